@@ -1,0 +1,1 @@
+"""The model: moments, fits and posteriors."""

@@ -25,10 +25,10 @@ class InputError(ValueError):
 
     Examples
     --------
-    >>> print(InputError("a whole number from 0 to 27 is needed",
+    >>> print(InputError("a whole number (0 to 27) is needed",
     ...                  mend="correct or clear it",
     ...                  file="patients.csv", row=12, column="phq9_pre"))
-    patients.csv, row 12, column phq9_pre: a whole number from 0 to 27 is needed; correct or clear it.
+    patients.csv, row 12, column phq9_pre: a whole number (0 to 27) is needed; correct or clear it.
     """
 
     def __init__(

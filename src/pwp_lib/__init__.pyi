@@ -5,3 +5,7 @@ from .data.measures import PHQ9 as PHQ9
 from .data.measures import get_measure as get_measure
 from .engine.design import DesignMoments as DesignMoments
 from .errors import InputError as InputError
+from .paper.published import PublishedFigure as PublishedFigure
+from .paper.published import published as published
+from .paper.published import published_figure as published_figure
+from .paper.published import published_figures as published_figures

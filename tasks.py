@@ -121,8 +121,8 @@ def book() -> int:
         return code
     drop_stale_caches()
     code = run(
-        *(python(), "-m", "jupyter_book", "build", ".", "--config", "_config.yml"),
-        *("--toc", "book/_toc.yml", "-W", "--keep-going", "--quiet"),
+        *(python(), "-c", "from jupyter_book.cli.main import main; main()", "build", "."),
+        *("--config", "_config.yml", "--toc", "book/_toc.yml", "-W", "--keep-going", "-q"),
     ) or run(python(), ROOT / "book" / "finish.py", HTML)
     if code:
         # Sphinx forgets the warnings of pages that it believes unchanged: make it read them again.

@@ -1,3 +1,10 @@
+from .data.cohort import Cohort as Cohort
+from .data.cohort import FlowStep as FlowStep
+from .data.cohort import Provenance as Provenance
+from .data.cohort import check_tables as check_tables
+from .data.cohort import load_cohort as load_cohort
+from .data.cohort import read_cohort as read_cohort
+from .data.cohort import write_cohort as write_cohort
 from .data.measures import GAD7 as GAD7
 from .data.measures import MEASURES as MEASURES
 from .data.measures import Measure as Measure

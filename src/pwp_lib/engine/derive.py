@@ -1,0 +1,230 @@
+"""From stored sums to the cross-products of a model's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .design import DesignMoments
+from .expression import Call, Expression, Name, Operation, names_in
+from .formula import Formula
+from .polynomial import Monomial, Terms, expand, monomial, shift
+from .recipe import canonical, movable, nearest
+from .terms import Vocabulary, dummy, term_columns
+
+if TYPE_CHECKING:
+    from .moments import Moments
+
+__all__ = ["derive"]
+
+Array = NDArray[np.float64]
+
+
+def derive(moments: Moments, formula: Formula) -> DesignMoments:
+    """Cross-products of a formula's columns; see `Moments.design`."""
+    if formula.group and formula.group != moments.group_name:
+        raise InputError(
+            f"these moments are grouped by {moments.group_name or 'nothing'}, "
+            f"not by {formula.group}"
+        )
+    shifted = _Shifted(moments)
+    words = _vocabulary(moments, shifted, formula)
+    columns = {name: terms for name, terms in term_columns(formula.fixed, words)}
+    fixed = tuple(range(len(columns)))
+    random_columns = term_columns(formula.random, words)
+    for name, terms in random_columns:
+        columns.setdefault(name, terms)
+    random = tuple(list(columns).index(name) for name, _ in random_columns)
+    columns |= dict(term_columns((formula.response,), words))
+    single = not formula.group
+    cross = shifted.cross(list(columns.values()), moments)
+    raw = tuple(shift(terms, shifted.pivots) for terms in columns.values())
+    used = sorted({name for terms in raw for key in terms for name in key})
+    return DesignMoments(
+        groups=np.array(["all"], dtype=object) if single else moments.groups,
+        n=moments.n.sum(keepdims=True) if single else moments.n,
+        cross=cross.sum(axis=0, keepdims=True) if single else cross,
+        names=tuple(columns),
+        fixed=fixed,
+        random=random,
+        response=len(columns) - 1,
+        group_name=formula.group,
+        formula=formula.text,
+        polynomials=raw,
+        means={name: shifted.variable_mean(name) for name in used},
+    )
+
+
+def _vocabulary(moments: Moments, shifted: _Shifted, formula: Formula) -> Vocabulary:
+    """What the formula's terms may be made of; refuses what was not stored, naming it."""
+    observed = {
+        factor: _observed_levels(factor, levels, shifted)
+        for factor, levels in moments.levels.items()
+    }
+
+    def lookup(expression: Name | Call | Operation) -> Terms | None:
+        name = str(expression)
+        if name in shifted.names:
+            return {(name,): 1.0, (): float(shifted.pivots.get(name, 0.0))}
+        return None
+
+    words = Vocabulary(lookup, shifted.mean, observed, moments.levels, moments.blocks)
+    for term in (formula.response, *formula.fixed, *formula.random):
+        for factor in term.factors:
+            _check(factor, words, moments)
+    return words
+
+
+def _observed_levels(factor: str, levels: Sequence[str], shifted: _Shifted) -> tuple[str, ...]:
+    """Levels that at least one patient has: the others would give columns of noughts."""
+    if any((dummy(factor, level),) not in shifted.sums for level in levels[1:]):
+        return tuple(levels)
+    counts = [float(shifted.sums[(dummy(factor, level),)].sum()) for level in levels[1:]]
+    first = float(shifted.rows) - sum(counts)
+    return tuple(lv for lv, n in zip(levels, [first, *counts], strict=True) if n > 0)
+
+
+def _check(factor: Expression, words: Vocabulary, moments: Moments) -> None:
+    """Name the column that is missing from the moments."""
+    if str(factor) in words.levels or str(factor) in words.blocks:
+        return
+    if expand(factor, words.lookup, lambda _: 1.0) is not None:
+        return
+    for name in dict.fromkeys(names_in(factor)):
+        if words.lookup(Name(name)) is None:
+            close = nearest(name, moments.variables)
+            raise InputError(
+                "this column is not in the moments",
+                column=name,
+                mend=f"the nearest name is {close}" if close else "store it, or fit from a frame",
+            )
+    raise InputError(
+        f"{factor} cannot be derived from moments",
+        column=str(factor),
+        mend="make the moments from the frame with this formula",
+    )
+
+
+@dataclass(frozen=True)
+class _Shifted:
+    """Sums around pivots near the means, so that centring costs no digits."""
+
+    moments: Moments
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Columns that occur in some stored product."""
+        return frozenset(self.moments.variables)
+
+    @cached_property
+    def rows(self) -> int:
+        """Complete rows in all."""
+        return int(self.moments.n.sum())
+
+    @cached_property
+    def dummies(self) -> dict[str, str]:
+        """The factor of each dummy."""
+        return {
+            dummy(factor, level): factor
+            for factor, levels in self.moments.levels.items()
+            for level in levels[1:]
+        }
+
+    @cached_property
+    def pivots(self) -> dict[str, float]:
+        """Pivot of each column: as stored, or near the mean for whole numbers."""
+        pivots = dict(self.moments.pivots)
+        can_move = movable(self.moments.monomials) - set(self.dummies) - set(pivots)
+        for name in can_move:
+            total = self.moments.sums.get((name,))
+            if total is not None and self.rows:
+                pivots[name] = float(round(int(total.sum()) / self.rows))
+        return pivots
+
+    @cached_property
+    def sums(self) -> dict[Monomial, Array]:
+        """Sums of products of ``x - pivot``, floats."""
+        moved = {n: int(p) for n, p in self.pivots.items() if n not in self.moments.pivots and p}
+        return {key: self._moved(key, moved) for key in self.moments.sums}
+
+    def _moved(self, key: Monomial, moved: Mapping[str, int]) -> Array:
+        """One sum around integer pivots, by whole-number arithmetic as far as it goes."""
+        stored = self.moments.sums[key]
+        if not any(name in moved for name in key):
+            return stored.astype(float)
+        parts: list[tuple[int, NDArray[np.int64] | Array]] = []
+        for taken in product(*(((0, 1) if name in moved else (0,)) for name in key)):
+            rest = tuple(n for n, t in zip(key, taken, strict=True) if not t)
+            weight = 1
+            for name, t in zip(key, taken, strict=True):
+                weight *= -moved[name] if t else 1
+            parts.append((weight, self.moments.sums[rest]))
+        if all(p.dtype.kind == "i" for _, p in parts):
+            return _exact_total(parts)
+        return np.sum([float(w) * p.astype(float) for w, p in parts], axis=0)  # type: ignore[no-any-return]
+
+    def product_sum(self, key: Monomial) -> Array | None:
+        """Sums of a product, noughts for two levels of one factor, None if it is not stored."""
+        reduced = canonical(key, self.dummies)
+        if reduced is None:
+            return np.zeros(len(self.moments.n))
+        return self.sums.get(reduced)
+
+    def mean(self, terms: Terms) -> float:
+        """Pooled mean of a polynomial in the shifted columns."""
+        total = 0.0
+        for key, value in terms.items():
+            if value == 0.0:
+                continue
+            sums = self.product_sum(key)
+            if sums is None:
+                raise _not_stored(key)
+            total += value * float(sums.sum())
+        return total / self.rows
+
+    def variable_mean(self, name: str) -> float:
+        """Pooled mean of a column, NaN where it was stored in products alone."""
+        if (name,) not in self.sums:
+            return float("nan")
+        return float(self.pivots.get(name, 0.0)) + self.mean({(name,): 1.0})
+
+    def cross(self, columns: Sequence[Terms], moments: Moments) -> Array:
+        """Cross-products of polynomials, shape (J, m, m)."""
+        used = list(dict.fromkeys(k for terms in columns for k, v in terms.items() if v))
+        weights = np.array([[terms.get(key, 0.0) for key in used] for terms in columns])
+        grid = np.zeros((len(moments.n), len(used), len(used)))
+        for a, left in enumerate(used):
+            for b, right in enumerate(used[: a + 1]):
+                sums = self.product_sum(monomial(left + right))
+                if sums is None:
+                    raise _not_stored(monomial(left + right))
+                grid[:, a, b] = grid[:, b, a] = sums
+        cross: Array = weights @ grid @ weights.T
+        return (cross + cross.transpose(0, 2, 1)) / 2
+
+
+def _exact_total(parts: Sequence[tuple[int, NDArray[np.int64] | Array]]) -> Array:
+    """A weighted total of whole numbers without rounding before the end."""
+    bound = sum(abs(w) * int(np.abs(p).max(initial=0)) for w, p in parts)
+    if bound < 2**62:
+        whole = np.zeros(len(parts[0][1]), dtype=np.int64)
+        for weight, part in parts:
+            whole += weight * part.astype(np.int64)
+        return whole.astype(float)
+    big = sum(weight * part.astype(object) for weight, part in parts)
+    return np.asarray(big, dtype=float)
+
+
+def _not_stored(key: Monomial) -> InputError:
+    return InputError(
+        "this product is not in the moments",
+        column=":".join(key),
+        mend="store the columns that it is made of and their product",
+    )

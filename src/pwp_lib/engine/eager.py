@@ -1,0 +1,253 @@
+"""Frames in memory as a source of sums: pandas, Polars, Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .accumulate import Sums, choose_pivot, demoted, grouped_sums
+from .expression import Call, Expression, Name, Number
+from .recipe import Block, Dummy, Recipe
+
+__all__ = ["EagerSource"]
+
+Array = NDArray[Any]
+
+_FUNCTIONS: dict[str, Callable[..., Array]] = {
+    "log": np.log, "log2": np.log2, "log10": np.log10, "exp": np.exp, "sqrt": np.sqrt,
+    "abs": np.abs, "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide,
+    "**": np.power, "==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal,
+    ">": np.greater, ">=": np.greater_equal,
+}  # fmt: skip
+
+
+class EagerSource:
+    """A frame in memory.
+
+    Parameters
+    ----------
+    frame : narwhals.DataFrame
+    """
+
+    def __init__(self, frame: nw.DataFrame[Any]) -> None:
+        self.frame = frame
+        self._series: dict[str, nw.Series[Any]] = {}
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of all columns."""
+        return self.frame.columns
+
+    def series(self, column: str) -> nw.Series[Any]:
+        """A column, text that holds only numbers in an object column turned into numbers."""
+        if column not in self._series:
+            series = self.frame[column]
+            if series.dtype == nw.Object:
+                import pandas as pd
+
+                native = series.to_native()
+                if pd.api.types.infer_dtype(native, skipna=True) in _NUMBERS:
+                    series = nw.from_native(pd.to_numeric(native), series_only=True)
+            self._series[column] = series
+        return self._series[column]
+
+    def is_number(self, column: str) -> bool:
+        """Whether a column holds numbers or truth values."""
+        dtype = self.series(column).dtype
+        if dtype.is_temporal():
+            raise InputError(
+                "dates cannot be used as they are", column=column, mend="turn them into numbers"
+            )
+        return bool(dtype.is_numeric() or dtype == nw.Boolean)
+
+    def levels(self, column: str) -> tuple[str, ...]:
+        """Levels declared by the column's type, or those found, sorted."""
+        series = self.series(column)
+        if series.dtype in (nw.Categorical, nw.Enum):
+            return tuple(map(str, series.cat.get_categories().to_list()))
+        found = series.drop_nulls().unique().to_list()
+        return tuple(label(v) for v in sorted(v for v in found if v == v))
+
+    def block_labels(self, component: str, needed: Sequence[str]) -> tuple[str, ...]:
+        """Names of the columns that formulae makes of a component."""
+        return tuple(self._blocks(component, needed)[0])
+
+    def summed(self, recipe: Recipe) -> Sums:
+        """Sums of the recipe's products within groups over complete rows."""
+        keep = self._complete(recipe.needed)
+        groups, codes = self._groups(recipe.group, keep)
+        names = {name for key in recipe.keys for name in key}
+        columns = {n: self._values(n, recipe, keep) for n in recipe.variables if n in names}
+        columns, pivots = _prepared(columns, recipe, len(codes))
+        n, sums = grouped_sums(codes, len(groups), columns, recipe.keys)
+        return Sums(groups, n, sums, pivots, len(self.frame) - len(codes))
+
+    def _complete(self, needed: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Which rows have every value, or None when all have."""
+        keep: NDArray[np.bool_] | None = None
+        for column in needed:
+            series = self.series(column)
+            missing = series.is_null()
+            if series.dtype.is_float():
+                missing = missing | series.is_nan().fill_null(False)
+            if missing.any():
+                present = ~missing.to_numpy().astype(bool)
+                keep = present if keep is None else keep & present
+        return keep
+
+    def _array(self, column: str, keep: NDArray[np.bool_] | None) -> Array:
+        """Numbers of a column over the rows kept, whole ones as int64."""
+        series = self.series(column)
+        filled = series.fill_null(0) if series.null_count() else series
+        if series.dtype == nw.Boolean:
+            filled = filled.cast(nw.Int8)
+        elif series.dtype.is_decimal():
+            filled = filled.cast(nw.Float64)
+        values = np.asarray(filled.to_numpy())
+        return values if keep is None else values[keep]
+
+    def _values(self, name: str, recipe: Recipe, keep: NDArray[np.bool_] | None) -> Array:
+        source = recipe.variables[name]
+        if isinstance(source, Dummy):
+            return self._dummy(source, keep)
+        if isinstance(source, Block):
+            rows = self._blocks(source.component, recipe.needed)[1]
+            return rows[:, source.position]
+        with np.errstate(all="ignore"):
+            values = evaluate(source.expression, lambda column: self._array(column, keep))
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise InputError("a value is infinite or undefined", column=name)
+        return whole(values)
+
+    def _dummy(self, source: Dummy, keep: NDArray[np.bool_] | None) -> Array:
+        series = self.series(source.column)
+        if self.is_number(source.column):
+            return (self._array(source.column, keep) == float(source.level)).astype(np.int64)
+        hits = (series.cast(nw.String) == source.level).fill_null(False).to_numpy()
+        found: Array = np.asarray(hits, dtype=np.int64)
+        return found if keep is None else found[keep]
+
+    def _groups(
+        self, group: str, keep: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+        """Sorted labels and the code of each row kept."""
+        if not group:
+            rows = len(self.frame) if keep is None else int(keep.sum())
+            return np.array(["all"], dtype=object), np.zeros(rows, dtype=np.int64)
+        if self.is_number(group):
+            return _coded_numbers(self._array(group, keep))
+        return _coded_text(self.series(group), keep)
+
+    def _blocks(self, component: str, needed: Sequence[str]) -> tuple[list[str], Array]:
+        """Evaluate a component with formulae over the complete rows."""
+        from formulae import design_matrices
+
+        keep = self._complete(needed)
+        columns = [c for c in needed if c in self.columns]
+        rows = self.frame.select(columns).to_pandas()
+        rows = (rows if keep is None else rows[keep]).reset_index(drop=True)
+        names = {"log": np.log, "exp": np.exp, "sqrt": np.sqrt, "np": np}
+        try:
+            common = design_matrices(f"1 + {component}", rows, env=0, extra_namespace=names).common
+        except Exception:
+            raise InputError(
+                f"{component} is not known here",
+                mend="use center, scale, C, log, exp, sqrt, abs, or a transform that formulae has",
+            ) from None
+        table = common.as_dataframe().drop(columns="Intercept")
+        return list(table.columns), table.to_numpy(dtype=float)
+
+
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
+
+
+def label(value: object) -> str:
+    """A level as text: whole numbers without a point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
+    """Compute an expression row by row."""
+    if isinstance(expression, Name):
+        return column(expression.name)
+    if isinstance(expression, Number):
+        return float(expression.value)
+    if isinstance(expression, Call):
+        inner = evaluate(expression.arguments[0], column)
+        name = expression.function.removeprefix("np.")
+        return inner if name == "I" else _FUNCTIONS[name](inner)
+    operands = [evaluate(o, column) for o in expression.operands]
+    if len(operands) == 1:
+        return -operands[0] if expression.symbol == "-" else operands[0]
+    values = _FUNCTIONS[expression.symbol](*operands)
+    return values.astype(np.int64) if getattr(values, "dtype", None) == bool else values
+
+
+def whole(values: Array) -> Array:
+    """int64 where all values are whole numbers that int64 holds exactly, else float64."""
+    if values.dtype.kind in "iub":
+        if values.dtype == np.uint64 and len(values) and values.max() >= 2**63:
+            return values.astype(float)
+        return values.astype(np.int64, copy=False)
+    values = values.astype(np.float64, copy=False)
+    if np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0) < 2**53:
+        integers = values.astype(np.int64)
+        if np.array_equal(integers, values):
+            return integers
+    return values
+
+
+def _prepared(
+    columns: dict[str, Array], recipe: Recipe, rows: int
+) -> tuple[dict[str, Array], dict[str, float]]:
+    """Columns ready to be multiplied, and the pivots taken off those that are floats."""
+    largest = {n: float(np.abs(v).max(initial=0)) for n, v in columns.items()}
+    integers = {n for n, v in columns.items() if v.dtype.kind == "i"}
+    floats = demoted(recipe.keys, largest, integers, rows)
+    movable = recipe.movable
+    pivots: dict[str, float] = {}
+    for name, values in columns.items():
+        if name in integers and name not in floats:
+            continue
+        pivots[name] = 0.0
+        if name in movable and rows:
+            pivots[name] = choose_pivot(float(values.mean()), float(values.std()))
+        columns[name] = values - pivots[name]
+    return columns, pivots
+
+
+def _coded_numbers(values: Array) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Codes of numeric labels; without sorting the rows where they lie close together."""
+    values = whole(values)
+    if values.dtype.kind == "i" and len(values):
+        low, high = int(values.min()), int(values.max())
+        if high - low < max(1024, 4 * len(values)):
+            shifted = values - low
+            present = np.bincount(shifted, minlength=high - low + 1) > 0
+            codes = (np.cumsum(present) - 1)[shifted]
+            labels = np.flatnonzero(present) + low
+            return np.array(labels.tolist(), dtype=object), codes
+    labels, codes = np.unique(values, return_inverse=True)
+    return np.array(labels.tolist(), dtype=object), codes
+
+
+def _coded_text(
+    series: nw.Series[Any], keep: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Codes of labels that are text, or anything else that can be sorted."""
+    import pandas as pd
+
+    codes, labels = pd.factorize(series.to_pandas(), sort=True)
+    if keep is not None:
+        codes = codes[keep]
+    present = np.bincount(codes, minlength=len(labels)) > 0
+    renumbered = (np.cumsum(present) - 1)[codes]
+    names = [label for label, there in zip(list(labels), present, strict=True) if there]
+    out = np.empty(len(names), dtype=object)
+    out[:] = names
+    return out, renumbered

@@ -1,0 +1,63 @@
+"""Every plot: a result in, ``ax=None`` in, matplotlib axes out; nothing is drawn unasked.
+
+Each figure keeps a computed sentence that says what it shows: `describe` gives it, and
+`pwp_lib.output.show.figure` uses it as alternative text.
+"""
+
+from __future__ import annotations
+
+from pwp_lib.output.alt import describe
+from pwp_lib.output.figures_bayes import (
+    autocorrelation_plot,
+    posterior_density,
+    prior_comparison,
+    trace_plot,
+)
+from pwp_lib.output.figures_data import (
+    caseload_bars,
+    change_histogram,
+    completeness_by_therapist,
+    flow_diagram,
+    outcomes_by_therapist,
+    pre_post_scatter,
+    score_distributions,
+)
+from pwp_lib.output.figures_models import (
+    profile_likelihood,
+    regression_lines,
+    residual_qq,
+    residuals_by_fitted,
+    shrinkage_plot,
+    vpc_curve,
+)
+from pwp_lib.output.figures_ranks import (
+    caterpillar_plot,
+    cluster_probability_strip,
+    rank_interval_plot,
+    rank_rank_plot,
+)
+
+__all__ = [
+    "autocorrelation_plot",
+    "caseload_bars",
+    "caterpillar_plot",
+    "change_histogram",
+    "cluster_probability_strip",
+    "completeness_by_therapist",
+    "describe",
+    "flow_diagram",
+    "outcomes_by_therapist",
+    "posterior_density",
+    "pre_post_scatter",
+    "prior_comparison",
+    "profile_likelihood",
+    "rank_interval_plot",
+    "rank_rank_plot",
+    "regression_lines",
+    "residual_qq",
+    "residuals_by_fitted",
+    "score_distributions",
+    "shrinkage_plot",
+    "trace_plot",
+    "vpc_curve",
+]

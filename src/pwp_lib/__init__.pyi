@@ -18,8 +18,12 @@ from .data.pseudonyms import pseudonymise as pseudonymise
 from .engine.design import DesignMoments as DesignMoments
 from .engine.formula import Formula as Formula
 from .engine.formula import parse_formula as parse_formula
+from .engine.gibbs import gibbs_draws as gibbs_draws
+from .engine.gibbs import sample_posterior as sample_posterior
 from .engine.moments import Moments as Moments
 from .engine.moments import design_moments as design_moments
+from .engine.posterior import GibbsDraws as GibbsDraws
+from .engine.priors import Prior as Prior
 from .errors import InputError as InputError
 from .paper.published import PublishedFigure as PublishedFigure
 from .paper.published import published as published

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ShownFigure", "ShownTable", "figure", "table"]
+__all__ = ["ShownFigure", "ShownTable", "ShownText", "figure", "table", "text", "versions"]
 
 #: Figures wider than this many inches keep a readable width on a telephone and scroll sideways.
 _WIDE = 7.0
@@ -187,6 +187,53 @@ def table(
     heads = [(labels or {}).get(c, c.replace("_", " ")) for c in flat.columns]
     html = _table_html(cells, heads, n_index, caption, name)
     return ShownTable(html, _table_text(cells, heads, caption))
+
+
+@dataclass(frozen=True)
+class ShownText:
+    """Sentences whose truth depends on the data, as they stand on a page."""
+
+    markdown: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/markdown": self.markdown, "text/plain": self.markdown}
+
+
+def text(*sentences: str, bullets: bool = False) -> ShownText:
+    """Show computed sentences as prose: one paragraph each, or a list.
+
+    Parameters
+    ----------
+    *sentences : str
+        Markdown; empty ones are left out.
+    bullets : bool
+        Whether to make a list of them.
+
+    Examples
+    --------
+    >>> text("One.", "", "Two.", bullets=True).markdown
+    '- One.\\n- Two.'
+    """
+    said = [s for s in sentences if s]
+    joined = "\n".join(f"- {s}" for s in said) if bullets else "\n\n".join(said)
+    return ShownText(joined)
+
+
+def versions(*packages: str) -> ShownTable:
+    """Show the versions of Python, of this library and of other installed packages.
+
+    Parameters
+    ----------
+    *packages : str
+        Names as they are installed under, such as ``"numpy"``.
+    """
+    from importlib.metadata import version
+    from platform import python_version
+
+    names = ("pwp-lib", *packages)
+    found = {"Python": python_version()} | {name: version(name) for name in names}
+    frame = pd.DataFrame({"package": list(found), "version": list(found.values())})
+    return table(frame, caption="What this page ran with.")
 
 
 def number(value: object, decimals: int = 2) -> str:

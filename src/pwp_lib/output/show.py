@@ -200,7 +200,7 @@ class ShownText:
 
 
 def text(*sentences: str, bullets: bool = False) -> ShownText:
-    """Show computed sentences as prose: one paragraph each, or a list.
+    r"""Show computed sentences as prose: one paragraph each, or a list.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def text(*sentences: str, bullets: bool = False) -> ShownText:
     Examples
     --------
     >>> text("One.", "", "Two.", bullets=True).markdown
-    '- One.\\n- Two.'
+    '- One.\n- Two.'
     """
     said = [s for s in sentences if s]
     joined = "\n".join(f"- {s}" for s in said) if bullets else "\n\n".join(said)

@@ -13,6 +13,14 @@ from pwp_lib.output.figures_bayes import (
     prior_comparison,
     trace_plot,
 )
+from pwp_lib.output.figures_comparison import (
+    cluster_comparison,
+    mann_whitney_strip,
+    scoreboard_picture,
+    sensitivity_panel,
+    theme_map,
+    wilson_interval,
+)
 from pwp_lib.output.figures_data import (
     caseload_bars,
     change_histogram,
@@ -22,6 +30,7 @@ from pwp_lib.output.figures_data import (
     pre_post_scatter,
     score_distributions,
 )
+from pwp_lib.output.figures_design import allocation_plot, benchmark_ratios, precision_map
 from pwp_lib.output.figures_models import (
     profile_likelihood,
     regression_lines,
@@ -38,17 +47,22 @@ from pwp_lib.output.figures_ranks import (
 )
 
 __all__ = [
+    "allocation_plot",
     "autocorrelation_plot",
+    "benchmark_ratios",
     "caseload_bars",
     "caterpillar_plot",
     "change_histogram",
+    "cluster_comparison",
     "cluster_probability_strip",
     "completeness_by_therapist",
     "describe",
     "flow_diagram",
+    "mann_whitney_strip",
     "outcomes_by_therapist",
     "posterior_density",
     "pre_post_scatter",
+    "precision_map",
     "prior_comparison",
     "profile_likelihood",
     "rank_interval_plot",
@@ -57,7 +71,11 @@ __all__ = [
     "residual_qq",
     "residuals_by_fitted",
     "score_distributions",
+    "scoreboard_picture",
+    "sensitivity_panel",
     "shrinkage_plot",
+    "theme_map",
     "trace_plot",
     "vpc_curve",
+    "wilson_interval",
 ]

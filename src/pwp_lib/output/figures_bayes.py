@@ -250,7 +250,7 @@ def prior_comparison(
     if published is not None:
         rows.append(("the paper", *published))
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.42 * len(rows))
-    for y, (name, mid, low, high) in enumerate(rows):
+    for y, (_, mid, low, high) in enumerate(rows):
         ink = style.INK if published is not None and y == len(rows) - 1 else colour
         ax.hlines(y, low, high, color=ink, linewidth=2.6)
         ax.plot(mid, y, "o", color=ink, markersize=8)

@@ -253,7 +253,10 @@ def number(value: object, decimals: int = 2) -> str:
     as_float = float(value)
     if as_float != as_float:
         return "–"
-    whole = isinstance(value, int) or getattr(getattr(value, "dtype", None), "kind", "") in "iu"
+    whole = isinstance(value, int) or getattr(getattr(value, "dtype", None), "kind", "") in (
+        "i",
+        "u",
+    )
     text = f"{int(as_float):,}" if whole else f"{as_float:,.{decimals}f}"
     if text.startswith("-"):
         text = text[1:] if not text.strip("-0.,") else f"−{text[1:]}"

@@ -23,7 +23,7 @@ def missing_pages(html: Path) -> list[str]:
 
 
 def executed_notebooks() -> dict[str, Path]:
-    """The executed copy of each chapter in the execution cache, by chapter."""
+    """Find the executed copy of each chapter in the execution cache."""
     cache = ROOT / "_build" / ".jupyter_cache"
     database = cache / "global.db"
     if not database.is_file():

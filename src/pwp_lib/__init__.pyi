@@ -10,8 +10,8 @@ from .data.disclosure import audit as audit
 from .data.disclosure import release_counts as release_counts
 from .data.measures import GAD7 as GAD7
 from .data.measures import MEASURES as MEASURES
-from .data.measures import PHQ9 as PHQ9
 from .data.measures import Measure as Measure
+from .data.measures import PHQ9 as PHQ9
 from .data.measures import get_measure as get_measure
 from .data.pseudonyms import Pseudonyms as Pseudonyms
 from .data.pseudonyms import pseudonymise as pseudonymise
@@ -24,6 +24,10 @@ from .engine.moments import Moments as Moments
 from .engine.moments import design_moments as design_moments
 from .engine.posterior import GibbsDraws as GibbsDraws
 from .engine.priors import Prior as Prior
+from .engine.simulate import SimulatedDesigns as SimulatedDesigns
+from .engine.simulate import simulate_cohort as simulate_cohort
+from .engine.simulate import simulate_designs as simulate_designs
+from .engine.truth import Truth as Truth
 from .errors import InputError as InputError
 from .paper.published import PublishedFigure as PublishedFigure
 from .paper.published import published as published

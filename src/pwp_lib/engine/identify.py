@@ -1,0 +1,173 @@
+"""Models that the data cannot identify, refused in words before a fit is tried."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pwp_lib.engine.design import DesignMoments
+from pwp_lib.engine.likelihood import Array, Stack
+from pwp_lib.errors import InputError
+
+__all__ = ["constant_column", "refuse_unidentified", "refuse_without_noise"]
+
+#: A sum of squares below this share of what it was is nothing but rounding.
+_ROUNDING = 1e-12
+
+
+def constant_column(design: DesignMoments) -> int | None:
+    """Position of the constant, or None when the design stores none."""
+    for i, name in enumerate(design.names):
+        if name == "Intercept":
+            return i
+    return None
+
+
+def refuse_unidentified(design: DesignMoments) -> None:
+    """Raise `InputError` when the design cannot identify its fixed and random terms.
+
+    Parameters
+    ----------
+    design : DesignMoments
+
+    Raises
+    ------
+    InputError
+        Naming the column concerned where there is one.
+    """
+    if not design.fixed:
+        raise InputError("the model has no fixed term", mend="keep the intercept")
+    total = design.total
+    if not np.isfinite(total).all():
+        raise InputError("the moments hold values that are not finite numbers")
+    _refuse_few_patients(design)
+    _refuse_response(design, total)
+    _refuse_dependent(design, total, design.fixed, "fixed")
+    if design.random:
+        _refuse_groups(design)
+        _refuse_dependent(design, total, design.random, "random")
+
+
+def _refuse_few_patients(design: DesignMoments) -> None:
+    if design.n_total <= len(design.fixed):
+        raise InputError(
+            f"{design.n_total} patients cannot identify {len(design.fixed)} fixed terms "
+            "and a residual variance",
+            mend="drop terms or add patients",
+        )
+
+
+def _spread(design: DesignMoments, total: Array, column: int) -> tuple[float, float]:
+    """Sum of squares of a column, about its mean where the constant is stored, and raw."""
+    raw = float(total[column, column])
+    constant = constant_column(design)
+    if constant is None:
+        return raw, raw
+    return raw - float(total[constant, column]) ** 2 / float(total[constant, constant]), raw
+
+
+def _refuse_response(design: DesignMoments, total: Array) -> None:
+    about_mean, raw = _spread(design, total, design.response)
+    if about_mean <= _ROUNDING * raw:
+        raise InputError(
+            "every patient has the same response", column=design.names[design.response]
+        )
+    x = list(design.fixed)
+    size = np.sqrt(np.maximum(np.diagonal(total), np.finfo(float).tiny))
+    scaled = total / np.outer(size, size)
+    coef = np.linalg.lstsq(scaled[np.ix_(x, x)], scaled[x, design.response], rcond=1e-12)[0]
+    rest = 1.0 - float(scaled[x, design.response] @ coef)
+    if rest * raw <= _ROUNDING * max(raw, about_mean):
+        raise InputError(
+            "the fixed terms predict the response without error, so there is no residual variance",
+            mend="leave out the term that repeats the response",
+            column=design.names[design.response],
+        )
+
+
+def _refuse_dependent(
+    design: DesignMoments, total: Array, terms: tuple[int, ...], part: str
+) -> None:
+    """Sweep the columns in order; the first that earlier ones predict exactly is named."""
+    constant = constant_column(design)
+    for t in terms:
+        about_mean, raw = _spread(design, total, t)
+        if raw == 0.0:
+            raise InputError(
+                "the column is nil for every patient", mend="drop it", column=design.names[t]
+            )
+        if t != constant and constant in terms and about_mean <= _ROUNDING * raw:
+            raise InputError(
+                "the column has the same value for every patient",
+                mend="drop it: the intercept stands for it already",
+                column=design.names[t],
+            )
+    square = total[np.ix_(terms, terms)]
+    size = np.sqrt(np.diagonal(square))
+    square = square / np.outer(size, size)
+    for i, t in enumerate(terms):
+        pivot = square[i, i]
+        if pivot <= _ROUNDING:
+            raise InputError(
+                f"the {part} terms before this one predict it exactly, "
+                "so the model is not identified",
+                mend="drop it, or one of those it depends on",
+                column=design.names[t],
+            )
+        square = square - np.outer(square[:, i], square[i]) / pivot
+        square[i, i] = 1.0
+
+
+def _refuse_groups(design: DesignMoments) -> None:
+    groups, terms = len(design.groups), len(design.random)
+    name = design.group_name or None
+    if groups < 2:
+        raise InputError(
+            "one therapist says nothing about how therapists differ",
+            mend="leave out the random part",
+            column=name,
+        )
+    if groups < terms:
+        raise InputError(
+            f"{groups} therapists cannot identify {terms} random terms",
+            mend="drop random terms",
+            column=name,
+        )
+    if int(design.n.max()) <= 1:
+        raise InputError(
+            "no therapist has more than one patient, so differences between therapists cannot "
+            "be told from differences between patients",
+            mend="leave out the random part",
+            column=name,
+        )
+
+
+def refuse_without_noise(design: DesignMoments, stack: Stack) -> None:
+    """Raise `InputError` when nothing within therapists is left to estimate a residual from.
+
+    Parameters
+    ----------
+    design : DesignMoments
+    stack : Stack
+        The same design, standardised, alone in its stack.
+    """
+    p, total = stack.p, float(stack.n[0])
+    inner = np.linalg.eigvalsh(stack.inner[0])
+    ranks = int((inner > 1e-10 * inner[:, -1:]).sum())
+    values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
+    real = values > 1e-10
+    left = int(design.n_total) - ranks - int(real.sum())
+    if left <= 0:
+        raise InputError(
+            "caseloads are too small for these random terms: nothing is left within therapists "
+            "to estimate the residual variance from",
+            mend="drop random terms",
+            column=design.group_name or None,
+        )
+    pull = (vectors.T @ stack.within[0, :p, p])[real]
+    rest = float(stack.within[0, p, p] - (pull**2 / values[real]).sum())
+    if rest <= _ROUNDING * total:
+        raise InputError(
+            "within therapists the model predicts the response without error, so there is no "
+            "residual variance",
+            column=design.names[design.response],
+        )

@@ -1,0 +1,131 @@
+"""Likelihood-ratio tests between nested fits, with and without regard to the boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pwp_lib.engine.design import DesignMoments
+from pwp_lib.engine.mixed import MixedFit
+from pwp_lib.errors import InputError
+
+__all__ = ["LikelihoodRatioTest", "likelihood_ratio_test"]
+
+
+@dataclass(frozen=True)
+class LikelihoodRatioTest:
+    """A likelihood-ratio test.
+
+    Attributes
+    ----------
+    statistic : float
+        Fall in deviance from the smaller to the larger fit.
+    df : int
+        Parameters that the larger fit adds.
+    p_value : float
+        On chi-square with `df` degrees of freedom.
+    p_value_boundary : float
+        On the half-and-half mixture that holds when one random term is added, since its variance
+        under the smaller fit lies on the boundary. Equal to `p_value` when no random term is
+        added; NaN when more than one is, for which no simple mixture holds.
+    """
+
+    statistic: float
+    df: int
+    p_value: float
+    p_value_boundary: float
+
+    def table(self) -> pd.DataFrame:
+        """Return the test as a table of one row."""
+        values = {
+            "statistic": self.statistic,
+            "df": self.df,
+            "p_value": self.p_value,
+            "p_value_boundary": self.p_value_boundary,
+        }
+        return pd.DataFrame([values])
+
+
+def likelihood_ratio_test(smaller: MixedFit, larger: MixedFit) -> LikelihoodRatioTest:
+    """Test whether the larger model fits better than the smaller one nested in it.
+
+    Parameters
+    ----------
+    smaller, larger : MixedFit
+        Fits to the same patients by the same method.
+
+    Returns
+    -------
+    LikelihoodRatioTest
+
+    Raises
+    ------
+    InputError
+        If the data or the methods differ, the models are not nested, or REML fits differ in
+        their fixed parts.
+
+    Examples
+    --------
+    >>> from pwp_lib.engine.mixed import fit_design
+    >>> columns = {"Intercept": [1] * 6}
+    >>> y, g = [5, 7, 9, 1, 2, 3], ["a", "a", "a", "b", "b", "b"]
+    >>> single = fit_design(DesignMoments.from_arrays(y, columns, [], g))
+    >>> nested = fit_design(DesignMoments.from_arrays(y, columns, ["Intercept"], g))
+    >>> test = likelihood_ratio_test(single, nested)
+    >>> round(test.statistic, 4), test.df, round(test.p_value_boundary, 4)
+    (3.8111, 1, 0.0255)
+    """
+    from scipy.stats import chi2
+
+    _refuse_incomparable(smaller, larger)
+    # Two certified optima can differ in their last digits only when nothing is gained.
+    statistic = max(smaller.deviance - larger.deviance, 0.0)
+    df = larger.n_parameters - smaller.n_parameters
+    p_value = float(chi2.sf(statistic, df))
+    added = len(larger.design.random) - len(smaller.design.random)
+    if added == 0:
+        boundary = p_value
+    elif added == 1:
+        less = float(chi2.sf(statistic, df - 1)) if df > 1 else float(statistic <= 0.0)
+        boundary = 0.5 * less + 0.5 * p_value
+    else:
+        boundary = float("nan")
+    return LikelihoodRatioTest(statistic, df, p_value, boundary)
+
+
+def _refuse_incomparable(smaller: MixedFit, larger: MixedFit) -> None:
+    if smaller.method != larger.method:
+        raise InputError("one fit is by ML and the other by REML", mend="fit both by one method")
+    if not _same_data(smaller.design, larger.design):
+        raise InputError("the two fits are to different patients or responses")
+    fixed = set(smaller.design.fixed_names), set(larger.design.fixed_names)
+    random = set(smaller.design.random_names), set(larger.design.random_names)
+    if not (fixed[0] <= fixed[1] and random[0] <= random[1]):
+        raise InputError(
+            "the smaller model is not nested in the larger one",
+            mend="every term of the smaller must be in the larger; give the smaller one first",
+        )
+    if smaller.n_parameters == larger.n_parameters:
+        raise InputError("the two models are the same", mend="give two that differ")
+    if smaller.method == "REML" and fixed[0] != fixed[1]:
+        raise InputError(
+            "REML fits with different fixed parts cannot be compared by their likelihoods",
+            mend="fit both by ML",
+        )
+
+
+def _same_data(a: DesignMoments, b: DesignMoments) -> bool:
+    """Whether two designs hold the same patients and response, as far as moments tell."""
+    if a.n_total != b.n_total or a.names[a.response] != b.names[b.response]:
+        return False
+    shared = [name for name in a.names if name in b.names]
+    left, right = [a.names.index(s) for s in shared], [b.names.index(s) for s in shared]
+    one, two = a.total[np.ix_(left, left)], b.total[np.ix_(right, right)]
+    size = np.sqrt(np.outer(np.diagonal(one), np.diagonal(one)))
+    if not np.allclose(one, two, rtol=0.0, atol=1e-9 * float(size.max(initial=0.0))):
+        return False
+    if not (a.random and b.random):
+        return True
+    return len(a.groups) == len(b.groups) and bool(np.array_equal(np.sort(a.n), np.sort(b.n)))

@@ -20,10 +20,14 @@ from .engine.formula import Formula as Formula
 from .engine.formula import parse_formula as parse_formula
 from .engine.gibbs import gibbs_draws as gibbs_draws
 from .engine.gibbs import sample_posterior as sample_posterior
+from .engine.mixed import MixedFit as MixedFit
+from .engine.mixed import fit_design as fit_design
+from .engine.mixed import fit_mixed as fit_mixed
 from .engine.moments import Moments as Moments
 from .engine.moments import design_moments as design_moments
 from .engine.posterior import GibbsDraws as GibbsDraws
 from .engine.priors import Prior as Prior
+from .engine.ratio_test import likelihood_ratio_test as likelihood_ratio_test
 from .engine.simulate import SimulatedDesigns as SimulatedDesigns
 from .engine.simulate import simulate_cohort as simulate_cohort
 from .engine.simulate import simulate_designs as simulate_designs

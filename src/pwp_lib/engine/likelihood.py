@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -316,7 +316,7 @@ def evaluate(stack: Stack, g: Array) -> Evaluation:
     cm = c @ stack.coef
     flat = (rows, -1, p + 1)
     total = stack.within + _transpose(stack.coef.reshape(flat)) @ cm.reshape(flat)
-    inverse: Array = np.linalg.inv(total[:, :p, :p])
+    inverse = cast(Array, np.linalg.inv(total[:, :p, :p]))
     beta = (inverse @ total[:, :p, p:])[..., 0]
     r2 = total[:, p, p] - (total[:, p, :p] * beta).sum(axis=-1)
     dof = stack.dof

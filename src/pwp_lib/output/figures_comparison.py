@@ -134,7 +134,7 @@ def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str], paper: str
         ax.axhline(line - 0.5, color=style.GRID, linewidth=1)
     ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
     ax.set_xlabel("Patients, with 95% interval")
-    ax.set_xlim(left=0)
+    ax.set_xlim(left=-0.02)
     ax.grid(visible=False, axis="y")
     label = style.measure_label(rows["measure"].iloc[0])
     lines = "; ".join(f"{o} {', '.join(c)}" for o, c in told.items() if c)
@@ -314,7 +314,7 @@ def _unique_themes(themes: pd.DataFrame, clusters: tuple[str, ...]) -> dict[str,
     out = {}
     for c in clusters:
         others = np.column_stack(
-            [stays[o].to_numpy() for o in clusters if o != c] or [np.zeros(len(themes))]
+            [stays[o].to_numpy() for o in clusters if o != c] or [np.zeros(len(themes), dtype=bool)]
         )
         out[c] = int((stays[c].to_numpy() & ~others.astype(bool).any(axis=1)).sum())
     return out

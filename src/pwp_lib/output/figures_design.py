@@ -72,7 +72,7 @@ def precision_map(
             "o",
             markersize=30,
             markerfacecolor="none",
-            markeredgecolor=style.INK,
+            markeredgecolor="#FFB000",
             markeredgewidth=2.4,
         )
         ax.set_xlabel("Therapists (ring: the paper's design)")

@@ -11,19 +11,13 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .accumulate import Sums, choose_pivot, demoted, grouped_sums
-from .expression import Call, Expression, Name, Number
+from .evaluate import evaluate, label
+from .expression import Name
 from .recipe import Block, Dummy, Recipe
 
 __all__ = ["EagerSource"]
 
 Array = NDArray[Any]
-
-_FUNCTIONS: dict[str, Callable[..., Array]] = {
-    "log": np.log, "log2": np.log2, "log10": np.log10, "exp": np.exp, "sqrt": np.sqrt,
-    "abs": np.abs, "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide,
-    "**": np.power, "==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal,
-    ">": np.greater, ">=": np.greater_equal,
-}  # fmt: skip
 
 
 class EagerSource:
@@ -44,7 +38,7 @@ class EagerSource:
         return self.frame.columns
 
     def series(self, column: str) -> nw.Series[Any]:
-        """A column, text that holds only numbers in an object column turned into numbers."""
+        """Return a column, text that holds only numbers in an object column turned into numbers."""
         if column not in self._series:
             series = self.frame[column]
             if series.dtype == nw.Object:
@@ -78,13 +72,13 @@ class EagerSource:
         return tuple(self._blocks(component, needed)[0])
 
     def summed(self, recipe: Recipe) -> Sums:
-        """Sums of the recipe's products within groups over complete rows."""
+        """Return sums of the recipe's products within groups over complete rows."""
         keep = self._complete(recipe.needed)
         groups, codes = self._groups(recipe.group, keep)
         names = {name for key in recipe.keys for name in key}
         columns = {n: self._values(n, recipe, keep) for n in recipe.variables if n in names}
-        columns, pivots = _prepared(columns, recipe, len(codes))
-        n, sums = grouped_sums(codes, len(groups), columns, recipe.keys)
+        pivots = _pivots(columns, recipe, len(codes))
+        n, sums = grouped_sums(codes, len(groups), columns, recipe.keys, pivots)
         return Sums(groups, n, sums, pivots, len(self.frame) - len(codes))
 
     def _complete(self, needed: Sequence[str]) -> NDArray[np.bool_] | None:
@@ -118,11 +112,22 @@ class EagerSource:
         if isinstance(source, Block):
             rows = self._blocks(source.component, recipe.needed)[1]
             return rows[:, source.position]
-        with np.errstate(all="ignore"):
-            values = evaluate(source.expression, lambda column: self._array(column, keep))
+        values = self._computed(source, keep)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise InputError("a value is infinite or undefined", column=name)
         return whole(values)
+
+    def _computed(self, source: Value, keep: NDArray[np.bool_] | None) -> Array:
+        if isinstance(source.expression, Name):
+            return self._array(source.expression.name, keep)
+
+        def column(name: str) -> Array:
+            # int8 would overflow in arithmetic.
+            values = self._array(name, keep)
+            return values if values.dtype.kind == "f" else values.astype(np.int64)
+
+        with np.errstate(all="ignore"):
+            return np.asarray(evaluate(source.expression, column))
 
     def _dummy(self, source: Dummy, keep: NDArray[np.bool_] | None) -> Array:
         series = self.series(source.column)
@@ -166,59 +171,38 @@ class EagerSource:
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
 
 
-def label(value: object) -> str:
-    """A level as text: whole numbers without a point."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
-    """Compute an expression row by row."""
-    if isinstance(expression, Name):
-        return column(expression.name)
-    if isinstance(expression, Number):
-        return float(expression.value)
-    if isinstance(expression, Call):
-        inner = evaluate(expression.arguments[0], column)
-        name = expression.function.removeprefix("np.")
-        return inner if name == "I" else _FUNCTIONS[name](inner)
-    operands = [evaluate(o, column) for o in expression.operands]
-    if len(operands) == 1:
-        return -operands[0] if expression.symbol == "-" else operands[0]
-    values = _FUNCTIONS[expression.symbol](*operands)
-    return values.astype(np.int64) if getattr(values, "dtype", None) == bool else values
-
-
 def whole(values: Array) -> Array:
-    """int64 where all values are whole numbers that int64 holds exactly, else float64."""
-    if values.dtype.kind in "iub":
-        if values.dtype == np.uint64 and len(values) and values.max() >= 2**63:
-            return values.astype(float)
-        return values.astype(np.int64, copy=False)
+    """Return whole numbers in an integer type where int64 holds all of them exactly."""
+    if values.dtype.kind == "b":
+        return values.astype(np.int8)
+    if values.dtype.kind in "iu":
+        too_large = values.dtype == np.uint64 and values.max(initial=0) >= 2**63
+        return values.astype(float) if too_large else values
     values = values.astype(np.float64, copy=False)
-    if np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0) < 2**53:
+    with np.errstate(invalid="ignore"):
+        if len(values) and not (values[0] == np.rint(values[0]) and abs(values[0]) < 2**53):
+            return values
         integers = values.astype(np.int64)
-        if np.array_equal(integers, values):
-            return integers
-    return values
+    exact = np.array_equal(integers, values) and np.abs(values).max(initial=0) < 2**53
+    return integers if exact else values
 
 
-def _prepared(
-    columns: dict[str, Array], recipe: Recipe, rows: int
-) -> tuple[dict[str, Array], dict[str, float]]:
-    """Columns ready to be multiplied, and the pivots taken off those that are floats."""
-    largest = {n: float(np.abs(v).max(initial=0)) for n, v in columns.items()}
-    integers = {n for n, v in columns.items() if v.dtype.kind == "i"}
+def _pivots(columns: Mapping[str, Array], recipe: Recipe, rows: int) -> dict[str, float]:
+    """Pivots of the columns that are summed as floats; nought where none can be taken."""
+    integers = {n for n, v in columns.items() if v.dtype.kind in "iu"}
+    largest = {
+        n: max(abs(float(v.max(initial=0))), abs(float(v.min(initial=0))))
+        for n, v in columns.items()
+    }
     floats = demoted(recipe.keys, largest, integers, rows)
     movable = recipe.movable
     pivots: dict[str, float] = {}
     for name, values in columns.items():
-        if name in integers and name not in floats:
-            continue
-        pivots[name] = 0.0
-        if name in movable and rows:
-            pivots[name] = choose_pivot(float(values.mean()), float(values.std()))
-        columns[name] = values - pivots[name]
-    return columns, pivots
+        if name not in integers or name in floats:
+            pivots[name] = 0.0
+            if name in movable and rows:
+                pivots[name] = choose_pivot(float(values.mean()), float(values.std()))
+    return pivots
 
 
 def _coded_numbers(values: Array) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -239,15 +223,27 @@ def _coded_numbers(values: Array) -> tuple[NDArray[np.object_], NDArray[np.int64
 def _coded_text(
     series: nw.Series[Any], keep: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Codes of labels that are text, or anything else that can be sorted."""
-    import pandas as pd
+    """Codes of labels that are text, sorted."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    codes, labels = pd.factorize(series.to_pandas(), sort=True)
-    if keep is not None:
-        codes = codes[keep]
+    # Labels of several kinds in one column (Arrow refuses them) are taken as text.
+    try:
+        arrow = series.to_arrow()
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        arrow = series.cast(nw.String).to_arrow()
+    chunks = pa.chunked_array([arrow]) if isinstance(arrow, pa.Array) else arrow
+    if not pa.types.is_dictionary(chunks.type):
+        chunks = pc.dictionary_encode(chunks)
+    encoded = chunks.unify_dictionaries().combine_chunks()
+    encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+    labels = encoded.dictionary.to_pylist()
+    codes = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
+    codes = codes if keep is None else codes[keep]
     present = np.bincount(codes, minlength=len(labels)) > 0
-    renumbered = (np.cumsum(present) - 1)[codes]
-    names = [label for label, there in zip(list(labels), present, strict=True) if there]
-    out = np.empty(len(names), dtype=object)
-    out[:] = names
-    return out, renumbered
+    order = [i for i in sorted(range(len(labels)), key=lambda i: labels[i]) if present[i]]
+    rank = np.zeros(len(labels), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    names = np.empty(len(order), dtype=object)
+    names[:] = [labels[i] for i in order]
+    return names, rank[codes]

@@ -25,6 +25,8 @@ from .engine.mixed import fit_design as fit_design
 from .engine.mixed import fit_mixed as fit_mixed
 from .engine.moments import Moments as Moments
 from .engine.moments import design_moments as design_moments
+from .engine.pooling import pool_moments as pool_moments
+from .engine.pooling import withhold_small as withhold_small
 from .engine.posterior import GibbsDraws as GibbsDraws
 from .engine.priors import Prior as Prior
 from .engine.ratio_test import likelihood_ratio_test as likelihood_ratio_test

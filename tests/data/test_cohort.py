@@ -300,3 +300,15 @@ def test_a_folder_without_manifest_and_a_manifest_of_something_else(tmp_path):
 
 def test_a_cohort_prints_counts_and_no_rows():
     assert repr(read_cohort(_people())) == "<cohort: 8 patients of 2 therapists; PHQ-9, GAD-7>"
+
+
+def test_the_packaged_cohort_is_whole_and_marked():
+    cohort = load_cohort()
+    assert cohort.provenance.synthetic
+    assert (len(cohort.patients), len(cohort.caseloads())) == (1122, 21)
+    assert set(cohort.patients["therapist_id"]) == {f"T{i:02d}" for i in range(1, 22)}
+    assert cohort.patients["patient_id"].iloc[[0, -1]].tolist() == ["P0001", "P1122"]
+    assert cohort.therapists is not None
+    assert cohort.segments is not None
+    assert set(cohort.segments["therapist_id"]) <= set(cohort.therapists["therapist_id"])
+    assert "synthetic" not in cohort.patients.columns

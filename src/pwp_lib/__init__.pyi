@@ -20,6 +20,7 @@ from .engine.formula import Formula as Formula
 from .engine.formula import parse_formula as parse_formula
 from .engine.gibbs import gibbs_draws as gibbs_draws
 from .engine.gibbs import sample_posterior as sample_posterior
+from .engine.many import fit_many as fit_many
 from .engine.mixed import MixedFit as MixedFit
 from .engine.mixed import fit_design as fit_design
 from .engine.mixed import fit_mixed as fit_mixed

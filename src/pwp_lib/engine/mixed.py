@@ -447,7 +447,7 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
     ...                               ["a", "a", "a", "b", "b", "b"])
     >>> fit = fit_design(d)
     >>> round(fit.deviance, 4), round(fit.vpc(), 4)
-    (26.5545, 0.6842)
+    (26.5548, 0.6842)
     """
     name = _method(method)
     refuse_unidentified(design)

@@ -1,0 +1,299 @@
+"""Therapists ranked by their residuals, and how uncertain the ranks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from pwp_lib.data.measures import MEASURES, Measure
+from pwp_lib.engine.mixed import MixedFit
+from pwp_lib.errors import InputError
+
+__all__ = [
+    "RankCorrelation",
+    "cluster_size",
+    "composite_ranks",
+    "differs_from_average",
+    "rank_correlation",
+    "rank_uncertainty",
+    "services_by_cluster",
+    "shared_ranks",
+]
+
+
+def cluster_size(n_therapists: int) -> int:
+    """Therapists in the upper and in the lower cluster.
+
+    Five of 21, as in the paper; a quarter, rounded, of other numbers; never fewer than two, since
+    one therapist is no cluster.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than five therapists: nobody would be left in the middle.
+
+    Examples
+    --------
+    >>> [cluster_size(n) for n in (5, 8, 10, 21, 22, 100)]
+    [2, 2, 3, 5, 6, 25]
+    """
+    if n_therapists < 5:
+        raise InputError(
+            f"{n_therapists} therapists cannot be put into an upper, a middle and a lower cluster",
+            mend="five are needed at least",
+        )
+    return max(2, floor(n_therapists / 4 + 0.5))
+
+
+def composite_ranks(fits: Mapping[str, MixedFit], measures: Iterable[Measure] = ()) -> pd.DataFrame:
+    """Ranks on each measure, their mean, and the clusters that follow.
+
+    Parameters
+    ----------
+    fits : mapping of str to MixedFit
+        The model of each measure, by the measure's name.
+    measures : iterable of Measure
+        Only needed for measures that `MEASURES` does not list: tells the direction of the scale.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by therapist, best first: ``rank_<measure>`` (1 the most effective), ``composite``
+        (mean of the ranks), ``position`` (1 to J) and ``cluster`` (``upper``, ``middle``,
+        ``lower``). Equal composites are ordered by the mean of the residuals, each over the SD of
+        its measure's residuals.
+
+    Raises
+    ------
+    InputError
+        If there is no model, the models are of different therapists, or there are fewer than five.
+    """
+    if not fits:
+        raise InputError("ranks need a model of one measure at least")
+    known = {**MEASURES, **{m.name: m for m in measures}}
+    ranks: dict[str, pd.Series] = {}
+    standardised = []
+    for name, fit in fits.items():
+        worse = known[name].higher_is_worse if name in known else True
+        residuals = fit.residuals(lower_is_better=worse)
+        ranks[f"rank_{name}"] = residuals["rank"]
+        residual = residuals["residual"] * (1.0 if worse else -1.0)
+        spread = float(residual.std(ddof=0))
+        standardised.append(residual / spread if spread > 0 else residual)
+    table = pd.DataFrame(ranks)
+    if table.isna().any(axis=None):
+        raise InputError("the models are of different therapists", mend="fit all to one cohort")
+    table = table.rename_axis("therapist_id")
+    table["composite"] = table.mean(axis=1)
+    tie = sum(standardised) / len(standardised)
+    order = table.assign(tie=tie).sort_values(["composite", "tie"], kind="stable").index
+    table = table.loc[order]
+    return _with_clusters(table)
+
+
+def _with_clusters(table: pd.DataFrame) -> pd.DataFrame:
+    size = cluster_size(len(table))
+    middle = len(table) - 2 * size
+    cluster = ["upper"] * size + ["middle"] * middle + ["lower"] * size
+    return table.assign(position=np.arange(1, len(table) + 1), cluster=cluster)
+
+
+def shared_ranks(ranks: pd.DataFrame, first: int, last: int) -> list[str]:
+    """Therapists whose ranks lie between two places on every measure.
+
+    Parameters
+    ----------
+    ranks : DataFrame
+        The table of `composite_ranks`.
+    first, last : int
+        The places, both included.
+
+    Examples
+    --------
+    >>> ranks = pd.DataFrame({"rank_phq9": [1, 2, 3], "rank_gad7": [1, 3, 2]}, index=list("abc"))
+    >>> shared_ranks(ranks, 1, 1), shared_ranks(ranks, 2, 3)
+    (['a'], ['b', 'c'])
+    """
+    columns = ranks.filter(regex="^rank_")
+    inside = ((columns >= first) & (columns <= last)).all(axis=1)
+    return [str(label) for label in ranks.index[inside]]
+
+
+def differs_from_average(fit: MixedFit, measure: Measure | None = None) -> pd.Series:
+    """Which therapists' residual intervals exclude zero.
+
+    Parameters
+    ----------
+    fit : MixedFit
+        The intervals are those of ``fit.residuals()``: the residual and 1.96 standard errors.
+    measure : Measure, optional
+        Tells the direction of the scale; a lower score is better when left out.
+
+    Returns
+    -------
+    Series of str
+        By therapist: ``"better"``, ``"worse"`` or an empty string.
+    """
+    residuals = fit.residuals()
+    below, above = residuals["upper"] < 0, residuals["lower"] > 0
+    if measure is not None and not measure.higher_is_worse:
+        below, above = above, below
+    verdict = np.where(below, "better", np.where(above, "worse", ""))
+    return pd.Series(verdict, index=residuals.index, name="differs")
+
+
+def rank_uncertainty(
+    fit: MixedFit,
+    draws: int = 10_000,
+    seed: int = 1,
+    *,
+    level: float = 0.95,
+    higher_is_worse: bool = True,
+) -> pd.DataFrame:
+    """How uncertain the ranks are, by simulation from the residuals' joint covariance.
+
+    The therapists' effects are drawn around their residuals with the covariance that includes the
+    fixed part's uncertainty; the variances are held at their estimates, so the intervals are, if
+    anything, too narrow.
+
+    Parameters
+    ----------
+    fit : MixedFit
+    draws : int
+    seed : int
+    level : float
+        Of the rank intervals.
+    higher_is_worse : bool
+        Direction of the scale.
+
+    Returns
+    -------
+    DataFrame
+        By therapist, best first: ``rank``, ``mean_rank``, ``lower``, ``upper`` (bounds of the rank
+        interval), ``p_upper``, ``p_lower`` (probability of each cluster) and ``p_first``,
+        ``p_last``. The probabilities of a cluster are missing with fewer than five therapists.
+    """
+    residuals = fit.residuals(lower_is_better=higher_is_worse)
+    residual = residuals["residual"] * (1.0 if higher_is_worse else -1.0)
+    covariance = np.asarray(fit.residual_covariance("comparative"), dtype=float)
+    n = len(residual)
+    if not covariance.any():
+        # No therapist effect at all: nothing tells the therapists apart, so any order will do.
+        covariance = np.eye(n)
+    effects = residual.to_numpy() + _normal_draws(covariance, draws, seed)
+    ranks = np.empty((draws, n), dtype=np.int64)
+    np.put_along_axis(ranks, effects.argsort(axis=1), np.arange(1, n + 1)[None, :], axis=1)
+    tail = (1 - level) / 2
+    lower, upper = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    size = cluster_size(n) if n >= 5 else 0
+    table = pd.DataFrame(
+        {
+            "rank": residuals["rank"],
+            "mean_rank": ranks.mean(axis=0),
+            "lower": lower.astype(int),
+            "upper": upper.astype(int),
+            "p_upper": (ranks <= size).mean(axis=0) if size else np.nan,
+            "p_lower": (ranks > n - size).mean(axis=0) if size else np.nan,
+            "p_first": (ranks == 1).mean(axis=0),
+            "p_last": (ranks == n).mean(axis=0),
+        },
+        index=residual.index,
+    )
+    return table.sort_values(["rank", "mean_rank"], kind="stable")
+
+
+def _normal_draws(covariance: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Draws about zero; a covariance that is singular, as at a variance of zero, is welcome."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    z = np.random.default_rng(seed).standard_normal((draws, len(values)))
+    drawn: np.ndarray = z @ root.T
+    return drawn
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's correlation.
+
+    Attributes
+    ----------
+    correlation : float
+        NaN if one of the two does not vary.
+    p_value : float
+        Two-sided, from t with n - 2 degrees of freedom.
+    n : int
+        Pairs without a missing value.
+    """
+
+    correlation: float
+    p_value: float
+    n: int
+
+    def table(self) -> pd.DataFrame:
+        """One row."""
+        row = {"correlation": self.correlation, "p_value": self.p_value, "n": self.n}
+        return pd.DataFrame([row])
+
+
+def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> RankCorrelation:
+    """Spearman's correlation of two sets of ranks, or of anything that can be ranked.
+
+    Two Series are matched by index, anything else by position; pairs with a missing value are left out.
+
+    Raises
+    ------
+    InputError
+        If fewer than three pairs are left.
+
+    Examples
+    --------
+    >>> result = rank_correlation([1, 2, 3, 4], [2, 1, 3, 4])
+    >>> round(result.correlation, 2), result.n
+    (0.8, 4)
+    """
+    index = next((s.index for s in (a, b) if isinstance(s, pd.Series)), None)
+    first, second = (s if isinstance(s, pd.Series) else pd.Series(s, index=index) for s in (a, b))
+    pairs = pd.concat([first.rename("a"), second.rename("b")], axis=1).dropna()
+    if len(pairs) < 3:
+        raise InputError("a rank correlation needs three pairs at least")
+    if pairs["a"].nunique() == 1 or pairs["b"].nunique() == 1:
+        return RankCorrelation(np.nan, np.nan, len(pairs))
+    from scipy.stats import spearmanr
+
+    test = spearmanr(pairs["a"].to_numpy(dtype=float), pairs["b"].to_numpy(dtype=float))
+    return RankCorrelation(float(test.statistic), float(test.pvalue), len(pairs))
+
+
+def services_by_cluster(ranks: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
+    """How many therapists of each cluster work in each service.
+
+    Parameters
+    ----------
+    ranks : DataFrame
+        The table of `composite_ranks`.
+    patients : DataFrame
+        Patients or therapists: ``therapist_id`` and ``service_id``.
+
+    Returns
+    -------
+    DataFrame
+        One row a cluster (upper, middle, lower), one column a service. A therapist who works in
+        two services counts in both.
+
+    Examples
+    --------
+    >>> ranks = pd.DataFrame({"cluster": ["upper", "upper", "lower"]}, index=list("abc"))
+    >>> patients = pd.DataFrame({"therapist_id": list("aabc"),
+    ...                          "service_id": ["S1", "S1", "S2", "S1"]})
+    >>> services_by_cluster(ranks, patients).loc["upper"].to_dict()
+    {'S1': 1, 'S2': 1}
+    """
+    pairs = patients[["therapist_id", "service_id"]].drop_duplicates()
+    cluster = pairs["therapist_id"].map(ranks["cluster"])
+    counts = pd.crosstab(cluster.rename("cluster"), pairs["service_id"])
+    return counts.reindex([c for c in ("upper", "middle", "lower") if c in counts.index])

@@ -1,0 +1,155 @@
+"""Ranks, clusters, and how uncertain ranks are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pwp_lib.data.measures import Measure
+from pwp_lib.engine.design import DesignMoments
+from pwp_lib.engine.mixed import MixedFit, fit_design
+from pwp_lib.errors import InputError
+from pwp_lib.findings.ranking import (
+    cluster_size,
+    composite_ranks,
+    differs_from_average,
+    rank_correlation,
+    rank_uncertainty,
+    services_by_cluster,
+    shared_ranks,
+)
+
+
+def fit_of(effects: np.ndarray, patients: int = 40, seed: int = 1, sd: float = 1.0) -> MixedFit:
+    """A random-intercept fit of therapists with given effects, labelled T00, T01, ..."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat([f"T{i:02d}" for i in range(len(effects))], patients)
+    y = np.repeat(effects, patients) + rng.normal(scale=sd, size=len(group))
+    return fit_design(
+        DesignMoments.from_arrays(
+            y, {"Intercept": np.ones(len(y))}, ["Intercept"], group, group_name="therapist_id"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "size"), [(5, 2), (6, 2), (9, 2), (10, 3), (20, 5), (21, 5), (30, 8)]
+)
+def test_cluster_size(n: int, size: int) -> None:
+    assert cluster_size(n) == size
+    assert 2 * size < n
+
+
+def test_too_few_therapists_for_clusters() -> None:
+    with pytest.raises(InputError, match="4 therapists"):
+        cluster_size(4)
+
+
+def test_composite_rank_is_the_mean_of_the_ranks_and_lower_scores_are_better() -> None:
+    effects = np.linspace(-5, 5, 21)
+    swapped = effects.copy()
+    swapped[[4, 6]] = swapped[[6, 4]]
+    ranks = composite_ranks({"phq9": fit_of(effects, sd=0.2), "gad7": fit_of(swapped, sd=0.2)})
+    assert ranks.index[0] == "T00"
+    assert ranks.loc["T04", ["rank_phq9", "rank_gad7", "composite"]].tolist() == [5, 7, 6]
+    assert ranks["cluster"].value_counts().to_dict() == {"middle": 11, "upper": 5, "lower": 5}
+    assert ranks["position"].tolist() == list(range(1, 22))
+    assert shared_ranks(ranks, 17, 21) == [f"T{i}" for i in range(16, 21)]
+    assert set(shared_ranks(ranks, 1, 5)) == {"T00", "T01", "T02", "T03"}
+
+
+def test_ties_go_by_the_mean_standardised_residual() -> None:
+    # T00 is first by far on one measure, T01 barely first on the other: both have a mean of 1.5.
+    first = np.array([-9, 0, 1, 2, 3, 4, 5.0])
+    second = np.array([0.5, 0.0, 1, 2, 3, 4, 5])
+    ranks = composite_ranks({"phq9": fit_of(first, sd=0.1), "gad7": fit_of(second, sd=0.1)})
+    assert ranks["composite"].iloc[:2].tolist() == [1.5, 1.5]
+    assert ranks.index[:2].tolist() == ["T00", "T01"]
+    # The units of a measure do not matter.
+    scaled = {"phq9": fit_of(first, sd=0.1), "gad7": fit_of(1000 * second, sd=100)}
+    assert composite_ranks(scaled).index[:2].tolist() == ["T00", "T01"]
+
+
+def test_direction_of_the_scale() -> None:
+    fit = fit_of(np.linspace(-5, 5, 8))
+    better_high = Measure("wellbeing", "Wellbeing", 0, 100, None, None, higher_is_worse=False)
+    ranks = composite_ranks({"wellbeing": fit}, [better_high])
+    assert ranks.index[0] == "T07"
+    assert rank_uncertainty(fit, 500, higher_is_worse=False).index[0] == "T07"
+    assert differs_from_average(fit, better_high)["T07"] == "better"
+    assert differs_from_average(fit)["T07"] == "worse"
+
+
+def test_models_of_different_therapists_are_refused() -> None:
+    with pytest.raises(InputError, match="different therapists"):
+        composite_ranks({"phq9": fit_of(np.arange(6.0)), "gad7": fit_of(np.arange(7.0))})
+    with pytest.raises(InputError, match="one measure"):
+        composite_ranks({})
+
+
+def test_rank_uncertainty_of_two_therapists_is_the_normal_probability() -> None:
+    from scipy.stats import norm
+
+    fit = fit_of(np.array([0.0, 1.2]), patients=10)
+    residual = fit.residuals()["residual"].to_numpy()
+    covariance = fit.residual_covariance("comparative").to_numpy()
+    contrast = np.array([1.0, -1.0])
+    z = contrast @ residual / np.sqrt(contrast @ covariance @ contrast)
+    table = rank_uncertainty(fit, draws=40_000, seed=3)
+    expected = norm.cdf(-z)  # the first of the two is the lower one
+    assert table.loc["T00", "p_first"] == pytest.approx(expected, abs=4 * 0.5 / 200)
+    assert table["p_upper"].isna().all()
+
+
+def test_rank_uncertainty_is_a_distribution_over_ranks() -> None:
+    table = rank_uncertainty(fit_of(np.linspace(-0.6, 0.6, 21), patients=15), draws=2_000, seed=2)
+    assert table["mean_rank"].sum() == pytest.approx(21 * 22 / 2)
+    assert table["p_upper"].sum() == pytest.approx(5)
+    assert table["p_lower"].sum() == pytest.approx(5)
+    assert table["p_first"].sum() == pytest.approx(1)
+    assert (table["lower"] <= table["upper"]).all()
+    assert table["rank"].is_monotonic_increasing
+    again = rank_uncertainty(fit_of(np.linspace(-0.6, 0.6, 21), patients=15), draws=2_000, seed=2)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_without_a_therapist_effect_every_rank_is_as_likely() -> None:
+    fit = fit_of(np.zeros(8), patients=20, seed=5)
+    assert fit.singular
+    table = rank_uncertainty(fit, draws=4_000)
+    assert table["p_first"].to_numpy() == pytest.approx(np.full(8, 1 / 8), abs=0.03)
+    assert set(table["rank"]) == {4.5}
+
+
+def test_ranks_of_therapists_far_apart_are_certain() -> None:
+    table = rank_uncertainty(fit_of(10 * np.arange(10.0)), draws=500)
+    assert (table["lower"] == table["rank"]).all()
+    assert (table["upper"] == table["rank"]).all()
+    assert set(table["p_upper"]) == {0.0, 1.0}
+
+
+def test_spearman_agrees_with_r() -> None:
+    # tests/reference/comparison.R
+    result = rank_correlation([1, 2, 3, 4, 5, 6.5, 6.5], [2, 1, 4, 3, 7, 5, 6])
+    assert result.correlation == pytest.approx(0.81084371642600295, rel=1e-12)
+
+
+def test_rank_correlation_matches_series_by_index_and_drops_gaps() -> None:
+    a = pd.Series([1, 2, 3, 4], index=list("abcd"))
+    b = pd.Series([4, 3, 2, 1, np.nan], index=list("dcbae"))
+    assert rank_correlation(a, b).correlation == pytest.approx(1.0)
+    assert rank_correlation(a, b).n == 4
+    assert np.isnan(rank_correlation(a, [2, 2, 2, 2]).correlation)
+    with pytest.raises(InputError, match="three pairs"):
+        rank_correlation([1, 2], [1, 2])
+
+
+def test_services_by_cluster_counts_therapists_not_patients() -> None:
+    ranks = pd.DataFrame({"cluster": ["upper", "middle", "lower"]}, index=list("abc"))
+    patients = pd.DataFrame(
+        {"therapist_id": list("aaabbc"), "service_id": ["S1"] * 3 + ["S2", "S2", "S1"]}
+    )
+    table = services_by_cluster(ranks, patients)
+    assert table.index.tolist() == ["upper", "middle", "lower"]
+    assert table.to_numpy().tolist() == [[1, 0], [0, 1], [1, 0]]

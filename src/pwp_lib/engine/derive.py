@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .design import DesignMoments
 from .expression import Call, Expression, Name, Operation, names_in
-from .formula import Formula
+from .formula import MAX_RANDOM_TERMS, Formula
 from .polynomial import Monomial, Terms, expand, monomial, shift
 from .recipe import canonical, movable, nearest
+from .shifting import around
 from .terms import Vocabulary, dummy, term_columns
 
 if TYPE_CHECKING:
@@ -36,15 +36,20 @@ def derive(moments: Moments, formula: Formula) -> DesignMoments:
         )
     shifted = _Shifted(moments)
     words = _vocabulary(moments, shifted, formula)
-    columns = {name: terms for name, terms in term_columns(formula.fixed, words)}
+    columns = dict(term_columns(formula.fixed, words))
     fixed = tuple(range(len(columns)))
     random_columns = term_columns(formula.random, words)
+    if len(random_columns) > MAX_RANDOM_TERMS:
+        raise InputError(
+            f"the random part has {len(random_columns)} columns and {MAX_RANDOM_TERMS} are offered",
+            mend="a category brings one column a level: let it be a fixed effect",
+        )
     for name, terms in random_columns:
         columns.setdefault(name, terms)
     random = tuple(list(columns).index(name) for name, _ in random_columns)
     columns |= dict(term_columns((formula.response,), words))
     single = not formula.group
-    cross = shifted.cross(list(columns.values()), moments)
+    cross = shifted.cross(list(columns.values()))
     raw = tuple(shift(terms, shifted.pivots) for terms in columns.values())
     used = sorted({name for terms in raw for key in terms for name in key})
     return DesignMoments(
@@ -151,24 +156,8 @@ class _Shifted:
     @cached_property
     def sums(self) -> dict[Monomial, Array]:
         """Sums of products of ``x - pivot``, floats."""
-        moved = {n: int(p) for n, p in self.pivots.items() if n not in self.moments.pivots and p}
-        return {key: self._moved(key, moved) for key in self.moments.sums}
-
-    def _moved(self, key: Monomial, moved: Mapping[str, int]) -> Array:
-        """One sum around integer pivots, by whole-number arithmetic as far as it goes."""
-        stored = self.moments.sums[key]
-        if not any(name in moved for name in key):
-            return stored.astype(float)
-        parts: list[tuple[int, NDArray[np.int64] | Array]] = []
-        for taken in product(*(((0, 1) if name in moved else (0,)) for name in key)):
-            rest = tuple(n for n, t in zip(key, taken, strict=True) if not t)
-            weight = 1
-            for name, t in zip(key, taken, strict=True):
-                weight *= -moved[name] if t else 1
-            parts.append((weight, self.moments.sums[rest]))
-        if all(p.dtype.kind == "i" for _, p in parts):
-            return _exact_total(parts)
-        return np.sum([float(w) * p.astype(float) for w, p in parts], axis=0)  # type: ignore[no-any-return]
+        moved = around(self.moments.sums, self.moments.pivots, self.pivots)
+        return {key: values.astype(float) for key, values in moved.items()}
 
     def product_sum(self, key: Monomial) -> Array | None:
         """Sums of a product, noughts for two levels of one factor, None if it is not stored."""
@@ -195,11 +184,11 @@ class _Shifted:
             return float("nan")
         return float(self.pivots.get(name, 0.0)) + self.mean({(name,): 1.0})
 
-    def cross(self, columns: Sequence[Terms], moments: Moments) -> Array:
+    def cross(self, columns: Sequence[Terms]) -> Array:
         """Cross-products of polynomials, shape (J, m, m)."""
         used = list(dict.fromkeys(k for terms in columns for k, v in terms.items() if v))
         weights = np.array([[terms.get(key, 0.0) for key in used] for terms in columns])
-        grid = np.zeros((len(moments.n), len(used), len(used)))
+        grid = np.zeros((len(self.moments.n), len(used), len(used)))
         for a, left in enumerate(used):
             for b, right in enumerate(used[: a + 1]):
                 sums = self.product_sum(monomial(left + right))
@@ -208,18 +197,6 @@ class _Shifted:
                 grid[:, a, b] = grid[:, b, a] = sums
         cross: Array = weights @ grid @ weights.T
         return (cross + cross.transpose(0, 2, 1)) / 2
-
-
-def _exact_total(parts: Sequence[tuple[int, NDArray[np.int64] | Array]]) -> Array:
-    """A weighted total of whole numbers without rounding before the end."""
-    bound = sum(abs(w) * int(np.abs(p).max(initial=0)) for w, p in parts)
-    if bound < 2**62:
-        whole = np.zeros(len(parts[0][1]), dtype=np.int64)
-        for weight, part in parts:
-            whole += weight * part.astype(np.int64)
-        return whole.astype(float)
-    big = sum(weight * part.astype(object) for weight, part in parts)
-    return np.asarray(big, dtype=float)
 
 
 def _not_stored(key: Monomial) -> InputError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -13,7 +13,7 @@ from ..errors import InputError
 from .accumulate import Sums, choose_pivot, demoted, grouped_sums
 from .evaluate import evaluate, label
 from .expression import Name
-from .recipe import Block, Dummy, Recipe
+from .recipe import Block, Dummy, Recipe, Value
 
 __all__ = ["EagerSource"]
 
@@ -31,6 +31,7 @@ class EagerSource:
     def __init__(self, frame: nw.DataFrame[Any]) -> None:
         self.frame = frame
         self._series: dict[str, nw.Series[Any]] = {}
+        self._evaluated: dict[tuple[str, ...], tuple[list[str], Array]] = {}
 
     @property
     def columns(self) -> Sequence[str]:
@@ -132,9 +133,10 @@ class EagerSource:
     def _dummy(self, source: Dummy, keep: NDArray[np.bool_] | None) -> Array:
         series = self.series(source.column)
         if self.is_number(source.column):
-            return (self._array(source.column, keep) == float(source.level)).astype(np.int64)
+            numbers = self._array(source.column, keep)
+            return np.asarray(numbers == float(source.level), dtype=np.int8)
         hits = (series.cast(nw.String) == source.level).fill_null(False).to_numpy()
-        found: Array = np.asarray(hits, dtype=np.int64)
+        found: Array = np.asarray(hits, dtype=np.int8)
         return found if keep is None else found[keep]
 
     def _groups(
@@ -149,7 +151,14 @@ class EagerSource:
         return _coded_text(self.series(group), keep)
 
     def _blocks(self, component: str, needed: Sequence[str]) -> tuple[list[str], Array]:
-        """Evaluate a component with formulae over the complete rows."""
+        """Evaluate a component over the complete rows, once."""
+        key = (component, *needed)
+        if key not in self._evaluated:
+            self._evaluated[key] = self._by_formulae(component, needed)
+        return self._evaluated[key]
+
+    def _by_formulae(self, component: str, needed: Sequence[str]) -> tuple[list[str], Array]:
+        """Names and columns that formulae makes of a component."""
         from formulae import design_matrices
 
         keep = self._complete(needed)

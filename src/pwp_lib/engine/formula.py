@@ -19,7 +19,7 @@ from .expression import Expression, Name, Number, names_in, read_expression
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Formula", "Term", "parse_formula"]
+__all__ = ["MAX_RANDOM_TERMS", "Formula", "Term", "parse_formula"]
 
 #: More random terms than this on one grouping factor are refused.
 MAX_RANDOM_TERMS = 3

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from ..errors import InputError
 from .derive import derive
 from .design import DesignMoments
 from .formula import Formula, parse_formula
+from .moments_file import read_fields, write_fields
 from .polynomial import Monomial
+from .pooling import MINIMUM_CASELOAD, add_moments, withhold_small
 from .recipe import Recipe, recipe_for_columns, recipe_for_formula
 from .sources import open_source
 
@@ -22,13 +25,10 @@ if TYPE_CHECKING:
 
     from .accumulate import Sums
 
-__all__ = ["SCHEMA_VERSION", "Moments", "design_moments"]
-
-#: Version of what is stored and of the file.
-SCHEMA_VERSION = 1
+__all__ = ["Moments", "design_moments"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Sums of products of stored columns within each therapist.
 
@@ -190,6 +190,52 @@ class Moments:
                 mend=f"check {', '.join(self.complete)} for missing values",
             )
         return derive(self, parse_formula(formula) if isinstance(formula, str) else formula)
+
+    def __add__(self, other: object) -> Moments:
+        """Add the moments of other therapists; see `pwp_lib.pool_moments`."""
+        if not isinstance(other, Moments):
+            return NotImplemented
+        return add_moments(self, other)
+
+    def write(
+        self,
+        path: str | Path,
+        *,
+        share: bool = True,
+        minimum_caseload: int = MINIMUM_CASELOAD,
+    ) -> Moments:
+        """Write the moments to a Parquet file, one row a therapist.
+
+        Parameters
+        ----------
+        path : str or Path
+        share : bool
+            Whether the file may leave the service. Moments are aggregated, not anonymous: the
+            scores of a few patients can be worked back from them. So unless this is False,
+            therapists with small caseloads are withheld; how many they and their patients were
+            is recorded.
+        minimum_caseload : int
+            Caseload from which a therapist is kept when the file is shared.
+
+        Returns
+        -------
+        Moments
+            What was written.
+        """
+        kept = withhold_small(self, minimum_caseload) if share else self
+        write_fields(path, {f.name: getattr(kept, f.name) for f in fields(kept)})
+        return kept
+
+    @classmethod
+    def read(cls, path: str | Path) -> Moments:
+        """Read moments that `write` wrote.
+
+        Raises
+        ------
+        InputError
+            When the file is missing, holds no moments, has another schema version or is damaged.
+        """
+        return cls(**read_fields(path))
 
     def table(self) -> pd.DataFrame:
         """Patients and sums, one row a therapist; sums of floats are around their pivots."""

@@ -327,8 +327,8 @@ def scoreboard_picture(board: pd.DataFrame, ax: Axes | None = None, *, by: str =
     Parameters
     ----------
     board : DataFrame
-        `scoreboard`: ``published``, ``computed``, ``rounding`` (the unit of the last printed
-        digit), ``state``; and `by`, what the rows are grouped by.
+        `scoreboard`: ``published``, ``computed``, ``rounding`` (half a unit of the last printed
+        digit; 0 for counts), ``state``; and `by`, what the rows are grouped by.
     ax : Axes, optional
     by : str
         A column; if it is missing, the part of ``id`` before the first dot.
@@ -340,19 +340,18 @@ def scoreboard_picture(board: pd.DataFrame, ax: Axes | None = None, *, by: str =
     need(board, ["published", "computed", "rounding", "state"], "a picture of the scoreboard")
     group = board[by] if by in board else board["id"].astype(str).str.split(".").str[0]
     tested = board["state"].isin(["match", "no match"])
-    numbers = board.loc[tested, ["published", "computed", "rounding"]].astype(float)
-    off = ((numbers["computed"] - numbers["published"]) / numbers["rounding"]).fillna(0)
+    off = _in_roundings(board[tested])
     matches = board.loc[tested, "state"] == "match"
     names = list(dict.fromkeys(group[tested]))
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.5 + 0.62 * len(names))
-    ax.axvspan(-0.5, 0.5, color="#E3F0EC", zorder=0, label="rounds to the printed figure")
-    _scoreboard_points(ax, off.clip(-3, 3), group[tested], matches, names)
+    ax.axvspan(-1, 1, color="#E3F0EC", zorder=0, label="rounds to the printed figure")
+    _scoreboard_points(ax, off.clip(-4, 4), group[tested], matches, names)
     tally = matches.groupby(group[tested]).agg(["sum", "size"])
     labels = [f"{name}\n{tally.loc[name, 'sum']} of {tally.loc[name, 'size']}" for name in names]
     ax.set_yticks(np.arange(len(names)), labels, fontsize=9.5)
-    ax.set(xlim=(-3.3, 3.3), ylim=(len(names) - 0.4, -0.6))
-    ax.set_xticks([-3, -2, -1, 0, 1, 2, 3], ["≤ −3", "−2", "−1", "0", "1", "2", "≥ 3"])
-    ax.set_xlabel("Ours less the paper's, in units of the last printed digit")
+    ax.set(xlim=(-4.4, 4.4), ylim=(len(names) - 0.4, -0.6))
+    ax.set_xticks([-4, -2, -1, 0, 1, 2, 4], ["≤ −4", "−2", "−1", "0", "1", "2", "≥ 4"])
+    ax.set_xlabel("Ours less the paper's, in units of its rounding")
     ax.grid(visible=False, axis="y")
     legend_below(ax, 3)
     return remember(
@@ -360,6 +359,19 @@ def scoreboard_picture(board: pd.DataFrame, ax: Axes | None = None, *, by: str =
         f"Scoreboard: {int(matches.sum())} of {count(len(matches), 'figure')} that can be tested "
         f"round to what the paper prints; {int((~tested).sum())} cannot be tested.",
     )
+
+
+def _in_roundings(rows: pd.DataFrame) -> pd.Series:
+    """Ours less the paper's, in units of the rounding; what is exact counts from the band's edge.
+
+    A bound such as p < .001, and a statement, either holds (0) or does not (far out).
+    """
+    gap = rows["computed"].astype(float) - rows["published"].astype(float)
+    unit = rows["rounding"].astype(float)
+    exact = np.where(gap == 0, 0.0, np.sign(gap) * 4.0)
+    off = pd.Series(np.where(unit > 0, gap / unit.where(unit > 0, 1.0), exact), index=rows.index)
+    bound = rows["relation"] != "=" if "relation" in rows else unit == 0
+    return off.mask(bound & (rows["state"] == "match"), 0.0).fillna(4.0)
 
 
 def _scoreboard_points(

@@ -404,8 +404,11 @@ def _cell(cell: tuple[str, str], is_index: bool) -> str:
             f'<td class="pwp-t pwp-state-{kind}"><span aria-hidden="true">{icon}</span> {text}</td>'
         )
     if is_index:
-        return f'<th scope="row">{escape(text)}</th>'
-    return f'<td class="pwp-{kind}">{escape(text)}</td>'
+        wide = ' class="pwp-long"' if len(text) > 20 else ""
+        return f'<th scope="row"{wide}>{escape(text)}</th>'
+    # Text that would stack its words in a narrow column gets a wider one.
+    wide = " pwp-long" if kind == "t" and len(text) > 20 else ""
+    return f'<td class="pwp-{kind}{wide}">{escape(text)}</td>'
 
 
 def _table_text(cells: list[list[tuple[str, str]]], heads: list[str], caption: str) -> str:

@@ -1,0 +1,335 @@
+"""Sentences that compare: clusters, scales, the paper and what we compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pwp_lib.output._wording import (
+    count,
+    interval,
+    listing,
+    lower_first,
+    measure_label,
+    p_value,
+    percent,
+    plain,
+    share,
+    sign_fixed,
+)
+
+__all__ = [
+    "NOT_REPORTED",
+    "ancova_sentence",
+    "beside_paper",
+    "chi_square_sentence",
+    "effect_sizes_sentence",
+    "mann_whitney_sentence",
+    "nested_sentence",
+    "permutation_sentence",
+    "precision_sentence",
+    "scales_sentence",
+    "scoreboard_sentence",
+    "split_sample_sentence",
+]
+
+NOT_REPORTED = "not reported"
+SIGNIFICANT = 0.05
+_OUTCOMES = {
+    "caseness": "reached caseness before treatment",
+    "improvement": "improved reliably",
+    "deterioration": "deteriorated reliably",
+    "rcsi": "improved reliably and recovered, of the cases before treatment",
+}
+
+
+def effect_sizes_sentence(table: pd.DataFrame, measure: Any) -> str:
+    """Set the clusters' pre-post effect sizes side by side.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `cluster_effect_sizes`: by cluster, ``effect_size`` and ``n``.
+    measure : Measure or str
+    """
+    known = table["effect_size"].dropna()
+    if len(known) < 2:
+        return f"On {measure_label(measure)} effect sizes cannot be compared."
+    patients = table.loc[known.index, "n"].astype(int)
+    told = listing(
+        f"{sign_fixed(size, 2)} for the {cluster} cluster ({n:,} patients)"
+        for (cluster, size), n in zip(known.items(), patients, strict=True)
+    )
+    return f"On {measure_label(measure)} the pre-post effect size is {told}."
+
+
+def ancova_sentence(result: Any, measure: Any = "") -> str:
+    """Say how two clusters' scores after treatment compare at equal scores before.
+
+    Parameters
+    ----------
+    result : Ancova
+    measure : Measure or str
+        Left out, the result's own.
+    """
+    label, (first, second) = measure_label(measure or result.measure), result.clusters
+    found = (
+        f"F({result.df[0]}, {result.df[1]:,}) = {result.statistic:.1f}, {p_value(result.p_value)}"
+    )
+    if np.isnan(result.p_value) or result.p_value >= SIGNIFICANT:
+        return (
+            f"At equal {label} scores before treatment the {first} and the {second} cluster do "
+            f"not differ beyond chance afterwards ({found}, patients taken as independent)."
+        )
+    way = "lower" if result.difference < 0 else "higher"
+    return (
+        f"At equal {label} scores before treatment, patients of the {first} cluster end "
+        f"{abs(result.difference):.2f} points {way} than those of the {second} cluster ({found}, "
+        "patients taken as independent)."
+    )
+
+
+def chi_square_sentence(result: Any, outcome: str, measure: Any = "") -> str:
+    """Say how a rate compares between two groups of patients.
+
+    Parameters
+    ----------
+    result : ChiSquare
+    outcome : str
+        ``"caseness"``, ``"improvement"``, ``"deterioration"``, ``"rcsi"``, or words that finish
+        "of the patients ...".
+    measure : Measure or str
+    """
+    on = f"On {measure_label(measure)}, " if measure else ""
+    verb = _OUTCOMES.get(outcome, outcome)
+    told = listing(
+        f"{share(int(row['yes']), int(row['n']))} of the {name} cluster"
+        for name, row in result.counts.iterrows()
+    )
+    text = f"{on}{told} {verb}"
+    if np.isnan(result.statistic):
+        return f"{text}; with nobody or everybody there is nothing to test."
+    differ = "the difference is beyond chance" if result.p_value < SIGNIFICANT else (
+        "no significant difference"
+    )  # fmt: skip
+    small = (
+        f"; the smallest expected count is {result.smallest_expected:.1f}, so that the test is a "
+        "rough guide"
+        if result.smallest_expected < 5
+        else ""
+    )
+    return (
+        f"{text}: {differ} (χ²({result.df}) = {result.statistic:.2f}, {p_value(result.p_value)}, "
+        f"patients taken as independent){small}."
+    )
+
+
+def nested_sentence(result: Any, measure: Any = "") -> str:
+    """Say what is left of a difference when patients of one therapist are not independent.
+
+    Parameters
+    ----------
+    result : NestedDifference
+    measure : Measure or str
+        Left out, the result's own.
+    """
+    label, (first, second) = measure_label(measure or result.measure), result.clusters
+    found = (
+        f"difference {sign_fixed(result.difference, 2)} points, standard error {result.se:.2f}, "
+        f"t({result.df}) = {sign_fixed(result.statistic, 2)}, {p_value(result.p_value)}"
+    )
+    verdict = "still differ" if result.p_value < SIGNIFICANT else "do not differ beyond chance"
+    return (
+        f"With therapists as the units that were compared, the {first} and the {second} cluster "
+        f"{verdict} on {label} ({found}). The clusters were chosen by these same outcomes, which "
+        "no such test repairs."
+    )
+
+
+def permutation_sentence(row: Any, outcome: str, measure: Any = "") -> str:
+    """Say how a difference of rates stands against exchanges of whole therapists.
+
+    Parameters
+    ----------
+    row : PermutationTest or Series
+        ``difference``, ``p_value``, ``splits``, ``exact``.
+    outcome : str
+    measure : Measure or str
+    """
+    on = f" on {measure_label(measure)}" if measure else ""
+    get = row.__getitem__ if isinstance(row, Mapping | pd.Series) else lambda k: getattr(row, k)
+    if np.isnan(get("p_value")):
+        return f"For {outcome}{on} the rate is not defined in one of the clusters."
+    ways = "all" if get("exact") else "a random sample of"
+    return (
+        f"Exchanging whole therapists between the clusters in {ways} {int(get('splits')):,} ways, "
+        f"a difference in {outcome}{on} as large as {percent(get('difference'))} comes with "
+        f"{p_value(get('p_value'))}."
+    )
+
+
+def split_sample_sentence(result: Any, measure: Any, figure: str = "effect_size_upper") -> str:
+    """Say how much a figure shrinks when other patients than those compared choose the clusters.
+
+    Parameters
+    ----------
+    result : SplitSample
+    measure : Measure or str
+    figure : str
+        A row of ``result.table()``.
+    """
+    name = getattr(measure, "name", measure)
+    row = result.table().loc[(name, figure)]
+    same, other = float(row["same_patients"]), float(row["other_patients"])
+    words = figure.replace("_", " ")
+    way = "falls" if other < same else "rises" if other > same else "stays"
+    return (
+        f"On {measure_label(measure)} the {words} {way} from {sign_fixed(same, 2)}, where clusters "
+        f"are chosen and compared on the same patients, to {sign_fixed(other, 2)} (quartiles "
+        f"{interval(row['lower_quartile'], row['upper_quartile'], 2)}) on patients who had no part "
+        "in the choice."
+    )
+
+
+def mann_whitney_sentence(row: pd.Series, name: str | None = None) -> str:
+    """Say what a Mann-Whitney test of one scale finds, and what the paper prints of it.
+
+    Parameters
+    ----------
+    row : Series
+        A row of `compare_scales`: ``label, rater, U, p_value, higher_in, reported`` and the
+        counts ``n_<cluster>``.
+    name : str, optional
+        What to call the scale; left out, its label and rater.
+    """
+    label = name or _scale_name(row)
+    sizes = {str(k)[2:]: int(v) for k, v in row.items() if str(k).startswith("n_")}
+    if np.isnan(row["p_value"]):
+        empty = listing(c for c, n in sizes.items() if not n)
+        return f"{label} cannot be tested: no therapist of the {empty} cluster has a score."
+    numbers = " against ".join(str(n) for n in sizes.values())
+    found = f"U = {row['U']:.3f}, {p_value(row['p_value'])}, {numbers}, exact"
+    side = row["higher_in"]
+    if row["p_value"] < SIGNIFICANT and side:
+        text = f"{label} is higher in the {side} cluster ({found})"
+    else:
+        text = f"{label} does not differ between the clusters beyond chance ({found})"
+    reported = str(row.get("reported", NOT_REPORTED))
+    paper = "the paper does not report this test" if reported == NOT_REPORTED else (
+        f"the paper prints {reported}"
+    )  # fmt: skip
+    return f"{text}; {paper}."
+
+
+def _scale_name(row: pd.Series) -> str:
+    rater = str(row.get("rater", "self"))
+    return str(row["label"]) if rater == "self" else f"{row['label']}, rated by supervisors,"
+
+
+def scales_sentence(table: pd.DataFrame) -> str:
+    """Say how many tests of scales were made, and what is left when their number is counted.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `compare_scales`: ``p_value`` and ``p_holm`` by scale.
+    """
+    tests = table.dropna(subset=["p_value"])
+    if tests.empty:
+        return "No scale could be tested."
+    one = int((tests["p_value"] < SIGNIFICANT).sum())
+    all_ = int((tests["p_holm"] < SIGNIFICANT).sum())
+    chance = 1 - (1 - SIGNIFICANT) ** len(tests)
+    return (
+        f"Of {count(len(tests), 'test')}, {one} {'is' if one == 1 else 'are'} significant taken "
+        f"one at a time and {all_} when their number is counted (Holm). Were there no difference "
+        f"anywhere, and were the tests independent, one or more of {len(tests)} would come out "
+        f"significant with a probability of up to {percent(chance, 0)}."
+    )
+
+
+def beside_paper(computed: float, figure: Any, *, monte_carlo_error: float = 0.0) -> str:
+    """Set a computed figure beside the paper's: they match, or differ by so much.
+
+    Parameters
+    ----------
+    computed : float
+        In the figure's own unit.
+    figure : PublishedFigure or None
+        ``None``, where the paper prints none, gives "not reported".
+    monte_carlo_error : float
+        Of a simulated value.
+    """
+    if figure is None:
+        return f"Ours is {plain(computed, 3)}; the paper's is {NOT_REPORTED}."
+    name = lower_first(figure.quantity)
+    if np.isnan(computed):
+        return f"The paper prints {_printed(figure)} for {name}; ours cannot be computed."
+    ok = figure.matches(computed, monte_carlo_error)
+    if figure.relation == "holds":
+        verdict = "so it is here too" if ok else "here it is not so"
+        return f"The paper says: {name}; {verdict}."
+    places = len(figure.printed.partition(".")[2])
+    ours = sign_fixed(computed, places if ok else places + 1)
+    if figure.relation != "=":
+        shown = p_value(computed) if figure.unit == "p" else plain(computed, 3)
+        return (
+            f"The paper prints {_printed(figure)} for {name}; ours is {shown}: they "
+            f"{'agree' if ok else 'do not agree'}."
+        )
+    if not ok:
+        gap = sign_fixed(abs(computed - figure.value), places + 1)
+        return f"The paper prints {_printed(figure)} for {name}; ours is {ours}, off by {gap}."
+    if ours != figure.printed:
+        return (
+            f"The paper prints {_printed(figure)} for {name}; ours is {ours}, within Monte Carlo "
+            "error."
+        )
+    return f"The paper prints {_printed(figure)} for {name}, and so do we."
+
+
+def _printed(figure: Any) -> str:
+    relation = "" if figure.relation in ("=", "near", "holds") else f"{figure.relation} "
+    unit = "%" if figure.unit in ("percent", "%") else ""
+    return f"{relation}{figure.printed}{unit}"
+
+
+def scoreboard_sentence(board: pd.DataFrame) -> str:
+    """Say how many of the paper's figures a cohort reproduces.
+
+    Parameters
+    ----------
+    board : DataFrame
+        `scoreboard`: ``quantity``, ``state``.
+    """
+    state = board["state"].value_counts()
+    yes, no, rest = (int(state.get(s, 0)) for s in ("match", "no match", "not testable"))
+    if not yes + no:
+        return "None of the paper's figures can be tested on this cohort."
+    text = f"Of {count(yes + no, 'figure')} of the paper that can be tested, {yes:,} match"
+    if no:
+        names = [lower_first(str(q)) for q in board.loc[board["state"] == "no match", "quantity"]]
+        shown = listing(names) if no <= 5 else f"{', '.join(names[:5])} and {no - 5} more"
+        text += f" and {no:,} {'does' if no == 1 else 'do'} not ({shown})"
+    tail = (
+        f"; {count(rest, 'more')[:-1] if rest > 1 else '1 more'} cannot be tested" if rest else ""
+    )
+    return f"{text}{tail}."
+
+
+def precision_sentence(result: Any) -> str:
+    """Say what a design can be expected to tell of a therapist effect.
+
+    Parameters
+    ----------
+    result : Precision
+    """
+    return (
+        f"{count(result.therapists, 'therapist').capitalize()} with {result.patients:,} patients "
+        f"in all can be expected to place a therapist effect of {percent(result.vpc)} between "
+        f"{percent(result.lower)} and {percent(result.upper)}, and to find that therapists differ "
+        f"with a probability of {percent(result.power, 0)}."
+    )

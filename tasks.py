@@ -116,7 +116,7 @@ def install() -> int:
 
 def book() -> int:
     """Render the book into _build/html, warnings as errors, and say where it is."""
-    code = environment() or run(python(), ROOT / "book" / "vendor.py")
+    code = environment()
     if code:
         return code
     drop_stale_caches()

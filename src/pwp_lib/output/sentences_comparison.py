@@ -275,7 +275,7 @@ def beside_paper(computed: float, figure: Any, *, monte_carlo_error: float = 0.0
     places = len(figure.printed.partition(".")[2])
     ours = sign_fixed(computed, places if ok else places + 1)
     if figure.relation != "=":
-        shown = p_value(computed) if figure.unit == "p" else plain(computed, 3)
+        shown = p_value(computed) if figure.unit == "probability" else plain(computed, 3)
         return (
             f"The paper prints {_printed(figure)} for {name}; ours is {shown}: they "
             f"{'agree' if ok else 'do not agree'}."

@@ -1,0 +1,1 @@
+// Figures to play with: see src/pwp_lib/output/interactive.py.

@@ -1,0 +1,57 @@
+"""How a therapist's raw departure from the average line becomes the residual."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pwp_lib.engine.mixed import MixedFit
+from pwp_lib.errors import InputError
+
+__all__ = ["raw_and_shrunken"]
+
+
+def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
+    """Raw departure and residual of each therapist.
+
+    The raw departure is the mean, over the therapist's patients, of the response minus what the
+    fixed part predicts. It is computed from moments, so it costs nothing.
+
+    Parameters
+    ----------
+    fit : MixedFit
+        With an intercept among the random terms.
+
+    Returns
+    -------
+    DataFrame
+        By therapist: ``n``, ``raw``, ``residual`` and ``kept``, the residual as a share of the raw
+        departure. In a random-intercept model the share is the reliability of the raw departure.
+
+    Raises
+    ------
+    InputError
+        If the intercept is not random.
+
+    Examples
+    --------
+    >>> from pwp_lib.engine.design import DesignMoments
+    >>> from pwp_lib.engine.mixed import fit_design
+    >>> y = [1, 2, 3, 7, 8, 9, 4, 5, 6]
+    >>> d = DesignMoments.from_arrays(y, {"Intercept": [1] * 9}, ["Intercept"], list("aaabbbccc"))
+    >>> raw_and_shrunken(fit_design(d))["raw"].round(2).tolist()
+    [-3.0, 3.0, 0.0]
+    """
+    design = fit.design
+    if "Intercept" not in design.random_names:
+        raise InputError(
+            "raw departures need a model with a random intercept", mend="add (1 | ...)"
+        )
+    constant = design.names.index("Intercept")
+    sums = design.cross[:, constant, :]
+    fixed = sums[:, list(design.fixed)] @ np.asarray(fit.coefficients, dtype=float)
+    raw = (sums[:, design.response] - fixed) / design.n
+    table = fit.residuals("Intercept")[["n", "residual"]].copy()
+    table.insert(1, "raw", pd.Series(raw, index=pd.Index(design.groups)).reindex(table.index))
+    table["kept"] = table["residual"] / table["raw"].where(table["raw"] != 0)
+    return table

@@ -29,7 +29,7 @@ def patients() -> pd.DataFrame:
 def test_chance_alone_makes_a_difference_between_chosen_clusters(patients: pd.DataFrame) -> None:
     table = comparison_under_chance(patients, ["phq9"], repeats=15, seed=2).table()
     row = table.loc["phq9"]
-    # The upper cluster was chosen for low last scores, so chance puts it ahead. In about half of the
+    # The upper cluster was chosen for low last scores, so chance puts it ahead. In half of the
     # deals the fit is singular: all residuals are nil and nobody is chosen for anything.
     assert row["difference_by_chance"] < -0.5
     assert row["share_p_below_05"] > 3 * 0.05

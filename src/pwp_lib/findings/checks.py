@@ -145,7 +145,7 @@ def floor_table(patients: pd.DataFrame, measure: str | Measure) -> pd.DataFrame:
     >>> floor_table(patients, "phq9")["at_minimum"].to_dict()
     {'pre': 0.0, 'post': 0.5}
     """
-    m = measure if isinstance(measure, Measure) else get_measure(measure)
+    m = get_measure(measure)
     rows = {}
     for when, column in (("pre", m.pre), ("post", m.post)):
         scores = patients[column].dropna().to_numpy(dtype=float)

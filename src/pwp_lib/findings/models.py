@@ -50,8 +50,8 @@ def model_formula(
     >>> model_formula("phq9")
     'phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)'
     """
-    own = _measure(measure)
-    others = [m for m in map(_measure, measures) if m.name != own.name]
+    own = get_measure(measure)
+    others = [m for m in map(get_measure, measures) if m.name != own.name]
     slope = f"center({own.pre})"
     terms = [f"{slope} * center({m.pre})" for m in others] or [slope]
     terms += list(extra)
@@ -60,10 +60,6 @@ def model_formula(
     elif level == "slope":
         terms.append(f"(1 + {slope} | {group})")
     return f"{own.post} ~ {' + '.join(terms)}"
-
-
-def _measure(measure: str | Measure) -> Measure:
-    return measure if isinstance(measure, Measure) else get_measure(measure)
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def fit_models(
     InputError
         If a column is missing or a model cannot be estimated.
     """
-    own, listed = _measure(measure), tuple(measures)
+    own, listed = get_measure(measure), tuple(measures)
     single, intercept, slope = (
         fit_mixed(model_formula(own, listed, level), patients, method="ML")
         for level in ("single", "intercept", "slope")

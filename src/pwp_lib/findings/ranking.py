@@ -243,7 +243,8 @@ class RankCorrelation:
 def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> RankCorrelation:
     """Spearman's correlation of two sets of ranks, or of anything that can be ranked.
 
-    Two Series are matched by index, anything else by position; pairs with a missing value are left out.
+    Two Series are matched by index, anything else by position; pairs with a missing value are left
+    out.
 
     Raises
     ------

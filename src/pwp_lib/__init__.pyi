@@ -40,6 +40,7 @@ from .engine.ratio_test import likelihood_ratio_test as likelihood_ratio_test
 from .engine.simulate import SimulatedDesigns as SimulatedDesigns
 from .engine.simulate import simulate_cohort as simulate_cohort
 from .engine.simulate import simulate_designs as simulate_designs
+from .engine.simulate_interviews import theme_origins as theme_origins
 from .engine.truth import Truth as Truth
 from .errors import InputError as InputError
 from .findings.care import ChanceComparison as ChanceComparison
@@ -55,6 +56,13 @@ from .findings.outcomes import patient_outcomes as patient_outcomes
 from .findings.outcomes import summarise_outcomes as summarise_outcomes
 from .findings.outcomes import therapist_outcome_table as therapist_outcome_table
 from .findings.shrinkage import raw_and_shrunken as raw_and_shrunken
+from .findings.themes import CoderAgreement as CoderAgreement
+from .findings.themes import TemplateAnalysis as TemplateAnalysis
+from .findings.themes import coder_agreement as coder_agreement
+from .findings.themes import high_order_themes as high_order_themes
+from .findings.themes import lower_order_themes as lower_order_themes
+from .findings.themes import template_analysis as template_analysis
+from .findings.themes import theme_map as theme_map
 from .paper.published import PublishedFigure as PublishedFigure
 from .paper.published import published as published
 from .paper.published import published_figure as published_figure

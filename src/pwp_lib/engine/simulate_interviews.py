@@ -197,10 +197,12 @@ def _second_coder(
         if (person, theme.lower_order) not in given
     ]
     n = len(codes)
-    _, dropped, added = min(
-        (abs((n - d) / (n + a) - AGREEMENT) + 0.002 * abs(d - a), d, a)
+    # The nearest to balance among those that round to the printed percentage.
+    *_, dropped, added = min(
+        (abs(miss) > 0.004, abs(d - a), abs(miss), d, a)
         for d in range(n // 3 + 1)
         for a in range(min(n // 3, len(spare)) + 1)
+        for miss in [(n - d) / (n + a) - AGREEMENT]
     )
     kept = codes.iloc[np.sort(rng.permutation(n)[dropped:])]
     new = [spare[i] for i in rng.permutation(len(spare))[:added]]

@@ -85,6 +85,7 @@ from .findings.scales import compare_scales as compare_scales
 from .findings.scales import holm as holm
 from .findings.scales import mann_whitney as mann_whitney
 from .findings.shrinkage import raw_and_shrunken as raw_and_shrunken
+from .findings.shrinkage import therapist_lines as therapist_lines
 from .findings.themes import CoderAgreement as CoderAgreement
 from .findings.themes import TemplateAnalysis as TemplateAnalysis
 from .findings.themes import coder_agreement as coder_agreement

@@ -16,7 +16,7 @@ from pwp_lib.findings.care import (
     simulate_allocation,
 )
 from pwp_lib.findings.crosscheck import crosscheck_statsmodels
-from pwp_lib.findings.shrinkage import raw_and_shrunken
+from pwp_lib.findings.shrinkage import raw_and_shrunken, therapist_lines
 
 FORMULA = "phq9_post ~ center(phq9_pre) + (1 | therapist_id)"
 
@@ -99,3 +99,19 @@ def test_statsmodels_never_finds_a_better_optimum(patients: pd.DataFrame) -> Non
     assert table.loc["Intercept"].diff().iloc[-1] == pytest.approx(0, abs=0.05)
     with pytest.raises(InputError, match="random term"):
         crosscheck_statsmodels("phq9_post ~ phq9_pre", patients)
+
+
+def test_therapists_lines_are_the_average_line_plus_their_residuals(patients: pd.DataFrame) -> None:
+    fit = fit_mixed(
+        "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)", patients
+    )
+    lines, (height, steepness) = therapist_lines(fit, patients, "phq9")
+    residual = fit.residuals()["residual"]
+    assert height == fit.fixed.loc["Intercept", "estimate"]
+    np.testing.assert_allclose(lines["intercept"] - height, residual.reindex(lines.index))
+    assert lines["slope"].mean() == pytest.approx(steepness, abs=0.1)
+    assert (lines["lower"] <= lines["upper"]).all()
+    parallel, _ = therapist_lines(fit_mixed(FORMULA, patients), patients, "phq9")
+    assert parallel["slope"].nunique() == 1
+    with pytest.raises(InputError, match="gad7_pre"):
+        therapist_lines(fit, patients, "gad7")

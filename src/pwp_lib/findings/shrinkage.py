@@ -1,14 +1,15 @@
-"""How a therapist's raw departure from the average line becomes the residual."""
+"""Therapists' lines, and how a raw departure from the average one becomes the residual."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from pwp_lib.data.measures import Measure, get_measure
 from pwp_lib.engine.mixed import MixedFit
 from pwp_lib.errors import InputError
 
-__all__ = ["raw_and_shrunken"]
+__all__ = ["raw_and_shrunken", "therapist_lines"]
 
 
 def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
@@ -55,3 +56,48 @@ def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
     table.insert(1, "raw", pd.Series(raw, index=pd.Index(design.groups)).reindex(table.index))
     table["kept"] = table["residual"] / table["raw"].where(table["raw"] != 0)
     return table
+
+
+def therapist_lines(
+    fit: MixedFit, patients: pd.DataFrame, measure: str | Measure
+) -> tuple[pd.DataFrame, tuple[float, float]]:
+    """Each therapist's regression line on the own pre score, other predictors at their means.
+
+    Parameters
+    ----------
+    fit : MixedFit
+        Explains the measure's post score by its centred pre score among others.
+    patients : DataFrame
+        The patients to whom it was fitted.
+    measure : str or Measure
+
+    Returns
+    -------
+    lines : DataFrame
+        By therapist: ``intercept`` (at the mean pre score), ``slope``, and ``lower`` and ``upper``,
+        the range of the therapist's own patients.
+    average : tuple of float
+        Intercept and slope of the fixed part.
+
+    Raises
+    ------
+    InputError
+        If the fit has no centred own pre score.
+    """
+    own = measure if isinstance(measure, Measure) else get_measure(measure)
+    name = f"center({own.pre})"
+    if name not in fit.fixed.index:
+        raise InputError(f"the lines need {name} among the fixed terms", column=own.pre)
+    estimates = fit.fixed["estimate"]
+    average = (float(estimates["Intercept"]), float(estimates[name]))
+    random = set(fit.design.random_names)
+    reach = patients.groupby(fit.design.group_name, observed=True)[own.pre].agg(["min", "max"])
+    lines = pd.DataFrame(index=pd.Index(fit.design.groups, name=fit.design.group_name))
+    for column, term, mean in (
+        ("intercept", "Intercept", average[0]),
+        ("slope", name, average[1]),
+    ):
+        effect = fit.residuals(term)["residual"] if term in random else 0.0
+        lines[column] = mean + effect
+    lines["lower"], lines["upper"] = reach["min"], reach["max"]
+    return lines, average

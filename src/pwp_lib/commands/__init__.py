@@ -1,0 +1,1 @@
+"""The commands of ``pwp``, one module each."""

@@ -1,0 +1,131 @@
+"""``pwp check``: what a file holds, all that is wrong with it, and what it is enough for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from pwp_lib.data.disclosure import MARK, DisclosurePolicy, percentage
+from pwp_lib.data.owndata import Check, check_study_data
+from pwp_lib.data.problems import Problem
+from pwp_lib.data.study_writer import write_study
+from pwp_lib.errors import InputError
+
+from .terminal import say, show
+
+__all__ = ["check_file", "write_text"]
+
+
+def check_file(
+    file: Path,
+    study: Path | None,
+    therapists: Path | None,
+    write: Path | None,
+    every: bool,
+) -> None:
+    """Check a file and print what was found.
+
+    Raises
+    ------
+    InputError
+        If the file has problems: after all of them have been printed.
+    """
+    if write is not None and write.exists():
+        raise InputError(
+            "the study file is there already", mend="name another, or move it", file=write
+        )
+    found = check_study_data(file, study, therapists)
+    say(*found.understood, "")
+    if found.problems:
+        _show_problems(found, every)
+    policy = DisclosurePolicy(
+        active=found.cohort is None or not found.cohort.provenance.synthetic,
+        caseload=found.study.caseload,
+    )
+    show(
+        "Rules of inclusion: patients excluded in turn, and by each rule alone",
+        _rules(found, policy),
+    )
+    show(
+        "Completeness by therapist, named by the row where each first stands",
+        _complete(found, policy),
+    )
+    if not found.problems:
+        show("Enough for each step", _enough(found, policy))
+    if write is not None:
+        write_text(write, write_study(found.study))
+        say(f"The study file {write.name} is written: check what it guessed.")
+    if found.problems:
+        raise found.problems.first()
+    say("Nothing has to be mended.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole, or say why not."""
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError:
+        raise InputError(
+            "the file cannot be written", mend="name a folder that you may write to", file=path
+        ) from None
+
+
+def _show_problems(found: Check, every: bool) -> None:
+    items = list(found.problems)
+    lines = [(_rows(p, every), p.column, p.kind, p.problem, p.mend) for p in items]
+    frame = pd.DataFrame(lines, columns=["rows", "column", "found", "problem", "mend"])
+    count = sum(max(1, p.count) for p in items)
+    show(f"To be mended: {len(items):,} kinds of problem in {count:,} places", frame)
+
+
+def _rows(problem: Problem, every: bool) -> str:
+    if not problem.rows:
+        return "all"
+    shown = problem.rows if every else problem.rows[:5]
+    more = problem.count - len(shown)
+    text = ", ".join(map(str, shown))
+    return f"{text} and {more:,} more" if more > 0 else text
+
+
+def _rules(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
+    rules = found.rules.copy()
+    for column in ("excluded", "excluded_alone"):
+        # Nobody excluded is a statement about the rule, not about a patient.
+        rules[column] = ["0" if n == 0 else policy.text(n) for n in rules[column]]
+    return rules
+
+
+def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
+    table = found.completeness
+    shares = [
+        percentage(policy.count(c), policy.count(e))
+        for c, e in zip(table["complete"], table["eligible"], strict=True)
+    ]
+    shown = pd.DataFrame(
+        {
+            "therapist": [f"row {r}" for r in found.first_rows.reindex(table.index)],
+            "eligible": [policy.text(n) for n in table["eligible"]],
+            "complete": [policy.text(n) for n in table["complete"]],
+            "share": [MARK if s is None else f"{s:.0f}%" for s in shares],
+        }
+    )
+    order = pd.Series(shares, dtype="float64").sort_values(kind="stable", na_position="last").index
+    worst = shown.iloc[order[:10]].reset_index(drop=True)
+    if len(shown) > 10:
+        worst.loc[10] = [
+            f"{len(shown) - 10:,} others",
+            "",
+            "",
+            f"{worst['share'].iloc[-1]} or more",
+        ]
+    return worst
+
+
+def _enough(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
+    frame = found.enough.copy()
+    frame["enough"] = ["yes" if e else "no" for e in frame["enough"]]
+    patients = frame["step"] == "outcomes by patient"
+    if found.cohort is not None:
+        frame.loc[patients, "has"] = policy.text(len(found.cohort.patients))
+    return frame

@@ -1,0 +1,90 @@
+"""What commands say: to the terminal, in words, and never an entry of a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Step", "progress", "say", "show"]
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    # Soft wrap: a sentence in a narrow or redirected terminal keeps its words together.
+    return Console(file=sys.stderr if stderr else sys.stdout, soft_wrap=True, highlight=False)
+
+
+def say(*lines: str, stderr: bool = False) -> None:
+    """Print lines as they are: markup in a file's names must not be obeyed."""
+    console = _console(stderr)
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def show(title: str, frame: pd.DataFrame) -> None:
+    """Print a table with a title."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[column]) and frame[column].dtype != bool
+        table.add_column(Text(str(column)), justify="right" if numeric else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*[Text(_cell(v)) for v in row])
+    _console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return str(value)
+
+
+class Step:
+    """The step that a command is at; call it with what comes next."""
+
+    def __init__(self, update: Any) -> None:
+        self._update = update
+
+    def __call__(self, text: str) -> None:
+        """Say what comes next."""
+        self._update(text)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Step]:
+    """Show progress on standard error, which leaves standard output to the result."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_console(stderr=True), transient=False) as bar:
+        task = bar.add_task("", total=total)
+        started = False
+
+        def update(text: str) -> None:
+            nonlocal started
+            if started:
+                bar.advance(task)
+            started = True
+            bar.update(task, description=text)
+
+        yield Step(update)
+        bar.update(task, completed=total, description="done")

@@ -59,6 +59,29 @@ def restore_prose(executed: dict[str, object], source: dict[str, object]) -> Non
     ]
 
 
+def mend(page: str) -> str:
+    """Undo two slips of the tools: a constant declared twice, and a list without list items.
+
+    The theme and its extension both declare ``THEBE_JS_URL``, which the console reports as an
+    error; docutils calls references a list whose children are no list items, which screen readers
+    trip over. The script of the extension is kept once, the claim to be a list is dropped.
+    """
+    script = re.compile(r"<script>const THEBE_JS_URL[^\n]*</script>")
+    first = script.search(page)
+    if first:
+        page = page[: first.end()] + script.sub("", page[first.end() :])
+    return page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+
+def mend_pages(html: Path) -> None:
+    """Mend every page in place; a page that needs none is not touched."""
+    for file in html.rglob("*.html"):
+        before = file.read_text(encoding="utf-8")
+        after = mend(before)
+        if after != before:
+            file.write_text(after, encoding="utf-8")
+
+
 def main(html: Path) -> int:
     """Check and finish the book in `html`; return an exit code."""
     missing = missing_pages(html)
@@ -66,6 +89,7 @@ def main(html: Path) -> int:
         print("These pages of book/_toc.yml were not built: " + ", ".join(missing), file=sys.stderr)
         return 1
     (html / ".nojekyll").touch()
+    mend_pages(html)
     write_downloads(html)
     return 0
 

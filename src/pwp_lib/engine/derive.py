@@ -193,7 +193,9 @@ class _Shifted:
             for b, right in enumerate(used[: a + 1]):
                 sums = self.product_sum(monomial(left + right))
                 if sums is None:
-                    raise _not_stored(monomial(left + right))
+                    stored = self.moments.monomials
+                    absent = next((k for k in (right, left) if k not in stored), left + right)
+                    raise _not_stored(monomial(absent))
                 grid[:, a, b] = grid[:, b, a] = sums
         cross: Array = weights @ grid @ weights.T
         return (cross + cross.transpose(0, 2, 1)) / 2

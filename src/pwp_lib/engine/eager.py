@@ -63,8 +63,12 @@ class EagerSource:
     def levels(self, column: str) -> tuple[str, ...]:
         """Levels declared by the column's type, or those found, sorted."""
         series = self.series(column)
-        if series.dtype in (nw.Categorical, nw.Enum):
-            return tuple(map(str, series.cat.get_categories().to_list()))
+        declared = getattr(series.dtype, "categories", None)
+        if declared is None and series.dtype == nw.Categorical:
+            # Only pandas declares the levels of its categories; Polars keeps what it has met.
+            declared = getattr(getattr(series.to_native(), "cat", None), "categories", None)
+        if declared is not None:
+            return tuple(map(str, declared))
         found = series.drop_nulls().unique().to_list()
         return tuple(label(v) for v in sorted(v for v in found if v == v))
 

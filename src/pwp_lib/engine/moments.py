@@ -235,7 +235,7 @@ class Moments:
         InputError
             When the file is missing, holds no moments, has another schema version or is damaged.
         """
-        return cls(**read_fields(path))
+        return cls(**read_fields(path, [f.name for f in fields(cls)]))
 
     def table(self) -> pd.DataFrame:
         """Patients and sums, one row a therapist; sums of floats are around their pivots."""

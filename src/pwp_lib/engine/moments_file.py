@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,14 @@ def write_fields(path: str | Path, fields: Mapping[str, Any]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def read_fields(path: str | Path) -> dict[str, Any]:
+def read_fields(path: str | Path, names: Collection[str]) -> dict[str, Any]:
     """Read the attributes of moments back.
+
+    Parameters
+    ----------
+    path : str or Path
+    names : collection of str
+        Attributes that the file must hold, no more and no less.
 
     Raises
     ------
@@ -77,6 +83,8 @@ def read_fields(path: str | Path) -> dict[str, Any]:
             file=path,
             mend="use the version of pwp_lib that wrote it",
         )
+    if {*record, "groups", "n", "sums"} != {*names, "keys"}:
+        raise InputError("the file is damaged: its record is not complete", file=path)
     return _checked(record, table, path)
 
 

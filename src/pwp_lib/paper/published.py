@@ -23,7 +23,7 @@ Relation = Literal["=", "<", ">", ">=", "near", "holds"]
 Status = Literal["stated", "inferred", "ours"]
 
 #: Units in which a figure is a whole number and is not rounded.
-_EXACT = frozenset({"count", "statement"})
+_EXACT = frozenset({"count", "rank", "statement"})
 #: How near "near" is, in the figure's own unit: see its definition.
 _NEAR = 3.7
 #: Far below any printed digit: keeps a computed value that lies on the edge of the rounding
@@ -54,7 +54,7 @@ class PublishedFigure:
     value : float
         The printed number; 1 for a statement.
     rounding : float
-        Half a unit of the last printed digit; 0 for counts and statements.
+        Half a unit of the last printed digit; 0 for counts, ranks and statements.
     unit : str
         Percentages are in percent, not shares.
     page : str

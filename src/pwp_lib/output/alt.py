@@ -17,8 +17,14 @@ _SENTENCES: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
 
 def remember(ax: Axes, sentence: str) -> Axes:
-    """Keep the sentence that says what these axes show, and hand the axes back."""
-    _SENTENCES[ax] = " ".join(sentence.split())
+    """Keep the sentence that says what these axes show, and hand the axes back.
+
+    Axes on which something is drawn already, a second measure's curve say, keep both sentences.
+    """
+    before, new = _SENTENCES.get(ax, ""), " ".join(sentence.split())
+    _SENTENCES[ax] = (
+        before if new in before and before else new if not before else f"{before} {new}"
+    )
     return ax
 
 

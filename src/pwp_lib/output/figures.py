@@ -15,6 +15,7 @@ from pwp_lib.output.figures_bayes import (
 )
 from pwp_lib.output.figures_comparison import (
     cluster_comparison,
+    long_rates,
     mann_whitney_strip,
     scoreboard_picture,
     sensitivity_panel,
@@ -58,6 +59,7 @@ __all__ = [
     "completeness_by_therapist",
     "describe",
     "flow_diagram",
+    "long_rates",
     "mann_whitney_strip",
     "outcomes_by_therapist",
     "posterior_density",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cluster_comparison",
+    "long_rates",
     "mann_whitney_strip",
     "scoreboard_picture",
     "sensitivity_panel",
@@ -72,9 +73,40 @@ def wilson_interval(successes: float, n: float, level: float = 0.95) -> tuple[fl
     return float(middle - half), float(middle + half)
 
 
+_RATES = {
+    "caseness": "Caseness before",
+    "improvement": "Reliable improvement",
+    "deterioration": "Reliable deterioration",
+    "rcsi": "Recovery of cases (RCSI)",
+}
+
+
+def long_rates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Turn the results of `compare_rates` into the long frame that `cluster_comparison` draws.
+
+    Parameters
+    ----------
+    tables : mapping of measure name to DataFrame
+        By outcome, ``yes_<cluster>`` and ``n_<cluster>``.
+
+    Returns
+    -------
+    DataFrame
+        ``measure, key, outcome, cluster, count, n``; `key` is the outcome's short name.
+    """
+    rows = [
+        (measure, key, _RATES.get(str(key), str(key)), cluster, row[f"yes_{cluster}"], row[column])
+        for measure, table in tables.items()
+        for key, row in table.iterrows()
+        for column in table.columns
+        if str(column).startswith("n_") and (cluster := str(column)[2:])
+    ]
+    return pd.DataFrame(rows, columns=["measure", "key", "outcome", "cluster", "count", "n"])
+
+
 @styled
 def cluster_comparison(
-    table: pd.DataFrame,
+    table: pd.DataFrame | Mapping[str, pd.DataFrame],
     axes: Axes | Iterable[Axes] | None = None,
     *,
     published: str | None = None,
@@ -83,9 +115,10 @@ def cluster_comparison(
 
     Parameters
     ----------
-    table : DataFrame
-        Long: ``measure``, ``outcome`` (as printed beside the rows), ``cluster``, ``count``, ``n``;
-        and `published`, a column of proportions with gaps where the paper prints none.
+    table : mapping of measure name to DataFrame, or DataFrame
+        The result of `compare_rates` for each measure. Or one long frame: ``measure``, ``outcome``
+        (as printed beside the rows), ``cluster``, ``count``, ``n``; and `published`, a column of
+        proportions with gaps where the paper prints none.
     axes : Axes or iterable of Axes, optional
         One for each measure.
     published : str, optional
@@ -96,6 +129,7 @@ def cluster_comparison(
     list of Axes
         One for each measure, PHQ-9 before GAD-7.
     """
+    table = table if isinstance(table, pd.DataFrame) else long_rates(table)
     need(table, ["measure", "outcome", "cluster", "count", "n"], "a comparison of clusters")
     names = style.measure_order(table["measure"])
     paper = published or ("published" if "published" in table else None)

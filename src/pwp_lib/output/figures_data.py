@@ -57,7 +57,8 @@ def flow_diagram(flow: Sequence[Any], ax: Axes | None = None) -> Axes:
     ax.set_axis_off()
     ax.set(xlim=(0, 10), ylim=(-len(flow) + 0.4, 0.6))
     for row, step in enumerate(flow):
-        _flow_box(ax, 3.6, -row, 6.8, _wrapped(step.rule, 44), _left(step))
+        rule = str(step.rule)
+        _flow_box(ax, 3.6, -row, 6.8, _wrapped(rule[:1].upper() + rule[1:], 44), _left(step))
         if row + 1 < len(flow):
             ax.annotate("", (3.6, -row - 0.62), (3.6, -row - 0.36), arrowprops=_ARROW)
         if step.excluded:

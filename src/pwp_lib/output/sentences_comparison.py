@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import pandas as pd
 
 from pwp_lib.output._wording import (
     count,
-    interval,
     listing,
     lower_first,
     measure_label,
@@ -38,6 +38,13 @@ __all__ = [
 
 NOT_REPORTED = "not reported"
 SIGNIFICANT = 0.05
+_FIGURES = {
+    "effect_size": "effect size",
+    "improvement": "rate of reliable improvement",
+    "deterioration": "rate of reliable deterioration",
+    "rcsi": "rate of reliable and clinically significant improvement",
+    "caseness": "rate of caseness",
+}
 _OUTCOMES = {
     "caseness": "reached caseness before treatment",
     "improvement": "improved reliably",
@@ -97,12 +104,15 @@ def chi_square_sentence(result: Any, outcome: str, measure: Any = "") -> str:
 
     Parameters
     ----------
-    result : ChiSquare
+    result : ChiSquare, or Series
+        The test, or a row of `compare_rates`.
     outcome : str
         ``"caseness"``, ``"improvement"``, ``"deterioration"``, ``"rcsi"``, or words that finish
         "of the patients ...".
     measure : Measure or str
     """
+    if isinstance(result, pd.Series):
+        result = _as_test(result)
     on = f"On {measure_label(measure)}, " if measure else ""
     verb = _OUTCOMES.get(outcome, outcome)
     told = listing(
@@ -115,16 +125,32 @@ def chi_square_sentence(result: Any, outcome: str, measure: Any = "") -> str:
     differ = "the difference is beyond chance" if result.p_value < SIGNIFICANT else (
         "no significant difference"
     )  # fmt: skip
+    expected = _smallest_expected(result.counts)
     small = (
-        f"; the smallest expected count is {result.smallest_expected:.1f}, so that the test is a "
-        "rough guide"
-        if result.smallest_expected < 5
+        f"; the smallest expected count is {expected:.1f}, so that the test is a rough guide"
+        if expected < 5
         else ""
     )
     return (
         f"{text}: {differ} (χ²({result.df}) = {result.statistic:.2f}, {p_value(result.p_value)}, "
         f"patients taken as independent){small}."
     )
+
+
+def _as_test(row: pd.Series) -> Any:
+    """Turn a row of `compare_rates` into what a test has."""
+    names = [str(k)[4:] for k in row.index if str(k).startswith("yes_")]
+    counts = pd.DataFrame(
+        {"yes": [row[f"yes_{c}"] for c in names], "n": [row[f"n_{c}"] for c in names]}, index=names
+    )
+    return SimpleNamespace(
+        counts=counts, statistic=row["chi2"], df=int(row["df"]), p_value=row["p_value"]
+    )
+
+
+def _smallest_expected(counts: pd.DataFrame) -> float:
+    yes, n = counts["yes"].sum(), counts["n"].sum()
+    return float((counts["n"] * min(yes, n - yes) / n).min()) if n else 0.0
 
 
 def nested_sentence(result: Any, measure: Any = "") -> str:
@@ -166,7 +192,8 @@ def permutation_sentence(row: Any, outcome: str, measure: Any = "") -> str:
     ways = "all" if get("exact") else "a random sample of"
     return (
         f"Exchanging whole therapists between the clusters in {ways} {int(get('splits')):,} ways, "
-        f"a difference in {outcome}{on} as large as {percent(get('difference'))} comes with "
+        f"a difference in {outcome}{on} as large as "
+        f"{sign_fixed(100 * abs(get('difference')), 1)} percentage points comes with "
         f"{p_value(get('p_value'))}."
     )
 
@@ -179,18 +206,23 @@ def split_sample_sentence(result: Any, measure: Any, figure: str = "effect_size_
     result : SplitSample
     measure : Measure or str
     figure : str
-        A row of ``result.table()``.
+        A row of ``result.table()`` about one cluster, such as ``"rcsi_lower"``.
     """
     name = getattr(measure, "name", measure)
     row = result.table().loc[(name, figure)]
     same, other = float(row["same_patients"]), float(row["other_patients"])
-    words = figure.replace("_", " ")
-    way = "falls" if other < same else "rises" if other > same else "stays"
+    kind, _, cluster = figure.rpartition("_")
+    words = f"{_FIGURES.get(kind, kind.replace('_', ' '))} of the {cluster} cluster"
+    rate = kind in _OUTCOMES
+    write = percent if rate else (lambda v: sign_fixed(v, 2))
+    low, high = write(float(row["lower_quartile"])), write(float(row["upper_quartile"]))
+    way = "goes"
+    if write(same) != write(other):
+        way = "falls" if other < same else "rises"
     return (
-        f"On {measure_label(measure)} the {words} {way} from {sign_fixed(same, 2)}, where clusters "
-        f"are chosen and compared on the same patients, to {sign_fixed(other, 2)} (quartiles "
-        f"{interval(row['lower_quartile'], row['upper_quartile'], 2)}) on patients who had no part "
-        "in the choice."
+        f"On {measure_label(measure)} the {words} {way} from {write(same)}, where clusters are "
+        f"chosen and compared on the same patients, to {write(other)} (quartiles {low} to {high}) "
+        "on patients who had no part in the choice."
     )
 
 
@@ -205,7 +237,7 @@ def mann_whitney_sentence(row: pd.Series, name: str | None = None) -> str:
     name : str, optional
         What to call the scale; left out, its label and rater.
     """
-    label = name or _scale_name(row)
+    label = name or str(row["label"])
     sizes = {str(k)[2:]: int(v) for k, v in row.items() if str(k).startswith("n_")}
     if np.isnan(row["p_value"]):
         empty = listing(c for c, n in sizes.items() if not n)
@@ -219,14 +251,9 @@ def mann_whitney_sentence(row: pd.Series, name: str | None = None) -> str:
         text = f"{label} does not differ between the clusters beyond chance ({found})"
     reported = str(row.get("reported", NOT_REPORTED))
     paper = "the paper does not report this test" if reported == NOT_REPORTED else (
-        f"the paper prints {reported}"
+        f"the paper reports {reported}"
     )  # fmt: skip
     return f"{text}; {paper}."
-
-
-def _scale_name(row: pd.Series) -> str:
-    rater = str(row.get("rater", "self"))
-    return str(row["label"]) if rater == "self" else f"{row['label']}, rated by supervisors,"
 
 
 def scales_sentence(table: pd.DataFrame) -> str:

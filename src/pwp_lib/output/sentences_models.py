@@ -53,7 +53,7 @@ def likelihood_ratio_sentence(
     statistic = max(float(test.statistic), 0.0)
     found = f"χ²({test.df}) = {statistic:,.3f}, {p_value(test.p_value)}"
     both = test.p_value_boundary
-    if not np.isnan(both) and both != test.p_value:
+    if not np.isnan(both) and p_value(both) != p_value(test.p_value):
         found += f"; {p_value(both)} with regard to the boundary"
     if test.p_value < SIGNIFICANT:
         return f"Adding {added} improves the fit{on} ({found})."
@@ -69,6 +69,11 @@ def boundary_note(test: Any) -> str:
     """Say what the boundary does to a likelihood-ratio test of a variance."""
     if np.isnan(test.p_value_boundary) or test.p_value_boundary == test.p_value:
         return ""
+    if p_value(test.p_value_boundary) == p_value(test.p_value):
+        return (
+            "A variance cannot be negative, so that the plain chi-square test is cautious; here "
+            f"the mixture that respects the boundary gives {p_value(test.p_value)} as well."
+        )
     return (
         "A variance cannot be negative, so that the plain chi-square test is cautious: the mixture "
         f"that respects the boundary gives {p_value(test.p_value_boundary)} in place of "
@@ -353,8 +358,16 @@ def rank_uncertainty_sentence(table: pd.DataFrame, measure: Any = "") -> str:
     )
     if table["p_upper"].isna().all():
         return text
-    sure = [
-        f"{int((table[f'p_{c}'] > 0.95).sum())} belong to the {c} cluster"
-        for c in ("upper", "lower")
-    ]
-    return f"{text} With a probability above 95%, {listing(sure)}."
+    upper, lower = (int((table[f"p_{c}"] > 0.95).sum()) for c in ("upper", "lower"))
+    return (
+        f"{text} With a probability above 95%, {_belong(upper)} to the upper cluster and "
+        f"{_belong(lower)} to the lower."
+    )
+
+
+def _belong(n: int) -> str:
+    return (
+        "no therapist belongs"
+        if not n
+        else f"{count(n, 'therapist')} belong{'s' if n == 1 else ''}"
+    )

@@ -1,9 +1,11 @@
 """The multilevel model by Gibbs sampling, from moments.
 
 Each iteration draws fixed and random effects jointly (the random ones integrated out, then drawn
-given the fixed), the residual variance, and the covariance matrix of the random terms. Under
-inverse-Wishart and inverse-gamma priors that last draw is exact; under priors on standard
-deviations the same draw is a proposal, accepted with a probability that the prior alone decides
+given the fixed); stretches random effects and their covariance matrix together, which moves a
+small variance along where plain Gibbs sampling crawls (a step of generalised Gibbs sampling, Liu
+and Sabatti, 2000, Biometrika 87, 353-369); and draws the residual variance and the covariance
+matrix. Under inverse-Wishart and inverse-gamma priors that last draw is exact; under priors on
+standard deviations it is a proposal, accepted with a probability that the prior alone decides
 (see `priors`). Nothing but per-therapist cross-products is used, so an iteration costs the same
 for a thousand patients and for ten million.
 """
@@ -37,7 +39,7 @@ KEEP_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class _Standard:
+class Standard:
     """Moments with orthonormal fixed columns and the response about its least-squares fit.
 
     Subtractions between large sums are then done once, here, not at every iteration.
@@ -52,7 +54,8 @@ class _Standard:
     back: Array
 
 
-def _standardise(design: DesignMoments) -> _Standard:
+def standardise(design: DesignMoments) -> Standard:
+    """Rewrite moments for the sampler; fixed terms that are not independent are an error."""
     x, z, y = list(design.fixed), list(design.random), design.response
     total = design.total
     gram = total[np.ix_(x, x)]
@@ -70,7 +73,7 @@ def _standardise(design: DesignMoments) -> _Standard:
     cross = design.cross
     zx = cross[:, z][:, :, x]
     rr = total[y, y] - 2 * beta @ total[x, y] + beta @ gram @ beta
-    return _Standard(
+    return Standard(
         zz=np.ascontiguousarray(cross[:, z][:, :, z]),
         zx=np.ascontiguousarray(zx @ back),
         zr=np.ascontiguousarray(cross[:, z, y] - zx @ beta),
@@ -80,11 +83,12 @@ def _standardise(design: DesignMoments) -> _Standard:
     )
 
 
-def _ml_start(design: DesignMoments) -> tuple[Array, float]:
+def maximum_likelihood(design: DesignMoments) -> tuple[Array, float]:
+    """Estimates that start the chain and that MLwiN's prior is built on."""
     from .mixed import fit_design
 
     fit = fit_design(design, "ML")
-    return np.asarray(fit.random_covariance, float), float(fit.residual_variance)
+    return fit.random_covariance.to_numpy(dtype=float), float(fit.residual_variance)
 
 
 def _check(design: DesignMoments, draws: int, burn_in: int, chains: int) -> None:
@@ -103,19 +107,22 @@ def _check(design: DesignMoments, draws: int, burn_in: int, chains: int) -> None
         raise InputError("draws and chains must be 1 or more, and burn_in 0 or more")
 
 
-def _kernel_moments(moments: _Standard) -> tuple[Array, Array, Array, float]:
-    return moments.zz, moments.zx, moments.zr, moments.rr
+def _kernel_moments(moments: Standard) -> tuple[Array, Array, float]:
+    """Arrange moments for the sampler: therapists last, the response after the fixed columns."""
+    right = np.concatenate([moments.zx, moments.zr[:, :, None]], axis=2)
+    zz = np.ascontiguousarray(moments.zz.transpose(1, 2, 0))
+    return zz, np.ascontiguousarray(right.transpose(1, 2, 0)), moments.rr
 
 
 def _kernel_prior(
-    moments: _Standard, prior: PriorValues
-) -> tuple[Array, Array, Array, float, float, Array]:
+    moments: Standard, prior: PriorValues
+) -> tuple[Array, Array, float, Array, float, float, Array]:
     """Rewrite the prior in the coordinates of the sampler."""
     weighted = prior.fixed_precision[:, None] * moments.back
     precision = np.ascontiguousarray(moments.back.T @ weighted)
     shift = weighted.T @ (prior.fixed_mean - moments.least_squares)
     scale = np.ascontiguousarray(prior.scale, dtype=float)
-    return precision, shift, scale, prior.residual_rate, prior.power, prior.half
+    return precision, shift, prior.df, scale, prior.residual_rate, prior.power, prior.half
 
 
 class _Stream:
@@ -127,13 +134,13 @@ class _Stream:
         self.start = start
 
     def block(self, size: int) -> tuple[Array, Array, Array]:
-        log_uniform = -self._uniform.standard_exponential(size)
+        log_uniform = -self._uniform.standard_exponential((size, 2))
         chi2 = self._chi2.chisquare(self._df, (size, len(self._df)))
         return self._normal.standard_normal((size, self._width)), chi2, log_uniform
 
 
 def _run(
-    moments: _Standard, prior: PriorValues, start: tuple[Array, float],
+    moments: Standard, prior: PriorValues, start: tuple[Array, float],
     streams: list[_Stream], draws: int, burn_in: int, keep: bool,
 ) -> tuple[tuple[Array, ...], Array, bool]:  # fmt: skip
     """Run all chains; their output arrays, the shares accepted, and whether compiled."""
@@ -141,27 +148,20 @@ def _run(
     out = (
         np.empty((chains, draws, p)), np.empty((chains, draws, q, q)), np.empty((chains, draws)),
         np.empty((chains, draws if keep else 0, n_groups, q)),
-        np.zeros((chains, n_groups, q)), np.zeros((chains, n_groups, q)),
+        np.zeros((chains, q, n_groups)), np.zeros((chains, q, n_groups)),
     )  # fmt: skip
     cov, s2 = _dispersed(start, streams)
     accepted = np.zeros(chains)
-    kernel = _compiled()
+    kernel, compiled = _kernel()
     given = _kernel_moments(moments), _kernel_prior(moments, prior)
-    size = max(min(BLOCK // (p + n_groups * q + q + 3) // chains, burn_in + draws), 1)
-    for first in range(-burn_in, draws, size):
-        blocks = [s.block(min(size, draws - first)) for s in streams]
-        if kernel is None:
-            from .gibbs_arrays import run_chains
-
-            stacked = tuple(np.stack(b) for b in zip(*blocks, strict=True))
-            accepted += run_chains(cov, s2, *given, stacked, first, out)  # type: ignore[arg-type]
-            continue
-        for c, block in enumerate(blocks):
-            s2[c], moved = kernel(
-                cov[c], s2[c], *given, block, first, tuple(o[c] for o in out)
-            )  # fmt: skip
+    size = max(min(BLOCK // (p + n_groups * q + 3 * q + 4), burn_in + draws), 1)
+    for c, stream in enumerate(streams):
+        written = tuple(o[c] for o in out)
+        for first in range(-burn_in, draws, size):
+            block = stream.block(min(size, draws - first))
+            s2[c], moved = kernel(cov[c], float(s2[c]), *given, block, first, written)
             accepted[c] += moved
-    return out, accepted / (burn_in + draws), kernel is not None
+    return out, accepted / (burn_in + draws), compiled
 
 
 def _dispersed(start: tuple[Array, float], streams: list[_Stream]) -> tuple[Array, Array]:
@@ -175,13 +175,15 @@ def _dispersed(start: tuple[Array, float], streams: list[_Stream]) -> tuple[Arra
     return cov, s2
 
 
-def _compiled() -> Callable[..., tuple[float, int]] | None:
+def _kernel() -> tuple[Callable[..., tuple[float, int]], bool]:
+    """Return the sampler's loop, and whether it is the compiled one."""
     try:
-        from .gibbs_kernel import run_chain
+        from .gibbs_kernel import run_chain as compiled
     except ImportError:
-        return None
-    kernel: Callable[..., tuple[float, int]] = run_chain
-    return kernel
+        from .gibbs_arrays import run_chain
+
+        return run_chain, False
+    return compiled, True
 
 
 def _inside(start: tuple[Array, float], prior: PriorValues) -> tuple[Array, float]:
@@ -256,12 +258,12 @@ def gibbs_draws(
     (1, 1000)
     """
     _check(design, draws, burn_in, chains)
-    moments = _standardise(design)
-    ml = (np.asarray(start[0], float), float(start[1])) if start else _ml_start(design)
+    moments = standardise(design)
+    ml = (np.asarray(start[0], float), float(start[1])) if start else maximum_likelihood(design)
     values = as_prior(prior).resolve(design, *ml)
     n_groups, q, p = moments.zx.shape
     df = np.append(design.n_total + 2 * values.residual_shape, n_groups + values.df - np.arange(q))
-    width = p + n_groups * q + q * (q - 1) // 2
+    width = p + n_groups * q + q + q * (q - 1) // 2
     streams = [_Stream(s, width, df) for s in np.random.SeedSequence(seed).spawn(chains)]
     bytes_needed = chains * draws * n_groups * q * 8
     keep = bytes_needed <= KEEP_BYTES if keep_effects is None else keep_effects
@@ -269,7 +271,7 @@ def gibbs_draws(
         moments, values, _inside(ml, values), streams, draws, burn_in, keep
     )
     delta, cov, s2, u, total, squares = out
-    mean = total.sum(axis=0) / (chains * draws)
+    mean = total.sum(axis=0).T / (chains * draws)
     notes = values.notes if keep or keep_effects is False else (*values.notes, _NOT_KEPT)
     return GibbsDraws(
         beta=moments.least_squares + delta @ moments.back.T,
@@ -277,7 +279,7 @@ def gibbs_draws(
         residual_variance=s2,
         u=u,
         effects_mean=mean,
-        effects_sd=np.sqrt(np.maximum(squares.sum(axis=0) / (chains * draws) - mean**2, 0.0)),
+        effects_sd=np.sqrt(np.maximum(squares.sum(axis=0).T / (chains * draws) - mean**2, 0.0)),
         vpc=variance_partition(cov, s2, random_point(design)),
         design=design,
         prior=values,

@@ -15,9 +15,9 @@ import pandas as pd
 
 from pwp_lib.errors import InputError
 
+from .files import read_table
 from .measures import Measure, get_measure
 from .schema import (
-    MISSING,
     SEGMENT_FIELDS,
     THERAPIST_FIELDS,
     link_problems,
@@ -159,40 +159,12 @@ class Cohort:
         return pd.DataFrame({"count": counts})
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise InputError("there is no such file", mend="check its name and folder", file=path)
-    if path.is_dir():
-        raise InputError("this is a folder", mend="name the file in it", file=path)
-    try:
-        # Blank lines are kept, so that rows are numbered as the user's editor numbers them.
-        return pd.read_csv(
-            path,
-            dtype="str",
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-            keep_default_na=False,
-            na_values=sorted(MISSING),
-        )
-    except pd.errors.EmptyDataError:
-        raise InputError("the file is empty", mend="export it again", file=path) from None
-    except UnicodeDecodeError:
-        raise InputError("the file is not UTF-8", mend="save it as UTF-8", file=path) from None
-    except pd.errors.ParserError:
-        raise InputError(
-            "the rows do not have the columns that the header names",
-            mend="check the delimiter and the quotation marks",
-            file=path,
-        ) from None
-
-
 def _as_table(source: Table | None) -> tuple[pd.DataFrame | None, Path | None]:
-    if source is None:
-        return None, None
-    if isinstance(source, pd.DataFrame):
+    if source is None or isinstance(source, pd.DataFrame):
         return source, None
-    path = Path(source)
-    return _read_csv(path), path
+    raw = read_table(source)
+    # The index carries the rows of the file through to the messages: its first row is the header.
+    return raw.frame.set_axis(pd.Index(raw.rows - 2), axis=0), Path(source)
 
 
 def check_tables(
@@ -373,10 +345,10 @@ def load_cohort(folder: str | os.PathLike[str] | None = None) -> Cohort:
     True
     """
     home = PACKAGED if folder is None else Path(folder)
-    manifest = _read_manifest(home / "manifest.json")
+    manifest = verify_folder(home)
     paths = {name: home / f"{name}.csv" for name in _TABLES if f"{name}.csv" in manifest["files"]}
-    for path in paths.values():
-        _verify(path, manifest["files"][path.name]["sha256"])
+    if not {"patients", "measures", "provenance", "flow"} <= {*paths, *manifest}:
+        raise _unreadable(home / "manifest.json")
     return read_cohort(
         paths["patients"],
         paths.get("therapists"),
@@ -387,18 +359,25 @@ def load_cohort(folder: str | os.PathLike[str] | None = None) -> Cohort:
     )
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _unreadable(path: Path) -> InputError:
+    return InputError("this manifest cannot be read", mend="write the cohort again", file=path)
+
+
+def verify_folder(home: Path) -> dict[str, Any]:
+    """Read a folder's manifest, and check that every file in it has the hash that it holds."""
+    path = home / "manifest.json"
     if not path.is_file():
         raise InputError("there is no manifest", mend="name a folder that has one", file=path)
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = (
-            manifest["schema_version"] == MANIFEST_VERSION and "patients.csv" in manifest["files"]
-        )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        known = False
+        hashes = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
+        known = manifest["schema_version"] == MANIFEST_VERSION
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        raise _unreadable(path) from None
     if not known:
-        raise InputError("this manifest cannot be read", mend="write the cohort again", file=path)
+        raise _unreadable(path)
+    for name, expected in hashes.items():
+        _verify(home / name, expected)
     return manifest
 
 

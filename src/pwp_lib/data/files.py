@@ -155,9 +155,9 @@ def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> Raw
 
 
 def _first_bytes(place: Path) -> bytes:
+    if place.is_dir():
+        raise InputError("this is a folder", mend="name the file in it", file=place)
     try:
-        if place.is_dir():
-            raise InputError("this is a folder", mend="name the file in it", file=place)
         with place.open("rb") as source:
             head = source.read(4096)
     except FileNotFoundError:

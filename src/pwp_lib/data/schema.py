@@ -262,7 +262,7 @@ def parse_table(
     Parameters
     ----------
     frame : DataFrame
-        As it came; text is fine.
+        As it came; text is fine. From a file, the index holds positions: 0 is the file's row 2.
     fields : sequence of Field
     file : Path, optional
         For the messages.
@@ -279,7 +279,10 @@ def parse_table(
     problems = _header_problems(columns, fields, file)
     if problems:
         return frame, problems
-    frame = frame.set_axis(columns, axis=1).reset_index(drop=True).dropna(how="all")
+    frame = frame.set_axis(columns, axis=1)
+    if file is None:
+        frame = frame.reset_index(drop=True)
+    frame = frame.dropna(how="all")
     if frame.empty:
         what = "a header and no rows" if columns else "nothing"
         return frame, [InputError(f"the table has {what}", mend="fill it", file=file)]

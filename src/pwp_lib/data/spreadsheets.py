@@ -109,8 +109,12 @@ def _top(sheet: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _rows(sheet: Any, place: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    for number, row in enumerate(sheet.iter_rows(max_col=WIDEST + 1, values_only=True), start=1):
-        if any(c is not None for c in row):
+    # openpyxl fills every row up to max_col: ask for no more columns than the sheet says it has.
+    widest = min(sheet.max_column or WIDEST + 1, WIDEST + 1)
+    for number, cells in enumerate(sheet.iter_rows(max_col=widest, values_only=True), start=1):
+        filled = [i for i, cell in enumerate(cells) if cell is not None]
+        if filled:
+            row = cells[: filled[-1] + 1]
             if len(row) > WIDEST:
                 raise InputError(
                     f"the header has more than {WIDEST:,} columns",

@@ -68,7 +68,7 @@ def derive(moments: Moments, formula: Formula) -> DesignMoments:
 
 
 def _vocabulary(moments: Moments, shifted: _Shifted, formula: Formula) -> Vocabulary:
-    """What the formula's terms may be made of; refuses what was not stored, naming it."""
+    """Say what terms may be made of; refuse what was not stored, naming it."""
     observed = {
         factor: _observed_levels(factor, levels, shifted)
         for factor, levels in moments.levels.items()
@@ -160,7 +160,7 @@ class _Shifted:
         return {key: values.astype(float) for key, values in moved.items()}
 
     def product_sum(self, key: Monomial) -> Array | None:
-        """Sums of a product, noughts for two levels of one factor, None if it is not stored."""
+        """Return sums of a product: noughts for two levels of one factor, None if not stored."""
         reduced = canonical(key, self.dummies)
         if reduced is None:
             return np.zeros(len(self.moments.n))

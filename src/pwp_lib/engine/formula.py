@@ -78,7 +78,7 @@ class Formula:
         return tuple(dict.fromkeys(c for t in terms for c in t.columns))
 
     def table(self) -> pd.DataFrame:
-        """The terms, one a row: ``term`` and ``part`` (response, fixed, random)."""
+        """List the terms, one a row: ``term`` and ``part`` (response, fixed, random)."""
         import pandas as pd
 
         parts = [("response", self.response)]
@@ -188,7 +188,7 @@ def _summands(node: Any, sign: str) -> list[tuple[str, Any]]:
 
 
 def _signed(sign: str, node: Any) -> tuple[str, Any]:
-    """A summand with the sign that stands before it, as in ``0 + -1``, taken off."""
+    """Take off the sign that stands before a summand, as in ``0 + -1``."""
     if type(node).__name__ != "Unary":
         return sign, node
     flipped = {"+": "-", "-": "+"}[sign] if node.operator.kind == "MINUS" else sign
@@ -258,7 +258,7 @@ def _star(a: list[Term], b: list[Term]) -> list[Term]:
 
 
 def _slash(a: list[Term], b: list[Term]) -> list[Term]:
-    """``(a + b) / c`` is ``a + b + a:b:c``, as in R."""
+    """Expand ``(a + b) / c`` to ``a + b + a:b:c``, as in R."""
     whole = Term(())
     for term in a:
         whole = _times(whole, term)
@@ -308,7 +308,7 @@ def _random_part(bars: list[Any]) -> tuple[tuple[Term, ...], str]:
         )
     if len(bars) > 1:
         raise InputError(
-            "two random parts on one grouping factor mean uncorrelated terms, which are not offered",
+            "two random parts on one factor mean uncorrelated terms, which are not offered",
             mend=f"write one bracket, (1 + x | {groups[0]})",
         )
     terms = _right_side(_summands(bars[0].left, "+"))

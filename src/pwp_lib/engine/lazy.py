@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import narwhals as nw
@@ -11,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .accumulate import Sums, choose_pivot, demoted
 from .evaluate import evaluate, label
+from .expression import Name
 from .recipe import Block, Dummy, Recipe, Value
 
 __all__ = ["LazySource"]
@@ -64,34 +66,61 @@ class LazySource:
         """Return sums of the recipe's products within groups over complete rows."""
         used = {name for key in recipe.keys for name in key}
         names = [n for n in recipe.variables if n in used]
+        if all(self._is_integer(recipe.variables[n]) for n in names):
+            # Whole numbers by their type: one pass, whose own ranges say if it can be believed.
+            with suppress(InputError):  # DuckDB refuses to overflow
+                found = self._grouped(recipe, names, {})
+                if not _pivots(self._ranges(found, names), recipe, _rows(found)):
+                    return _assembled(found, recipe, {})
+        ranges = self._scan(recipe, names)
+        pivots = _pivots(ranges, recipe, int(ranges.pop(_ROWS)["high"]))
+        return _assembled(self._grouped(recipe, names, pivots), recipe, pivots)
+
+    def _grouped(
+        self, recipe: Recipe, names: Sequence[str], pivots: dict[str, float]
+    ) -> nw.DataFrame[Any]:
+        """Rows, complete rows, sums and ranges of each group."""
+        # Rows that are not complete are emptied, not left out, so that they can be counted.
         marked = self.frame.with_columns(self._present(recipe.needed).alias(_OK))
-        rows, ranges = self._scan(marked, recipe, names)
-        pivots = _pivots(ranges, recipe, rows)
-        floats = {n for n in names if n in pivots}
-        values = {
-            n: self._expression(n, recipe).cast(nw.Float64 if n in floats else nw.Int64)
-            - (nw.lit(pivots[n]) if pivots.get(n) else 0)
-            for n in names
-        }
-        group = self._group(recipe.group)
-        keys = [key for key in recipe.keys if key]
-        table = marked.filter(nw.col(_OK)).select(
-            group.alias(_GROUP), *(values[n].alias(f"__v{i}") for i, n in enumerate(names))
+        values = [self._masked(n, recipe, pivots).alias(f"__v{i}") for i, n in enumerate(names)]
+        table = marked.select(
+            self._group(recipe.group).alias(_GROUP), nw.col(_OK).cast(nw.Int64), *values
         )
         place = {n: nw.col(f"__v{i}") for i, n in enumerate(names)}
-        products = table.select(
-            _GROUP,
-            *(_product([place[n] for n in key]).alias(f"__s{k}") for k, key in enumerate(keys)),
-        )
-        sums = products.group_by(_GROUP).agg(
-            nw.len().alias(_ROWS), *(nw.col(f"__s{k}").sum() for k in range(len(keys)))
+        keys = [key for key in recipe.keys if key]
+        sums = [_product([place[n] for n in key]).alias(f"__s{k}") for k, key in enumerate(keys)]
+        plain = [nw.col(f"__v{i}") for i in range(len(names))]
+        found = (
+            table.select(_GROUP, _OK, *plain, *sums)
+            .group_by(_GROUP)
+            .agg(
+                nw.len().alias(_ROWS),
+                nw.col(_OK).sum(),
+                *(nw.col(f"__s{k}").sum() for k in range(len(keys))),
+                *(value.min().alias(f"low{i}") for i, value in enumerate(plain)),
+                *(value.max().alias(f"high{i}") for i, value in enumerate(plain)),
+            )
         )
         # Sums of whole numbers come back wider, or as decimals, from some engines.
-        kinds = [nw.Float64 if floats & set(key) else nw.Int64 for key in keys]
-        found = self._collect(
-            sums.select(_GROUP, _ROWS, *(nw.col(f"__s{k}").cast(t) for k, t in enumerate(kinds)))
+        kinds = [nw.Float64 if set(pivots) & set(key) else nw.Int64 for key in keys]
+        typed = [nw.col(f"__s{k}").cast(kind) for k, kind in enumerate(kinds)]
+        edges = [nw.col(f"{e}{i}") for i in range(len(names)) for e in ("low", "high")]
+        return self._collect(
+            found.select(_GROUP, nw.col(_ROWS, _OK).cast(nw.Int64), *typed, *edges)
         )
-        return _assembled(found, recipe, keys, pivots, rows)
+
+    def _masked(self, name: str, recipe: Recipe, pivots: dict[str, float]) -> nw.Expr:
+        """Write a stored column, its pivot taken off, and nought in rows that are not complete."""
+        value = self._expression(name, recipe)
+        if pivots.get(name):
+            value = value - pivots[name]
+        # The type comes last, because Dask and pandas cannot make missing values whole.
+        return (
+            nw.when(nw.col(_OK))
+            .then(value)
+            .otherwise(0)
+            .cast(nw.Float64 if name in pivots else nw.Int64)
+        )
 
     def _present(self, columns: Sequence[str]) -> nw.Expr:
         """Whether every column has a value."""
@@ -104,12 +133,15 @@ class LazySource:
         return present
 
     def _expression(self, name: str, recipe: Recipe) -> nw.Expr:
-        """The stored column as an expression in the columns of the table."""
+        """Write the stored column as an expression in the columns of the table."""
         source = recipe.variables[name]
         if isinstance(source, Dummy):
+            column = nw.col(source.column)
             if self.is_number(source.column):
-                return (nw.col(source.column) == float(source.level)).cast(nw.Int64)
-            return (nw.col(source.column).cast(nw.String) == source.level).cast(nw.Int64)
+                hit = column == float(source.level)
+            else:
+                hit = column.cast(nw.String) == source.level
+            return nw.when(hit).then(1).otherwise(0)
         if isinstance(source, Block):  # refused before anything is summed
             raise InputError(f"{source.component} needs a frame in memory")
         return _as_number(source, self.schema)
@@ -121,14 +153,12 @@ class LazySource:
         dtype = self.schema[group]
         return column.cast(nw.String) if dtype in (nw.Categorical, nw.Enum) else column
 
-    def _scan(
-        self, marked: nw.LazyFrame[Any], recipe: Recipe, names: Sequence[str]
-    ) -> tuple[int, dict[str, dict[str, float]]]:
+    def _scan(self, recipe: Recipe, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """Look once at rows and ranges, which decide what can be summed as whole numbers."""
+        marked = self.frame.with_columns(self._present(recipe.needed).alias(_OK))
         facts: list[nw.Expr] = [nw.len().alias(_ROWS)]
-        for i, name in enumerate(names):
-            if isinstance(recipe.variables[name], Dummy):
-                continue
+        looked_at = [n for n in names if not isinstance(recipe.variables[n], Dummy)]
+        for i, name in enumerate(looked_at):
             value = nw.when(nw.col(_OK)).then(self._expression(name, recipe).cast(nw.Float64))
             facts += [
                 value.min().alias(f"low{i}"),
@@ -137,15 +167,34 @@ class LazySource:
                 (value - value.round()).abs().max().alias(f"part{i}"),
             ]
         row = self._collect(marked.select(*facts)).rows(named=True)[0]
-        ranges: dict[str, dict[str, float]] = {}
-        for i, name in enumerate(names):
-            if isinstance(recipe.variables[name], Dummy):
-                ranges[name] = {"low": 0.0, "high": 1.0, "mean": 0.0, "part": 0.0}
-                continue
+        ranges = {n: {"low": 0.0, "high": 1.0, "mean": 0.0, "part": 0.0} for n in names}
+        ranges[_ROWS] = {"high": float(row[_ROWS])}
+        for i, name in enumerate(looked_at):
             ranges[name] = {k: _number(row[f"{k}{i}"]) for k in ("low", "high", "mean", "part")}
             if not all(np.isfinite(v) for v in ranges[name].values()):
                 raise InputError("a value is infinite or undefined", column=name)
-        return int(row[_ROWS]), ranges
+        return ranges
+
+    def _is_integer(self, source: Value | Dummy | Block) -> bool:
+        """Whether the type of a stored column tells that it holds whole numbers."""
+        if isinstance(source, Value) and isinstance(source.expression, Name):
+            dtype = self.schema[source.expression.name]
+            return bool(dtype.is_integer() or dtype == nw.Boolean)
+        return isinstance(source, Dummy)
+
+    def _ranges(
+        self, found: nw.DataFrame[Any], names: Sequence[str]
+    ) -> dict[str, dict[str, float]]:
+        """Ranges of columns of whole numbers over all groups."""
+        return {
+            name: {
+                "low": _number(found[f"low{i}"].min()),
+                "high": _number(found[f"high{i}"].max()),
+                "mean": 0.0,
+                "part": 0.0,
+            }
+            for i, name in enumerate(names)
+        }
 
     def _collect(self, frame: nw.LazyFrame[Any]) -> nw.DataFrame[Any]:
         """Run the query; its messages are not passed on, since they may hold values."""
@@ -174,7 +223,7 @@ def _as_number(source: Value, schema: nw.Schema) -> nw.Expr:
 
 
 def _number(value: Any) -> float:
-    """A fact about a column that may have no value at all."""
+    """Read a fact about a column that may have no value at all."""
     return 0.0 if value is None else float(value)
 
 
@@ -198,21 +247,21 @@ def _pivots(ranges: dict[str, dict[str, float]], recipe: Recipe, rows: int) -> d
     }
 
 
-def _assembled(
-    found: nw.DataFrame[Any],
-    recipe: Recipe,
-    keys: Sequence[tuple[str, ...]],
-    pivots: dict[str, float],
-    rows: int,
-) -> Sums:
-    """Put groups in order, whatever order they came in."""
+def _rows(found: nw.DataFrame[Any]) -> int:
+    return int(_number(found[_ROWS].sum()))
+
+
+def _assembled(found: nw.DataFrame[Any], recipe: Recipe, pivots: dict[str, float]) -> Sums:
+    """Put groups in order, whatever order they came in, without those that have no rows."""
+    rows = _rows(found)
+    found = found.filter(nw.col(_OK) > 0)
     labels = [_label(v) for v in found[_GROUP].to_list()]
     order = sorted(range(len(labels)), key=lambda i: labels[i])
     groups = np.empty(len(labels), dtype=object)
     groups[:] = [labels[i] for i in order]
-    n = np.asarray(found[_ROWS].to_numpy(), dtype=np.int64)[order]
+    n = np.asarray(found[_OK].to_numpy(), dtype=np.int64)[order]
     sums: dict[tuple[str, ...], Any] = {(): n} if () in recipe.keys else {}
-    for k, key in enumerate(keys):
+    for k, key in enumerate(key for key in recipe.keys if key):
         sums[key] = np.asarray(found[f"__s{k}"].to_numpy())[order]
     return Sums(groups, n, sums, pivots, rows - int(n.sum()))
 

@@ -26,7 +26,7 @@ MAX_DEGREE = 6
 
 
 def monomial(names: Iterable[str]) -> Monomial:
-    """The key of a product of columns, whatever their order."""
+    """Return the key of a product of columns, whatever their order."""
     return tuple(sorted(names))
 
 
@@ -60,7 +60,7 @@ def shift(terms: Mapping[Monomial, float], pivots: Mapping[str, float]) -> Terms
 
 
 def downset(monomials: Iterable[Monomial]) -> set[Monomial]:
-    """The monomials and everything that divides them."""
+    """Return the monomials and everything that divides them."""
     out: set[Monomial] = {()}
     todo = list(monomials)
     while todo:
@@ -72,7 +72,7 @@ def downset(monomials: Iterable[Monomial]) -> set[Monomial]:
 
 
 def expand(expression: Expression, lookup: Lookup, mean: Mean) -> Terms | None:
-    """An expression as a polynomial, or None when it is not one in the columns known.
+    """Write an expression as a polynomial, or None when it is not one in the columns known.
 
     Parameters
     ----------

@@ -209,7 +209,7 @@ def withhold_small(moments: Moments, minimum_caseload: int = MINIMUM_CASELOAD) -
 
 def _cells(moments: Moments) -> list[NDArray[np.int64]]:
     """Patients in each cell that columns of noughts and ones, crossed as stored, make."""
-    counts = _binary_counts(moments.sums, {d for d in _dummies(moments)})
+    counts = _binary_counts(moments.sums, set(_dummies(moments)))
     cells: list[NDArray[np.int64]] = []
     for key in counts:
         for inside in product((True, False), repeat=len(key)):
@@ -236,9 +236,9 @@ def _binary_counts(
     for key, values in sums.items():
         square = sums.get((*key, *key))
         # Whole numbers equal their squares in total only if each is nought or one.
-        if len(key) == 1 and square is not None and values.dtype.kind == "i":
-            if np.array_equal(values, square):
-                binary.add(key[0])
+        single = len(key) == 1 and square is not None and values.dtype.kind == "i"
+        if single and np.array_equal(values, square):
+            binary.add(key[0])
     return {
         frozenset(key): values.astype(np.int64)
         for key, values in sums.items()

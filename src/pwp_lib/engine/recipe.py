@@ -132,7 +132,7 @@ def movable(monomials: Iterable[Monomial]) -> frozenset[str]:
 
 
 def canonical(key: Monomial, dummies: Mapping[str, str]) -> Monomial | None:
-    """A dummy squared is itself; two dummies of one factor multiply to nought (None)."""
+    """Reduce: a dummy squared is itself; two of one factor multiply to nought (None)."""
     if not any(name in dummies for name in key):
         return key
     mine = {name for name in key if name in dummies}
@@ -142,7 +142,7 @@ def canonical(key: Monomial, dummies: Mapping[str, str]) -> Monomial | None:
 
 
 def nearest(name: str, columns: Iterable[str]) -> str | None:
-    """The column that was probably meant."""
+    """Guess the column that was meant."""
     close = difflib.get_close_matches(name, [str(c) for c in columns], n=1, cutoff=0.4)
     return close[0] if close else None
 
@@ -191,7 +191,7 @@ def _rowwise(expression: Expression) -> bool:
 def recipe_for_formula(
     formula: Formula, schema: Schema, levels: Mapping[str, Sequence[str]] | None = None
 ) -> Recipe:
-    """What a formula needs, and nothing more.
+    """Find what a formula needs, and nothing more.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def recipe_for_columns(
     levels: Mapping[str, Sequence[str]] | None = None,
     complete: Sequence[str] = (),
 ) -> Recipe:
-    """What ``columns`` say: names, and products written ``x1:x2``; just these are stored."""
+    """Find what ``columns`` say: names, and products written ``x1:x2``, just these."""
     maker = _Collector(schema, dict(levels or {}), ())
     found: set[Monomial] = {()}
     names: dict[str, None] = {}
@@ -265,7 +265,7 @@ class _Collector:
         self.blocks: dict[str, tuple[str, ...]] = {}
 
     def lookup(self, expression: Name | Call | Operation) -> Terms | None:
-        """The expression as a stored column, which it becomes if it can."""
+        """Return the expression as a stored column, which it becomes if it can."""
         name = str(expression)
         if name in self.variables:
             return {(name,): 1.0}

@@ -44,7 +44,7 @@ def around(
 def moved_sums(
     sums: Mapping[Monomial, Totals], steps: Mapping[str, float]
 ) -> dict[Monomial, Totals]:
-    """Sums of products of ``x - step``; all of them, in the order given."""
+    """Return sums of products of ``x - step``, all of them, in the order given."""
     if not steps:
         return dict(sums)
     return {key: _moved(key, sums, steps) for key in sums}
@@ -67,7 +67,7 @@ def _moved(key: Monomial, sums: Mapping[Monomial, Totals], steps: Mapping[str, f
 
 
 def _exact_total(parts: Sequence[tuple[Any, Totals]]) -> Totals:
-    """A weighted total of whole numbers without rounding before the end."""
+    """Add weighted whole numbers without rounding before the end."""
     bound = sum(abs(w) * int(np.abs(p).max(initial=0)) for w, p in parts)
     if bound < INTEGER_LIMIT:
         whole: Totals = np.zeros(len(parts[0][1]), dtype=np.int64)

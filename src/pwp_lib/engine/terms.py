@@ -45,11 +45,11 @@ def dummy(factor: str, level: str) -> str:
 
 
 def factor_key(expression: Expression) -> str | None:
-    """The column behind ``C(x)``, or None for anything else."""
-    if isinstance(expression, Call) and expression.function == "C" and not expression.keywords:
-        if len(expression.arguments) == 1 and isinstance(expression.arguments[0], Name):
-            return expression.arguments[0].name
-    return None
+    """Return the column behind ``C(x)``, or None for anything else."""
+    if not isinstance(expression, Call) or expression.function != "C" or expression.keywords:
+        return None
+    only = expression.arguments[0] if len(expression.arguments) == 1 else None
+    return only.name if isinstance(only, Name) else None
 
 
 def term_columns(terms: Sequence[Term], words: Vocabulary) -> list[tuple[str, Terms]]:
@@ -69,8 +69,7 @@ def term_columns(terms: Sequence[Term], words: Vocabulary) -> list[tuple[str, Te
                 for factor in term.factors
                 if not _is_factor(factor, words) or str(factor) in coding
             ]
-            for chosen in product(*parts):
-                columns.append(_multiplied(chosen))
+            columns.extend(_multiplied(chosen) for chosen in product(*parts))
     return columns
 
 
@@ -104,7 +103,7 @@ def _component(
 
 
 def _dummy_terms(factor: str, level: str, words: Vocabulary) -> Terms:
-    """The dummy of a level; that of the first is one less all the others."""
+    """Write the dummy of a level; that of the first is one less all the others."""
     stored = words.stored_levels[factor]
     if level != stored[0]:
         return {(dummy(factor, level),): 1.0}

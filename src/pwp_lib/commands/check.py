@@ -44,11 +44,11 @@ def check_file(
         caseload=found.study.caseload,
     )
     show(
-        "Rules of inclusion: patients excluded in turn, and by each rule alone",
+        "Rules of inclusion: patients excluded in turn, and by each alone",
         _rules(found, policy),
     )
     show(
-        "Completeness by therapist, named by the row where each first stands",
+        "Completeness by therapist, named by the row of the first patient",
         _complete(found, policy),
     )
     if not found.problems:

@@ -18,8 +18,10 @@ __all__ = ["Step", "progress", "say", "show"]
 def _console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    # Soft wrap: a sentence in a narrow or redirected terminal keeps its words together.
-    return Console(file=sys.stderr if stderr else sys.stdout, soft_wrap=True, highlight=False)
+    file = sys.stderr if stderr else sys.stdout
+    # In a log or a pipe nothing is cut to the width of a screen.
+    width = None if file.isatty() else 200
+    return Console(file=file, width=width, soft_wrap=True, highlight=False)
 
 
 def say(*lines: str, stderr: bool = False) -> None:
@@ -37,7 +39,7 @@ def show(title: str, frame: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[column]) and frame[column].dtype != bool
-        table.add_column(Text(str(column)), justify="right" if numeric else "left")
+        table.add_column(Text(str(column)), justify="right" if numeric else "left", overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*[Text(_cell(v)) for v in row])
     _console().print(table)

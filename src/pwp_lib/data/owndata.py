@@ -14,7 +14,7 @@ from .cohort import Cohort, FlowStep, Provenance, read_cohort
 from .files import RawTable, read_table, shown_name
 from .inclusion import Included, apply_rules, completeness, enough_for
 from .measures import Measure
-from .problems import ProblemList, Problems
+from .problems import Problem, ProblemList, Problems
 from .reader import Reader, score_columns
 from .recognise import THERAPIST_NAMES, plain
 from .schema import THERAPIST_FIELDS, parse_table
@@ -116,7 +116,12 @@ def check_study_data(
     raw = read_table(file, table=given.table or None)
     done = complete_study(given, list(raw.frame.columns), raw.name)
     found = ProblemList(raw.rows)
-    patients = Reader(raw, done, found).patients()
+    reader = Reader(raw, done, found)
+    patients = reader.patients()
+    if reader.second_header:
+        second = Problem("the row looks like a second header", "delete it", "", "names of columns")
+        found.drop_row(int(raw.rows[0]))
+        found.items.insert(0, replace(second, rows=(int(raw.rows[0]),), count=1))
     measures = [s.measure for s in done.measures]
     included = apply_rules(patients, done, measures)
     if not found.items:
@@ -178,7 +183,7 @@ def _feasible(
         )  # fmt: skip
     for entry in study.measures:
         _varies(people, entry, found)
-    if "service_id" in people:
+    if "service_id" in people and not found.items:
         services = people.groupby("therapist_id")["service_id"].transform("nunique")
         where = (services > 1).reindex(range(len(found.rows)), fill_value=False)
         found.add(

@@ -130,6 +130,10 @@ class ProblemList:
             listed = tuple(int(r) for r in self.rows[at[:_LISTED]])
             self.items.append(Problem(problem, mend, column, kind, listed, len(at)))
 
+    def drop_row(self, row: int) -> None:
+        """Forget what is wrong with one row alone: the row itself is the problem."""
+        self.items = [p for p in self.items if p.rows != (row,)]
+
     def sorted(self) -> Sequence[Problem]:
         """Order by first row; problems without a row come last."""
         return sorted(self.items, key=lambda p: p.rows[0] if p.rows else 1 << 62)

@@ -28,6 +28,7 @@ class Reader:
         self.raw, self.study, self.found = raw, study, found
         self.frame = raw.frame
         self.codes = set(study.missing)
+        self.second_header = False
 
     def patients(self) -> pd.DataFrame:
         """Read every column, and bring the rows to one a patient."""
@@ -144,10 +145,7 @@ class Reader:
         """Recognise a second row of names: text in every score of the first record."""
         where = pd.Series(False, index=self.frame.index)
         if len(self.frame) > 1 and all(r.kinds.iloc[0] == "text" for r in reads):
-            where.iloc[0] = True
-            self.found.add(
-                "the row looks like a second header", "delete it", "", "names of columns", where
-            )
+            where.iloc[0] = self.second_header = True
         return where
 
     def _once_each(self, patients: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,58 @@
+"""``pwp analyse``: the whole analysis of a file, written to a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pwp_lib.data.cohort import Cohort
+from pwp_lib.data.disclosure import DisclosurePolicy
+from pwp_lib.data.owndata import Check, check_study_data
+from pwp_lib.data.pseudonyms import Pseudonyms, open_key, pseudonymise
+from pwp_lib.errors import InputError
+
+from .terminal import progress, say
+
+__all__ = ["analyse_file", "safe_cohort"]
+
+
+def safe_cohort(
+    found: Check, out: Path, key: Path, control: bool
+) -> tuple[Cohort, DisclosurePolicy]:
+    """Give the cohort as it may be analysed: under pseudonyms unless synthetic or told otherwise.
+
+    Raises
+    ------
+    InputError
+        If there is no cohort, or the key lies where the results go.
+    """
+    if found.cohort is None:
+        raise found.problems.first()
+    cohort = found.cohort
+    active = control and not cohort.provenance.synthetic
+    policy = DisclosurePolicy(active=active, caseload=found.study.caseload)
+    if active:
+        cohort = pseudonymise(cohort, Pseudonyms(open_key(key, outside=out)))
+    return cohort, policy
+
+
+def analyse_file(
+    file: Path,
+    out: Path,
+    study: Path | None,
+    therapists: Path | None,
+    key: Path,
+    no_disclosure_control: bool,
+) -> None:
+    """Check, analyse and write."""
+    if out.exists() and not out.is_dir():
+        raise InputError("this is a file, not a folder", mend="name another folder", file=out)
+    found = check_study_data(file, study, therapists)
+    cohort, policy = safe_cohort(found, out, key, not no_disclosure_control)
+    from pwp_lib.output.report import run_analysis, write_run
+
+    with progress(6) as step:
+        analysis = run_analysis(cohort, found.study, step)
+        run = write_run(analysis, found.study, policy, out, step)
+    say(f"Done: open {out.name}/{run.name}/report.html; {out.name}/latest leads there.")
+    if not policy.active and not cohort.provenance.synthetic:
+        say("Disclosure control was off: these results must not leave the service.", stderr=True)

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pwp_lib.cli import main
+from pwp_lib.data.cohort import PACKAGED
+
+_SPEC = importlib.util.spec_from_file_location(
+    "bad_files", Path(__file__).parent / "data" / "bad_files.py"
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+bad_files = importlib.util.module_from_spec(_SPEC)
+sys.modules["bad_files"] = bad_files
+_SPEC.loader.exec_module(bad_files)
+CATALOGUE = bad_files.CATALOGUE
+
+
+def _run(*arguments: str | Path) -> int:
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def _tree(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    home = tmp_path_factory.mktemp("settings")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.delenv("APPDATA", raising=False)
+    monkeypatch.delenv("PWP_DEBUG", raising=False)
+
+
+def test_catalogue_is_large_and_names_each_case_once() -> None:
+    names = [case.name for case in CATALOGUE]
+    assert len(names) == len(set(names)) >= 120
+
+
+@pytest.mark.parametrize("case", CATALOGUE, ids=lambda c: c.name)
+def test_bad_file_gives_one_sentence_and_writes_nothing(case, tmp_path: Path, capsys) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    path = case.build(place)
+    command: list[str | Path] = ["analyse", path, "--out", tmp_path / "out"]
+    if case.study:
+        (place / "study.toml").write_text(case.study, encoding="utf-8")
+        command += ["--study", place / "study.toml"]
+    before = _tree(tmp_path)
+    assert _run(*command) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1, said.err
+    sentence = lines[0]
+    assert sentence.startswith("pwp: ")
+    assert sentence[-1] in ".?!"
+    assert case.says.lower() in sentence.lower()
+    assert "Traceback" not in sentence
+    assert len(sentence) < 400
+    assert sentence.isprintable()
+    assert bad_files.SECRET not in sentence
+    assert str(tmp_path) not in sentence
+    assert _tree(tmp_path) == before
+
+
+PLAIN = [c for c in CATALOGUE if not c.study]
+
+
+@pytest.mark.parametrize("case", PLAIN[::12], ids=lambda c: c.name)
+def test_check_refuses_what_analyse_refuses(case, tmp_path: Path, capsys) -> None:
+    path = case.build(tmp_path)
+    before = _tree(tmp_path)
+    assert _run("check", path) == 2
+    said = capsys.readouterr()
+    assert len(said.err.strip().splitlines()) == 1
+    assert bad_files.SECRET not in said.out + said.err
+    assert _tree(tmp_path) == before
+
+
+def _write(folder: Path, frame: pd.DataFrame, name: str = "own.csv") -> Path:
+    path = folder / name
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_check_lists_every_problem_at_once(tmp_path: Path, capsys) -> None:
+    frame = bad_files.good_frame().astype(object)
+    frame.loc[3, "phq9_pre"] = "45%"
+    frame.loc[4, "phq9_pre"] = 99
+    frame.loc[5, "gad7_post"] = bad_files.SECRET
+    frame.loc[6, "age"] = -4
+    assert _run("check", _write(tmp_path, frame)) == 2
+    said = capsys.readouterr()
+    assert "4 kinds of problem in 4 places" in said.out
+    assert "row 5, column phq9_pre" in said.err
+    assert "3 other problems" in said.err
+    assert bad_files.SECRET not in said.out + said.err
+    assert "45%" not in said.out + said.err
+
+
+def test_check_of_a_good_file_prints_no_identifier(tmp_path: Path, capsys) -> None:
+    frame = bad_files.good_frame()
+    frame["therapist_id"] = "Dr-" + frame["therapist_id"]
+    frame["patient_id"] = "nhs-" + frame["patient_id"]
+    assert _run("check", _write(tmp_path, frame)) == 0
+    said = capsys.readouterr()
+    assert "Nothing has to be mended" in said.out
+    assert "Dr-" not in said.out + said.err
+    assert "nhs-" not in said.out + said.err
+    assert "row 12" in said.out
+
+
+def test_check_writes_a_study_that_reads_back(tmp_path: Path, capsys) -> None:
+    path = _write(tmp_path, bad_files.session_frame())
+    study = tmp_path / "study.toml"
+    assert _run("check", path, "--write-study", study) == 0
+    text = study.read_text(encoding="utf-8")
+    assert 'therapist_id = "CarePersLocalId"  # guessed' in text
+    assert _run("check", path, "--study", study) == 0
+    assert "as the study file says" in capsys.readouterr().out
+    assert _run("check", path, "--write-study", study) == 2
+    assert "there already" in capsys.readouterr().err
+    assert study.read_text(encoding="utf-8") == text
+
+
+def test_summarise_and_pool_equal_the_fit_on_all(tmp_path: Path, capsys) -> None:
+    from pwp_lib.data.cohort import load_cohort
+    from pwp_lib.engine.mixed import fit_mixed
+    from pwp_lib.findings.models import model_formula
+
+    cohort = load_cohort()
+    people = cohort.patients.assign(synthetic="TRUE")
+    services = sorted(people["service_id"].unique())
+    parts = []
+    for half in (services[:3], services[3:]):
+        mine = people[people["service_id"].isin(half)]
+        path = _write(tmp_path, mine, f"{half[0]}.csv")
+        parts.append(tmp_path / f"{half[0]}.parquet")
+        assert _run("summarise", path, "--out", parts[-1]) == 0
+    assert _run("pool", *parts, "--out", tmp_path / "sum.parquet") == 0
+    loads = people.groupby("therapist_id")["therapist_id"].transform("size")
+    formula = model_formula("phq9", ["phq9", "gad7"], "intercept")
+    fit = fit_mixed(formula, people[loads >= 20])
+    out = capsys.readouterr().out
+    assert f"{fit.deviance:.3f}" in out
+    assert f"{fit.vpc():.3f}" in out
+    assert "aggregated, not anonymous" in out
+
+
+def test_summarise_of_own_data_holds_no_identifier(tmp_path: Path, capsys) -> None:
+    frame = bad_files.good_frame(6, 30)
+    frame["therapist_id"] = "Dr-" + frame["therapist_id"]
+    path = _write(tmp_path, frame)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert _run("summarise", path, "--out", out / "m.parquet") == 0
+    assert b"Dr-" not in (out / "m.parquet").read_bytes()
+    assert "Dr-" not in capsys.readouterr().out
+    assert _run("summarise", path, "--out", out / "m.parquet", "--key", out / "k.key") == 2
+    assert "outside" in capsys.readouterr().err or not (out / "k.key").exists()
+    assert _run("summarise", path, "--out", out / "m.csv") == 2
+    assert _run("summarise", path, "--out", tmp_path / "none" / "m.parquet") == 2
+    assert _run("summarise", path, "--out", out / "n.parquet", "--caseload", "3") == 2
+
+
+def test_pool_refuses_what_is_no_moments(tmp_path: Path, capsys) -> None:
+    path = _write(tmp_path, bad_files.good_frame())
+    assert _run("pool", path) == 2
+    assert _run("pool", path, path) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_cohort_makes_a_class_and_refuses_bad_arguments(tmp_path: Path, capsys) -> None:
+    assert _run("cohort", "--students", "1", "--seed", "3", "--out", tmp_path / "class") == 0
+    assert (tmp_path / "class" / "marking_key.csv").is_file()
+    assert _run("cohort", "--students", "0", "--out", tmp_path / "b") == 2
+    assert "from 1 to 1,000" in capsys.readouterr().err
+    assert _run("cohort", "--students", "1", "--out", tmp_path / "class") == 2
+    assert _run("cohort", "--students", "many", "--out", tmp_path / "b") == 2
+    assert not (tmp_path / "b").exists()
+
+
+def test_unexpected_errors_show_no_data(tmp_path: Path, capsys, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError(bad_files.SECRET)
+
+    monkeypatch.setattr("pwp_lib.commands.check.check_study_data", broken)
+    path = _write(tmp_path, bad_files.good_frame())
+    assert _run("check", path) == 1
+    said = capsys.readouterr().err
+    assert "KeyError" in said
+    assert bad_files.SECRET not in said
+    monkeypatch.setenv("PWP_DEBUG", "1")
+    with pytest.raises(KeyError):
+        _run("check", path)
+
+
+def test_help_explains_every_command(capsys) -> None:
+    assert _run("--help") == 0
+    out = capsys.readouterr().out
+    for command in ("check", "analyse", "summarise", "pool", "cohort"):
+        assert command in out
+        assert _run(command, "--help") == 0
+
+
+def test_packaged_cohort_passes(capsys) -> None:
+    arguments = (PACKAGED / "patients.csv", "--therapists", PACKAGED / "therapists.csv")
+    assert _run("check", *arguments) == 0
+    assert "21" in capsys.readouterr().out
+
+
+# --- Fuzz: whatever is done to a file, an answer and not a traceback -----------------------------
+
+_GOOD = bad_files.good_frame().to_csv(index=False).encode()
+_edits = st.lists(
+    st.tuples(
+        st.integers(0, len(_GOOD) - 1),
+        st.sampled_from(["set", "cut", "add", "swap"]),
+        st.binary(min_size=1, max_size=12),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def _edited(edits: list[tuple[int, str, bytes]]) -> bytes:
+    data = bytearray(_GOOD)
+    for place, kind, piece in edits:
+        at = min(place, len(data))
+        if kind == "set":
+            data[at : at + len(piece)] = piece
+        elif kind == "cut":
+            del data[at : at + 40 * len(piece)]
+        elif kind == "add":
+            data[at:at] = piece
+        else:
+            data = data[at:] + data[:at]
+    return bytes(data)
+
+
+def _survives(content: bytes, folder: Path, capsys) -> None:
+    path = folder / "fuzz.csv"
+    path.write_bytes(content)
+    code = _run("check", path)
+    said = capsys.readouterr()
+    assert code in (0, 2), said.err
+    assert re.search("Traceback|went wrong", said.err) is None
+    assert len(said.err.strip().splitlines()) == (1 if code else 0)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_edits)
+def test_fuzzed_files_get_an_answer(tmp_path_factory, capsys, edits) -> None:
+    _survives(_edited(edits), tmp_path_factory.mktemp("fuzz"), capsys)
+
+
+@pytest.mark.nightly
+@settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_edits)
+def test_fuzzed_files_get_an_answer_long(tmp_path_factory, capsys, edits) -> None:
+    _survives(_edited(edits), tmp_path_factory.mktemp("fuzz"), capsys)
+
+
+@pytest.mark.nightly
+@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.binary(max_size=3_000))
+def test_any_bytes_get_an_answer(tmp_path_factory, capsys, content) -> None:
+    _survives(content, tmp_path_factory.mktemp("fuzz"), capsys)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.text(max_size=40), st.integers(0, 79), st.integers(0, 8))
+def test_any_cell_gets_an_answer(tmp_path_factory, capsys, text, row, column) -> None:
+    frame = bad_files.good_frame().astype(object)
+    frame.iloc[row, column] = text
+    content = frame.to_csv(index=False).encode("utf-8", "surrogatepass")
+    _survives(content, tmp_path_factory.mktemp("fuzz"), capsys)
+
+
+def test_module_runs_as_a_command() -> None:
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pwp_lib", "check", "none.csv"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONWARNINGS": "error"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip() == "pwp: none.csv: there is no such file; check its name and folder."
+    assert np.all(done.stdout == "")

@@ -11,8 +11,8 @@ from .data.disclosure import release_counts as release_counts
 from .data.files import read_table as read_table
 from .data.measures import GAD7 as GAD7
 from .data.measures import MEASURES as MEASURES
-from .data.measures import PHQ9 as PHQ9
 from .data.measures import Measure as Measure
+from .data.measures import PHQ9 as PHQ9
 from .data.measures import get_measure as get_measure
 from .data.owndata import check_study_data as check_study_data
 from .data.owndata import load_study_data as load_study_data
@@ -62,6 +62,7 @@ from .findings.comparison import chi_square as chi_square
 from .findings.comparison import cluster_effect_sizes as cluster_effect_sizes
 from .findings.comparison import cluster_of_patients as cluster_of_patients
 from .findings.comparison import compare_rates as compare_rates
+from .findings.coverage import interval_coverage as interval_coverage
 from .findings.crosscheck import crosscheck_statsmodels as crosscheck_statsmodels
 from .findings.description import SampleDescription as SampleDescription
 from .findings.description import describe_caseloads as describe_caseloads
@@ -96,8 +97,8 @@ from .findings.ranking import rank_correlation as rank_correlation
 from .findings.ranking import rank_uncertainty as rank_uncertainty
 from .findings.ranking import services_by_cluster as services_by_cluster
 from .findings.ranking import shared_ranks as shared_ranks
-from .findings.scales import SCALES as SCALES
 from .findings.scales import MannWhitney as MannWhitney
+from .findings.scales import SCALES as SCALES
 from .findings.scales import Scale as Scale
 from .findings.scales import compare_scales as compare_scales
 from .findings.scales import holm as holm

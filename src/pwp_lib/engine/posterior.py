@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,52 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from .design import DesignMoments
 from .diagnostics import decimals, effective_sample_size, quantile_error, r_hat
+from .partition import random_row
 from .priors import PriorValues
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GibbsDraws", "PosteriorInterval", "random_point", "variance_partition"]
+__all__ = ["GibbsDraws", "PosteriorInterval", "variance_partition"]
 
 Array = NDArray[np.float64]
-
-
-def random_point(design: DesignMoments, at: Mapping[str, float] | None = None) -> Array:
-    """Values of the random terms at a point of the variables, shape (q,).
-
-    Parameters
-    ----------
-    design : DesignMoments
-    at : mapping of str to float, optional
-        Variables in original units; those left out stand at their pooled means.
-
-    Raises
-    ------
-    InputError
-        If a variable is not one that the random terms use.
-
-    Examples
-    --------
-    >>> d = DesignMoments.from_arrays([1, 2, 4, 4], {"Intercept": [1] * 4, "x": [0, 1, 2, 5]},
-    ...                               ["Intercept", "x"], ["a", "a", "b", "b"])
-    >>> random_point(d), random_point(d, {"x": 3})
-    (array([1., 2.]), array([1., 3.]))
-    """
-    values = dict(design.means)
-    polynomials = [design.polynomials[i] for i in design.random]
-    used = sorted({v for p in polynomials for key in p for v in key})
-    for name, value in (at or {}).items():
-        if name not in used:
-            raise InputError(
-                "the therapist effect does not depend on this variable",
-                mend=f"choose among {', '.join(used)}" if used else "leave it out",
-                column=name,
-            )
-        values[name] = float(value)
-    return np.array(
-        [sum(c * np.prod([values[v] for v in key]) for key, c in p.items()) for p in polynomials],
-        dtype=float,
-    )
 
 
 def variance_partition(covariance: ArrayLike, residual: ArrayLike, point: Array) -> Array:
@@ -105,6 +68,17 @@ class PosteriorInterval:
     def __str__(self) -> str:
         d = self.decimals
         return f"{self.median:.{d}f} ({self.lower:.{d}f} to {self.upper:.{d}f})"
+
+    def as_row(self) -> dict[str, float | int]:
+        """Return the interval as one row of a table."""
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "level"}
+        return row | {"decimals": self.decimals}
+
+    def table(self) -> pd.DataFrame:
+        """Return the interval as a table of one row."""
+        import pandas as pd
+
+        return pd.DataFrame([self.as_row()], index=pd.Index(["vpc"]))
 
     @classmethod
     def of(cls, draws: ArrayLike, level: float = 0.95) -> PosteriorInterval:
@@ -182,7 +156,7 @@ class GibbsDraws:
         -------
         ndarray of shape (chains, draws)
         """
-        point = random_point(self.design, at)
+        point = random_row(self.design, at)
         return variance_partition(self.random_covariance, self.residual_variance, point)
 
     def quantities(self) -> dict[str, Array]:
@@ -200,14 +174,7 @@ class GibbsDraws:
         """One row a quantity: median, bounds, Monte Carlo errors, ESS and R-hat."""
         import pandas as pd
 
-        rows = {}
-        for name, draws in self.quantities().items():
-            got = PosteriorInterval.of(draws, level)
-            rows[name] = {
-                "median": got.median, "lower": got.lower, "upper": got.upper, "mcse": got.mcse,
-                "mcse_lower": got.mcse_lower, "mcse_upper": got.mcse_upper, "ess": got.ess,
-                "r_hat": got.r_hat, "decimals": got.decimals,
-            }  # fmt: skip
+        rows = {n: PosteriorInterval.of(x, level).as_row() for n, x in self.quantities().items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
 
     def attributes(self) -> dict[str, str | int]:

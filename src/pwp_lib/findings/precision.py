@@ -80,6 +80,13 @@ def _expected_information(n: NDArray[np.float64], vpc: float) -> NDArray[np.floa
     return information
 
 
+def standard_error(n: NDArray[np.float64], vpc: float) -> float:
+    """Standard error of the therapist effect from the expected information, for caseloads `n`."""
+    covariance = np.linalg.inv(_expected_information(n, vpc))
+    gradient = np.array([1 - vpc, -vpc])
+    return float(np.sqrt(gradient @ covariance @ gradient))
+
+
 def precision(
     caseload: ArrayLike,
     vpc: float,
@@ -119,10 +126,8 @@ def precision(
     n = _caseloads(therapists, caseload)
     if not 0 <= vpc < 1:
         raise InputError("a therapist effect is a share from 0 to below 1", mend="8.7% is 0.087")
-    covariance = np.linalg.inv(_expected_information(n, vpc))
-    gradient = np.array([1 - vpc, -vpc])
-    se = float(np.sqrt(gradient @ covariance @ gradient))
-    lower, upper = _log_odds_interval(vpc, se, level)
+    se = standard_error(n, vpc)
+    lower, upper = log_odds_interval(vpc, se, level)
     shrink = n * vpc / (n * vpc + 1 - vpc)
     return Precision(
         vpc=float(vpc),
@@ -137,7 +142,7 @@ def precision(
     )
 
 
-def _log_odds_interval(vpc: float, se: float, level: float) -> tuple[float, float]:
+def log_odds_interval(vpc: float, se: float, level: float) -> tuple[float, float]:
     """Delta method on the log-odds of the therapist effect, which keeps the bounds shares."""
     if vpc == 0:
         return 0.0, np.nan

@@ -27,8 +27,12 @@ from pwp_lib.engine.likelihood import (
 
 __all__ = ["Optimum", "newton", "solve"]
 
-#: Newton stops when the decrease that it can still expect in the deviance is below this.
-_TOLERANCE = 1e-13
+#: Newton stops when the decrease that it can still expect in the deviance is below this ...
+_TOLERANCE = 1e-20
+#: ... or after the step that follows an expected decrease below this: no digit is left to gain.
+_LAST = 1e-12
+#: Enough to tell which start is best; the best is polished afterwards.
+_LOOSE = 1e-7
 #: A relative variance (in standardised units) below this may be nil: its face is tried.
 _NEAR = 1e-4
 #: A derivative into the interior counts as negative beyond this, per patient.
@@ -115,7 +119,7 @@ def _step(gradient: Array, hessian: Array, radius: Array) -> tuple[Array, Array]
     return step * shrink[:, None], expected
 
 
-def newton(stack: Stack, theta: Array, free: Array) -> _Path:
+def newton(stack: Stack, theta: Array, free: Array, tolerance: float = _TOLERANCE) -> _Path:
     """Minimise over the free elements of the factor from one start for each design.
 
     Parameters
@@ -126,6 +130,8 @@ def newton(stack: Stack, theta: Array, free: Array) -> _Path:
         Elements of the factors to start from.
     free : ndarray of shape (R, k)
         One where an element may move, nil where it is held.
+    tolerance : float
+        Expected decrease in deviance at which to stop.
     """
     rows = len(stack)
     deviance, gradient, hessian = _measure(stack, theta, free)
@@ -143,7 +149,7 @@ def newton(stack: Stack, theta: Array, free: Array) -> _Path:
     for _ in range(_STEPS):
         step, expected = _step(path.gradient[live], path.hessian[live], path.radius[live])
         path.expected[live] = expected
-        going = (expected > _TOLERANCE) & ~path.stalled[live]
+        going = (expected > tolerance) & ~path.stalled[live]
         if not going.any():
             break
         if not going.all():
@@ -161,7 +167,8 @@ def _advance(path: _Path, part: Stack, free: Array, live: NDArray[np.intp], step
     blur = 4e-15 * (np.abs(path.deviance[live]) + part.n)
     better = np.isfinite(deviance) & (deviance <= path.deviance[live] + blur)
     length = np.sqrt((step**2).sum(axis=-1))
-    path.stalled[live] = ~better & (path.expected[live] < 1e-8)
+    expected = path.expected[live]
+    path.stalled[live] = (~better & (expected < 1e-8)) | (expected < _LAST)
     grown = np.maximum(path.radius[live], 2.0 * length)
     path.radius[live] = np.where(better, grown, length / 4.0)
     path.steps[live] += 1
@@ -232,7 +239,7 @@ def solve(stack: Stack, *, thorough: bool = True) -> Optimum:
     count = candidates.shape[1]
     spread = stack.take(np.repeat(np.arange(rows), count))
     theta = candidates.reshape(rows * count, -1)
-    path = newton(spread, theta, np.ones_like(theta))
+    path = newton(spread, theta, np.ones_like(theta), _LOOSE)
     starts = path.deviance.reshape(rows, count)
     best = starts.argmin(axis=1) + count * np.arange(rows)
     g = _square(path.theta[best], q)

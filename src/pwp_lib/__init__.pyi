@@ -8,6 +8,12 @@ from .data.cohort import write_cohort as write_cohort
 from .data.disclosure import DisclosurePolicy as DisclosurePolicy
 from .data.disclosure import audit as audit
 from .data.disclosure import release_counts as release_counts
+from .data.extracts import ServiceMap as ServiceMap
+from .data.extracts import describe_extracts as describe_extracts
+from .data.extracts import load_extracts as load_extracts
+from .data.extracts import read_extracts as read_extracts
+from .data.extracts import read_map as read_map
+from .data.extracts import tidy_extract as tidy_extract
 from .data.files import read_table as read_table
 from .data.measures import GAD7 as GAD7
 from .data.measures import MEASURES as MEASURES

@@ -269,3 +269,11 @@ def test_a_second_process_does_not_compile_again() -> None:
     hits, seconds = runs[1].stdout.split()
     assert int(hits) == 1
     assert float(seconds) < 2
+
+
+def test_tables_of_one_interval_and_of_all_agree() -> None:
+    drawn = gibbs_draws(paper_design(SLOPE), draws=300)
+    one, many = drawn.vpc_interval().table(), drawn.table()
+    assert list(one.columns) == list(many.columns)
+    np.testing.assert_array_equal(one.loc["vpc"], many.loc["vpc"])
+    assert list(many.columns[:3]) == ["median", "lower", "upper"]

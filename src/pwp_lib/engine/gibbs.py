@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from .design import DesignMoments
-from .posterior import GibbsDraws, random_point, variance_partition
+from .partition import random_row
+from .posterior import GibbsDraws, variance_partition
 from .priors import Prior, PriorValues, as_prior
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def gibbs_draws(
         u=u,
         effects_mean=mean,
         effects_sd=np.sqrt(np.maximum(squares.sum(axis=0).T / (chains * draws) - mean**2, 0.0)),
-        vpc=variance_partition(cov, s2, random_point(design)),
+        vpc=variance_partition(cov, s2, random_row(design, None)),
         design=design,
         prior=values,
         seed=seed,

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from .design import DesignMoments
 from .gibbs import Standard, standardise
-from .posterior import random_point
+from .partition import random_row
 from .priors import Prior, PriorValues, as_prior
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class GridPosterior:
         """
         t = np.asarray(values, dtype=float)
         if quantity == "vpc":
-            z2 = random_point(self.design)[0] ** 2
+            z2 = random_row(self.design, None)[0] ** 2
             with np.errstate(divide="ignore", invalid="ignore"):
                 log_ratio = np.log(t / (1 - t) / z2)
             return _interpolated(self.log_ratio, _cumulative(self.mass.sum(axis=1)), log_ratio)
@@ -89,7 +89,7 @@ class GridPosterior:
         if quantity == "residual variance":
             nodes = np.exp(self.log_residual)
         elif quantity == "vpc":
-            ratio = np.exp(self.log_ratio) * random_point(self.design)[0] ** 2
+            ratio = np.exp(self.log_ratio) * random_row(self.design, None)[0] ** 2
             nodes = ratio / (1 + ratio)
         else:
             shift = float(self.mass.sum(axis=0) @ self.log_residual)
@@ -102,7 +102,7 @@ class GridPosterior:
     def mean(self, quantity: str) -> float:
         """Posterior mean of a quantity (see `cdf` for their names)."""
         ratio, residual = np.exp(self.log_ratio)[:, None], np.exp(self.log_residual)[None, :]
-        scaled = ratio * random_point(self.design)[0] ** 2
+        scaled = ratio * random_row(self.design, None)[0] ** 2
         value = {
             "vpc": scaled / (1 + scaled) + 0 * residual,
             "residual variance": residual + 0 * ratio,

@@ -149,6 +149,11 @@ def test_no_random_term_gives_one_group() -> None:
 def test_a_design_is_handed_back_as_it_is() -> None:
     design = design_moments(PAPER, make_patients())
     assert design_moments(PAPER, design) is design
+    assert design_moments(PAPER.replace(" ", ""), design) is design
+    with pytest.raises(InputError, match="made for phq9_post ~ center"):
+        design_moments("phq9_post ~ 1 + (1 | therapist_id)", design)
+    bare = DesignMoments.from_arrays([1, 2], {"Intercept": [1, 1]}, ["Intercept"], ["a", "b"])
+    assert design_moments(PAPER, bare) is bare
 
 
 def test_rows_with_a_missing_value_are_dropped_for_all_columns() -> None:
@@ -340,9 +345,23 @@ def test_dates_and_infinite_values_and_empty_tables_are_refused() -> None:
         design_moments("phq9_post ~ age", 3)
 
 
-def test_scale_of_a_constant_is_refused() -> None:
-    with pytest.raises(InputError, match=r"scale\(age\)"):
-        design_moments("phq9_post ~ scale(age)", make_patients().assign(age=40))
+@pytest.mark.parametrize("age", [0, 40, 0.1, 1e9 + 0.3])
+def test_scale_of_a_constant_is_refused(age: float) -> None:
+    with pytest.raises(InputError, match=r"scale\(age\).* the same in every row"):
+        design_moments("phq9_post ~ scale(age)", make_patients().assign(age=age))
+
+
+def test_levels_given_must_be_all_there_are() -> None:
+    formula = "phq9_post ~ service_id + (1 | therapist_id)"
+    for levels in (["S1", "S2"], ["S1", "S2", "S3", "S3"]):
+        with pytest.raises(InputError, match="column service_id: the levels given"):
+            Moments.for_formula(formula, make_patients(), levels={"service_id": levels})
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    frame = make_patients().rename(columns={"age": "phq9_pre"})
+    with pytest.raises(InputError, match="two columns"):
+        design_moments(PAPER, frame)
 
 
 # Aggregated, not anonymous.

@@ -14,7 +14,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pwp_lib.engine.accumulate import grouped_sums
 from pwp_lib.engine.moments import Moments
 from pwp_lib.errors import InputError
 
@@ -183,30 +182,6 @@ def test_only_the_announcement_about_dask_is_silenced(tmp_path: Path) -> None:
         Moments.for_formula(PAPER, table)
         with pytest.raises(FutureWarning):
             warnings.warn("Dask support is moving out", FutureWarning, stacklevel=1)
-
-
-@pytest.mark.parametrize("kind", [np.int8, np.int64])
-def test_the_compiled_pass_gives_the_same_sums_to_the_bit(
-    kind: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("numba")
-    from pwp_lib.engine import accumulate
-    from pwp_lib.engine.accumulate_kernel import add_all
-
-    rng = np.random.default_rng(7)
-    codes = rng.integers(0, 40, 30_000)
-    columns = {name: rng.integers(-28, 28, 30_000).astype(kind) for name in "xyz"}
-    keys = [(), ("x",), ("y",), ("x", "x"), ("x", "y"), ("x", "y", "z"), ("x", "x", "z", "z")]
-    monkeypatch.setattr(accumulate, "compiled_kernel", lambda _: None)
-    n, plain = grouped_sums(codes, 41, columns, keys)
-    monkeypatch.setattr(accumulate, "compiled_kernel", lambda _: add_all)
-    m, compiled = grouped_sums(codes, 41, columns, keys)
-    np.testing.assert_array_equal(n, m)
-    assert n[40] == 0
-    for key in keys:
-        np.testing.assert_array_equal(plain[key], compiled[key])
-    direct = np.bincount(codes, weights=columns["x"].astype(float) * columns["y"], minlength=41)
-    np.testing.assert_array_equal(plain[("x", "y")], direct)
 
 
 @pytest.mark.nightly

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from .polynomial import Monomial
 
-__all__ = ["INTEGER_LIMIT", "Sums", "choose_pivot", "demoted", "grouped_sums"]
+__all__ = ["INTEGER_LIMIT", "Sums", "choose_pivot", "demoted", "grouped_sums", "largest_value"]
 
 #: A column, whole numbers or not.
 Column: TypeAlias = NDArray[Any]
@@ -59,6 +60,11 @@ def choose_pivot(mean: float, spread: float) -> float:
         return 0.0
     step = 2.0 ** np.floor(np.log2(spread)) if spread > 0 else 2.0**-20
     return float(np.round(mean / step) * step)
+
+
+def largest_value(values: Column) -> float:
+    """Return the largest size of any value; nought without rows."""
+    return max(abs(float(values.max(initial=0))), abs(float(values.min(initial=0))))
 
 
 def demoted(
@@ -114,8 +120,9 @@ def grouped_sums(
     if () in sums:
         sums[()] = n
     kernel = compiled_kernel(len(codes))
-    if kernel is not None and not floats:
-        kernel(codes, columns, chains, sums)
+    # The kernel multiplies whole numbers as floats, which hold them exactly up to here.
+    if kernel is not None and not floats and _reach(columns, keys) < 2**43:
+        kernel(codes, n, columns, chains, sums)
         return n, sums
     order = None
     if np.any(codes[1:] < codes[:-1]):
@@ -132,6 +139,12 @@ def grouped_sums(
         }
         _add_block(codes[rows], block, chains, sums)
     return n, sums
+
+
+def _reach(columns: Mapping[str, Column], keys: Sequence[Monomial]) -> int:
+    """Bound of the products, over all rows."""
+    largest = {name: int(largest_value(values)) for name, values in columns.items()}
+    return max((math.prod(largest[name] for name in key) for key in keys), default=0)
 
 
 def chained(keys: Sequence[Monomial]) -> list[tuple[Monomial, Monomial, str]]:

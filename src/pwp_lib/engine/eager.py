@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .accumulate import Sums, choose_pivot, demoted, grouped_sums
+from .accumulate import Sums, choose_pivot, demoted, grouped_sums, largest_value
 from .evaluate import evaluate, label
 from .expression import Name
 from .recipe import Block, Dummy, Recipe, Value
@@ -203,10 +203,7 @@ def whole(values: Array) -> Array:
 def _pivots(columns: Mapping[str, Array], recipe: Recipe, rows: int) -> dict[str, float]:
     """Pivots of the columns that are summed as floats; nought where none can be taken."""
     integers = {n for n, v in columns.items() if v.dtype.kind in "iu"}
-    largest = {
-        n: max(abs(float(v.max(initial=0))), abs(float(v.min(initial=0))))
-        for n, v in columns.items()
-    }
+    largest = {name: largest_value(values) for name, values in columns.items()}
     floats = demoted(recipe.keys, largest, integers, rows)
     movable = recipe.movable
     pivots: dict[str, float] = {}

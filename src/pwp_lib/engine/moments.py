@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,7 +253,7 @@ def design_moments(formula: str | Formula, data: Any) -> DesignMoments:
     ----------
     formula : str or Formula
     data : frame, path, Moments or DesignMoments
-        Ready `DesignMoments` are handed back as they are.
+        Ready `DesignMoments` are handed back as they are, if they are of this formula.
 
     Returns
     -------
@@ -272,8 +272,21 @@ def design_moments(formula: str | Formula, data: Any) -> DesignMoments:
     >>> d.names, d.n.tolist(), d.means["x"]
     (('Intercept', 'center(x)', 'y'), [2, 2], 1.5)
     """
-    if isinstance(data, DesignMoments):
-        return data
     parsed = parse_formula(formula) if isinstance(formula, str) else formula
+    if isinstance(data, DesignMoments):
+        _check_same_model(parsed, data)
+        return data
     moments = data if isinstance(data, Moments) else Moments.for_formula(parsed, data)
     return moments.design(parsed)
+
+
+def _check_same_model(formula: Formula, design: DesignMoments) -> None:
+    """Refuse a design that was made for another formula; one without a formula passes."""
+    if not design.formula:
+        return
+    made = parse_formula(design.formula)
+    if replace(made, text="") != replace(formula, text=""):
+        raise InputError(
+            f"these cross-products were made for {design.formula}, not for {formula.text}",
+            mend="give the table or its moments",
+        )

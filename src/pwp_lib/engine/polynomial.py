@@ -23,6 +23,8 @@ Lookup: TypeAlias = Callable[[Name | Call | Operation], "Terms | None"]
 
 #: Beyond this the squares of a term would not be held exactly, nor would anybody read them.
 MAX_DEGREE = 6
+#: A variance this small a part of the mean square is rounding: the column is constant.
+SAME_IN_EVERY_ROW = 1e-12
 
 
 def monomial(names: Iterable[str]) -> Monomial:
@@ -111,8 +113,10 @@ def _expand_call(call: Call, lookup: Lookup, mean: Mean) -> Terms | None:
     if call.function == "center":
         return centred
     # The divisor is the number of rows, as in formulae (lme4 users know R's n - 1).
-    spread = mean(multiply(centred, centred)) ** 0.5
-    return {k: v / spread for k, v in centred.items()} if spread > 0 else None
+    square = mean(multiply(centred, centred))
+    if square <= SAME_IN_EVERY_ROW * mean(multiply(bare, bare)):
+        return None
+    return {k: v / square**0.5 for k, v in centred.items()}
 
 
 def _combine(operation: Operation, operands: list[Terms]) -> Terms | None:

@@ -299,9 +299,14 @@ class _Collector:
 
     def _add_levels(self, factor: str, column: str) -> None:
         given = self.given.get(factor, self.given.get(column))
-        levels = tuple(map(str, given)) if given else self.schema.levels(column)
+        found = self.schema.levels(column)
+        levels = tuple(map(str, given)) if given else found
         if not levels:
             raise InputError("this column holds no value", column=column)
+        if not set(found) <= set(levels) or len(set(levels)) < len(levels):
+            raise InputError(
+                "the levels given are not all those of this column, each once", column=column
+            )
         self.levels[factor] = levels
         for level in levels[1:]:
             self.variables[dummy(factor, level)] = Dummy(column, level)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import narwhals as nw
+from narwhals.exceptions import DuplicateError
 
 from ..errors import InputError
 from .eager import EagerSource
@@ -54,6 +55,8 @@ def open_source(data: Any) -> Iterator[Source]:
                 "this is no table that can be read",
                 mend="give a pandas, Polars, Arrow, DuckDB, Dask or Spark frame, or a file's path",
             ) from None
+        except DuplicateError:
+            raise InputError("two columns of the table have one name", mend="rename one") from None
         yield LazySource(frame) if isinstance(frame, nw.LazyFrame) else EagerSource(frame)
 
 

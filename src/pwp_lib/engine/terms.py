@@ -97,7 +97,8 @@ def _component(
     terms = expand(factor, words.lookup, words.mean)
     if terms is None:
         raise InputError(
-            f"{name} cannot be made from what is there", mend="fit from the patients' table"
+            f"{name} cannot be computed: what is scaled is the same in every row",
+            mend="leave it out",
         )
     return [(name, terms)]
 

@@ -195,7 +195,7 @@ def test_statsmodels_agrees_where_it_converges() -> None:
     x = np.column_stack(list(columns.values()))
     for method in ("ML", "REML"):
         fit = fit_design(DesignMoments.from_arrays(y, columns, ["Intercept"], g), method)
-        theirs = MixedLM(y, x, groups=g).fit(reml=method == "REML", method="powell")
+        theirs = MixedLM(y, x, groups=g).fit(reml=method == "REML", method="bfgs")
         assert theirs.converged
         np.testing.assert_allclose(fit.coefficients, theirs.fe_params, rtol=1e-5)
         assert float(fit.random_covariance.iloc[0, 0]) == pytest.approx(
@@ -239,6 +239,22 @@ def test_singular_fit_is_certified_and_its_tables_hold() -> None:
         v = rng.normal(size=(1, 2, 1))
         pushed = best + 1e-4 * (v @ v.swapaxes(-1, -2))
         assert evaluate(fit.stack, pushed).deviance[0] >= fit.deviance - 1e-10
+
+
+@pytest.mark.parametrize("random", [["Intercept"], ["Intercept", "x"]])
+def test_fit_inside_is_certified_against_the_boundary(random: list[str]) -> None:
+    fit = arrays_fit(9, random)
+    certificate = fit.certificate
+    assert certificate.rank == certificate.terms == len(random)
+    assert np.isnan(certificate.inward)
+    assert min(certificate.curvature) > 0
+    assert certificate.gradient_norm < 1e-6
+    assert certificate.on_boundary > fit.deviance
+    assert "inside" in certificate.boundary
+    if random == ["Intercept"]:
+        # The boundary is then the single-level model.
+        assert certificate.on_boundary == pytest.approx(arrays_fit(9, []).deviance, abs=1e-9)
+    assert certificate.table().loc["rank", "value"] == len(random)
 
 
 def test_no_variance_at_all_leaves_residuals_nil() -> None:

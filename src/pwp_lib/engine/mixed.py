@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from pwp_lib.engine.certificate import Certificate, certify
 from pwp_lib.engine.design import DesignMoments
 from pwp_lib.engine.identify import refuse_unidentified, refuse_without_noise
 from pwp_lib.engine.likelihood import Array, Evaluation, Stack, evaluate, standardise
@@ -19,76 +20,7 @@ from pwp_lib.errors import InputError
 if TYPE_CHECKING:
     from pwp_lib.engine.intervals import BootstrapInterval, ProfileInterval
 
-__all__ = ["Certificate", "MixedFit", "fit_design", "fit_mixed"]
-
-#: Optima whose deviances differ by less are one optimum.
-_SAME = 1e-6
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Why the optimum is believed to be one.
-
-    Derivatives are by the elements of the relative covariance factor, in standardised random
-    terms turned to their principal axes, so that they mean the same in all units.
-
-    Attributes
-    ----------
-    gradient_norm : float
-        Largest absolute derivative of the deviance by a free element.
-    curvature : tuple of float
-        Eigenvalues of the Hessian by the free elements; all positive at a minimum.
-    rank, terms : int
-        Rank of the covariance of the random terms, and how many there are.
-    inward : float
-        On the boundary, the least derivative of the deviance in any direction that leads inside;
-        not negative at a minimum. NaN where the optimum is inside.
-    iterations : int
-        Newton steps of the start that won.
-    starts : tuple of float
-        Deviance that each start reached.
-    best_other : float
-        Lowest deviance of another stationary point that a start ended in; NaN if all agree.
-    """
-
-    gradient_norm: float
-    curvature: tuple[float, ...]
-    rank: int
-    terms: int
-    inward: float
-    iterations: int
-    starts: tuple[float, ...]
-    best_other: float
-
-    @property
-    def boundary(self) -> str:
-        """How the boundary was examined, in a sentence."""
-        if not self.terms:
-            return "There is no random term, so there is no boundary."
-        if self.rank == self.terms:
-            return (
-                "The optimum lies inside: the covariance of the random terms has full rank, and "
-                f"none of the {len(self.starts)} starts ended lower on the boundary."
-            )
-        return (
-            f"The optimum lies on the boundary (rank {self.rank} of {self.terms}): it was polished "
-            "there, and in every direction that leads inside the deviance rises (least derivative "
-            f"{self.inward:.3g})."
-        )
-
-    def table(self) -> pd.DataFrame:
-        """Return the certificate as a table with one row for each check."""
-        rows = {
-            "largest derivative": self.gradient_norm,
-            "least curvature": min(self.curvature, default=np.nan),
-            "rank": float(self.rank),
-            "random terms": float(self.terms),
-            "least derivative inward": self.inward,
-            "Newton steps": float(self.iterations),
-            "starts": float(len(self.starts)),
-            "next stationary deviance": self.best_other,
-        }
-        return pd.DataFrame({"value": rows}).rename_axis("check")
+__all__ = ["MixedFit", "fit_design", "fit_mixed"]
 
 
 @dataclass(frozen=True)
@@ -391,20 +323,7 @@ class MixedFit:
     @cached_property
     def certificate(self) -> Certificate:
         """Gradient, curvature, and how the boundary was examined."""
-        found = self.optimum
-        starts = found.starts[0]
-        others = starts[starts > self.deviance + _SAME]
-        curvature = found.curvature[0]
-        return Certificate(
-            gradient_norm=float(found.gradient_norm[0]),
-            curvature=tuple(float(v) for v in curvature[~np.isnan(curvature)]),
-            rank=int(found.rank[0]),
-            terms=len(self.design.random),
-            inward=float(found.inward[0]),
-            iterations=int(found.iterations[0]),
-            starts=tuple(float(v) for v in starts),
-            best_other=float(others.min()) if len(others) else float("nan"),
-        )
+        return certify(self.stack, self.optimum)
 
     def summary(self) -> str:
         """Return a printed summary in the manner of lme4, with MLwiN's standard errors."""

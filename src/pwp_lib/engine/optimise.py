@@ -25,7 +25,7 @@ from pwp_lib.engine.likelihood import (
     factor,
 )
 
-__all__ = ["Optimum", "newton", "solve"]
+__all__ = ["Optimum", "boundary_deviance", "newton", "solve"]
 
 #: Newton stops when the decrease that it can still expect in the deviance is below this ...
 _TOLERANCE = 1e-20
@@ -246,6 +246,27 @@ def solve(stack: Stack, *, thorough: bool = True) -> Optimum:
     state = _Settled(stack, g, path.deviance[best], path.steps[best])
     state.examine()
     return state.result(starts)
+
+
+def boundary_deviance(stack: Stack, g: Array) -> float:
+    """Lowest deviance found on the boundary, for one design whose optimum lies inside.
+
+    Each principal axis of the optimum in turn is held at nil and the rest minimised over.
+    """
+    q = stack.q
+    places = coordinates(q)
+    free = np.array([[float(j < q - 1) for _, j in places]])
+    lowest = np.inf
+    for dropped in range(q):
+        values, basis = _principal(g)
+        order = [*(i for i in range(q) if i != dropped), dropped]
+        theta = np.zeros((1, len(places)))
+        on = [t for t, (i, j) in enumerate(places) if i == j]
+        theta[0, on] = np.sqrt(values[0, order])
+        theta[0, on[-1]] = 0.0
+        path = newton(stack.rotate(basis[:, :, order]), theta, free)
+        lowest = min(lowest, float(path.deviance[0]))
+    return lowest
 
 
 def _nothing_random(stack: Stack) -> Optimum:

@@ -1,3 +1,7 @@
+from .analysis import Analysis as Analysis
+from .analysis import Comparison as Comparison
+from .analysis import MeasureResult as MeasureResult
+from .analysis import analyse as analyse
 from .data.cohort import Cohort as Cohort
 from .data.cohort import FlowStep as FlowStep
 from .data.cohort import Provenance as Provenance
@@ -17,8 +21,8 @@ from .data.extracts import tidy_extract as tidy_extract
 from .data.files import read_table as read_table
 from .data.measures import GAD7 as GAD7
 from .data.measures import MEASURES as MEASURES
-from .data.measures import Measure as Measure
 from .data.measures import PHQ9 as PHQ9
+from .data.measures import Measure as Measure
 from .data.measures import get_measure as get_measure
 from .data.owndata import check_study_data as check_study_data
 from .data.owndata import load_study_data as load_study_data
@@ -93,8 +97,10 @@ from .findings.outcomes import patient_outcomes as patient_outcomes
 from .findings.outcomes import summarise_outcomes as summarise_outcomes
 from .findings.outcomes import therapist_outcome_table as therapist_outcome_table
 from .findings.precision import Precision as Precision
+from .findings.precision import SimulatedPrecision as SimulatedPrecision
 from .findings.precision import precision as precision
 from .findings.precision import precision_grid as precision_grid
+from .findings.precision import simulate_precision as simulate_precision
 from .findings.ranking import RankCorrelation as RankCorrelation
 from .findings.ranking import cluster_size as cluster_size
 from .findings.ranking import composite_ranks as composite_ranks
@@ -103,8 +109,8 @@ from .findings.ranking import rank_correlation as rank_correlation
 from .findings.ranking import rank_uncertainty as rank_uncertainty
 from .findings.ranking import services_by_cluster as services_by_cluster
 from .findings.ranking import shared_ranks as shared_ranks
-from .findings.scales import MannWhitney as MannWhitney
 from .findings.scales import SCALES as SCALES
+from .findings.scales import MannWhitney as MannWhitney
 from .findings.scales import Scale as Scale
 from .findings.scales import compare_scales as compare_scales
 from .findings.scales import holm as holm

@@ -51,6 +51,26 @@ def test_swapping_the_groups_changes_the_sides_only() -> None:
     assert one.superiority == pytest.approx(1 - other.superiority)
 
 
+def test_enumeration_agrees_with_scipys_permutation_test() -> None:
+    from scipy.stats import permutation_test, rankdata
+
+    x, y = [3, 3, 4, 5, 8], [1, 2, 3, 3, 3, 9]
+    ranks, middle = rankdata([*x, *y]), 5 * 12 / 2
+    test = permutation_test(
+        (ranks[:5], ranks[5:]),
+        lambda a, b, axis: np.abs(a.sum(axis=axis) - middle),
+        vectorized=True,
+        alternative="greater",
+        n_resamples=np.inf,
+    )
+    assert mann_whitney(x, y).p_value == pytest.approx(test.pvalue, rel=1e-12)
+
+
+def test_one_score_against_others_is_its_place() -> None:
+    assert mann_whitney([9], [1, 2, 3]).p_value == pytest.approx(2 / 4)
+    assert mann_whitney([9], [1, 2, 3]).p_first_higher == pytest.approx(1 / 4)
+
+
 def test_many_scores_are_permuted_at_random_and_repeatably() -> None:
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=30), rng.normal(0.2, size=30)

@@ -307,19 +307,19 @@ def chi_square_of_counts(yes: pd.Series, n: pd.Series) -> ChiSquare:
         raise InputError("a comparison needs two groups with patients")
     counts.insert(1, "no", counts["n"] - counts["yes"])
     counts["rate"] = counts["yes"] / counts["n"]
-    observed = counts[["yes", "no"]].to_numpy()
+    statistic, p_value, smallest = _pearson(counts["yes"].to_numpy(), counts["n"].to_numpy())
+    return ChiSquare(counts, statistic, len(counts) - 1, p_value, smallest)
+
+
+def _pearson(yes: np.ndarray, n: np.ndarray) -> tuple[float, float, float]:
+    """Chi-square, its p-value and the smallest expected count; NaN with nobody or everybody."""
+    observed = np.column_stack([yes, n - yes])
     if (observed.sum(axis=0) == 0).any():
-        return ChiSquare(counts, np.nan, len(counts) - 1, np.nan, 0.0)
+        return np.nan, np.nan, 0.0
     from scipy.stats import chi2_contingency
 
     test = chi2_contingency(observed, correction=False)
-    return ChiSquare(
-        counts=counts,
-        statistic=float(test.statistic),
-        df=int(test.dof),
-        p_value=float(test.pvalue),
-        smallest_expected=float(test.expected_freq.min()),
-    )
+    return float(test.statistic), float(test.pvalue), float(test.expected_freq.min())
 
 
 def chi_square(outcome: ArrayLike | pd.Series, groups: ArrayLike | pd.Series) -> ChiSquare:
@@ -394,14 +394,12 @@ def rates_of_summary(summary: pd.DataFrame) -> pd.DataFrame:
     for rate, (count, of) in COUNTS.items():
         if summary[[count, of]].isna().any(axis=None):
             continue  # the measure has no cut-off or no reliable change
-        yes, n = summary[count].astype(int), summary[of].astype(int)
+        yes, n = summary[count].to_numpy(dtype=int), summary[of].to_numpy(dtype=int)
         row: dict[str, object] = {}
-        for name in summary.index:
-            share = yes[name] / n[name] if n[name] else np.nan
-            row |= {f"yes_{name}": yes[name], f"n_{name}": n[name], f"rate_{name}": share}
-        test = chi_square_of_counts(yes, n) if (n > 0).all() else None
-        row["chi2"] = test.statistic if test else np.nan
-        row["df"] = len(summary) - 1
-        row["p_value"] = test.p_value if test else np.nan
+        for name, with_it, among in zip(summary.index, yes.tolist(), n.tolist(), strict=True):
+            row |= {f"yes_{name}": with_it, f"n_{name}": among}
+            row[f"rate_{name}"] = with_it / among if among else np.nan
+        statistic, p_value, _ = _pearson(yes, n) if n.all() else (np.nan, np.nan, 0.0)
+        row |= {"chi2": statistic, "df": len(summary) - 1, "p_value": p_value}
         rows[rate] = {**row, "reported": RATES[rate]}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("outcome")

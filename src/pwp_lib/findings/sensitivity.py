@@ -80,8 +80,8 @@ def completeness_by_therapist(
     --------
     >>> patients = pd.DataFrame({"therapist_id": ["a", "a"], "phq9_pre": [9, 9],
     ...                          "phq9_post": [4, None]})
-    >>> completeness_by_therapist(patients, ["phq9"]).loc["a", "share_complete"]
-    0.5
+    >>> completeness_by_therapist(patients, ["phq9"])["share_complete"].tolist()
+    [0.5]
     """
     listed = [get_measure(m) for m in measures]
     scores = [c for m in listed for c in (m.pre, m.post)]
@@ -174,7 +174,7 @@ class _Panel:
         except InputError as problem:
             row["note"] = str(problem)
         ranks = row.pop("ranks", None)
-        if ranks is not None and ranks.nunique() > 1 and len(self.ranks.index & ranks.index) > 2:
+        if ranks is not None and ranks.index.isin(self.ranks.index).sum() > 2:
             row["rank_correlation"] = rank_correlation(self.ranks, ranks).correlation
         self.rows.append(row)
 

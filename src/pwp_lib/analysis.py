@@ -1,0 +1,464 @@
+"""The whole analysis as one result: the chapters' own calls, gathered.
+
+Report, command and book over own data stand on this, so that they cannot disagree with the
+chapters. What cannot be done with the data given is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import combinations
+from typing import TypeVar
+
+import pandas as pd
+
+from pwp_lib.data.cohort import Cohort
+from pwp_lib.data.measures import Measure
+from pwp_lib.engine.gibbs import gibbs_draws
+from pwp_lib.engine.intervals import ProfileInterval
+from pwp_lib.engine.mixed import MixedFit
+from pwp_lib.engine.posterior import GibbsDraws
+from pwp_lib.errors import InputError
+from pwp_lib.findings.checks import ModelChecks, check_model
+from pwp_lib.findings.comparison import ancova, cluster_effect_sizes, compare_rates
+from pwp_lib.findings.description import SampleDescription, describe_sample
+from pwp_lib.findings.models import MeasureModels, fit_models
+from pwp_lib.findings.nested import (
+    SplitSample,
+    nested_ancova,
+    nested_rates,
+    split_sample_comparison,
+    therapist_predictors,
+)
+from pwp_lib.findings.outcomes import national_outcomes, summarise_outcomes
+from pwp_lib.findings.precision import Precision, precision
+from pwp_lib.findings.ranking import (
+    composite_ranks,
+    differs_from_average,
+    rank_correlation,
+    rank_uncertainty,
+    services_by_cluster,
+)
+from pwp_lib.findings.scales import SCALES, compare_scales
+from pwp_lib.findings.sensitivity import (
+    SensitivityPanel,
+    completeness_by_therapist,
+    sensitivity_panel,
+)
+from pwp_lib.findings.themes import TemplateAnalysis, template_analysis
+
+__all__ = ["Analysis", "Comparison", "MeasureResult", "analyse"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MeasureResult:
+    """What the multilevel models say of one measure.
+
+    Attributes
+    ----------
+    measure : Measure
+    models : MeasureModels
+        Single level, random intercept, random slope, and the tests between them.
+    vpc : float
+        Therapist effect at the mean pre score, a share; random slope model, ML.
+    profile : ProfileInterval or None
+        Profile-likelihood interval of the therapist effect.
+    posterior : GibbsDraws or None
+        The same model by Gibbs sampling, MLwiN's priors.
+    residuals : DataFrame
+        By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
+    differs : Series
+        By therapist: ``"better"`` or ``"worse"`` than average, or empty.
+    rank_uncertainty : DataFrame
+        By therapist: rank interval, probability of each cluster.
+    checks : ModelChecks or None
+    sensitivity : SensitivityPanel or None
+    precision : Precision or None
+        What these caseloads can say of a therapist effect of this size.
+    """
+
+    measure: Measure
+    models: MeasureModels
+    vpc: float
+    profile: ProfileInterval | None
+    posterior: GibbsDraws | None
+    residuals: pd.DataFrame
+    differs: pd.Series
+    rank_uncertainty: pd.DataFrame
+    checks: ModelChecks | None
+    sensitivity: SensitivityPanel | None
+    precision: Precision | None
+
+    @property
+    def fit(self) -> MixedFit:
+        """The random slope model."""
+        return self.models.slope
+
+    def effect(self) -> dict[str, float]:
+        """Return the therapist effect with its intervals, as shares."""
+        row = {"vpc": self.vpc}
+        if self.profile is not None:
+            row |= {"profile_lower": self.profile.lower, "profile_upper": self.profile.upper}
+        if self.posterior is not None:
+            got = self.posterior.vpc_interval()
+            row |= {"median": got.median, "lower": got.lower, "upper": got.upper, "mcse": got.mcse}
+        return row
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The upper and the lower cluster compared.
+
+    Attributes
+    ----------
+    effect_sizes : DataFrame
+        Indexed by measure and cluster: `cluster_effect_sizes`.
+    ancova : DataFrame
+        Indexed by measure: patients taken as independent.
+    nested_ancova : DataFrame
+        Indexed by measure: therapists as the units.
+    rates : DataFrame
+        Indexed by measure and outcome: `compare_rates`.
+    nested_rates : DataFrame
+        Indexed by measure and outcome: therapists permuted.
+    split : SplitSample or None
+        Chosen on one half of the patients, compared on the other.
+    """
+
+    effect_sizes: pd.DataFrame
+    ancova: pd.DataFrame
+    nested_ancova: pd.DataFrame
+    rates: pd.DataFrame
+    nested_rates: pd.DataFrame
+    split: SplitSample | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything the chapters show, over one cohort.
+
+    Attributes
+    ----------
+    cohort : Cohort
+    seed, draws : int
+    flow : DataFrame
+        What each rule of inclusion left.
+    sample : SampleDescription
+    completeness : DataFrame
+        By therapist.
+    outcomes : DataFrame
+        Indexed by measure: `summarise_outcomes` over all patients.
+    outcomes_by_therapist : mapping of str to DataFrame
+    national : DataFrame or None
+        The national definitions over two measures.
+    measures : mapping of str to MeasureResult
+        By the measure's name; a measure whose models cannot be estimated is missing.
+    ranks : DataFrame or None
+        `composite_ranks`.
+    rank_correlations : DataFrame
+        Spearman's correlations of ranks between measures and with recovery.
+    services : DataFrame or None
+        Therapists by cluster and service.
+    comparison : Comparison or None
+    scales : DataFrame or None
+        Mann-Whitney tests of the therapists' scales.
+    predictors : DataFrame or None
+        Therapist-level predictors over all therapists, by measure and predictor.
+    themes : TemplateAnalysis or None
+    not_done : mapping of str to str
+        What could not be done, and why.
+
+    Examples
+    --------
+    >>> from pwp_lib import load_cohort
+    >>> analysis = analyse(load_cohort(), draws=500, repeats=1, sensitivity=False)
+    >>> sorted(analysis.measures), analysis.not_done["sensitivity.phq9"]
+    (['gad7', 'phq9'], 'It was not asked for.')
+    """
+
+    cohort: Cohort
+    seed: int
+    draws: int
+    flow: pd.DataFrame
+    sample: SampleDescription
+    completeness: pd.DataFrame
+    outcomes: pd.DataFrame
+    outcomes_by_therapist: Mapping[str, pd.DataFrame]
+    national: pd.DataFrame | None
+    measures: Mapping[str, MeasureResult]
+    ranks: pd.DataFrame | None
+    rank_correlations: pd.DataFrame
+    services: pd.DataFrame | None
+    comparison: Comparison | None
+    scales: pd.DataFrame | None
+    predictors: pd.DataFrame | None
+    themes: TemplateAnalysis | None
+    not_done: Mapping[str, str]
+
+    def table(self) -> pd.DataFrame:
+        """Return the therapist effects: one row a measure, shares, with both intervals."""
+        rows = {name: result.effect() for name, result in self.measures.items()}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
+
+
+class _Doing:
+    """Does what can be done and keeps the reasons for what cannot."""
+
+    def __init__(self, cohort: Cohort, seed: int, draws: int) -> None:
+        self.cohort = cohort
+        self.patients = cohort.patients
+        self.seed = seed
+        self.draws = draws
+        self.not_done: dict[str, str] = {}
+
+    def attempt(self, name: str, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except InputError as problem:
+            self.not_done[name] = str(problem)
+            return None
+
+    def leave(self, name: str, reason: str) -> None:
+        self.not_done[name] = reason
+
+
+def analyse(
+    cohort: Cohort,
+    *,
+    seed: int = 1,
+    draws: int = 25_000,
+    repeats: int = 20,
+    sensitivity: bool = True,
+) -> Analysis:
+    """Carry out the whole analysis of a cohort.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The packaged one, or own data with one measure or more.
+    seed : int
+        The same seed gives the same result.
+    draws : int
+        Iterations of each Markov chain, after 500 discarded.
+    repeats : int
+        Random divisions of the patients in the split-sample comparison.
+    sensitivity : bool
+        Whether to try other analyses, which takes about as long as all the rest.
+
+    Returns
+    -------
+    Analysis
+        Parts that these data cannot give are None or missing, with the reason in ``not_done``:
+        too few therapists to form clusters, no table of therapists, one measure only, a model
+        that is not identified.
+    """
+    doing = _Doing(cohort, seed, draws)
+    results = {
+        m.name: result for m in cohort.measures if (result := _measure(doing, m, sensitivity))
+    }
+    ranks = _ranks(doing, results)
+    return Analysis(
+        cohort=cohort,
+        seed=seed,
+        draws=draws,
+        flow=pd.DataFrame([asdict(step) for step in cohort.flow]),
+        sample=describe_sample(cohort.patients, cohort.therapists),
+        completeness=completeness_by_therapist(cohort.patients, cohort.measures),
+        outcomes=_outcomes(doing),
+        outcomes_by_therapist={
+            m.name: summarise_outcomes(cohort.patients, m, by="therapist_id")
+            for m in cohort.measures
+        },
+        national=doing.attempt(
+            "national", lambda: national_outcomes(cohort.patients, cohort.measures)
+        ),
+        measures=results,
+        ranks=ranks,
+        rank_correlations=_correlations(doing, results, ranks),
+        services=_services(doing, ranks),
+        comparison=_comparison(doing, ranks, repeats),
+        scales=_scales(doing, ranks),
+        predictors=_predictors(doing, results),
+        themes=_themes(doing, ranks),
+        not_done=doing.not_done,
+    )
+
+
+def _outcomes(doing: _Doing) -> pd.DataFrame:
+    rows = {m.name: summarise_outcomes(doing.patients, m).iloc[0] for m in doing.cohort.measures}
+    return pd.DataFrame(rows).T.rename_axis("measure")
+
+
+def _measure(doing: _Doing, measure: Measure, sensitivity: bool) -> MeasureResult | None:
+    name, patients, listed = measure.name, doing.patients, doing.cohort.measures
+    models = doing.attempt(f"models.{name}", lambda: fit_models(patients, measure, listed))
+    if models is None:
+        return None
+    fit, worse = models.slope, measure.higher_is_worse
+    if not sensitivity:
+        doing.leave(f"sensitivity.{name}", "It was not asked for.")
+    return MeasureResult(
+        measure=measure,
+        models=models,
+        vpc=fit.vpc(),
+        profile=doing.attempt(f"profile.{name}", fit.profile_interval),
+        posterior=doing.attempt(
+            f"posterior.{name}",
+            lambda: gibbs_draws(fit.design, draws=doing.draws, seed=doing.seed, keep_effects=False),
+        ),
+        residuals=fit.residuals(lower_is_better=worse),
+        differs=differs_from_average(fit, measure),
+        rank_uncertainty=rank_uncertainty(fit, seed=doing.seed, higher_is_worse=worse),
+        checks=doing.attempt(f"checks.{name}", lambda: check_model(fit, patients, measure)),
+        sensitivity=doing.attempt(
+            f"sensitivity.{name}",
+            lambda: sensitivity_panel(patients, measure, listed, seed=doing.seed),
+        )
+        if sensitivity
+        else None,
+        precision=doing.attempt(f"precision.{name}", lambda: precision(fit.design.n, fit.vpc())),
+    )
+
+
+def _ranks(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
+    """Ranks and clusters on the measures that tell therapists apart at all."""
+    fits = {}
+    for name, result in results.items():
+        if result.residuals["residual"].any():
+            fits[name] = result.fit
+        else:
+            doing.leave(
+                f"ranks.{name}",
+                "The therapist effect is estimated as nil, so the measure does not rank anybody.",
+            )
+    return doing.attempt("ranks", lambda: composite_ranks(fits, doing.cohort.measures))
+
+
+def _correlations(
+    doing: _Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Between the measures' ranks, and of the composite rank with the recovery rates."""
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+
+    def add(a: str, b: str, one: pd.Series, other: pd.Series) -> None:
+        found = doing.attempt(f"rank_correlation.{a}.{b}", lambda: rank_correlation(one, other))
+        if found is not None:
+            rows[a, b] = {"correlation": found.correlation, "p_value": found.p_value, "n": found.n}
+
+    for (a, one), (b, other) in combinations(results.items(), 2):
+        add(a, b, one.residuals["rank"], other.residuals["rank"])
+    if ranks is None:
+        return _correlation_table(rows)
+    for m in doing.cohort.measures:
+        rate = summarise_outcomes(doing.patients, m, by="therapist_id")["rcsi"].astype(float)
+        if rate.notna().any():
+            # A high rate is a good one, a low rank too.
+            add("composite", f"rcsi {m.name}", ranks["composite"], -rate)
+    return _correlation_table(rows)
+
+
+def _correlation_table(rows: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.DataFrame:
+    index = pd.MultiIndex.from_tuples(rows, names=["of", "with"]) if rows else None
+    columns = ["correlation", "p_value", "n"]
+    return pd.DataFrame(list(rows.values()), index=index, columns=columns)
+
+
+def _services(doing: _Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
+    if ranks is None:
+        return None
+    if "service_id" not in doing.patients or doing.patients["service_id"].isna().all():
+        doing.leave("services", "The patients' table does not name services.")
+        return None
+    return services_by_cluster(ranks, doing.patients)
+
+
+def _comparison(doing: _Doing, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
+    if ranks is None:
+        doing.leave("comparison", "There are no clusters to compare.")
+        return None
+    patients, measures = doing.patients, doing.cohort.measures
+
+    def over(work: Callable[..., pd.DataFrame], name: str) -> dict[str, pd.DataFrame]:
+        parts = {
+            m.name: doing.attempt(f"{name}.{m.name}", partial(work, patients, m, ranks))
+            for m in measures
+        }
+        return {key: part for key, part in parts.items() if part is not None}
+
+    return Comparison(
+        effect_sizes=_stacked(over(cluster_effect_sizes, "effect_sizes")),
+        ancova=_stacked(over(lambda *a: ancova(*a).table(), "ancova"), keep=1),
+        nested_ancova=_stacked(over(lambda *a: nested_ancova(*a).table(), "nested_ancova"), keep=1),
+        rates=_stacked(over(compare_rates, "rates")),
+        nested_rates=_stacked(over(nested_rates, "nested_rates")),
+        split=doing.attempt(
+            "split_sample",
+            lambda: split_sample_comparison(patients, measures, repeats=repeats, seed=doing.seed),
+        )
+        if repeats
+        else None,
+    )
+
+
+def _stacked(parts: Mapping[str, pd.DataFrame], keep: int = 2) -> pd.DataFrame:
+    """Put tables under one another by measure; those that name it themselves keep one level."""
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, names=["measure"])
+    return table.droplevel(0) if keep == 1 else table
+
+
+def _scales(doing: _Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
+    therapists = doing.cohort.therapists
+    if therapists is None:
+        doing.leave("scales", "There is no table of therapists.")
+    elif ranks is None:
+        doing.leave("scales", "There are no clusters to compare.")
+    elif not any(scale.name in therapists for scale in SCALES):
+        doing.leave("scales", "The therapists' table has none of the scales.")
+    else:
+        return doing.attempt("scales", lambda: compare_scales(therapists, ranks))
+    return None
+
+
+def _predictors(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
+    therapists = doing.cohort.therapists
+    if therapists is None:
+        doing.leave("predictors", "There is no table of therapists.")
+        return None
+    known = ("age", "years_experience", *(scale.name for scale in SCALES))
+    names = [n for n in known if n in therapists and therapists[n].notna().any()]
+    if not names:
+        doing.leave("predictors", "The therapists' table has nothing numeric to predict with.")
+        return None
+    parts = {}
+    for name, result in results.items():
+        part = doing.attempt(
+            f"predictors.{name}",
+            partial(
+                therapist_predictors,
+                doing.patients,
+                therapists,
+                result.measure,
+                names,
+                doing.cohort.measures,
+            ),
+        )
+        if part is not None:
+            parts[name] = part
+    return pd.concat(parts, names=["measure"]) if parts else None
+
+
+def _themes(doing: _Doing, ranks: pd.DataFrame | None) -> TemplateAnalysis | None:
+    segments = doing.cohort.segments
+    if segments is None:
+        doing.leave("themes", "There are no coded interviews.")
+        return None
+    if ranks is None:
+        doing.leave("themes", "There are no clusters to compare.")
+        return None
+    return doing.attempt("themes", lambda: template_analysis(segments, ranks))

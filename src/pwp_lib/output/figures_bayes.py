@@ -34,7 +34,7 @@ def _density(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
     kept = values[values > 0][:: max(1, len(values) // 20_000)]
     log = np.log(kept)
-    if len(kept) < 2 or log.std() == 0:
+    if len(kept) < 2 or np.ptp(kept) == 0:
         raise InputError("the draws do not vary, so that they have no density")
     grid = np.linspace(log.min(), log.max(), 240)
     return np.exp(grid), gaussian_kde(log)(grid) / np.exp(grid)
@@ -197,7 +197,7 @@ def autocorrelation_plot(
     lags = min(lags, chains.shape[1] - 1)
     off = chains - chains.mean(axis=1, keepdims=True)
     variance = float((off**2).mean())
-    if variance == 0:
+    if np.ptp(chains) == 0:
         raise InputError("the draws do not vary, so that they have no autocorrelation")
     length = chains.shape[1]
     rho = np.array([(off[:, : length - k] * off[:, k:]).sum() for k in range(lags + 1)])

@@ -41,7 +41,7 @@ CLUSTER_MARKERS = MappingProxyType({"upper": "^", "middle": "o", "lower": "v"})
 MEASURE_COLOURS = MappingProxyType(
     {
         "phq9": "#0067A5",
-        "gad7": "#C4560A",
+        "gad7": "#BF5209",
         "wsas": "#6B7A00",
         "core_om": "#5B4BA0",
         "core10": "#5B4BA0",

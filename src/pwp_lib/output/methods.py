@@ -1,0 +1,149 @@
+"""The methods-and-results text, by the reporting guidance for multilevel models.
+
+Follows the items that the LEVEL checklist asks for: levels, units and members of each level,
+missing data, equation, estimation, software, variance partition with its interval.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from pwp_lib.data.disclosure import MARK
+
+if TYPE_CHECKING:
+    from pwp_lib.analysis import Analysis, MeasureResult
+    from pwp_lib.data.study import Study
+
+    from .release import Release
+
+__all__ = ["methods_and_results", "software"]
+
+
+def software() -> dict[str, str]:
+    """Versions of what the numbers rest on."""
+    found = {}
+    for name in ("pwp-lib", "numpy", "scipy", "pandas", "matplotlib"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def methods_and_results(analysis: Analysis, study: Study, released: Release) -> list[str]:
+    """Write the paragraphs of a paper's methods and results; every number is a released one.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    study : Study
+    released : Release
+    """
+    text = [_sample(analysis, study, released)]
+    if analysis.measures:
+        text.append(_model(analysis))
+    text += [_result(result, released) for result in analysis.measures.values()]
+    text.append(_caution(released))
+    return text
+
+
+def _sample(analysis: Analysis, study: Study, released: Release) -> str:
+    cohort = analysis.cohort
+    services = (
+        int(cohort.patients["service_id"].nunique()) if "service_id" in cohort.patients else 0
+    )
+    where = f" in {_count(services, 'service')}" if services else ""
+    rules = [str(step.rule) for step in cohort.flow[1:]]
+    applied = f" Rules of inclusion, in turn: {'; '.join(rules)}." if rules else ""
+    first = released.frame("flow")
+    begun = "" if first is None else str(first["patients"].iloc[0])
+    start = f" of {begun} in the extract" if begun and begun != MARK and rules else ""
+    rounding = (
+        " Counts of patients are rounded to the nearest 5, and counts below 5 are not shown."
+        if released.policy.active
+        else ""
+    )
+    synthetic = " The data are synthetic." if cohort.provenance.synthetic else ""
+    return (
+        f"Data had two levels: {released.patients} patients{start} (level 1) nested in "
+        f"{_count(released.therapists, 'therapist')} (level 2){where}.{synthetic}{applied} "
+        "Patients without every score were left out of the models (complete cases), and the "
+        f"completeness of each therapist's caseload is tabulated.{rounding}"
+    )
+
+
+def _model(analysis: Analysis) -> str:
+    several = len(analysis.measures) > 1
+    other = (
+        ", on the other measure's score before treatment, and on their product" if several else ""
+    )
+    found = software()
+    chain = (
+        f" Its interval is also given from the posterior ({analysis.draws:,} iterations of Gibbs "
+        "sampling after 500 discarded; inverse-gamma and inverse-Wishart priors as in MLwiN)."
+        if any(r.posterior is not None for r in analysis.measures.values())
+        else ""
+    )
+    return (
+        "For patient i of therapist j, the last score was modelled on the own score before "
+        f"treatment{other}, all centred on the mean of the patients analysed: "
+        "y_ij = b0 + u0_j + (b1 + u1_j) x_ij + (other fixed terms) + e_ij, with (u0_j, u1_j) "
+        "bivariate normal and correlated, and e_ij normal and independent of them. Models were "
+        "fitted by maximum likelihood: single level, random intercept, random slope; nested "
+        "models were compared by likelihood-ratio tests, with the mixture of chi-square "
+        "distributions that holds at the boundary beside them. The therapist effect is the "
+        "intercept variance over intercept plus residual variance at the mean score before "
+        f"treatment, with a 95% profile-likelihood interval.{chain} Software: pwp_lib "
+        f"{found['pwp-lib']}, NumPy {found['numpy']}, SciPy {found['scipy']}; seed {analysis.seed}."
+    )
+
+
+def _result(result: MeasureResult, released: Release) -> str:
+    table = released.frame("therapist_effect")
+    label = result.measure.label
+    row = {} if table is None else table[table["measure"] == label].iloc[0].to_dict()
+    first, second = result.models.test_intercept, result.models.test_slope
+    interval = (
+        f" (95% profile-likelihood interval {row['profile_lower']:.1f}% to "
+        f"{row['profile_upper']:.1f}%)"
+        if row.get("profile_lower") is not None
+        and row.get("profile_lower") == row.get("profile_lower")
+        else ""
+    )
+    chain = (
+        f" The posterior median was {row['median']:.1f}% ({row['lower']:.1f}% to "
+        f"{row['upper']:.1f}%)."
+        if row.get("median") == row.get("median") and row.get("median") is not None
+        else ""
+    )
+    singular = " The estimate lies on the boundary of the variances." if result.fit.singular else ""
+    return (
+        f"On {label}, adding a random intercept lowered -2 log-likelihood by {first.statistic:.1f} "
+        f"({_p(first.p_value_boundary)}), adding a random slope by a further "
+        f"{second.statistic:.1f} ({_p(second.p_value_boundary)}). The therapist effect was "
+        f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{singular}"
+    )
+
+
+def _p(value: float) -> str:
+    if value != value:
+        return "p not available"
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)
+
+
+def _caution(released: Release) -> str:
+    few = (
+        f" With {_count(released.therapists, 'therapist')}, intervals are wide."
+        if released.therapists <= 30
+        else ""
+    )
+    return (
+        "Patients were not allocated to therapists at random: differences between therapists may "
+        "stem from their patients. Ranks are uncertain, and clusters chosen and compared on the "
+        f"same outcomes look further apart than they are.{few}"
+    )

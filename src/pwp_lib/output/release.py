@@ -1,0 +1,372 @@
+"""From an analysis to the tables that may be published, each through disclosure control.
+
+Nothing else of an analysis reaches the report, its files or its figures: what is drawn is drawn
+from the tables made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pwp_lib.data.disclosure import (
+    MARK,
+    DisclosurePolicy,
+    Relation,
+    aggregate_small,
+    audit,
+    percentage,
+    release_counts,
+)
+
+from . import release_parts as parts
+
+if TYPE_CHECKING:
+    from pwp_lib.analysis import Analysis, MeasureResult
+
+__all__ = ["Published", "Release", "release"]
+
+#: Above this many cells the audit is the witness that `release_counts` found for each.
+_AUDITED = 600
+
+
+@dataclass(frozen=True)
+class Published:
+    """One table as it is published.
+
+    Attributes
+    ----------
+    name : str
+        Of its CSV file.
+    title, note : str
+    frame : DataFrame
+        Numbers and words; `MARK` where something is withheld, missing where there is nothing.
+    withheld : int
+        Cells withheld.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    note: str = ""
+    withheld: int = 0
+
+
+@dataclass(frozen=True)
+class Release:
+    """All that may be published of an analysis.
+
+    Attributes
+    ----------
+    tables : mapping of str to Published
+    policy : DisclosurePolicy
+    patients : str
+        Number of patients, as it may be said.
+    therapists : int
+    alone, together : list
+        Therapists who are shown one by one, and those shown only in aggregate.
+    withheld : tuple of str
+        What was withheld, in sentences.
+    """
+
+    tables: Mapping[str, Published]
+    policy: DisclosurePolicy
+    patients: str
+    therapists: int
+    alone: Sequence[str]
+    together: Sequence[str]
+    withheld: tuple[str, ...] = ()
+
+    def frame(self, name: str) -> pd.DataFrame | None:
+        """Find a table by name."""
+        found = self.tables.get(name)
+        return None if found is None else found.frame
+
+
+@dataclass
+class _Builder:
+    analysis: Analysis
+    policy: DisclosurePolicy
+    tables: dict[str, Published] = field(default_factory=dict)
+    withheld: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        loads = self.analysis.cohort.caseloads()
+        self.alone, self.together = aggregate_small(loads, self.policy)
+
+    def add(self, name: str, title: str, frame: pd.DataFrame | None, note: str = "") -> None:
+        """Keep a table, counting what it withholds."""
+        if frame is None or frame.empty:
+            return
+        marks = int((frame.astype(object) == MARK).to_numpy().sum())
+        self.tables[name] = Published(name, title, frame, note, marks)
+
+    def counted(
+        self,
+        frame: pd.DataFrame,
+        counts: Sequence[str],
+        relations: Sequence[Relation],
+        shares: Mapping[str, tuple[str, str]],
+    ) -> pd.DataFrame:
+        """Replace counts by released ones, and shares by percentages of those."""
+        present = [c for c in counts if c in frame]
+        released = release_counts(frame[present], relations, self.policy)
+        if released.n_suppressed and released.values.size <= _AUDITED:
+            checked = audit(released, relations, policy=self.policy)
+            if not checked["safe"].all():
+                # Never seen, and never to be seen: rather no numbers than one that tells.
+                released.values.loc[:, :] = pd.NA
+        out: dict[str, Any] = {}
+        for column in frame.columns:
+            if column in present:
+                missing = frame[column].isna()
+                out[column] = parts.marked(released.values[column], missing)
+            elif column in shares and set(shares[column]) <= set(present):
+                part, whole = (released.values[c] for c in shares[column])
+                out[column] = self._shares(frame, column, part, whole)
+            else:
+                out[column] = frame[column]
+        return pd.DataFrame(out, index=frame.index)
+
+    def _shares(
+        self, frame: pd.DataFrame, column: str, part: pd.Series, whole: pd.Series
+    ) -> list[object]:
+        if not self.policy.active:
+            return [None if pd.isna(v) else round(100 * float(v), 1) for v in frame[column]]
+        found = [percentage(p, w) for p, w in zip(part, whole, strict=True)]
+        pairs = zip(found, frame[column], strict=True)
+        return [(None if pd.isna(v) else MARK) if p is None else p for p, v in pairs]
+
+
+def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
+    """Make every table of an analysis fit to be published.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        Of a cohort that is under pseudonyms already, if the policy is active.
+    policy : DisclosurePolicy
+    """
+    builder = _Builder(analysis, policy)
+    _flow(builder)
+    _sample(builder)
+    _outcomes(builder)
+    _national(builder)
+    for name, result in analysis.measures.items():
+        _models(builder, name, result)
+    _effects(builder)
+    _therapists(builder)
+    _comparison(builder)
+    _scales(builder)
+    if policy.active and builder.together:
+        builder.withheld.append(
+            f"{len(builder.together)} therapists appear only together, since a caseload below "
+            f"{policy.caseload} would be shown, or told by the width of an interval."
+        )
+    marks = sum(t.withheld for t in builder.tables.values())
+    if marks:
+        builder.withheld.append(
+            f"{marks:,} cells are withheld (marked {MARK}): counts below {policy.threshold}, "
+            "counts that would give one of those away, and what is worked out from either."
+        )
+    return Release(
+        tables=builder.tables,
+        policy=policy,
+        patients=policy.text(len(analysis.cohort.patients)),
+        therapists=len(builder.alone) + len(builder.together),
+        alone=builder.alone,
+        together=builder.together,
+        withheld=tuple(builder.withheld),
+    )
+
+
+def _flow(b: _Builder) -> None:
+    flow = b.analysis.flow
+    left, out = flow["patients"].to_numpy(int), flow["excluded"].to_numpy(int)
+    relations = [
+        Relation((i - 1, "patients"), ((i, "patients"), (i, "excluded")))
+        for i in range(1, len(flow))
+        if left[i - 1] == left[i] + out[i]
+    ]
+    frame = flow.astype({"excluded": "float"})
+    frame.loc[0, "excluded"] = np.nan
+    shown = b.counted(frame, ["patients", "excluded"], relations, {})
+    b.add("flow", "Patients, therapists and services at each rule", shown)
+
+
+def _sample(b: _Builder) -> None:
+    table = b.analysis.sample.table()
+    table = table.reset_index() if table.index.names[0] else table
+    if b.policy.active:
+        # A smallest or largest value is one person's.
+        table = table.drop(columns=["minimum", "maximum"], errors="ignore")
+        table = table[table["n"] >= b.policy.threshold]
+    # Counts of therapists are known from the models; those of patients go through control.
+    shown = table.astype({"n": object, "missing": object})
+    of_patients = (table.iloc[:, 0] == "patients").to_numpy()
+    for column in ("n", "missing"):
+        shown[column] = [
+            b.policy.text(v) if mine else int(v)
+            for v, mine in zip(table[column], of_patients, strict=True)
+        ]
+    b.add("sample", "Patients, therapists and caseloads", parts.rounded(shown, 1))
+
+
+def _outcomes(b: _Builder) -> None:
+    a = b.analysis
+    labels = {m.name: m.label for m in a.cohort.measures}
+    outcomes = a.outcomes.copy()
+    relations = parts.outcome_relations(outcomes)
+    shown = parts.outcome_table(b.counted, outcomes, relations, b.policy)
+    shown.insert(0, "measure", [labels[str(m)] for m in outcomes.index])
+    b.add("outcomes", "Outcomes by measure", shown.reset_index(drop=True))
+    for measure in a.cohort.measures:
+        table = parts.by_therapist(a.cohort.patients, measure, b.together)
+        relations = parts.outcome_relations(table, total="all")
+        shown = parts.outcome_table(b.counted, table, relations, b.policy)
+        shown.insert(0, "therapist", [str(i) for i in table.index])
+        title = f"Outcomes by therapist, {measure.label}"
+        b.add(f"outcomes_by_therapist_{measure.name}", title, shown.reset_index(drop=True))
+    complete = parts.completeness(a.completeness, b.together, b.policy)
+    relations = [
+        Relation((i, "total"), ((i, "complete"),), exhaustive=False) for i in complete.index
+    ]
+    shown = b.counted(
+        complete, ["total", "complete"], relations, {"share_complete": ("complete", "total")}
+    )
+    shown.insert(0, "therapist", [str(i) for i in complete.index])
+    b.add("completeness", "Patients with every score, by therapist", shown.reset_index(drop=True))
+
+
+def _national(b: _Builder) -> None:
+    table = b.analysis.national
+    if table is None:
+        return
+    counts = [c for c in table.columns if c == "n" or c.startswith("n_")]
+    shares = parts.national_shares(table)
+    relations = parts.national_relations(table)
+    shown = b.counted(table.reset_index(drop=True), counts, relations, shares)
+    b.add("national", "National definitions, over both measures", shown)
+
+
+def _models(b: _Builder, name: str, result: MeasureResult) -> None:
+    label = result.measure.label
+    tables = {
+        "models": ("Models", result.models.table().reset_index()),
+        "fixed": ("Fixed part, random slope model", result.fit.fixed.reset_index()),
+        "variances": ("Variances, random slope model", parts.variances(result.fit)),
+    }
+    for key, (title, frame) in tables.items():
+        b.add(f"{key}_{name}", f"{title}, {label}", parts.rounded(frame, 3))
+    if result.checks is not None:
+        frame = parts.rounded(result.checks.table().reset_index(), 2)
+        b.add(f"checks_{name}", f"Model checks, {label}", frame)
+    if result.sensitivity is not None:
+        frame = parts.sensitivity(result.sensitivity.table(), b.together, b.policy)
+        b.add(f"sensitivity_{name}", f"Would another analysis say the same? {label}", frame)
+    if result.precision is not None:
+        frame = result.precision.table().reset_index(drop=True)
+        frame["patients"] = [b.policy.text(n) for n in frame["patients"]]
+        if b.policy.active:
+            # The reliability of the smallest caseload tells that caseload.
+            frame = frame.drop(columns=["reliability_smallest", "reliability_largest"])
+        title = f"What these caseloads can say of such an effect, {label}"
+        b.add(f"precision_{name}", title, parts.rounded(frame, 3))
+    curve = result.fit.vpc_curve(result.measure.pre, parts.severity(result.measure))
+    frame = parts.rounded(curve.reset_index(drop=result.measure.pre in curve), 4)
+    b.add(f"severity_{name}", f"Therapist effect by severity, {label}", frame)
+
+
+def _effects(b: _Builder) -> None:
+    if not b.analysis.measures:
+        return
+    table = b.analysis.table()
+    frame = (100 * table).round(1)
+    if "mcse" in table:
+        # No more decimals than the Monte Carlo error allows; the error itself needs more.
+        frame["mcse"] = (100 * table["mcse"]).round(3)
+    labels = [b.analysis.measures[str(m)].measure.label for m in table.index]
+    frame.insert(0, "measure", labels)
+    b.add(
+        "therapist_effect",
+        "Therapist effect, percent of the variance",
+        frame.reset_index(drop=True),
+        "vpc with its profile-likelihood interval; median and interval by Gibbs sampling",
+    )
+
+
+def _therapists(b: _Builder) -> None:
+    a = b.analysis
+    clusters = None if a.ranks is None else a.ranks["cluster"]
+    for name, result in a.measures.items():
+        frame = parts.residuals(result, b.alone, b.together, b.policy)
+        b.add(f"residuals_{name}", f"Therapists' residuals, {result.measure.label}", frame)
+        ranks = result.rank_uncertainty
+        ranks = ranks.loc[[t for t in ranks.index if t in set(b.alone)]]
+        frame = parts.rounded(ranks.reset_index(names="therapist"), 2)
+        b.add(f"rank_intervals_{name}", f"How uncertain ranks are, {result.measure.label}", frame)
+    if a.ranks is not None and clusters is not None:
+        shown = a.ranks.loc[[t for t in a.ranks.index if t in set(b.alone)]]
+        b.add("ranks", "Composite ranks and clusters", shown.reset_index(names="therapist"))
+        if len(shown) < len(a.ranks) and shown.empty:
+            b.withheld.append("No therapist has a caseload that may be shown alone.")
+    if len(a.rank_correlations):
+        frame = a.rank_correlations.reset_index()
+        b.add("rank_correlations", "Spearman's correlations of ranks", parts.rounded(frame, 3))
+    if a.services is not None and b.policy.active:
+        b.withheld.append("Therapists by service and cluster: the counts are too small.")
+    elif a.services is not None:
+        b.add("services", "Therapists by service and cluster", a.services.reset_index())
+
+
+def _comparison(b: _Builder) -> None:
+    c = b.analysis.comparison
+    if c is None:
+        return
+    if len(c.effect_sizes):
+        table = c.effect_sizes
+        relations = parts.outcome_relations(table)
+        shown = parts.outcome_table(b.counted, table, relations, b.policy)
+        keys = table.index.to_frame(index=False)
+        shown = pd.concat([keys, shown.reset_index(drop=True)], axis=1)
+        b.add("clusters", "Outcomes of the upper and the lower cluster", shown)
+    for name, title, frame in (
+        ("ancova", "Clusters compared, patients taken as independent", c.ancova),
+        ("nested_ancova", "Clusters compared, therapists as the units", c.nested_ancova),
+    ):
+        if len(frame):
+            shown = parts.comparison(frame, b.policy).reset_index()
+            b.add(name, title, parts.rounded(shown, 3))
+    if len(c.rates):
+        b.add("rates", "Rates of the clusters compared", parts.rates(c.rates, b.policy))
+    if len(c.nested_rates):
+        frame = parts.nested_rates(c.nested_rates, c.rates, b.policy)
+        b.add("nested_rates", "Rates compared with therapists as the units", frame)
+    if c.split is not None:
+        frame = c.split.table().reset_index()
+        if b.policy.active:
+            # Rates of a cluster to full precision would tell its exact counts.
+            frame = frame[frame["figure"].str.contains("effect_size|ancova")]
+        title = "Clusters chosen on the same and on other patients"
+        b.add("split_sample", title, parts.rounded(frame, 3))
+
+
+def _scales(b: _Builder) -> None:
+    a = b.analysis
+    if a.scales is not None:
+        frame = a.scales
+        if b.policy.active:
+            few = (frame["n_upper"] < b.policy.threshold) | (frame["n_lower"] < b.policy.threshold)
+            if few.any():
+                b.withheld.append("Scales on which fewer than 5 therapists of a cluster answered.")
+            frame = frame[~few]
+        # What a paper reported has no place beside other services' therapists.
+        frame = frame.drop(columns=["reported"], errors="ignore").reset_index()
+        b.add("scales", "Therapists' own scales", parts.rounded(frame, 3))
+    if a.predictors is not None:
+        frame = parts.rounded(a.predictors.reset_index(), 3)
+        b.add("predictors", "Therapist-level predictors, over all therapists", frame)

@@ -1,0 +1,206 @@
+"""Figures of models, posteriors and ranks: what is drawn, and what is said of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from pwp_lib.errors import InputError
+from pwp_lib.output import figures, style
+
+NAMES = list("abcde")
+CLUSTERS = pd.Series(["upper", "upper", "middle", "lower", "lower"], index=NAMES)
+
+
+def five() -> pd.DataFrame:
+    residual = np.array([-3.0, -1.0, 0.2, 1.0, 2.5])
+    frame = pd.DataFrame({"n": [40, 8, 20, 12, 100], "residual": residual}, index=NAMES)
+    return frame.assign(lower=residual - 1.5, upper=residual + 1.5)
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+def test_each_therapist_has_a_line_within_the_own_range() -> None:
+    lines = pd.DataFrame(
+        {"intercept": [9.0, 7.0], "slope": [0.5, 0.4], "lower": [2, 4], "upper": [20, 25]},
+        index=["a", "b"],
+    )
+    ax = figures.regression_lines(lines, (0, 27), centre=13, average=(8, 0.45))
+    x, y = ax.lines[0].get_data()
+    assert list(x) == [2, 20]
+    assert list(y) == pytest.approx([9 + 0.5 * (2 - 13), 9 + 0.5 * (20 - 13)])
+    assert list(ax.lines[2].get_xdata()) == [0, 27]
+    assert "slopes from 0.4 to 0.5" in figures.describe(ax)
+
+
+def test_shrinkage_moves_from_raw_to_residual() -> None:
+    table = pd.DataFrame({"n": [8, 100], "raw": [3.0, -2.0], "residual": [1.0, -1.9]})
+    ax = figures.shrinkage_plot(table)
+    segments = ax.collections[0].get_segments()
+    assert [s[:, 1].tolist() for s in segments] == [[3.0, 1.0], [-2.0, -1.9]]
+    assert ax.get_xscale() == "log"
+    assert "by 2 points on average among the smaller caseloads and by 0.1" in figures.describe(ax)
+
+
+def test_normal_residuals_lie_on_the_line() -> None:
+    from scipy.stats import norm
+
+    exact = norm.ppf((np.arange(1, 201) - 0.5) / 200)
+    ax = figures.residual_qq(exact, label="Patients")
+    points = ax.collections[0].get_offsets()
+    assert np.allclose(points[:, 0], points[:, 1])
+    assert "the largest distance from the line of normality is 0." in figures.describe(ax)
+
+
+def test_a_million_residuals_are_thinned_but_counted() -> None:
+    values = np.random.default_rng(1).normal(size=20_000)
+    ax = figures.residual_qq(values)
+    assert len(ax.collections[0].get_offsets()) <= 5_000
+    assert "20,000 standardised residuals" in figures.describe(ax)
+
+
+def test_slices_tell_a_growing_spread() -> None:
+    rng = np.random.default_rng(1)
+    fitted = rng.uniform(0, 20, 2_000)
+    ax = figures.residuals_by_fitted(fitted, rng.normal(size=2_000) * (1 + fitted / 5))
+    spread = ax.containers[0][2][0].get_segments()
+    lengths = [s[1, 1] - s[0, 1] for s in spread]
+    assert len(lengths) == 10
+    assert lengths[-1] > 2 * lengths[0]
+
+
+def test_fitted_and_residuals_of_different_length_are_refused() -> None:
+    with pytest.raises(InputError, match="same, positive length"):
+        figures.residuals_by_fitted([1.0, 2.0], [1.0])
+
+
+def test_two_curves_share_axes_and_both_are_described() -> None:
+    curve = pd.DataFrame({"phq9_pre": [0, 10, 20], "vpc": [0.05, 0.08, 0.2]})
+    other = pd.DataFrame({"vpc": [0.04, 0.3]}, index=pd.Index([0, 21], name="gad7_pre"))
+    ax = figures.vpc_curve(curve, measure="phq9", label="PHQ-9", at=15)
+    assert figures.vpc_curve(other, ax, measure="gad7", label="GAD-7") is ax
+    marker = ax.lines[1]
+    assert marker.get_ydata()[0] == pytest.approx(0.14)
+    told = figures.describe(ax)
+    assert "from 5.0% at 0 to 20.0% at 20" in told
+    assert "GAD-7: curve" in told
+    assert ax.get_ylim()[0] == 0
+
+
+def test_profile_crosses_the_limit_where_it_should() -> None:
+    value = np.linspace(0.02, 0.3, 600)
+    profile = pd.DataFrame({"value": value, "deviance": 50 + ((value - 0.1) / 0.02) ** 2})
+    ax = figures.profile_likelihood(profile)
+    assert "least deviance at 10%" in figures.describe(ax)
+    # 0.1 ± 0.02 * 1.96
+    assert "at 6.1% and 13.9%" in figures.describe(ax)
+
+
+# -- posteriors ------------------------------------------------------------------------------------
+
+
+def lognormal_draws() -> np.ndarray:
+    return np.exp(np.random.default_rng(2).normal(np.log(0.1), 0.3, (2, 4_000)))
+
+
+def test_density_marks_median_interval_and_the_papers() -> None:
+    draws = lognormal_draws()
+    ax = figures.posterior_density(draws, measure="phq9", published=(0.097, 0.058, 0.174))
+    low, mid, high = np.quantile(draws, [0.025, 0.5, 0.975])
+    words = [t.get_text() for t in ax.texts]
+    assert f"ours {100 * mid:.1f}% ({100 * low:.1f}–{100 * high:.1f})" in words
+    assert "paper 9.7% (5.8–17.4)" in words
+    x, y = ax.lines[0].get_data()
+    assert np.trapezoid(y, x) == pytest.approx(1, abs=0.02)
+    assert x.min() > 0
+
+
+def test_draws_that_do_not_vary_have_no_density() -> None:
+    with pytest.raises(InputError, match="do not vary"):
+        figures.posterior_density(np.full(100, 0.1))
+    with pytest.raises(InputError, match="do not vary"):
+        figures.autocorrelation_plot(np.full(100, 0.1))
+    with pytest.raises(InputError, match="finite"):
+        figures.trace_plot([0.1, np.nan, 0.2])
+
+
+def test_autocorrelation_of_a_known_chain() -> None:
+    rng, chain = np.random.default_rng(3), np.zeros(20_000)
+    for i, step in enumerate(rng.normal(size=19_999), start=1):
+        chain[i] = 0.8 * chain[i - 1] + step
+    ax = figures.autocorrelation_plot(chain, lags=20)
+    heights = [p.get_height() for p in ax.patches]
+    assert len(heights) == 21
+    assert heights[0] == pytest.approx(1)
+    assert heights[1] == pytest.approx(0.8, abs=0.02)
+    assert heights[3] == pytest.approx(0.512, abs=0.03)
+
+
+def test_trace_has_a_line_for_each_chain() -> None:
+    assert len(figures.trace_plot(lognormal_draws()).lines) == 2
+
+
+def test_priors_are_compared_with_the_paper_last() -> None:
+    frame = pd.DataFrame({"median": [0.1], "lower": [0.05], "upper": [0.2]}, index=["flat"])
+    ax = figures.prior_comparison(frame, published=(0.097, 0.058, 0.174))
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["flat", "the paper"]
+    drawn = figures.prior_comparison({"one": lognormal_draws(), "two": lognormal_draws()})
+    assert len(drawn.lines) == 2
+    assert ax.get_xlim()[0] == 0
+
+
+# -- ranks -----------------------------------------------------------------------------------------
+
+
+def test_caterpillars_share_one_order_with_the_best_at_the_top() -> None:
+    other = five().iloc[::-1] * 0.9
+    axes = figures.caterpillar_plot({"gad7": other, "phq9": five()}, clusters=CLUSTERS)
+    assert [a.get_title(loc="left") for a in axes] == ["PHQ-9", "GAD-7"]
+    assert next(t.get_text() for t in axes[0].get_yticklabels()) == "a (40)"
+    tops = [a.lines[1].get_xdata()[0] for a in axes]
+    assert tops == pytest.approx([-3.0, -2.7])
+    colour = to_hex(axes[0].lines[1].get_color()).upper()
+    assert colour == style.CLUSTER_COLOURS["upper"]
+    assert axes[0].get_ylim()[0] > axes[0].get_ylim()[1]
+
+
+def test_filled_markers_are_those_clear_of_the_average() -> None:
+    (ax,) = figures.caterpillar_plot(five())
+    filled = [line.get_markerfacecolor() != "white" for line in ax.lines[1:]]
+    assert filled == [True, False, False, False, True]
+    assert "beyond zero: a better than the average and e worse" in figures.describe(ax)
+
+
+def test_nobody_who_differs_is_said() -> None:
+    wide = five().assign(lower=-9.0, upper=9.0)
+    assert "none of them clear of zero" in figures.describe(figures.caterpillar_plot(wide))
+
+
+def test_ranks_against_ranks() -> None:
+    ranks = pd.DataFrame({"rank_gad7": [1, 2, 3, 5, 4], "rank_phq9": [1, 2, 3, 4, 5]}, index=NAMES)
+    ax = figures.rank_rank_plot(ranks.assign(cluster=CLUSTERS))
+    assert "PHQ-9" in ax.get_xlabel()
+    assert "rank correlation 0.90" in figures.describe(ax)
+    with pytest.raises(InputError, match="exactly two"):
+        figures.rank_rank_plot(ranks[["rank_gad7"]])
+
+
+def test_rank_intervals_and_whole_ticks() -> None:
+    table = pd.DataFrame({"rank": [2, 1], "lower": [1, 1], "upper": [2, 2]}, index=["a", "b"])
+    ax = figures.rank_interval_plot(table)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["b", "a"]
+    assert all(float(t).is_integer() for t in ax.get_xticks())
+    assert "which span 2 to 2 ranks" in figures.describe(ax)
+
+
+def test_probabilities_fill_the_strip() -> None:
+    table = pd.DataFrame(
+        {"rank": [1, 2], "p_upper": [0.97, 0.4], "p_lower": [0.0, 0.35]}, index=["a", "b"]
+    )
+    ax = figures.cluster_probability_strip(table)
+    widths = np.array([p.get_width() for p in ax.patches]).reshape(3, 2)
+    assert widths.sum(axis=0) == pytest.approx([1, 1])
+    assert "1 in the upper and 0 in the lower" in figures.describe(ax)

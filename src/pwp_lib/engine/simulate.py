@@ -11,9 +11,10 @@ slopes correlated within and between the measures, and residuals correlated betw
 drawn from a beta distribution over the scale that has the model's mean and, where the scale leaves
 room for it, the model's variance, and is then rounded. So the means are those of the truth, as long
 as they lie within the scale, but the variance shrinks towards the ends: such cohorts look like real
-ones, and fits to them recover the fixed part well and the variances only roughly. Simply clipping
-normal scores at 0 would be worse: it lifts the means of effective therapists' patients, and the
-correlation of intercept and slope comes out too high. Studies of recovery and of power that take
+ones, and fits to them recover the fixed part well and the variances only roughly: the residual
+variance comes out lower, and the correlation of intercept and slope higher, than it is. Simply
+rounding normal scores and clipping them at 0 would be worse: it biases the fixed part too, since it
+lifts the means of effective therapists' patients. Studies of recovery and of power that take
 the truth at its word use ``integer=False``: scores are normal and may leave the scale.
 """
 
@@ -267,16 +268,19 @@ class SimulatedDesigns:
             Whether the slope varies between therapists, or the intercept alone.
         """
         m = len(self.names)
+        chosen = self.cross[0] if cross is None else cross
+        sums = chosen[:, 0].sum(axis=0)
         return DesignMoments(
             groups=np.array(self.truth.therapist_ids, dtype=object),
             n=np.array(self.truth.caseloads, dtype=np.int64),
-            cross=self.cross[0] if cross is None else cross,
+            cross=chosen,
             names=self.names,
             fixed=tuple(range(m - 1)),
             random=(0, 1) if slope else (0,),
             response=m - 1,
             group_name="therapist_id",
             polynomials=tuple({(): 1.0} if n == "Intercept" else {(n,): 1.0} for n in self.names),
+            means={n: float(sums[i] / sums[0]) for i, n in enumerate(self.names) if i},
         )
 
 

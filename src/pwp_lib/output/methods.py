@@ -118,7 +118,7 @@ def _result(result: MeasureResult, released: Release) -> str:
     chain = (
         f" The posterior median was {row['median']:.1f}% ({row['lower']:.1f}% to "
         f"{row['upper']:.1f}%)."
-        if row.get("median") == row.get("median") and row.get("median") is not None
+        if _there(row.get("median"))
         else ""
     )
     singular = " The estimate lies on the boundary of the variances." if result.fit.singular else ""
@@ -128,6 +128,10 @@ def _result(result: MeasureResult, released: Release) -> str:
         f"{second.statistic:.1f} ({_p(second.p_value_boundary)}). The therapist effect was "
         f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{singular}"
     )
+
+
+def _there(value: float | None) -> bool:
+    return value is not None and value == value
 
 
 def _p(value: float) -> str:

@@ -1,0 +1,457 @@
+"""The results of ``pwp analyse``: report, tables, figures, JSON and text, in a folder per run.
+
+A run is written beside its place and moved there whole; then one pointer, ``latest``, is
+replaced. Killed at any moment, the folder holds the old results or the new. No date is written
+anywhere, so that a second run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pwp_lib.data.cohort import Cohort
+from pwp_lib.data.disclosure import MARK, DisclosurePolicy
+from pwp_lib.data.study import Study
+from pwp_lib.errors import InputError
+
+from .methods import methods_and_results, software
+from .release import Published, Release, release
+from .report_figures import Drawn, draw_all
+
+if TYPE_CHECKING:
+    from pwp_lib.analysis import Analysis
+
+__all__ = ["SCHEMA_VERSION", "results", "run_analysis", "safe_labels", "write_run"]
+
+SCHEMA_VERSION = 1
+#: More therapists than this, and leaving out one at a time would take hours.
+_SENSITIVE = 300
+_LONG = 30
+_SAFE = re.compile(r"[^\w .,'()/-]")
+
+#: Sections of the report: title, tables by the beginning of their names, figures likewise.
+_SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("summary", "Methods and results in brief", (), ()),
+    ("patients", "Patients and therapists", ("flow", "sample", "completeness"), ()),
+    ("outcomes", "Outcomes", ("outcomes", "national"), ()),
+    (
+        "effect",
+        "Therapist effect",
+        ("therapist_effect", "models", "fixed", "variances", "severity", "precision"),
+        ("severity", "profile"),
+    ),
+    ("checks", "Model checks", ("checks",), ()),
+    (
+        "therapists",
+        "Therapists, one by one",
+        ("ranks", "residuals", "rank_intervals", "rank_correlations", "services"),
+        ("caterpillar", "rank_intervals"),
+    ),
+    (
+        "clusters",
+        "Clusters compared",
+        ("clusters", "ancova", "nested_ancova", "rates", "nested_rates", "split_sample"),
+        (),
+    ),
+    ("scales", "Therapists' own scales", ("scales", "predictors"), ()),
+    ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
+)
+_SECTION_TEXT: Mapping[str, str] = {
+    "therapists": (
+        "Ranks are uncertain and patients were not allocated at random: this is no league table, "
+        "and not for managing anybody's performance."
+    ),
+    "clusters": (
+        "Clusters were chosen on the outcomes on which they are compared, which flatters the "
+        "difference; the split-sample comparison chooses on some patients and compares on others."
+    ),
+}
+
+
+def safe_labels(cohort: Cohort) -> Cohort:
+    """Give therapists and services labels that do no harm in a page, a file or a plot.
+
+    Identifiers are data of unknown origin: markup, formulas, mathematics and endless names are
+    replaced before anything is computed, and labels stay different from each other.
+    """
+    tables: dict[str, Any] = {}
+    for column in ("therapist_id", "service_id"):
+        frames = (cohort.patients, cohort.therapists, cohort.segments)
+        found = [f[column] for f in frames if f is not None and column in f]
+        names = _labels(pd.unique(pd.concat(found).dropna().astype(str))) if found else {}
+        if any(k != v for k, v in names.items()):
+            for name in ("patients", "therapists", "segments"):
+                frame = tables.get(name, getattr(cohort, name))
+                if frame is not None and column in frame:
+                    tables[name] = frame.assign(**{column: frame[column].map(names)})
+    measures = tuple(replace(m, label=_SAFE.sub("_", m.label)[:40]) for m in cohort.measures)
+    return replace(cohort, measures=measures, **tables)
+
+
+def _labels(seen: Iterable[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in seen:
+        plain = _SAFE.sub("_", label)[:40].strip() or "_"
+        name, k = plain, 1
+        while name in taken:
+            k += 1
+            name = f"{plain[:34]} ({k})"
+        names[label] = name
+        taken.add(name)
+    return names
+
+
+def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], None]) -> Analysis:
+    """Carry out the analysis that a study asks for.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    study : Study
+    step : callable
+        Told what comes next.
+    """
+    from pwp_lib.analysis import analyse
+
+    step("models, ranks and comparisons")
+    many = cohort.patients["therapist_id"].nunique() > _SENSITIVE
+    analysis = analyse(safe_labels(cohort), seed=study.seed, sensitivity=not many)
+    if "gibbs" not in study.engines:
+        kept = {n: replace(r, posterior=None) for n, r in analysis.measures.items()}
+        analysis = replace(analysis, measures=kept)
+    return analysis
+
+
+def write_run(
+    analysis: Analysis,
+    study: Study,
+    policy: DisclosurePolicy,
+    out: str | os.PathLike[str],
+    step: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Write everything that may be published of an analysis, and point to it.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    study : Study
+    policy : DisclosurePolicy
+    out : path
+        Folder of runs; made if it does not exist.
+    step : callable, optional
+
+    Returns
+    -------
+    Path
+        The folder of this run, ``run-0001`` or the next number.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    home = Path(out)
+    step("disclosure control")
+    released = release(analysis, policy)
+    step("figures")
+    drawn = draw_all(analysis, released)
+    step("report")
+    text = methods_and_results(analysis, study, released)
+    page = _page(analysis, study, released, drawn, text)
+    content = results(analysis, study, released, text)
+    step("writing")
+    try:
+        made = not home.exists()
+        home.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
+    except OSError:
+        raise InputError(
+            "nothing can be written to the folder", mend="name another with --out", file=home
+        ) from None
+    try:
+        _write_files(work, released, drawn, text, page, content)
+        run = _move(work, home)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        if made and not any(home.iterdir()):
+            home.rmdir()
+        raise
+    _point(home, run)
+    return run
+
+
+def _write_files(
+    work: Path,
+    released: Release,
+    drawn: Mapping[str, Drawn],
+    text: Sequence[str],
+    page: str,
+    content: Mapping[str, Any],
+) -> None:
+    (work / "tables").mkdir()
+    (work / "figures").mkdir()
+    for name, table in released.tables.items():
+        _write(work / "tables" / f"{name}.csv", _csv(table.frame))
+    for name, figure in drawn.items():
+        (work / "figures" / f"{name}.svg").write_bytes(figure.svg)
+        (work / "figures" / f"{name}.png").write_bytes(figure.png)
+    _write(work / "methods.txt", "\n\n".join(text) + "\n")
+    _write(
+        work / "results.json",
+        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    )
+    _write(work / "report.html", page)
+    work.chmod(0o755)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _move(work: Path, home: Path) -> Path:
+    """Give the run the next number; another process may take it first."""
+    taken = [int(m[1]) for p in home.iterdir() if (m := re.fullmatch(r"run-(\d{4,})", p.name))]
+    number = max(taken, default=0)
+    while True:
+        number += 1
+        run = home / f"run-{number:04d}"
+        if run.exists():
+            continue
+        try:
+            work.rename(run)
+        except OSError:
+            if run.exists():
+                continue
+            raise
+        return run
+
+
+def _point(home: Path, run: Path) -> None:
+    """Replace the pointer, last of all: a link, or a small file where links are not allowed."""
+    new = home / ".latest.new"
+    new.unlink(missing_ok=True)
+    try:
+        new.symlink_to(run.name, target_is_directory=True)
+        os.replace(new, home / "latest")
+    except OSError:
+        new.unlink(missing_ok=True)
+        _write(new, run.name + "\n")
+        os.replace(new, home / "latest.txt")
+
+
+# --- Tables as CSV and JSON -----------------------------------------------------------------------
+
+
+def guarded(value: Any) -> Any:
+    """Disarm text that a spreadsheet would take for a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    plain = frame.astype(object).map(guarded)
+    plain.columns = [guarded(str(c)) for c in frame.columns]
+    return str(plain.to_csv(index=False, lineterminator="\n"))
+
+
+def _plain(value: Any) -> Any:
+    """Turn a cell into what JSON knows."""
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        if value != value:
+            return None
+        return value if abs(value) != float("inf") else str(value)
+    return value if isinstance(value, str | int | bool) else str(value)
+
+
+def results(
+    analysis: Analysis, study: Study, released: Release, text: Sequence[str]
+) -> dict[str, Any]:
+    """Gather the results in the form that ``schemas/results-1.json`` describes.
+
+    Parameters
+    ----------
+    analysis, study, released, text
+        As made by `run_analysis`, `release` and `methods_and_results`.
+    """
+    policy = released.policy
+    return {
+        "schema": "pwp_lib/results",
+        "schema_version": SCHEMA_VERSION,
+        "synthetic": analysis.cohort.provenance.synthetic,
+        "disclosure": {
+            "active": policy.active,
+            "threshold": policy.threshold,
+            "base": policy.base,
+            "caseload": policy.caseload,
+            "mark": MARK,
+        },
+        "study": {
+            "title": study.title,
+            "seed": study.seed,
+            "engines": list(study.engines),
+            "measures": [asdict(m) for m in analysis.cohort.measures],
+        },
+        "software": software(),
+        "sample": {"patients": released.patients, "therapists": released.therapists},
+        "tables": {name: _as_json(table) for name, table in released.tables.items()},
+        "text": list(text),
+        "not_done": _not_done(analysis, released),
+        "withheld": list(released.withheld),
+    }
+
+
+def _as_json(table: Published) -> dict[str, Any]:
+    rows = table.frame.astype(object).to_numpy().tolist()
+    return {
+        "title": table.title,
+        "note": table.note,
+        "columns": [str(c) for c in table.frame.columns],
+        "rows": [[_plain(v) for v in row] for row in rows],
+    }
+
+
+def _not_done(analysis: Analysis, released: Release) -> dict[str, str]:
+    """Say what could not be done, without the exact numbers that a reason may hold."""
+    if not released.policy.active:
+        return dict(analysis.not_done)
+    hidden = {str(t) for t in released.together}
+    return {
+        name: re.sub(r"\d[\d,]*", "some", reason)
+        for name, reason in analysis.not_done.items()
+        if not any(t in name for t in hidden)
+    }
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Section:
+    id: str
+    title: str
+    text: Sequence[str]
+    tables: Sequence[Mapping[str, Any]]
+    figures: Sequence[Mapping[str, str]]
+
+
+def _page(
+    analysis: Analysis,
+    study: Study,
+    released: Release,
+    drawn: Mapping[str, Drawn],
+    text: Sequence[str],
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    engine = Environment(
+        loader=PackageLoader("pwp_lib.output"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    sections = [s for s in _sections(released, drawn, text) if s.text or s.tables or s.figures]
+    not_done = [f"{name}: {why}" for name, why in _not_done(analysis, released).items()]
+    if not_done:
+        sections.append(_Section("not-done", "What could not be done", not_done, (), ()))
+    if released.withheld:
+        again = (
+            "Runs over nearly the same patients can be compared, and what differs may tell what "
+            "was withheld: pass on one run, not several."
+        )
+        kept = [*released.withheld, again]
+        sections.append(_Section("withheld", "What was withheld", kept, (), ()))
+    return engine.get_template("report.html.j2").render(
+        title=study.title or "Therapist effects: report",
+        synthetic=analysis.cohort.provenance.synthetic,
+        controlled=released.policy.active,
+        threshold=released.policy.threshold,
+        base=released.policy.base,
+        sections=sections,
+        software=software(),
+        seed=study.seed,
+    )
+
+
+def _sections(released: Release, drawn: Mapping[str, Drawn], text: Sequence[str]) -> list[_Section]:
+    measures = sorted({n.rsplit("_", 1)[-1] for n in released.tables if n.startswith("models_")})
+    out = []
+    for name, title, tables, pictures in _SECTIONS:
+        mine = [
+            released.tables[t]
+            for head in tables
+            for t in released.tables
+            if t == head or t in {f"{head}_{m}" for m in measures} or t.startswith(f"{head}_by_")
+        ]
+        shown = [
+            d
+            for head in pictures
+            for n, d in drawn.items()
+            if n == head or n.startswith(f"{head}_")
+        ]
+        words = list(text) if name == "summary" else [_SECTION_TEXT.get(name, "")]
+        out.append(
+            _Section(
+                name,
+                title,
+                [w for w in words if w and (name == "summary" or mine)],
+                [_for_page(t) for t in {t.name: t for t in mine}.values()],
+                [_picture(d) for d in shown],
+            )
+        )
+    return out
+
+
+def _picture(figure: Drawn) -> dict[str, str]:
+    code = base64.b64encode(figure.svg).decode("ascii")
+    return {"svg": code, "alt": figure.alt, "caption": figure.caption}
+
+
+def _for_page(table: Published) -> dict[str, Any]:
+    frame = table.frame
+    word = [not pd.api.types.is_numeric_dtype(frame[c]) and _wordy(frame[c]) for c in frame.columns]
+    head = [
+        {"name": str(c).replace("_", " "), "word": w}
+        for c, w in zip(frame.columns, word, strict=True)
+    ]
+    rows = [[_shown(v) for v in row] for row in frame.astype(object).to_numpy().tolist()]
+    return {
+        "title": table.title,
+        "note": table.note,
+        "head": head,
+        "rows": rows,
+        "long": len(rows) > _LONG,
+    }
+
+
+def _wordy(column: pd.Series) -> bool:
+    return any(isinstance(v, str) and v != MARK for v in column)
+
+
+def _shown(value: Any) -> str:
+    plain = _plain(value)
+    if plain is None:
+        return ""
+    if isinstance(plain, bool):
+        return "yes" if plain else "no"
+    if isinstance(plain, float):
+        if plain and abs(plain) < 0.001:
+            return f"{plain:.2g}"
+        return f"{plain:,.3f}".rstrip("0").rstrip(".")
+    return f"{plain:,}" if isinstance(plain, int) else plain

@@ -1,0 +1,1 @@
+"""The search that made the packaged synthetic cohort; see README.md."""

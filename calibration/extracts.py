@@ -283,6 +283,40 @@ def _toml(service: str, system: System, key: Mapping[str, str], withdrawn: list[
     return "\n".join(lines) + "\n"
 
 
+def _readme(seed: int) -> str:
+    """Describe the downloads and their columns in Markdown."""
+    lines = [
+        "# Six synthetic service downloads",
+        "",
+        "**Every row is invented. No row describes a person, and no service is a real one.**",
+        "",
+        f"Made from the packaged cohort with seed {seed}; licence: CC0 1.0. A row is a session.",
+        "`s1.toml` and so on say how each service writes; `read_extracts` gives the cohort back.",
+        "Every file has a column `synthetic`, TRUE in every row.",
+    ]
+    meaning = {
+        "patient": "patient, in the service's own numbering",
+        "therapist": "therapist, as coded by the service's data manager",
+        "date": "date of the session",
+        "attended": "whether the session was attended",
+        "kind": "assessment or treatment",
+        "mode": "one-to-one or group",
+        "age": "age in years",
+        "birth": "date of birth",
+        "gender": "gender",
+        "ethnicity": "ethnic group",
+        "status": "whether the case is closed",
+        "ended": "date of discharge, empty while in treatment",
+    }
+    for service, s in SYSTEMS.items():
+        lines += ["", f"## {s.file}: service {service}, {s.title}", ""]
+        lines += ["| column | what it holds |", "|---|---|"]
+        lines += [f"| `{column}` | {meaning[role]} |" for role, column in s.columns.items()]
+        lines += [f"| `{column}` | score on {name} |" for name, column in s.scores.items()]
+        lines += [f"| `{column}` | the same in every row |" for column in s.extra]
+    return "\n".join([*lines, ""])
+
+
 def make_extracts(cohort: Cohort, folder: Path, seed: int = 1) -> Path:
     """Write six downloads and their maps, from which `read_extracts` gives the cohort back.
 
@@ -325,6 +359,7 @@ def make_extracts(cohort: Cohort, folder: Path, seed: int = 1) -> Path:
             (folder / name).write_bytes(content)
             digest = hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
             hashes[name] = {"sha256": digest}
+    (folder / "README.md").write_text(_readme(seed), encoding="utf-8", newline="\n")
     manifest = {"schema_version": 1, "synthetic": True, "seed": seed, "files": hashes}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return folder

@@ -8,6 +8,7 @@ import pytest
 
 from pwp_lib.data.measures import GAD7, PHQ9, Measure
 from pwp_lib.engine.design import DesignMoments
+from pwp_lib.engine.many import fit_many
 from pwp_lib.engine.simulate import simulate_cohort, simulate_designs
 from pwp_lib.engine.simulate_people import ETHNICITIES, numbers_with, quota
 from pwp_lib.engine.truth import CASELOADS, Truth, root_of
@@ -117,6 +118,58 @@ def test_variances_between_and_within_therapists_are_recovered(measure):
     assert np.abs((per_replicate.mean(axis=0) - wanted) / error).max() < 4
     s2_error = s2.mean(1).std(ddof=1) / np.sqrt(len(s2))
     assert abs(s2.mean() - truth.residual_covariance[measure][measure]) < 4 * s2_error
+
+
+def _error(values):
+    """Mean over replicates, and its standard error."""
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def test_the_mixed_model_recovers_the_truth_over_replicates():
+    # Restricted maximum likelihood with 40 therapists, none near the boundary: close to unbiased.
+    truth = replace(
+        Truth().with_therapists(40, caseload=40),
+        random_covariance=tuple(tuple(4 * v for v in row) for row in Truth().random_covariance),
+    )
+    designs = simulate_designs(truth, 150, seed=21)
+    fits = fit_many(designs.design(), designs.cross, method="REML")
+    assert fits.converged.all()
+    mean, error = _error(fits.beta)
+    assert np.abs((mean - truth.fixed[0]) / error).max() < 4
+    mean, error = _error(fits.random_covariance[:, [0, 0, 1], [0, 1, 1]])
+    wanted = np.asarray(truth.random_covariance)[[0, 0, 1], [0, 1, 1]]
+    assert np.abs((mean - wanted) / error).max() < 4
+    mean, error = _error(fits.residual_variance)
+    assert abs(mean - truth.residual_covariance[0][0]) < 4 * error
+
+
+@pytest.mark.nightly
+def test_what_the_module_says_of_whole_scores_is_so():
+    # 150 cohorts of the paper's shape, whole scores against unbounded ones rounded and clipped.
+    truth = Truth()
+    covariance, slopes, residual = {}, {}, {}
+    for how in ("whole", "clipped"):
+        cross = []
+        for seed in range(150):
+            people = simulate_cohort(truth, seed, integer=how == "whole", interviews=False).patients
+            own, other = (people[c] - people[c].mean() for c in ("phq9_pre", "gad7_pre"))
+            post = people["phq9_post"]
+            post = post if how == "whole" else post.round().clip(0, 27)
+            design = DesignMoments.from_arrays(
+                post,
+                {"Intercept": np.ones(1122), "own": own, "other": other, "both": own * other},
+                ["Intercept", "own"],
+                people["therapist_id"],
+            )
+            cross.append(design.cross)
+        fits = fit_many(design, np.array(cross), method="REML")
+        d = fits.random_covariance.mean(axis=0)
+        covariance[how] = d[0, 1] / np.sqrt(d[0, 0] * d[1, 1])
+        slopes[how] = fits.beta[:, 1].mean()
+        residual[how] = fits.residual_variance.mean()
+    assert 0.5 < covariance["whole"] < covariance["clipped"]
+    assert abs(slopes["whole"] - 0.549) < 0.02 < 0.549 - slopes["clipped"]
+    assert residual["clipped"] < residual["whole"] < truth.residual_covariance[0][0]
 
 
 def test_whole_scores_keep_the_means_of_the_truth():

@@ -1,0 +1,134 @@
+"""How often intervals for the therapist effect hold the truth at 21 therapists.
+
+    python -m benchmarks.coverage                 # 500 cohorts at each of three therapist effects
+    python -m benchmarks.coverage --replicates 50
+
+Cohorts of the paper's shape (caseloads, slopes, correlated intercept and slope), normal scores, a
+known therapist effect at the mean pre score. Each is fitted with a random slope and every interval
+is formed. Results are written to benchmarks/results/coverage.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from pwp_lib.engine.design import DesignMoments
+from pwp_lib.engine.gibbs import gibbs_draws
+from pwp_lib.engine.mixed import MixedFit, fit_design
+from pwp_lib.engine.priors import Prior
+from pwp_lib.engine.simulate import simulate_designs
+from pwp_lib.engine.truth import Truth
+
+RESULTS = Path(__file__).parent / "results"
+EFFECTS = (0.02, 0.087, 0.20)
+BOOTSTRAP, DRAWS = 199, 5_000
+Interval = tuple[float, float]
+
+
+def delta_method(fit: MixedFit) -> dict[str, Interval]:
+    """Estimate and expected-information standard error, on the scale itself and on log odds."""
+    names = list(fit.variance_se().index)
+    between, within, v = fit.random_covariance.iloc[0, 0], fit.residual_variance, fit.vpc()
+    gradient = np.zeros(len(names))
+    gradient[0], gradient[-1] = within / (between + within) ** 2, -between / (between + within) ** 2
+    covariance = fit.variance_covariance().to_numpy()
+    se = float(np.sqrt(gradient @ np.nan_to_num(covariance) @ gradient))
+    out = {"delta method": (v - 1.96 * se, v + 1.96 * se)}
+    if 0 < v < 1:
+        ends = np.log(v / (1 - v)) + 1.96 * se / (v * (1 - v)) * np.array([-1, 1])
+        low, high = expit(ends)
+        out["delta method, log odds"] = (float(low), float(high))
+    else:
+        out["delta method, log odds"] = (0.0, 0.0)
+    return out
+
+
+def posterior(design: DesignMoments, fit: MixedFit, seed: int) -> dict[str, Interval]:
+    """Percentile intervals under every prior."""
+    start = (fit.random_covariance.to_numpy(dtype=float), fit.residual_variance)
+    lifted = Prior("mlwin").resolve(design, *start).scale / 2
+    priors = {
+        "MLwiN's prior": Prior("mlwin"),
+        "flat on SDs": Prior("flat-sd"),
+        "half-normal on SDs": Prior("half-normal"),
+        "inverse-Wishart(7), scale 7 times ML": Prior("inverse-wishart", df=7, scale=7 * lifted),
+    }
+    out = {}
+    for name, prior in priors.items():
+        drawn = gibbs_draws(
+            design, draws=DRAWS, seed=seed, prior=prior, start=start, keep_effects=False
+        )
+        low, high = np.quantile(drawn.vpc, [0.025, 0.975])
+        out[f"Gibbs, {name}"] = (float(low), float(high))
+    return out
+
+
+def intervals(design: DesignMoments, seed: int) -> tuple[float, bool, dict[str, Interval]]:
+    """Estimate, whether singular, and every interval of one cohort."""
+    fit = fit_design(design)
+    profile = fit.profile_interval()
+    boot = fit.bootstrap_interval(draws=BOOTSTRAP, seed=seed).intervals.iloc[0]
+    out = {
+        "profile likelihood": (profile.lower, profile.upper),
+        "bootstrap, percentile": (boot["lower"], boot["upper"]),
+        "bootstrap, bias-corrected": (boot["lower_corrected"], boot["upper_corrected"]),
+    }
+    out |= delta_method(fit) | posterior(design, fit, seed)
+    return fit.vpc(), fit.singular, {k: (float(a), float(b)) for k, (a, b) in out.items()}
+
+
+def summarise(found: list[dict[str, Interval]], truth: float) -> dict[str, Any]:
+    """Coverage, misses on either side and mean width of every interval."""
+    out = {}
+    for name in found[0]:
+        low, high = np.array([f[name] for f in found]).T
+        covered = float(np.mean((low <= truth) & (truth <= high)))
+        out[name] = {
+            "coverage": round(covered, 4),
+            "se": round(float(np.sqrt(covered * (1 - covered) / len(found))), 4),
+            "truth below": round(float(np.mean(truth < low)), 4),
+            "truth above": round(float(np.mean(truth > high)), 4),
+            "mean width": round(float(np.mean(high - low)), 4),
+        }
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replicates", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    out: dict[str, Any] = {
+        "replicates": asked.replicates, "therapists": 21, "patients": 1_122, "level": 0.95,
+        "model": "random intercept and slope", "bootstrap replicates": BOOTSTRAP,
+        "Gibbs draws": DRAWS, "seed": asked.seed, "date": date.today().isoformat(),
+        "software": {n: version(n) for n in ("pwp-lib", "numpy", "scipy", "numba")}, "effects": {},
+    }  # fmt: skip
+    for effect in EFFECTS:
+        begun = time.perf_counter()
+        truth = Truth.one_measure().with_vpc(effect)
+        simulated = simulate_designs(truth, replicates=asked.replicates, seed=asked.seed)
+        each = [intervals(simulated[k], k) for k in range(asked.replicates)]
+        estimates = np.array([e[0] for e in each])
+        out["effects"][f"{truth.vpc[0]:.3f}"] = {
+            "mean estimate": round(float(estimates.mean()), 4),
+            "singular fits": round(float(np.mean([e[1] for e in each])), 4),
+            "seconds": round(time.perf_counter() - begun, 1),
+            "intervals": summarise([e[2] for e in each], float(truth.vpc[0])),
+        }
+        print(effect, json.dumps(out["effects"][f"{truth.vpc[0]:.3f}"], indent=1))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "coverage.json").write_text(json.dumps(out, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

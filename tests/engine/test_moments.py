@@ -108,6 +108,12 @@ def test_the_papers_model_stores_what_it_needs_and_names_its_columns() -> None:
     assert design.group_name == "therapist_id"
 
 
+def test_moments_print_as_one_line_without_a_score() -> None:
+    assert repr(columns_only("phq9_post", "phq9_pre")) == (
+        "<Moments of phq9_post, phq9_pre: 400 rows, 9 groups (therapist_id)>"
+    )
+
+
 def test_polynomials_and_means_give_the_columns_back() -> None:
     frame = make_patients()
     design = design_moments(PAPER.replace("gad7_pre", "age"), frame)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,6 +184,36 @@ def test_only_the_announcement_about_dask_is_silenced(tmp_path: Path) -> None:
         Moments.for_formula(PAPER, table)
         with pytest.raises(FutureWarning):
             warnings.warn("Dask support is moving out", FutureWarning, stacklevel=1)
+
+
+MEASURE = """
+import resource, sys
+from pwp_lib import Moments
+moments = Moments.for_formula(sys.argv[1], sys.argv[2])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(int(moments.n.sum()), len(moments.groups), peak // 1024)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units")
+def test_ten_million_patients_in_a_file_take_less_than_a_gigabyte(tmp_path: Path) -> None:
+    path = tmp_path / "patients.parquet"
+    with duckdb.connect() as connection:
+        connection.sql(
+            "select (random() * 27)::tinyint as post, (random() * 27)::tinyint as pre, "
+            "(random() * 21)::tinyint as gad, (i // 500)::integer as g "
+            "from range(10000000) t(i)"
+        ).write_parquet(str(path))
+    ran = subprocess.run(
+        [sys.executable, "-c", MEASURE, PAPER, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows, groups, megabytes = map(int, ran.stdout.split())
+    assert (rows, groups) == (10_000_000, 20_000)
+    assert megabytes < 1000
 
 
 @pytest.mark.nightly

@@ -35,19 +35,7 @@ def derive(moments: Moments, formula: Formula) -> DesignMoments:
             f"not by {formula.group}"
         )
     shifted = _Shifted(moments)
-    words = _vocabulary(moments, shifted, formula)
-    columns = dict(term_columns(formula.fixed, words))
-    fixed = tuple(range(len(columns)))
-    random_columns = term_columns(formula.random, words)
-    if len(random_columns) > MAX_RANDOM_TERMS:
-        raise InputError(
-            f"the random part has {len(random_columns)} columns and {MAX_RANDOM_TERMS} are offered",
-            mend="a category brings one column a level: let it be a fixed effect",
-        )
-    for name, terms in random_columns:
-        columns.setdefault(name, terms)
-    random = tuple(list(columns).index(name) for name, _ in random_columns)
-    columns |= dict(term_columns((formula.response,), words))
+    columns, fixed, random = _columns(formula, _vocabulary(moments, shifted, formula))
     single = not formula.group
     cross = shifted.cross(list(columns.values()))
     raw = tuple(shift(terms, shifted.pivots) for terms in columns.values())
@@ -65,6 +53,24 @@ def derive(moments: Moments, formula: Formula) -> DesignMoments:
         polynomials=raw,
         means={name: shifted.variable_mean(name) for name in used},
     )
+
+
+def _columns(
+    formula: Formula, words: Vocabulary
+) -> tuple[dict[str, Terms], tuple[int, ...], tuple[int, ...]]:
+    """Columns of a model by name, the response last, and where its parts stand."""
+    columns = dict(term_columns(formula.fixed, words))
+    fixed = tuple(range(len(columns)))
+    random = term_columns(formula.random, words)
+    if len(random) > MAX_RANDOM_TERMS:
+        raise InputError(
+            f"the random part has {len(random)} columns and {MAX_RANDOM_TERMS} are offered",
+            mend="a category brings one column a level: let it be a fixed effect",
+        )
+    for name, terms in random:
+        columns.setdefault(name, terms)
+    places = tuple(list(columns).index(name) for name, _ in random)
+    return columns | dict(term_columns((formula.response,), words)), fixed, places
 
 
 def _vocabulary(moments: Moments, shifted: _Shifted, formula: Formula) -> Vocabulary:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Moments", "design_moments"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Moments:
     """Sums of products of stored columns within each therapist.
 
@@ -160,6 +160,12 @@ class Moments:
             blocks=recipe.blocks,
             n_dropped=found.n_dropped,
         )
+
+    def __repr__(self) -> str:
+        grouped = (
+            f"{len(self.groups):,} groups ({self.group_name})" if self.group_name else "no groups"
+        )
+        return f"<Moments of {', '.join(self.columns)}: {int(self.n.sum()):,} rows, {grouped}>"
 
     @property
     def variables(self) -> tuple[str, ...]:

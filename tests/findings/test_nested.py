@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,34 @@ def test_balanced_nested_ancova_is_the_t_test_of_therapists() -> None:
     assert result.statistic == pytest.approx(test.statistic, rel=1e-5)
     assert result.p_value == pytest.approx(test.pvalue, rel=1e-4)
     assert (result.df, result.n_therapists) == (10, (6, 6))
+
+
+FOLDER = Path(__file__).parents[1] / "reference"
+
+
+def test_nested_ancova_and_predictors_agree_with_lme4() -> None:
+    # tests/reference/nested.R
+    reference = pd.read_csv(FOLDER / "nested.csv", comment="#", index_col="name")["value"]
+    patients = pd.read_csv(FOLDER / "comparison_data.csv")
+    clusters = patients.drop_duplicates("therapist_id").set_index("therapist_id")["cluster"]
+    result = nested_ancova(patients, "phq9", clusters)
+    assert result.difference == pytest.approx(reference["ancova_estimate"], rel=1e-5)
+    assert result.se == pytest.approx(reference["ancova_se"], rel=1e-4)
+    assert result.intercept_variance == pytest.approx(reference["ancova_variance"], rel=1e-3)
+    assert result.p_value == pytest.approx(reference["ancova_p"], rel=1e-3)
+
+    scores = [70, 75, 81, 68, 90, 62, 66, 71, 59, 73]
+    therapists = pd.DataFrame(
+        {"therapist_id": [f"T{i:02d}" for i in range(1, 11)], "resilience": scores}
+    )
+    row = therapist_predictors(patients, therapists, "phq9", ["resilience"]).loc["resilience"]
+    for name, value in (
+        ("predictor_estimate", row["estimate"]),
+        ("predictor_se", row["se"]),
+        ("predictor_variance", row["intercept_variance"]),
+        ("without_variance", row["variance_without"]),
+    ):
+        assert value == pytest.approx(reference[name], rel=1e-3), name
 
 
 def test_nesting_costs_certainty() -> None:

@@ -40,6 +40,7 @@ def test_main_analysis_is_the_papers_model(rows: pd.DataFrame) -> None:
     assert main["vpc"] == pytest.approx(fit.vpc())
     assert main["lower"] < main["vpc"] < main["upper"]
     assert main["rank_correlation"] == 1
+    assert (main["upper_shared"], main["lower_shared"]) == (2, 2)
 
 
 def test_every_analysis_has_a_figure_or_a_reason(rows: pd.DataFrame) -> None:
@@ -102,6 +103,13 @@ def test_completeness_counts_and_limits_therapists() -> None:
     panel = sensitivity_panel(patients, "phq9", draws=0, leave_one_out=False)
     row = panel.rows.set_index("analysis").loc["Therapists with 80% or more complete"]
     assert (row["n_therapists"], row["n_patients"]) == (7, 210)
+
+
+def test_leaving_out_is_for_few_therapists() -> None:
+    panel = sensitivity_panel(patients_of(therapists=101, each=4), "phq9", draws=0)
+    row = panel.rows[panel.rows["family"] == "leave one out"]
+    assert len(row) == 1
+    assert "100 therapists" in row["note"].item()
 
 
 def test_without_a_main_analysis_there_is_no_panel() -> None:

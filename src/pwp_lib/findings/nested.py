@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _MOST_SPLITS = 50_000
+_DRAWN = 9_999
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def permute_therapists(
     in_first : array_like of bool, shape (J,)
         Whether the therapist is in the first cluster.
     seed : int
-        Used when there are more than 50,000 ways, of which then so many are drawn.
+        Used when there are more than 50,000 ways, of which then 9,999 are drawn.
 
     Raises
     ------
@@ -206,8 +207,8 @@ def permute_therapists(
     inside = counts[first].sum(axis=0)
     if inside[1] == 0 or inside[1] == total[1]:
         raise InputError("a cluster without a patient cannot be compared")
-    chosen, exact = _splits(len(first), size, seed)
-    sums = counts[chosen].sum(axis=1)
+    exact = comb(len(first), size) <= _MOST_SPLITS
+    sums = np.array([counts[chosen].sum(axis=0) for chosen in _splits(len(first), size, seed)])
     rest = total - sums
     with np.errstate(invalid="ignore", divide="ignore"):
         differences = sums[:, 0] / sums[:, 1] - rest[:, 0] / rest[:, 1]
@@ -218,11 +219,14 @@ def permute_therapists(
     return PermutationTest(float(observed), p, len(far), exact)
 
 
-def _splits(n: int, size: int, seed: int) -> tuple[np.ndarray, bool]:
+def _splits(n: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Who is in the first cluster: all ways, or ways drawn where there are too many."""
     if comb(n, size) <= _MOST_SPLITS:
-        return np.array(list(combinations(range(n), size))), True
-    random = np.random.default_rng(seed).random((_MOST_SPLITS, n))
-    return random.argsort(axis=1)[:, :size], False
+        yield from map(list, combinations(range(n), size))
+        return
+    rng = np.random.default_rng(seed)
+    for _ in range(_DRAWN):
+        yield rng.permutation(n)[:size].tolist()
 
 
 def nested_rates(
@@ -265,8 +269,8 @@ class SplitSample:
     Attributes
     ----------
     repeats : DataFrame
-        One row for each random division, direction and measure: effect sizes, F, rates, chi-squares
-        on the half that did not choose.
+        One row for each random division, direction and measure, on the half that did not choose:
+        effect sizes, F, the nested difference and its p-value, rates, chi-squares.
     same : DataFrame
         The same figures with clusters chosen and compared on all patients; one row a measure.
     """
@@ -354,6 +358,8 @@ def _choose_and_compare(
         row: dict[str, Any] = {"measure": m.name}
         row |= {f"effect_size_{c}": float(effect[c]) for c in ("upper", "lower")}
         row["ancova_F"] = ancova(testing, m, clusters).statistic
+        nested = nested_ancova(testing, m, clusters)
+        row |= {"nested_difference": nested.difference, "nested_p_value": nested.p_value}
         for rate in ("improvement", "deterioration", "rcsi"):
             row |= {f"{rate}_{c}": rates.loc[rate, f"rate_{c}"] for c in ("upper", "lower")}
             row[f"{rate}_chi2"] = rates.loc[rate, "chi2"]

@@ -8,7 +8,7 @@ from math import floor
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pwp_lib.data.measures import MEASURES, Measure
 from pwp_lib.engine.mixed import MixedFit
@@ -185,9 +185,7 @@ def rank_uncertainty(
     if not covariance.any():
         # No therapist effect at all: nothing tells the therapists apart, so any order will do.
         covariance = np.eye(n)
-    effects = residual.to_numpy() + _normal_draws(covariance, draws, seed)
-    ranks = np.empty((draws, n), dtype=np.int64)
-    np.put_along_axis(ranks, effects.argsort(axis=1), np.arange(1, n + 1)[None, :], axis=1)
+    ranks = _drawn_ranks(residual.to_numpy(), covariance, draws, seed)
     tail = (1 - level) / 2
     lower, upper = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
     size = cluster_size(n) if n >= 5 else 0
@@ -207,13 +205,21 @@ def rank_uncertainty(
     return table.sort_values(["rank", "mean_rank"], kind="stable")
 
 
-def _normal_draws(covariance: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Draws about zero; a covariance that is singular, as at a variance of zero, is welcome."""
+def _drawn_ranks(
+    residual: NDArray[np.float64], covariance: NDArray[np.float64], draws: int, seed: int
+) -> NDArray[np.int32]:
+    """Ranks in draws of the effects, shape (draws, J); a singular covariance is welcome."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     root = vectors * np.sqrt(np.clip(values, 0, None))
-    z = np.random.default_rng(seed).standard_normal((draws, len(values)))
-    drawn: np.ndarray = z @ root.T
-    return drawn
+    rng, n = np.random.default_rng(seed), len(residual)
+    ranks = np.empty((draws, n), dtype=np.int32)
+    places = np.arange(1, n + 1, dtype=np.int32)[None, :]
+    # In blocks, since thousands of therapists times thousands of draws fill the memory.
+    for start in range(0, draws, 1_000):
+        block = ranks[start : start + 1_000]
+        effects = residual + rng.standard_normal(block.shape) @ root.T
+        np.put_along_axis(block, effects.argsort(axis=1), places, axis=1)
+    return ranks
 
 
 @dataclass(frozen=True)

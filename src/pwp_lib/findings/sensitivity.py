@@ -16,7 +16,7 @@ from pwp_lib.errors import InputError
 from pwp_lib.findings.comparison import outcome_of_patients
 from pwp_lib.findings.models import model_formula
 from pwp_lib.findings.outcomes import summarise_outcomes
-from pwp_lib.findings.ranking import rank_correlation
+from pwp_lib.findings.ranking import cluster_size, rank_correlation
 
 __all__ = ["SensitivityPanel", "completeness_by_therapist", "sensitivity_panel"]
 
@@ -26,6 +26,10 @@ PRIORS: Mapping[str, str] = {
     "flat-sd": "MCMC, flat prior on SDs",
     "half-normal": "MCMC, half-normal prior on SDs",
 }
+
+
+#: Leaving each of so many therapists out takes long and shows little.
+_MOST_LEFT_OUT = 100
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class SensitivityPanel:
         or ``leave one out``), ``analysis`` in words, ``n_patients``, ``n_therapists``, ``vpc``
         with ``lower`` and ``upper`` (shares; missing where not defined or not cheap),
         ``interval`` (what kind), ``rank_correlation`` with the main analysis over the therapists
-        in both, and ``note``: why an analysis could not be done.
+        in both, ``upper_shared`` and ``lower_shared`` (therapists of the main analysis's clusters
+        on this measure who are in the other's too), and ``note``: why an analysis could not be
+        done.
     measure : str
     """
 
@@ -167,6 +173,8 @@ class _Panel:
             **dict.fromkeys(("vpc", "lower", "upper"), np.nan),
             "interval": "",
             "rank_correlation": np.nan,
+            "upper_shared": np.nan,
+            "lower_shared": np.nan,
             "note": "",
         }
         try:
@@ -176,6 +184,7 @@ class _Panel:
         ranks = row.pop("ranks", None)
         if ranks is not None and ranks.index.isin(self.ranks.index).sum() > 2:
             row["rank_correlation"] = rank_correlation(self.ranks, ranks).correlation
+            row |= _shared_ends(self.ranks, ranks)
         self.rows.append(row)
 
     def fitted(self, fit: MixedFit) -> dict[str, Any]:
@@ -190,6 +199,21 @@ class _Panel:
         interval = self.main.profile_interval()
         bounds = {"lower": interval.lower, "upper": interval.upper}
         return {**self.fitted(self.main), **bounds, "interval": "profile likelihood"}
+
+
+def _shared_ends(main: pd.Series, other: pd.Series) -> dict[str, float]:
+    """Count how many therapists of the main analysis's clusters keep their place in another's."""
+    other = other.dropna()
+    if min(len(main), len(other)) < 5:
+        return {}
+    ends = {}
+    for name, ascending in (("upper_shared", True), ("lower_shared", False)):
+        first, second = (
+            set(r.sort_values(ascending=ascending, kind="stable").index[: cluster_size(len(r))])
+            for r in (main, other)
+        )
+        ends[name] = float(len(first & second))
+    return ends
 
 
 def _other_models(
@@ -297,6 +321,15 @@ def _leave_one_out(
     panel: _Panel, patients: pd.DataFrame, own: Measure, listed: tuple[str | Measure, ...]
 ) -> None:
     formula = model_formula(own, listed)
+    if len(panel.ranks) > _MOST_LEFT_OUT:
+
+        def refuse() -> dict[str, Any]:
+            raise InputError(
+                f"with more than {_MOST_LEFT_OUT} therapists leaving one out changes nothing to see"
+            )
+
+        panel.add("leave one out", "Each therapist in turn", refuse)
+        return
     for label in panel.ranks.index:
 
         def work(label: str = label) -> dict[str, Any]:

@@ -286,9 +286,21 @@ def parse_table(
     if frame.empty:
         what = "a header and no rows" if columns else "nothing"
         return frame, [InputError(f"the table has {what}", mend="fill it", file=file)]
+    typed, problems = _typed(frame, fields, file)
+    others = {c: frame[c] for c in columns if c not in typed}
+    result = pd.DataFrame({**typed, **others}, index=frame.index)
+    problems += _pandera_problems(result, fields, file)
+    return result, sorted(problems, key=lambda p: p.row or 0)
+
+
+def _typed(
+    frame: pd.DataFrame, fields: Sequence[Field], file: Path | None
+) -> tuple[dict[str, pd.Series[Any]], list[InputError]]:
+    """Read each known column as text or numbers; text in a number is a problem."""
     typed: dict[str, pd.Series[Any]] = {}
+    problems: list[InputError] = []
     for field in fields:
-        if field.name not in columns:
+        if field.name not in frame.columns:
             continue
         if field.kind == "text":
             typed[field.name] = _read_text(frame[field.name])
@@ -304,10 +316,7 @@ def parse_table(
             )
             for row in text.index[text]
         )
-    others = {c: frame[c] for c in columns if c not in typed}
-    result = pd.DataFrame({**typed, **others}, index=frame.index)
-    problems += _pandera_problems(result, fields, file)
-    return result, sorted(problems, key=lambda p: p.row or 0)
+    return typed, problems
 
 
 def link_problems(

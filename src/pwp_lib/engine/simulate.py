@@ -178,34 +178,24 @@ def _assemble(
     *,
     interviews: bool,
 ) -> Cohort:
-    ids = np.array(truth.therapist_ids, dtype=object)
-    worse = [1.0 if m.higher_is_worse else -1.0 for m in truth.measures]
-    effective = -(u[:, ::2] * worse / np.sqrt(np.diag(truth.random_covariance)[::2] + 1e-12)).mean(
-        1
-    )
-    therapists = simulate_therapists(list(ids), effective, truth.services, rng)
-    service = therapists["service_id"].to_numpy()
+    ids = list(truth.therapist_ids)
+    effective = _effectiveness(truth, u)
+    therapists = simulate_therapists(ids, effective, truth.services, rng)
     width = max(len(str(len(codes))), 4)
-    frame = pd.DataFrame(
+    patients = pd.DataFrame(
         {
             "patient_id": [f"P{i + 1:0{width}d}" for i in range(len(codes))],
-            "therapist_id": ids[codes],
-            "service_id": service[codes],
+            "therapist_id": np.array(ids, dtype=object)[codes],
+            "service_id": therapists["service_id"].to_numpy()[codes],
         }
     )
     for i, measure in enumerate(truth.measures):
-        frame[measure.pre], frame[measure.post] = pre[:, i], post[:, i]
-    ages = (36.0, 46.0) if min(truth.caseloads) >= 8 and len(truth.caseloads) >= 10 else None
+        patients[measure.pre], patients[measure.post] = pre[:, i], post[:, i]
+    ages = (36.0, 46.0) if min(truth.caseloads) >= 8 and len(ids) >= 10 else None
     details = simulate_patients_details(codes, rng, age_means=ages)
-    segments = None
-    if interviews and len(ids) >= 12:
-        best = [str(t) for t in ids[np.argsort(-effective, kind="stable")]]
-        rated = therapists["supervisor_rationality"].notna()
-        supervised = set(therapists.loc[rated, "therapist_id"])
-        k = round(len(ids) / 4)
-        segments = simulate_segments(best[:k], best[-k:], list(ids), supervised, rng)
+    segments = _segments(therapists, effective, rng) if interviews and len(ids) >= 12 else None
     return read_cohort(
-        pd.concat([frame, details], axis=1),
+        pd.concat([patients, details], axis=1),
         therapists,
         segments,
         measures=[_widened(m, post[:, i]) for i, m in enumerate(truth.measures)],
@@ -215,8 +205,28 @@ def _assemble(
             note="Drawn from a stated truth, not fitted to any figure.",
             licence="CC0 1.0",
         ),
-        flow=[FlowStep("simulated", len(frame), len(ids), truth.services, 0)],
+        flow=[FlowStep("simulated", len(patients), len(ids), truth.services, 0)],
     )
+
+
+def _effectiveness(truth: Truth, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average each therapist's standardised intercepts; higher is more effective."""
+    worse = np.array([1.0 if m.higher_is_worse else -1.0 for m in truth.measures])
+    sd = np.sqrt(np.diag(truth.random_covariance)[::2] + 1e-12)
+    effective: NDArray[np.float64] = -(u[:, ::2] * worse / sd).mean(axis=1)
+    return effective
+
+
+def _segments(
+    therapists: pd.DataFrame, effective: NDArray[np.float64], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Simulate interviews in which the clusters are those of the true intercepts."""
+    ids = [str(t) for t in therapists["therapist_id"]]
+    best = [ids[i] for i in np.argsort(-effective, kind="stable")]
+    rated = therapists["supervisor_rationality"].notna()
+    supervised = set(therapists.loc[rated, "therapist_id"])
+    k = round(len(ids) / 4)
+    return simulate_segments(best[:k], best[-k:], ids, supervised, rng)
 
 
 def _widened(measure: Measure, post: NDArray[np.float64]) -> Measure:

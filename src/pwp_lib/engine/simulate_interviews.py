@@ -214,6 +214,38 @@ def _second_coder(
     return pd.concat([kept, rows]).assign(coder="second")
 
 
+def _interviews(
+    therapists: Sequence[str], supervised: Collection[str], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Give the people interviewed numbers that tell nothing."""
+    people = [("pwp", t) for t in therapists] + [
+        ("supervisor", t) for t in therapists if t in supervised
+    ]
+    numbers = rng.permutation(len(people)) + 1
+    ids = pd.Index([f"I{k:02d}" for k in numbers], name="participant_id")
+    return pd.DataFrame(people, columns=["role", "therapist_id"], index=ids)
+
+
+def _first_coder(
+    interviews: pd.DataFrame, groups: dict[tuple[str, str], list[str]], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Give every theme to as many people as it needs to stay, or to go."""
+    singles = {r: list(rng.permutation(groups[r, "upper"] + groups[r, "lower"])) for r, _ in groups}
+    rows: list[tuple[str, str, str]] = []
+    for theme in THEMES:
+        if theme.holds == "single":
+            who = [singles[theme.role].pop()]
+        else:
+            who = _speakers(theme, groups, rng)
+        for person in who:
+            mentions = 1 + int(rng.random() < 0.25)
+            rows += [(person, theme.high_order, theme.lower_order)] * mentions
+    names = ["participant_id", "high_order_theme", "lower_order_theme"]
+    first = pd.DataFrame(rows, columns=names).join(interviews, on="participant_id")
+    first = first.assign(coder="first").sort_values("participant_id", kind="stable")
+    return first[["participant_id", "role", "therapist_id", "coder", *names[1:]]]
+
+
 def simulate_segments(
     upper: Sequence[str],
     lower: Sequence[str],
@@ -248,37 +280,13 @@ def simulate_segments(
     InputError
         If a cluster has fewer than three therapists or three interviewed supervisors.
     """
-    people = [("pwp", t) for t in therapists] + [
-        ("supervisor", t) for t in therapists if t in supervised
-    ]
-    numbers = rng.permutation(len(people)) + 1
-    interviews = pd.DataFrame(people, columns=["role", "therapist_id"])
-    interviews.index = pd.Index([f"I{k:02d}" for k in numbers], name="participant_id")
+    interviews = _interviews(therapists, supervised, rng)
     groups = _groups(upper, lower, interviews)
     if min(len(groups[r, c]) for r in ("pwp", "supervisor") for c in ("upper", "lower")) < 3:
-        raise InputError("each cluster needs three interviews or more with therapists and with "
-                         "supervisors", mend="take larger clusters")  # fmt: skip
-    singles = {r: list(rng.permutation(groups[r, "upper"] + groups[r, "lower"])) for r, _ in groups}
-    rows = []
-    for theme in THEMES:
-        if theme.holds == "single":
-            who = [singles[theme.role].pop()]
-        else:
-            who = _speakers(theme, groups, rng)
-        for person in who:
-            mentions = 1 + int(rng.random() < 0.25)
-            rows += [(person, theme.high_order, theme.lower_order)] * mentions
-    first = pd.DataFrame(
-        rows, columns=["participant_id", "high_order_theme", "lower_order_theme"]
-    ).join(interviews, on="participant_id")
-    first = first.assign(coder="first").sort_values("participant_id", kind="stable")
-    columns = [
-        "participant_id",
-        "role",
-        "therapist_id",
-        "coder",
-        "high_order_theme",
-        "lower_order_theme",
-    ]
-    both = pd.concat([first[columns], _second_coder(first[columns], groups, rng)[columns]])
-    return both.reset_index(drop=True)
+        raise InputError(
+            "each cluster needs three interviews or more with therapists and with supervisors",
+            mend="take larger clusters",
+        )
+    first = _first_coder(interviews, groups, rng)
+    second = _second_coder(first, groups, rng)
+    return pd.concat([first, second[first.columns]]).reset_index(drop=True)

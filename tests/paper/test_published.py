@@ -113,3 +113,22 @@ def test_table_has_every_figure() -> None:
 def test_unknown_id_is_bad_input() -> None:
     with pytest.raises(InputError, match="no figure"):
         published_figure("people.nobody")
+
+
+def means_of_whole_numbers(mean: float, decimals: int, low: int, high: int) -> list[int]:
+    """Over how many whole numbers a mean can print so."""
+    return [n for n in range(low, high + 1) if round(round(mean * n) / n + 1e-12, decimals) == mean]
+
+
+def test_what_the_notes_say_of_means_is_true() -> None:
+    assert means_of_whole_numbers(53.55, 2, 18, 23) == [20, 22]
+    assert means_of_whole_numbers(53.30, 2, 18, 23) == [20, 23]
+    assert not {20, 21} & set(means_of_whole_numbers(29.91, 2, 18, 23))
+    shares = [f for f in published_figures() if f.id.startswith("people.ethnicity_")]
+    short = 100 - sum(f.value for f in shares)
+    assert short > sum(f.rounding for f in shares)
+    # Six of the 21 therapists' and 17 supervisors' interviews.
+    interviews = value("people.therapists") + value("people.supervisors")
+    percent = published_figure("interviews.coded_twice_percent")
+    assert percent.contradicted
+    assert not percent.matches(100 * value("interviews.coded_twice") / interviews)

@@ -11,7 +11,8 @@ from pwp_lib.engine import likelihood
 from pwp_lib.engine.design import DesignMoments
 from pwp_lib.engine.likelihood import Stack
 from pwp_lib.engine.mixed import fit_design
-from pwp_lib.engine.optimise import newton, solve
+from pwp_lib.engine.newton import newton, square
+from pwp_lib.engine.optimise import solve
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -165,7 +166,7 @@ def test_moments_of_two_files_add_up_to_the_fit_of_both(seed: int) -> None:
 
 def test_a_face_that_is_no_minimum_is_left() -> None:
     """Start on the face without slope variance where the slopes do vary."""
-    from pwp_lib.engine.optimise import _Settled, _square
+    from pwp_lib.engine.boundary import Settled
 
     design = three_column_design(1, 2, groups=20)
     rng = np.random.default_rng(4)
@@ -181,7 +182,7 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         theta = np.array([start])
         path = newton(stack, theta, np.ones_like(theta))
         assert path.deviance[0] > best.deviance[0] + 1.0
-        state = _Settled(stack, _square(path.theta, 2), path.deviance, path.steps)
+        state = Settled(stack, square(path.theta, 2), path.deviance, path.steps)
         state.examine()
         assert state.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
         assert state.rank[0] == 2

@@ -1,6 +1,6 @@
 # A polished optimum of lme4's deviance, and what lme4 reports there.
 #
-# lme4 stops at 3 to 5 digits by default. Here: BOBYQA to 1e-10 from two starts, then Newton by
+# lme4 stops at 3 to 5 digits by default. Here: BOBYQA to 1e-10 from three starts, then Newton by
 # central differences on lme4's own deviance function, with elements on the boundary held there.
 suppressMessages({
   library(lme4)
@@ -57,7 +57,7 @@ polish <- function(lf, method) {
   lower <- lf$reTrms$lower
   theta0 <- lf$reTrms$theta
   diagonal <- is.finite(lower)
-  starts <- list(theta0, ifelse(diagonal, 0.2, 0.02))
+  starts <- list(theta0, ifelse(diagonal, 0.2, 0.02), ifelse(diagonal, 0.3, -0.05))
   found <- list()
   for (start in starts) {
     fit <- tryCatch(
@@ -68,19 +68,18 @@ polish <- function(lf, method) {
     theta <- fit$par
     found <- c(found, list(list(theta = theta, value = devfun(theta))))
     found <- c(found, list(newton(devfun, theta, seq_along(theta))))
-    # On the boundary: the diagonal elements near nil held there.
-    near <- which(diagonal & abs(theta) < 1e-3)
-    if (length(near)) {
-      held <- replace(theta, near, 0)
-      found <- c(found, list(list(theta = held, value = devfun(held))))
-      found <- c(found, list(newton(devfun, held, setdiff(seq_along(theta), near))))
+    # On the boundary: every choice of the diagonal elements near nil held there.
+    near <- which(diagonal & abs(theta) < 0.02)
+    for (size in seq_along(near)) for (held in combn(length(near), size, simplify = FALSE)) {
+      at <- replace(theta, near[held], 0)
+      found <- c(found, list(newton(devfun, at, setdiff(seq_along(theta), near[held]))))
     }
   }
   values <- sapply(found, `[[`, "value")
   best <- found[[which.min(values)]]
   # Prefer the boundary when the difference is in the last digits only.
   on <- sapply(found, function(one) any(one$theta[diagonal] == 0))
-  if (any(on) && min(values[on]) <= min(values) + 1e-10) {
+  if (any(on) && min(values[on]) <= min(values) + 3e-10) {
     best <- found[on][[which.min(values[on])]]
   }
   theta <- best$theta

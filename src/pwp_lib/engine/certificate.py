@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pwp_lib.engine.boundary import Optimum, boundary_deviance
 from pwp_lib.engine.likelihood import Stack
-from pwp_lib.engine.optimise import Optimum, boundary_deviance
 
 __all__ = ["Certificate", "certify"]
 

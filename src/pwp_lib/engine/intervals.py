@@ -11,7 +11,7 @@ import pandas as pd
 from pwp_lib.engine.information import component_names
 from pwp_lib.engine.likelihood import Array, Stack, coordinates
 from pwp_lib.engine.many import ManyFits, fit_many
-from pwp_lib.engine.optimise import newton
+from pwp_lib.engine.newton import newton
 from pwp_lib.engine.partition import random_row
 from pwp_lib.engine.replicate import replicate_moments
 from pwp_lib.errors import InputError

@@ -1,0 +1,122 @@
+"""Newton's method on the elements of the relative covariance factor, for stacks of designs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pwp_lib.engine.likelihood import Array, Stack, derivatives, evaluate, factor
+
+__all__ = ["LOOSE", "Path", "newton", "square"]
+
+#: Newton stops when the decrease that it can still expect in the deviance is below this ...
+_TOLERANCE = 1e-20
+#: ... or after the step that follows an expected decrease below this: no digit is left to gain.
+_LAST = 1e-12
+#: Enough to tell which start is best; the best is polished afterwards.
+LOOSE = 1e-7
+#: Newton steps allowed from one start.
+_STEPS = 100
+
+
+@dataclass
+class Path:
+    """Where Newton's method stands for each design; written in place as the search goes."""
+
+    theta: Array
+    deviance: Array
+    gradient: Array
+    hessian: Array
+    radius: Array
+    expected: Array
+    steps: NDArray[np.intp]
+    stalled: NDArray[np.bool_]
+
+
+def square(theta: Array, q: int) -> Array:
+    """Relative covariances, shape (R, q, q), from the elements of their factors, (R, k)."""
+    root = factor(theta, q)
+    out: Array = root @ root.swapaxes(-1, -2)
+    return out
+
+
+def _measure(stack: Stack, theta: Array, free: Array) -> tuple[Array, Array, Array]:
+    """Deviance, gradient and Hessian, with the elements that are not free held still."""
+    at = evaluate(stack, square(theta, stack.q))
+    gradient, hessian, _ = derivatives(stack, at, theta)
+    held = (1.0 - free)[:, :, None] * np.eye(free.shape[-1])
+    hessian = hessian * free[:, :, None] * free[:, None, :] + held
+    return at.deviance, gradient * free, hessian
+
+
+def _step(gradient: Array, hessian: Array, radius: Array) -> tuple[Array, Array]:
+    """Newton step with absolute curvatures inside the trust radius, and its expected gain."""
+    values, vectors = np.linalg.eigh(hessian)
+    size = np.abs(values)
+    size = np.maximum(size, 1e-9 * size.max(axis=-1, keepdims=True) + 1e-300)
+    along = (vectors.swapaxes(-1, -2) @ gradient[..., None])[..., 0]
+    step = -(vectors @ (along / size)[..., None])[..., 0]
+    expected = 0.5 * (along**2 / size).sum(axis=-1)
+    length = np.sqrt((step**2).sum(axis=-1))
+    shrink = np.minimum(1.0, radius / np.maximum(length, 1e-300))
+    return step * shrink[:, None], expected
+
+
+def newton(stack: Stack, theta: Array, free: Array, tolerance: float = _TOLERANCE) -> Path:
+    """Minimise over the free elements of the factor from one start for each design.
+
+    Parameters
+    ----------
+    stack : Stack
+        `R` designs.
+    theta : ndarray of shape (R, k)
+        Elements of the factors to start from.
+    free : ndarray of shape (R, k)
+        One where an element may move, nil where it is held.
+    tolerance : float
+        Expected decrease in deviance at which to stop.
+    """
+    rows = len(stack)
+    deviance, gradient, hessian = _measure(stack, theta, free)
+    path = Path(
+        theta=theta.copy(),
+        deviance=deviance,
+        gradient=gradient,
+        hessian=hessian,
+        radius=np.full(rows, 1.0),
+        expected=np.full(rows, np.inf),
+        steps=np.zeros(rows, dtype=np.intp),
+        stalled=np.zeros(rows, dtype=bool),
+    )
+    live, part, part_free = np.arange(rows), stack, free
+    for _ in range(_STEPS):
+        step, expected = _step(path.gradient[live], path.hessian[live], path.radius[live])
+        path.expected[live] = expected
+        going = (expected > tolerance) & ~path.stalled[live]
+        if not going.any():
+            break
+        if not going.all():
+            live, step = live[going], step[going]
+            part, part_free = part.take(np.flatnonzero(going)), part_free[going]
+        _advance(path, part, part_free, live, step)
+    return path
+
+
+def _advance(path: Path, part: Stack, free: Array, live: NDArray[np.intp], step: Array) -> None:
+    """Try one step for each live design; keep those that lower the deviance."""
+    trial = path.theta[live] + step
+    deviance, gradient, hessian = _measure(part, trial, free)
+    # The deviance itself is known to about its last digits only.
+    blur = 4e-15 * (np.abs(path.deviance[live]) + part.n)
+    better = np.isfinite(deviance) & (deviance <= path.deviance[live] + blur)
+    length = np.sqrt((step**2).sum(axis=-1))
+    expected = path.expected[live]
+    path.stalled[live] = (~better & (expected < 1e-8)) | (expected < _LAST)
+    grown = np.maximum(path.radius[live], 2.0 * length)
+    path.radius[live] = np.where(better, grown, length / 4.0)
+    path.steps[live] += 1
+    won = live[better]
+    path.theta[won], path.deviance[won] = trial[better], deviance[better]
+    path.gradient[won], path.hessian[won] = gradient[better], hessian[better]

@@ -278,7 +278,8 @@ def theme_map(
     ----------
     themes : DataFrame
         ``high_order_theme``, ``lower_order_theme``, and for each cluster a count of the people
-        who described it (``upper``, ``lower``); if known ``stays_<cluster>``, whether it stays.
+        who described it (``upper``, ``lower``); if known ``stays_<cluster>``, whether it stays:
+        the table ``lower_order`` of `template_analysis`, for one role.
     ax : Axes, optional
     clusters : tuple of str
         Which columns to show.

@@ -337,7 +337,7 @@ def profile_likelihood(
     Parameters
     ----------
     profile : DataFrame
-        With ``value`` and ``deviance``.
+        With ``value`` and ``deviance``, or the ``profile`` of a `ProfileInterval` as it is.
     ax : Axes, optional
     level : float
         Of the interval: where the deviance is less than this quantile of chi-square on one
@@ -354,6 +354,7 @@ def profile_likelihood(
     """
     from scipy.stats import chi2
 
+    profile = profile.rename(columns={"vpc": "value", "rise": "deviance"})
     need(profile, ["value", "deviance"], "a profile likelihood")
     ordered = profile.dropna().sort_values("value")
     value = ordered["value"].to_numpy(dtype=float)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pwp_lib.output._wording import count, interval, listing, p_value, percent, plain, share
 from pwp_lib.output.sentences_comparison import (
     NOT_REPORTED,
+    agreement_sentence,
     ancova_sentence,
     beside_paper,
     chi_square_sentence,
@@ -20,6 +21,7 @@ from pwp_lib.output.sentences_comparison import (
     scales_sentence,
     scoreboard_sentence,
     split_sample_sentence,
+    themes_sentence,
 )
 from pwp_lib.output.sentences_data import (
     caseloads,
@@ -50,6 +52,7 @@ from pwp_lib.output.sentences_models import (
 
 __all__ = [
     "NOT_REPORTED",
+    "agreement_sentence",
     "ancova_sentence",
     "beside_paper",
     "boundary_note",
@@ -88,6 +91,7 @@ __all__ = [
     "shrinkage_sentence",
     "slope_sentence",
     "split_sample_sentence",
+    "themes_sentence",
     "therapist_effect_sentence",
     "variance_sentence",
 ]

@@ -23,6 +23,7 @@ from pwp_lib.output._wording import (
 
 __all__ = [
     "NOT_REPORTED",
+    "agreement_sentence",
     "ancova_sentence",
     "beside_paper",
     "chi_square_sentence",
@@ -34,6 +35,7 @@ __all__ = [
     "scales_sentence",
     "scoreboard_sentence",
     "split_sample_sentence",
+    "themes_sentence",
 ]
 
 NOT_REPORTED = "not reported"
@@ -78,10 +80,13 @@ def ancova_sentence(result: Any, measure: Any = "") -> str:
 
     Parameters
     ----------
-    result : Ancova
+    result : Ancova, or Series
+        The test, or a row of its table.
     measure : Measure or str
         Left out, the result's own.
     """
+    if isinstance(result, pd.Series):
+        result = _as_difference(result, "n_")
     label, (first, second) = measure_label(measure or result.measure), result.clusters
     found = (
         f"F({result.df[0]}, {result.df[1]:,}) = {result.statistic:.1f}, {p_value(result.p_value)}"
@@ -148,6 +153,21 @@ def _as_test(row: pd.Series) -> Any:
     )
 
 
+def _as_difference(row: pd.Series, counts: str) -> Any:
+    """Turn a row of the table of an `Ancova` or `NestedDifference` into what the test has."""
+    clusters = tuple(str(k).removeprefix(counts) for k in row.index if str(k).startswith(counts))
+    df = (int(row["df1"]), int(row["df2"])) if "df1" in row else int(row["df"])
+    return SimpleNamespace(
+        measure=str(row.name),
+        clusters=clusters,
+        difference=row["difference"],
+        se=row["se"],
+        statistic=row["F"] if "F" in row else row["t"],
+        df=df,
+        p_value=row["p_value"],
+    )
+
+
 def _smallest_expected(counts: pd.DataFrame) -> float:
     yes, n = counts["yes"].sum(), counts["n"].sum()
     return float((counts["n"] * min(yes, n - yes) / n).min()) if n else 0.0
@@ -158,10 +178,13 @@ def nested_sentence(result: Any, measure: Any = "") -> str:
 
     Parameters
     ----------
-    result : NestedDifference
+    result : NestedDifference, or Series
+        The test, or a row of its table.
     measure : Measure or str
         Left out, the result's own.
     """
+    if isinstance(result, pd.Series):
+        result = _as_difference(result, "therapists_")
     label, (first, second) = measure_label(measure or result.measure), result.clusters
     found = (
         f"difference {sign_fixed(result.difference, 2)} points, standard error {result.se:.2f}, "
@@ -336,15 +359,49 @@ def scoreboard_sentence(board: pd.DataFrame) -> str:
     yes, no, rest = (int(state.get(s, 0)) for s in ("match", "no match", "not testable"))
     if not yes + no:
         return "None of the paper's figures can be tested on this cohort."
-    text = f"Of {count(yes + no, 'figure')} of the paper that can be tested, {yes:,} match"
+    verb = "matches" if yes == 1 else "match"
+    text = f"Of {count(yes + no, 'figure')} of the paper that can be tested, {yes:,} {verb}"
     if no:
         names = [lower_first(str(q)) for q in board.loc[board["state"] == "no match", "quantity"]]
         shown = listing(names) if no <= 5 else f"{', '.join(names[:5])} and {no - 5} more"
         text += f" and {no:,} {'does' if no == 1 else 'do'} not ({shown})"
-    tail = (
-        f"; {count(rest, 'more')[:-1] if rest > 1 else '1 more'} cannot be tested" if rest else ""
-    )
+    tail = f"; {rest:,} more cannot be tested" if rest else ""
     return f"{text}{tail}."
+
+
+def themes_sentence(lower_order: pd.DataFrame, who: str = "therapists") -> str:
+    """Say how many lower-order themes stay in each cluster, and how many only in one.
+
+    Parameters
+    ----------
+    lower_order : DataFrame
+        `lower_order_themes`, for one role: ``stays_upper``, ``stays_lower``.
+    who : str
+        Whose themes, such as ``"therapists"`` or ``"supervisors"``.
+    """
+    upper, lower = (lower_order[f"stays_{c}"].astype(bool) for c in ("upper", "lower"))
+    both, own, other = (int(m.sum()) for m in (upper & lower, upper & ~lower, lower & ~upper))
+    return (
+        f"Of {count(len(lower_order), 'lower-order theme')} of {who}, "
+        f"{both} stay{'s' if both == 1 else ''} in both clusters, {own} only in the upper cluster "
+        f"and {other} only in the lower."
+    )
+
+
+def agreement_sentence(agreement: Any) -> str:
+    """Say how far two coders agree.
+
+    Parameters
+    ----------
+    agreement : CoderAgreement
+        With ``participants, agreed, only_first, only_second, percent, kappa``.
+    """
+    labels = agreement.agreed + agreement.only_first + agreement.only_second
+    kappa = "" if np.isnan(agreement.kappa) else f" (kappa {sign_fixed(agreement.kappa, 2)})"
+    return (
+        f"In {count(len(agreement.participants), 'interview')} coded twice, the two coders agree "
+        f"on {agreement.agreed:,} of {labels:,} labels, {agreement.percent:.0f}%{kappa}."
+    )
 
 
 def precision_sentence(result: Any) -> str:

@@ -334,9 +334,10 @@ def cluster_members(ranks: pd.DataFrame) -> str:
     """
     upper = [str(t) for t in ranks.index[ranks["cluster"] == "upper"]]
     lower = [str(t) for t in ranks.index[ranks["cluster"] == "lower"]]
+    between = len(ranks) - len(upper) - len(lower)
     return (
         f"The upper cluster is {listing(upper)}; the lower cluster is {listing(lower)}; "
-        f"{count(len(ranks) - len(upper) - len(lower), 'therapist')} lie between them."
+        f"{count(between, 'therapist')} {'lies' if between == 1 else 'lie'} between them."
     )
 
 

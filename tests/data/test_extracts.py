@@ -14,6 +14,7 @@ import pytest
 from pwp_lib.data.cohort import PACKAGED, Cohort, load_cohort
 from pwp_lib.data.extracts import (
     describe_extracts,
+    extract_completeness,
     load_extracts,
     read_extracts,
     read_map,
@@ -105,6 +106,15 @@ def test_every_rule_takes_somebody_out_and_the_counts_add_up(folder):
         assert step.excluded > 0, words
     for before, after in itertools.pairwise(flow):
         assert before.patients - after.excluded == after.patients
+
+
+def test_completeness_by_therapist_is_of_those_who_meet_the_other_rules(folder, small):
+    table = extract_completeness(folder)
+    flow = {s.rule: s for s in read_extracts(folder).flow}
+    last = flow["a score on every measure at both ends"]
+    assert table["eligible"].sum() == last.patients + last.excluded
+    assert table["complete"].to_dict() == small.caseloads().to_dict()
+    assert (table["percentage"] <= 100).all()
 
 
 def test_counts_of_the_downloads_are_those_of_their_rows(folder):

@@ -23,7 +23,7 @@ from pwp_lib.errors import InputError
 from .cells import KINDS, ReadColumn, read_codes, read_dates, read_scores
 from .cohort import PACKAGED, Cohort, Provenance, flow_step, read_cohort, verify_folder
 from .files import RawTable, read_table
-from .inclusion import apply_rules
+from .inclusion import Included, apply_rules, completeness
 from .measures import Measure, get_measure
 from .sessions import reduce_sessions
 from .study import Study
@@ -31,6 +31,7 @@ from .study import Study
 __all__ = [
     "ServiceMap",
     "describe_extracts",
+    "extract_completeness",
     "load_extracts",
     "read_extracts",
     "read_map",
@@ -326,10 +327,10 @@ def describe_extracts(
         One row a service: ``system, delimiter, encoding, rows, repeated, not_attended, sessions,
         patients, therapists``.
     """
-    chosen = _maps(maps if maps is not None or source is None else _folder(source))
+    chosen, raws = _downloads(source, maps)
     rows = {}
     for map_ in chosen:
-        raw = _read_all(source, chosen)[map_.service]
+        raw = raws[map_.service]
         sessions = tidy_extract(raw, map_, measures)
         rows[map_.service] = {
             "system": map_.title,
@@ -385,16 +386,10 @@ def read_extracts(
     >>> read_extracts().patients.equals(load_cohort().patients)
     True
     """
-    chosen = _maps(maps if maps is not None or source is None else _folder(source))
+    chosen, raws = _downloads(source, maps)
     scales = tuple(get_measure(m) for m in measures)
-    raws = _read_all(source, chosen)
-    for map_ in chosen:
-        if map_.service not in raws:
-            raise InputError(f"there is no download of {map_.service}", mend="add it")
-    sessions = pd.concat(
-        [tidy_extract(raws[m.service], m, scales) for m in chosen], ignore_index=True
-    )
-    people, flow = _included(sessions, scales)
+    included = _included(chosen, raws, scales)
+    people = included.patients
     people = people.sort_values(["therapist_id", "patient_id"], kind="stable")
     width = max(4, len(str(len(people))))
     people["patient_id"] = [f"P{i + 1:0{width}d}" for i in range(len(people))]
@@ -414,9 +409,9 @@ def read_extracts(
             source=f"downloads of {len(chosen)} services",
             licence="CC0 1.0" if marked else "",
         ),
-        flow=flow,
+        flow=included.flow,
     )
-    return replace(cohort, flow=tuple(flow))
+    return replace(cohort, flow=included.flow)
 
 
 def _is_synthetic(frame: pd.DataFrame) -> bool:
@@ -425,21 +420,60 @@ def _is_synthetic(frame: pd.DataFrame) -> bool:
     )
 
 
+def extract_completeness(
+    source: Folder | Mapping[str, RawTable] | None = None,
+    maps: Folder | Sequence[ServiceMap] | None = None,
+    measures: Sequence[str | Measure] = ("phq9", "gad7"),
+) -> pd.DataFrame:
+    """Count by therapist who has every score, of those who meet all other rules.
+
+    Parameters are those of :func:`read_extracts`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by therapist: ``eligible, complete, percentage``.
+
+    Examples
+    --------
+    >>> int(extract_completeness()["complete"].sum())
+    1122
+    """
+    chosen, raws = _downloads(source, maps)
+    scales = tuple(get_measure(m) for m in measures)
+    return completeness(_included(chosen, raws, scales).eligible, scales)
+
+
+def _downloads(
+    source: Folder | Mapping[str, RawTable] | None, maps: Folder | Sequence[ServiceMap] | None
+) -> tuple[list[ServiceMap], dict[str, RawTable]]:
+    """Pair the maps with their downloads."""
+    chosen = _maps(maps if maps is not None or source is None else _folder(source))
+    raws = _read_all(source, chosen)
+    for map_ in chosen:
+        if map_.service not in raws:
+            raise InputError(f"there is no download of {map_.service}", mend="add it")
+    return chosen, raws
+
+
 def _included(
-    sessions: pd.DataFrame, measures: Sequence[Measure]
-) -> tuple[pd.DataFrame, list[Any]]:
+    maps: Sequence[ServiceMap], raws: Mapping[str, RawTable], measures: Sequence[Measure]
+) -> Included:
     """Go from sessions to patients, and apply the paper's rules (p. 10) in turn."""
+    tidy = [tidy_extract(raws[m.service], m, measures) for m in maps]
+    sessions = pd.concat(tidy, ignore_index=True)
     people = reduce_sessions(sessions, [m.name for m in measures])
     # Who never came has no session by which to tell the therapist: take the one booked.
     booked = sessions.drop_duplicates("patient_id").set_index("patient_id")
     key = people["patient_id"]
     people["therapist_id"] = people["therapist_id"].fillna(key.map(booked["therapist_id"]))
     people["service_id"] = key.map(booked["service_id"])
-    flow = [flow_step("patients in the downloads", people, 0)]
     left = people[~key.map(booked["withdrawn"]).astype(bool)]
-    words = "of therapists who did not withdraw"
-    flow.append(flow_step(words, left, len(people) - len(left)))
-    included = apply_rules(left, Study(), measures)
-    # The first step only counts again, and every row names a therapist.
-    flow += [s for s in included.flow[1:] if s.rule != "a therapist is recorded"]
-    return included.patients.copy(), flow
+    found = apply_rules(left, Study(), measures)
+    flow = (
+        flow_step("patients in the downloads", people, 0),
+        flow_step("of therapists who did not withdraw", left, len(people) - len(left)),
+        # The first step only counts again, and every row names a therapist.
+        *(s for s in found.flow[1:] if s.rule != "a therapist is recorded"),
+    )
+    return replace(found, patients=found.patients.copy(), flow=flow)

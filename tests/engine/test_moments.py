@@ -364,6 +364,23 @@ def test_levels_given_must_be_all_there_are() -> None:
             Moments.for_formula(formula, make_patients(), levels={"service_id": levels})
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([[1], [2]], "numbers or text are needed"),
+        ([{"a": 1}, {"b": 2}], "numbers or text are needed"),
+        (["a", 1], "numbers or text are needed"),
+        ([1j, 2], "numbers or text are needed"),
+        ([1e200, 2e200], "too large to be multiplied"),
+        (["S1", "S1"], "one level only"),
+    ],
+)
+def test_columns_of_no_use_are_refused(values: list[Any], words: str) -> None:
+    frame = pd.DataFrame({"y": [1, 2, 3, 4], "x": values * 2})
+    with pytest.raises(InputError, match=f"column x: .*{words}"):
+        design_moments("y ~ x", frame)
+
+
 def test_two_columns_of_one_name_are_refused() -> None:
     frame = make_patients().rename(columns={"age": "phq9_pre"})
     with pytest.raises(InputError, match="two columns"):

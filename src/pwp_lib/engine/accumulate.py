@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .polynomial import Monomial
 
 __all__ = ["INTEGER_LIMIT", "Sums", "choose_pivot", "demoted", "grouped_sums", "largest_value"]
@@ -25,6 +26,8 @@ BLOCK_ROWS = 2**14
 #: Importing numba and fetching its cached code takes about half a second, which this many rows
 #: are needed to win back; below it the kernel serves only where numba is loaded already.
 COMPILED_FROM_ROWS = 10_000_000
+#: Beyond this the fourth power of a value is no number any more.
+FLOAT_LIMIT = 1e75
 #: Totals of whole numbers stay below this, so that int64 never overflows.
 INTEGER_LIMIT = 2**62
 
@@ -71,6 +74,13 @@ def demoted(
     keys: Sequence[Monomial], largest: Mapping[str, float], integers: set[str], rows: int
 ) -> set[str]:
     """Columns of whole numbers whose products could overflow and are summed as floats."""
+    for name, size in largest.items():
+        if size > FLOAT_LIMIT:
+            raise InputError(
+                "its values are too large to be multiplied",
+                column=name,
+                mend="measure it in larger units",
+            )
     floats: set[str] = set()
     for key in keys:
         while key and all(n in integers and n not in floats for n in key):

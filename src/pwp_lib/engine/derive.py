@@ -104,7 +104,14 @@ def _observed_levels(factor: str, levels: Sequence[str], shifted: _Shifted) -> t
 
 def _check(factor: Expression, words: Vocabulary, moments: Moments) -> None:
     """Name the column that is missing from the moments."""
-    if str(factor) in words.levels or str(factor) in words.blocks:
+    levels = words.levels.get(str(factor))
+    if levels is not None and len(levels) < 2:
+        raise InputError(
+            "this category has one level only among the rows analysed",
+            column=str(factor),
+            mend="leave it out",
+        )
+    if levels is not None or str(factor) in words.blocks:
         return
     if expand(factor, words.lookup, lambda _: 1.0) is not None:
         return

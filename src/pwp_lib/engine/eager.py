@@ -69,8 +69,12 @@ class EagerSource:
             declared = getattr(getattr(series.to_native(), "cat", None), "categories", None)
         if declared is not None:
             return tuple(map(str, declared))
-        found = series.drop_nulls().unique().to_list()
-        return tuple(label(v) for v in sorted(v for v in found if v == v))
+        try:
+            unique = series.drop_nulls().unique().to_list()
+            found = sorted(v for v in unique if v == v)
+        except Exception:  # lists, records, text and numbers mixed: each library has its own
+            raise InputError("numbers or text are needed, of one kind", column=column) from None
+        return tuple(map(label, found))
 
     def block_labels(self, component: str, needed: Sequence[str]) -> tuple[str, ...]:
         """Names of the columns that formulae makes of a component."""

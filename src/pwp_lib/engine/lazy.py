@@ -52,7 +52,10 @@ class LazySource:
         dtype = self.schema[column]
         if isinstance(dtype, nw.Enum):
             return tuple(dtype.categories)
-        found = self.frame.filter(self._present([column])).select(column).unique().collect()
+        if dtype.is_nested():
+            raise InputError("numbers or text are needed, of one kind", column=column)
+        present = self.frame.filter(self._present([column]))
+        found = self._collect(present.select(column).unique())
         return tuple(label(v) for v in sorted(found[column].to_list()))
 
     def block_labels(self, component: str, needed: Sequence[str]) -> tuple[str, ...]:

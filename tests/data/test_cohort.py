@@ -315,6 +315,39 @@ def test_a_cohort_prints_counts_and_no_rows():
     assert repr(read_cohort(_people())) == "<cohort: 8 patients of 2 therapists; PHQ-9, GAD-7>"
 
 
+@pytest.mark.parametrize(
+    "values",
+    [pd.Timestamp("2020-01-01"), 1 + 2j, [1], pd.Timedelta("3D")],
+    ids=["date", "complex", "list", "time"],
+)
+@pytest.mark.parametrize("column", ["phq9_pre", "sessions"])
+def test_a_frame_with_strange_types_is_refused_in_words(values, column):
+    with pytest.raises(InputError, match=f"column {column}: .* this is text"):
+        read_cohort(_people().assign(**{column: pd.Series([values] * 8)}))
+
+
+def test_usual_types_of_a_frame_are_taken_as_they_are():
+    expected = read_cohort(_people()).patients
+    for types in ({"phq9_pre": "Int64"}, {"phq9_pre": "category"}, {"gender": "category"}):
+        pd.testing.assert_frame_equal(read_cohort(_people().astype(types)).patients, expected)
+    strange = _people().set_axis(list("hgfedcba"), axis=0)
+    pd.testing.assert_frame_equal(read_cohort(strange).patients, expected)
+
+
+def test_a_problem_in_a_frame_names_its_table():
+    therapists = pd.DataFrame({"therapist_id": ["T0", "T1"], "age": ["old", 30]})
+    with pytest.raises(InputError, match=r"^the therapists' table, row 2, column age: "):
+        read_cohort(_people(), therapists)
+
+
+def test_measures_are_named_once_and_one_need_not_be_in_a_list():
+    assert [m.name for m in read_cohort(_people(), measures="phq9").measures] == ["phq9"]
+    with pytest.raises(InputError, match="named twice"):
+        read_cohort(_people(), measures=["phq9", "PHQ-9"])
+    with pytest.raises(InputError, match="no measure is named"):
+        read_cohort(_people(), measures=[])
+
+
 def test_the_packaged_cohort_is_whole_and_marked():
     cohort = load_cohort()
     assert cohort.provenance.synthetic

@@ -37,6 +37,8 @@ __all__ = [
 
 Table: TypeAlias = "str | os.PathLike[str] | pd.DataFrame"
 
+Measures: TypeAlias = "str | Measure | Sequence[str | Measure]"
+
 PACKAGED = Path(__file__).parent / "packaged"
 MANIFEST_VERSION = 1
 _TABLES = ("patients", "therapists", "segments")
@@ -167,11 +169,22 @@ def _as_table(source: Table | None) -> tuple[pd.DataFrame | None, Path | None]:
     return raw.frame.set_axis(pd.Index(raw.rows - 2), axis=0), Path(source)
 
 
+def _chosen(measures: Measures) -> tuple[Measure, ...]:
+    """Look the measures up; one alone need not be in a list."""
+    given = [measures] if isinstance(measures, str | Measure) else list(measures)
+    chosen = tuple(get_measure(m) for m in given)
+    if not chosen:
+        raise InputError("no measure is named", mend="name one, for instance phq9")
+    if len({m.name for m in chosen}) < len(chosen):
+        raise InputError("a measure is named twice", mend="name it once")
+    return chosen
+
+
 def check_tables(
     patients: Table,
     therapists: Table | None = None,
     segments: Table | None = None,
-    measures: Sequence[str | Measure] = ("phq9", "gad7"),
+    measures: Measures = ("phq9", "gad7"),
 ) -> tuple[dict[str, pd.DataFrame | None], list[InputError]]:
     """Read a cohort's tables and list everything that is wrong with them, raising nothing for it.
 
@@ -193,9 +206,7 @@ def check_tables(
     InputError
         If a file cannot be read at all.
     """
-    chosen = tuple(get_measure(m) for m in measures)
-    if not chosen:
-        raise InputError("no measure is named", mend="name one, for instance phq9")
+    chosen = _chosen(measures)
     fields = (patient_fields(chosen), THERAPIST_FIELDS, SEGMENT_FIELDS)
     tables: dict[str, pd.DataFrame | None] = {}
     files: list[Path | None] = []
@@ -206,7 +217,7 @@ def check_tables(
         tables[name] = None
         if frame is not None:
             tables[name], found = parse_table(frame, spec, file)
-            problems += found
+            problems += found if file or name == "patients" else [_of(name, p) for p in found]
     if not problems:
         people = tables["patients"]
         if people is None:
@@ -217,11 +228,22 @@ def check_tables(
     return tables, problems
 
 
+def _of(table: str, problem: InputError) -> InputError:
+    """Name the table in a problem of a frame, which has no file."""
+    return InputError(
+        problem.problem,
+        mend=problem.mend,
+        file=f"the {table}' table",
+        row=problem.row,
+        column=problem.column,
+    )
+
+
 def read_cohort(
     patients: Table,
     therapists: Table | None = None,
     segments: Table | None = None,
-    measures: Sequence[str | Measure] = ("phq9", "gad7"),
+    measures: Measures = ("phq9", "gad7"),
     provenance: Provenance | None = None,
     flow: Sequence[FlowStep] = (),
 ) -> Cohort:
@@ -235,7 +257,7 @@ def read_cohort(
         One row a patient; see `Cohort` for the columns. A column ``synthetic`` that is true in
         every row marks the data as invented.
     therapists, segments : path or DataFrame, optional
-    measures : sequence of str or Measure
+    measures : str, Measure or sequence of them
         Which measures the patients' table has.
     provenance : Provenance, optional
         Taken from the file if not given.
@@ -260,7 +282,7 @@ def read_cohort(
     >>> read_cohort(people, measures=["phq9"]).flow_table()[["patients", "excluded"]].values
     array([[3, 0], [2, 1]])
     """
-    chosen = tuple(get_measure(m) for m in measures)
+    chosen = _chosen(measures)
     tables, problems = check_tables(patients, therapists, segments, chosen)
     if problems:
         raise problems[0]

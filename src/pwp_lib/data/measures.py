@@ -247,10 +247,10 @@ def get_measure(name: str | Measure) -> Measure:
     found = known.get(_plain(name))
     if found is None:
         near = get_close_matches(_plain(name), list(known), n=1)
-        hint = f"did you mean {known[near[0]].name}? " if near else ""
+        hint = f"did you mean {known[near[0]].name}? Known are" if near else "known are"
         raise InputError(
             f"the measure {name[:40]!r} is not known",
-            mend=f"{hint}Known are {', '.join(MEASURES)}; any other can be given as a Measure",
+            mend=f"{hint} {', '.join(MEASURES)}, and any other can be given as a Measure",
         )
     return found
 

@@ -188,7 +188,8 @@ def _read_text(values: pd.Series[Any]) -> pd.Series[Any]:
 
 def _read_numbers(values: pd.Series[Any]) -> tuple[pd.Series[float], pd.Series[bool]]:
     """Numbers, and which entries were text."""
-    if pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values):
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_complex_dtype(values):
+        # Dates too are read as text: pandas would make numbers of them.
         trimmed = values.astype("string").str.strip()
         values = trimmed.mask(trimmed.isin(MISSING))
     numbers = pd.to_numeric(values, errors="coerce").astype("Float64")

@@ -96,6 +96,13 @@ def legend_below(ax: Axes, columns: int, **kwargs: Any) -> None:
     )  # fmt: skip
 
 
+def wrapped(text: str, width: int) -> str:
+    """Break text into lines of at most so many characters."""
+    from textwrap import wrap
+
+    return "\n".join(wrap(text, width))
+
+
 def lower_first(text: str) -> str:
     """Lower the first letter, unless the word is an abbreviation."""
     return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -21,6 +21,7 @@ from pwp_lib.output._drawing import (
     plain,
     several,
     styled,
+    wrapped,
 )
 from pwp_lib.output.alt import remember
 
@@ -459,14 +460,14 @@ def sensitivity_panel(
     Axes
     """
     need(table, ["estimate"], "a sensitivity panel")
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.36 * len(table))
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.4 * len(table))
     colour, y = style.measure_colour(measure), np.arange(len(table))
     line = float(table["estimate"].iloc[0]) if reference is None else reference
     ax.axvline(line, color=style.INK, linestyle="--", linewidth=1.2)
     if {"lower", "upper"} <= set(table.columns):
         ax.hlines(y, table["lower"], table["upper"], color=colour, linewidth=2.4)
     ax.plot(table["estimate"], y, "o", color=colour, markersize=8, linestyle="none")
-    ax.set_yticks(y, [str(i) for i in table.index])
+    ax.set_yticks(y, [wrapped(str(i), 30) for i in table.index])
     ax.set(ylim=(len(table) - 0.5, -0.5), xlabel=label)
     if percent:
         ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")

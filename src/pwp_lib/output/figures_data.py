@@ -22,6 +22,7 @@ from pwp_lib.output._drawing import (
     plain,
     several,
     styled,
+    wrapped,
 )
 from pwp_lib.output.alt import remember
 
@@ -58,7 +59,7 @@ def flow_diagram(flow: Sequence[Any], ax: Axes | None = None) -> Axes:
     ax.set(xlim=(0, 10), ylim=(-len(flow) + 0.4, 0.6))
     for row, step in enumerate(flow):
         rule = str(step.rule)
-        _flow_box(ax, 3.6, -row, 6.8, _wrapped(rule[:1].upper() + rule[1:], 44), _left(step))
+        _flow_box(ax, 3.6, -row, 6.8, wrapped(rule[:1].upper() + rule[1:], 44), _left(step))
         if row + 1 < len(flow):
             ax.annotate("", (3.6, -row - 0.62), (3.6, -row - 0.36), arrowprops=_ARROW)
         if step.excluded:
@@ -84,12 +85,6 @@ def _left(step: Any) -> str:
         f"{count(step.patients, 'patient')}, {count(step.therapists, 'therapist')}, "
         f"{count(step.services, 'service')}"
     )
-
-
-def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width))
 
 
 def _flow_box(ax: Axes, x: float, y: float, width: float, rule: str, left: str) -> None:
@@ -275,7 +270,7 @@ def _mark_reliable(ax: Axes, bars: Any, change: Any, threshold: float) -> str:
             bar.set_facecolor(style.WORSE)
     better, worse = int((change >= threshold).sum()), int((change <= -threshold).sum())
     ax.margins(y=0.2)
-    for x, n, word, side in ((1, better, "better", "right"), (0, worse, "worse", "left")):
+    for x, n, word, side in ((1, better, "better", "right"), (0.02, worse, "worse", "left")):
         ax.text(
             x, 0.99, f"{n:,} reliably {word}\n({100 * n / len(change):.1f}%)",
             transform=ax.transAxes, ha=side, va="top", fontsize=10,
@@ -328,7 +323,7 @@ def outcomes_by_therapist(
     colours = [style.cluster_colour(c) if c else style.measure_colour(measure) for c in of]
     if interval:
         ax.hlines(y, rows[interval[0]], rows[interval[1]], color=colours, linewidth=1.4)
-    area = 22 + 150 * rows["n"] / rows["n"].max()
+    area = 28 + 150 * rows["n"] / rows["n"].max()
     for cluster in dict.fromkeys(of):
         own = np.array([c == cluster for c in of])
         ax.scatter(

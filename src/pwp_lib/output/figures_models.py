@@ -171,7 +171,7 @@ def _hollow_and_filled(ax: Axes) -> None:
         markeredgecolor=style.MUTED, label="raw mean",
     )  # fmt: skip
     filled = Line2D([], [], marker="o", linestyle="none", color=style.MUTED, label="residual")
-    ax.legend(handles=[hollow, filled], loc="upper right", ncols=2)
+    legend_below(ax, 2, handles=[hollow, filled])
 
 
 @styled

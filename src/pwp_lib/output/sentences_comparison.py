@@ -363,8 +363,9 @@ def scoreboard_sentence(board: pd.DataFrame) -> str:
     text = f"Of {count(yes + no, 'figure')} of the paper that can be tested, {yes:,} {verb}"
     if no:
         names = [lower_first(str(q)) for q in board.loc[board["state"] == "no match", "quantity"]]
-        shown = listing(names) if no <= 5 else f"{', '.join(names[:5])} and {no - 5} more"
-        text += f" and {no:,} {'does' if no == 1 else 'do'} not ({shown})"
+        # A handful is named; a longer list belongs in the table.
+        named = f" ({'; '.join(names)})" if no <= 5 else ""
+        text += f" and {no:,} {'does' if no == 1 else 'do'} not{named}"
     tail = f"; {rest:,} more cannot be tested" if rest else ""
     return f"{text}{tail}."
 

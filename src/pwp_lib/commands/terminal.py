@@ -69,6 +69,10 @@ class Step:
 @contextmanager
 def progress(total: int) -> Iterator[Step]:
     """Show progress on standard error, which leaves standard output to the result."""
+    if not sys.stderr.isatty():
+        # A log has no bar that moves: one line a step.
+        yield Step(lambda text: say(text, stderr=True))
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (

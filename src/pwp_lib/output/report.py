@@ -67,6 +67,43 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("scales", "Therapists' own scales", ("scales", "predictors"), ()),
     ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
 )
+#: Column names as a reader of the page should see them.
+_WORDS: Mapping[str, str] = {
+    "n": "patients",
+    "n_case_pre": "cases before",
+    "caseness": "cases before, %",
+    "n_improved": "reliably improved",
+    "improvement": "improved, %",
+    "n_deteriorated": "reliably deteriorated",
+    "deterioration": "deteriorated, %",
+    "n_recovered": "recovered",
+    "recovery": "recovered, % of cases",
+    "n_rcsi": "reliably and clinically improved",
+    "rcsi": "RCSI, % of cases",
+    "n_finished": "finished courses",
+    "n_case": "cases among them",
+    "share_complete": "complete, %",
+    "vpc": "therapist effect",
+    "profile_lower": "lower 95%",
+    "profile_upper": "upper 95%",
+    "median": "median",
+    "mcse": "Monte Carlo error",
+    "chi2": "chi-square",
+    "p_value": "p",
+    "p_value_boundary": "p at the boundary",
+    "se": "standard error",
+    "sd": "SD",
+    "sd_pre": "SD pre",
+    "sd_post": "SD post",
+    "sd_change": "SD change",
+    "aic": "AIC",
+    "p_upper": "probability upper",
+    "p_lower": "probability lower",
+    "p_first": "probability first",
+    "p_last": "probability last",
+    "df1": "df 1",
+    "df2": "df 2",
+}
 _SECTION_TEXT: Mapping[str, str] = {
     "therapists": (
         "Ranks are uncertain and patients were not allocated at random: this is no league table, "
@@ -127,8 +164,11 @@ def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], None]) -> A
 
     step("models, ranks and comparisons")
     many = cohort.patients["therapist_id"].nunique() > _SENSITIVE
-    analysis = analyse(safe_labels(cohort), seed=study.seed, sensitivity=not many)
-    if "gibbs" not in study.engines:
+    gibbs = "gibbs" in study.engines
+    analysis = analyse(
+        safe_labels(cohort), seed=study.seed, draws=25_000 if gibbs else 500, sensitivity=not many
+    )
+    if not gibbs:
         kept = {n: replace(r, posterior=None) for n, r in analysis.measures.items()}
         analysis = replace(analysis, measures=kept)
     return analysis
@@ -425,16 +465,20 @@ def _picture(figure: Drawn) -> dict[str, str]:
 
 def _for_page(table: Published) -> dict[str, Any]:
     frame = table.frame
-    word = [not pd.api.types.is_numeric_dtype(frame[c]) and _wordy(frame[c]) for c in frame.columns]
-    head = [
-        {"name": str(c).replace("_", " "), "word": w}
-        for c, w in zip(frame.columns, word, strict=True)
-    ]
-    rows = [[_shown(v) for v in row] for row in frame.astype(object).to_numpy().tolist()]
+    names = [_WORDS.get(str(c), str(c).replace("_", " ")) for c in frame.columns]
+    cells = frame.astype(object).to_numpy().tolist()
+    rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]
+    word = [_wordy(frame[c]) for c in frame.columns]
+    if len(rows) <= 2 and len(names) > 10:
+        # A short and wide table is read, and fits a telephone, when it stands upright.
+        rows = [list(line) for line in zip(names, *rows, strict=True)]
+        names, word = ["", *[""] * (len(rows[0]) - 1)], [True, *[False] * (len(rows[0]) - 1)]
+        if rows[0][0] == "measure":
+            names, rows = rows[0], rows[1:]
     return {
         "title": table.title,
         "note": table.note,
-        "head": head,
+        "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
         "rows": rows,
         "long": len(rows) > _LONG,
     }
@@ -444,14 +488,15 @@ def _wordy(column: pd.Series) -> bool:
     return any(isinstance(v, str) and v != MARK for v in column)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, column: str) -> str:
     plain = _plain(value)
     if plain is None:
         return ""
     if isinstance(plain, bool):
         return "yes" if plain else "no"
     if isinstance(plain, float):
-        if plain and abs(plain) < 0.001:
-            return f"{plain:.2g}"
-        return f"{plain:,.3f}".rstrip("0").rstrip(".")
+        if column.startswith("p_value") and plain < 0.001:
+            return "< .001"
+        text = f"{plain:,.3f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
     return f"{plain:,}" if isinstance(plain, int) else plain

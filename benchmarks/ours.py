@@ -1,0 +1,129 @@
+"""This library and the floor, timed."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pandas as pd
+
+from benchmarks.data import ONE, TWO
+from benchmarks.timing import per_call, spent
+from pwp_lib.engine.gibbs import gibbs_draws
+from pwp_lib.engine.many import fit_many
+from pwp_lib.engine.mixed import fit_design
+from pwp_lib.engine.moments import Moments, design_moments
+from pwp_lib.engine.simulate import simulate_designs
+from pwp_lib.engine.truth import Truth
+
+
+@numba.njit(cache=True)
+def one_pass(y: Any, x: Any, g: Any, therapists: int) -> Any:
+    """Count, sums and sums of products by therapist: what no fit can do without."""
+    out = np.zeros((therapists, 6), dtype=np.int64)
+    for i in range(len(y)):
+        a, b, row = np.int64(y[i]), np.int64(x[i]), out[g[i]]
+        row[0] += 1
+        row[1] += a
+        row[2] += b
+        row[3] += a * a
+        row[4] += a * b
+        row[5] += b * b
+    return out
+
+
+def _both(data: Any) -> list[Any]:
+    fits = [fit_design(design_moments(f, data)) for f in (ONE, TWO)]
+    for fit in fits:
+        _ = fit.deviance, fit.random_covariance, fit.coefficients
+    return fits
+
+
+def floor(frame: pd.DataFrame, therapists: int) -> dict[str, float]:
+    """One compiled pass over coded columns."""
+    y, x, g = (frame[c].to_numpy() for c in ("y", "x", "g"))
+    one_pass(y[:9], x[:9], g[:9], therapists)
+    calls = max(1, 2_000_000 // len(y))
+    return per_call(lambda: one_pass(y, x, g, therapists), calls)[0]
+
+
+def fits(frame: pd.DataFrame) -> dict[str, Any]:
+    """Both models from rows (moments included), and from moments held."""
+    small = len(frame) < 100_000
+    _both(frame[:2_000] if small else frame[frame["g"] < 50])
+    from_rows, found = per_call(lambda: _both(Moments.for_formula(TWO, frame)), 10 if small else 1)
+    designs = [design_moments(f, Moments.for_formula(TWO, frame)) for f in (ONE, TWO)]
+
+    def again() -> None:
+        for design in designs:
+            fit = fit_design(design)
+            _ = fit.deviance, fit.random_covariance, fit.coefficients
+
+    from_moments, _ = per_call(again, 20 if small else 1)
+    return {
+        "from rows": from_rows,
+        "from moments": from_moments,
+        "deviance": [f.deviance for f in found],
+        "vpc": [f.vpc() for f in found],
+        "singular": [f.singular for f in found],
+    }
+
+
+def sampling(frame: pd.DataFrame) -> dict[str, Any]:
+    """25,000 Gibbs iterations of both models."""
+    out = {}
+    for name, formula in (("intercept", ONE), ("slope", TWO)):
+        design = design_moments(formula, frame)
+        gibbs_draws(design, draws=10)
+        times, drawn = spent(lambda d=design: gibbs_draws(d, draws=25_000), repeats=5)
+        got = drawn.vpc_interval()
+        out[name] = times | {
+            "draws": 25_000, "ess": got.ess, "ess per cpu second": got.ess / times["cpu"],
+            "median": got.median, "mcse": got.mcse, "prior": drawn.prior.name,
+            "scale": drawn.prior.scale.tolist(),
+        }  # fmt: skip
+    return out
+
+
+def thousand_cohorts() -> dict[str, Any]:
+    """A thousand simulated cohorts of the paper's shape, both models, simulation included."""
+
+    def work() -> float:
+        simulated = simulate_designs(Truth.one_measure(), replicates=1_000, seed=1)
+        done = [fit_many(simulated.design(slope=slope), simulated.cross) for slope in (False, True)]
+        return float(np.mean([f.converged.mean() for f in done]))
+
+    times, converged = spent(work, repeats=2)
+    return times | {"converged": converged}
+
+
+def parquet(path: Path) -> dict[str, Any]:
+    """Both models from a Parquet file in a process of its own, with the memory that it took."""
+    code = (
+        "import sys, time, json, resource\n"
+        "from benchmarks.ours import _both\n"
+        "from benchmarks.data import TWO\n"
+        "from pwp_lib.engine.moments import Moments\n"
+        "c, w = time.process_time(), time.perf_counter()\n"
+        "fits = _both(Moments.for_formula(TWO, sys.argv[1]))\n"
+        "t = {'cpu': time.process_time() - c, 'wall': time.perf_counter() - w}\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "print(json.dumps(t | {'peak MiB': round(peak), 'deviance': [f.deviance for f in fits]}))\n"
+    )
+    import json
+
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+def memory() -> int:
+    """Peak memory of this process so far, in MiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -1,0 +1,44 @@
+# Fits by R's packages, timed: Rscript benchmarks/peers.R FOLDER PEER
+# FOLDER holds y.bin, x.bin, g.bin (32-bit integers). Prints one line of JSON.
+args <- commandArgs(trailingOnly = TRUE)
+folder <- args[1]; peer <- args[2]
+column <- function(name) readBin(file.path(folder, paste0(name, ".bin")), "integer", n = 2e7, size = 4)
+d <- data.frame(y = column("y"), x = column("x"), g = factor(column("g")))
+d$x <- d$x - mean(d$x)
+spent <- function(expr) { gc(); t <- system.time(expr); c(cpu = t[["user.self"]] + t[["sys.self"]], wall = t[["elapsed"]]) }
+say <- function(...) {
+  v <- list(...)
+  cat("{", paste0('"', names(v), '": ', sapply(v, function(a)
+    if (is.character(a)) paste0('"', a, '"') else if (length(a) > 1) paste0("[", paste(format(a, digits = 15, trim = TRUE), collapse = ", "), "]")
+    else format(a, digits = 15)), collapse = ", "), "}\n", sep = "")
+}
+shown <- function(p) paste0("R ", R.version$major, ".", R.version$minor, ", ", p, " ", packageVersion(p))
+if (peer == "lme4") {
+  suppressMessages(library(lme4))
+  t <- spent({ one <- suppressWarnings(lmer(y ~ x + (1 | g), d, REML = FALSE)); two <- suppressWarnings(lmer(y ~ x + (1 + x | g), d, REML = FALSE)) })
+  v <- sapply(list(one, two), function(m) { b <- VarCorr(m)$g[1, 1]; b / (b + sigma(m)^2) })
+  say(peer = peer, software = shown("lme4"), cpu = t[["cpu"]], wall = t[["wall"]], deviance = c(-2 * logLik(one), -2 * logLik(two)), vpc = v)
+} else if (peer == "nlme") {
+  suppressMessages(library(nlme))
+  one <- two <- NULL
+  t <- spent({ one <- lme(y ~ x, d, ~ 1 | g, method = "ML"); two <- tryCatch(lme(y ~ x, d, ~ 1 + x | g, method = "ML"), error = function(e) NULL) })
+  found <- Filter(Negate(is.null), list(one, two))
+  v <- sapply(found, function(m) { b <- getVarCov(m)[1, 1]; b / (b + m$sigma^2) })
+  say(peer = peer, software = shown("nlme"), cpu = t[["cpu"]], wall = t[["wall"]], deviance = sapply(found, function(m) -2 * as.numeric(logLik(m))), vpc = v,
+      failed = 2 - length(found))
+} else if (peer %in% c("jags_intercept", "jags_slope")) {
+  suppressMessages(library(rjags))
+  draws <- as.integer(args[3]); slope <- peer == "jags_slope"
+  line <- if (slope) "u[g[i], 1] + u[g[i], 2] * x[i]" else "u[g[i]]"
+  rest <- if (slope) "for (j in 1:J) { u[j, 1:2] ~ dmnorm(zero, P) } P ~ dwish(S, 2); v <- inverse(P); vpc <- v[1, 1] / (v[1, 1] + 1 / tau)"
+          else "for (j in 1:J) { u[j] ~ dnorm(0, w) } w ~ dgamma(0.001, 0.001); vpc <- 1 / w / (1 / w + 1 / tau)"
+  code <- sprintf("model { for (i in 1:N) { y[i] ~ dnorm(b[1] + b[2] * x[i] + %s, tau) } b[1] ~ dnorm(0, 1.0E-10); b[2] ~ dnorm(0, 1.0E-10); tau ~ dgamma(0.001, 0.001); %s }", line, rest)
+  data <- list(y = d$y, x = d$x, g = as.integer(d$g), N = nrow(d), J = nlevels(d$g))
+  if (slope) { data$zero <- c(0, 0); data$S <- matrix(as.numeric(args[4:7]), 2) }
+  m <- jags.model(textConnection(code), data, inits = list(.RNG.name = "base::Mersenne-Twister", .RNG.seed = 3), quiet = TRUE)
+  update(m, 500, progress.bar = "none")
+  s <- NULL
+  t <- spent(s <- as.matrix(coda.samples(m, "vpc", draws, progress.bar = "none")[[1]])[, 1])
+  writeBin(as.numeric(s), file.path(folder, paste0(peer, ".bin")))
+  say(peer = peer, software = paste0("R ", R.version$major, ".", R.version$minor, ", rjags ", packageVersion("rjags"), ", JAGS 4.3.1"), cpu = t[["cpu"]], wall = t[["wall"]], draws = draws)
+}

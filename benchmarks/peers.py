@@ -1,0 +1,150 @@
+"""Other software, timed on the same rows. What is not installed is said to be so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.timing import spent
+from pwp_lib.engine.diagnostics import effective_sample_size, quantile_error
+
+SCRIPT = Path(__file__).with_name("peers.R")
+
+
+def in_r(folder: Path, peer: str, *more: str) -> dict[str, Any]:
+    """Run one of R's packages in a process of its own, which times itself."""
+    if shutil.which("Rscript") is None:
+        return {"left out": "R is not installed"}
+    run = subprocess.run(
+        ["Rscript", str(SCRIPT), str(folder), peer, *more], capture_output=True, text=True
+    )
+    if run.returncode:
+        return {"left out": run.stderr.strip().splitlines()[-1] if run.stderr else "failed"}
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    for name in ("deviance", "vpc"):  # where one of the two fits failed R writes a number alone
+        if isinstance(found.get(name), float):
+            found[name] = [found[name]]
+    return found
+
+
+def jags(folder: Path, model: str, scale: list[list[float]]) -> dict[str, Any]:
+    """JAGS with the prior that Gibbs sampling had."""
+    numbers = [str(v) for row in scale for v in row] if model == "slope" else []
+    found = in_r(folder, f"jags_{model}", "4000", *numbers)
+    if "left out" in found:
+        return found
+    return found | _judged(np.fromfile(folder / f"jags_{model}.bin"), found["cpu"])
+
+
+def _judged(vpc: np.ndarray, cpu: float) -> dict[str, float]:
+    ess = effective_sample_size(vpc)
+    return {
+        "ess": ess,
+        "ess per cpu second": ess / cpu,
+        "median": float(np.median(vpc)),
+        "mcse": quantile_error(vpc, 0.5),
+    }
+
+
+def statsmodels(frame: pd.DataFrame) -> dict[str, Any]:
+    """MixedLM with its defaults, maximum likelihood, both models."""
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    data = pd.DataFrame({"y": frame["y"].astype(float), "x": frame["x"] - frame["x"].mean()})
+    fixed = np.column_stack([np.ones(len(data)), data["x"]])
+
+    def work() -> list[Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [
+                MixedLM(data["y"], fixed, frame["g"], exog_re=fixed[:, :q]).fit(reml=False)
+                for q in (1, 2)
+            ]
+
+    times, fits = spent(work)
+    between = [float(np.asarray(f.cov_re)[0, 0]) for f in fits]
+    return times | {
+        "software": f"statsmodels {version('statsmodels')}",
+        "deviance": [-2 * float(f.llf) for f in fits],
+        "vpc": [b / (b + float(f.scale)) for b, f in zip(between, fits, strict=True)],
+        "converged": [bool(f.converged) for f in fits],
+    }
+
+
+def _row_model(frame: pd.DataFrame) -> Any:
+    """The correlated model on rows, as a PyMC user writes it."""
+    import pymc as pm
+
+    g, x = frame["g"].to_numpy(), frame["x"].to_numpy(float)
+    x = x - x.mean()
+    with pm.Model() as model:
+        b = pm.Normal("b", 0, 100, shape=2)
+        sigma = pm.HalfNormal("sigma", 10)
+        chol, _, sd = pm.LKJCholeskyCov("chol", n=2, eta=1, sd_dist=pm.HalfNormal.dist(3, shape=2))
+        u = pm.Deterministic("u", pm.Normal("z", shape=(g.max() + 1, 2)) @ chol.T)
+        pm.Normal("y", b[0] + u[g, 0] + (b[1] + u[g, 1]) * x, sigma, observed=frame["y"])
+        pm.Deterministic("vpc", sd[0] ** 2 / (sd[0] ** 2 + sigma**2))
+    return model
+
+
+def pymc(frame: pd.DataFrame, draws: int) -> dict[str, Any]:
+    """PyMC's own NUTS; compiling is not counted, tuning is."""
+    import pymc as pm
+
+    model = _row_model(frame)
+    with model:
+        pm.sample(5, tune=5, chains=1, cores=1, random_seed=1, progressbar=False)  # compiles
+        times, trace = spent(
+            lambda: pm.sample(draws, tune=500, chains=2, cores=1, random_seed=1, progressbar=False)
+        )
+    software = f"PyMC {version('pymc')}"
+    return times | {"software": software} | _judged(trace.posterior.vpc.to_numpy(), times["cpu"])
+
+
+def nutpie(frame: pd.DataFrame, draws: int) -> dict[str, Any]:
+    """The same PyMC model sampled by nutpie; compiling is not counted, tuning is."""
+    import nutpie as sampler
+
+    compiled = sampler.compile_pymc_model(_row_model(frame))
+    times, trace = spent(
+        lambda: sampler.sample(
+            compiled, draws=draws, tune=500, chains=2, cores=1, seed=1, progress_bar=False
+        )
+    )
+    software = f"nutpie {version('nutpie')}, PyMC {version('pymc')}"
+    return times | {"software": software} | _judged(trace.posterior.vpc.to_numpy(), times["cpu"])
+
+
+def bambi(frame: pd.DataFrame, draws: int) -> dict[str, Any]:
+    """bambi as it is, slope uncorrelated, sampled by nutpie; its compiling cannot be left out."""
+    from pwp_lib.engine.nuts import BAMBI_NOTE, bambi_posterior
+
+    data = frame.assign(g=[f"T{v:05}" for v in frame["g"]], x=frame["x"] - frame["x"].mean())
+    data["y"] = data["y"].astype(float)
+    times, trace = spent(
+        lambda: bambi_posterior("y ~ x + (1 + x | g)", data, draws=draws, tune=500, chains=2)
+    )
+    post = trace.posterior
+    b, s = post["1|g_sigma"].to_numpy() ** 2, post["sigma"].to_numpy() ** 2
+    about = {"software": f"bambi {version('bambi')}", "note": BAMBI_NOTE}
+    return times | about | _judged(b / (b + s), times["cpu"])
+
+
+def brms() -> dict[str, Any]:
+    """brms where installed; here only whether it is."""
+    if shutil.which("Rscript") is None:
+        return {"left out": "R is not installed"}
+    run = subprocess.run(
+        ["Rscript", "-e", 'cat(requireNamespace("brms", quietly = TRUE))'],
+        capture_output=True,
+        text=True,
+    )
+    return {"left out": "not timed" if "TRUE" in run.stdout else "not installed"}

@@ -461,7 +461,7 @@ def patients_and_formula(draw: st.DrawFn) -> tuple[pd.DataFrame, str]:
     return frame, draw(st.sampled_from(PROPERTY_FORMULAS))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(patients_and_formula())
 def test_moments_give_the_design_of_the_explicit_frame(case: tuple[pd.DataFrame, str]) -> None:
     frame, formula = case
@@ -476,7 +476,7 @@ def test_moments_give_the_design_of_the_explicit_frame(case: tuple[pd.DataFrame,
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(patients_and_formula(), st.integers(0, 2**32))
 def test_the_order_of_rows_does_not_matter(case: tuple[pd.DataFrame, str], seed: int) -> None:
     frame, formula = case
@@ -488,7 +488,7 @@ def test_the_order_of_rows_does_not_matter(case: tuple[pd.DataFrame, str], seed:
     assert_same_design(*(m.design(f"{formula} + (1 | g)") for m in made), 1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(patients_and_formula(), st.floats(-3, 3), st.floats(-3, 3))
 def test_the_pivot_does_not_matter(
     case: tuple[pd.DataFrame, str], step_x: float, step_z: float

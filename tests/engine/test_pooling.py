@@ -151,7 +151,7 @@ def test_service_as_a_fixed_effect_pools_when_its_levels_are_declared() -> None:
     assert relative_gap(pooled.design(formula).cross, expected.cross) < 1e-14
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.permutations([0, 1, 2]), st.sampled_from([MODEL, FLOATS]), st.integers(1, 10_000))
 def test_addition_is_associative_and_commutative(order: list[int], formula: str, seed: int) -> None:
     frames = [service(name, 60, seed + i, 7.0 * i) for i, name in enumerate("ABC")]

@@ -335,6 +335,9 @@ def _ranks(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame 
                 f"ranks.{name}",
                 "The therapist effect is estimated as nil, so the measure does not rank anybody.",
             )
+    if not fits:
+        doing.leave("ranks", "No measure tells the therapists apart.")
+        return None
     return doing.attempt("ranks", lambda: composite_ranks(fits, doing.cohort.measures))
 
 

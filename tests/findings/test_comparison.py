@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pwp_lib.errors import InputError
 from pwp_lib.findings.comparison import (
     ancova,
     chi_square,
+    chi_square_of_counts,
     cluster_effect_sizes,
     cluster_of_patients,
     compare_rates,
@@ -84,6 +87,19 @@ def test_the_papers_counts_give_its_chi_squares() -> None:
         result = chi_square(outcome, np.repeat(["upper", "lower"], n))
         decimals = len(str(printed).partition(".")[2])
         assert round(result.statistic, decimals) == printed
+
+
+@settings(max_examples=50, deadline=None)
+@given(cells=st.lists(st.integers(1, 60), min_size=4, max_size=4))
+def test_chi_square_is_the_same_for_the_opposite_outcome(cells: list[int]) -> None:
+    a, b, c, d = cells
+    n = pd.Series({"upper": a + b, "lower": c + d})
+    yes = pd.Series({"upper": a, "lower": c})
+    one, other = chi_square_of_counts(yes, n), chi_square_of_counts(n - yes, n)
+    assert one.statistic == pytest.approx(other.statistic, abs=1e-9)
+    total = a + b + c + d
+    by_hand = total * (a * d - b * c) ** 2 / ((a + b) * (c + d) * (a + c) * (b + d))
+    assert one.statistic == pytest.approx(by_hand, abs=1e-9)
 
 
 def test_an_outcome_that_nobody_has_gives_no_test() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pwp_lib.data.measures import Measure
 from pwp_lib.engine.design import DesignMoments
@@ -69,6 +71,16 @@ def test_ties_go_by_the_mean_standardised_residual() -> None:
     # The units of a measure do not matter.
     scaled = {"phq9": fit_of(first, sd=0.1), "gad7": fit_of(1000 * second, sd=100)}
     assert composite_ranks(scaled).index[:2].tolist() == ["T00", "T01"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), shift=st.floats(-50, 50), scale=st.floats(0.1, 20))
+def test_units_of_a_measure_do_not_move_ranks(seed: int, shift: float, scale: float) -> None:
+    effects = np.random.default_rng(seed).normal(scale=2, size=9)
+    plain = composite_ranks({"phq9": fit_of(effects, 12, seed)})
+    other = composite_ranks({"phq9": fit_of(shift + scale * effects, 12, seed, sd=scale)})
+    assert other.index.tolist() == plain.index.tolist()
+    assert sorted(plain["rank_phq9"]) == list(range(1, 10))
 
 
 def test_direction_of_the_scale() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pwp_lib.errors import InputError
 from pwp_lib.findings.scales import SCALES, Scale, compare_scales, holm, mann_whitney
@@ -80,6 +82,21 @@ def test_many_scores_are_permuted_at_random_and_repeatably() -> None:
     from scipy.stats import mannwhitneyu
 
     assert first.p_value == pytest.approx(mannwhitneyu(x, y, method="exact").pvalue, abs=0.01)
+
+
+SCORES = st.lists(st.integers(0, 12), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(x=SCORES, y=SCORES)
+def test_only_the_order_of_scores_matters(x: list[int], y: list[int]) -> None:
+    plain = mann_whitney(x, y)
+    bent = mann_whitney(np.exp(np.array(x) / 3), np.exp(np.array(y) / 3))
+    assert (bent.u, bent.p_value) == (plain.u, plain.p_value)
+    turned = mann_whitney(-np.array(x), -np.array(y))
+    assert (turned.u, turned.p_value) == (plain.u, plain.p_value)
+    assert 0 < plain.p_value <= 1
+    assert 0 <= plain.u <= len(x) * len(y) / 2
 
 
 def test_a_group_without_scores_is_refused() -> None:

@@ -182,14 +182,12 @@ class AfterSearch:
         return float(loss)
 
     def finish(self, m: int, sweeps: int, looks: int, rounds: int) -> float:
-        """Bring the figures of measure `m` inside their intervals, widest tolerance first."""
-        loss = np.inf
+        """Bring the figures of measure `m` inside their intervals, four steps at a time."""
         rng = np.random.default_rng([self.seed, 6, rounds, m])
-        for scale in (4.0, 1.0, 0.2):
-            tolerance = Tolerance(scale * self.given.half[m], 0.25, 0.0005, 0.005, 0.5)
-            loss, _ = polish(
-                self.given, self.state, tolerance, m, sweeps, looks, rng,
-                self.g[m], self.g1[m], self.figure[m], self.seen[m],
-            )  # fmt: skip
+        tolerance = Tolerance(0.1 * self.given.half[m], 0.25, 0.0005, 0.005, 0.5)
+        loss, self.taken[m] = polish(
+            self.given, self.state, tolerance, m, sweeps, looks, rng,
+            self.g[m], self.g1[m], self.figure[m], self.seen[m],
+        )  # fmt: skip
         self.smooth[m] = smooth_loss(self.given, self.state, m)
         return float(loss)

@@ -101,8 +101,8 @@ def apply(given, state, m, i, new):  # type: ignore[no-untyped-def]
     state.yty[m] += squares
     x = given.pre[m, i]
     d_old, d_new = x - old, x - new
-    state.counts[m, 0, c] += (d_new >= rel) - (d_old >= rel)
-    state.counts[m, 1, c] += (d_new <= -rel) - (d_old <= -rel)
+    state.counts[m, 0, c] += int(d_new >= rel) - int(d_old >= rel)
+    state.counts[m, 1, c] += int(d_new <= -rel) - int(d_old <= -rel)
     hist = state.hist[m]
     if x >= cut:
         r = int(d_new >= rel and new < cut) - int(d_old >= rel and old < cut)

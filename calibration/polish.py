@@ -1,8 +1,8 @@
 """The last steps: many moves foretold by their first derivatives, few tried.
 
 Near the end one random move in ten millions brings every figure inside its interval. The figures
-are smooth in the scores, so the effect of each unit step is worked out once, those of two to four
-steps together are foretold by adding, and only what promises to help is computed exactly. What is
+are smooth in the scores, so the effect of each unit step is worked out once, that of four steps
+together is foretold by adding, and only what promises to help is computed exactly. What is
 taken is decided by the exact losses, as in `kernel.anneal`.
 """
 
@@ -22,15 +22,8 @@ from .kernel import (
 
 __all__ = ["polish"]
 
-MOST = 4
-
-
-@njit(cache=True)
-def _figure_loss(given, tol, m, figure):  # type: ignore[no-untyped-def]
-    s = 0.0
-    for k in range(17):
-        s += _outside(figure[k], given.target[m, k], given.half[m, k], tol.figures[k])
-    return s
+#: Steps taken together, and pairs of steps drawn for each table of effects.
+MOST, PAIRS = 4, 200_000
 
 
 @njit(cache=True)
@@ -97,15 +90,52 @@ def _attempt(given, state, tol, m, chosen, size, who, step, now, rng, g, g1, fig
 
 
 @njit(cache=True)
+def _pairs(effect, used, first, second, rng):  # type: ignore[no-untyped-def]
+    """Draw pairs of steps, and give their order by their joint effect on the first figure."""
+    joint = np.empty(first.shape[0])
+    for p in range(first.shape[0]):
+        first[p] = rng.integers(0, used)
+        second[p] = rng.integers(0, used)
+        joint[p] = effect[first[p], 0] + effect[second[p], 0]
+    order = np.argsort(joint)
+    return order, joint[order]
+
+
+@njit(cache=True)
+def _foretell(given, tol, m, figure, effect, chosen, bound):  # type: ignore[no-untyped-def]
+    """Foretold loss of the figures after the chosen steps; stops once beyond `bound`."""
+    s = 0.0
+    for k in range(17):
+        x = figure[k]
+        for q in range(MOST):
+            x += effect[chosen[q], k]
+        s += _outside(x, given.target[m, k], given.half[m, k], tol.figures[k])
+        if s > bound:
+            break
+    return s
+
+
+@njit(cache=True)
+def _distinct(who, chosen):  # type: ignore[no-untyped-def]
+    for q in range(MOST):
+        for r in range(q):
+            if who[chosen[q]] == who[chosen[r]]:
+                return False
+    return True
+
+
+@njit(cache=True)
 def polish(given, state, tol, m, sweeps, looks, rng, g, g1, figure, seen):  # type: ignore[no-untyped-def]
     """Improve the figures of measure `m` until all fit or `sweeps` tables of effects are used up.
 
-    Each sweep looks at no more than `looks` combinations. Returns loss of the figures and how
-    often steps were taken.
+    A pair of steps is drawn; among pairs sorted by their effect on the first figure those that
+    complete it are looked at, no more than `looks` in a sweep. Returns the loss of the figures and
+    how often steps were taken.
     """
     n = 2 * state.post.shape[1]
     who, step, effect = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 17))
-    chosen, foretold, now = np.zeros(MOST, np.int64), np.zeros(17), np.zeros(3)
+    first, second = np.zeros(PAIRS, np.int64), np.zeros(PAIRS, np.int64)
+    chosen, now = np.zeros(MOST, np.int64), np.zeros(3)
     now[0] = plain_loss(given, state, tol, m, figure, seen)
     now[1] = tol.smooth * smooth_loss(given, state, m)
     now[2] = model_loss(given, state, tol, m, figure, g, g1, 1e-10)
@@ -114,25 +144,28 @@ def polish(given, state, tol, m, sweeps, looks, rng, g, g1, figure, seen):  # ty
         if now[0] + now[2] <= 0.0:
             break
         used = _effects(given, state, tol, m, g, g1, figure, seen, who, step, effect)
-        loss = _figure_loss(given, tol, m, figure)
-        for _look in range(looks):
-            size = rng.integers(1, MOST + 1)
-            for q in range(size):
-                chosen[q] = rng.integers(0, used)
-            foretold[:] = figure
-            for q in range(size):
-                for k in range(17):
-                    foretold[k] += effect[chosen[q], k]
-            if _figure_loss(given, tol, m, foretold) > 0.7 * loss:
-                continue
-            distinct = True
-            for q in range(size):
-                for r in range(q):
-                    distinct = distinct and who[chosen[q]] != who[chosen[r]]
-            if distinct and _attempt(given, state, tol, m, chosen, size, who, step, now, rng, g,
-                                     g1, figure, seen):  # fmt: skip
-                taken += 1
-                break
+        order, joint = _pairs(effect, used, first, second, rng)
+        bound = 0.6 * (now[0] + now[2])
+        seen_pairs = 0
+        found = False
+        while seen_pairs < looks and not found:
+            p = rng.integers(0, PAIRS)
+            chosen[0], chosen[1] = first[p], second[p]
+            gap = given.target[m, 0] - figure[0] - effect[first[p], 0] - effect[second[p], 0]
+            at = np.searchsorted(joint, gap - given.half[m, 0])
+            seen_pairs += 1
+            while at < PAIRS and joint[at] < gap + given.half[m, 0]:
+                chosen[2], chosen[3] = first[order[at]], second[order[at]]
+                at += 1
+                seen_pairs += 1
+                if _foretell(given, tol, m, figure, effect, chosen, bound) > bound:
+                    continue
+                if _distinct(who, chosen) and _attempt(
+                    given, state, tol, m, chosen, MOST, who, step, now, rng, g, g1, figure, seen
+                ):
+                    found = True
+                    taken += 1
+                    break
     now[0] = plain_loss(given, state, tol, m, figure, seen)
     now[2] = model_loss(given, state, tol, m, figure, g, g1, 1e-10)
     return now[0] + now[2], taken

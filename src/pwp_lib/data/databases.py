@@ -100,7 +100,7 @@ def read_duckdb(place: Path, table: str | None) -> RawTable:
             name = _choose([str(row[0]) for row in found], table, place)
             relation = base.execute(f"select * from {_quoted(name)} limit 0")
             _guard_width(len(relation.description), place)
-            result = base.execute(f"select * from {_quoted(name)}").to_arrow_table()
+            result = base.sql(f"select * from {_quoted(name)}").to_arrow_table()
     except duckdb.Error:
         raise InputError(
             "the DuckDB database cannot be read, or was written by another version",

@@ -270,7 +270,7 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
         said.append(f"{role} is column {shown_name(column)} ({how})")
     for entry in study.measures:
         how = (
-            "recognised by name"
+            "recognised by its name"
             if entry.measure.name in study.guessed
             else "as the study file says"
         )

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pwp_lib.data.inclusion import enough_for
+from pwp_lib.data.measures import PHQ9
+from pwp_lib.data.owndata import check_study_data, load_study_data
+from pwp_lib.data.recognise import PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
+from pwp_lib.data.sessions import choose_therapist, reduce_sessions
+from pwp_lib.data.study import Study, complete_study, read_study
+from pwp_lib.data.study_writer import write_study
+from pwp_lib.errors import InputError
+
+_SPEC = importlib.util.spec_from_file_location("bad_files", Path(__file__).parent / "bad_files.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+bad_files = importlib.util.module_from_spec(_SPEC)
+sys.modules["bad_files"] = bad_files
+_SPEC.loader.exec_module(bad_files)
+
+FRAME = bad_files.good_frame()
+
+
+def _file(folder: Path, frame: pd.DataFrame, name: str = "own.csv") -> Path:
+    frame.to_csv(folder / name, index=False)
+    return folder / name
+
+
+def _study(folder: Path, text: str) -> Study:
+    (folder / "study.toml").write_text(text, encoding="utf-8")
+    return read_study(folder / "study.toml")
+
+
+def test_national_names_are_recognised() -> None:
+    columns = [
+        "PathwayID", "Person_ID", "CarePersLocalId", "OrgID_Provider", "PHQ9_FirstScore",
+        "PHQ9_LastScore", "GAD_FirstScore", "GAD_LastScore", "TreatmentCareContact_Count",
+        "Age_ReferralRequest_ReceivedDate", "Gender", "Validated_EthnicCategory", "ServDischDate",
+    ]  # fmt: skip
+    roles = guess_roles(columns, PATIENT_ROLES)
+    assert roles["patient_id"] == "PathwayID"
+    assert roles["therapist_id"] == "CarePersLocalId"
+    assert roles["sessions"] == "TreatmentCareContact_Count"
+    assert roles["ended"] == "ServDischDate"
+    assert guess_scores(columns) == {
+        "phq9": {"pre": "PHQ9_FirstScore", "post": "PHQ9_LastScore"},
+        "gad7": {"pre": "GAD_FirstScore", "post": "GAD_LastScore"},
+    }
+    sessions = guess_roles(["CareContDate", "AttendOrDNACode", "AppType"], SESSION_ROLES)
+    assert sessions == {
+        "date": "CareContDate", "attended": "AttendOrDNACode", "contact_kind": "AppType",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pre", "post"),
+    [("PHQ-9 start", "PHQ-9 end"), ("first_phq9", "last_phq9"), ("phq_pre", "phq_post"),
+     ("PHQ9 Total Baseline", "PHQ9 Total Final"), ("phq9_t1", "phq9_t2")],
+)  # fmt: skip
+def test_usual_names_of_scores(pre: str, post: str) -> None:
+    assert guess_scores([pre, post])["phq9"] == {"pre": pre, "post": post}
+
+
+def test_no_column_serves_two_roles() -> None:
+    roles = guess_roles(["id", "therapist", "date"], SESSION_ROLES)
+    assert len(set(roles.values())) == len(roles)
+
+
+def test_written_study_reads_back_as_the_same(tmp_path: Path) -> None:
+    for frame in (FRAME, bad_files.session_frame()):
+        check = check_study_data(_file(tmp_path, frame))
+        again = _study(tmp_path, write_study(check.study))
+        assert dict(again.columns) == dict(check.study.columns)
+        assert again.measures == check.study.measures
+        fields = ("level", "several", "minimum_sessions", "status", "codes", "seed", "caseload")
+        assert all(getattr(again, f) == getattr(check.study, f) for f in fields)
+        assert "guessed" in write_study(check.study)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=30), st.text(min_size=1, max_size=30))
+def test_any_title_and_column_survives_writing(title: str, column: str) -> None:
+    import tomllib
+
+    text = write_study(Study(title=title, columns={"patient_id": column}, level="patient"))
+    content = tomllib.loads(text)
+    assert content["title"] == title
+    assert content["columns"]["patient_id"] == column
+
+
+def test_own_measure_is_defined_in_the_study(tmp_path: Path) -> None:
+    study = _study(
+        tmp_path,
+        "[measures.mood]\n"
+        'pre = "a"\npost = "b"\nlabel = "Mood"\nminimum = 0\nmaximum = 50\n'
+        "cutoff = false\nreliable_change = 7\nhigher_is_worse = false\n",
+    )
+    frame = FRAME.assign(a=FRAME["phq9_pre"] + 10, b=FRAME["phq9_post"] + 10)
+    cohort, problems = load_study_data(_file(tmp_path, frame), study)
+    assert not problems
+    assert cohort is not None
+    (measure,) = cohort.measures
+    assert (measure.label, measure.cutoff, measure.reliable_change) == ("Mood", None, 7)
+    assert not measure.higher_is_worse
+
+
+def test_library_measure_is_changed_in_the_study(tmp_path: Path) -> None:
+    study = _study(tmp_path, "[measures.phq9]\nreliable_change = 5\n")
+    check = check_study_data(_file(tmp_path, FRAME), study)
+    assert [s.measure.reliable_change for s in check.study.measures] == [5]
+
+
+def test_missing_codes_of_the_study_are_obeyed(tmp_path: Path) -> None:
+    frame = FRAME.astype(object)
+    frame.loc[[0, 1], "phq9_post"] = 99
+    frame.loc[2, "gad7_pre"] = "Refused"
+    path = _file(tmp_path, frame)
+    assert len(load_study_data(path)[1]) == 2
+    study = _study(tmp_path, '[file]\nmissing = ["99", "Refused"]\n')
+    check = check_study_data(path, study)
+    assert not check.problems
+    assert check.flow[-1].excluded == 3
+
+
+def test_rules_are_counted_in_turn_and_alone(tmp_path: Path) -> None:
+    frame = FRAME.astype({"phq9_post": object}).assign(sessions=5, status="closed")
+    frame.loc[:4, "sessions"] = 1
+    frame.loc[3:6, "status"] = "open"
+    frame.loc[:0, "phq9_post"] = ""
+    frame.loc[7, "therapist_id"] = ""
+    study = _study(tmp_path, '[inclusion]\nstatus = ["closed"]\nminimum_sessions = 2\n')
+    check = check_study_data(_file(tmp_path, frame), study)
+    rules = check.rules.set_index("rule")
+    assert rules["excluded"].tolist() == [1, 5, 2, 0]
+    assert rules["excluded_alone"].tolist() == [1, 5, 4, 1]
+    assert [s.patients for s in check.flow] == [80, 79, 74, 72, 72]
+    assert check.flow[-1].patients == len(check.cohort.patients)
+
+
+def test_completeness_counts_the_eligible(tmp_path: Path) -> None:
+    frame = FRAME.astype({"phq9_post": object})
+    frame.loc[[0, 1, 2], "phq9_post"] = ""
+    check = check_study_data(_file(tmp_path, frame))
+    assert check.completeness.loc["t0"].tolist() == [10, 7, 70]
+    assert check.first_rows["t1"] == 12
+
+
+def test_ages_and_caseloads(tmp_path: Path) -> None:
+    study = _study(tmp_path, "[inclusion]\nminimum_age = 30\nmaximum_age = 60\n")
+    check = check_study_data(_file(tmp_path, FRAME), study)
+    assert check.cohort.patients["age"].between(30, 60).all()
+    small = FRAME.drop(index=range(6))
+    study = _study(tmp_path, "[inclusion]\nminimum_caseload = 8\n")
+    check = check_study_data(_file(tmp_path, small), study)
+    assert check.flow[-1].therapists == 7
+
+
+def test_sessions_become_patients(tmp_path: Path) -> None:
+    path = _file(tmp_path, bad_files.session_frame().sample(frac=1, random_state=1))
+    cohort, problems = load_study_data(path)
+    assert not problems
+    people = cohort.patients.set_index("patient_id").loc[FRAME["patient_id"]]
+    for column in ("phq9_pre", "phq9_post", "gad7_pre", "gad7_post"):
+        assert (people[column].to_numpy() == FRAME[column].to_numpy()).all()
+    assert (people["sessions"] == 3).all()
+
+
+def test_only_attended_sessions_count(tmp_path: Path) -> None:
+    frame = bad_files.session_frame().astype({"PHQ9": object})
+    last = frame["CareContDate"] == frame["CareContDate"].max()
+    frame.loc[last & (frame["PathwayID"] == "p0"), "AttendOrDNACode"] = "3"
+    frame.loc[last & (frame["PathwayID"] == "p1"), "PHQ9"] = ""
+    check = check_study_data(_file(tmp_path, frame))
+    people = check.cohort.patients.set_index("patient_id")
+    assert people.loc["p0", "sessions"] == 2
+    assert "p1" not in people.index
+    assert check.flow[-1].excluded == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("most_sessions", "y"), ("first", "x"), ("last", "z"), ("exclude", None)]
+)
+def test_a_patient_of_several_follows_the_rule(rule: str, expected: str | None) -> None:
+    seen = pd.DataFrame({"patient_id": ["a"] * 4, "therapist_id": ["x", "y", "y", "z"]})
+    chosen, count = choose_therapist(seen, rule)
+    assert chosen.get("a") == expected
+    assert count["a"] == 3
+
+
+def test_equally_many_sessions_go_to_the_later_therapist() -> None:
+    seen = pd.DataFrame({"patient_id": ["a"] * 4, "therapist_id": ["x", "y", "y", "x"]})
+    assert choose_therapist(seen)[0]["a"] == "x"
+    with pytest.raises(InputError, match="not known"):
+        choose_therapist(seen, "any")
+
+
+def test_excluding_patients_of_several_is_a_rule_of_the_flow(tmp_path: Path) -> None:
+    frame = bad_files.session_frame()
+    frame.loc[1, "CarePersLocalId"] = "t5"
+    study = _study(tmp_path, '[therapists]\nseveral = "exclude"\n')
+    check = check_study_data(_file(tmp_path, frame), study)
+    rules = check.rules.set_index("rule")["excluded"]
+    assert rules["one therapist throughout"] == 1
+    assert rules["a therapist is recorded"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"), [("most_sessions", "t7"), ("first", "t0"), ("last", "t7")]
+)
+def test_repeated_patients_of_a_patient_file_follow_a_stated_rule(
+    rule: str, kept: str, tmp_path: Path
+) -> None:
+    again = FRAME.iloc[[4]].assign(therapist_id="t7", sessions=40, service_id="s1")
+    path = _file(tmp_path, pd.concat([FRAME, again]))
+    study = _study(tmp_path, f'[therapists]\nseveral = "{rule}"\n')
+    cohort, problems = load_study_data(path, study)
+    assert not problems
+    people = cohort.patients.set_index("patient_id")
+    assert people.loc["p4", "therapist_id"] == kept
+    assert len(people) == len(FRAME)
+
+
+def test_reduction_equals_a_plain_loop() -> None:
+    rng = np.random.default_rng(2)
+    n = 400
+    rows = pd.DataFrame(
+        {
+            "patient_id": rng.integers(0, 60, n).astype(str),
+            "therapist_id": rng.choice(list("xyz"), n),
+            "order": rng.permutation(n),
+            "attended": rng.random(n) < 0.8,
+            "phq9": np.where(rng.random(n) < 0.9, rng.integers(0, 28, n), np.nan),
+        }
+    )
+    table = reduce_sessions(rows, ["phq9"]).set_index("patient_id")
+    for patient, mine in rows.groupby("patient_id"):
+        seen = mine[mine["attended"]].sort_values("order")
+        assert table.loc[patient, "sessions"] == len(seen)
+        if len(seen):
+            first, last = seen["phq9"].iloc[0], seen["phq9"].iloc[-1]
+            found = table.loc[patient, ["phq9_pre", "phq9_post"]].astype(float)
+            np.testing.assert_array_equal(found, [first, last])
+
+
+def test_therapists_table_is_read_and_must_name_all(tmp_path: Path) -> None:
+    path = _file(tmp_path, FRAME)
+    table = pd.DataFrame({"Therapist": [f"t{i}" for i in range(8)], "CD-RISC": range(70, 78)})
+    cohort, problems = load_study_data(path, None, _file(tmp_path, table, "staff.csv"))
+    assert not problems
+    assert cohort.therapists["resilience"].tolist() == list(range(70, 78))
+    _, problems = load_study_data(path, None, _file(tmp_path, table.head(7), "staff.csv"))
+    assert "no row in staff.csv" in str(problems.first())
+    bad = table.astype(object)
+    bad.loc[2, "CD-RISC"] = bad_files.SECRET
+    with pytest.raises(InputError, match=r"staff.csv, row 4, column CD-RISC"):
+        load_study_data(path, None, _file(tmp_path, bad, "staff.csv"))
+
+
+def test_status_gender_and_discharge_are_understood(tmp_path: Path) -> None:
+    frame = FRAME.assign(Gender=["1", "2"] * 40, ServDischDate=["2021-01-01", ""] * 40)
+    cohort, _ = load_study_data(_file(tmp_path, frame))
+    assert cohort.patients["gender"].value_counts().to_dict() == {"male": 40, "female": 40}
+    assert cohort.patients["status"].value_counts().to_dict() == {"closed": 40, "in_treatment": 40}
+
+
+def test_enough_is_said_for_every_step() -> None:
+    people = FRAME[FRAME["therapist_id"].isin(["t0", "t1", "t2"])]
+    table = enough_for(people, [PHQ9], therapist_table=False, caseload=20).set_index("step")
+    assert table.loc["outcomes by patient", "enough"]
+    assert not table.loc["upper and lower cluster", "enough"]
+    assert not table.loc["ranks over two measures", "enough"]
+
+
+def test_study_is_strict_about_its_values(tmp_path: Path) -> None:
+    for text, said in (
+        ("[inclusion]\nminimum_sessions = 1.5\n", "whole number"),
+        ("[inclusion]\none_to_one = 1\n", "true or false"),
+        ("[file]\nmissing = {a = 1}\n", "must be a list"),
+        ("measures = 3\n", "must be a table"),
+        ("[disclosure]\ncaseload = 2\n", "from 10"),
+    ):
+        with pytest.raises(InputError, match=said):
+            _study(tmp_path, text)
+
+
+def test_study_that_names_a_misspelt_column_is_told_the_nearest() -> None:
+    study = Study(columns={"patient_id": "PathwayId"})
+    with pytest.raises(InputError, match="did you mean PathwayID"):
+        complete_study(study, ["PathwayID", "t", "phq9_pre", "phq9_post"], "own.csv")
+    left = replace(study, columns={})
+    with pytest.raises(InputError, match="identifies the therapist"):
+        complete_study(left, ["PathwayID", "t", "phq9_pre", "phq9_post"], "own.csv")

@@ -166,9 +166,8 @@ def _speakers(
 def _groups(
     upper: Sequence[str], lower: Sequence[str], interviews: pd.DataFrame
 ) -> dict[tuple[str, str], list[str]]:
-    cluster = interviews["therapist_id"].map(
-        lambda t: "upper" if t in set(upper) else "lower" if t in set(lower) else "middle"
-    )
+    known = dict.fromkeys(upper, "upper") | dict.fromkeys(lower, "lower")
+    cluster = interviews["therapist_id"].map(lambda t: known.get(t, "middle"))
     return {
         (role, c): list(interviews.loc[(interviews["role"] == role) & (cluster == c)].index)
         for role in ("pwp", "supervisor")

@@ -105,6 +105,7 @@ from .findings.precision import simulate_precision as simulate_precision
 from .findings.ranking import RankCorrelation as RankCorrelation
 from .findings.ranking import cluster_size as cluster_size
 from .findings.ranking import composite_ranks as composite_ranks
+from .findings.ranking import composite_uncertainty as composite_uncertainty
 from .findings.ranking import differs_from_average as differs_from_average
 from .findings.ranking import rank_correlation as rank_correlation
 from .findings.ranking import rank_uncertainty as rank_uncertainty
@@ -128,6 +129,7 @@ from .findings.themes import high_order_themes as high_order_themes
 from .findings.themes import lower_order_themes as lower_order_themes
 from .findings.themes import template_analysis as template_analysis
 from .findings.themes import theme_map as theme_map
+from .paper.deduced import cluster_sizes_from_percentages as cluster_sizes_from_percentages
 from .paper.published import PublishedFigure as PublishedFigure
 from .paper.published import published as published
 from .paper.published import published_figure as published_figure

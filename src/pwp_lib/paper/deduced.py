@@ -1,0 +1,135 @@
+"""What the paper's printed figures give away of what it does not print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pwp_lib.errors import InputError
+from pwp_lib.paper.published import PublishedFigure, published_figure
+
+__all__ = ["cluster_sizes_from_percentages"]
+
+Statistic: TypeAlias = Literal["pearson", "yates", "likelihood ratio"]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def cluster_sizes_from_percentages(
+    statistic: Statistic = "pearson", *, most: int = 1122
+) -> pd.DataFrame:
+    """Numbers of patients in the two clusters that agree with the printed percentages.
+
+    Of each cluster the paper prints four percentages of all its patients, to one decimal, and for
+    improvement on both measures a chi-square. Every pair of sizes is tried: each percentage must
+    be that of a whole number of patients, and the chi-squares must come out as printed.
+
+    Parameters
+    ----------
+    statistic : {"pearson", "yates", "likelihood ratio"}
+        Which chi-square the paper is supposed to have used.
+    most : int
+        Patients in both clusters at most.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair that agrees: ``upper``, ``lower`` (patients), and the counts behind the
+        percentages, ``improved_<measure>_<cluster>``. Empty if no pair agrees.
+
+    Raises
+    ------
+    InputError
+        If the statistic is none of the three.
+
+    Examples
+    --------
+    >>> cluster_sizes_from_percentages()[["upper", "lower"]].drop_duplicates().values.tolist()
+    [[278, 548]]
+    """
+    if statistic not in _STATISTICS:
+        raise InputError(f"the statistic is none of {', '.join(_STATISTICS)}")
+    sizes = {cluster: _possible_sizes(cluster, most) for cluster in ("upper", "lower")}
+    rows = []
+    for upper, lower in product(sizes["upper"], sizes["lower"]):
+        if upper + lower > most:
+            continue
+        counts = _agreeing_counts(upper, lower, _STATISTICS[statistic])
+        rows += [{"upper": upper, "lower": lower, **c} for c in counts]
+    columns = ["upper", "lower", *(f"improved_{m}_{c}" for m in _MEASURES for c in _CLUSTERS)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+_MEASURES = ("phq9", "gad7")
+_CLUSTERS = ("upper", "lower")
+
+
+def _printed(cluster: str, measure: str, outcome: str) -> PublishedFigure:
+    return published_figure(f"clusters.{measure}.{cluster}_{outcome}")
+
+
+def _counts(figure: PublishedFigure, n: int) -> list[int]:
+    """Numbers of patients of `n` whose percentage is printed so."""
+    low = int(np.floor((figure.value - figure.rounding) * n / 100))
+    return [k for k in range(max(low, 0), low + 3) if k <= n and figure.matches(100 * k / n)]
+
+
+def _possible_sizes(cluster: str, most: int) -> list[int]:
+    figures = [_printed(cluster, m, o) for m in _MEASURES for o in ("improvement", "deterioration")]
+    return [n for n in range(1, most) if all(_counts(f, n) for f in figures)]
+
+
+def _agreeing_counts(
+    upper: int, lower: int, statistic: Callable[[Floats], float]
+) -> list[dict[str, int]]:
+    found: list[list[tuple[int, int]]] = []
+    for measure in _MEASURES:
+        printed = published_figure(f"clusters.{measure}.improvement_chi2")
+        found.append(
+            [
+                (a, b)
+                for a in _counts(_printed("upper", measure, "improvement"), upper)
+                for b in _counts(_printed("lower", measure, "improvement"), lower)
+                if printed.matches(
+                    statistic(np.array([[a, upper - a], [b, lower - b]], dtype=float))
+                )
+            ]
+        )
+    return [
+        {
+            f"improved_{m}_{c}": count
+            for m, pair in zip(_MEASURES, choice, strict=True)
+            for c, count in zip(_CLUSTERS, pair, strict=True)
+        }
+        for choice in product(*found)
+    ]
+
+
+def _expected(table: Floats) -> Floats:
+    expected: Floats = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    return expected
+
+
+def _pearson(table: Floats) -> float:
+    expected = _expected(table)
+    return float(((table - expected) ** 2 / expected).sum())
+
+
+def _yates(table: Floats) -> float:
+    expected = _expected(table)
+    return float(((np.abs(table - expected) - 0.5) ** 2 / expected).sum())
+
+
+def _likelihood_ratio(table: Floats) -> float:
+    return float(2 * (table * np.log(table / _expected(table))).sum())
+
+
+_STATISTICS: Mapping[str, Callable[[Floats], float]] = {
+    "pearson": _pearson,
+    "yates": _yates,
+    "likelihood ratio": _likelihood_ratio,
+}

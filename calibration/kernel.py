@@ -264,7 +264,7 @@ def model_loss(given, state, tol, m, figure, g, g1, tight):  # type: ignore[no-u
             total[p] += xty[j, p]
     g1[0], dev1 = fit_intercept(xtx, xty, yty, n, g1[0])
     sigma2, dev2 = fit_slope(xtx, xty, yty, n, g, beta, a, tight)
-    if not np.isfinite(dev2):
+    if not (np.isfinite(dev1) and np.isfinite(dev2)):
         return 1e12
     standard_errors(xtx, g, sigma2, n, a, se)
     figure[0] = n * np.log(ols_rss(given.xtx_total[m], total, yty) / n) - dev1

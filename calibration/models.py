@@ -112,8 +112,7 @@ def fit_intercept(xtx, xty, yty, n_total, g):  # type: ignore[no-untyped-def]
         if curve <= 0.0:
             curve = s2
         step = score / curve
-        if step > 0.7 * g:
-            step = 0.7 * g
+        step = min(max(step, -2.0 * g), 0.7 * g)
         g -= step
         if abs(step) < 1e-6 * g:
             break

@@ -140,12 +140,13 @@ def polish(given, state, tol, m, sweeps, looks, rng, g, g1, figure, seen):  # ty
     now[1] = tol.smooth * smooth_loss(given, state, m)
     now[2] = model_loss(given, state, tol, m, figure, g, g1, 1e-10)
     taken = 0
-    for _sweep in range(sweeps):
+    for sweep in range(sweeps):
         if now[0] + now[2] <= 0.0:
             break
         used = _effects(given, state, tol, m, g, g1, figure, seen, who, step, effect)
         order, joint = _pairs(effect, used, first, second, rng)
-        bound = 0.6 * (now[0] + now[2])
+        # First a great gain, so that few steps are needed; then what can be had.
+        bound = (0.1, 0.5, 0.9)[sweep % 3] * (now[0] + now[2])
         seen_pairs = 0
         found = False
         while seen_pairs < looks and not found:

@@ -45,7 +45,7 @@ class Schedule:
     looks: int = 20_000_000
 
 
-FULL = Schedule(before_rounds=12, before_moves=30_000, levels=12, moves=150_000, finishes=12)
+FULL = Schedule(before_rounds=12, before_moves=20_000, levels=12, moves=100_000, finishes=12)
 #: Seconds instead of minutes once compiled: gets near, fits few figures.
 SHORT = Schedule(before_rounds=4, before_moves=400, levels=6, moves=4_000, finishes=0)
 #: Shows that everything runs; fast enough without compiling.

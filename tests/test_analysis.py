@@ -33,7 +33,16 @@ def quick(cohort: Cohort) -> Analysis:
 def test_everything_is_done_on_a_whole_cohort(analysis: Analysis) -> None:
     assert set(analysis.not_done) == {"sensitivity.phq9", "sensitivity.gad7"}
     assert sorted(analysis.measures) == ["gad7", "phq9"]
-    for part in ("ranks", "services", "comparison", "scales", "predictors", "themes", "national"):
+    for part in (
+        "ranks",
+        "composite_uncertainty",
+        "services",
+        "comparison",
+        "scales",
+        "predictors",
+        "themes",
+        "national",
+    ):
         assert getattr(analysis, part) is not None
 
 

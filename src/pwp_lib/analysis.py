@@ -36,6 +36,7 @@ from pwp_lib.findings.outcomes import national_outcomes, summarise_outcomes
 from pwp_lib.findings.precision import Precision, precision
 from pwp_lib.findings.ranking import (
     composite_ranks,
+    composite_uncertainty,
     differs_from_average,
     rank_correlation,
     rank_uncertainty,
@@ -159,6 +160,8 @@ class Analysis:
         By the measure's name; a measure whose models cannot be estimated is missing.
     ranks : DataFrame or None
         `composite_ranks`.
+    composite_uncertainty : DataFrame or None
+        Position intervals and the probability of each cluster by composite rank.
     rank_correlations : DataFrame
         Spearman's correlations of ranks between measures and with recovery.
     services : DataFrame or None
@@ -191,6 +194,7 @@ class Analysis:
     national: pd.DataFrame | None
     measures: Mapping[str, MeasureResult]
     ranks: pd.DataFrame | None
+    composite_uncertainty: pd.DataFrame | None
     rank_correlations: pd.DataFrame
     services: pd.DataFrame | None
     comparison: Comparison | None
@@ -278,6 +282,7 @@ def analyse(
         ),
         measures=results,
         ranks=ranks,
+        composite_uncertainty=_composite_uncertainty(doing, results, ranks),
         rank_correlations=_correlations(doing, results, ranks),
         services=_services(doing, ranks),
         comparison=_comparison(doing, ranks, repeats),
@@ -339,6 +344,31 @@ def _ranks(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame 
         doing.leave("ranks", "No measure tells the therapists apart.")
         return None
     return doing.attempt("ranks", lambda: composite_ranks(fits, doing.cohort.measures))
+
+
+def _composite_uncertainty(
+    doing: _Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    if ranks is None:
+        return None
+    ranked = {n: r for n, r in results.items() if f"rank_{n}" in ranks}
+    residuals = {n: r.checks.patients["standardised"] for n, r in ranked.items() if r.checks}
+    if len(residuals) < len(ranked):
+        doing.leave("composite_uncertainty", "It needs the patients' residuals on every measure.")
+        return None
+    # The mean correlation of the measures' residuals over the same patients; 0 for one measure.
+    table = pd.DataFrame(residuals).corr().to_numpy()
+    m = len(table)
+    correlation = float((table.sum() - m) / (m * (m - 1))) if m > 1 else 0.0
+    return doing.attempt(
+        "composite_uncertainty",
+        lambda: composite_uncertainty(
+            {n: r.fit for n, r in ranked.items()},
+            seed=doing.seed,
+            correlation=correlation,
+            measures=doing.cohort.measures,
+        ),
+    )
 
 
 def _correlations(

@@ -15,6 +15,7 @@ from pwp_lib.errors import InputError
 from pwp_lib.findings.ranking import (
     cluster_size,
     composite_ranks,
+    composite_uncertainty,
     differs_from_average,
     rank_correlation,
     rank_uncertainty,
@@ -124,6 +125,29 @@ def test_rank_uncertainty_is_a_distribution_over_ranks() -> None:
     assert table["rank"].is_monotonic_increasing
     again = rank_uncertainty(fit_of(np.linspace(-0.6, 0.6, 21), patients=15), draws=2_000, seed=2)
     pd.testing.assert_frame_equal(table, again)
+
+
+def test_composite_of_one_measure_is_that_measure() -> None:
+    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
+    one = rank_uncertainty(fit, draws=3_000, seed=6)
+    both = composite_uncertainty({"phq9": fit}, draws=3_000, seed=6)
+    assert both.index.tolist() == one.index.tolist()
+    assert both["mean_position"].to_numpy() == pytest.approx(one["mean_rank"].to_numpy())
+    assert both["p_upper"].to_numpy() == pytest.approx(one["p_upper"].to_numpy())
+
+
+def test_errors_shared_by_the_measures_make_the_composite_less_certain() -> None:
+    fits = {
+        "phq9": fit_of(np.linspace(-0.6, 0.6, 12), patients=15, seed=1),
+        "gad7": fit_of(np.linspace(-0.6, 0.6, 12), patients=15, seed=2),
+    }
+    apart = composite_uncertainty(fits, draws=4_000)
+    together = composite_uncertainty(fits, draws=4_000, correlation=0.9)
+    assert (together["upper"] - together["lower"]).sum() > (apart["upper"] - apart["lower"]).sum()
+    assert together["p_upper"].sum() == pytest.approx(3)
+    assert together["position"].tolist() == list(range(1, 13))
+    with pytest.raises(InputError, match="correlation"):
+        composite_uncertainty(fits, correlation=-2)
 
 
 def test_without_a_therapist_effect_every_rank_is_as_likely() -> None:

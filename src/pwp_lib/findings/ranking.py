@@ -18,6 +18,7 @@ __all__ = [
     "RankCorrelation",
     "cluster_size",
     "composite_ranks",
+    "composite_uncertainty",
     "differs_from_average",
     "rank_correlation",
     "rank_uncertainty",
@@ -205,20 +206,111 @@ def rank_uncertainty(
     return table.sort_values(["rank", "mean_rank"], kind="stable")
 
 
+def composite_uncertainty(
+    fits: Mapping[str, MixedFit],
+    draws: int = 10_000,
+    seed: int = 1,
+    *,
+    correlation: float = 0.0,
+    measures: Iterable[Measure] = (),
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """How uncertain positions and clusters by composite rank are.
+
+    As `rank_uncertainty`, over the measures together: effects are drawn on each, ranked, the ranks
+    averaged, and equal averages ordered by the mean standardised effect.
+
+    Parameters
+    ----------
+    fits : mapping of str to MixedFit
+    draws, seed, level
+        As for `rank_uncertainty`.
+    correlation : float
+        Of the errors on the measures, which come from the same patients: that of the patients'
+        residuals. With 0 the composite looks surer than it is.
+    measures : iterable of Measure
+        As for `composite_ranks`.
+
+    Returns
+    -------
+    DataFrame
+        By therapist, best first: ``position``, ``mean_position``, ``lower``, ``upper``,
+        ``p_upper``, ``p_lower`` and ``cluster``, the one by composite rank.
+
+    Raises
+    ------
+    InputError
+        As `composite_ranks`; or if the correlation is not one.
+    """
+    table = composite_ranks(fits, measures)
+    if not -1 / max(len(fits) - 1, 1) <= correlation <= 1:
+        raise InputError("the correlation of the errors lies outside what is possible")
+    known = {**MEASURES, **{m.name: m for m in measures}}
+    signs = [1.0 if name not in known or known[name].higher_is_worse else -1.0 for name in fits]
+    positions = _drawn_positions(list(fits.values()), signs, correlation, draws, seed)
+    n, size, tail = len(table), cluster_size(len(table)), (1 - level) / 2
+    lower, upper = np.quantile(positions, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    columns = {
+        "mean_position": positions.mean(axis=0),
+        "lower": lower.astype(int),
+        "upper": upper.astype(int),
+        "p_upper": (positions <= size).mean(axis=0),
+        "p_lower": (positions > n - size).mean(axis=0),
+    }
+    drawn = pd.DataFrame(columns, index=next(iter(fits.values())).residuals().index)
+    out = table[["position"]].join(drawn)
+    return out.assign(cluster=table["cluster"])
+
+
+def _drawn_positions(
+    fits: list[MixedFit], signs: list[float], correlation: float, draws: int, seed: int
+) -> NDArray[np.int32]:
+    """Positions by composite rank in draws of the effects on all measures, shape (draws, J)."""
+    residuals = [
+        sign * fit.residuals()["residual"].to_numpy() for sign, fit in zip(signs, fits, strict=True)
+    ]
+    roots = [_root(fit.residual_covariance("comparative").to_numpy()) for fit in fits]
+    m, n = len(fits), len(residuals[0])
+    mix = _root((1 - correlation) * np.eye(m) + correlation)
+    rng = np.random.default_rng(seed)
+    positions = np.empty((draws, n), dtype=np.int32)
+    for start in range(0, draws, 1_000):
+        block = positions[start : start + 1_000]
+        z = np.einsum("kl,lbj->kbj", mix, rng.standard_normal((m, *block.shape)))
+        score = np.zeros(block.shape)
+        for residual, root, noise in zip(residuals, roots, z, strict=True):
+            effects = residual + noise @ root
+            # The effects themselves only order equal mean ranks: they add far less than a rank.
+            score += _ranked(effects) + 1e-4 * effects / max(float(effects.std()), 1e-300)
+        block[:] = _ranked(score)
+    return positions
+
+
+def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Symmetric root, which keeps each therapist's noise the therapist's; singular is welcome."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    root: NDArray[np.float64] = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return root
+
+
+def _ranked(effects: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Rank each row, 1 the lowest."""
+    places = np.arange(1, effects.shape[1] + 1, dtype=np.int32)[None, :]
+    ranks = np.empty(effects.shape, dtype=np.int32)
+    np.put_along_axis(ranks, effects.argsort(axis=1), places, axis=1)
+    return ranks
+
+
 def _drawn_ranks(
     residual: NDArray[np.float64], covariance: NDArray[np.float64], draws: int, seed: int
 ) -> NDArray[np.int32]:
-    """Ranks in draws of the effects, shape (draws, J); a singular covariance is welcome."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    root = vectors * np.sqrt(np.clip(values, 0, None))
-    rng, n = np.random.default_rng(seed), len(residual)
-    ranks = np.empty((draws, n), dtype=np.int32)
-    places = np.arange(1, n + 1, dtype=np.int32)[None, :]
+    """Ranks in draws of the effects, shape (draws, J)."""
+    root, rng = _root(covariance), np.random.default_rng(seed)
+    ranks = np.empty((draws, len(residual)), dtype=np.int32)
     # In blocks, since thousands of therapists times thousands of draws fill the memory.
     for start in range(0, draws, 1_000):
         block = ranks[start : start + 1_000]
-        effects = residual + rng.standard_normal(block.shape) @ root.T
-        np.put_along_axis(block, effects.argsort(axis=1), places, axis=1)
+        block[:] = _ranked(residual + rng.standard_normal(block.shape) @ root)
     return ranks
 
 

@@ -186,3 +186,28 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         state.examine()
         assert state.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
         assert state.rank[0] == 2
+
+
+@pytest.mark.parametrize("covariance", [[[2.8, 0.1], [0.1, 0.013]], [[1.0, 0.1], [0.1, 0.01]]])
+@pytest.mark.parametrize("method", ["ML", "REML"])
+def test_many_therapists_are_searched_by_a_shorter_way_to_the_same_end(
+    covariance: list[list[float]], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pwp_lib.engine import optimise
+    from pwp_lib.engine.replicate import replicate_moments
+
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(700), 8)
+    columns = {"Intercept": np.ones(len(g)), "x": np.rint(rng.normal(0, 6, len(g)))}
+    empty = DesignMoments.from_arrays(np.zeros(len(g)), columns, ["Intercept", "x"], g)
+    cross = replicate_moments(empty, [8.6, 0.5], covariance, 29.0, 1, rng)[0]
+    design = DesignMoments(
+        empty.groups, empty.n, cross, empty.names, empty.fixed, empty.random, empty.response
+    )
+    short = fit_design(design, method)
+    monkeypatch.setattr(optimise, "_LARGE", 10**9)
+    long = fit_design(design, method)
+    assert short.deviance == pytest.approx(long.deviance, abs=1e-8)
+    assert short.singular == long.singular
+    assert short.converged
+    assert len(short.certificate.starts) == len(long.certificate.starts)

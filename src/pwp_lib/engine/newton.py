@@ -46,6 +46,8 @@ def _measure(stack: Stack, theta: Array, free: Array) -> tuple[Array, Array, Arr
     """Deviance, gradient and Hessian, with the elements that are not free held still."""
     at = evaluate(stack, square(theta, stack.q))
     gradient, hessian, _ = derivatives(stack, at, theta)
+    if free.all():
+        return at.deviance, gradient, hessian
     held = (1.0 - free)[:, :, None] * np.eye(free.shape[-1])
     hessian = hessian * free[:, :, None] * free[:, None, :] + held
     return at.deviance, gradient * free, hessian
@@ -53,6 +55,10 @@ def _measure(stack: Stack, theta: Array, free: Array) -> tuple[Array, Array, Arr
 
 def _step(gradient: Array, hessian: Array, radius: Array) -> tuple[Array, Array]:
     """Newton step with absolute curvatures inside the trust radius, and its expected gain."""
+    if hessian.shape[-1] == 1:
+        size = np.abs(hessian[..., 0]) + 1e-300
+        step = np.clip(-gradient / size, -radius[:, None], radius[:, None])
+        return step, 0.5 * (gradient**2 / size)[..., 0]
     values, vectors = np.linalg.eigh(hessian)
     size = np.abs(values)
     size = np.maximum(size, 1e-9 * size.max(axis=-1, keepdims=True) + 1e-300)

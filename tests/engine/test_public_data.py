@@ -90,3 +90,27 @@ def test_residuals_and_their_variances_agree(data: dict[str, Any], model: dict[s
         size = max(1.0, float(np.sqrt(fit.random_covariance.to_numpy()[t, t])))
         np.testing.assert_allclose(table["residual"], theirs[:, t], atol=1e-5 * size)
         np.testing.assert_allclose(table["se"] ** 2, variances[:, t], atol=1e-5 * size**2)
+
+
+def test_mlwin_tutorial_figures_to_their_printed_digits() -> None:
+    """4,059 pupils in 65 schools, `normexam` on `standLRT`: MLwiN's estimates and their errors."""
+    exam = next(s for s in REFERENCE["sets"] if s["name"] == "Exam")
+    fits = [_fit(exam, m) for m in exam["models"] if m["method"] == "ML" and len(m["fixed"]) == 2]
+    intercept, slope = sorted(fits, key=lambda fit: len(fit.design.random))
+    assert (intercept.n, intercept.n_groups) == (4059, 65)
+
+    def printed(value: float, error: float) -> tuple[float, float]:
+        return round(value, 3), round(error, 3)
+
+    se = intercept.variance_se()
+    assert round(intercept.deviance, 1) == 9357.2
+    assert printed(intercept.random_covariance.iloc[0, 0], se["var(Intercept)"]) == (0.092, 0.018)
+    assert printed(intercept.residual_variance, se["residual"]) == (0.566, 0.013)
+    assert printed(*intercept.fixed.loc["standLRT", ["estimate", "se"]]) == (0.563, 0.012)
+    se = slope.variance_se()
+    between = slope.random_covariance
+    assert round(slope.deviance, 1) == 9316.9
+    assert printed(between.iloc[0, 0], se["var(Intercept)"]) == (0.090, 0.018)
+    assert printed(between.iloc[1, 0], se["cov(Intercept, standLRT)"]) == (0.018, 0.007)
+    assert printed(between.iloc[1, 1], se["var(standLRT)"]) == (0.015, 0.004)
+    assert printed(slope.residual_variance, se["residual"]) == (0.554, 0.012)

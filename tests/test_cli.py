@@ -218,6 +218,19 @@ def test_help_explains_every_command(capsys) -> None:
         assert _run(command, "--help") == 0
 
 
+def test_names_that_command_a_terminal_are_disarmed(tmp_path: Path, capsys) -> None:
+    assert _run("check", tmp_path / "a\x1b[31mb.csv") == 2
+    frame = bad_files.good_frame().astype(object)
+    frame.loc[0, "phq9_pre"] = "x"
+    named = frame.rename(columns={"phq9_pre": "phq9_pre\x07"})
+    (tmp_path / "study.toml").write_text(
+        '[measures.phq9]\npre = "phq9_pre\\u0007"\npost = "phq9_post"\n'
+    )
+    assert _run("check", _write(tmp_path, named), "--study", tmp_path / "study.toml") == 2
+    said = capsys.readouterr()
+    assert not {"\x1b", "\x07"} & set(said.out + said.err)
+
+
 def test_packaged_cohort_passes(capsys) -> None:
     arguments = (PACKAGED / "patients.csv", "--therapists", PACKAGED / "therapists.csv")
     assert _run("check", *arguments) == 0

@@ -120,7 +120,8 @@ def cohort(
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    print(sentence, file=sys.stderr)
+    # A file's own name may hold what would command the terminal.
+    print("".join(c if c.isprintable() else "?" for c in sentence), file=sys.stderr)
     raise SystemExit(code)
 
 

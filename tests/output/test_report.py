@@ -363,3 +363,9 @@ def test_one_measure_and_few_therapists_still_give_a_report(tmp_path: Path) -> N
     assert "What could not be done" in page
     assert "Synthetic data" in page
     assert "other measure" not in (run / "methods.txt").read_text(encoding="utf-8")
+
+
+def test_what_a_study_asks_and_does_not_get_is_said() -> None:
+    assert report._asked_too_much(Study()) == {}
+    asked = report._asked_too_much(Study(cluster_size=3, engines=("ml", "nuts")))
+    assert set(asked) == {"cluster_size", "engines.nuts"}

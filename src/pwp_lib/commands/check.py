@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pwp_lib.data.disclosure import MARK, DisclosurePolicy, percentage
+from pwp_lib.data.files import shown_name
 from pwp_lib.data.owndata import Check, check_study_data
 from pwp_lib.data.problems import Problem
 from pwp_lib.data.study_writer import write_study
@@ -73,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _show_problems(found: Check, every: bool) -> None:
     items = list(found.problems)
-    lines = [(_rows(p, every), p.column, p.kind, p.problem, p.mend) for p in items]
+    lines = [(_rows(p, every), shown_name(p.column), p.kind, p.problem, p.mend) for p in items]
     frame = pd.DataFrame(lines, columns=["rows", "column", "found", "problem", "mend"])
     count = sum(max(1, p.count) for p in items)
     show(f"To be mended: {len(items):,} kinds of problem in {count:,} places", frame)

@@ -171,7 +171,17 @@ def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], None]) -> A
     if not gibbs:
         kept = {n: replace(r, posterior=None) for n, r in analysis.measures.items()}
         analysis = replace(analysis, measures=kept)
-    return analysis
+    return replace(analysis, not_done={**analysis.not_done, **_asked_too_much(study)})
+
+
+def _asked_too_much(study: Study) -> dict[str, str]:
+    """Say what the study asks for and the report does not do, rather than leave it out silently."""
+    left = {}
+    if study.cluster_size is not None:
+        left["cluster_size"] = "Clusters are a quarter of the therapists, whatever the study asks."
+    if "nuts" in study.engines:
+        left["engines.nuts"] = 'Use pwp_lib.sample_posterior(..., engine="nuts") for it.'
+    return left
 
 
 def write_run(

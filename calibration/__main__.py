@@ -28,6 +28,7 @@ def main() -> None:
 
     from pwp_lib.data.cohort import load_cohort, write_cohort
 
+    from .extracts import make_extracts
     from .search import FULL, SEED, SHORT, TINY, find
 
     given = _arguments()
@@ -48,6 +49,7 @@ def main() -> None:
     command = " ".join(["python -m calibration", *options])
     made_by = {"command": command, "seed": seed}
     folder = write_cohort(found.cohort, given.out, made_by=made_by)
+    make_extracts(load_cohort(folder), folder / "extracts")
     left = ", ".join(f"{x:.3g}" for x in found.loss)
     console.print(f"{folder}: {found.rounds} rounds; loss of PHQ-9, GAD-7: {left}")
     if given.board:

@@ -1,0 +1,73 @@
+"""Every public name is documented, once, on a page of the library's reference."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import pwp_lib
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+PAGES = sorted(BOOK.glob("library*.md"))
+DIRECTIVE = re.compile(r"^\.\. (currentmodule|autoclass|autofunction|autodata):: (\S+)$", re.M)
+SUMMARY = re.compile(r"^\.\. autosummary::\n(?:   :.*\n)*\n((?:   \w+\n)+)", re.M)
+
+
+def documented() -> Counter[tuple[str, str, str]]:
+    """Count module, name and directive over all pages."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for page in PAGES:
+        module = ""
+        for directive, name in DIRECTIVE.findall(page.read_text(encoding="utf-8")):
+            if directive == "currentmodule":
+                module = name
+            else:
+                found[module, name, directive] += 1
+    return found
+
+
+FOUND = documented()
+
+
+def test_every_public_name_is_documented_once() -> None:
+    counts = Counter(name for module, name, _ in FOUND.elements() if module == "pwp_lib")
+    assert counts == Counter(pwp_lib.__all__)
+
+
+@pytest.mark.parametrize("part", ["figures", "narrative", "show", "interactive", "beside", "quiz"])
+def test_what_draws_and_says_is_documented(part: str) -> None:
+    module = importlib.import_module(f"pwp_lib.output.{part}")
+    wanted = {n for n in module.__all__ if not inspect.isclass(getattr(module, n))}
+    assert wanted <= {name for where, name, _ in FOUND if where == module.__name__}
+
+
+@pytest.mark.parametrize(("module", "name", "directive"), sorted(FOUND))
+def test_the_directive_is_of_the_right_kind(module: str, name: str, directive: str) -> None:
+    thing = getattr(importlib.import_module(module), name)
+    if inspect.isclass(thing):
+        kind = "autoclass"
+    else:
+        kind = "autofunction" if callable(thing) else "autodata"
+    assert directive == kind
+    if kind != "autodata":
+        assert inspect.getdoc(thing), f"{name} has no docstring"
+
+
+def test_the_overview_lists_every_public_name() -> None:
+    text = (BOOK / "library.md").read_text(encoding="utf-8")
+    listed = {name for block in SUMMARY.findall(text) for name in block.split()}
+    on_the_page = {name for d, name in DIRECTIVE.findall(text) if d != "currentmodule"}
+    assert listed | on_the_page == set(pwp_lib.__all__)
+    assert not listed & on_the_page
+
+
+def test_every_page_of_the_reference_is_in_the_table_of_contents() -> None:
+    contents = (BOOK / "_toc.yml").read_text(encoding="utf-8")
+    assert PAGES
+    for page in PAGES:
+        assert re.search(rf"file: book/{page.stem}$", contents, re.M), page.name

@@ -35,7 +35,7 @@ def nuts_design(random: list[str]) -> DesignMoments:
         (["Intercept"], Prior("mlwin")),
         (["Intercept", "x"], Prior("mlwin", fixed=(1.0, [2.0, 3.0]))),
         (["Intercept", "x"], Prior("half-normal", scale=[2.0, 0.7], lkj=2.0)),
-        (["Intercept", "x"], Prior("flat-sd")),
+        pytest.param(["Intercept", "x"], Prior("flat-sd"), marks=pytest.mark.nightly),
     ],
     ids=["intercept mlwin", "slope mlwin", "slope half-normal", "slope flat-sd"],
 )

@@ -37,6 +37,7 @@ from .engine.formula import Formula as Formula
 from .engine.formula import parse_formula as parse_formula
 from .engine.gibbs import gibbs_draws as gibbs_draws
 from .engine.gibbs import sample_posterior as sample_posterior
+from .engine.grid import GridPosterior as GridPosterior
 from .engine.grid import grid_posterior as grid_posterior
 from .engine.many import fit_many as fit_many
 from .engine.mixed import MixedFit as MixedFit

@@ -82,7 +82,14 @@ class PosteriorInterval:
 
     @classmethod
     def of(cls, draws: ArrayLike, level: float = 0.95) -> PosteriorInterval:
-        """Interval of draws of shape (chains, draws)."""
+        """Interval of draws of shape (chains, draws).
+
+        Examples
+        --------
+        >>> draws = np.random.default_rng(1).normal(10, 2, size=(4, 5_000))
+        >>> print(PosteriorInterval.of(draws))
+        10.0 (6.1 to 13.9)
+        """
         if not 0 < level < 1:
             raise InputError("the level of an interval lies between 0 and 1", mend="use 0.95")
         x = np.asarray(draws, dtype=float)

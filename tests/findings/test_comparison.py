@@ -89,7 +89,7 @@ def test_the_papers_counts_give_its_chi_squares() -> None:
         assert round(result.statistic, decimals) == printed
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cells=st.lists(st.integers(1, 60), min_size=4, max_size=4))
 def test_chi_square_is_the_same_for_the_opposite_outcome(cells: list[int]) -> None:
     a, b, c, d = cells

@@ -87,7 +87,7 @@ def test_many_scores_are_permuted_at_random_and_repeatably() -> None:
 SCORES = st.lists(st.integers(0, 12), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(x=SCORES, y=SCORES)
 def test_only_the_order_of_scores_matters(x: list[int], y: list[int]) -> None:
     plain = mann_whitney(x, y)

@@ -51,6 +51,10 @@ __all__ = [
 ]
 
 
+#: Tables with more linked cells than this are not given to the integer programmes.
+_PROGRAMMED = 2_000
+
+
 @dataclass(frozen=True)
 class ReleasedCounts:
     """Counts as they may be shown.
@@ -102,11 +106,9 @@ def percentage(part: float | None, whole: float | None) -> float | None:
     return float(min(100.0, np.floor(100.0 * part / whole + 0.5)))
 
 
-def _set_bounds(
-    ledger: Ledger, truth: NDArray[np.float64], hidden: set[int], extra: set[int]
-) -> None:
+def _set_bounds(ledger: Ledger, truth: NDArray[np.float64], hidden: set[int]) -> None:
     for i, value in enumerate(truth):
-        if ledger.is_rest(i) or i in extra:
+        if ledger.is_rest(i):
             ledger.lower[i], ledger.upper[i] = 0.0, np.inf
         elif i in hidden:
             ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(None)
@@ -117,6 +119,9 @@ def _set_bounds(
 def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
     if ledger.has_witness(target, truth):
         return True
+    if ledger.size_around(target) > _PROGRAMMED:
+        # No proof at hand, and a programme of this size would take too long: hide more.
+        return False
     low, high = ledger.range_of(target)
     return high > low
 
@@ -164,28 +169,32 @@ def release_counts(
     that *e* is 0.
     """
     policy = policy or DisclosurePolicy()
-    cells = _cells_with_counts(counts)
+    by_cell = _counts_by_cell(counts)
+    cells = list(by_cell)
     if not policy.active:
         false = pd.DataFrame(False, index=counts.index, columns=counts.columns)
         return ReleasedCounts(counts.astype("Int64"), false, _audit_frame([]), policy)
     ledger = Ledger(cells, tuple(relations), policy)
-    truth = _truth(ledger, counts, len(cells))
+    truth = _truth(ledger, list(by_cell.values()))
     hidden = {i for i in range(len(cells)) if truth[i] < policy.threshold}
     extra: set[int] = set()
     watched = set(hidden) | {
         i for i in range(len(cells), len(truth)) if truth[i] < policy.threshold
     }
+    _set_bounds(ledger, truth, hidden)
     todo = sorted(watched)
     while todo:
-        _set_bounds(ledger, truth, hidden, extra)
-        unsafe = next((i for i in todo if not _safe(ledger, i, truth)), None)
-        if unsafe is None:
-            break
+        if _safe(ledger, todo[-1], truth):
+            # What is safe stays so: to hide more only widens what an attacker must allow for.
+            todo.pop()
+            continue
         shown = set(range(len(cells))) - hidden - extra
         if not shown:
             break
-        extra.add(_neighbour(ledger, unsafe, truth, shown))
-        todo = sorted(watched | extra)
+        more = _neighbour(ledger, todo[-1], truth, shown)
+        extra.add(more)
+        ledger.lower[more], ledger.upper[more] = 0.0, np.inf
+        todo.insert(0, more)
     return _released(counts, ledger, hidden, extra, policy)
 
 
@@ -193,16 +202,20 @@ def _entry(frame: pd.DataFrame, cell: Cell) -> Any:
     return frame.at[cell]
 
 
-def _cells_with_counts(counts: pd.DataFrame) -> list[Cell]:
-    return [
-        (r, c) for r in counts.index for c in counts.columns if pd.notna(_entry(counts, (r, c)))
-    ]
+def _counts_by_cell(counts: pd.DataFrame) -> dict[Cell, float]:
+    """Every count that there is, row by row; a missing entry is no count."""
+    numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    return {
+        (row, column): float(value)
+        for row, line in zip(counts.index, numbers, strict=True)
+        for column, value in zip(counts.columns, line, strict=True)
+        if not np.isnan(value)
+    }
 
 
-def _truth(ledger: Ledger, counts: pd.DataFrame, n: int) -> NDArray[np.float64]:
+def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
     truth = np.zeros(len(ledger.cells))
-    for i in range(n):
-        truth[i] = float(_entry(counts, ledger.cells[i]))
+    truth[: len(known)] = known
     if (truth < 0).any():
         raise InputError("a count is below 0")
     for row in ledger.rows:

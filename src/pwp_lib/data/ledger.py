@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MARK", "Cell", "DisclosurePolicy", "Ledger", "Percentage", "Relation"]
 
+#: Moves that the search for a witness may try for one cell.
+_TRIES = 120
 #: What stands in a published table for a number that is withheld.
 MARK = "*"
 
@@ -142,6 +144,8 @@ class Ledger:
         for r, row in enumerate(self.rows):
             for i in row:
                 self.rows_of[i].append(r)
+        self._order: dict[int, list[int]] = {}
+        self._tries = 0
         self.shares: list[dict[int, float]] = []
         self.shares_of: dict[int, list[int]] = {}
 
@@ -177,6 +181,10 @@ class Ledger:
             seen |= fresh
             todo.extend(fresh)
         return sorted(seen), sorted(sums), sorted(shares)
+
+    def size_around(self, target: int) -> int:
+        """Count the cells that sums or percentages link to this one."""
+        return len(self._component(target)[0])
 
     def range_of(self, target: int) -> tuple[float, float]:
         """Find the smallest and largest number that the cell could hold: two integer programmes."""
@@ -214,28 +222,33 @@ class Ledger:
         """
         for step in (1.0, -1.0):
             moved = truth[target] + step
-            if self.lower[target] <= moved <= self.upper[target] and self._mend(
-                {target: step}, list(self.rows_of[target]), truth, 4
-            ):
-                return True
+            if self.lower[target] <= moved <= self.upper[target]:
+                self._tries = _TRIES
+                if self._mend({target: step}, list(self.rows_of[target]), truth):
+                    return True
         return False
 
-    def _mend(
-        self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64], depth: int
-    ) -> bool:
+    def _least_bound(self, r: int) -> list[int]:
+        """Cells of a sum in which to look for a countermove: those in the fewest other sums."""
+        if r not in self._order:
+            by_sums = sorted(self.rows[r], key=lambda i: len(self.rows_of[i]))
+            self._order[r] = by_sums[:24]
+        return self._order[r]
+
+    def _mend(self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]) -> bool:
         if not broken:
             return True
-        if depth == 0:
+        self._tries -= 1
+        if self._tries < 0:
             return False
         row = self.rows[broken[0]]
-        gap = sum(weight * moves.get(i, 0.0) for i, weight in row.items())
+        gap = sum(row[i] * step for i, step in moves.items() if i in row)
         if gap == 0.0:
-            return self._mend(moves, broken[1:], truth, depth)
-        free = sorted((i for i in row if i not in moves), key=lambda i: len(self.rows_of[i]))
-        for i in free[:6]:
+            return self._mend(moves, broken[1:], truth)
+        for i in [i for i in self._least_bound(broken[0]) if i not in moves][:6]:
             step = -gap / row[i]
             if abs(step) == 1.0 and self.lower[i] <= truth[i] + step <= self.upper[i]:
                 others = [r for r in self.rows_of[i] if r != broken[0] and r not in broken]
-                if self._mend({**moves, i: step}, broken[1:] + others, truth, depth - 1):
+                if self._mend({**moves, i: step}, broken[1:] + others, truth):
                     return True
         return False

@@ -407,8 +407,9 @@ def _cell(cell: tuple[str, str], is_index: bool) -> str:
         wide = ' class="pwp-long"' if len(text) > 20 else ""
         return f'<th scope="row"{wide}>{escape(text)}</th>'
     # Text that would stack its words in a narrow column gets a wider one.
-    wide = " pwp-long" if kind == "t" and len(text) > 20 else ""
-    return f'<td class="pwp-{kind}{wide}">{escape(text)}</td>'
+    # Short text, "< .001" or a name, stays on one line.
+    room = "" if kind != "t" else " pwp-long" if len(text) > 20 else " pwp-short"
+    return f'<td class="pwp-{kind}{room}">{escape(text)}</td>'
 
 
 def _table_text(cells: list[list[tuple[str, str]]], heads: list[str], caption: str) -> str:

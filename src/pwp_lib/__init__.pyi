@@ -2,6 +2,8 @@ from .analysis import Analysis as Analysis
 from .analysis import Comparison as Comparison
 from .analysis import MeasureResult as MeasureResult
 from .analysis import analyse as analyse
+from .classroom import make_classroom as make_classroom
+from .classroom import student_cohort as student_cohort
 from .data.cohort import Cohort as Cohort
 from .data.cohort import FlowStep as FlowStep
 from .data.cohort import Provenance as Provenance

@@ -314,6 +314,11 @@ def _therapists(b: _Builder) -> None:
         b.add("ranks", "Composite ranks and clusters", shown.reset_index(names="therapist"))
         if len(shown) < len(a.ranks) and shown.empty:
             b.withheld.append("No therapist has a caseload that may be shown alone.")
+    if a.composite_uncertainty is not None:
+        sure = a.composite_uncertainty
+        sure = sure.loc[[t for t in sure.index if t in set(b.alone)]]
+        frame = parts.rounded(sure.reset_index(names="therapist"), 2)
+        b.add("composite_uncertainty", "How uncertain composite ranks are", frame)
     if len(a.rank_correlations):
         frame = a.rank_correlations.reset_index()
         b.add("rank_correlations", "Spearman's correlations of ranks", parts.rounded(frame, 3))

@@ -55,7 +55,14 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "therapists",
         "Therapists, one by one",
-        ("ranks", "residuals", "rank_intervals", "rank_correlations", "services"),
+        (
+            "ranks",
+            "composite_uncertainty",
+            "residuals",
+            "rank_intervals",
+            "rank_correlations",
+            "services",
+        ),
         ("caterpillar", "rank_intervals"),
     ),
     (

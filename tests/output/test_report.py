@@ -14,6 +14,7 @@ import pytest
 
 from pwp_lib.analysis import Analysis, analyse
 from pwp_lib.cli import main
+from pwp_lib.commands.analyse import _asked_too_much
 from pwp_lib.data.cohort import Cohort, Provenance
 from pwp_lib.data.disclosure import MARK, DisclosurePolicy
 from pwp_lib.data.pseudonyms import Pseudonyms, pseudonymise
@@ -366,6 +367,6 @@ def test_one_measure_and_few_therapists_still_give_a_report(tmp_path: Path) -> N
 
 
 def test_what_a_study_asks_and_does_not_get_is_said() -> None:
-    assert report._asked_too_much(Study()) == {}
-    asked = report._asked_too_much(Study(cluster_size=3, engines=("ml", "nuts")))
+    assert _asked_too_much(Study()) == {}
+    asked = _asked_too_much(Study(cluster_size=3, engines=("ml", "nuts")))
     assert set(asked) == {"cluster_size", "engines.nuts"}

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pwp_lib.data.cohort import Cohort
 from pwp_lib.data.disclosure import DisclosurePolicy
 from pwp_lib.data.owndata import Check, check_study_data
 from pwp_lib.data.pseudonyms import Pseudonyms, open_key, pseudonymise
+from pwp_lib.data.study import Study
 from pwp_lib.errors import InputError
 
 from .terminal import progress, say
 
-__all__ = ["analyse_file", "safe_cohort"]
+if TYPE_CHECKING:
+    from pwp_lib.analysis import Analysis
+
+__all__ = ["analyse_file", "run_analysis", "safe_cohort"]
+
+#: More therapists than this, and leaving out one at a time would take hours.
+_SENSITIVE = 300
 
 
 def safe_cohort(
@@ -35,6 +45,41 @@ def safe_cohort(
     return cohort, policy
 
 
+def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], object]) -> Analysis:
+    """Carry out the analysis that a study asks for.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    study : Study
+    step : callable
+        Told what comes next.
+    """
+    from pwp_lib.analysis import analyse
+    from pwp_lib.output.report import safe_labels
+
+    step("models, ranks and comparisons")
+    many = cohort.patients["therapist_id"].nunique() > _SENSITIVE
+    gibbs = "gibbs" in study.engines
+    analysis = analyse(
+        safe_labels(cohort), seed=study.seed, draws=25_000 if gibbs else 500, sensitivity=not many
+    )
+    if not gibbs:
+        kept = {n: replace(r, posterior=None) for n, r in analysis.measures.items()}
+        analysis = replace(analysis, measures=kept)
+    return replace(analysis, not_done={**analysis.not_done, **_asked_too_much(study)})
+
+
+def _asked_too_much(study: Study) -> dict[str, str]:
+    """Say what the study asks for and the report does not do, rather than leave it out silently."""
+    left = {}
+    if study.cluster_size is not None:
+        left["cluster_size"] = "Clusters are a quarter of the therapists, whatever the study asks."
+    if "nuts" in study.engines:
+        left["engines.nuts"] = 'Use pwp_lib.sample_posterior(..., engine="nuts") for it.'
+    return left
+
+
 def analyse_file(
     file: Path,
     out: Path,
@@ -48,7 +93,7 @@ def analyse_file(
         raise InputError("this is a file, not a folder", mend="name another folder", file=out)
     found = check_study_data(file, study, therapists)
     cohort, policy = safe_cohort(found, out, key, not no_disclosure_control)
-    from pwp_lib.output.report import run_analysis, write_run
+    from pwp_lib.output.report import write_run
 
     with progress(6) as step:
         analysis = run_analysis(cohort, found.study, step)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from pwp_lib.data.disclosure import MARK
 
 if TYPE_CHECKING:
-    from pwp_lib.analysis import Analysis, MeasureResult
+    from pwp_lib import analysis as whole
+    from pwp_lib.analysis import Analysis
     from pwp_lib.data.study import Study
 
     from .release import Release
@@ -103,7 +104,7 @@ def _model(analysis: Analysis) -> str:
     )
 
 
-def _result(result: MeasureResult, released: Release) -> str:
+def _result(result: whole.MeasureResult, released: Release) -> str:
     table = released.frame("therapist_effect")
     label = result.measure.label
     row = {} if table is None else table[table["measure"] == label].iloc[0].to_dict()

@@ -26,7 +26,8 @@ from pwp_lib.data.disclosure import (
 from . import release_parts as parts
 
 if TYPE_CHECKING:
-    from pwp_lib.analysis import Analysis, MeasureResult
+    from pwp_lib import analysis as whole
+    from pwp_lib.analysis import Analysis
 
 __all__ = ["Published", "Release", "release"]
 
@@ -253,7 +254,7 @@ def _national(b: _Builder) -> None:
     b.add("national", "National definitions, over both measures", shown)
 
 
-def _models(b: _Builder, name: str, result: MeasureResult) -> None:
+def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
     label = result.measure.label
     tables = {
         "models": ("Models", result.models.table().reset_index()),

@@ -13,7 +13,7 @@ from pwp_lib.data.measures import Measure
 from pwp_lib.findings.outcomes import summarise_outcomes
 
 if TYPE_CHECKING:
-    from pwp_lib.analysis import MeasureResult
+    from pwp_lib import analysis as whole
     from pwp_lib.engine.mixed import MixedFit
 
 OUTCOME_SHARES: Mapping[str, tuple[str, str]] = {
@@ -190,7 +190,10 @@ def sensitivity(
 
 
 def residuals(
-    result: MeasureResult, alone: Sequence[str], together: Sequence[str], policy: DisclosurePolicy
+    result: whole.MeasureResult,
+    alone: Sequence[str],
+    together: Sequence[str],
+    policy: DisclosurePolicy,
 ) -> pd.DataFrame:
     """Residuals with the interval of the released caseload, and the others' mean."""
     table = result.residuals

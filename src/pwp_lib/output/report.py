@@ -32,11 +32,9 @@ from .report_figures import Drawn, draw_all
 if TYPE_CHECKING:
     from pwp_lib.analysis import Analysis
 
-__all__ = ["SCHEMA_VERSION", "results", "run_analysis", "safe_labels", "write_run"]
+__all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 
 SCHEMA_VERSION = 1
-#: More therapists than this, and leaving out one at a time would take hours.
-_SENSITIVE = 300
 _LONG = 30
 _SAFE = re.compile(r"[^\w .,'()/-]")
 
@@ -155,40 +153,6 @@ def _labels(seen: Iterable[str]) -> dict[str, str]:
         names[label] = name
         taken.add(name)
     return names
-
-
-def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], None]) -> Analysis:
-    """Carry out the analysis that a study asks for.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    study : Study
-    step : callable
-        Told what comes next.
-    """
-    from pwp_lib.analysis import analyse
-
-    step("models, ranks and comparisons")
-    many = cohort.patients["therapist_id"].nunique() > _SENSITIVE
-    gibbs = "gibbs" in study.engines
-    analysis = analyse(
-        safe_labels(cohort), seed=study.seed, draws=25_000 if gibbs else 500, sensitivity=not many
-    )
-    if not gibbs:
-        kept = {n: replace(r, posterior=None) for n, r in analysis.measures.items()}
-        analysis = replace(analysis, measures=kept)
-    return replace(analysis, not_done={**analysis.not_done, **_asked_too_much(study)})
-
-
-def _asked_too_much(study: Study) -> dict[str, str]:
-    """Say what the study asks for and the report does not do, rather than leave it out silently."""
-    left = {}
-    if study.cluster_size is not None:
-        left["cluster_size"] = "Clusters are a quarter of the therapists, whatever the study asks."
-    if "nuts" in study.engines:
-        left["engines.nuts"] = 'Use pwp_lib.sample_posterior(..., engine="nuts") for it.'
-    return left
 
 
 def write_run(
@@ -345,7 +309,7 @@ def results(
     Parameters
     ----------
     analysis, study, released, text
-        As made by `run_analysis`, `release` and `methods_and_results`.
+        The analysis, and what `release` and `methods_and_results` made of it.
     """
     policy = released.policy
     return {

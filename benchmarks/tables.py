@@ -1,0 +1,138 @@
+"""The results of the benchmarks as tables, for the book's page; nothing is run here.
+
+Each function takes what a JSON file holds, and leaves out what a run left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+HERE = Path(__file__).resolve().parent
+Found = dict[str, Any]
+
+#: Keys of one size that hold peers, and the keys of a peer's ratio to this library.
+_RATIOS = {
+    "fits": (("ratio, from rows", "fit from rows"), ("ratio, from moments", "fit from moments")),
+    "samplers": (("ratio", "posterior"),),
+}
+
+
+def read(name: str) -> Found | None:
+    """Read a file of results; None if there is none yet."""
+    path = HERE / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _peers(results: Found) -> Iterator[tuple[str, str, str, Found]]:
+    for size, found in results["sizes"].items():
+        for part in _RATIOS:
+            for peer, got in found.get(part, {}).items():
+                yield size, part, peer, got
+
+
+def ratios(results: Found) -> pd.DataFrame:
+    """One row a comparison made: ``size``, ``task``, ``peer``, ``ratio``."""
+    rows = [
+        (size, task, peer, got[key])
+        for size, part, peer, got in _peers(results)
+        for key, task in _RATIOS[part]
+        if key in got
+    ]
+    return pd.DataFrame(rows, columns=["size", "task", "peer", "ratio"])
+
+
+def for_figure(results: Found, size: str) -> pd.DataFrame:
+    """Take the ratios of one size, slowest peers first within each task."""
+    table = ratios(results)
+    table = table[table["size"] == size]
+    return table.sort_values(["task", "ratio"], ascending=[True, False], ignore_index=True)
+
+
+def agreement(results: Found) -> pd.DataFrame:
+    """How far each peer's answers lie from this library's.
+
+    For fits the largest difference of the two models: -2 log-likelihood above ours (negative where
+    the peer's is lower) and therapist effect in percentage points. For samplers the posterior
+    medians' difference in percentage points, and the Monte Carlo error of that difference.
+    """
+    rows = []
+    for size, part, peer, got in _peers(results):
+        if part == "fits" and "deviance above ours" in got:
+            deviance = max(got["deviance above ours"], key=abs)
+            effect = max(got["therapist effect, difference"], key=abs)
+            rows.append((size, peer, deviance, 100 * effect, None))
+        elif part == "samplers" and "median, difference" in got:
+            error = 100 * got["error of the difference"]
+            rows.append((size, peer, None, 100 * got["median, difference"], error))
+    columns = ["size", "peer", "deviance above ours", "therapist effect", "Monte Carlo error"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))
+
+
+def own_times(results: Found) -> pd.DataFrame:
+    """Processor seconds of this library by size, beside the floor."""
+    rows = {}
+    for size, found in results["sizes"].items():
+        own = found["pwp_lib"]
+        rows[size] = {
+            "one pass over the rows": found["floor"]["cpu"],
+            "fit from rows": own["from rows"]["cpu"],
+            "fit from moments": own["from moments"]["cpu"],
+            "from rows, over one pass": own["from rows over floor"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("patients/therapists")
+
+
+def left_out(results: Found) -> pd.DataFrame:
+    """What was not run, or ended without an answer, and why: ``peer``, ``size``, ``reason``."""
+    rows = []
+    for size, part, peer, got in _peers(results):
+        if not any(key in got for key, _ in _RATIOS[part]):
+            rows.append((peer, size, str(got.get("left out", "gave no answer"))))
+    return pd.DataFrame(rows, columns=["peer", "size", "reason"])
+
+
+def made_with(results: Found) -> pd.DataFrame:
+    """Date, versions and machine of each size."""
+    rows = {
+        size: {"date": found.get("date", ""), **found.get("on", {})}
+        for size, found in results["sizes"].items()
+    }
+    return pd.DataFrame(rows).rename_axis("what")
+
+
+def peer_versions(results: Found) -> pd.DataFrame:
+    """Say which software each peer was: ``peer``, ``software``."""
+    found: dict[str, str] = {}
+    for _, _, peer, got in _peers(results):
+        if "software" in got:
+            found[peer] = str(got["software"])
+    return pd.DataFrame(sorted(found.items()), columns=["peer", "software"])
+
+
+def coverage(results: Found) -> pd.DataFrame:
+    """One row an interval, one column a true effect: how often it held the truth, in per cent."""
+    columns = {
+        f"truth {100 * float(effect):g}%": {
+            kind: 100 * got["coverage"] for kind, got in found["intervals"].items()
+        }
+        for effect, found in results["effects"].items()
+    }
+    return pd.DataFrame(columns).rename_axis("interval")
+
+
+def calibration(results: Found) -> pd.DataFrame:
+    """One row a model: quantities, those outside their own 95% bands, and the adjusted p-value."""
+    rows = {
+        case: {
+            "quantities": len(found["quantities"]),
+            "outside their bands": sum(not q["inside_bands"] for q in found["quantities"].values()),
+            "p_value": found["smallest p_value, times the number of quantities"],
+        }
+        for case, found in results["cases"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model and prior")

@@ -61,7 +61,7 @@ def test_compiled_and_plain_samplers_give_the_same_draws(
 
 
 @pytest.mark.parametrize("prior", ["mlwin", "flat-sd", "half-normal"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_a_random_intercept_agrees_with_the_exact_posterior(prior: str, seed: int) -> None:
     design = paper_design(INTERCEPT, seed)
     exact = grid_posterior(design, prior)

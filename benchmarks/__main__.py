@@ -148,7 +148,7 @@ def machine() -> dict[str, str]:
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return {
         "python": platform.python_version(), "system": platform.system(), "processor": model,
-        "cores": str(os.cpu_count()), "load when begun": load,
+        "cores": str(os.cpu_count()), "load at the end": load,
         "packages": "; ".join(f"{n} {version(n)}" for n in packages),
         "threads": "one for every library; ratios are of processor time",
     }  # fmt: skip

@@ -236,8 +236,9 @@ def _binary_counts(
     for key, values in sums.items():
         square = sums.get((*key, *key))
         # Whole numbers equal their squares in total only if each is nought or one.
-        single = len(key) == 1 and square is not None and values.dtype.kind == "i"
-        if single and np.array_equal(values, square):
+        if len(key) != 1 or square is None or values.dtype.kind != "i":
+            continue
+        if np.array_equal(values, square):
             binary.add(key[0])
     return {
         frozenset(key): values.astype(np.int64)

@@ -87,6 +87,27 @@ def own_times(results: Found) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("patients/therapists")
 
 
+def more_sentences(results: Found) -> list[str]:
+    """What was measured of this library alone: files larger than a frame, a thousand cohorts."""
+    said = []
+    for size, found in results["sizes"].items():
+        if "parquet" in found:
+            took, (patients, therapists) = found["parquet"], size.split("/")
+            said.append(
+                f"Both models from a Parquet file of {patients} patients of {therapists} "
+                f"therapists, reading included: {took['cpu']:.1f} processor seconds, and at most "
+                f"{took['peak MiB']:,} MiB of memory for the whole process."
+            )
+    if "a thousand cohorts" in results:
+        took = results["a thousand cohorts"]
+        said.append(
+            "A thousand cohorts of the paper's shape simulated and fitted with both models: "
+            f"{took['cpu']:.1f} processor seconds; {100 * took['converged']:g}% of the fits "
+            "converged."
+        )
+    return said
+
+
 def left_out(results: Found) -> pd.DataFrame:
     """What was not run, or ended without an answer, and why: ``peer``, ``size``, ``reason``."""
     rows = []

@@ -1,0 +1,149 @@
+"""The tables of the page on speed, from results made up here and from the true ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import tables  # noqa: E402
+
+MADE_UP: dict[str, Any] = {
+    "sizes": {
+        "1,122/21": {
+            "patients": 1_122,
+            "therapists": 21,
+            "date": "2030-01-01",
+            "on": {"python": "3.11.9", "cores": "2"},
+            "floor": {"cpu": 1e-5},
+            "pwp_lib": {
+                "from rows": {"cpu": 2e-3, "wall": 2e-3},
+                "from moments": {"cpu": 1e-3, "wall": 1e-3},
+                "from rows over floor": 200.0,
+            },
+            "fits": {
+                "lme4": {
+                    "software": "lme4 1.1",
+                    "cpu": 0.06,
+                    "ratio, from rows": 30.0,
+                    "ratio, from moments": 60.0,
+                    "deviance above ours": [1e-9, -2e-7],
+                    "therapist effect, difference": [1e-8, 3e-5],
+                },
+                "nlme": {"left out": "not installed"},
+            },
+            "samplers": {
+                "jags, slope": {
+                    "software": "rjags",
+                    "ratio": 12.0,
+                    "median, difference": -0.001,
+                    "error of the difference": 0.0007,
+                },
+                "brms, slope": {"left out": "not timed"},
+            },
+        },
+        "1 million/5,000": {
+            "floor": {"cpu": 1e-3},
+            "pwp_lib": {
+                "from rows": {"cpu": 0.1},
+                "from moments": {"cpu": 0.05},
+                "from rows over floor": 100.0,
+            },
+            "fits": {"lme4": {"ratio, from rows": 200.0, "ratio, from moments": 400.0}},
+        },
+    }
+}
+
+
+def test_ratios_hold_every_comparison_made_and_no_other() -> None:
+    table = tables.ratios(MADE_UP).set_index(["size", "task", "peer"])["ratio"]
+    assert dict(table) == {
+        ("1,122/21", "fit from rows", "lme4"): 30.0,
+        ("1,122/21", "fit from moments", "lme4"): 60.0,
+        ("1,122/21", "posterior", "jags, slope"): 12.0,
+        ("1 million/5,000", "fit from rows", "lme4"): 200.0,
+        ("1 million/5,000", "fit from moments", "lme4"): 400.0,
+    }
+
+
+def test_the_figure_takes_the_ratios_of_one_size() -> None:
+    import matplotlib.pyplot as plt
+
+    from pwp_lib.output import figures
+
+    chart = tables.for_figure(MADE_UP, "1,122/21")
+    assert list(chart["ratio"]) == [60.0, 30.0, 12.0]
+    told = figures.describe(figures.benchmark_ratios(chart))
+    assert "lme4 60 times" in told
+    plt.close("all")
+
+
+def test_agreement_has_the_larger_difference_and_points_of_per_cent() -> None:
+    table = tables.agreement(MADE_UP).set_index("peer")
+    assert table.loc["lme4", "deviance above ours"] == -2e-7
+    assert table.loc["lme4", "therapist effect"] == pytest.approx(0.003)
+    assert table.loc["jags, slope", "therapist effect"] == pytest.approx(-0.1)
+    assert table.loc["jags, slope", "Monte Carlo error"] == pytest.approx(0.07)
+    assert pd.isna(table.loc["jags, slope", "deviance above ours"])
+    assert "nlme" not in table.index
+
+
+def test_what_was_left_out_is_said_with_its_reason() -> None:
+    table = tables.left_out(MADE_UP)
+    assert table.to_numpy().tolist() == [
+        ["nlme", "1,122/21", "not installed"],
+        ["brms, slope", "1,122/21", "not timed"],
+    ]
+
+
+def test_versions_machine_and_times() -> None:
+    assert dict(tables.peer_versions(MADE_UP).to_numpy()) == {
+        "lme4": "lme4 1.1",
+        "jags, slope": "rjags",
+    }
+    assert tables.made_with(MADE_UP).loc["date", "1,122/21"] == "2030-01-01"
+    assert tables.own_times(MADE_UP).loc["1 million/5,000", "from rows, over one pass"] == 100.0
+
+
+def test_sentences_are_of_what_was_measured() -> None:
+    assert tables.more_sentences(MADE_UP) == []
+    large = {"parquet": {"cpu": 1.25, "peak MiB": 1_300}}
+    more = {"sizes": {"7 million/9": large}, "a thousand cohorts": {"cpu": 0.7, "converged": 0.999}}
+    file, thousand = tables.more_sentences(more)
+    assert "7 million patients of 9 therapists" in file
+    assert "1,300 MiB" in file
+    assert "99.9%" in thousand
+
+
+def test_coverage_and_calibration() -> None:
+    held = {"effects": {"0.020": {"intervals": {"profile": {"coverage": 0.94}}}}}
+    assert tables.coverage(held).loc["profile", "truth 2%"] == pytest.approx(94.0)
+    case = {
+        "quantities": {"a": {"inside_bands": True}, "b": {"inside_bands": False}},
+        "smallest p_value, times the number of quantities": 0.3,
+    }
+    row = tables.calibration({"cases": {"one": case}}).loc["one"]
+    assert list(row) == [2, 1, 0.3]
+
+
+def test_a_file_that_is_not_there_is_none() -> None:
+    assert tables.read("no such file.json") is None
+
+
+def test_the_true_results_fit_the_tables() -> None:
+    speed = tables.read("results.json")
+    if speed is None:
+        pytest.skip("the benchmarks have not been run: python -m benchmarks")
+    assert (tables.ratios(speed)["ratio"] > 0).all()
+    assert len(tables.agreement(speed))
+    assert len(tables.own_times(speed)) == len(speed["sizes"])
+    for engine in ("gibbs", "nuts"):
+        found = tables.read(f"results/sbc_{engine}.json")
+        if found is not None:
+            assert tables.calibration(found)["p_value"].between(0, 1).all()

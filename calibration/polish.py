@@ -3,7 +3,7 @@
 Near the end one random move in ten millions brings every figure inside its interval. The figures
 are smooth in the scores, so the effect of each unit step is worked out once, that of four steps
 together is foretold by adding, and only what promises to help is computed exactly. What is
-taken is decided by the exact losses, as in `kernel.anneal`.
+taken is decided by the exact losses: the figures must gain, and plausibility lose little.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["polish"]
 
 #: Steps taken together, and pairs of steps drawn for each table of effects.
 MOST, PAIRS = 4, 200_000
+#: What four steps may cost in plausibility (in nats).
+COST = 5.0
 
 
 @njit(cache=True)
@@ -62,7 +64,7 @@ def _effects(given, state, tol, m, g, g1, figure, seen, who, step, effect):  # t
 
 
 @njit(cache=True)
-def _attempt(given, state, tol, m, chosen, size, who, step, now, rng, g, g1, figure, seen):  # type: ignore[no-untyped-def]
+def _attempt(given, state, tol, m, chosen, size, who, step, now, g, g1, figure, seen):  # type: ignore[no-untyped-def]
     """Try steps exactly; take them if the exact losses say so. Returns the three losses."""
     was = np.zeros(MOST, np.int64)
     trial, trial_g, trial_g1 = np.zeros(17), g.copy(), g1.copy()
@@ -77,8 +79,7 @@ def _attempt(given, state, tol, m, chosen, size, who, step, now, rng, g, g1, fig
     plain = plain_loss(given, state, tol, m, trial, seen)
     smooth = tol.smooth * smooth_loss(given, state, m)
     model = model_loss(given, state, tol, m, trial, trial_g, trial_g1, 1e-9)
-    bar = now[0] + now[1] + now[2] - np.log(rng.random())
-    if plain + smooth + model + energy < bar and plain + model < now[0] + now[2]:
+    if plain + model < now[0] + now[2] and energy + smooth - now[1] < COST:
         g[:] = trial_g
         g1[:] = trial_g1
         figure[:] = trial
@@ -162,7 +163,7 @@ def polish(given, state, tol, m, sweeps, looks, rng, g, g1, figure, seen):  # ty
                 if _foretell(given, tol, m, figure, effect, chosen, bound) > bound:
                     continue
                 if _distinct(who, chosen) and _attempt(
-                    given, state, tol, m, chosen, MOST, who, step, now, rng, g, g1, figure, seen
+                    given, state, tol, m, chosen, MOST, who, step, now, g, g1, figure, seen
                 ):
                     found = True
                     taken += 1

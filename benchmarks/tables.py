@@ -20,6 +20,7 @@ _RATIOS = {
     "fits": (("ratio, from rows", "fit from rows"), ("ratio, from moments", "fit from moments")),
     "samplers": (("ratio", "posterior"),),
 }
+_SPELT = {"jags": "JAGS", "pymc": "PyMC"}
 
 
 def read(name: str) -> Found | None:
@@ -32,7 +33,13 @@ def _peers(results: Found) -> Iterator[tuple[str, str, str, Found]]:
     for size, found in results["sizes"].items():
         for part in _RATIOS:
             for peer, got in found.get(part, {}).items():
-                yield size, part, peer, got
+                yield size, part, _named(peer), got
+
+
+def _named(peer: str) -> str:
+    """Spell a peer's name as its makers do."""
+    first, *rest = peer.split(", ")
+    return ", ".join([_SPELT.get(first, first), *rest])
 
 
 def ratios(results: Found) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def test_ratios_hold_every_comparison_made_and_no_other() -> None:
     assert dict(table) == {
         ("1,122/21", "fit from rows", "lme4"): 30.0,
         ("1,122/21", "fit from moments", "lme4"): 60.0,
-        ("1,122/21", "posterior", "jags, slope"): 12.0,
+        ("1,122/21", "posterior", "JAGS, slope"): 12.0,
         ("1 million/5,000", "fit from rows", "lme4"): 200.0,
         ("1 million/5,000", "fit from moments", "lme4"): 400.0,
     }
@@ -88,9 +88,9 @@ def test_agreement_has_the_larger_difference_and_points_of_per_cent() -> None:
     table = tables.agreement(MADE_UP).set_index("peer")
     assert table.loc["lme4", "deviance above ours"] == -2e-7
     assert table.loc["lme4", "therapist effect"] == pytest.approx(0.003)
-    assert table.loc["jags, slope", "therapist effect"] == pytest.approx(-0.1)
-    assert table.loc["jags, slope", "Monte Carlo error"] == pytest.approx(0.07)
-    assert pd.isna(table.loc["jags, slope", "deviance above ours"])
+    assert table.loc["JAGS, slope", "therapist effect"] == pytest.approx(-0.1)
+    assert table.loc["JAGS, slope", "Monte Carlo error"] == pytest.approx(0.07)
+    assert pd.isna(table.loc["JAGS, slope", "deviance above ours"])
     assert "nlme" not in table.index
 
 
@@ -105,7 +105,7 @@ def test_what_was_left_out_is_said_with_its_reason() -> None:
 def test_versions_machine_and_times() -> None:
     assert dict(tables.peer_versions(MADE_UP).to_numpy()) == {
         "lme4": "lme4 1.1",
-        "jags, slope": "rjags",
+        "JAGS, slope": "rjags",
     }
     assert tables.made_with(MADE_UP).loc["date", "1,122/21"] == "2030-01-01"
     assert tables.own_times(MADE_UP).loc["1 million/5,000", "from rows, over one pass"] == 100.0

@@ -160,6 +160,8 @@ def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     -------
     Axes
     """
+    from matplotlib.ticker import LogLocator
+
     need(table, ["task", "peer", "ratio"], "a chart of benchmarks")
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.0 + 0.36 * len(table))
     y = np.arange(len(table))
@@ -169,16 +171,22 @@ def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.barh(y, np.maximum(table["ratio"], 1.0) - left, left=left, color=colours, height=0.7)
     ax.axvline(1, color=style.INK, linewidth=1.2)
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}×")
+    ax.xaxis.set_major_locator(LogLocator(numticks=5))
+    ax.xaxis.set_major_formatter(lambda v, _: f"{_times(v)}×")
     for at, ratio in enumerate(table["ratio"]):
         ax.annotate(
-            f"{ratio:.3g}×", (max(ratio, 1.0), at), (5, 0), textcoords="offset points",
+            f"{_times(ratio)}×", (max(ratio, 1.0), at), (5, 0), textcoords="offset points",
             va="center", fontsize=9.5,
         )  # fmt: skip
     ax.margins(x=0.14)
     ax.set_yticks(y, [f"{t}: {p}" for t, p in zip(table["task"], table["peer"], strict=True)])
     ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="Time taken, as a multiple of pwp_lib's")
     ax.grid(visible=False, axis="y")
-    told = "; ".join(f"{t}, {p} {r:.3g} times" for t, p, r in
+    told = "; ".join(f"{t}, {p} {_times(r)} times" for t, p, r in
                      zip(table["task"], table["peer"], table["ratio"], strict=True))  # fmt: skip
     return remember(ax, f"Time taken by other programs against ours: {told}.")
+
+
+def _times(ratio: float) -> str:
+    """Write three figures, and thousands in full."""
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"

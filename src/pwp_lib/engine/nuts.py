@@ -227,14 +227,16 @@ def bambi_model(formula: str, data: pd.DataFrame, **options: Any) -> Any:
     ----------
     formula : str
     data : DataFrame
-        The grouping factor must be text or categorical: bambi takes numbers for numbers.
+        The grouping factor must be text or categorical: bambi takes numbers for numbers. Text
+        becomes categorical here, which bambi does too, but with a warning under pandas 3.
     options
         Passed on to ``bambi.Model``.
     """
     import bambi
 
+    text = data.select_dtypes("str").columns
     with _quietly():
-        return bambi.Model(formula, data, **options)
+        return bambi.Model(formula, data.astype(dict.fromkeys(text, "category")), **options)
 
 
 def bambi_posterior(

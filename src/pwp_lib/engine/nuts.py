@@ -234,7 +234,7 @@ def bambi_model(formula: str, data: pd.DataFrame, **options: Any) -> Any:
     """
     import bambi
 
-    text = data.select_dtypes("str").columns
+    text: list[str] = list(data.select_dtypes("str").columns)
     with _quietly():
         return bambi.Model(formula, data.astype(dict.fromkeys(text, "category")), **options)
 

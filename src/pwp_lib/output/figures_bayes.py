@@ -259,7 +259,9 @@ def prior_comparison(
             fontsize=9.5,
         )  # fmt: skip
     ax.set_yticks(np.arange(len(rows)), [r[0] for r in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.7), xlabel=f"{label}, median and 95% interval")
+    ax.set(ylim=(len(rows) - 0.5, -0.7))
+    # Long names of priors leave little room: the label is set from the right, within the card.
+    ax.set_xlabel(f"{label}, median and 95% interval", loc="right")
     ax.set_xlim(left=0)
     ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
     ax.grid(visible=False, axis="y")

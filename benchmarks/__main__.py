@@ -1,6 +1,6 @@
 """Speed against peers, in one run: ``python -m benchmarks``.
 
-    python -m benchmarks                                  # everything, about half an hour
+    python -m benchmarks                                  # all; minutes on an idle machine
     python -m benchmarks --sizes 1,122/21 6,111/56        # these sizes alone
     python -m benchmarks --sizes 1,122/21 --peers lme4 jags
 

@@ -60,17 +60,20 @@ def restore_prose(executed: dict[str, object], source: dict[str, object]) -> Non
 
 
 def mend(page: str) -> str:
-    """Undo two slips of the tools: a constant declared twice, and a list without list items.
+    """Undo three slips of the tools: a constant twice, a list without items, a nameless button.
 
     The theme and its extension both declare ``THEBE_JS_URL``, which the console reports as an
     error; docutils calls references a list whose children are no list items, which screen readers
-    trip over. The script of the extension is kept once, the claim to be a list is dropped.
+    trip over; the theme's button that unfolds a section is a picture without a name. The script of
+    the extension is kept once, the claim to be a list is dropped, and the button is named.
     """
     script = re.compile(r"<script>const THEBE_JS_URL[^\n]*</script>")
     first = script.search(page)
     if first:
         page = page[: first.end()] + script.sub("", page[first.end() :])
-    return page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    named = '<summary aria-label="Pages of this section"><span class="toctree-toggle"'
+    return page.replace('<summary><span class="toctree-toggle"', named)
 
 
 def mend_pages(html: Path) -> None:

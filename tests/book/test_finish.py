@@ -32,6 +32,11 @@ def test_references_no_longer_claim_to_be_a_list() -> None:
     assert mended == '<div class="citation-list"><div class="citation"></div></div>'
 
 
+def test_the_button_that_unfolds_a_section_has_a_name() -> None:
+    page = '<summary><span class="toctree-toggle" role="presentation"></span></summary>'
+    assert 'aria-label="Pages of this section"' in finish.mend(page)
+
+
 def test_a_page_that_needs_nothing_is_not_touched(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("<p>Nothing to mend.</p>", encoding="utf-8")

@@ -34,7 +34,7 @@ def test_references_no_longer_claim_to_be_a_list() -> None:
 
 def test_the_button_that_unfolds_a_section_has_a_name() -> None:
     page = '<summary><span class="toctree-toggle" role="presentation"></span></summary>'
-    assert 'aria-label="Pages of this section"' in finish.mend(page)
+    assert 'aria-label="Pages of this section"' in loaded_finish().mend(page)
 
 
 def test_a_page_that_needs_nothing_is_not_touched(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def _edited(edits: list[tuple[int, str, bytes]]) -> bytes:
     return bytes(data)
 
 
-def _survives(content: bytes, folder: Path, capsys) -> None:
+def _check_survives(content: bytes, folder: Path, capsys) -> None:
     path = folder / "fuzz.csv"
     path.write_bytes(content)
     code = _run("check", path)
@@ -279,21 +279,21 @@ def _survives(content: bytes, folder: Path, capsys) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_edits)
 def test_fuzzed_files_get_an_answer(tmp_path_factory, capsys, edits) -> None:
-    _survives(_edited(edits), tmp_path_factory.mktemp("fuzz"), capsys)
+    _check_survives(_edited(edits), tmp_path_factory.mktemp("fuzz"), capsys)
 
 
 @pytest.mark.nightly
 @settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_edits)
 def test_fuzzed_files_get_an_answer_long(tmp_path_factory, capsys, edits) -> None:
-    _survives(_edited(edits), tmp_path_factory.mktemp("fuzz"), capsys)
+    _check_survives(_edited(edits), tmp_path_factory.mktemp("fuzz"), capsys)
 
 
 @pytest.mark.nightly
 @settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=3_000))
 def test_any_bytes_get_an_answer(tmp_path_factory, capsys, content) -> None:
-    _survives(content, tmp_path_factory.mktemp("fuzz"), capsys)
+    _check_survives(content, tmp_path_factory.mktemp("fuzz"), capsys)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -302,7 +302,7 @@ def test_any_cell_gets_an_answer(tmp_path_factory, capsys, text, row, column) ->
     frame = bad_files.good_frame().astype(object)
     frame.iloc[row, column] = text
     content = frame.to_csv(index=False).encode("utf-8", "surrogatepass")
-    _survives(content, tmp_path_factory.mktemp("fuzz"), capsys)
+    _check_survives(content, tmp_path_factory.mktemp("fuzz"), capsys)
 
 
 def test_module_runs_as_a_command() -> None:

@@ -6,25 +6,17 @@ chapters. What cannot be done with the data given is left out, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
-from typing import TypeVar
 
 import pandas as pd
 
 from pwp_lib.data.cohort import Cohort
-from pwp_lib.data.measures import Measure
-from pwp_lib.engine.gibbs import gibbs_draws
-from pwp_lib.engine.intervals import ProfileInterval
-from pwp_lib.engine.mixed import MixedFit
-from pwp_lib.engine.posterior import GibbsDraws
-from pwp_lib.errors import InputError
-from pwp_lib.findings.checks import ModelChecks, check_model
 from pwp_lib.findings.comparison import ancova, cluster_effect_sizes, compare_rates
 from pwp_lib.findings.description import SampleDescription, describe_sample
-from pwp_lib.findings.models import MeasureModels, fit_models
+from pwp_lib.findings.measured import Doing, MeasureResult, measure_result, need_engines
 from pwp_lib.findings.nested import (
     SplitSample,
     nested_ancova,
@@ -33,81 +25,17 @@ from pwp_lib.findings.nested import (
     therapist_predictors,
 )
 from pwp_lib.findings.outcomes import national_outcomes, summarise_outcomes
-from pwp_lib.findings.precision import Precision, precision
 from pwp_lib.findings.ranking import (
     composite_ranks,
     composite_uncertainty,
-    differs_from_average,
     rank_correlation,
-    rank_uncertainty,
     services_by_cluster,
 )
 from pwp_lib.findings.scales import SCALES, compare_scales
-from pwp_lib.findings.sensitivity import (
-    SensitivityPanel,
-    completeness_by_therapist,
-    sensitivity_panel,
-)
+from pwp_lib.findings.sensitivity import completeness_by_therapist
 from pwp_lib.findings.themes import TemplateAnalysis, template_analysis
 
 __all__ = ["Analysis", "Comparison", "MeasureResult", "analyse"]
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class MeasureResult:
-    """What the multilevel models say of one measure.
-
-    Attributes
-    ----------
-    measure : Measure
-    models : MeasureModels
-        Single level, random intercept, random slope, and the tests between them.
-    vpc : float
-        Therapist effect at the mean pre score, a share; random slope model, ML.
-    profile : ProfileInterval or None
-        Profile-likelihood interval of the therapist effect.
-    posterior : GibbsDraws or None
-        The same model by Gibbs sampling, MLwiN's priors.
-    residuals : DataFrame
-        By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
-    differs : Series
-        By therapist: ``"better"`` or ``"worse"`` than average, or empty.
-    rank_uncertainty : DataFrame
-        By therapist: rank interval, probability of each cluster.
-    checks : ModelChecks or None
-    sensitivity : SensitivityPanel or None
-    precision : Precision or None
-        What these caseloads can say of a therapist effect of this size.
-    """
-
-    measure: Measure
-    models: MeasureModels
-    vpc: float
-    profile: ProfileInterval | None
-    posterior: GibbsDraws | None
-    residuals: pd.DataFrame
-    differs: pd.Series
-    rank_uncertainty: pd.DataFrame
-    checks: ModelChecks | None
-    sensitivity: SensitivityPanel | None
-    precision: Precision | None
-
-    @property
-    def fit(self) -> MixedFit:
-        """The random slope model."""
-        return self.models.slope
-
-    def effect(self) -> dict[str, float]:
-        """Return the therapist effect with its intervals, as shares."""
-        row = {"vpc": self.vpc}
-        if self.profile is not None:
-            row |= {"profile_lower": self.profile.lower, "profile_upper": self.profile.upper}
-        if self.posterior is not None:
-            got = self.posterior.vpc_interval()
-            row |= {"median": got.median, "lower": got.lower, "upper": got.upper, "mcse": got.mcse}
-        return row
 
 
 @dataclass(frozen=True)
@@ -209,27 +137,6 @@ class Analysis:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
 
 
-class _Doing:
-    """Does what can be done and keeps the reasons for what cannot."""
-
-    def __init__(self, cohort: Cohort, seed: int, draws: int) -> None:
-        self.cohort = cohort
-        self.patients = cohort.patients
-        self.seed = seed
-        self.draws = draws
-        self.not_done: dict[str, str] = {}
-
-    def attempt(self, name: str, work: Callable[[], T]) -> T | None:
-        try:
-            return work()
-        except InputError as problem:
-            self.not_done[name] = str(problem)
-            return None
-
-    def leave(self, name: str, reason: str) -> None:
-        self.not_done[name] = reason
-
-
 def analyse(
     cohort: Cohort,
     *,
@@ -237,6 +144,8 @@ def analyse(
     draws: int = 25_000,
     repeats: int = 20,
     sensitivity: bool = True,
+    cluster_size: int | None = None,
+    engines: Sequence[str] = ("ml", "gibbs"),
 ) -> Analysis:
     """Carry out the whole analysis of a cohort.
 
@@ -252,6 +161,11 @@ def analyse(
         Random divisions of the patients in the split-sample comparison.
     sensitivity : bool
         Whether to try other analyses, which takes about as long as all the rest.
+    cluster_size : int, optional
+        Therapists in the upper and in the lower cluster; a quarter of them unless given.
+    engines : sequence of str
+        ``"reml"``, ``"gibbs"`` and ``"nuts"`` give further estimates of the therapist effect;
+        maximum likelihood is always used.
 
     Returns
     -------
@@ -259,10 +173,16 @@ def analyse(
         Parts that these data cannot give are None or missing, with the reason in ``not_done``:
         too few therapists to form clusters, no table of therapists, one measure only, a model
         that is not identified.
+
+    Raises
+    ------
+    InputError
+        If NUTS is asked for and PyMC is not installed.
     """
-    doing = _Doing(cohort, seed, draws)
+    need_engines(engines)
+    doing = Doing(cohort, seed, draws, cluster_size, engines)
     results = {
-        m.name: result for m in cohort.measures if (result := _measure(doing, m, sensitivity))
+        m.name: result for m in cohort.measures if (result := measure_result(doing, m, sensitivity))
     }
     ranks = _ranks(doing, results)
     return Analysis(
@@ -293,43 +213,12 @@ def analyse(
     )
 
 
-def _outcomes(doing: _Doing) -> pd.DataFrame:
+def _outcomes(doing: Doing) -> pd.DataFrame:
     rows = {m.name: summarise_outcomes(doing.patients, m).iloc[0] for m in doing.cohort.measures}
     return pd.DataFrame(rows).T.rename_axis("measure")
 
 
-def _measure(doing: _Doing, measure: Measure, sensitivity: bool) -> MeasureResult | None:
-    name, patients, listed = measure.name, doing.patients, doing.cohort.measures
-    models = doing.attempt(f"models.{name}", lambda: fit_models(patients, measure, listed))
-    if models is None:
-        return None
-    fit, worse = models.slope, measure.higher_is_worse
-    if not sensitivity:
-        doing.leave(f"sensitivity.{name}", "It was not asked for.")
-    return MeasureResult(
-        measure=measure,
-        models=models,
-        vpc=fit.vpc(),
-        profile=doing.attempt(f"profile.{name}", fit.profile_interval),
-        posterior=doing.attempt(
-            f"posterior.{name}",
-            lambda: gibbs_draws(fit.design, draws=doing.draws, seed=doing.seed, keep_effects=False),
-        ),
-        residuals=fit.residuals(lower_is_better=worse),
-        differs=differs_from_average(fit, measure),
-        rank_uncertainty=rank_uncertainty(fit, seed=doing.seed, higher_is_worse=worse),
-        checks=doing.attempt(f"checks.{name}", lambda: check_model(fit, patients, measure)),
-        sensitivity=doing.attempt(
-            f"sensitivity.{name}",
-            lambda: sensitivity_panel(patients, measure, listed, seed=doing.seed),
-        )
-        if sensitivity
-        else None,
-        precision=doing.attempt(f"precision.{name}", lambda: precision(fit.design.n, fit.vpc())),
-    )
-
-
-def _ranks(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
+def _ranks(doing: Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
     """Ranks and clusters on the measures that tell therapists apart at all."""
     fits = {}
     for name, result in results.items():
@@ -343,11 +232,13 @@ def _ranks(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame 
     if not fits:
         doing.leave("ranks", "No measure tells the therapists apart.")
         return None
-    return doing.attempt("ranks", lambda: composite_ranks(fits, doing.cohort.measures))
+    return doing.attempt(
+        "ranks", lambda: composite_ranks(fits, doing.cohort.measures, doing.cluster_size)
+    )
 
 
 def _composite_uncertainty(
-    doing: _Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
+    doing: Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
 ) -> pd.DataFrame | None:
     if ranks is None:
         return None
@@ -367,12 +258,13 @@ def _composite_uncertainty(
             seed=doing.seed,
             correlation=correlation,
             measures=doing.cohort.measures,
+            size=doing.cluster_size,
         ),
     )
 
 
 def _correlations(
-    doing: _Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
+    doing: Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Between the measures' ranks, and of the composite rank with the recovery rates."""
     rows: dict[tuple[str, str], dict[str, float]] = {}
@@ -400,7 +292,7 @@ def _correlation_table(rows: Mapping[tuple[str, str], Mapping[str, float]]) -> p
     return pd.DataFrame(list(rows.values()), index=index, columns=columns)
 
 
-def _services(doing: _Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
+def _services(doing: Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
     if ranks is None:
         return None
     if "service_id" not in doing.patients or doing.patients["service_id"].isna().all():
@@ -409,7 +301,7 @@ def _services(doing: _Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
     return services_by_cluster(ranks, doing.patients)
 
 
-def _comparison(doing: _Doing, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
+def _comparison(doing: Doing, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
     if ranks is None:
         doing.leave("comparison", "There are no clusters to compare.")
         return None
@@ -430,7 +322,9 @@ def _comparison(doing: _Doing, ranks: pd.DataFrame | None, repeats: int) -> Comp
         nested_rates=_stacked(over(nested_rates, "nested_rates")),
         split=doing.attempt(
             "split_sample",
-            lambda: split_sample_comparison(patients, measures, repeats=repeats, seed=doing.seed),
+            lambda: split_sample_comparison(
+                patients, measures, repeats=repeats, seed=doing.seed, size=doing.cluster_size
+            ),
         )
         if repeats
         else None,
@@ -445,7 +339,7 @@ def _stacked(parts: Mapping[str, pd.DataFrame], keep: int = 2) -> pd.DataFrame:
     return table.droplevel(0) if keep == 1 else table
 
 
-def _scales(doing: _Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
+def _scales(doing: Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
     therapists = doing.cohort.therapists
     if therapists is None:
         doing.leave("scales", "There is no table of therapists.")
@@ -458,7 +352,7 @@ def _scales(doing: _Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
     return None
 
 
-def _predictors(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
+def _predictors(doing: Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
     therapists = doing.cohort.therapists
     if therapists is None:
         doing.leave("predictors", "There is no table of therapists.")
@@ -486,7 +380,7 @@ def _predictors(doing: _Doing, results: Mapping[str, MeasureResult]) -> pd.DataF
     return pd.concat(parts, names=["measure"]) if parts else None
 
 
-def _themes(doing: _Doing, ranks: pd.DataFrame | None) -> TemplateAnalysis | None:
+def _themes(doing: Doing, ranks: pd.DataFrame | None) -> TemplateAnalysis | None:
     segments = doing.cohort.segments
     if segments is None:
         doing.leave("themes", "There are no coded interviews.")

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 
 from pwp_lib.data.measures import Measure
 from pwp_lib.engine.design import DesignMoments
-from pwp_lib.engine.mixed import MixedFit, fit_design
+from pwp_lib.engine.mixed import MixedFit, fit_design, fit_mixed
+from pwp_lib.engine.residuals import covariance_parts
+from pwp_lib.engine.simulate import simulate_cohort
+from pwp_lib.engine.truth import Truth
 from pwp_lib.errors import InputError
 from pwp_lib.findings.ranking import (
+    _Noise,
     cluster_size,
     composite_ranks,
     composite_uncertainty,
@@ -195,3 +199,150 @@ def test_services_by_cluster_counts_therapists_not_patients() -> None:
     table = services_by_cluster(ranks, patients)
     assert table.index.tolist() == ["upper", "middle", "lower"]
     assert table.to_numpy().tolist() == [[1, 0], [0, 1], [1, 0]]
+
+
+SLOPE = "phq9_post ~ center(phq9_pre) * center(gad7_pre) + (1 + center(phq9_pre) | therapist_id)"
+
+
+@pytest.fixture(scope="module")
+def two_fits() -> list[MixedFit]:
+    """The paper's model of two measures, few patients, so that the fixed part is uncertain."""
+    patients = simulate_cohort(
+        Truth().with_therapists(9, caseload=8), seed=3, interviews=False
+    ).patients
+    other = SLOPE.replace("phq9", "x").replace("gad7", "phq9").replace("x_", "gad7_")
+    return [fit_mixed(formula, patients) for formula in (SLOPE, other)]
+
+
+def flat_fit() -> MixedFit:
+    """A singular fit: nothing is left between therapists."""
+    group, y = np.repeat(np.arange(8), 20), np.tile([-1.0, 1.0], 80)
+    columns = {"Intercept": np.ones(160)}
+    return fit_design(DesignMoments.from_arrays(y, columns, ["Intercept"], group))
+
+
+@pytest.mark.parametrize("term", ["Intercept", "center(phq9_pre)"])
+def test_covariance_is_own_part_plus_few_shared_directions(
+    two_fits: list[MixedFit], term: str
+) -> None:
+    own, shared = covariance_parts(two_fits[0], term)
+    # The dense matrix from the model's definition: what the data leave of the prior, and what
+    # the fixed part's uncertainty adds.
+    fit = two_fits[0]
+    design, s2 = fit.design, fit.residual_variance
+    q = design.random_names.index(term)
+    prior = fit.random_covariance.to_numpy()
+    z = design.cross[:, design.random][:, :, design.random]
+    zx = design.cross[:, design.random][:, :, design.fixed]
+    left = np.array([np.linalg.solve(np.eye(2) + prior @ zz / s2, prior)[q, q] for zz in z])
+    pull = np.array(
+        [
+            (np.linalg.solve(np.eye(2) + prior @ zz / s2, prior) @ cross / s2)[q]
+            for zz, cross in zip(z, zx, strict=True)
+        ]
+    )
+    dense = np.diag(left) + pull @ fit.fixed_covariance.to_numpy() @ pull.T
+    assert shared.shape == (9, 4)
+    assert np.diag(own) + shared @ shared.T == pytest.approx(dense, rel=1e-8, abs=1e-10)
+    assert fit.residual_covariance("comparative", term).to_numpy() == pytest.approx(
+        dense, rel=1e-8, abs=1e-10
+    )
+
+
+def test_a_singular_fit_has_neither_part() -> None:
+    own, shared = covariance_parts(flat_fit())
+    assert not own.any()
+    assert not shared.any()
+
+
+def covariance_of(noise: _Noise) -> np.ndarray:
+    """Exact covariance of what is drawn, shape (measures x J): its map squared."""
+
+    class Unit:
+        """Hands out one unit vector after another in place of normals."""
+
+        def __init__(self, at: int) -> None:
+            self.at, self.gone = at, 0
+
+        def standard_normal(self, shape: tuple[int, ...]) -> np.ndarray:
+            out = np.zeros(int(np.prod(shape)))
+            if 0 <= self.at - self.gone < len(out):
+                out[self.at - self.gone] = 1.0
+            self.gone += len(out)
+            return out.reshape(shape)
+
+    size = len(noise.own) * len(noise.own[0]) + len(noise.directions)
+    columns = [np.concatenate([e[0] for e in noise.draw(Unit(i), 1)]) for i in range(size)]
+    root = np.column_stack(columns)
+    return root @ root.T
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
+def test_errors_drawn_have_the_dense_covariance(
+    two_fits: list[MixedFit], correlation: float
+) -> None:
+    dense = [f.residual_covariance("comparative").to_numpy() for f in two_fits]
+    drawn = covariance_of(_Noise(two_fits, correlation))
+    assert drawn[:9, :9] == pytest.approx(dense[0], rel=1e-8, abs=1e-10)
+    assert drawn[9:, 9:] == pytest.approx(dense[1], rel=1e-8, abs=1e-10)
+    # Over the measures each part is correlated as asked: own errors therapist by therapist, and
+    # the shared ones through the symmetric roots of their covariances.
+    (own, shared), (other, mate) = (covariance_parts(f) for f in two_fits)
+    between = np.diag(np.sqrt(own * other)) + _symmetric_root(shared) @ _symmetric_root(mate)
+    assert drawn[:9, 9:] == pytest.approx(correlation * between, rel=1e-6, abs=1e-8)
+
+
+def _symmetric_root(factor: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(factor @ factor.T)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def test_errors_of_a_single_term_and_of_no_effect() -> None:
+    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
+    dense = fit.residual_covariance("comparative").to_numpy()
+    assert covariance_of(_Noise([fit], 0.0)) == pytest.approx(dense, rel=1e-8, abs=1e-12)
+    assert covariance_of(_Noise([flat_fit()], 0.0)) == pytest.approx(np.eye(8))
+
+
+def test_thousands_of_therapists_need_no_square_matrix() -> None:
+    import tracemalloc
+
+    rng = np.random.default_rng(1)
+    j = 4_000
+    group = np.repeat(np.arange(j), 3)
+    y = np.repeat(rng.normal(size=j), 3) + rng.normal(size=len(group))
+    n, total = np.full(j, 3), y.reshape(j, 3)
+    cross = np.empty((j, 2, 2))
+    cross[:, 0, 0], cross[:, 0, 1] = n, total.sum(axis=1)
+    cross[:, 1, 0], cross[:, 1, 1] = cross[:, 0, 1], (total**2).sum(axis=1)
+    fit = fit_design(
+        DesignMoments(
+            np.arange(j).astype(object),
+            n.astype(np.int64),
+            cross,
+            ("Intercept", "y"),
+            (0,),
+            (0,),
+            1,
+        )
+    )
+    tracemalloc.start()
+    table = rank_uncertainty(fit, draws=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table["mean_rank"].mean() == pytest.approx((j + 1) / 2)
+    assert peak < j * j * 8  # one matrix of the therapists by themselves
+
+
+def test_size_of_clusters_can_be_asked_for() -> None:
+    assert cluster_size(21, 3) == 3
+    for wrong in (1, 11):
+        with pytest.raises(InputError, match=f"clusters of {wrong}"):
+            cluster_size(21, wrong)
+    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
+    ranks = composite_ranks({"phq9": fit}, size=4)
+    assert ranks["cluster"].value_counts().to_dict() == {"upper": 4, "middle": 4, "lower": 4}
+    assert rank_uncertainty(fit, 500, size=4)["p_upper"].sum() == pytest.approx(4)
+    both = composite_uncertainty({"phq9": fit}, 500, size=4)
+    assert both["p_lower"].sum() == pytest.approx(4)
+    assert both["cluster"].value_counts()["lower"] == 4

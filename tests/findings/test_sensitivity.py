@@ -105,11 +105,19 @@ def test_completeness_counts_and_limits_therapists() -> None:
     assert (row["n_therapists"], row["n_patients"]) == (7, 210)
 
 
-def test_leaving_out_is_for_few_therapists() -> None:
-    panel = sensitivity_panel(patients_of(therapists=101, each=4), "phq9", draws=0)
-    row = panel.rows[panel.rows["family"] == "leave one out"]
-    assert len(row) == 1
-    assert "100 therapists" in row["note"].item()
+def test_of_very_many_therapists_the_furthest_from_the_average_are_left_out() -> None:
+    patients = patients_of(therapists=103, each=4)
+    panel = sensitivity_panel(patients, "phq9", draws=0)
+    row = panel.rows[panel.rows["family"] == "leave one out"].set_index("analysis")
+    assert len(row) == 100
+    residuals = fit_mixed(model_formula("phq9"), patients).residuals(se="diagnostic")
+    far = (residuals["residual"] / residuals["se"]).abs().sort_values()
+    assert not {f"Without {t}" for t in far.index[:3]} & set(row.index)
+    # From sums less one therapist's: the same as from the patients of all the others.
+    label = str(far.index[-1])
+    refit = fit_mixed(model_formula("phq9"), patients[patients["therapist_id"] != label])
+    assert row.loc[f"Without {label}", "vpc"] == pytest.approx(refit.vpc(), rel=1e-9)
+    assert row.loc[f"Without {label}", "n_patients"] == refit.n
 
 
 def test_without_a_main_analysis_there_is_no_panel() -> None:

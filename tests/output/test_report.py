@@ -14,15 +14,17 @@ import pytest
 
 from pwp_lib.analysis import Analysis, analyse
 from pwp_lib.cli import main
-from pwp_lib.commands.analyse import _asked_too_much
+from pwp_lib.commands.analyse import run_analysis
 from pwp_lib.data.cohort import Cohort, Provenance
 from pwp_lib.data.disclosure import MARK, DisclosurePolicy
 from pwp_lib.data.pseudonyms import Pseudonyms, pseudonymise
 from pwp_lib.data.study import Study
+from pwp_lib.engine.posterior import PosteriorInterval
 from pwp_lib.engine.simulate import simulate_cohort
 from pwp_lib.engine.truth import Truth
 from pwp_lib.errors import InputError
-from pwp_lib.output import report
+from pwp_lib.output import report, runs
+from pwp_lib.output.methods import methods_and_results
 from pwp_lib.output.release import release
 from pwp_lib.output.release_parts import OTHERS, band
 
@@ -38,6 +40,7 @@ HOSTILE = [
     "-1+1",
     "Zoë O'Neill",
 ]
+_INTERVAL = PosteriorInterval(0.12, 0.05, 0.2, 0.95, 1e-3, 1e-3, 1e-3, 4_000.0, 1.0)
 STUDY = Study(title="Report <b>&</b> title")
 
 
@@ -284,9 +287,9 @@ def test_a_killed_run_leaves_the_old_results(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for name in ("_write_files", "_move", "_point"):
+    for module, name in ((report, "_write_files"), (runs, "_move"), (runs, "_point")):
         with monkeypatch.context() as patch:
-            patch.setattr(report, name, killed)
+            patch.setattr(module, name, killed)
             with pytest.raises(KeyboardInterrupt):
                 report.write_run(safe_analysis, STUDY, DisclosurePolicy(), home)
         assert (home / "latest").resolve() == first.resolve()
@@ -302,7 +305,7 @@ def test_pointer_is_a_file_where_links_are_not_allowed(
 
     monkeypatch.setattr(Path, "symlink_to", refused)
     (tmp_path / "run-0007").mkdir()
-    report._point(tmp_path, tmp_path / "run-0007")
+    runs._point(tmp_path, tmp_path / "run-0007")
     assert (tmp_path / "latest.txt").read_text() == "run-0007\n"
 
 
@@ -366,7 +369,58 @@ def test_one_measure_and_few_therapists_still_give_a_report(tmp_path: Path) -> N
     assert "other measure" not in (run / "methods.txt").read_text(encoding="utf-8")
 
 
-def test_what_a_study_asks_and_does_not_get_is_said() -> None:
-    assert _asked_too_much(Study()) == {}
-    asked = _asked_too_much(Study(cluster_size=3, engines=("ml", "nuts")))
-    assert set(asked) == {"cluster_size", "engines.nuts"}
+def _small() -> Cohort:
+    truth = Truth.one_measure().with_therapists(9, caseload=15)
+    return simulate_cohort(truth, seed=2, interviews=False)
+
+
+def test_what_a_study_asks_for_is_done_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwp_lib.findings.measured._nuts", lambda *_: _INTERVAL)
+    study = Study(cluster_size=3, engines=("ml", "reml", "nuts"))
+    analysis = run_analysis(_small(), study, lambda _: None)
+    result = analysis.measures["phq9"]
+    assert result.posterior is None
+    assert result.rank_uncertainty["p_upper"].sum() == pytest.approx(3)
+    assert analysis.ranks is not None
+    assert analysis.ranks["cluster"].value_counts().to_dict() == dict.fromkeys(
+        ("upper", "middle", "lower"), 3
+    )
+    assert analysis.composite_uncertainty is not None
+    assert analysis.composite_uncertainty["p_lower"].sum() == pytest.approx(3)
+    assert analysis.comparison is not None
+    upper = analysis.ranks.index[:3]
+    patients = analysis.cohort.patients
+    compared = analysis.comparison.effect_sizes.loc[("phq9", "upper"), "n"]
+    assert compared == patients["therapist_id"].isin(upper).sum()
+    assert result.sensitivity is not None
+    assert result.sensitivity.rows["upper_shared"].max() == 3
+    released = release(analysis, DisclosurePolicy(active=False))
+    effect = released.frame("therapist_effect")
+    assert effect is not None
+    assert {"reml", "nuts_median", "nuts_lower", "nuts_upper"} <= set(effect)
+    assert "median" not in effect
+    text = " ".join(methods_and_results(analysis, study, released))
+    assert "first and the last 3 of 9" in text
+    assert "NUTS in PyMC" in text
+    assert "posterior median by NUTS was 12.0% (5.0% to 20.0%)" in text
+    assert "Gibbs" not in text
+
+
+def test_nuts_without_pymc_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "pwp_lib.findings.measured.find_spec", lambda name: None if name == "pymc" else name
+    )
+    with pytest.raises(InputError, match=r"the engine nuts needs pymc.*extra bayes"):
+        run_analysis(_small(), Study(engines=("ml", "nuts")), lambda _: None)
+
+
+@pytest.mark.nightly
+def test_nuts_agrees_with_gibbs() -> None:
+    pytest.importorskip("nutpie")
+    row = (
+        analyse(_small(), sensitivity=False, repeats=0, engines=("gibbs", "nuts"))
+        .table()
+        .loc["phq9"]
+    )
+    for name in ("median", "lower", "upper"):
+        assert row[f"nuts_{name}"] == pytest.approx(row[name], rel=0.15)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from pwp_lib.analysis import Analysis
 
 __all__ = ["analyse_file", "run_analysis", "safe_cohort"]
-
-#: More therapists than this, and leaving out one at a time would take hours.
-_SENSITIVE = 300
 
 
 def safe_cohort(
@@ -59,25 +55,12 @@ def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], object]) ->
     from pwp_lib.output.report import safe_labels
 
     step("models, ranks and comparisons")
-    many = cohort.patients["therapist_id"].nunique() > _SENSITIVE
-    gibbs = "gibbs" in study.engines
-    analysis = analyse(
-        safe_labels(cohort), seed=study.seed, draws=25_000 if gibbs else 500, sensitivity=not many
+    return analyse(
+        safe_labels(cohort),
+        seed=study.seed,
+        cluster_size=study.cluster_size,
+        engines=study.engines,
     )
-    if not gibbs:
-        kept = {n: replace(r, posterior=None) for n, r in analysis.measures.items()}
-        analysis = replace(analysis, measures=kept)
-    return replace(analysis, not_done={**analysis.not_done, **_asked_too_much(study)})
-
-
-def _asked_too_much(study: Study) -> dict[str, str]:
-    """Say what the study asks for and the report does not do, rather than leave it out silently."""
-    left = {}
-    if study.cluster_size is not None:
-        left["cluster_size"] = "Clusters are a quarter of the therapists, whatever the study asks."
-    if "nuts" in study.engines:
-        left["engines.nuts"] = 'Use pwp_lib.sample_posterior(..., engine="nuts") for it.'
-    return left
 
 
 def analyse_file(

@@ -117,7 +117,12 @@ def completeness(eligible: pd.DataFrame, measures: Sequence[Measure]) -> pd.Data
 
 
 def enough_for(
-    patients: pd.DataFrame, measures: Sequence[Measure], *, therapist_table: bool, caseload: int
+    patients: pd.DataFrame,
+    measures: Sequence[Measure],
+    *,
+    therapist_table: bool,
+    caseload: int,
+    cluster_size: int | None = None,
 ) -> pd.DataFrame:
     """Say of each step of the analysis whether there are enough therapists and patients.
 
@@ -128,7 +133,8 @@ def enough_for(
     """
     loads = patients["therapist_id"].value_counts()
     t, pairs = len(loads), int((loads >= 2).sum())
-    quarter = max(1, round(t / 4)) if t else 0
+    size = cluster_size or max(2, int(t / 4 + 0.5))
+    clustered = max(8, 2 * size + 1) if cluster_size else 8
     alone = int((loads >= caseload).sum())
     lines = [
         ("outcomes by patient", "5 patients", f"{len(patients):,}", len(patients) >= 5, ""),
@@ -153,7 +159,13 @@ def enough_for(
             len(measures) >= 2,
             "with one measure, ranks are those on that measure",
         ),
-        ("upper and lower cluster", "8 therapists", f"{t:,}", t >= 8, f"{quarter} in each"),
+        (
+            "upper and lower cluster",
+            f"{clustered} therapists",
+            f"{t:,}",
+            t >= clustered,
+            f"{size} in each",
+        ),
         (
             "therapists shown one by one",
             f"1 therapist with {caseload} patients or more",

@@ -140,7 +140,11 @@ def check_study_data(
         completeness=completeness(included.eligible, measures),
         first_rows=_first_rows(patients, raw),
         enough=enough_for(
-            included.patients, measures, therapist_table=table is not None, caseload=done.caseload
+            included.patients,
+            measures,
+            therapist_table=table is not None,
+            caseload=done.caseload,
+            cluster_size=done.cluster_size,
         ),
         cohort=cohort,
     )

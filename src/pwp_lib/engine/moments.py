@@ -203,6 +203,12 @@ class Moments:
             return NotImplemented
         return add_moments(self, other)
 
+    def without(self, position: int) -> Moments:
+        """Moments of all therapists but the one at a position."""
+        keep = np.arange(len(self.groups)) != position
+        sums = {key: values[keep] for key, values in self.sums.items()}
+        return replace(self, groups=self.groups[keep], n=self.n[keep], sums=sums)
+
     def write(
         self,
         path: str | Path,

@@ -13,7 +13,7 @@ from pwp_lib.errors import InputError
 if TYPE_CHECKING:
     from pwp_lib.engine.mixed import MixedFit
 
-__all__ = ["joint_covariance", "residual_table", "term_position"]
+__all__ = ["covariance_parts", "joint_covariance", "residual_table", "term_position"]
 
 _KINDS = ("conditional", "comparative", "diagnostic")
 
@@ -55,18 +55,34 @@ def _pieces(fit: MixedFit, term: int) -> tuple[Array, Array, Array, float]:
     return residual, explained, loading, float(row[term])
 
 
+def covariance_parts(fit: MixedFit, term: str | None = None) -> tuple[Array, Array]:
+    """Split the comparative covariance of a term's residuals, without forming the J x J matrix.
+
+    Returns
+    -------
+    own : array of shape (J,)
+        Each therapist's conditional variance.
+    shared : array of shape (J, p)
+        The fixed part's uncertainty: the covariance is ``diag(own) + shared @ shared.T``.
+    """
+    _, explained, loading, prior = _pieces(fit, term_position(fit, term))
+    values, vectors = np.linalg.eigh(fit.ingredients.inverse)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    own = fit.residual_variance * np.maximum(prior - explained, 0.0)
+    return own, np.sqrt(fit.residual_variance) * (loading @ root)
+
+
 def joint_covariance(fit: MixedFit, se: str, term: str | None) -> Array:
     """Covariance of the residuals of one random term over therapists, shape (J, J)."""
     kind = _kind(se)
-    _, explained, loading, prior = _pieces(fit, term_position(fit, term))
-    shared = loading @ fit.ingredients.inverse @ loading.T
-    left = np.diag(np.maximum(prior - explained, 0.0))
+    own, root = covariance_parts(fit, term)
     if kind == "conditional":
-        return fit.residual_variance * left
+        return np.diag(own)
     if kind == "comparative":
-        out: Array = fit.residual_variance * (left + shared)
+        out: Array = np.diag(own) + root @ root.T
         return out
-    spread: Array = fit.residual_variance * (np.diag(explained) - shared)
+    _, explained, _, _ = _pieces(fit, term_position(fit, term))
+    spread: Array = fit.residual_variance * np.diag(explained) - root @ root.T
     return spread
 
 

@@ -300,6 +300,7 @@ def split_sample_comparison(
     *,
     repeats: int = 50,
     seed: int = 1,
+    size: int | None = None,
 ) -> SplitSample:
     """Compare clusters on patients who did not choose them.
 
@@ -315,6 +316,8 @@ def split_sample_comparison(
     repeats : int
         Random divisions; each gives two comparisons.
     seed : int
+    size : int, optional
+        Of a cluster; see `pwp_lib.cluster_size`.
 
     Raises
     ------
@@ -329,9 +332,9 @@ def split_sample_comparison(
         half = _halves(complete["therapist_id"], rng)
         for side in (0, 1):
             choosing, testing = complete[half == side], complete[half != side]
-            compared = _choose_and_compare(choosing, testing, listed)
+            compared = _choose_and_compare(choosing, testing, listed, size)
             rows += [{"repeat": repeat, "half": side, **row} for row in compared]
-    same = pd.DataFrame(_choose_and_compare(complete, complete, listed))
+    same = pd.DataFrame(_choose_and_compare(complete, complete, listed, size))
     return SplitSample(pd.DataFrame(rows), same)
 
 
@@ -347,10 +350,10 @@ def _halves(therapist: pd.Series, rng: np.random.Generator) -> np.ndarray:
 
 
 def _choose_and_compare(
-    choosing: pd.DataFrame, testing: pd.DataFrame, measures: list[Measure]
+    choosing: pd.DataFrame, testing: pd.DataFrame, measures: list[Measure], size: int | None
 ) -> list[dict[str, Any]]:
     fits = {m.name: fit_mixed(model_formula(m, measures), choosing) for m in measures}
-    clusters = composite_ranks(fits, measures)
+    clusters = composite_ranks(fits, measures, size)
     rows = []
     for m in measures:
         summary = cluster_effect_sizes(testing, m, clusters)

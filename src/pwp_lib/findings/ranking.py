@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import floor
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pwp_lib.data.measures import MEASURES, Measure
 from pwp_lib.engine.mixed import MixedFit
+from pwp_lib.engine.residuals import covariance_parts
 from pwp_lib.errors import InputError
 
 __all__ = [
@@ -26,17 +27,27 @@ __all__ = [
     "shared_ranks",
 ]
 
+#: Draws that are held at once.
+_BLOCK = 500
 
-def cluster_size(n_therapists: int) -> int:
+
+def cluster_size(n_therapists: int, asked: int | None = None) -> int:
     """Therapists in the upper and in the lower cluster.
 
     Five of 21, as in the paper; a quarter, rounded, of other numbers; never fewer than two, since
     one therapist is no cluster.
 
+    Parameters
+    ----------
+    n_therapists : int
+    asked : int, optional
+        The size that a study asks for instead.
+
     Raises
     ------
     InputError
-        If there are fewer than five therapists: nobody would be left in the middle.
+        If there are fewer than five therapists, nobody would be left in the middle, or a cluster
+        would be a single therapist.
 
     Examples
     --------
@@ -48,10 +59,19 @@ def cluster_size(n_therapists: int) -> int:
             f"{n_therapists} therapists cannot be put into an upper, a middle and a lower cluster",
             mend="five are needed at least",
         )
-    return max(2, floor(n_therapists / 4 + 0.5))
+    if asked is None:
+        return max(2, floor(n_therapists / 4 + 0.5))
+    if not 2 <= asked < n_therapists / 2:
+        raise InputError(
+            f"clusters of {asked} cannot be formed of {n_therapists} therapists",
+            mend="ask for two in each or more, with somebody left in the middle",
+        )
+    return asked
 
 
-def composite_ranks(fits: Mapping[str, MixedFit], measures: Iterable[Measure] = ()) -> pd.DataFrame:
+def composite_ranks(
+    fits: Mapping[str, MixedFit], measures: Iterable[Measure] = (), size: int | None = None
+) -> pd.DataFrame:
     """Ranks on each measure, their mean, and the clusters that follow.
 
     Parameters
@@ -60,6 +80,8 @@ def composite_ranks(fits: Mapping[str, MixedFit], measures: Iterable[Measure] = 
         The model of each measure, by the measure's name.
     measures : iterable of Measure
         Only needed for measures that `MEASURES` does not list: tells the direction of the scale.
+    size : int, optional
+        Therapists in the upper and in the lower cluster; see `cluster_size`.
 
     Returns
     -------
@@ -94,11 +116,10 @@ def composite_ranks(fits: Mapping[str, MixedFit], measures: Iterable[Measure] = 
     tie = sum(standardised) / len(standardised)
     order = table.assign(tie=tie).sort_values(["composite", "tie"], kind="stable").index
     table = table.loc[order]
-    return _with_clusters(table)
+    return _with_clusters(table, cluster_size(len(table), size))
 
 
-def _with_clusters(table: pd.DataFrame) -> pd.DataFrame:
-    size = cluster_size(len(table))
+def _with_clusters(table: pd.DataFrame, size: int) -> pd.DataFrame:
     middle = len(table) - 2 * size
     cluster = ["upper"] * size + ["middle"] * middle + ["lower"] * size
     return table.assign(position=np.arange(1, len(table) + 1), cluster=cluster)
@@ -155,6 +176,7 @@ def rank_uncertainty(
     *,
     level: float = 0.95,
     higher_is_worse: bool = True,
+    size: int | None = None,
 ) -> pd.DataFrame:
     """How uncertain the ranks are, by simulation from the residuals' joint covariance.
 
@@ -171,37 +193,34 @@ def rank_uncertainty(
         Of the rank intervals.
     higher_is_worse : bool
         Direction of the scale.
+    size : int, optional
+        Of a cluster; see `cluster_size`.
 
     Returns
     -------
     DataFrame
         By therapist, best first: ``rank``, ``mean_rank``, ``lower``, ``upper`` (bounds of the rank
         interval), ``p_upper``, ``p_lower`` (probability of each cluster) and ``p_first``,
-        ``p_last``. The probabilities of a cluster are missing with fewer than five therapists.
+        ``p_last``. The probabilities of a cluster are missing where none can be formed.
     """
     residuals = fit.residuals(lower_is_better=higher_is_worse)
-    residual = residuals["residual"] * (1.0 if higher_is_worse else -1.0)
-    covariance = np.asarray(fit.residual_covariance("comparative"), dtype=float)
-    n = len(residual)
-    if not covariance.any():
-        # No therapist effect at all: nothing tells the therapists apart, so any order will do.
-        covariance = np.eye(n)
-    ranks = _drawn_ranks(residual.to_numpy(), covariance, draws, seed)
-    tail = (1 - level) / 2
-    lower, upper = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
-    size = cluster_size(n) if n >= 5 else 0
+    n = len(residuals)
+    ranks = _drawn_positions([fit], [1.0 if higher_is_worse else -1.0], 0.0, draws, seed)
+    try:
+        size = cluster_size(n, size)
+    except InputError:
+        size = None
     table = pd.DataFrame(
         {
             "rank": residuals["rank"],
             "mean_rank": ranks.mean(axis=0),
-            "lower": lower.astype(int),
-            "upper": upper.astype(int),
+            **_bounds(ranks, level),
             "p_upper": (ranks <= size).mean(axis=0) if size else np.nan,
             "p_lower": (ranks > n - size).mean(axis=0) if size else np.nan,
             "p_first": (ranks == 1).mean(axis=0),
             "p_last": (ranks == n).mean(axis=0),
         },
-        index=residual.index,
+        index=residuals.index,
     )
     return table.sort_values(["rank", "mean_rank"], kind="stable")
 
@@ -214,6 +233,7 @@ def composite_uncertainty(
     correlation: float = 0.0,
     measures: Iterable[Measure] = (),
     level: float = 0.95,
+    size: int | None = None,
 ) -> pd.DataFrame:
     """How uncertain positions and clusters by composite rank are.
 
@@ -228,7 +248,7 @@ def composite_uncertainty(
     correlation : float
         Of the errors on the measures, which come from the same patients: that of the patients'
         residuals. With 0 the composite looks surer than it is.
-    measures : iterable of Measure
+    measures, size
         As for `composite_ranks`.
 
     Returns
@@ -242,18 +262,17 @@ def composite_uncertainty(
     InputError
         As `composite_ranks`; or if the correlation is not one.
     """
-    table = composite_ranks(fits, measures)
+    table = composite_ranks(fits, measures, size)
     if not -1 / max(len(fits) - 1, 1) <= correlation <= 1:
         raise InputError("the correlation of the errors lies outside what is possible")
     known = {**MEASURES, **{m.name: m for m in measures}}
     signs = [1.0 if name not in known or known[name].higher_is_worse else -1.0 for name in fits]
     positions = _drawn_positions(list(fits.values()), signs, correlation, draws, seed)
-    n, size, tail = len(table), cluster_size(len(table)), (1 - level) / 2
-    lower, upper = np.quantile(positions, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    n = len(table)
+    size = cluster_size(n, size)
     columns = {
         "mean_position": positions.mean(axis=0),
-        "lower": lower.astype(int),
-        "upper": upper.astype(int),
+        **_bounds(positions, level),
         "p_upper": (positions <= size).mean(axis=0),
         "p_lower": (positions > n - size).mean(axis=0),
     }
@@ -262,32 +281,64 @@ def composite_uncertainty(
     return out.assign(cluster=table["cluster"])
 
 
+class _Noise:
+    """Errors of the residuals on all measures, drawn without a J x J matrix.
+
+    A measure's covariance is ``diag(own) + shared @ shared.T``. Each therapist's own error, and
+    the few directions in which the fixed part moves the therapists, are drawn with the
+    correlation between the measures.
+    """
+
+    def __init__(self, fits: list[MixedFit], correlation: float) -> None:
+        parts = [covariance_parts(fit) for fit in fits]
+        self.own = [np.sqrt(own) for own, _ in parts]
+        for own, (_, shared) in zip(self.own, parts, strict=True):
+            if not own.any() and not shared.any():
+                # No effect at all: nothing tells the therapists apart, so any order will do.
+                own[:] = 1.0
+        mix = (1 - correlation) * np.eye(len(fits)) + correlation
+        self.mix = _root(mix)
+        bases = [np.linalg.svd(shared, full_matrices=False)[:2] for _, shared in parts]
+        self.shared = [basis * sizes for basis, sizes in bases]
+        blocks = [
+            [mix[k, m] * a.T @ b for m, (b, _) in enumerate(bases)]
+            for k, (a, _) in enumerate(bases)
+        ]
+        self.directions = _root(np.block(blocks))
+
+    def draw(self, rng: np.random.Generator, draws: int) -> Iterator[NDArray[np.float64]]:
+        """Errors on one measure after another, each of shape (draws, J)."""
+        z = rng.standard_normal((len(self.own), draws, len(self.own[0])))
+        w = rng.standard_normal((draws, len(self.directions))) @ self.directions
+        at = 0
+        for k, (own, shared) in enumerate(zip(self.own, self.shared, strict=True)):
+            moved = w[:, at : at + shared.shape[1]] @ shared.T
+            at += shared.shape[1]
+            yield own * np.tensordot(self.mix[k], z, axes=1) + moved
+
+
 def _drawn_positions(
     fits: list[MixedFit], signs: list[float], correlation: float, draws: int, seed: int
 ) -> NDArray[np.int32]:
     """Positions by composite rank in draws of the effects on all measures, shape (draws, J)."""
-    residuals = [
-        sign * fit.residuals()["residual"].to_numpy() for sign, fit in zip(signs, fits, strict=True)
-    ]
-    roots = [_root(fit.residual_covariance("comparative").to_numpy()) for fit in fits]
-    m, n = len(fits), len(residuals[0])
-    mix = _root((1 - correlation) * np.eye(m) + correlation)
-    rng = np.random.default_rng(seed)
-    positions = np.empty((draws, n), dtype=np.int32)
-    for start in range(0, draws, 1_000):
-        block = positions[start : start + 1_000]
-        z = np.einsum("kl,lbj->kbj", mix, rng.standard_normal((m, *block.shape)))
+    residuals = [fit.residuals()["residual"].to_numpy() for fit in fits]
+    noise, rng = _Noise(fits, correlation), np.random.default_rng(seed)
+    positions = np.empty((draws, len(residuals[0])), dtype=np.int32)
+    # In blocks, since thousands of therapists times thousands of draws fill the memory.
+    for start in range(0, draws, _BLOCK):
+        block = positions[start : start + _BLOCK]
         score = np.zeros(block.shape)
-        for residual, root, noise in zip(residuals, roots, z, strict=True):
-            effects = residual + noise @ root
+        drawn = noise.draw(rng, len(block))
+        for sign, residual, error in zip(signs, residuals, drawn, strict=True):
+            effects = sign * (residual + error)
             # The effects themselves only order equal mean ranks: they add far less than a rank.
             score += _ranked(effects) + 1e-4 * effects / max(float(effects.std()), 1e-300)
-        block[:] = _ranked(score)
+        block[:] = _ranked(score) if len(fits) > 1 else score.round()
     return positions
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Symmetric root, which keeps each therapist's noise the therapist's; singular is welcome."""
+    """Symmetric root; singular is welcome."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     root: NDArray[np.float64] = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     return root
@@ -301,17 +352,11 @@ def _ranked(effects: NDArray[np.float64]) -> NDArray[np.int32]:
     return ranks
 
 
-def _drawn_ranks(
-    residual: NDArray[np.float64], covariance: NDArray[np.float64], draws: int, seed: int
-) -> NDArray[np.int32]:
-    """Ranks in draws of the effects, shape (draws, J)."""
-    root, rng = _root(covariance), np.random.default_rng(seed)
-    ranks = np.empty((draws, len(residual)), dtype=np.int32)
-    # In blocks, since thousands of therapists times thousands of draws fill the memory.
-    for start in range(0, draws, 1_000):
-        block = ranks[start : start + 1_000]
-        block[:] = _ranked(residual + rng.standard_normal(block.shape) @ root)
-    return ranks
+def _bounds(ranks: NDArray[np.int32], level: float) -> dict[str, NDArray[np.int64]]:
+    """Bounds of each therapist's rank interval, by name."""
+    tail = (1 - level) / 2
+    bounds = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return dict(zip(("lower", "upper"), bounds.astype(int), strict=True))
 
 
 @dataclass(frozen=True)

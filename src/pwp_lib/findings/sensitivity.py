@@ -12,6 +12,7 @@ import pandas as pd
 from pwp_lib.data.measures import Measure, get_measure
 from pwp_lib.engine.gibbs import gibbs_draws
 from pwp_lib.engine.mixed import MixedFit, fit_mixed
+from pwp_lib.engine.moments import Moments
 from pwp_lib.errors import InputError
 from pwp_lib.findings.comparison import outcome_of_patients
 from pwp_lib.findings.models import model_formula
@@ -28,7 +29,7 @@ PRIORS: Mapping[str, str] = {
 }
 
 
-#: Leaving each of so many therapists out takes long and shows little.
+#: Of more therapists only so many, the furthest from the average, are left out in turn.
 _MOST_LEFT_OUT = 100
 
 
@@ -110,6 +111,7 @@ def sensitivity_panel(
     seed: int = 1,
     least_complete: float = 0.8,
     leave_one_out: bool = True,
+    size: int | None = None,
 ) -> SensitivityPanel:
     """Therapist effect and ranks of a measure under other choices.
 
@@ -130,6 +132,9 @@ def sensitivity_panel(
         Therapists with a smaller share of complete patients are left out in the analysis that
         looks at completeness.
     leave_one_out : bool
+        Each therapist in turn; of more than 100, those furthest from the average.
+    size : int, optional
+        Of a cluster; see `pwp_lib.cluster_size`.
 
     Returns
     -------
@@ -143,7 +148,7 @@ def sensitivity_panel(
     """
     own, listed = get_measure(measure), tuple(measures)
     main = fit_mixed(model_formula(own, listed), patients)
-    panel = _Panel(main, own.higher_is_worse)
+    panel = _Panel(main, own.higher_is_worse, size)
     panel.add("main", "Random slope, ML, all patients", panel.profiled)
     _other_models(panel, patients, own, listed)
     _other_patients(panel, patients, own, listed, least_complete)
@@ -158,8 +163,9 @@ def sensitivity_panel(
 class _Panel:
     """Collects rows; an analysis that fails leaves its reason."""
 
-    def __init__(self, main: MixedFit, higher_is_worse: bool) -> None:
+    def __init__(self, main: MixedFit, higher_is_worse: bool, size: int | None) -> None:
         self.main = main
+        self.size = size
         self.higher_is_worse = higher_is_worse
         self.ranks = main.residuals(lower_is_better=higher_is_worse)["rank"]
         self.rows: list[dict[str, Any]] = []
@@ -184,7 +190,7 @@ class _Panel:
         ranks = row.pop("ranks", None)
         if ranks is not None and ranks.index.isin(self.ranks.index).sum() > 2:
             row["rank_correlation"] = rank_correlation(self.ranks, ranks).correlation
-            row |= _shared_ends(self.ranks, ranks)
+            row |= _shared_ends(self.ranks, ranks, self.size)
         self.rows.append(row)
 
     def fitted(self, fit: MixedFit) -> dict[str, Any]:
@@ -201,16 +207,18 @@ class _Panel:
         return {**self.fitted(self.main), **bounds, "interval": "profile likelihood"}
 
 
-def _shared_ends(main: pd.Series, other: pd.Series) -> dict[str, float]:
+def _shared_ends(main: pd.Series, other: pd.Series, size: int | None) -> dict[str, float]:
     """Count how many therapists of the main analysis's clusters keep their place in another's."""
-    other = other.dropna()
-    if min(len(main), len(other)) < 5:
+    both = (main, other.dropna())
+    try:
+        sizes = [cluster_size(len(r), size) for r in both]
+    except InputError:
         return {}
     ends = {}
     for name, ascending in (("upper_shared", True), ("lower_shared", False)):
         first, second = (
-            set(r.sort_values(ascending=ascending, kind="stable").index[: cluster_size(len(r))])
-            for r in (main, other)
+            set(r.sort_values(ascending=ascending, kind="stable").index[:k])
+            for r, k in zip(both, sizes, strict=True)
         )
         ends[name] = float(len(first & second))
     return ends
@@ -320,19 +328,18 @@ def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure) -> None
 def _leave_one_out(
     panel: _Panel, patients: pd.DataFrame, own: Measure, listed: tuple[str | Measure, ...]
 ) -> None:
+    """Leave out each therapist, or the furthest from the average where they are very many."""
     formula = model_formula(own, listed)
-    if len(panel.ranks) > _MOST_LEFT_OUT:
+    moments = Moments.for_formula(formula, patients)
+    chosen = np.arange(len(moments.groups))
+    if len(chosen) > _MOST_LEFT_OUT:
+        table = panel.main.residuals(se="diagnostic")
+        far = (table["residual"].abs() / table["se"].where(table["se"] > 0)).fillna(0.0)
+        furthest = far.sort_values(ascending=False, kind="stable").index[:_MOST_LEFT_OUT]
+        chosen = np.flatnonzero(np.isin(moments.groups, furthest))
+    for j in chosen:
 
-        def refuse() -> dict[str, Any]:
-            raise InputError(
-                f"with more than {_MOST_LEFT_OUT} therapists leaving one out changes nothing to see"
-            )
+        def work(j: int = j) -> dict[str, Any]:
+            return panel.fitted(fit_mixed(formula, moments.without(j)))
 
-        panel.add("leave one out", "Each therapist in turn", refuse)
-        return
-    for label in panel.ranks.index:
-
-        def work(label: str = label) -> dict[str, Any]:
-            return panel.fitted(fit_mixed(formula, patients[patients["therapist_id"] != label]))
-
-        panel.add("leave one out", f"Without {label}", work)
+        panel.add("leave one out", f"Without {moments.groups[j]}", work)

@@ -47,7 +47,7 @@ def methods_and_results(analysis: Analysis, study: Study, released: Release) -> 
     """
     text = [_sample(analysis, study, released)]
     if analysis.measures:
-        text.append(_model(analysis))
+        text.append(_model(analysis) + _clusters(analysis))
     text += [_result(result, released) for result in analysis.measures.values()]
     text.append(_caution(released))
     return text
@@ -84,12 +84,6 @@ def _model(analysis: Analysis) -> str:
         ", on the other measure's score before treatment, and on their product" if several else ""
     )
     found = software()
-    chain = (
-        f" Its interval is also given from the posterior ({analysis.draws:,} iterations of Gibbs "
-        "sampling after 500 discarded; inverse-gamma and inverse-Wishart priors as in MLwiN)."
-        if any(r.posterior is not None for r in analysis.measures.values())
-        else ""
-    )
     return (
         "For patient i of therapist j, the last score was modelled on the own score before "
         f"treatment{other}, all centred on the mean of the patients analysed: "
@@ -99,8 +93,40 @@ def _model(analysis: Analysis) -> str:
         "models were compared by likelihood-ratio tests, with the mixture of chi-square "
         "distributions that holds at the boundary beside them. The therapist effect is the "
         "intercept variance over intercept plus residual variance at the mean score before "
-        f"treatment, with a 95% profile-likelihood interval.{chain} Software: pwp_lib "
+        f"treatment, with a 95% profile-likelihood interval.{_beside(analysis)} Software: pwp_lib "
         f"{found['pwp-lib']}, NumPy {found['numpy']}, SciPy {found['scipy']}; seed {analysis.seed}."
+    )
+
+
+def _beside(analysis: Analysis) -> str:
+    """Say what was estimated beside maximum likelihood."""
+    results = list(analysis.measures.values())
+    said = []
+    if any(r.posterior is not None for r in results):
+        said.append(
+            f" Its interval is also given from the posterior ({analysis.draws:,} iterations of "
+            "Gibbs sampling after 500 discarded; inverse-gamma and inverse-Wishart priors as in "
+            "MLwiN)."
+        )
+    if any(r.nuts is not None for r in results):
+        said.append(
+            " The posterior under the same priors was also sampled by NUTS in PyMC (four chains "
+            "of 1,000 draws after 500 of tuning)."
+        )
+    if any(r.reml is not None for r in results):
+        said.append(" Restricted maximum likelihood stands beside it.")
+    return "".join(said)
+
+
+def _clusters(analysis: Analysis) -> str:
+    if analysis.ranks is None:
+        return ""
+    sizes = analysis.ranks["cluster"].value_counts()
+    several = len(analysis.ranks.filter(regex="^rank_").columns) > 1
+    basis = "the mean of their ranks on the measures" if several else "their rank"
+    return (
+        f" Therapists were ordered by {basis}; the first and the last {sizes['upper']:,} of "
+        f"{len(analysis.ranks):,} form the upper and the lower cluster."
     )
 
 
@@ -112,16 +138,17 @@ def _result(result: whole.MeasureResult, released: Release) -> str:
     interval = (
         f" (95% profile-likelihood interval {row['profile_lower']:.1f}% to "
         f"{row['profile_upper']:.1f}%)"
-        if row.get("profile_lower") is not None
-        and row.get("profile_lower") == row.get("profile_lower")
+        if _there(row.get("profile_lower"))
         else ""
     )
-    chain = (
-        f" The posterior median was {row['median']:.1f}% ({row['lower']:.1f}% to "
-        f"{row['upper']:.1f}%)."
-        if _there(row.get("median"))
-        else ""
+    chain = "".join(
+        f" The posterior median{how} was {row[f'{head}median']:.1f}% ({row[f'{head}lower']:.1f}% "
+        f"to {row[f'{head}upper']:.1f}%)."
+        for head, how in (("", ""), ("nuts_", " by NUTS"))
+        if _there(row.get(f"{head}median"))
     )
+    if _there(row.get("reml")):
+        chain += f" By restricted maximum likelihood it was {row['reml']:.1f}%."
     singular = " The estimate lies on the boundary of the variances." if result.fit.singular else ""
     return (
         f"On {label}, adding a random intercept lowered -2 log-likelihood by {first.statistic:.1f} "

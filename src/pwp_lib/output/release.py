@@ -287,16 +287,27 @@ def _effects(b: _Builder) -> None:
         return
     table = b.analysis.table()
     frame = (100 * table).round(1)
-    if "mcse" in table:
+    for error in [str(c) for c in table if str(c).endswith("mcse")]:
         # No more decimals than the Monte Carlo error allows; the error itself needs more.
-        frame["mcse"] = (100 * table["mcse"]).round(3)
+        frame[error] = (100 * table[error]).round(3)
     labels = [b.analysis.measures[str(m)].measure.label for m in table.index]
     frame.insert(0, "measure", labels)
     b.add(
         "therapist_effect",
         "Therapist effect, percent of the variance",
         frame.reset_index(drop=True),
-        "vpc with its profile-likelihood interval; median and interval by Gibbs sampling",
+        "".join(
+            words
+            for column, words in (
+                ("vpc", "By maximum likelihood"),
+                ("profile_lower", " with its profile-likelihood interval"),
+                ("reml", "; by REML"),
+                ("median", "; median and interval by Gibbs sampling"),
+                ("nuts_median", "; median and interval by NUTS"),
+            )
+            if column in table
+        )
+        + ".",
     )
 
 

@@ -138,7 +138,7 @@ def test_allocation_has_a_panel_for_each_way() -> None:
     )
     axes = figures.allocation_plot(table)
     assert [a.get_title(loc="left") for a in axes] == ["at random", "by difficulty"]
-    assert [a.texts[0].get_text() for a in axes] == ["r = 1", "r = 0"]
+    assert [a.texts[0].get_text() for a in axes] == ["r = 1.00", "r = 0.00"]
 
 
 def test_benchmarks_say_who_is_slower() -> None:

@@ -109,10 +109,11 @@ def lognormal_draws() -> np.ndarray:
 def test_density_marks_median_interval_and_the_papers() -> None:
     draws = lognormal_draws()
     ax = figures.posterior_density(draws, measure="phq9", published=(0.097, 0.058, 0.174))
-    low, mid, high = np.quantile(draws, [0.025, 0.5, 0.975])
+    low, mid, high = (100 * v for v in np.quantile(draws, [0.025, 0.5, 0.975]))
     words = [t.get_text() for t in ax.texts]
-    assert f"ours {100 * mid:.1f}% ({100 * low:.1f}–{100 * high:.1f})" in words
-    assert "paper 9.7% (5.8–17.4)" in words
+    # The bounds have larger Monte Carlo errors than the median, and so fewer decimals.
+    assert f"ours {mid:.1f}% ({low:.0f}% to {high:.0f}%)" in words
+    assert "paper 9.7% (5.8% to 17.4%)" in words
     x, y = ax.lines[0].get_data()
     assert np.trapezoid(y, x) == pytest.approx(1, abs=0.02)
     assert x.min() > 0
@@ -153,6 +154,14 @@ def test_priors_are_compared_with_the_paper_last() -> None:
 
 
 # -- ranks -----------------------------------------------------------------------------------------
+
+
+def test_caterpillars_on_axes_of_their_own_keep_the_order_and_the_names() -> None:
+    axes = style.new_axes(6, 8, rows=2)
+    figures.caterpillar_plot({"phq9": five(), "gad7": five()}, axes)
+    names = [[t.get_text() for t in ax.get_yticklabels()] for ax in axes]
+    assert names[0] == names[1]
+    assert all(ax.yaxis_inverted() for ax in axes)
 
 
 def test_caterpillars_share_one_order_with_the_best_at_the_top() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from math import isnan
 
+from pwp_lib.engine.diagnostics import decimals as decimals_allowed
 from pwp_lib.output._drawing import count, listing, lower_first, plain
 from pwp_lib.output.style import measure_label
 
 __all__ = [
+    "certain_percent",
     "count",
     "interval",
     "listing",
@@ -44,6 +46,17 @@ def percent(value: float, decimals: int = 1) -> str:
     ('8.7%', '50%')
     """
     return f"{sign_fixed(100 * value, decimals)}%"
+
+
+def certain_percent(value: float, error: float, most: int = 1) -> str:
+    """Write a share as a percentage, with no more decimals than its Monte Carlo error allows.
+
+    Examples
+    --------
+    >>> certain_percent(0.0976, 0.0003), certain_percent(0.1858, 0.0012)
+    ('9.8%', '19%')
+    """
+    return percent(value, min(decimals_allowed(100 * error), most))
 
 
 def share(n: int, of: int) -> str:

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from pwp_lib.engine.posterior import PosteriorInterval
 from pwp_lib.errors import InputError
 from pwp_lib.output import style
 from pwp_lib.output._drawing import axes_or_new, count, need, plain, styled
+from pwp_lib.output._wording import certain_percent, percent
 from pwp_lib.output.alt import remember
 
 if TYPE_CHECKING:
@@ -73,17 +75,20 @@ def posterior_density(
     Axes
     """
     values = _chains(draws).ravel()
-    low, mid, high = np.quantile(values, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    known = PosteriorInterval.of(_chains(draws), level)
+    low, mid, high = known.lower, known.median, known.upper
     x, density = _density(values)
     ax, colour = axes_or_new(ax), style.measure_colour(measure)
     keep = x <= np.quantile(values, 0.999)
     x, density = x[keep], density[keep]
     ax.plot(x, density, color=colour)
-    ax.fill_between(x, density, where=(x >= low) & (x <= high), color=colour, alpha=0.2, lw=0)
+    ax.fill_between(x, density, where=((x >= low) & (x <= high)).tolist(), color=colour, alpha=0.2, lw=0)
     step = density.max() * 0.085
-    _interval(ax, -step, low, mid, high, colour, "ours")
+    _interval(ax, -step, low, mid, high, colour, f"ours {' '.join(_certain(known))}")
     if published is not None:
-        _interval(ax, -2 * step, published[1], published[0], published[2], style.INK, "paper")
+        _interval(
+            ax, -2 * step, published[1], published[0], published[2], style.INK, _printed(published)
+        )
     if estimate is not None:
         ax.axvline(estimate, color=colour, linestyle=":", linewidth=1.4)
         ax.annotate(
@@ -96,7 +101,7 @@ def posterior_density(
     ax.spines["left"].set_visible(False)
     if measure:
         ax.set_title(style.measure_label(measure))
-    return remember(ax, _posterior_sentence(label, measure, (mid, low, high), level, published))
+    return remember(ax, _posterior_sentence(label, measure, known, published))
 
 
 def _interval(
@@ -105,27 +110,38 @@ def _interval(
     ax.hlines(y, low, high, color=colour, linewidth=2.4)
     ax.plot(mid, y, "o", color=colour, markersize=7)
     ax.annotate(
-        f"{name} {100 * mid:.1f}% ({100 * low:.1f}–{100 * high:.1f})", (high, y), (7, 0),
-        textcoords="offset points", va="center", fontsize=9.5, color=style.INK,
+        name, (high, y), (7, 0), textcoords="offset points", va="center", fontsize=9.5,
+        color=style.INK,
     )  # fmt: skip
+
+
+def _certain(known: PosteriorInterval) -> tuple[str, str]:
+    """Median and interval, each number with no more decimals than its Monte Carlo error allows."""
+    mid = certain_percent(known.median, known.mcse)
+    low = certain_percent(known.lower, known.mcse_lower)
+    high = certain_percent(known.upper, known.mcse_upper)
+    return mid, f"({low} to {high})"
+
+
+def _printed(published: tuple[float, float, float]) -> str:
+    mid, low, high = (percent(v) for v in published)
+    return f"paper {mid} ({low} to {high})"
 
 
 def _posterior_sentence(
     label: str,
     measure: str,
-    ours: tuple[float, float, float],
-    level: float,
+    known: PosteriorInterval,
     published: tuple[float, float, float] | None,
 ) -> str:
     on = f" on {style.measure_label(measure)}" if measure else ""
-    mid, low, high = (100 * v for v in ours)
+    mid, ends = _certain(known)
     sentence = (
-        f"Posterior density of the {label[:1].lower() + label[1:]}{on}: median {mid:.1f}%, "
-        f"{100 * level:g}% interval {low:.1f}% to {high:.1f}%"
+        f"Posterior density of the {label[:1].lower() + label[1:]}{on}: median {mid}, "
+        f"{100 * known.level:g}% interval {ends.strip('()')}"
     )
     if published is not None:
-        mid, low, high = (100 * v for v in published)
-        sentence += f"; the paper prints {mid:.1f}% ({low:.1f}% to {high:.1f}%)"
+        sentence += f"; the {_printed(published).replace('paper', 'paper prints', 1)}"
     return f"{sentence}."
 
 
@@ -244,8 +260,8 @@ def prior_comparison(
     else:
         rows = []
         for name, draws in posteriors.items():
-            low, mid, high = np.quantile(_chains(draws), [0.025, 0.5, 0.975])
-            rows.append((name, mid, low, high))
+            known = PosteriorInterval.of(_chains(draws))
+            rows.append((name, known.median, known.lower, known.upper))
     colour = style.measure_colour(measure)
     if published is not None:
         rows.append(("the paper", *published))

@@ -163,7 +163,8 @@ def pre_post_scatter(
     """Draw each patient's score after against before, with the band of unreliable change.
 
     Jacobson and Truax's picture: within the band change may be error of measurement; below it a
-    patient is reliably better; a patient in the shaded corner has also crossed the cut-off.
+    patient is reliably better; one who came from the right of the upright cut-off to below the
+    level one has also crossed it.
 
     Parameters
     ----------

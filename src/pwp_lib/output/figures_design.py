@@ -90,12 +90,13 @@ def precision_map(
 
 def _label_cells(ax: Axes, z: np.ndarray, percent: bool, better: str) -> None:
     low, high = np.nanmin(z), np.nanmax(z)
+    places = 0 if 100 * high >= 20 else 1  # neighbours among small percentages must differ
     for (row, column), v in np.ndenumerate(z):
         if np.isnan(v):
             continue
         share = (v - low) / (high - low) if high > low else 0.0
         dark = share > 0.62 if better == "high" else share < 0.38
-        text = f"{100 * v:.0f}" if percent else plain(float(v), 2)
+        text = plain(100 * v, places) if percent else plain(float(v), 2)
         ax.text(
             column, row, text, ha="center", va="center", fontsize=10,
             color="white" if dark else style.INK,
@@ -136,11 +137,11 @@ def allocation_plot(
         )  # fmt: skip
         ax.set(title=str(way), xlabel="True effect (points, left: better)")
         r = float(np.corrcoef(rows["truth"], rows["residual"])[0, 1]) if len(rows) > 1 else np.nan
-        ax.text(0.03, 0.97, f"r = {plain(r)}", transform=ax.transAxes, va="top", fontsize=10)
+        ax.text(0.03, 0.97, f"r = {r:.2f}", transform=ax.transAxes, va="top", fontsize=10)
         remember(
             ax,
             f"Residual against true effect of {count(len(rows), 'therapist')}, patients allocated "
-            f"{way}: correlation {plain(r)}.",
+            f"{way}: correlation {r:.2f}.",
         )
     drawn[0].set_ylabel("Residual of the model")
     return drawn

@@ -70,9 +70,10 @@ def caterpillar_plot(
     for ax, name in zip(drawn, names, strict=True):
         _caterpillar(ax, frames[name].reindex(ranked), name, clusters)
     frame = frames[names[0]].reindex(ranked)
-    drawn[0].set_yticks(np.arange(len(ranked)), _names(frame) if labels else [""] * len(ranked))
+    for ax in drawn:  # the user's axes need not share theirs
+        ax.set_yticks(np.arange(len(ranked)), _names(frame) if labels else [""] * len(ranked))
+        ax.set_ylim(len(ranked) - 0.3, -0.7)
     drawn[0].set_ylabel("Therapist (caseload), most effective at the top" if labels else "")
-    drawn[0].set_ylim(len(ranked) - 0.3, -0.7)
     of = clusters_of(clusters, frame.index)
     cluster_legend(drawn[-1], of, loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=9.5)
     return drawn

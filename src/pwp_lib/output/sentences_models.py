@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.output._wording import (
+    certain_percent,
     count,
     listing,
     measure_label,
@@ -130,15 +131,15 @@ def posterior_sentence(interval: Any, measure: Any = "", *, mark: float | None =
     Parameters
     ----------
     interval : PosteriorInterval
-        Shares, from `GibbsDraws.vpc_interval`: ``median, lower, upper, level`` and ``decimals``,
-        or ``mcse`` alone.
+        Shares and their Monte Carlo errors, from `GibbsDraws.vpc_interval`.
     measure : Measure or str
     mark : float, optional
         The maximum likelihood estimate to set beside it.
     """
     on = f" on {measure_label(measure)}" if measure else ""
-    places = _places(interval)
-    mid, low, high = (percent(v, places) for v in (interval.median, interval.lower, interval.upper))
+    mid = certain_percent(interval.median, interval.mcse)
+    low = certain_percent(interval.lower, interval.mcse_lower)
+    high = certain_percent(interval.upper, interval.mcse_upper)
     text = (
         f"The posterior median of the therapist effect{on} is {mid}, with a "
         f"{plain(100 * interval.level, 1)}% interval from {low} to {high}"
@@ -147,14 +148,6 @@ def posterior_sentence(interval: Any, measure: Any = "", *, mark: float | None =
         there = "inside" if interval.lower <= mark <= interval.upper else "outside"
         text += f"; the maximum likelihood estimate, {percent(mark)}, lies {there} it"
     return f"{text}."
-
-
-def _places(interval: Any) -> int:
-    """Decimals of a percentage that the Monte Carlo error bears: two errors make one digit."""
-    known = getattr(interval, "decimals", None)
-    if known is not None:
-        return int(min(max(known - 2, 0), 1))
-    return 1 if 100 * interval.mcse <= 0.05 else 0
 
 
 def chain_sentence(interval: Any) -> str:

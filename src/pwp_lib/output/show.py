@@ -160,7 +160,7 @@ def table(
         What to see in it.
     decimals : int or mapping of column to int
         Decimals of floats; columns whose values are all whole numbers get none, probabilities
-        (columns ``p``, ``p_value...``) get three, or "< .001".
+        (columns ``p``, ``p_value...``, ``p_holm``, ``p_directed``) get three, or "< .001".
     labels : mapping of column to str, optional
         Headings; a column without one has its underscores turned into spaces.
     index : bool, optional
@@ -356,7 +356,7 @@ def _cells(frame: pd.DataFrame, decimals: int | Mapping[str, int]) -> list[list[
 
 def _column(values: pd.Series, decimals: int | Mapping[str, int]) -> list[tuple[str, str]]:
     name = str(values.name)
-    if pd.api.types.is_float_dtype(values) and re.fullmatch(r"p(_value.*)?", name):
+    if pd.api.types.is_float_dtype(values) and re.fullmatch(r"p(_(value|holm|directed).*)?", name):
         return [(probability(v), "n") for v in values]
     places = decimals.get(name, 2) if isinstance(decimals, Mapping) else decimals
     if pd.api.types.is_float_dtype(values) and not (

@@ -82,7 +82,9 @@ def posterior_density(
     keep = x <= np.quantile(values, 0.999)
     x, density = x[keep], density[keep]
     ax.plot(x, density, color=colour)
-    ax.fill_between(x, density, where=((x >= low) & (x <= high)).tolist(), color=colour, alpha=0.2, lw=0)
+    ax.fill_between(
+        x, density, where=((x >= low) & (x <= high)).tolist(), color=colour, alpha=0.2, lw=0
+    )
     step = density.max() * 0.085
     _interval(ax, -step, low, mid, high, colour, f"ours {' '.join(_certain(known))}")
     if published is not None:

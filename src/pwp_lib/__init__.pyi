@@ -77,6 +77,7 @@ from .findings.comparison import cluster_effect_sizes as cluster_effect_sizes
 from .findings.comparison import cluster_of_patients as cluster_of_patients
 from .findings.comparison import compare_rates as compare_rates
 from .findings.coverage import interval_coverage as interval_coverage
+from .findings.coverage import simulate_precision as simulate_precision
 from .findings.crosscheck import crosscheck_statsmodels as crosscheck_statsmodels
 from .findings.description import SampleDescription as SampleDescription
 from .findings.description import describe_caseloads as describe_caseloads
@@ -104,7 +105,6 @@ from .findings.precision import Precision as Precision
 from .findings.precision import SimulatedPrecision as SimulatedPrecision
 from .findings.precision import precision as precision
 from .findings.precision import precision_grid as precision_grid
-from .findings.precision import simulate_precision as simulate_precision
 from .findings.ranking import RankCorrelation as RankCorrelation
 from .findings.ranking import cluster_size as cluster_size
 from .findings.ranking import composite_ranks as composite_ranks

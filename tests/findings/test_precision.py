@@ -8,7 +8,7 @@ import pytest
 from pwp_lib.engine.design import DesignMoments
 from pwp_lib.engine.mixed import fit_design
 from pwp_lib.errors import InputError
-from pwp_lib.findings.precision import precision, precision_grid, simulate_precision
+from pwp_lib.findings.precision import precision, precision_grid
 
 
 def test_equal_caseloads_give_the_textbook_standard_error() -> None:
@@ -75,41 +75,3 @@ def test_bad_designs() -> None:
         precision(1, 0.1, therapists=30)
     with pytest.raises(InputError, match="either"):
         precision([10, 20], 0.1, therapists=30)
-
-
-def test_simulation_agrees_with_the_closed_form_in_a_large_design() -> None:
-    expected = precision(30, 0.1, therapists=150)
-    found = simulate_precision(30, 0.1, therapists=150, replicates=600, seed=2)
-    assert found.sd == pytest.approx(expected.se, rel=0.1)
-    assert abs(found.bias) < 0.004
-    assert found.coverage_wald == pytest.approx(0.95, abs=0.03)
-    assert found.coverage_profile == pytest.approx(0.95, abs=0.03)
-    assert found.power == 1.0
-
-
-def test_without_an_effect_the_boundary_test_keeps_its_level_and_the_plain_one_is_strict() -> None:
-    found = simulate_precision([10, 40, 25, 60] * 6, 0.0, replicates=2_000, seed=5)
-    assert found.power_boundary == pytest.approx(0.05, abs=0.02)
-    assert found.power == pytest.approx(0.025, abs=0.015)
-    assert 0.4 < found.share_zero < 0.75
-
-
-def test_the_profile_at_the_estimate_is_the_engines_deviance() -> None:
-    found = simulate_precision([8, 20, 50, 12, 31], 0.2, replicates=3, seed=1)
-    from pwp_lib.engine.many import fit_many
-    from pwp_lib.engine.replicate import replicate_moments
-    from pwp_lib.findings.precision import _profile_deviance, _random_intercept
-
-    roles = _random_intercept(np.array([8.0, 20, 50, 12, 31]))
-    cross = replicate_moments(roles, [0.0], [[0.2]], 0.8, 3, np.random.default_rng(1))
-    fits = fit_many(roles, cross)
-    assert fits.vpc == pytest.approx(found.estimates)
-    for i in range(3):
-        at_estimate = _profile_deviance(cross[i : i + 1], float(fits.vpc[i]))
-        assert at_estimate[0] == pytest.approx(fits.deviance[i], abs=1e-7)
-
-
-def test_same_seed_same_simulation() -> None:
-    one, two = (simulate_precision(20, 0.1, therapists=8, replicates=50, seed=9) for _ in range(2))
-    assert one.estimates.tolist() == two.estimates.tolist()
-    assert one.table().shape == (1, 11)

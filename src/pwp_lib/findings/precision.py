@@ -10,17 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from pwp_lib.engine.design import DesignMoments
-from pwp_lib.engine.many import fit_many
-from pwp_lib.engine.replicate import replicate_moments
 from pwp_lib.errors import InputError
 
 __all__ = [
     "Precision",
-    "SimulatedPrecision",
     "precision",
     "precision_grid",
-    "simulate_precision",
 ]
 
 
@@ -61,7 +56,8 @@ class Precision:
         return pd.DataFrame([vars(self)])
 
 
-def _caseloads(therapists: int | None, caseload: ArrayLike) -> NDArray[np.float64]:
+def caseloads(therapists: int | None, caseload: ArrayLike) -> NDArray[np.float64]:
+    """Patients of each therapist; refuse a design that cannot tell therapists from patients."""
     sizes = np.atleast_1d(np.asarray(caseload, dtype=float))
     if therapists is not None:
         if sizes.size != 1:
@@ -128,7 +124,7 @@ def precision(
     >>> round(few.se, 3), round(few.se / many.se, 2)
     (0.03, 2.0)
     """
-    n = _caseloads(therapists, caseload)
+    n = caseloads(therapists, caseload)
     if not 0 <= vpc < 1:
         raise InputError("a therapist effect is a share from 0 to below 1", mend="8.7% is 0.087")
     se = standard_error(n, vpc)
@@ -214,135 +210,3 @@ def precision_grid(
                     }
                 )
     return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True)
-class SimulatedPrecision:
-    """What a design does say of a therapist effect, by simulation.
-
-    Attributes
-    ----------
-    vpc : float
-        The therapist effect that is true, a share.
-    therapists, patients, replicates : int
-    estimates : ndarray of shape (replicates,)
-        Maximum-likelihood estimates.
-    bias, sd : float
-        Mean estimate less the truth, and SD of the estimates.
-    share_zero : float
-        How often the estimate is nil.
-    coverage_wald, coverage_profile : float
-        How often the truth lies in the 95% interval from the expected information (on the log-odds
-        scale; not defined, and counted as a miss, where the estimate is nil), and in the
-        profile-likelihood interval.
-    power, power_boundary : float
-        How often the likelihood-ratio test finds a therapist effect at .05: on chi-square with one
-        degree of freedom, and on the mixture that regards the boundary.
-    """
-
-    vpc: float
-    therapists: int
-    patients: int
-    replicates: int
-    estimates: NDArray[np.float64]
-    bias: float
-    sd: float
-    share_zero: float
-    coverage_wald: float
-    coverage_profile: float
-    power: float
-    power_boundary: float
-
-    def table(self) -> pd.DataFrame:
-        """One row, without the estimates themselves."""
-        return pd.DataFrame([{k: v for k, v in vars(self).items() if k != "estimates"}])
-
-
-def simulate_precision(
-    caseload: ArrayLike,
-    vpc: float,
-    *,
-    therapists: int | None = None,
-    replicates: int = 1_000,
-    seed: int = 1,
-) -> SimulatedPrecision:
-    """Precision, power and coverage of a therapist effect, by simulation.
-
-    Cohorts are drawn as moments and fitted in one go with `fit_many`, so that a thousand take a
-    second. The model is the random-intercept one, normal at both levels.
-
-    Parameters
-    ----------
-    caseload, vpc, therapists
-        As for `precision`.
-    replicates : int
-    seed : int
-
-    Raises
-    ------
-    InputError
-        As `precision`.
-
-    Examples
-    --------
-    >>> found = simulate_precision(50, 0.09, therapists=21, replicates=200)
-    >>> found.power > 0.95, 0 < found.sd < 0.05
-    (True, True)
-    """
-    from scipy.stats import chi2
-
-    n = _caseloads(therapists, caseload)
-    expected = precision(n, vpc)
-    roles = _random_intercept(n)
-    rng = np.random.default_rng(seed)
-    cross = replicate_moments(roles, [0.0], [[vpc]], 1.0 - vpc, replicates, rng)
-    fits = fit_many(roles, cross)
-    # At the estimate the profile equals the deviance; at zero it is the single-level model's.
-    statistic = _profile_deviance(cross, 0.0) - fits.deviance
-    at_truth = _profile_deviance(cross, vpc) - fits.deviance
-    return SimulatedPrecision(
-        vpc=expected.vpc,
-        therapists=expected.therapists,
-        patients=expected.patients,
-        replicates=replicates,
-        estimates=fits.vpc,
-        bias=float(fits.vpc.mean() - vpc),
-        sd=float(fits.vpc.std(ddof=1)),
-        share_zero=float(fits.singular.mean()),
-        coverage_wald=_wald_coverage(n, fits.vpc, vpc),
-        coverage_profile=float((at_truth <= chi2.isf(0.05, 1)).mean()),
-        power=float((statistic > chi2.isf(0.05, 1)).mean()),
-        power_boundary=float((statistic > chi2.isf(0.10, 1)).mean()),
-    )
-
-
-def _random_intercept(n: NDArray[np.float64]) -> DesignMoments:
-    """Lay out a random-intercept model for these caseloads; the response is a stand-in."""
-    group = np.repeat(np.arange(n.size), n.astype(int))
-    zero = np.zeros(group.size)
-    return DesignMoments.from_arrays(zero, {"Intercept": zero + 1}, ["Intercept"], group)
-
-
-def _profile_deviance(cross: NDArray[np.float64], vpc: float) -> NDArray[np.float64]:
-    """Deviance of each replicate with the therapist effect held, the rest at its best."""
-    n, total, squares = cross[..., 0, 0], cross[..., 0, 1], cross[..., 1, 1]
-    ratio = vpc / (1 - vpc)
-    spread = 1 + n * ratio
-    weight, mean = n / spread, total / n
-    centre = (weight * mean).sum(axis=1) / weight.sum(axis=1)
-    within = (squares - n * mean**2).sum(axis=1)
-    left = within + (weight * (mean - centre[:, None]) ** 2).sum(axis=1)
-    patients = n.sum(axis=1)
-    deviance: NDArray[np.float64] = patients * (np.log(2 * np.pi * left / patients) + 1) + np.log(
-        spread
-    ).sum(axis=1)
-    return deviance
-
-
-def _wald_coverage(n: NDArray[np.float64], estimates: NDArray[np.float64], vpc: float) -> float:
-    hits = 0
-    for estimate in estimates[estimates > 0]:
-        se = standard_error(n, float(estimate))
-        lower, upper = log_odds_interval(float(estimate), se, 0.95)
-        hits += lower <= vpc <= upper
-    return hits / len(estimates)

@@ -97,25 +97,30 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         yield connection.sql("select * from frame")
 
 
+def assert_same_moments(formula: str, table: Any) -> None:
+    """Whole numbers to the bit, others to rounding, as from the frame in memory."""
+    expected = Moments.for_formula(formula, patients_with_gaps())
+    made = Moments.for_formula(formula, table)
+    assert made.groups.tolist() == expected.groups.tolist()
+    assert made.n_dropped == expected.n_dropped
+    assert made.levels == expected.levels
+    np.testing.assert_array_equal(made.n, expected.n)
+    for key, values in expected.sums.items():
+        if values.dtype.kind == "i":
+            assert made.sums[key].dtype == np.int64
+            np.testing.assert_array_equal(made.sums[key], values)
+    want, got = expected.design(formula), made.design(formula)
+    assert got.names == want.names
+    scale = np.sqrt(np.diag(want.total))
+    np.testing.assert_allclose(
+        got.cross / np.outer(scale, scale), want.cross / np.outer(scale, scale), atol=1e-11
+    )
+
+
 def test_every_kind_of_table_gives_the_same_moments(table: Any) -> None:
     slow = type(table).__module__.startswith("dask")  # a second a formula
     for formula in FORMULAS[:2] if slow else FORMULAS:
-        expected = Moments.for_formula(formula, patients_with_gaps())
-        made = Moments.for_formula(formula, table)
-        assert made.groups.tolist() == expected.groups.tolist()
-        assert made.n_dropped == expected.n_dropped
-        assert made.levels == expected.levels
-        np.testing.assert_array_equal(made.n, expected.n)
-        for key, values in expected.sums.items():
-            if values.dtype.kind == "i":
-                assert made.sums[key].dtype == np.int64
-                np.testing.assert_array_equal(made.sums[key], values)
-        want, got = expected.design(formula), made.design(formula)
-        assert got.names == want.names
-        scale = np.sqrt(np.diag(want.total))
-        np.testing.assert_allclose(
-            got.cross / np.outer(scale, scale), want.cross / np.outer(scale, scale), atol=1e-11
-        )
+        assert_same_moments(formula, table)
 
 
 def test_large_whole_numbers_do_not_overflow_in_lazy_tables(tmp_path: Path) -> None:
@@ -217,17 +222,27 @@ def test_ten_million_patients_in_a_file_take_less_than_a_gigabyte(tmp_path: Path
 
 
 @pytest.mark.nightly
-def test_spark_gives_the_same_moments_to_the_bit() -> None:
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_dask_with_two_workers_gives_the_same_moments(formula: str, tmp_path: Path) -> None:
+    dask = pytest.importorskip("dask")
+    table = dask_frame(patients_with_gaps(), tmp_path)
+    with dask.config.set(scheduler="processes", num_workers=2):
+        assert_same_moments(formula, table)
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
     sql = pytest.importorskip("pyspark.sql")
-    frame = patients_with_gaps()[["post", "pre", "gad", "g"]]
-    session = sql.SparkSession.builder.master("local[2]").getOrCreate()
-    try:
-        rows = frame.astype(object).where(frame.notna(), None)
-        table = session.createDataFrame(rows.to_dict("records"))
-        made = Moments.for_formula(PAPER, table)
-    finally:
-        session.stop()
-    expected = Moments.for_formula(PAPER, frame)
-    assert made.n_dropped == expected.n_dropped
-    for key, values in expected.sums.items():
-        np.testing.assert_array_equal(made.sums[key], values)
+    builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", False)
+    session = builder.config("spark.sql.shuffle.partitions", 4).getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_spark_with_two_workers_gives_the_same_moments(
+    formula: str, spark: Any, tmp_path: Path
+) -> None:
+    table = spark.read.parquet(parquet_file(patients_with_gaps(), tmp_path)).repartition(3)
+    assert_same_moments(formula, table)

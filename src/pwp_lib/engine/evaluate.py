@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 
 from .expression import Call, Expression, Name, Number
@@ -17,6 +18,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "**": operator.pow, "==": operator.eq, "!=": operator.ne, "<": operator.lt,
     "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
+_COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
 _BASES = {"log": float(np.e), "log2": 2.0, "log10": 10.0}
 
 
@@ -46,7 +48,11 @@ def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
     operands = [evaluate(o, column) for o in expression.operands]
     if len(operands) == 1:
         return -operands[0] if expression.symbol == "-" else operands[0]
-    return _OPERATORS[expression.symbol](*operands)
+    value = _OPERATORS[expression.symbol](*operands)
+    if expression.symbol in _COMPARISONS and isinstance(value, nw.Expr):
+        # Spark does not calculate with truth values.
+        return nw.when(value).then(1).otherwise(0)
+    return value
 
 
 def _called(function: str, inner: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import narwhals as nw
@@ -55,7 +55,8 @@ class LazySource:
         if dtype.is_nested():
             raise InputError("numbers or text are needed, of one kind", column=column)
         present = self.frame.filter(self._present([column]))
-        found = self._collect(present.select(column).unique())
+        with _in_words():
+            found = present.select(column).unique().collect()
         return tuple(label(v) for v in sorted(found[column].to_list()))
 
     def block_labels(self, component: str, needed: Sequence[str]) -> tuple[str, ...]:
@@ -67,11 +68,15 @@ class LazySource:
 
     def summed(self, recipe: Recipe) -> Sums:
         """Return sums of the recipe's products within groups over complete rows."""
+        with _in_words():
+            return self._summed(recipe)
+
+    def _summed(self, recipe: Recipe) -> Sums:
         used = {name for key in recipe.keys for name in key}
         names = [n for n in recipe.variables if n in used]
         if all(self._is_integer(recipe.variables[n]) for n in names):
             # Whole numbers by their type: one pass, whose own ranges say if it can be believed.
-            with suppress(InputError):  # DuckDB refuses to overflow
+            with suppress(InputError), _in_words():  # DuckDB refuses to overflow
                 found = self._grouped(recipe, names, {})
                 if not _pivots(self._ranges(found, names), recipe, _rows(found)):
                     return _assembled(found, recipe, {})
@@ -108,9 +113,7 @@ class LazySource:
         kinds = [nw.Float64 if set(pivots) & set(key) else nw.Int64 for key in keys]
         typed = [nw.col(f"__s{k}").cast(kind) for k, kind in enumerate(kinds)]
         edges = [nw.col(f"{e}{i}") for i in range(len(names)) for e in ("low", "high")]
-        return self._collect(
-            found.select(_GROUP, nw.col(_ROWS, _OK).cast(nw.Int64), *typed, *edges)
-        )
+        return found.select(_GROUP, nw.col(_ROWS, _OK).cast(nw.Int64), *typed, *edges).collect()
 
     def _masked(self, name: str, recipe: Recipe, pivots: dict[str, float]) -> nw.Expr:
         """Write a stored column, its pivot taken off, and nought in rows that are not complete."""
@@ -169,7 +172,7 @@ class LazySource:
                 value.mean().alias(f"mean{i}"),
                 (value - value.round()).abs().max().alias(f"part{i}"),
             ]
-        row = self._collect(marked.select(*facts)).rows(named=True)[0]
+        row = marked.select(*facts).collect().rows(named=True)[0]
         ranges = {n: {"low": 0.0, "high": 1.0, "mean": 0.0, "part": 0.0} for n in names}
         ranges[_ROWS] = {"high": float(row[_ROWS])}
         for i, name in enumerate(looked_at):
@@ -199,18 +202,20 @@ class LazySource:
             for i, name in enumerate(names)
         }
 
-    def _collect(self, frame: nw.LazyFrame[Any]) -> nw.DataFrame[Any]:
-        """Run the query; its messages are not passed on, since they may hold values."""
-        try:
-            return frame.collect()
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"the table could not be read ({type(error).__name__})",
-                mend="check that every column holds one kind of value, and that logs and "
-                "divisions are defined in every row",
-            ) from None
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Pass no message of another engine on, since it may hold values."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the table could not be read ({type(error).__name__})",
+            mend="check that every column holds one kind of value, and that logs and "
+            "divisions are defined in every row",
+        ) from None
 
 
 def _as_number(source: Value, schema: nw.Schema) -> nw.Expr:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -17,7 +19,15 @@ from pwp_lib.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GAD7", "MEASURES", "PHQ9", "Measure", "get_measure", "measure_table"]
+__all__ = [
+    "GAD7",
+    "MEASURES",
+    "PHQ9",
+    "Measure",
+    "get_measure",
+    "known_measures",
+    "measure_table",
+]
 
 _MANUAL = (
     "NHS England, NHS Talking Therapies for anxiety and depression manual "
@@ -218,6 +228,8 @@ _ALL = (
 #: The measures that the library knows, by name.
 MEASURES: Mapping[str, Measure] = MappingProxyType({m.name: m for m in _ALL})
 
+_STUDIED: ContextVar[tuple[Measure, ...]] = ContextVar("_STUDIED", default=())
+
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -243,7 +255,7 @@ def get_measure(name: str | Measure) -> Measure:
     """
     if isinstance(name, Measure):
         return name
-    known = {_plain(m.name): m for m in _ALL}
+    known = {_plain(m.name): m for m in (*_ALL, *_STUDIED.get())}
     found = known.get(_plain(name))
     if found is None:
         near = get_close_matches(_plain(name), list(known), n=1)
@@ -253,6 +265,24 @@ def get_measure(name: str | Measure) -> Measure:
             mend=f"{hint} {', '.join(MEASURES)}, and any other can be given as a Measure",
         )
     return found
+
+
+@contextmanager
+def known_measures(measures: Iterable[Measure]) -> Iterator[None]:
+    """Let `get_measure` find a study's own measures by name, before the library's, for a while.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> with known_measures([replace(PHQ9, reliable_change=5)]):
+    ...     get_measure("phq9").reliable_change
+    5
+    """
+    before = _STUDIED.set(tuple(measures))
+    try:
+        yield
+    finally:
+        _STUDIED.reset(before)
 
 
 def measure_table() -> pd.DataFrame:

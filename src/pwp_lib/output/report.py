@@ -1,8 +1,7 @@
 """The results of ``pwp analyse``: report, tables, figures, JSON and text, in a folder per run.
 
-A run is written beside its place and moved there whole; then one pointer, ``latest``, is
-replaced. Killed at any moment, the folder holds the old results or the new. No date is written
-anywhere, so that a second run gives the same bytes.
+How a run is written is `runs`' business. No date is written anywhere, so that a second run gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import base64
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,16 +20,16 @@ import pandas as pd
 from pwp_lib.data.cohort import Cohort
 from pwp_lib.data.disclosure import MARK, DisclosurePolicy
 from pwp_lib.data.study import Study
-from pwp_lib.errors import InputError
 
 from .methods import methods_and_results, software
 from .release import Published, Release, release
 from .report_figures import Drawn, draw_all
+from .runs import publish
 
 if TYPE_CHECKING:
     from pwp_lib.analysis import Analysis
 
-__all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
+__all__ = ["SCHEMA_VERSION", "WORDS", "results", "safe_labels", "write_run"]
 
 SCHEMA_VERSION = 1
 _LONG = 30
@@ -73,7 +70,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
 )
 #: Column names as a reader of the page should see them.
-_WORDS: Mapping[str, str] = {
+WORDS: Mapping[str, str] = {
     "n": "patients",
     "n_case_pre": "cases before",
     "caseness": "cases before, %",
@@ -183,7 +180,6 @@ def write_run(
     InputError
         If nothing can be written there.
     """
-    home = Path(out)
     step("disclosure control")
     released = release(analysis, policy)
     step("figures")
@@ -193,24 +189,7 @@ def write_run(
     page = _page(analysis, study, released, drawn, text)
     content = results(analysis, study, released, text)
     step("writing")
-    try:
-        made = not home.exists()
-        home.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
-    except OSError:
-        raise InputError(
-            "nothing can be written to the folder", mend="name another with --out", file=home
-        ) from None
-    try:
-        _write_files(work, released, drawn, text, page, content)
-        run = _move(work, home)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        if made and not any(home.iterdir()):
-            home.rmdir()
-        raise
-    _point(home, run)
-    return run
+    return publish(out, lambda work: _write_files(work, released, drawn, text, page, content))
 
 
 def _write_files(
@@ -234,42 +213,10 @@ def _write_files(
         json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
     )
     _write(work / "report.html", page)
-    work.chmod(0o755)
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _move(work: Path, home: Path) -> Path:
-    """Give the run the next number; another process may take it first."""
-    taken = [int(m[1]) for p in home.iterdir() if (m := re.fullmatch(r"run-(\d{4,})", p.name))]
-    number = max(taken, default=0)
-    while True:
-        number += 1
-        run = home / f"run-{number:04d}"
-        if run.exists():
-            continue
-        try:
-            work.rename(run)
-        except OSError:
-            if run.exists():
-                continue
-            raise
-        return run
-
-
-def _point(home: Path, run: Path) -> None:
-    """Replace the pointer, last of all: a link, or a small file where links are not allowed."""
-    new = home / ".latest.new"
-    new.unlink(missing_ok=True)
-    try:
-        new.symlink_to(run.name, target_is_directory=True)
-        os.replace(new, home / "latest")
-    except OSError:
-        new.unlink(missing_ok=True)
-        _write(new, run.name + "\n")
-        os.replace(new, home / "latest.txt")
 
 
 # --- Tables as CSV and JSON -----------------------------------------------------------------------
@@ -446,7 +393,7 @@ def _picture(figure: Drawn) -> dict[str, str]:
 
 def _for_page(table: Published) -> dict[str, Any]:
     frame = table.frame
-    names = [_WORDS.get(str(c), str(c).replace("_", " ")) for c in frame.columns]
+    names = [WORDS.get(str(c), str(c).replace("_", " ")) for c in frame.columns]
     cells = frame.astype(object).to_numpy().tolist()
     rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]
     word = [_wordy(frame[c]) for c in frame.columns]

@@ -1,0 +1,91 @@
+"""Results in a folder of their own per run: written beside their place, moved there whole.
+
+Last of all one pointer, ``latest``, is replaced. Killed at any moment, the folder holds the old
+results or the new.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pwp_lib.errors import InputError
+
+__all__ = ["publish"]
+
+
+def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path:
+    """Write a run, give it the next number, and point to it.
+
+    Parameters
+    ----------
+    out : path
+        Folder of runs; made if it does not exist.
+    fill : callable
+        Writes everything into the folder that it is given.
+
+    Returns
+    -------
+    Path
+        The folder of this run, ``run-0001`` or the next number.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    home = Path(out)
+    try:
+        made = not home.exists()
+        home.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
+    except OSError:
+        raise InputError(
+            "nothing can be written to the folder", mend="name another with --out", file=home
+        ) from None
+    try:
+        fill(work)
+        work.chmod(0o755)
+        run = _move(work, home)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        if made and not any(home.iterdir()):
+            home.rmdir()
+        raise
+    _point(home, run)
+    return run
+
+
+def _move(work: Path, home: Path) -> Path:
+    """Give the run the next number; another process may take it first."""
+    taken = [int(m[1]) for p in home.iterdir() if (m := re.fullmatch(r"run-(\d{4,})", p.name))]
+    number = max(taken, default=0)
+    while True:
+        number += 1
+        run = home / f"run-{number:04d}"
+        if run.exists():
+            continue
+        try:
+            work.rename(run)
+        except OSError:
+            if run.exists():
+                continue
+            raise
+        return run
+
+
+def _point(home: Path, run: Path) -> None:
+    """Replace the pointer, last of all: a link, or a small file where links are not allowed."""
+    new = home / ".latest.new"
+    new.unlink(missing_ok=True)
+    try:
+        new.symlink_to(run.name, target_is_directory=True)
+        os.replace(new, home / "latest")
+    except OSError:
+        new.unlink(missing_ok=True)
+        new.write_text(run.name + "\n", encoding="utf-8", newline="\n")
+        os.replace(new, home / "latest.txt")

@@ -33,6 +33,7 @@ _MANUAL = (
     "NHS England, NHS Talking Therapies for anxiety and depression manual "
     "(formerly the IAPT manual), table of caseness and reliable-change thresholds"
 )
+_UNCONFIRMED = f"{_MANUAL}; not held against that table when this was written: check before use"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Measure:
     kind : str
         What is measured: ``"depression"``, ``"anxiety"``, ``"functioning"`` or ``"distress"``.
     source : str
-        Where cut-off and threshold come from.
+        Where cut-off and threshold come from, and which of them could not be held against it.
     integer : bool
         Whether a score is always a whole number.
 
@@ -169,14 +170,14 @@ GAD7 = Measure(
 _ALL = (
     PHQ9,
     GAD7,
-    Measure("oci", "OCI", 0, 168, 40, 32, kind="anxiety", source=_MANUAL),
-    Measure("spin", "SPIN", 0, 68, 19, 10, kind="anxiety", source=_MANUAL),
-    Measure("iesr", "IES-R", 0, 88, 33, 9, kind="anxiety", source=_MANUAL),
-    Measure("pcl5", "PCL-5", 0, 80, 32, 10, kind="anxiety", source=_MANUAL),
-    Measure("hai", "HAI (short, week)", 0, 54, 18, 4, kind="anxiety", source=_MANUAL),
+    Measure("oci", "OCI", 0, 168, 40, 32, kind="anxiety", source=_UNCONFIRMED),
+    Measure("spin", "SPIN", 0, 68, 19, 10, kind="anxiety", source=_UNCONFIRMED),
+    Measure("iesr", "IES-R", 0, 88, 33, 9, kind="anxiety", source=_UNCONFIRMED),
+    Measure("pcl5", "PCL-5", 0, 80, 32, 10, kind="anxiety", source=_UNCONFIRMED),
+    Measure("hai", "HAI (short, week)", 0, 54, 18, 4, kind="anxiety", source=_UNCONFIRMED),
     # The Mobility Inventory is scored as the mean of its items, each 1 to 5.
-    Measure("mi", "MI", 1, 5, 2.3, 0.73, kind="anxiety", source=_MANUAL, integer=False),
-    Measure("pdss", "PDSS", 0, 28, 8, 5, kind="anxiety", source=_MANUAL),
+    Measure("mi", "MI", 1, 5, 2.3, 0.73, kind="anxiety", source=_UNCONFIRMED, integer=False),
+    Measure("pdss", "PDSS", 0, 28, 8, 5, kind="anxiety", source=_UNCONFIRMED),
     Measure(
         "wsas",
         "WSAS",
@@ -197,7 +198,8 @@ _ALL = (
         None,
         kind="distress",
         source=(
-            "Connell et al. (2007): cut-off 9.9, used as 10; reliable change left open, since "
+            "Connell et al. (2007), British Journal of Psychiatry 190, 69-74: cut-off 9.9, which "
+            "no score lies at, so that 10 is the first above it; reliable change left open, since "
             "thresholds in print differ"
         ),
         integer=False,
@@ -210,7 +212,10 @@ _ALL = (
         11,
         6,
         kind="distress",
-        source="Barkham et al. (2013): 11 for general distress; reliable change at 90% confidence",
+        source=(
+            "Barkham et al. (2013), Counselling and Psychotherapy Research 13, 3-13: 11 for "
+            "general distress; reliable change of 6, at 90% confidence"
+        ),
         integer=False,
     ),
     Measure(
@@ -221,7 +226,10 @@ _ALL = (
         64,
         14,
         kind="distress",
-        source="Lambert et al. (1996): scores above 63; reliable change 14",
+        source=(
+            "OQ Measures: reliable change of 14; the manual's cut-off, scores above 63, was not "
+            "held against the manual when this was written: check before use"
+        ),
     ),
 )
 
@@ -286,7 +294,7 @@ def known_measures(measures: Iterable[Measure]) -> Iterator[None]:
 
 
 def measure_table() -> pd.DataFrame:
-    """All measures of the library, one row each, for reading.
+    """All measures of the library, one row each, for reading: look at ``source`` before use.
 
     Examples
     --------

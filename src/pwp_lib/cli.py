@@ -77,6 +77,31 @@ def analyse(
 
 
 @app.command()
+def book(
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            help="CSV, Excel, Parquet, DuckDB or SQLite; a row is a patient or a session.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pages.")],
+    study: StudyFile = None,
+    therapists: Therapists = None,
+    key: KeyFile = None,
+    no_disclosure_control: Annotated[
+        bool,
+        typer.Option("--no-disclosure-control", help="Show everything; every page says so."),
+    ] = False,
+) -> None:
+    """Make the book's chapters over own data, as pages that need no network."""
+    from pwp_lib.commands.book import book_of
+
+    place = key or default_key_file()
+    book_of(data, out, study, therapists, place, no_disclosure_control)
+
+
+@app.command()
 def summarise(
     file: File,
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],

@@ -63,6 +63,7 @@ def comparison_under_chance(
     *,
     repeats: int = 40,
     seed: int = 1,
+    size: int | None = None,
 ) -> ChanceComparison:
     """Rank, choose and compare after dealing the patients to therapists at random.
 
@@ -76,6 +77,8 @@ def comparison_under_chance(
     repeats : int
         Random deals.
     seed : int
+    size : int, optional
+        Therapists of a cluster; see `composite_ranks`.
 
     Raises
     ------
@@ -87,16 +90,18 @@ def comparison_under_chance(
     rows = []
     for _ in range(repeats):
         dealt = rng.permutation(patients["therapist_id"].to_numpy(dtype=object))
-        rows.append(_chosen_and_compared(patients.assign(therapist_id=dealt), named))
+        rows.append(_chosen_and_compared(patients.assign(therapist_id=dealt), named, size))
     return ChanceComparison(
         repeats=pd.concat(rows, ignore_index=True),
-        observed=_chosen_and_compared(patients, named).set_index("measure"),
+        observed=_chosen_and_compared(patients, named, size).set_index("measure"),
     )
 
 
-def _chosen_and_compared(patients: pd.DataFrame, measures: list[Measure]) -> pd.DataFrame:
+def _chosen_and_compared(
+    patients: pd.DataFrame, measures: list[Measure], size: int | None
+) -> pd.DataFrame:
     fits = {m.name: fit_mixed(model_formula(m, measures), patients) for m in measures}
-    ranks = composite_ranks(fits, measures)
+    ranks = composite_ranks(fits, measures, size)
     rows = []
     for m in measures:
         test = ancova(patients, m, ranks)

@@ -1,0 +1,99 @@
+"""``pwp book``: the chapters themselves over own data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pwp_lib.data.cohort import Cohort
+from pwp_lib.data.measures import known_measures
+from pwp_lib.data.owndata import check_study_data
+from pwp_lib.data.study import Study
+from pwp_lib.errors import InputError
+from pwp_lib.output.chapters import CHAPTERS, Facts, facts_of, own_notebook
+from pwp_lib.output.chapters_build import build_pages, need_jupyter_book, read_chapter, title_of
+from pwp_lib.output.chapters_run import Gate, run_chapter
+from pwp_lib.output.release import release
+from pwp_lib.output.report import safe_labels
+from pwp_lib.output.report_figures import draw_all
+from pwp_lib.output.runs import publish
+
+from .analyse import run_analysis, safe_cohort
+from .terminal import progress, say
+
+__all__ = ["book_of"]
+
+
+def book_of(
+    file: Path,
+    out: Path,
+    study: Path | None,
+    therapists: Path | None,
+    key: Path,
+    no_disclosure_control: bool,
+    only: Sequence[str] = (),
+) -> None:
+    """Check, analyse, run the chapters and write the pages."""
+    need_jupyter_book()
+    if out.exists() and not out.is_dir():
+        raise InputError("this is a file, not a folder", mend="name another folder", file=out)
+    found = check_study_data(file, study, therapists)
+    cohort, policy = safe_cohort(found, out, key, not no_disclosure_control)
+    with progress(len(CHAPTERS) + 4) as step:
+        analysis = run_analysis(cohort, found.study, step)
+        step("disclosure control")
+        released = release(analysis, policy)
+        gate = Gate(released, draw_all(analysis, released), cohort.provenance.synthetic)
+        facts = facts_of(analysis, found.study, policy.active)
+        facts = replace(facts, pages=[p for p in facts.pages if not only or p in only])
+        ready = replace(safe_labels(cohort), measures=tuple(facts.measures))
+        chapters = {}
+        for name in facts.pages:
+            cells = read_chapter(name)
+            title = title_of(cells)
+            step(title)
+            with known_measures(ready.measures):
+                chapters[name] = run_chapter(own_notebook(cells, facts), ready, gate, title)
+        step("pages")
+        index = _index(ready, found.study, facts, gate)
+        run = publish(out, lambda work: build_pages(chapters, facts, gate, index, work))
+    say(f"Done: open {out.name}/{run.name}/index.html; {out.name}/latest leads there.")
+    if not policy.active and not cohort.provenance.synthetic:
+        say("Disclosure control was off: these pages must not leave the service.", stderr=True)
+
+
+def _index(cohort: Cohort, study: Study, facts: Facts, gate: Gate) -> str:
+    """Write the first page: what the book is over, and what is not in it."""
+    released, policy = gate.released, gate.released.policy
+    labels = [m.label for m in cohort.measures]
+    text = [
+        "# Therapist effects: your own data",
+        "The chapters of the book *Therapist effects*, run over your own data: "
+        f"{released.patients} patients of {released.therapists} therapists, on "
+        + " and ".join([", ".join(labels[:-1]), labels[-1]] if labels[1:] else labels)
+        + ". Comparisons with the paper that the book follows, exercises and questions are left "
+        "out; so are the chapters on interviews, on the paper's figures and on pooling services.",
+    ]
+    if policy.active:
+        text.append(
+            "**Disclosure control is on.** Therapists and services go by pseudonyms. A step shows "
+            "what the report of `pwp analyse` may show: counts under "
+            f"{policy.threshold} are withheld and the others rounded to {policy.base}, therapists "
+            f"with fewer than {policy.caseload} patients appear only together. The code of every "
+            "step stands; where its result would show patients or small caseloads the page says "
+            "*Withheld*. Run on your own machine with `--no-disclosure-control` to see it."
+        )
+        text += [f"- {line}" for line in released.withheld]
+    elif not cohort.provenance.synthetic:
+        text.append(
+            "**Disclosure control was off.** These pages show patients one by one and must not "
+            "leave the service."
+        )
+    names = ", as `pwp analyse` does" + (", names replaced by pseudonyms" if policy.active else "")
+    text.append(
+        "In the code, `prepared_cohort()` stands for reading your file with the rules of your "
+        f"study file{names}. From Python: `cohort, problems = pwp.load_study_data(file)`. "
+        f"Everything random has the seed {study.seed}."
+    )
+    return "\n\n".join(text) + "\n\n```{tableofcontents}\n```\n"

@@ -1,0 +1,216 @@
+"""Run a chapter's cells over a cohort, and keep of their outputs what may be shown.
+
+Cells run in this process: the patients are handed over in memory, and no copy, no history and no
+notebook with data in it is ever written.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pwp_lib.data.disclosure import MARK
+from pwp_lib.errors import InputError
+
+from . import show
+from .chapters import Cell
+from .report import WORDS
+from .report_figures import Drawn
+
+if TYPE_CHECKING:
+    from pwp_lib.data.cohort import Cohort
+
+    from .release import Release
+
+__all__ = ["WITHHELD", "Gate", "run_chapter"]
+
+WITHHELD = "*Withheld: this result is not among those that disclosure control lets out.*"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an output may be under disclosure control.
+
+    Attributes
+    ----------
+    released : Release
+    drawn : mapping of str to Drawn
+        The report's figures, drawn from released tables alone.
+    synthetic : bool
+        Whether the cohort is known to be synthetic.
+    """
+
+    released: Release
+    drawn: Mapping[str, Drawn]
+    synthetic: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is kept back at all."""
+        return self.released.policy.active
+
+    @property
+    def large(self) -> bool:
+        """Whether all patients together are enough for what is said of them together."""
+        frame = self.released.frame("outcomes")
+        return frame is not None and not (frame.astype(object) == MARK).to_numpy().any()
+
+    def outputs(self, cell: Cell, made: Sequence[Cell]) -> list[Cell]:
+        """Choose what is shown: the cell's own outputs, released ones in their place, or a word."""
+        if not self.active or "open" in cell["tags"]:
+            return list(made)
+        if "pooled" in cell["tags"] and self.large:
+            return list(made)
+        if not made or cell["pwp"].get("quiet"):
+            return []
+        return self._released(cell["pwp"]) or [_markdown(WITHHELD)]
+
+    def _released(self, marks: Mapping[str, Any]) -> list[Cell]:
+        """Released tables and figures that the cell names."""
+        out = []
+        for name in _found(marks.get("table"), self.released.tables):
+            table = self.released.tables[name]
+            caption = f"{table.title}. {table.note}".strip()
+            shown = show.table(table.frame, caption=caption, labels=WORDS, index=False, decimals=3)
+            out.append(_bundle(shown))
+        for name in _found(marks.get("figure"), self.drawn):
+            figure = self.drawn[name]
+            shown_figure = show.ShownFigure(
+                "image/svg+xml", figure.svg, figure.alt, figure.caption, "", 6.5, 4.0
+            )
+            out.append(_bundle(shown_figure))
+        return out
+
+
+def _found(names: str | Sequence[str] | None, there: Mapping[str, Any]) -> list[str]:
+    """Names as the cell gives them; ``residuals_*`` is that of every measure."""
+    listed = [names] if isinstance(names, str) else list(names or ())
+    out = []
+    for name in listed:
+        head = name.removesuffix("*")
+        out += [n for n in there if n == name or (head != name and n.startswith(head))]
+    return out
+
+
+def _bundle(shown: Any) -> Cell:
+    data = shown._repr_mimebundle_()
+    return {"output_type": "display_data", "data": data, "metadata": {}}
+
+
+def _markdown(text: str) -> Cell:
+    data = {"text/markdown": text, "text/plain": text.strip("*")}
+    return {"output_type": "display_data", "data": data, "metadata": {}}
+
+
+def run_chapter(cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str) -> list[Cell]:
+    """Run the code cells in order and give every cell its outputs.
+
+    Parameters
+    ----------
+    cells : sequence of dict
+        From `own_notebook`.
+    cohort : Cohort
+        What ``prepared_cohort()`` gives.
+    gate : Gate
+    title : str
+        Of the chapter, for the sentence that says where it stopped.
+
+    Raises
+    ------
+    InputError
+        If a cell cannot be run: names the chapter and the step, and no value.
+    """
+    out, step = [], "the beginning"
+    with _shell({"prepared_cohort": lambda: cohort}) as run:
+        for cell in cells:
+            if cell["cell_type"] == "markdown":
+                step = _last_heading(cell["source"]) or step
+                out.append(cell)
+                continue
+            made = run(cell["source"])
+            if isinstance(made, BaseException):
+                if isinstance(made, KeyboardInterrupt | MemoryError):
+                    raise made
+                raise _stopped(made, title, step) from None
+            out.append({**cell, "outputs": gate.outputs(cell, made)})
+    return out
+
+
+def _stopped(error: BaseException, title: str, step: str) -> InputError:
+    """Say where a chapter stopped; another error's own text may hold a value."""
+    why = str(error).rstrip(".") if isinstance(error, InputError) else type(error).__name__
+    return InputError(
+        f'the chapter "{title}" cannot be made over these data; it stopped at "{step}": {why}',
+        mend="pwp analyse leaves out what cannot be done, and says why",
+    )
+
+
+def _last_heading(text: str) -> str:
+    found = [line.lstrip("#").strip() for line in text.split("\n") if line.startswith("#")]
+    return found[-1] if found else ""
+
+
+class _shell:
+    """An IPython shell without history, whose outputs are collected."""
+
+    def __init__(self, names: Mapping[str, object]) -> None:
+        self.names = names
+
+    def __enter__(self) -> Callable[[str], list[Cell] | BaseException]:
+        import matplotlib
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        matplotlib.use("agg")
+        self._folder = tempfile.TemporaryDirectory(prefix="pwp-")
+        config = Config()
+        config.HistoryManager.enabled = False
+        InteractiveShell.clear_instance()
+        self.shell: Any = InteractiveShell.instance(
+            config=config, ipython_dir=self._folder.name, user_ns=dict(self.names)
+        )
+        logging.disable(logging.WARNING)
+        return self.run
+
+    def __exit__(self, *_: object) -> None:
+        from IPython.core.interactiveshell import InteractiveShell
+
+        logging.disable(logging.NOTSET)
+        InteractiveShell.clear_instance()
+        self._folder.cleanup()
+
+    def run(self, code: str) -> list[Cell] | BaseException:
+        from IPython.utils.capture import capture_output
+
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("default")
+            with capture_output() as got:
+                result = self.shell.run_cell(code, store_history=False)
+        error: BaseException | None = result.error_before_exec or result.error_in_exec
+        if error is not None:
+            return error
+        said = [_markdown(f"Warning: {w.message}") for w in warned if _for_readers(w)]
+        printed = [_stream(got.stdout)] if got.stdout else []
+        return printed + [_output(o) for o in got.outputs] + said
+
+
+def _for_readers(warned: warnings.WarningMessage) -> bool:
+    """Whether a warning is about the analysis, and not about how software is put together."""
+    return issubclass(warned.category, UserWarning | RuntimeWarning)
+
+
+def _stream(text: str) -> Cell:
+    return {"output_type": "stream", "name": "stdout", "text": text}
+
+
+def _output(shown: Any) -> Cell:
+    data = {
+        mime: base64.b64encode(v).decode("ascii") if isinstance(v, bytes) else v
+        for mime, v in shown.data.items()
+    }
+    return {"output_type": "display_data", "data": data, "metadata": {}}

@@ -30,7 +30,8 @@ NOT_SOURCES = ("cli.py", "commands", "report.py", "templates", "__pycache__")
 
 def main(arguments: list[str]) -> int:
     """Run one task and return its exit code."""
-    tasks = {"book": book, "test": test, "check": check, "nightly": nightly, "clean": clean}
+    named = (book, pdf, test, check, nightly, clean)
+    tasks = {task.__name__: task for task in named}
     name = arguments[0] if arguments else ""
     if name not in tasks:
         return complain("usage: python3 tasks.py " + "|".join(tasks))
@@ -133,6 +134,11 @@ def book() -> int:
         return complain("The book was not built: see the messages above.") and code
     print("The book is at " + (HTML / "index.html").as_uri())
     return 0
+
+
+def pdf() -> int:
+    """Render the book, and print it into one PDF beside the notebooks to download."""
+    return book() or run(python(), ROOT / "book" / "printed.py", HTML)
 
 
 def drop_stale_caches() -> None:

@@ -17,6 +17,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -69,6 +70,17 @@ def test_conda_reads_the_same_lock() -> None:
     assert re.search(r"^\s+- -r requirements\.lock$", text, re.M)
     assert re.search(r"^\s+- --no-deps -e \.$", text, re.M)
     assert f"- python={binder_python()}\n" in text
+
+
+def test_the_lines_kept_ready_for_an_address_make_launch_buttons() -> None:
+    text = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    assert "launch_buttons" not in str(yaml.safe_load(text))
+    ready = re.sub(r"^      # (?= *\w+:)", "      ", text, flags=re.M)
+    options = yaml.safe_load(ready)["sphinx"]["config"]["html_theme_options"]
+    assert options["repository_url"].startswith("https://")
+    assert set(options["launch_buttons"]) == {
+        *("notebook_interface", "binderhub_url", "colab_url"),
+    }
 
 
 def test_binders_python_is_one_that_the_library_takes() -> None:

@@ -26,7 +26,8 @@ from pwp_lib.errors import InputError
 from pwp_lib.output import report, runs
 from pwp_lib.output.methods import methods_and_results
 from pwp_lib.output.release import release
-from pwp_lib.output.release_parts import OTHERS, band
+from pwp_lib.output.joint import OTHERS
+from pwp_lib.output.release_parts import band
 
 HOSTILE = [
     "<script>alert(1)</script>",

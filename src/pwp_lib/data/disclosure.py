@@ -106,10 +106,18 @@ def percentage(part: float | None, whole: float | None) -> float | None:
     return float(min(100.0, np.floor(100.0 * part / whole + 0.5)))
 
 
-def _set_bounds(ledger: Ledger, truth: NDArray[np.float64], hidden: set[int]) -> None:
+def _set_bounds(
+    ledger: Ledger,
+    truth: NDArray[np.float64],
+    hidden: set[int],
+    known: set[int],
+    unpublished: set[int],
+) -> None:
     for i, value in enumerate(truth):
-        if ledger.is_rest(i):
+        if i in unpublished:
             ledger.lower[i], ledger.upper[i] = 0.0, np.inf
+        elif i in known:
+            ledger.lower[i] = ledger.upper[i] = value
         elif i in hidden:
             ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(None)
         else:
@@ -126,17 +134,22 @@ def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
     return high > low
 
 
-def _neighbour(ledger: Ledger, target: int, truth: NDArray[np.float64], shown: set[int]) -> int:
+def _neighbour(
+    ledger: Ledger, target: int, truth: NDArray[np.float64], shown: set[int]
+) -> int | None:
     """Find the cell whose loss costs least: the smallest shown in a sum with the unsafe one."""
-    near = {i for r in ledger.rows_of[target] for i in ledger.rows[r] if i in shown and i != target}
-    pool = near or shown
-    return min(pool, key=lambda i: (truth[i], i))
+    near = {i for r in ledger.rows_of[target] for i in ledger.rows[r] if i in shown}
+    pool = near or shown & set(ledger.members_around(target))
+    return min(pool, key=lambda i: (truth[i], i), default=None)
 
 
 def release_counts(
     counts: pd.DataFrame,
     relations: Iterable[Relation] = (),
     policy: DisclosurePolicy | None = None,
+    *,
+    known: Iterable[Cell] = (),
+    unpublished: Iterable[Cell] = (),
 ) -> ReleasedCounts:
     """Make a table of counts safe: suppress, round, suppress again where a sum tells, audit.
 
@@ -148,6 +161,12 @@ def release_counts(
     relations : iterable of Relation
         The sums that a reader knows of: totals in the same table or in another one shown.
     policy : DisclosurePolicy, optional
+    known : iterable of Cell
+        Counts that are shown rounded and that an attacker is taken to know exactly, because
+        standard errors or means published with them tell: they protect nothing.
+    unpublished : iterable of Cell
+        Counts that are in no table, but that sums of published ones could tell: what clusters
+        leave over, the therapists of a cluster who are not shown alone. They are withheld.
 
     Returns
     -------
@@ -176,26 +195,35 @@ def release_counts(
         return ReleasedCounts(counts.astype("Int64"), false, _audit_frame([]), policy)
     ledger = Ledger(cells, tuple(relations), policy)
     truth = _truth(ledger, list(by_cell.values()))
-    hidden = {i for i in range(len(cells)) if truth[i] < policy.threshold}
+    silent = {ledger.position[c] for c in unpublished} | set(range(len(cells), len(truth)))
+    small = set(np.flatnonzero(truth < policy.threshold).tolist())
+    hidden = small - silent
+    told = {ledger.position[c] for c in known} - hidden
+    _set_bounds(ledger, truth, hidden, told, silent)
+    shown = set(range(len(cells))) - hidden - silent - told
+    extra = _protect(ledger, truth, sorted(small), shown)
+    return _released(counts, ledger, hidden, extra, silent, policy)
+
+
+def _protect(
+    ledger: Ledger, truth: NDArray[np.float64], todo: list[int], shown: set[int]
+) -> set[int]:
+    """Withhold further cells until each of those given could hold two values; say which."""
     extra: set[int] = set()
-    watched = set(hidden) | {
-        i for i in range(len(cells), len(truth)) if truth[i] < policy.threshold
-    }
-    _set_bounds(ledger, truth, hidden)
-    todo = sorted(watched)
     while todo:
         if _safe(ledger, todo[-1], truth):
             # What is safe stays so: to hide more only widens what an attacker must allow for.
             todo.pop()
             continue
-        shown = set(range(len(cells))) - hidden - extra
-        if not shown:
-            break
         more = _neighbour(ledger, todo[-1], truth, shown)
+        if more is None:
+            # Never seen, and never to be seen: rather no numbers than one that tells.
+            return extra | shown
+        shown.remove(more)
         extra.add(more)
         ledger.lower[more], ledger.upper[more] = 0.0, np.inf
         todo.insert(0, more)
-    return _released(counts, ledger, hidden, extra, policy)
+    return extra
 
 
 def _entry(frame: pd.DataFrame, cell: Cell) -> Any:
@@ -235,16 +263,26 @@ def _released(
     ledger: Ledger,
     hidden: set[int],
     extra: set[int],
+    silent: set[int],
     policy: DisclosurePolicy,
 ) -> ReleasedCounts:
-    shown = counts.astype("Float64").map(lambda v: pd.NA if pd.isna(v) else policy.count(v))
-    values = shown.astype("Int64")
-    secondary = pd.DataFrame(False, index=counts.index, columns=counts.columns)
-    for i in extra:
-        values.loc[ledger.cells[i]] = pd.NA
-        secondary.loc[ledger.cells[i]] = True
-    rows = [(*ledger.cells[i], 2) for i in sorted(hidden | extra)]
-    return ReleasedCounts(values, secondary, _audit_frame(rows), policy)
+    rows = {label: i for i, label in enumerate(counts.index)}
+    columns = {label: i for i, label in enumerate(counts.columns)}
+    numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    shown = policy.base * np.floor((numbers + policy.base // 2) / policy.base)
+    second = np.zeros(shown.shape, dtype=bool)
+    for i in hidden | extra | silent:
+        if not ledger.is_rest(i):
+            row, column = ledger.cells[i]
+            shown[rows[row], columns[column]] = np.nan
+            second[rows[row], columns[column]] = i in extra
+    audited = [(*ledger.cells[i], 2) for i in sorted(hidden | extra)]
+    return ReleasedCounts(
+        pd.DataFrame(shown, counts.index, counts.columns).astype("Int64"),
+        pd.DataFrame(second, counts.index, counts.columns),
+        _audit_frame(audited),
+        policy,
+    )
 
 
 def _audit_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:

@@ -146,6 +146,7 @@ class Ledger:
                 self.rows_of[i].append(r)
         self._order: dict[int, list[int]] = {}
         self._tries = 0
+        self._part_of: NDArray[np.int32] | None = None
         self.shares: list[dict[int, float]] = []
         self.shares_of: dict[int, list[int]] = {}
 
@@ -183,8 +184,22 @@ class Ledger:
         return sorted(seen), sorted(sums), sorted(shares)
 
     def size_around(self, target: int) -> int:
-        """Count the cells that sums or percentages link to this one."""
-        return len(self._component(target)[0])
+        """Count the cells that sums link to this one."""
+        return len(self.members_around(target))
+
+    def members_around(self, target: int) -> NDArray[np.int64]:
+        """Find the cells that sums link to this one, itself included."""
+        if self._part_of is None:
+            from scipy.sparse import coo_matrix
+            from scipy.sparse.csgraph import connected_components
+
+            pairs = [(next(iter(row)), i) for row in self.rows for i in row]
+            ends = np.array(pairs, dtype=int).reshape(-1, 2).T
+            size = (len(self.cells), len(self.cells))
+            graph = coo_matrix((np.ones(ends.shape[1]), (ends[0], ends[1])), size)
+            self._part_of = connected_components(graph, directed=False)[1]
+        members: NDArray[np.int64] = np.flatnonzero(self._part_of == self._part_of[target])
+        return members
 
     def range_of(self, target: int) -> tuple[float, float]:
         """Find the smallest and largest number that the cell could hold: two integer programmes."""

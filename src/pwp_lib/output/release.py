@@ -16,23 +16,18 @@ import pandas as pd
 from pwp_lib.data.disclosure import (
     MARK,
     DisclosurePolicy,
-    Relation,
     aggregate_small,
-    audit,
     percentage,
-    release_counts,
 )
 
 from . import release_parts as parts
+from .joint import ALL, joint_counts
 
 if TYPE_CHECKING:
     from pwp_lib import analysis as whole
     from pwp_lib.analysis import Analysis
 
 __all__ = ["Published", "Release", "release"]
-
-#: Above this many cells the audit is the witness that `release_counts` found for each.
-_AUDITED = 600
 
 
 @dataclass(frozen=True)
@@ -98,6 +93,7 @@ class _Builder:
     def __post_init__(self) -> None:
         loads = self.analysis.cohort.caseloads()
         self.alone, self.together = aggregate_small(loads, self.policy)
+        self.joint = joint_counts(self.analysis, self.alone, self.together, self.policy)
 
     def add(self, name: str, title: str, frame: pd.DataFrame | None, note: str = "") -> None:
         """Keep a table, counting what it withholds."""
@@ -106,28 +102,34 @@ class _Builder:
         marks = int((frame.astype(object) == MARK).to_numpy().sum())
         self.tables[name] = Published(name, title, frame, note, marks)
 
+    def size(self, group: str, kind: str) -> float:
+        """One count as it may be shown, missing if it may not."""
+        return self.joint.shown([group], kind)[0]
+
+    def text(self, kind: str) -> str:
+        """One count of all patients, as it may be printed."""
+        n = self.size(ALL, kind)
+        return MARK if n != n else f"{int(n):,}"
+
     def counted(
         self,
         frame: pd.DataFrame,
-        counts: Sequence[str],
-        relations: Sequence[Relation],
+        groups: Sequence[str],
+        kinds: Mapping[str, str],
         shares: Mapping[str, tuple[str, str]],
     ) -> pd.DataFrame:
         """Replace counts by released ones, and shares by percentages of those."""
-        present = [c for c in counts if c in frame]
-        released = release_counts(frame[present], relations, self.policy)
-        if released.n_suppressed and released.values.size <= _AUDITED:
-            checked = audit(released, relations, policy=self.policy)
-            if not checked["safe"].all():
-                # Never seen, and never to be seen: rather no numbers than one that tells.
-                released.values.loc[:, :] = pd.NA
+        shown = {
+            c: pd.Series(self.joint.shown(groups, kind), frame.index)
+            for c, kind in kinds.items()
+            if c in frame
+        }
         out: dict[str, Any] = {}
         for column in frame.columns:
-            if column in present:
-                missing = frame[column].isna()
-                out[column] = parts.marked(released.values[column], missing)
-            elif column in shares and set(shares[column]) <= set(present):
-                part, whole = (released.values[c] for c in shares[column])
+            if column in shown:
+                out[column] = parts.marked(shown[column], frame[column].isna())
+            elif column in shares and set(shares[column]) <= set(shown):
+                part, whole = (shown[c] for c in shares[column])
                 out[column] = self._shares(frame, column, part, whole)
             else:
                 out[column] = frame[column]
@@ -177,7 +179,7 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
     return Release(
         tables=builder.tables,
         policy=policy,
-        patients=policy.text(len(analysis.cohort.patients)),
+        patients=builder.text("total"),
         therapists=len(builder.alone) + len(builder.together),
         alone=builder.alone,
         together=builder.together,
@@ -186,60 +188,45 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
 
 
 def _flow(b: _Builder) -> None:
-    flow = b.analysis.flow
-    left, out = flow["patients"].to_numpy(int), flow["excluded"].to_numpy(int)
-    relations = [
-        Relation((i - 1, "patients"), ((i, "patients"), (i, "excluded")))
-        for i in range(1, len(flow))
-        if left[i - 1] == left[i] + out[i]
-    ]
-    frame = flow.astype({"excluded": "float"})
-    frame.loc[0, "excluded"] = np.nan
-    shown = b.counted(frame, ["patients", "excluded"], relations, {})
+    flow = b.analysis.flow.astype({"excluded": "float"})
+    flow.loc[0, "excluded"] = np.nan
+    groups = [f"rule {i}" for i in range(len(flow))]
+    shown = b.counted(flow, groups, {c: c for c in ("patients", "excluded")}, {})
     b.add("flow", "Patients, therapists and services at each rule", shown)
 
 
 def _sample(b: _Builder) -> None:
-    table = b.analysis.sample.table()
-    table = table.reset_index() if table.index.names[0] else table
+    table = b.analysis.sample.table().reset_index()
     if b.policy.active:
-        # A smallest or largest value is one person's.
-        table = table.drop(columns=["minimum", "maximum"], errors="ignore")
-        table = table[table["n"] >= b.policy.threshold]
+        table = parts.guarded_sample(table, b.analysis, b.policy)
     # Counts of therapists are known from the models; those of patients go through control.
     shown = table.astype({"n": object, "missing": object})
-    of_patients = (table.iloc[:, 0] == "patients").to_numpy()
-    for column in ("n", "missing"):
-        shown[column] = [
-            b.policy.text(v) if mine else int(v)
-            for v, mine in zip(table[column], of_patients, strict=True)
-        ]
+    for i, row in table[table["of whom"] == "patients"].iterrows():
+        for column in ("n", "missing"):
+            shown.at[i, column] = b.text(f"sample.{row['variable']}.{column}")
     b.add("sample", "Patients, therapists and caseloads", parts.rounded(shown, 1))
 
 
 def _outcomes(b: _Builder) -> None:
     a = b.analysis
-    labels = {m.name: m.label for m in a.cohort.measures}
-    outcomes = a.outcomes.copy()
-    relations = parts.outcome_relations(outcomes)
-    shown = parts.outcome_table(b.counted, outcomes, relations, b.policy)
-    shown.insert(0, "measure", [labels[str(m)] for m in outcomes.index])
-    b.add("outcomes", "Outcomes by measure", shown.reset_index(drop=True))
-    for measure in a.cohort.measures:
-        table = parts.by_therapist(a.cohort.patients, measure, b.together)
-        relations = parts.outcome_relations(table, total="all")
-        shown = parts.outcome_table(b.counted, table, relations, b.policy)
-        shown.insert(0, "therapist", [str(i) for i in table.index])
-        title = f"Outcomes by therapist, {measure.label}"
-        b.add(f"outcomes_by_therapist_{measure.name}", title, shown.reset_index(drop=True))
-    complete = parts.completeness(a.completeness, b.together, b.policy)
-    relations = [
-        Relation((i, "total"), ((i, "complete"),), exhaustive=False) for i in complete.index
-    ]
-    shown = b.counted(
-        complete, ["total", "complete"], relations, {"share_complete": ("complete", "total")}
-    )
-    shown.insert(0, "therapist", [str(i) for i in complete.index])
+    whole = []
+    for m in a.cohort.measures:
+        one = parts.outcome_table(b.counted, a.outcomes.loc[[m.name]], [ALL], m.name, b.policy)
+        one.insert(0, "measure", m.label)
+        whole.append(one)
+    b.add("outcomes", "Outcomes by measure", pd.concat(whole, ignore_index=True))
+    for m in a.cohort.measures:
+        table = parts.by_therapist(a, m, b.together)
+        groups = [str(i) for i in table.index]
+        shown = parts.outcome_table(b.counted, table, groups, m.name, b.policy)
+        shown.insert(0, "therapist", groups)
+        title = f"Outcomes by therapist, {m.label}"
+        b.add(f"outcomes_by_therapist_{m.name}", title, shown.reset_index(drop=True))
+    complete = parts.completeness(a.completeness, b.together)
+    groups = [str(i) for i in complete.index]
+    shares = {"share_complete": ("complete", "total")}
+    shown = b.counted(complete, groups, {c: c for c in ("total", "complete")}, shares)
+    shown.insert(0, "therapist", groups)
     b.add("completeness", "Patients with every score, by therapist", shown.reset_index(drop=True))
 
 
@@ -247,10 +234,13 @@ def _national(b: _Builder) -> None:
     table = b.analysis.national
     if table is None:
         return
-    counts = [c for c in table.columns if c == "n" or c.startswith("n_")]
-    shares = parts.national_shares(table)
-    relations = parts.national_relations(table)
-    shown = b.counted(table.reset_index(drop=True), counts, relations, shares)
+    counts = [str(c) for c in table if c == "n" or str(c).startswith("n_")]
+    shown = b.counted(
+        table.reset_index(drop=True),
+        [ALL] * len(table),
+        {c: f"national.{c}" for c in counts},
+        parts.national_shares(table),
+    )
     b.add("national", "National definitions, over both measures", shown)
 
 
@@ -264,14 +254,22 @@ def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
     for key, (title, frame) in tables.items():
         b.add(f"{key}_{name}", f"{title}, {label}", parts.rounded(frame, 3))
     if result.checks is not None:
-        frame = parts.rounded(result.checks.table().reset_index(), 2)
+        table = result.checks.table()
+        for end in ("minimum", "maximum") if b.policy.active else ():
+            share = percentage(b.size(ALL, f"{name}.at_{end}"), b.size(ALL, f"{name}.n"))
+            row = f"patients at the {end}, after"
+            table = table.astype(object)
+            table.loc[row, "value"] = MARK if share is None else share / 100
+        frame = parts.rounded(table.reset_index(), 2)
         b.add(f"checks_{name}", f"Model checks, {label}", frame)
     if result.sensitivity is not None:
-        frame = parts.sensitivity(result.sensitivity.table(), b.together, b.policy)
+        frame = parts.sensitivity(
+            result.sensitivity.table(), b.together, lambda what: b.text(f"panel.{name}.{what}")
+        )
         b.add(f"sensitivity_{name}", f"Would another analysis say the same? {label}", frame)
     if result.precision is not None:
         frame = result.precision.table().reset_index(drop=True)
-        frame["patients"] = [b.policy.text(n) for n in frame["patients"]]
+        frame["patients"] = b.text(f"panel.{name}.model")
         if b.policy.active:
             # The reliability of the smallest caseload tells that caseload.
             frame = frame.drop(columns=["reliability_smallest", "reliability_largest"])
@@ -345,23 +343,19 @@ def _comparison(b: _Builder) -> None:
     if c is None:
         return
     if len(c.effect_sizes):
-        table = c.effect_sizes
-        relations = parts.outcome_relations(table)
-        shown = parts.outcome_table(b.counted, table, relations, b.policy)
-        keys = table.index.to_frame(index=False)
-        shown = pd.concat([keys, shown.reset_index(drop=True)], axis=1)
+        shown = parts.clusters(b.counted, c.effect_sizes, b.policy)
         b.add("clusters", "Outcomes of the upper and the lower cluster", shown)
     for name, title, frame in (
         ("ancova", "Clusters compared, patients taken as independent", c.ancova),
         ("nested_ancova", "Clusters compared, therapists as the units", c.nested_ancova),
     ):
         if len(frame):
-            shown = parts.comparison(frame, b.policy).reset_index()
+            shown = parts.comparison(frame, b.size).reset_index()
             b.add(name, title, parts.rounded(shown, 3))
-    if len(c.rates):
-        b.add("rates", "Rates of the clusters compared", parts.rates(c.rates, b.policy))
+    rates = parts.rates(c.rates, b.policy, b.size) if len(c.rates) else pd.DataFrame()
+    b.add("rates", "Rates of the clusters compared", rates)
     if len(c.nested_rates):
-        frame = parts.nested_rates(c.nested_rates, c.rates, b.policy)
+        frame = parts.nested_rates(c.nested_rates, rates, b.policy)
         b.add("nested_rates", "Rates compared with therapists as the units", frame)
     if c.split is not None:
         frame = c.split.table().reset_index()

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pwp_lib.data.disclosure import MARK, DisclosurePolicy, Relation, percentage
+from pwp_lib.data.disclosure import MARK, DisclosurePolicy, percentage
 from pwp_lib.data.measures import Measure
+from pwp_lib.findings.comparison import COUNTS as RATE_COUNTS
 from pwp_lib.findings.outcomes import summarise_outcomes
+
+from .joint import ALL, OTHERS
+from .joint import COUNTS as OUTCOME_COUNTS
 
 if TYPE_CHECKING:
     from pwp_lib import analysis as whole
+    from pwp_lib.analysis import Analysis
     from pwp_lib.engine.mixed import MixedFit
 
 OUTCOME_SHARES: Mapping[str, tuple[str, str]] = {
@@ -23,8 +28,6 @@ OUTCOME_SHARES: Mapping[str, tuple[str, str]] = {
     "recovery": ("n_recovered", "n_case_pre"),
     "rcsi": ("n_rcsi", "n_case_pre"),
 }
-_OUTCOME_COUNTS = ("n", "n_case_pre", "n_improved", "n_deteriorated", "n_recovered", "n_rcsi")
-OTHERS = "others together"
 
 
 def marked(values: pd.Series, missing: pd.Series) -> list[object]:
@@ -54,70 +57,53 @@ def _significant(value: Any) -> object:
     return float(f"{float(value):.3g}")
 
 
-def outcome_relations(table: pd.DataFrame, total: str = "") -> list[Relation]:
-    """List the sums that a reader of outcomes knows of, the complements included."""
-    relations: list[Relation] = []
-    known = _known(table)
-    for row in table.index:
-        n, case = (row, "n"), (row, "n_case_pre")
-        relations.append(Relation(n, ((row, "n_improved"), (row, "n_deteriorated")), False))
-        relations.append(Relation(n, (case,), False))
-        relations += [Relation(case, ((row, p),), False) for p in ("n_recovered", "n_rcsi")]
-    if total and total in table.index:
-        rows = [r for r in table.index if r != total]
-        relations += [
-            Relation((total, column), tuple((r, column) for r in rows))
-            for column in _OUTCOME_COUNTS
-        ]
-    return [r for r in relations if {r.whole, *r.parts} <= known]
-
-
-def _known(table: pd.DataFrame) -> set[tuple[Any, Any]]:
-    """Cells that hold a count at all: nobody recovers of no cases."""
-    counts = table[[c for c in _OUTCOME_COUNTS if c in table]]
-    there = counts.notna()
-    return {(r, c) for c in counts for r in there.index[there[c].astype(bool)]}
-
-
 def outcome_table(
     counted: Callable[..., pd.DataFrame],
     table: pd.DataFrame,
-    relations: Sequence[Relation],
+    groups: Sequence[str],
+    measure: str,
     policy: DisclosurePolicy,
 ) -> pd.DataFrame:
     """Outcomes with released counts, percentages of those, and means of groups large enough."""
     numbers = table.apply(pd.to_numeric, errors="coerce")
-    shown = counted(numbers, _OUTCOME_COUNTS, relations, OUTCOME_SHARES)
+    kinds = {c: f"{measure}.{c}" for c in OUTCOME_COUNTS}
+    shown: Any = counted(numbers, groups, kinds, OUTCOME_SHARES)
     for column in shown.columns:
-        if column in _OUTCOME_COUNTS or column in OUTCOME_SHARES:
-            continue
-        values: list[Any] = [None if pd.isna(v) else round(float(v), 2) for v in numbers[column]]
-        if policy.active:
-            small = numbers["n"] < policy.caseload
-            values = [
-                MARK if s and v is not None else v for v, s in zip(values, small, strict=True)
-            ]
-        shown[column] = values
-    return shown
+        if column not in OUTCOME_COUNTS and column not in OUTCOME_SHARES:
+            pairs = zip(numbers[column], numbers["n"], strict=True)
+            shown[column] = [statistic(v, n, str(column), policy) for v, n in pairs]
+    table = shown
+    return table
 
 
-def by_therapist(
-    patients: pd.DataFrame, measure: Measure, together: Collection[str]
-) -> pd.DataFrame:
+def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> object:
+    """Round a mean or an SD as far as its group allows.
+
+    Scores are whole, so the mean times the number of patients is whole too, and a mean with many
+    decimals tells the number. Rounded so that it may lie anywhere in an interval of 1/n or more,
+    it fits every number of patients.
+    """
+    if pd.isna(value):
+        return None
+    if not policy.active:
+        return round(float(value), 2)
+    if n < policy.caseload:
+        return MARK
+    return round(float(value), 2 if n >= 100 or name == "effect_size" else 1)
+
+
+def by_therapist(analysis: Analysis, measure: Measure, together: Collection[str]) -> pd.DataFrame:
     """Outcomes of each therapist shown alone, of the others together, and of all."""
-    few = set(together)
-    labels = patients["therapist_id"].map(lambda t: OTHERS if t in few else t)
-    table = summarise_outcomes(patients.assign(therapist_id=labels), measure, by="therapist_id")
-    if OTHERS in table.index:
-        rows = [*(r for r in table.index if r != OTHERS), OTHERS]
-        table = table.loc[rows]
-    whole = summarise_outcomes(patients, measure)
-    return pd.concat([table, whole.set_axis(["all"], axis=0)])
+    table, patients = analysis.outcomes_by_therapist[measure.name], analysis.cohort.patients
+    rows = [table[~table.index.isin(list(together))]]
+    if together:
+        few = summarise_outcomes(patients[patients["therapist_id"].isin(list(together))], measure)
+        rows.append(few.set_axis([OTHERS], axis=0))
+    rows.append(analysis.outcomes.loc[[measure.name]].set_axis([ALL], axis=0))
+    return pd.concat([r.astype(object) for r in rows])
 
 
-def completeness(
-    table: pd.DataFrame, together: Collection[str], policy: DisclosurePolicy
-) -> pd.DataFrame:
+def completeness(table: pd.DataFrame, together: Collection[str]) -> pd.DataFrame:
     """Completeness of each therapist shown alone, and of the others together."""
     counts = table[["total", "complete"]]
     few = counts.index.isin(list(together))
@@ -136,19 +122,6 @@ def national_shares(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
         "reliable_deterioration": ("n_reliable_deterioration", "n_finished"),
         "reliable_recovery": ("n_reliable_recovery", "n_case"),
     }
-
-
-def national_relations(table: pd.DataFrame) -> list[Relation]:
-    """List the sums between the national counts."""
-    pairs = [("n", "n_finished"), ("n_finished", "n_case"), ("n_case", "n_recovery")]
-    pairs += [("n_finished", "n_reliable_improvement"), ("n_finished", "n_reliable_deterioration")]
-    pairs += [("n_recovery", "n_reliable_recovery")]
-    return [
-        Relation((i, whole), ((i, part),), False)
-        for i in range(len(table))
-        for whole, part in pairs
-        if whole in table and part in table
-    ]
 
 
 def variances(fit: MixedFit) -> pd.DataFrame:
@@ -175,13 +148,17 @@ def severity(measure: Measure) -> list[float]:
 
 
 def sensitivity(
-    table: pd.DataFrame, together: Collection[str], policy: DisclosurePolicy
+    table: pd.DataFrame, together: Collection[str], size: Callable[[str], object]
 ) -> pd.DataFrame:
     """Sensitivity panel, without lines about therapists who are not shown alone."""
     frame = table.reset_index()
     hidden = {f"Without {t}" for t in together}
     frame = frame[~frame["analysis"].isin(hidden)]
-    people = [policy.text(n) if pd.notna(n) else None for n in frame["n_patients"]]
+    # Without one therapist, the rest would tell that therapist's patients once more.
+    people = [
+        None if family == "leave one out" else size(name)
+        for family, name in zip(frame["family"], frame["analysis"], strict=True)
+    ]
     shown = frame.drop(columns=["measure", "n_patients"], errors="ignore").copy()
     shown.insert(2, "patients", people)
     for column in ("vpc", "lower", "upper"):
@@ -226,18 +203,49 @@ def residuals(
     return ordered.reset_index(drop=True)
 
 
-def comparison(frame: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
+def clusters(
+    counted: Callable[..., pd.DataFrame], table: pd.DataFrame, policy: DisclosurePolicy
+) -> pd.DataFrame:
+    """Outcomes of the clusters, measure by measure."""
+    found = []
+    for measure, rows in table.groupby(level=0, sort=False):
+        groups = [f"cluster {cluster}" for _, cluster in rows.index]
+        shown = outcome_table(counted, rows, groups, str(measure), policy)
+        keys = rows.index.to_frame(index=False)
+        found.append(pd.concat([keys, shown.reset_index(drop=True)], axis=1))
+    return pd.concat(found, ignore_index=True)
+
+
+def guarded_sample(
+    table: pd.DataFrame, analysis: Analysis, policy: DisclosurePolicy
+) -> pd.DataFrame:
+    """Describe the sample without what is one person's, or one therapist's number of patients."""
+    # A smallest or largest value is one person's; a mean of few tells how many they are.
+    table = table.drop(columns=["minimum", "maximum"], errors="ignore")
+    table = table[table["n"] >= 2 * policy.threshold].reset_index(drop=True)
+    mine = table["of whom"] == "caseloads"
+    table.loc[mine, "median"] = np.nan
+    loads = analysis.cohort.caseloads()
+    shown = np.array([policy.count(n) or 0 for n in loads], dtype=float)
+    total = policy.count(loads.sum()) or 0
+    figures = [total / len(loads), shown.std(ddof=1), float(np.median(shown))]
+    table.loc[mine & (table["variable"] == "patients"), ["mean", "sd", "median"]] = figures
+    return table
+
+
+def comparison(frame: pd.DataFrame, size: Callable[[str, str], float]) -> pd.DataFrame:
     """Comparison of clusters, with the numbers of patients as released."""
     out = frame.copy()
-    if {"n_upper", "n_lower"} <= set(out.columns) and policy.active:
-        for column in ("n_upper", "n_lower"):
-            out[column] = [policy.count(n) for n in out[column]]
-        if "df2" in out:
-            out["df2"] = out["n_upper"] + out["n_lower"] - 3
+    if {"n_upper", "n_lower"} <= set(out.columns):
+        for cluster in ("upper", "lower"):
+            out[f"n_{cluster}"] = [size(f"cluster {cluster}", f"{m}.n") for m in out.index]
+        out["df2"] = out["n_upper"] + out["n_lower"] - 3
     return out
 
 
-def rates(table: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
+def rates(
+    table: pd.DataFrame, policy: DisclosurePolicy, size: Callable[[str, str], float]
+) -> pd.DataFrame:
     """Rates of two clusters and their chi-square test, from released counts alone."""
     keys = table.index.to_frame(index=False)
     if not policy.active:
@@ -245,22 +253,20 @@ def rates(table: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
         for column in ("rate_upper", "rate_lower"):
             shown[column] = (100 * shown[column].astype(float)).round(1)
         return pd.concat([keys, rounded(shown, 3)], axis=1)
-    lines = [_released_rate(row, policy) for _, row in table.iterrows()]
+    lines = [_released_rate(str(m), str(rate), size) for m, rate in table.index]
     return pd.concat([keys, rounded(pd.DataFrame(lines), 3)], axis=1)
 
 
-def _released_rate(row: pd.Series, policy: DisclosurePolicy) -> dict[str, object]:
+def _released_rate(measure: str, rate: str, size: Callable[[str, str], float]) -> dict[str, object]:
     line: dict[str, object] = {}
     cells: list[list[float]] = []
     for side in ("upper", "lower"):
-        yes, n = (policy.count(row[f"{k}_{side}"]) for k in ("yes", "n"))
-        # Those who did not are a count as well.
-        if n is None or policy.count(row[f"n_{side}"] - row[f"yes_{side}"]) is None:
-            yes = None
+        yes, n = (size(f"cluster {side}", f"{measure}.{k}") for k in RATE_COUNTS[rate])
         share = percentage(yes, n)
-        line |= {f"yes_{side}": MARK if yes is None else yes, f"n_{side}": MARK if n is None else n}
+        line |= {f"yes_{side}": MARK if pd.isna(yes) else int(yes)}
+        line |= {f"n_{side}": MARK if pd.isna(n) else int(n)}
         line[f"rate_{side}"] = MARK if share is None else share
-        if yes is not None and n is not None and n > yes:
+        if n > yes:
             cells.append([yes, n - yes])
     if len(cells) < 2:
         return {**line, "chi2": MARK, "df": MARK, "p_value": MARK}
@@ -271,14 +277,14 @@ def _released_rate(row: pd.Series, policy: DisclosurePolicy) -> dict[str, object
 
 
 def nested_rates(
-    table: pd.DataFrame, plain: pd.DataFrame, policy: DisclosurePolicy
+    table: pd.DataFrame, released: pd.DataFrame, policy: DisclosurePolicy
 ) -> pd.DataFrame:
     """Difference of rates with therapists permuted; with control on, p only within bounds."""
     keys = table.index.to_frame(index=False)
     shown = table.reset_index(drop=True)
     if not policy.active:
         return pd.concat([keys, rounded(shown, 3)], axis=1)
-    released = rates(plain, policy).set_index(list(plain.index.names)).reindex(table.index)
+    released = released.set_index(list(table.index.names)).reindex(table.index)
     sides = list(zip(released["rate_upper"], released["rate_lower"], strict=True))
     withheld = [MARK in pair for pair in sides]
     differences = [MARK if MARK in (u, low) else float(u) - float(low) for u, low in sides]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import figures, style
 from .alt import describe
-from .release_parts import OTHERS
+from .joint import OTHERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,133 @@
+"""Attacks on what is published: over several tables at once, and by statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pwp_lib.analysis import Analysis, analyse
+from pwp_lib.data.cohort import Cohort, FlowStep, Provenance
+from pwp_lib.data.disclosure import MARK, DisclosurePolicy, Relation, audit, release_counts
+from pwp_lib.data.measures import PHQ9
+from pwp_lib.data.study import Study
+from pwp_lib.output import report
+from pwp_lib.output.joint import OTHERS
+
+POLICY = DisclosurePolicy()
+COUNTS = ["n", "n_case_pre", "n_improved", "n_deteriorated", "n_recovered", "n_rcsi"]
+DETERIORATED = {"A": 4, "B": 7, "C": 7}
+
+
+def _therapist(label: str, level: float, worse: int, each: int = 60) -> pd.DataFrame:
+    """Patients of whom all but `worse` end about `level` points better than they began."""
+    rng = np.random.default_rng(sum(map(ord, label)))
+    pre = rng.integers(14, 24, each)
+    post = np.clip(pre - level - rng.integers(-3, 4, each), 0, 27)
+    post[:worse] = np.minimum(pre[:worse] + 6, 27)
+    pre[:worse] = post[:worse] - 6
+    return pd.DataFrame({"therapist_id": label, "phq9_pre": pre, "phq9_post": post})
+
+
+def _linked_cohort() -> Cohort:
+    """Three therapists form the upper cluster; 4, 7 and 7 of their patients deteriorated.
+
+    By itself the table by therapist may withhold the 4 alone, since nine others share the total.
+    The cluster's 18 is shown as 20, so 18 or more; the others' 7 as 5, so 7 at most: 4.
+    """
+    people = [_therapist(t, 14.0, n) for t, n in DETERIORATED.items()]
+    people += [_therapist(f"M{i}", 6.0, 20 + i) for i in range(6)]
+    people += [_therapist(f"Z{i}", 0.0, 20) for i in range(3)]
+    table = pd.concat(people, ignore_index=True)
+    table["patient_id"] = [f"P{i}" for i in range(len(table))]
+    flow = (FlowStep("all patients", len(table), 12, 1, 0),)
+    return Cohort(table, None, None, (PHQ9,), Provenance(False, "own.csv"), flow)
+
+
+@pytest.fixture(scope="module")
+def linked() -> Analysis:
+    return analyse(_linked_cohort(), draws=200, repeats=0, sensitivity=False)
+
+
+@pytest.fixture(scope="module")
+def run(linked: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report.write_run(linked, Study(), POLICY, tmp_path_factory.mktemp("linked") / "out")
+
+
+def _published(run: Path) -> tuple[pd.DataFrame, list[Relation]]:
+    """Cells and sums as a reader of the files has them: nothing of the library's own."""
+    tables = run / "tables"
+    people = pd.read_csv(tables / "outcomes_by_therapist_phq9.csv", dtype=str)
+    clusters = pd.read_csv(tables / "clusters.csv", dtype=str)
+    ranks = pd.read_csv(tables / "ranks.csv", dtype=str).set_index("therapist")["cluster"]
+    frame = pd.concat([
+        people.set_index("therapist")[COUNTS],
+        clusters.assign(cluster="cluster " + clusters["cluster"]).set_index("cluster")[COUNTS],
+    ])  # fmt: skip
+    shown = frame.apply(lambda c: pd.to_numeric(c.replace(MARK, None)))
+    single = [t for t in people["therapist"] if t not in ("all", OTHERS)]
+    relations = []
+    for column in COUNTS:
+        relations.append(Relation(("all", column), tuple((t, column) for t in single)))
+        for side in ("upper", "lower"):
+            members = tuple((t, column) for t in single if ranks[t] == side)
+            relations.append(Relation((f"cluster {side}", column), members))
+    for row in shown.index:
+        parts = ((row, "n_improved"), (row, "n_deteriorated"))
+        relations.append(Relation((row, "n"), parts, exhaustive=False))
+        for whole, part in (("n", "n_case_pre"), ("n_case_pre", "n_recovered"),
+                            ("n_recovered", "n_rcsi"), ("n_improved", "n_rcsi")):  # fmt: skip
+            relations.append(Relation((row, whole), ((row, part),), exhaustive=False))
+    return shown, relations
+
+
+def test_the_cohort_is_as_constructed(linked: Analysis) -> None:
+    assert linked.ranks is not None
+    upper = linked.ranks.index[linked.ranks["cluster"] == "upper"]
+    assert set(upper) == set(DETERIORATED)
+    found = linked.outcomes_by_therapist["phq9"]["n_deteriorated"]
+    assert found[list(DETERIORATED)].to_dict() == DETERIORATED
+    assert (found.drop(["A"]) >= 5).all()
+
+
+def test_two_tables_each_safe_give_a_cell_away_together(linked: Analysis) -> None:
+    """What joint control is for: one table at a time, the 4 could be read off."""
+    found = linked.outcomes_by_therapist["phq9"][["n_deteriorated"]].astype(int)
+    labels = list(found.index)
+    found.loc["all"] = found.sum()
+    total = Relation(("all", "n_deteriorated"), tuple((t, "n_deteriorated") for t in labels))
+    alone = release_counts(found, [total])
+    assert alone.values["n_deteriorated"].isna().sum() == 1
+    assert audit(alone, [total])["safe"].all()
+    both = alone.values.copy()
+    both.loc["upper"] = POLICY.count(sum(DETERIORATED.values()))
+    link = Relation(("upper", "n_deteriorated"), tuple((t, "n_deteriorated") for t in "ABC"))
+    attacked = audit(both, [total, link])
+    assert attacked[["lower", "upper", "safe"]].values.tolist() == [[4, 4, False]]
+
+
+def test_published_tables_together_give_no_cell_away(run: Path) -> None:
+    shown, relations = _published(run)
+    assert shown["n_deteriorated"].isna().sum() >= 2
+    attacked = audit(shown, relations)
+    # The attacker of `audit` takes every withheld cell for a small one; those withheld to
+    # protect others are larger, so bound them by nothing at all.
+    secondary = joint_counts_of(run, shown)
+    attacked = audit(secondary, relations)
+    assert attacked["safe"].all()
+    assert len(attacked) == shown.isna().to_numpy().sum()
+
+
+def joint_counts_of(run: Path, shown: pd.DataFrame):
+    """The published cells with those marked that were withheld to protect others."""
+    from pwp_lib.data.disclosure import ReleasedCounts
+
+    exact = analyse(_linked_cohort(), draws=200, repeats=0, sensitivity=False)
+    by = exact.outcomes_by_therapist["phq9"][COUNTS]
+    assert exact.comparison is not None
+    ends = exact.comparison.effect_sizes.loc["phq9"][COUNTS]
+    truth = pd.concat([by, by.sum().to_frame("all").T, ends.rename(index="cluster {}".format)])
+    second = shown.isna() & (truth.loc[shown.index] >= POLICY.threshold)
+    return ReleasedCounts(shown, second, pd.DataFrame(), POLICY)

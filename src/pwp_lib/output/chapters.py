@@ -52,7 +52,7 @@ _SECOND = re.compile(r"GAD-7|\bgad7|\b(both|two|second|other) measures?\b|\bon e
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"*\[{`$])")
 _HEADING = re.compile(r"^(?P<rank>#{2,}) [^\n]*\n+(?=(?P<next>#{2,}) )", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-_CAPTION = re.compile(r'caption="((?:[^"\\]|\\.)*)"')
+_CAPTION = re.compile(r'caption=(f?)"((?:[^"\\]|\\.)*)"')
 _FORMULA = r"(?P<of>phq9|gad7)_post ~ center\((?:phq9|gad7)_pre\) \* center\((?:phq9|gad7)_pre\)"
 _NAMES = re.compile(_FORMULA + r"|(?P<bare>(?<![\w\"'])(?:phq9|gad7)(?![\w\"']))"
                     r"|(?P<name>phq9|gad7)|(?P<label>PHQ-9|GAD-7)")  # fmt: skip
@@ -208,7 +208,8 @@ def own_notebook(cells: Sequence[Cell], facts: Facts) -> list[Cell]:
         for old, new in own.get("instead", {}).items():
             text = text.replace(old, new)
         if cell["cell_type"] == "markdown":
-            section, text = _without_sections(text, section)
+            _, text = _without_sections(text, section)
+            section, _ = _without_sections("".join(cell["source"]), section)
         gone = {"paper", "packaged"} & {*tags} or (section and cell["cell_type"] == "code")
         if gone or not text.strip():
             continue
@@ -302,7 +303,7 @@ def own_code(text: str, facts: Facts, marks: Mapping[str, Any]) -> str:
     if len(facts.ranked) < len(facts.measures):
         some = f"{{name: fits[name] for name in {list(facts.ranked)}}}"
         text = text.replace("composite_ranks(fits", f"composite_ranks({some}")
-    text = _CAPTION.sub(lambda m: f'caption="{own_prose(m[1], facts)}"', text)
+    text = _CAPTION.sub(lambda m: f'caption={m[1]}"{own_prose(m[2], facts)}"', text)
     return text if marks.get("keep") else renamed(text, facts)
 
 
@@ -310,7 +311,7 @@ def own_marks(marks: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """Name by the user's measures what a cell wants of the release."""
     listed = {k: [v] if isinstance(v, str) else v for k, v in marks.items() if k in _RELEASED}
     named = {k: [renamed(name, facts) for name in v] for k, v in listed.items()}
-    return {**named, **({"quiet": True} if marks.get("quiet") else {})}
+    return {**{k: True for k in ("keep", "quiet") if marks.get(k)}, **named}
 
 
 def renamed(text: str, facts: Facts) -> str:

@@ -155,7 +155,10 @@ def _write_settings(source: Path, root: Path, chapters: Sequence[str], banner: s
     settings = sphinx["config"]
     for name in [n for n in settings if n.startswith(("autosummary", "autodoc", "numpydoc"))]:
         del settings[name]
-    settings["html_theme_options"]["announcement"] = banner
+    theme = settings["html_theme_options"]
+    for name in [n for n in theme if n.startswith(("launch", "repository", "use_repository"))]:
+        del theme[name]
+    theme["announcement"] = banner
     _write(root / "_config.yml", yaml.safe_dump(config, allow_unicode=True))
     parts = [
         {"caption": "The analysis", "numbered": True,

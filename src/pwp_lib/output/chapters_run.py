@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -190,6 +191,8 @@ class _shell:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("default")
             with capture_output() as got:
+                # The shell would put its own hook back, which prints the last value as text.
+                self.shell.display_trap.hook = sys.displayhook
                 result = self.shell.run_cell(code, store_history=False)
         error: BaseException | None = result.error_before_exec or result.error_in_exec
         if error is not None:

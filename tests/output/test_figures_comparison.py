@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pwp_lib.errors import InputError
-from pwp_lib.output import figures
+from pwp_lib.output import figures, style
 from pwp_lib.output.figures_comparison import long_rates, wilson_interval
 
 
@@ -152,3 +152,22 @@ def test_benchmarks_say_who_is_slower() -> None:
 def test_every_public_figure_is_exported_and_named() -> None:
     assert all(callable(getattr(figures, name)) for name in figures.__all__)
     assert figures.__all__ == sorted(figures.__all__)
+
+
+def test_clusters_on_axes_of_their_own_keep_the_order_and_the_names() -> None:
+    rates = pd.DataFrame(
+        {
+            "measure": ["phq9", "phq9", "gad7", "gad7"],
+            "outcome": ["first", "second"] * 2,
+            "cluster": "upper",
+            "count": [1, 5, 9, 9],
+            "n": 10,
+        }
+    )
+    axes = figures.cluster_comparison(rates, style.new_axes(6, 6, rows=2, sharex=True))
+    assert [[t.get_text() for t in ax.get_yticklabels()] for ax in axes] == [
+        ["first", "second"]
+    ] * 2
+    assert all(ax.yaxis_inverted() for ax in axes)
+    # Nothing is cut off at the right, in whichever panel it lies.
+    assert all(ax.get_xlim()[1] >= 0.98 for ax in axes)

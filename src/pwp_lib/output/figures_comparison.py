@@ -141,8 +141,10 @@ def cluster_comparison(
     for ax, name in zip(drawn, names, strict=True):
         _cluster_rates(ax, table[table["measure"] == name], outcomes, paper)
         ax.set_title(style.measure_label(name))
-    drawn[0].set_yticks(np.arange(len(outcomes)), outcomes)
-    drawn[0].set_ylim(len(outcomes) - 0.5, -0.5)
+    right = max(ax.get_xlim()[1] for ax in drawn)
+    for ax in drawn:  # the user's axes need not share theirs
+        ax.set_yticks(np.arange(len(outcomes)), outcomes)
+        ax.set(ylim=(len(outcomes) - 0.5, -0.5), xlim=(-0.02, right))
     printed = paper is not None and bool(table[paper].notna().any())
     _comparison_legend(drawn, table, printed, axes is None)
     return drawn
@@ -169,7 +171,6 @@ def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str], paper: str
         ax.axhline(line - 0.5, color=style.GRID, linewidth=1)
     ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
     ax.set_xlabel("Patients, with 95% interval")
-    ax.set_xlim(left=-0.02)
     ax.grid(visible=False, axis="y")
     label = style.measure_label(rows["measure"].iloc[0])
     lines = "; ".join(f"{o} {', '.join(c)}" for o, c in told.items() if c)

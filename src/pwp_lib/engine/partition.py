@@ -84,6 +84,7 @@ def partition_curve(
     fit: MixedFit, variable: str, values: Sequence[float], level: float
 ) -> pd.DataFrame:
     """Variance partition coefficient over values of a predictor, with pointwise intervals."""
+    from scipy.special import expit, logit
     from scipy.stats import norm
 
     from pwp_lib.engine.information import variance_covariance
@@ -100,8 +101,8 @@ def partition_curve(
         # The logit of the coefficient is log(between) - log(residual).
         gradient = np.array([*(np.array(slope) / between), -1.0 / residual]) if between else None
         error = np.sqrt(gradient @ sampling @ gradient) if gradient is not None else np.nan
-        odds = between / residual
-        low, high = odds * np.exp(-width * error), odds * np.exp(width * error)
-        records.append((value, between, odds / (1 + odds), low / (1 + low), high / (1 + high)))
+        share = between / (between + residual)
+        low, high = expit(logit(share) + np.array([-width, width]) * error)
+        records.append((value, between, share, float(low), float(high)))
     names = [variable, "therapist_variance", "vpc", "lower", "upper"]
     return pd.DataFrame(records, columns=names)

@@ -45,9 +45,7 @@ PAGES = ("what_it_licenses", "governance", "glossary", "references")
 #: Sections for teaching, or about the paper, left out whole.
 _SECTIONS = ("The paper beside ours", "Exercises", "Quick questions")
 #: A sentence with one of these speaks of the paper, of the packaged cohort or of teaching.
-_FOREIGN = re.compile(
-    r"\b[Pp]aper('s)?\b|\bp\. ?\d|\b[Ee]xercises?\b|\bsynthetic\b|MLwiN's default"
-)
+_FOREIGN = re.compile(r"\b[Pp]aper('s)?\b|\bp\. ?\d|\b[Ee]xercises?\b|\bsynthetic\b")
 _SECOND = re.compile(r"GAD-7|\bgad7|\b(both|two|second|other) measures?\b|\bon either measure\b")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"*\[{`$])")
 _HEADING = re.compile(r"^(?P<rank>#{2,}) [^\n]*\n+(?=(?P<next>#{2,}) )", re.MULTILINE)
@@ -303,8 +301,13 @@ def own_code(text: str, facts: Facts, marks: Mapping[str, Any]) -> str:
     if len(facts.ranked) < len(facts.measures):
         some = f"{{name: fits[name] for name in {list(facts.ranked)}}}"
         text = text.replace("composite_ranks(fits", f"composite_ranks({some}")
-    text = _CAPTION.sub(lambda m: f'caption={m[1]}"{own_prose(m[2], facts)}"', text)
+    text = _CAPTION.sub(lambda m: f'caption={m[1]}"{_caption(m[2], facts)}"', text)
     return text if marks.get("keep") else renamed(text, facts)
+
+
+def _caption(text: str, facts: Facts) -> str:
+    """Leave out sentences of a caption; one that goes on behind a line keeps its space."""
+    return own_prose(text, facts) + (" " if text.endswith(" ") else "")
 
 
 def own_marks(marks: Mapping[str, Any], facts: Facts) -> dict[str, Any]:

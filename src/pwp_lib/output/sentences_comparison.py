@@ -250,7 +250,7 @@ def split_sample_sentence(result: Any, measure: Any, figure: str = "effect_size_
 
 
 def mann_whitney_sentence(row: pd.Series, name: str | None = None) -> str:
-    """Say what a Mann-Whitney test of one scale finds, and what the paper prints of it.
+    """Say what a Mann-Whitney test of one scale finds, and what the paper prints, if given.
 
     Parameters
     ----------
@@ -272,7 +272,9 @@ def mann_whitney_sentence(row: pd.Series, name: str | None = None) -> str:
         text = f"{label} is higher in the {side} cluster ({found})"
     else:
         text = f"{label} does not differ between the clusters beyond chance ({found})"
-    reported = str(row.get("reported", NOT_REPORTED))
+    if "reported" not in row:
+        return f"{text}."
+    reported = str(row["reported"])
     paper = "the paper does not report this test" if reported == NOT_REPORTED else (
         f"the paper reports {reported}"
     )  # fmt: skip

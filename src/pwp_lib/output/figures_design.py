@@ -96,7 +96,7 @@ def _label_cells(ax: Axes, z: np.ndarray, percent: bool, better: str) -> None:
             continue
         share = (v - low) / (high - low) if high > low else 0.0
         dark = share > 0.62 if better == "high" else share < 0.38
-        text = plain(100 * v, places) if percent else plain(float(v), 2)
+        text = f"{100 * v:.{places}f}" if percent else plain(float(v), 2)
         ax.text(
             column, row, text, ha="center", va="center", fontsize=10,
             color="white" if dark else style.INK,

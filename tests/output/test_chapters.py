@@ -11,14 +11,23 @@ import pytest
 from pwp_lib.data.disclosure import DisclosurePolicy
 from pwp_lib.data.measures import GAD7, PHQ9, Measure, get_measure, known_measures
 from pwp_lib.errors import InputError
-from pwp_lib.output.chapters import CHAPTERS, PAGES, Cell, Facts, own_notebook, own_page, renamed
+from pwp_lib.output.chapters import (
+    CHAPTERS,
+    PAGES,
+    Cell,
+    Facts,
+    own_code,
+    own_notebook,
+    own_page,
+    renamed,
+)
 from pwp_lib.output.chapters_build import book_folder, read_chapter
 from pwp_lib.output.chapters_run import WITHHELD, Gate, run_chapter
 from pwp_lib.output.release import Published, Release
 
 FUNCTION = Measure("wellbeing", "Well-Being (own)", 0, 50, None, None, higher_is_worse=False)
 LACKS = (
-    "two-measures", "two-ranks", "all-ranks", "thresholds", "national", "effect", "services",
+    "two-measures", "two-ranks", "thresholds", "national", "effect", "services",
     "therapists", "few-patients", "resilience", "supervisors", "uncontrolled",
 )  # fmt: skip
 TAGS = {"hide-input", "remove-input", "paper", "packaged", "open", "pooled"}
@@ -122,6 +131,14 @@ def test_formulas_and_names_follow_the_measures() -> None:
     assert "center(core10_pre) + (1" in renamed(text, WAYS["one"])
     with pytest.raises(InputError, match="second measure"):
         renamed("the GAD-7", WAYS["one"])
+
+
+def test_measures_that_change_places_are_renamed_once() -> None:
+    code = 'ranks = composite_ranks(fits)\nshow(fits["phq9"], caption="On the PHQ-9.")'
+    assert own_code(code, Facts([GAD7, PHQ9], ["gad7"]), {}) == (
+        "ranks = composite_ranks({name: fits[name] for name in ['gad7']}, cohort.measures)\n"
+        'show(fits["gad7"], caption="On the GAD-7.")'
+    )
 
 
 def test_the_studys_own_thresholds_are_found_by_name() -> None:

@@ -156,8 +156,6 @@ def _lacks(
         * (len(measures) > 1),
         "thresholds": thresholds
         or "A measure without a cut-off or a reliable change has none of these rates.",
-        "all-ranks": len(ranked) == len(measures)
-        or "Left out: one of the measures does not tell the therapists apart at all.",
         "national": analysis.national is not None
         or "The national definitions cannot be applied to these data: they need a measure of "
         "depression and one of anxiety, with their thresholds.",
@@ -298,16 +296,17 @@ def own_code(text: str, facts: Facts, marks: Mapping[str, Any]) -> str:
     ranked = _SIZED.search(text) is not None
     text = re.sub(r"\bseed=1\b", f"seed={facts.seed}{size if ranked else ''}", text)
     text = text.replace("composite_ranks(fits)", f"composite_ranks(fits, cohort.measures{size})")
+    text = _CAPTION.sub(lambda m: f'caption={m[1]}"{_caption(m[2], facts)}"', text)
+    text = text if marks.get("keep") else renamed(text, facts)
     if len(facts.ranked) < len(facts.measures):
         some = f"{{name: fits[name] for name in {list(facts.ranked)}}}"
         text = text.replace("composite_ranks(fits", f"composite_ranks({some}")
-    text = _CAPTION.sub(lambda m: f'caption={m[1]}"{_caption(m[2], facts)}"', text)
-    return text if marks.get("keep") else renamed(text, facts)
+    return text
 
 
 def _caption(text: str, facts: Facts) -> str:
     """Leave out sentences of a caption; one that goes on behind a line keeps its space."""
-    return own_prose(text, facts) + (" " if text.endswith(" ") else "")
+    return _without(text, facts.speaks_of_more) + (" " if text.endswith(" ") else "")
 
 
 def own_marks(marks: Mapping[str, Any], facts: Facts) -> dict[str, Any]:

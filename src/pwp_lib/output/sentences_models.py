@@ -118,6 +118,12 @@ def therapist_effect_sentence(fit: Any, measure: Any = "") -> str:
             f"The therapist effect{on} is estimated as nil: these data show no difference between "
             f"{count(fit.n_groups, 'therapist')} beyond what chance between patients brings."
         )
+    if effect < 5e-4:
+        return (
+            f"The therapist effect{on} is estimated as below {percent(5e-4, 2)}: these data show "
+            f"hardly any difference between {count(fit.n_groups, 'therapist')} beyond what chance "
+            "between patients brings."
+        )
     return (
         f"The therapist effect{on} is {percent(effect)}: of the variance in outcome that the "
         f"scores before treatment leave, this share lies between the "
@@ -203,6 +209,11 @@ def slope_sentence(fit: Any) -> str:
     r = float(fit.random_correlation.iloc[0, 1])
     if np.isnan(r):
         return "A variance is nil, so that intercepts and slopes have no correlation."
+    if abs(r) > 1 - 1e-4:
+        return (
+            f"The correlation of intercepts and slopes is estimated as {sign_fixed(r, 0)}, the edge "
+            "of what is possible: the fit is singular, and does not tell how they go together."
+        )
     if abs(r) < 0.1:
         way = "a therapist's level says little about the slope"
     elif r > 0:

@@ -182,7 +182,14 @@ def test_variances_with_and_without_slope_and_at_nil() -> None:
 
 def test_slopes_and_intercepts() -> None:
     assert "same for all" in narrative.slope_sentence(fitted(3.0))
-    assert "widen as severity rises" in narrative.slope_sentence(fitted(3.0, slope=True))
+    singular = fitted(3.0, slope=True)
+    assert singular.singular
+    assert "correlate 1.00, the edge of what is possible" in narrative.slope_sentence(singular)
+    wide = Box(
+        random_covariance=pd.DataFrame([[1.0, 0.5], [0.5, 1.0]]),
+        random_correlation=pd.DataFrame([[1.0, 0.5], [0.5, 1.0]]),
+    )
+    assert "widen as severity rises" in narrative.slope_sentence(wide)
     nil = Box(
         random_covariance=pd.DataFrame([[1.0, 0.0], [0.0, 0.0]]),
         random_correlation=pd.DataFrame([[1.0, np.nan], [np.nan, np.nan]]),

@@ -211,8 +211,8 @@ def slope_sentence(fit: Any) -> str:
         return "A variance is nil, so that intercepts and slopes have no correlation."
     if abs(r) > 1 - 1e-4:
         return (
-            f"Intercepts and slopes are estimated to correlate {sign_fixed(r, 2)}, the edge of what "
-            "is possible: the fit is singular, and does not tell how they go together."
+            f"Intercepts and slopes are estimated to correlate {sign_fixed(r, 2)}, the edge of "
+            "what is possible: the fit is singular, and does not tell how they go together."
         )
     if abs(r) < 0.1:
         way = "a therapist's level says little about the slope"

@@ -348,7 +348,7 @@ def scale(p: float, higher: str, reported: str = "not reported") -> pd.Series:
 def test_mann_whitney_says_what_the_paper_does_not_report() -> None:
     told = narrative.mann_whitney_sentence(scale(0.032, "upper"))
     assert told == (
-        "Resilience is higher in the upper cluster (U = 2.000, p = .032, 5 against 4, exact); the "
+        "Resilience is higher in the upper cluster (U = 2, p = .032, 5 against 4, exact); the "
         "paper does not report this test."
     )
     assert "the paper reports U and p" in (

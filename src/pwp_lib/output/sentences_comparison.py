@@ -266,7 +266,7 @@ def mann_whitney_sentence(row: pd.Series, name: str | None = None) -> str:
         empty = listing(c for c, n in sizes.items() if not n)
         return f"{label} cannot be tested: no therapist of the {empty} cluster has a score."
     numbers = " against ".join(str(n) for n in sizes.values())
-    found = f"U = {row['U']:.3f}, {p_value(row['p_value'])}, {numbers}, exact"
+    found = f"U = {row['U']:g}, {p_value(row['p_value'])}, {numbers}, exact"
     side = row["higher_in"]
     if row["p_value"] < SIGNIFICANT and side:
         text = f"{label} is higher in the {side} cluster ({found})"

@@ -3,12 +3,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,9 +29,9 @@ from pwp_lib.engine.simulate import simulate_cohort
 from pwp_lib.engine.truth import Truth
 from pwp_lib.errors import InputError
 from pwp_lib.output import report, runs
-from pwp_lib.output.methods import methods_and_results
-from pwp_lib.output.release import release
 from pwp_lib.output.joint import OTHERS
+from pwp_lib.output.methods import methods_and_results
+from pwp_lib.output.release import Published, release
 from pwp_lib.output.release_parts import band
 
 HOSTILE = [
@@ -425,3 +430,113 @@ def test_nuts_agrees_with_gibbs() -> None:
     )
     for name in ("median", "lower", "upper"):
         assert row[f"nuts_{name}"] == pytest.approx(row[name], rel=0.15)
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from pwp_lib.analysis import analyse
+from pwp_lib.data.disclosure import DisclosurePolicy
+from pwp_lib.data.study import Study
+from pwp_lib.engine.simulate import simulate_cohort
+from pwp_lib.engine.truth import Truth
+from pwp_lib.output import report
+
+cohort = simulate_cohort(Truth.one_measure().with_therapists(8, caseload=25), interviews=False)
+analysis = analyse(cohort, draws=100, repeats=0, sensitivity=False)
+released = report.release(analysis, DisclosurePolicy())
+report.release = lambda *_: released
+report.draw_all = lambda *_: {}
+while True:
+    report.write_run(analysis, Study(), DisclosurePolicy(), Path(sys.argv[1]))
+"""
+
+
+def _whole(home: Path) -> dict[str, str]:
+    """The results that the pointer leads to, after a kill: complete, as every run beside them."""
+    pointed = (home / "latest").resolve()
+    assert re.fullmatch(r"run-\d{4}", pointed.name)
+    found = _hashes(pointed)
+    assert {"report.html", "results.json", "methods.txt", "tables/outcomes.csv"} <= set(found)
+    assert json.loads((pointed / "results.json").read_text())["schema_version"] == 1
+    assert (pointed / "report.html").read_text().rstrip().endswith("</html>")
+    for run in home.glob("run-*"):
+        assert _hashes(run) == found
+    return found
+
+
+def test_killed_while_writing_the_results_are_old_or_new(tmp_path: Path) -> None:
+    home = tmp_path / "out"
+    child = subprocess.Popen([sys.executable, "-c", _WRITER, str(home)])
+    try:
+        for _ in range(1_200):
+            if len(list(home.glob("run-*"))) >= 3 or child.poll() is not None:
+                break
+            time.sleep(0.05)
+        time.sleep(random.Random(home.as_posix()).uniform(0, 0.2))
+    finally:
+        child.kill()
+        child.wait()
+    assert len(list(home.glob("run-*"))) >= 3
+    _whole(home)
+
+
+@pytest.mark.nightly
+def test_the_command_killed_at_random_moments_leaves_old_or_new(tmp_path: Path) -> None:
+    _cohort().patients.to_csv(tmp_path / "own.csv", index=False)
+    home = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "pwp_lib", "analyse", str(tmp_path / "own.csv"), "--out", str(home),
+        "--key", str(tmp_path / "key"),
+    ]  # fmt: skip
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    lasted = time.monotonic() - began
+    old = _whole(home)
+    moments = random.Random(5)
+    for part in range(8):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(lasted * (part + moments.random()) / 8)
+        child.kill()
+        child.wait()
+        # A second run gives the same bytes, so that old and new cannot be told apart.
+        assert _whole(home) == old
+    subprocess.run(command, check=True, capture_output=True)
+    assert _whole(home) == old
+
+
+def test_long_tables_are_cut_on_the_page_and_whole_in_the_file() -> None:
+    frame = pd.DataFrame({"therapist": [f"T-{i}" for i in range(5_000)], "n": range(5_000)})
+    shown = report._for_page(Published("residuals_phq9", "Residuals", frame, "A note."))
+    assert len(shown["rows"]) == 200
+    assert shown["rows"][0][0] == "T-0"
+    assert shown["rows"][-1][0] == "T-4999"
+    assert "100 of 5,000 rows; tables/residuals_phq9.csv holds all." in shown["note"]
+    assert shown["note"].startswith("A note.")
+    assert len(report._csv(frame).splitlines()) == 5_001
+    short = report._for_page(Published("ranks", "Ranks", frame.head(400)))
+    assert len(short["rows"]) == 400
+    assert "holds all" not in short["note"]
+
+
+@pytest.mark.nightly
+def test_a_million_patients_and_5000_therapists(tmp_path: Path) -> None:
+    loads = np.random.default_rng(1).negative_binomial(4, 4 / 204, 5_000) + 1
+    truth = replace(Truth().with_therapists(5_000, caseload=None), caseloads=tuple(loads.tolist()))
+    cohort = simulate_cohort(truth, seed=1, interviews=False)
+    assert len(cohort.patients) > 950_000
+    cohort.patients.to_csv(tmp_path / "own.csv", index=False)
+    home, peak = tmp_path / "out", tmp_path / "peak"
+    script = (
+        "import resource, sys; from pathlib import Path; from pwp_lib.cli import app; "
+        "app(sys.argv[2:], standalone_mode=False); "
+        "Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
+    )
+    arguments = ["analyse", str(tmp_path / "own.csv"), "--out", str(home), "--key"]
+    command = [sys.executable, "-c", script, str(peak), *arguments, str(tmp_path / "key")]
+    subprocess.run(command, check=True, capture_output=True)
+    page = home / "latest" / "report.html"
+    assert page.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert page.stat().st_size < 5e6
+    assert len(pd.read_csv(home / "latest" / "tables" / "ranks.csv")) > 4_500
+    assert int(peak.read_text()) < 4 * 1024**2  # kilobytes on Linux

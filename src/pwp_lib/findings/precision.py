@@ -165,8 +165,10 @@ def _power(n: NDArray[np.float64], vpc: float, alpha: float) -> float:
     j, total = n.size, n.sum()
     # Sum of squares between therapists: z'Az, Cov(z) = diag(b + w/n), A = diag(n) - nn'/N.
     variance = vpc + (1 - vpc) / n
-    product = (np.diag(n) - np.outer(n, n) / total) * variance[None, :]
-    mean, square = np.trace(product), np.trace(product @ product)
+    # The traces of A Cov(z) and of its square, without a J x J matrix.
+    weighted = n * variance
+    mean = (weighted * (1 - n / total)).sum()
+    square = (weighted**2 * (1 - 2 * n / total)).sum() + ((n * weighted).sum() / total) ** 2
     df = mean**2 / square
     scale = mean / (j - 1) / (1 - vpc)
     critical = f_distribution.isf(alpha, j - 1, total - j)

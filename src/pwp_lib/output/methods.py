@@ -62,8 +62,8 @@ def _sample(analysis: Analysis, study: Study, released: Release) -> str:
     rules = [str(step.rule) for step in cohort.flow[1:]]
     applied = f" Rules of inclusion, in turn: {'; '.join(rules)}." if rules else ""
     first = released.frame("flow")
-    begun = "" if first is None else str(first["patients"].iloc[0])
-    start = f" of {begun} in the extract" if begun and begun != MARK and rules else ""
+    begun = MARK if first is None else first["patients"].iloc[0]
+    start = f" of {begun:,} in the extract" if begun != MARK and rules else ""
     rounding = (
         " Counts of patients are rounded to the nearest 5, and counts below 5 are not shown."
         if released.policy.active

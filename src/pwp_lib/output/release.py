@@ -310,23 +310,23 @@ def _effects(b: _Builder) -> None:
 
 
 def _therapists(b: _Builder) -> None:
-    a = b.analysis
+    a, alone = b.analysis, set(b.alone)
     clusters = None if a.ranks is None else a.ranks["cluster"]
     for name, result in a.measures.items():
         frame = parts.residuals(result, b.alone, b.together, b.policy)
         b.add(f"residuals_{name}", f"Therapists' residuals, {result.measure.label}", frame)
         ranks = result.rank_uncertainty
-        ranks = ranks.loc[[t for t in ranks.index if t in set(b.alone)]]
+        ranks = ranks.loc[[t for t in ranks.index if t in alone]]
         frame = parts.rounded(ranks.reset_index(names="therapist"), 2)
         b.add(f"rank_intervals_{name}", f"How uncertain ranks are, {result.measure.label}", frame)
     if a.ranks is not None and clusters is not None:
-        shown = a.ranks.loc[[t for t in a.ranks.index if t in set(b.alone)]]
+        shown = a.ranks.loc[[t for t in a.ranks.index if t in alone]]
         b.add("ranks", "Composite ranks and clusters", shown.reset_index(names="therapist"))
         if len(shown) < len(a.ranks) and shown.empty:
             b.withheld.append("No therapist has a caseload that may be shown alone.")
     if a.composite_uncertainty is not None:
         sure = a.composite_uncertainty
-        sure = sure.loc[[t for t in sure.index if t in set(b.alone)]]
+        sure = sure.loc[[t for t in sure.index if t in alone]]
         frame = parts.rounded(sure.reset_index(names="therapist"), 2)
         b.add("composite_uncertainty", "How uncertain composite ranks are", frame)
     if len(a.rank_correlations):

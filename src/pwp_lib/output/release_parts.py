@@ -41,7 +41,7 @@ def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
     out: Any = frame.copy()
     column: Any
     for column in out.columns:
-        if str(column).startswith("p_value") or str(column) == "p_directed":
+        if str(column).startswith(("p_value", "p_holm", "p_directed")):
             out[column] = [_significant(v) for v in out[column]]
         elif pd.api.types.is_float_dtype(out[column]):
             out[column] = out[column].round(decimals)
@@ -174,7 +174,7 @@ def residuals(
 ) -> pd.DataFrame:
     """Residuals with the interval of the released caseload, and the others' mean."""
     table = result.residuals
-    shown = table.loc[[t for t in table.index if t in set(alone)]]
+    shown = table[table.index.isin(list(alone))]
     n = pd.Series([policy.count(k) or 0 for k in shown["n"]], index=shown.index, dtype=float)
     between = float(result.fit.random_covariance.to_numpy()[0, 0])
     within = result.fit.residual_variance
@@ -193,7 +193,7 @@ def residuals(
             "rank": shown["rank"].to_numpy(dtype=float),
         }
     )
-    few = table.loc[[t for t in table.index if t in set(together)]]
+    few = table[table.index.isin(list(together))]
     if len(few):
         total = policy.count(few["n"].sum()) or 0
         mean = float(np.average(few["residual"].astype(float), weights=few["n"]))

@@ -33,6 +33,8 @@ __all__ = ["SCHEMA_VERSION", "WORDS", "results", "safe_labels", "write_run"]
 
 SCHEMA_VERSION = 1
 _LONG = 30
+#: A table with more rows than this is cut on the page; its CSV file holds all of it.
+_CUT, _ENDS = 400, 100
 _SAFE = re.compile(r"[^\w .,'()/-]")
 
 #: Sections of the report: title, tables by the beginning of their names, figures likewise.
@@ -90,6 +92,13 @@ WORDS: Mapping[str, str] = {
     "profile_upper": "upper 95%",
     "median": "median",
     "mcse": "Monte Carlo error",
+    "reml": "by REML",
+    "nuts_median": "median by NUTS",
+    "nuts_lower": "lower by NUTS",
+    "nuts_upper": "upper by NUTS",
+    "nuts_mcse": "Monte Carlo error by NUTS",
+    "p_holm": "p after Holm",
+    "p_directed": "p, one-sided",
     "chi2": "chi-square",
     "p_value": "p",
     "p_value_boundary": "p at the boundary",
@@ -392,7 +401,11 @@ def _picture(figure: Drawn) -> dict[str, str]:
 
 
 def _for_page(table: Published) -> dict[str, Any]:
-    frame = table.frame
+    frame, note = table.frame, table.note
+    if len(frame) > _CUT:
+        all_rows = f"The first and the last {_ENDS} of {len(frame):,} rows; tables/{table.name}.csv"
+        note = f"{note} {all_rows} holds all.".strip()
+        frame = pd.concat([frame.iloc[:_ENDS], frame.iloc[-_ENDS:]])
     names = [WORDS.get(str(c), str(c).replace("_", " ")) for c in frame.columns]
     cells = frame.astype(object).to_numpy().tolist()
     rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]
@@ -405,7 +418,7 @@ def _for_page(table: Published) -> dict[str, Any]:
             names, rows = rows[0], rows[1:]
     return {
         "title": table.title,
-        "note": table.note,
+        "note": note,
         "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
         "rows": rows,
         "long": len(rows) > _LONG,
@@ -423,7 +436,7 @@ def _shown(value: Any, column: str) -> str:
     if isinstance(plain, bool):
         return "yes" if plain else "no"
     if isinstance(plain, float):
-        if column.startswith("p_value") and plain < 0.001:
+        if column.startswith(("p_value", "p_holm", "p_directed")) and plain < 0.001:
             return "< .001"
         text = f"{plain:,.3f}".rstrip("0").rstrip(".")
         return "0" if text == "-0" else text

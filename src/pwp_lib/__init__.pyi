@@ -76,6 +76,7 @@ from .findings.comparison import chi_square as chi_square
 from .findings.comparison import cluster_effect_sizes as cluster_effect_sizes
 from .findings.comparison import cluster_of_patients as cluster_of_patients
 from .findings.comparison import compare_rates as compare_rates
+from .findings.coverage import SimulatedPrecision as SimulatedPrecision
 from .findings.coverage import interval_coverage as interval_coverage
 from .findings.coverage import simulate_precision as simulate_precision
 from .findings.crosscheck import crosscheck_statsmodels as crosscheck_statsmodels
@@ -102,7 +103,6 @@ from .findings.outcomes import patient_outcomes as patient_outcomes
 from .findings.outcomes import summarise_outcomes as summarise_outcomes
 from .findings.outcomes import therapist_outcome_table as therapist_outcome_table
 from .findings.precision import Precision as Precision
-from .findings.precision import SimulatedPrecision as SimulatedPrecision
 from .findings.precision import precision as precision
 from .findings.precision import precision_grid as precision_grid
 from .findings.ranking import RankCorrelation as RankCorrelation

@@ -22,7 +22,7 @@ from .terms import Vocabulary, dummy, term_columns
 if TYPE_CHECKING:
     from .moments import Moments
 
-__all__ = ["derive"]
+__all__ = ["Shifted", "derive"]
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def derive(moments: Moments, formula: Formula) -> DesignMoments:
             f"these moments are grouped by {moments.group_name or 'nothing'}, "
             f"not by {formula.group}"
         )
-    shifted = _Shifted(moments)
+    shifted = moments._shifted
     columns, fixed, random = _columns(formula, _vocabulary(moments, shifted, formula))
     single = not formula.group
     cross = shifted.cross(list(columns.values()))
@@ -73,7 +73,7 @@ def _columns(
     return columns | dict(term_columns((formula.response,), words)), fixed, places
 
 
-def _vocabulary(moments: Moments, shifted: _Shifted, formula: Formula) -> Vocabulary:
+def _vocabulary(moments: Moments, shifted: Shifted, formula: Formula) -> Vocabulary:
     """Say what terms may be made of; refuse what was not stored, naming it."""
     observed = {
         factor: _observed_levels(factor, levels, shifted)
@@ -93,7 +93,7 @@ def _vocabulary(moments: Moments, shifted: _Shifted, formula: Formula) -> Vocabu
     return words
 
 
-def _observed_levels(factor: str, levels: Sequence[str], shifted: _Shifted) -> tuple[str, ...]:
+def _observed_levels(factor: str, levels: Sequence[str], shifted: Shifted) -> tuple[str, ...]:
     """Levels that at least one patient has: the others would give columns of noughts."""
     if any((dummy(factor, level),) not in shifted.sums for level in levels[1:]):
         return tuple(levels)
@@ -131,7 +131,7 @@ def _check(factor: Expression, words: Vocabulary, moments: Moments) -> None:
 
 
 @dataclass(frozen=True)
-class _Shifted:
+class Shifted:
     """Sums around pivots near the means, so that centring costs no digits."""
 
     moments: Moments

@@ -27,6 +27,7 @@ __all__ = [
     "covariance_hessian",
     "derivatives",
     "dual",
+    "element_tables",
     "evaluate",
     "factor",
     "standardise",
@@ -194,6 +195,14 @@ def _same_column(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     return rows, cols, 2.0 * (cols[:, None] == cols[None, :])
 
 
+@cache
+def element_tables(q: int) -> tuple[Array, Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    """Weights and places of the factor's elements, for the compiled search."""
+    row, col, _ = _same_column(q)
+    flat = symmetric_basis(q).reshape(-1, q * q)
+    return _pairs(q), np.ascontiguousarray(_chain(q)), flat, row, col
+
+
 def factor(theta: Array, q: int) -> Array:
     """Lower-triangular factors, shape (R, q, q), from their elements, shape (R, k)."""
     rows, cols, _ = _same_column(q)
@@ -234,11 +243,16 @@ def standardise(
     total = cross.sum(axis=1)
     x, z = list(fixed), list(random)
     p, q, m = len(x), len(z), cross.shape[-1]
-    x_root, ols = _least_squares(total, x, response)
+    xx, xy = total[:, x][:, :, x], total[:, x, response, None]
+    x_root = _scaled_cholesky(xx)
+    x_inverse = np.linalg.inv(x_root)
+    ols = _transpose(x_inverse) @ (x_inverse @ xy)
+    # One step of refinement: the residual of the normal equations is known exactly enough.
+    ols = (ols + _transpose(x_inverse) @ (x_inverse @ (xy - xx @ ols)))[..., 0]
     z_root = _scaled_cholesky(total[:, z][:, :, z] / n[:, None, None])
     change = np.zeros((len(total), m, q + p + 1))
     change[:, z, :q] += _transpose(np.linalg.inv(z_root))
-    change[:, x, q : q + p] += _transpose(np.linalg.inv(x_root))
+    change[:, x, q : q + p] += _transpose(x_inverse)
     change[:, response, -1] = 1.0
     change[:, x, -1] -= ols
     blocks = _transpose(change)[:, None] @ cross @ change[:, None]
@@ -261,18 +275,6 @@ def _scaled_cholesky(square: Array) -> Array:
     scaled = square / (size[..., :, None] * size[..., None, :])
     root: Array = size[..., :, None] * np.linalg.cholesky(scaled)
     return root
-
-
-def _least_squares(total: Array, x: list[int], response: int) -> tuple[Array, Array]:
-    """Factor of the fixed terms' products, (R, p, p), and coefficients, (R, p)."""
-    xx, xy = total[:, x][:, :, x], total[:, x, response]
-    root = _scaled_cholesky(xx)
-    half = np.linalg.solve(root, xy[..., None])
-    ols = np.linalg.solve(_transpose(root), half)[..., 0]
-    # One step of refinement: the residual of the normal equations is known exactly enough.
-    rest = xy - (xx @ ols[..., None])[..., 0]
-    more = np.linalg.solve(_transpose(root), np.linalg.solve(root, rest[..., None]))
-    return root, ols + more[..., 0]
 
 
 def _own_coefficients(inner: Array, outer: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .derive import derive
+from .derive import Shifted, derive
 from .design import DesignMoments
 from .formula import Formula, parse_formula
 from .moments_file import read_fields, write_fields
@@ -176,6 +177,11 @@ class Moments:
     def columns(self) -> tuple[str, ...]:
         """The columns of ``X`` besides the constant, products written ``x1:x2``."""
         return tuple(":".join(key) for key in self.monomials if key)
+
+    @cached_property
+    def _shifted(self) -> Shifted:
+        """Sums around pivots near the means, made once for all formulas."""
+        return Shifted(self)
 
     def design(self, formula: str | Formula) -> DesignMoments:
         """Cross-products of the columns of a model.

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pwp_lib.engine.likelihood import Array, Stack, derivatives, evaluate, factor
+from pwp_lib.engine.likelihood import (
+    Array,
+    Stack,
+    derivatives,
+    element_tables,
+    evaluate,
+    factor,
+)
 
-__all__ = ["LOOSE", "Path", "newton", "square"]
+__all__ = ["LOOSE", "Path", "deviances", "newton", "square"]
 
 #: Newton stops when the decrease that it can still expect in the deviance is below this ...
 _TOLERANCE = 1e-20
@@ -29,10 +37,8 @@ class Path:
     deviance: Array
     gradient: Array
     hessian: Array
-    radius: Array
     expected: Array
     steps: NDArray[np.intp]
-    stalled: NDArray[np.bool_]
 
 
 def square(theta: Array, q: int) -> Array:
@@ -70,6 +76,23 @@ def _step(gradient: Array, hessian: Array, radius: Array) -> tuple[Array, Array]
     return step * shrink[:, None], expected
 
 
+def deviances(stack: Stack, theta: Array) -> Array:
+    """Deviances at several factors of each design: (R, S) from elements of shape (R, S, k)."""
+    rows, count, k = theta.shape
+    flat = np.ascontiguousarray(theta).reshape(-1, k)
+    spread = stack.take(np.repeat(np.arange(rows), count))
+    if _compiles(stack):
+        found = _compiled(spread, flat, np.ones_like(flat), np.inf).deviance
+    else:
+        found = evaluate(spread, square(flat, stack.q)).deviance
+    return found.reshape(rows, count)
+
+
+def _compiles(stack: Stack) -> bool:
+    """Whether there is compiled code, which pays where numba is loaded already."""
+    return stack.q <= 2 and "numba" in sys.modules
+
+
 def newton(stack: Stack, theta: Array, free: Array, tolerance: float = _TOLERANCE) -> Path:
     """Minimise over the free elements of the factor from one start for each design.
 
@@ -85,33 +108,61 @@ def newton(stack: Stack, theta: Array, free: Array, tolerance: float = _TOLERANC
         Expected decrease in deviance at which to stop.
     """
     rows = len(stack)
+    if _compiles(stack):
+        return _compiled(stack, theta, free, tolerance)
     deviance, gradient, hessian = _measure(stack, theta, free)
     path = Path(
         theta=theta.copy(),
         deviance=deviance,
         gradient=gradient,
         hessian=hessian,
-        radius=np.full(rows, 1.0),
         expected=np.full(rows, np.inf),
         steps=np.zeros(rows, dtype=np.intp),
-        stalled=np.zeros(rows, dtype=bool),
     )
+    radius, stalled = np.ones(rows), np.zeros(rows, dtype=bool)
     live, part, part_free = np.arange(rows), stack, free
     for _ in range(_STEPS):
-        step, expected = _step(path.gradient[live], path.hessian[live], path.radius[live])
+        step, expected = _step(path.gradient[live], path.hessian[live], radius[live])
         path.expected[live] = expected
-        going = (expected > tolerance) & ~path.stalled[live]
+        going = (expected > tolerance) & ~stalled[live]
         if not going.any():
             break
         if not going.all():
             live, step = live[going], step[going]
             part, part_free = part.take(np.flatnonzero(going)), part_free[going]
-        _advance(path, part, part_free, live, step)
+        stalled[live], radius[live] = _advance(path, part, part_free, live, step, radius[live])
     return path
 
 
-def _advance(path: Path, part: Stack, free: Array, live: NDArray[np.intp], step: Array) -> None:
-    """Try one step for each live design; keep those that lower the deviance."""
+def _compiled(stack: Stack, theta: Array, free: Array, tolerance: float) -> Path:
+    """Do the same as `newton` by compiled code."""
+    from pwp_lib.engine.newton_kernel import search
+
+    rows, k = theta.shape
+    path = Path(
+        theta=np.array(theta, order="C"),
+        deviance=np.empty(rows),
+        gradient=np.empty((rows, k)),
+        hessian=np.empty((rows, k, k)),
+        expected=np.empty(rows),
+        steps=np.zeros(rows, dtype=np.intp),
+    )
+    arrays = (stack.inner, stack.coef, stack.within, stack.dof, stack.shift, stack.n)
+    search(
+        tuple(np.ascontiguousarray(a) for a in arrays),
+        stack.reml,
+        element_tables(stack.q),
+        np.ascontiguousarray(free),
+        (tolerance, _LAST, _STEPS),
+        (path.theta, path.deviance, path.gradient, path.hessian, path.expected, path.steps),
+    )
+    return path
+
+
+def _advance(
+    path: Path, part: Stack, free: Array, live: NDArray[np.intp], step: Array, radius: Array
+) -> tuple[NDArray[np.bool_], Array]:
+    """Try one step for each live design; which have stalled, and the new radii."""
     trial = path.theta[live] + step
     deviance, gradient, hessian = _measure(part, trial, free)
     # The deviance itself is known to about its last digits only.
@@ -119,10 +170,9 @@ def _advance(path: Path, part: Stack, free: Array, live: NDArray[np.intp], step:
     better = np.isfinite(deviance) & (deviance <= path.deviance[live] + blur)
     length = np.sqrt((step**2).sum(axis=-1))
     expected = path.expected[live]
-    path.stalled[live] = (~better & (expected < 1e-8)) | (expected < _LAST)
-    grown = np.maximum(path.radius[live], 2.0 * length)
-    path.radius[live] = np.where(better, grown, length / 4.0)
     path.steps[live] += 1
     won = live[better]
     path.theta[won], path.deviance[won] = trial[better], deviance[better]
     path.gradient[won], path.hessian[won] = gradient[better], hessian[better]
+    stalled = (~better & (expected < 1e-8)) | (expected < _LAST)
+    return stalled, np.where(better, np.maximum(radius, 2.0 * length), length / 4.0)

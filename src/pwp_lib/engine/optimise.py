@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pwp_lib.engine.boundary import Optimum, Settled
 from pwp_lib.engine.likelihood import Array, Stack, coordinates, evaluate
-from pwp_lib.engine.newton import LOOSE, newton, square
+from pwp_lib.engine.newton import LOOSE, deviances, newton, square
 
 __all__ = ["Optimum", "solve"]
 
@@ -41,33 +41,27 @@ def _starts(q: int) -> Array:
 
 
 def _grid(stack: Stack) -> Array:
-    """Best points of a grid over the one relative standard deviation, shape (R, 2, 1)."""
-    grid = np.concatenate([np.geomspace(0.02, 20.0, 13)])
-    rows = len(stack)
-    spread = stack.take(np.repeat(np.arange(rows), len(grid)))
-    at = evaluate(spread, np.tile(grid**2, rows)[:, None, None])
-    deviance = at.deviance.reshape(rows, -1)
+    """Two lowest of the minima on a grid over the one relative standard deviation, (R, 2, 1)."""
+    grid = np.geomspace(0.02, 20.0, 13)
+    deviance = deviances(stack, np.broadcast_to(grid[:, None], (len(stack), len(grid), 1)))
     walled = np.pad(deviance, ((0, 0), (1, 1)), constant_values=np.inf)
     lowest = (deviance <= walled[:, :-2]) & (deviance <= walled[:, 2:])
-    ranked = np.argsort(np.where(lowest, deviance, np.inf), axis=1, kind="stable")[:, :2]
-    second = np.isfinite(np.take_along_axis(np.where(lowest, deviance, np.inf), ranked, 1))
-    ranked[:, 1] = np.where(second[:, 1], ranked[:, 1], ranked[:, 0])
+    minima = np.where(lowest, deviance, np.inf)
+    ranked = np.argsort(minima, axis=1, kind="stable")[:, :2]
+    second = np.isfinite(np.take_along_axis(minima, ranked[:, 1:], 1))[:, 0]
+    ranked[:, 1] = np.where(second, ranked[:, 1], ranked[:, 0])
     return grid[ranked][..., None]
 
 
 def _candidates(stack: Stack, thorough: bool) -> Array:
     """Return the starts of each design, shape (R, S, k)."""
-    rows, q = len(stack), stack.q
-    if q == 1:
-        both = _grid(stack)
-        return both if thorough else both[:, :1]
-    starts = _starts(q)
-    every = np.broadcast_to(starts, (rows, *starts.shape))
+    if stack.q == 1:
+        return _grid(stack)[:, : 2 if thorough else 1]
+    starts = _starts(stack.q)
+    every = np.broadcast_to(starts, (len(stack), *starts.shape))
     if thorough:
         return every
-    spread = stack.take(np.repeat(np.arange(rows), len(starts)))
-    at = evaluate(spread, square(np.tile(starts, (rows, 1)), q))
-    order = np.argsort(at.deviance.reshape(rows, -1), axis=1, kind="stable")[:, :2]
+    order = np.argsort(deviances(stack, every), axis=1, kind="stable")[:, :2]
     return np.take_along_axis(every, order[..., None], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Fits from moments: closed forms, published figures, refusals, tables, tests between fits."""
+"""Fits from moments: closed forms, published figures, tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from scipy import stats
 import pwp_lib as pwp
 from pwp_lib.engine.design import DesignMoments
 from pwp_lib.engine.mixed import MixedFit, fit_design
-from pwp_lib.engine.ratio_test import likelihood_ratio_test
 from pwp_lib.errors import InputError
 
 Columns = dict[str, np.ndarray]
@@ -323,133 +322,6 @@ def test_vpc_refuses_what_it_does_not_depend_on() -> None:
         fit.vpc("median")
     with pytest.raises(InputError, match="no random term"):
         arrays_fit(14, []).vpc()
-
-
-# -- likelihood-ratio tests -------------------------------------------------------------------
-
-
-def test_likelihood_ratio_tests_and_their_boundary_mixtures() -> None:
-    single, intercept, slope = (arrays_fit(15, r) for r in ([], ["Intercept"], ["Intercept", "x"]))
-    one = likelihood_ratio_test(single, intercept)
-    assert (one.df, one.statistic) == (1, pytest.approx(single.deviance - intercept.deviance))
-    assert one.p_value == pytest.approx(stats.chi2.sf(one.statistic, 1))
-    assert one.p_value_boundary == pytest.approx(one.p_value / 2)
-    two = likelihood_ratio_test(intercept, slope)
-    assert two.df == 2
-    halves = (stats.chi2.sf(two.statistic, 1) + stats.chi2.sf(two.statistic, 2)) / 2
-    assert two.p_value_boundary == pytest.approx(halves)
-    both = likelihood_ratio_test(single, slope)
-    assert both.df == 3
-    assert np.isnan(both.p_value_boundary)
-    assert list(one.table().columns) == ["statistic", "df", "p_value", "p_value_boundary"]
-
-
-def test_likelihood_ratio_test_of_a_fixed_term_has_no_mixture() -> None:
-    y, columns, g = cohort_arrays(15)
-    less = {"Intercept": columns["Intercept"]}
-    small = fit_design(DesignMoments.from_arrays(y, less, ["Intercept"], g))
-    large = fit_design(DesignMoments.from_arrays(y, columns, ["Intercept"], g))
-    test = likelihood_ratio_test(small, large)
-    assert test.p_value == test.p_value_boundary
-
-
-def test_nothing_gained_gives_p_of_one() -> None:
-    rng = np.random.default_rng(2)
-    g = np.repeat(np.arange(8), 10)
-    y = rng.normal(size=(8, 10))
-    y = (y - 0.95 * y.mean(axis=1, keepdims=True)).ravel()
-    columns = {"Intercept": np.ones(80)}
-    fits = [fit_design(DesignMoments.from_arrays(y, columns, r, g)) for r in ([], ["Intercept"])]
-    test = likelihood_ratio_test(*fits)
-    assert test.statistic == pytest.approx(0.0, abs=1e-9)
-    assert test.p_value_boundary == pytest.approx(1.0, abs=1e-4)
-
-
-def test_incomparable_fits_are_refused() -> None:
-    y, columns, g = cohort_arrays(15)
-    less = {"Intercept": columns["Intercept"]}
-
-    def made(
-        c: Columns, random: list[str], method: str = "ML", response: np.ndarray = y
-    ) -> MixedFit:
-        return fit_design(DesignMoments.from_arrays(response, c, random, g), method)
-
-    large = made(columns, ["Intercept"])
-    with pytest.raises(InputError, match="one fit is by ML and the other by REML"):
-        likelihood_ratio_test(made(columns, [], "REML"), large)
-    by_reml = [made(c, ["Intercept"], "REML") for c in (less, columns)]
-    with pytest.raises(InputError, match="different fixed parts"):
-        likelihood_ratio_test(*by_reml)
-    with pytest.raises(InputError, match="not nested"):
-        likelihood_ratio_test(large, made(less, ["Intercept"]))
-    with pytest.raises(InputError, match="the same"):
-        likelihood_ratio_test(large, large)
-    with pytest.raises(InputError, match="different patients or responses"):
-        likelihood_ratio_test(made(columns, [], response=y + np.arange(len(y)) % 2), large)
-
-
-# -- refusals ---------------------------------------------------------------------------------
-
-ONES = np.ones(12)
-G = np.repeat(["a", "b", "c"], 4)
-Y = np.array([1, 4, 2, 8, 5, 7, 1, 3, 2, 2, 9, 4], dtype=float)
-X = np.array([1, 2, 3, 4, 2, 4, 3, 1, 5, 2, 1, 7], dtype=float)
-
-
-@pytest.mark.parametrize(
-    ("y", "columns", "random", "g", "message"),
-    [
-        (Y, {"Intercept": ONES, "x": 3 * ONES}, [], G, "column x: .*same value for every patient"),
-        (Y, {"Intercept": ONES, "x": 0 * ONES}, [], G, "column x: .*nil for every patient"),
-        (Y, {"Intercept": ONES, "x": X, "z": 2 * X - 1}, [], G, "column z: .*predict it exactly"),
-        (0 * Y + 4, {"Intercept": ONES, "x": X}, [], G, "column y: every patient has the same"),
-        (3 + 2 * X, {"Intercept": ONES, "x": X}, [], G, "column y: .*without error"),
-        (Y, {"Intercept": ONES, "x": X}, ["Intercept"], np.arange(12), "more than one patient"),
-        (Y, {"Intercept": ONES}, ["Intercept"], ["a"] * 12, "one therapist says nothing"),
-        (
-            Y,
-            {"Intercept": ONES, "x": X, "w": X**2},
-            ["Intercept", "x", "w"],
-            ["a", "b"] * 6,
-            "2 therapists cannot identify 3 random terms",
-        ),
-        (Y, {"Intercept": ONES, "x": X}, ["Intercept", "x"], np.arange(12) // 2, "too small"),
-        (
-            np.repeat([1.0, 5.0, 2.0], 4),
-            {"Intercept": ONES},
-            ["Intercept"],
-            G,
-            "no residual variance",
-        ),
-        (
-            Y[:2],
-            {"Intercept": ONES[:2], "x": X[:2]},
-            [],
-            G[:2],
-            "2 patients cannot",
-        ),
-        (Y, {"Intercept": ONES, "x": X * np.nan}, [], G, "not finite"),
-    ],
-    ids=[
-        "constant",
-        "nil",
-        "dependent",
-        "same response",
-        "perfect",
-        "one each",
-        "one therapist",
-        "few therapists",
-        "small caseloads",
-        "no residual",
-        "few patients",
-        "not finite",
-    ],
-)
-def test_unidentified_models_are_refused_in_words(
-    y: np.ndarray, columns: Columns, random: list[str], g: Sequence[object], message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        fit_design(DesignMoments.from_arrays(y, columns, random, g))
 
 
 def test_other_refusals() -> None:

@@ -8,10 +8,12 @@ from pwp_lib.engine.design import DesignMoments
 from pwp_lib.engine.likelihood import Array, Stack
 from pwp_lib.errors import InputError
 
-__all__ = ["constant_column", "refuse_unidentified", "refuse_without_noise"]
+__all__ = ["constant_column", "refuse_unidentified", "refuse_without_variation"]
 
 #: A sum of squares below this share of what it was is nothing but rounding.
 _ROUNDING = 1e-12
+#: Squares about the mean below this share of the raw ones have lost half their digits.
+_FAR = 1e-8
 
 
 def constant_column(design: DesignMoments) -> int | None:
@@ -40,11 +42,10 @@ def refuse_unidentified(design: DesignMoments) -> None:
     if not np.isfinite(total).all():
         raise InputError("the moments hold values that are not finite numbers")
     _refuse_few_patients(design)
-    _refuse_response(design, total)
-    _refuse_dependent(design, total, design.fixed, "fixed")
+    _refuse_dependent(design, total)
+    _refuse_far_from_nil(design, total)
     if design.random:
         _refuse_groups(design)
-        _refuse_dependent(design, total, design.random, "random")
 
 
 def _refuse_few_patients(design: DesignMoments) -> None:
@@ -65,29 +66,20 @@ def _spread(design: DesignMoments, total: Array, column: int) -> tuple[float, fl
     return raw - float(total[constant, column]) ** 2 / float(total[constant, constant]), raw
 
 
-def _refuse_response(design: DesignMoments, total: Array) -> None:
-    about_mean, raw = _spread(design, total, design.response)
-    if about_mean <= _ROUNDING * raw:
-        raise InputError(
-            "every patient has the same response", column=design.names[design.response]
-        )
-    x = list(design.fixed)
-    size = np.sqrt(np.maximum(np.diagonal(total), np.finfo(float).tiny))
-    scaled = total / np.outer(size, size)
-    coef = np.linalg.lstsq(scaled[np.ix_(x, x)], scaled[x, design.response], rcond=1e-12)[0]
-    rest = 1.0 - float(scaled[x, design.response] @ coef)
-    if rest * raw <= _ROUNDING * max(raw, about_mean):
-        raise InputError(
-            "the fixed terms predict the response without error, so there is no residual variance",
-            mend="leave out the term that repeats the response",
-            column=design.names[design.response],
-        )
+def _refuse_far_from_nil(design: DesignMoments, total: Array) -> None:
+    """Refuse a column whose spread is lost in the rounding of its sum of squares."""
+    for t in (*design.fixed, *design.random, design.response):
+        about_mean, raw = _spread(design, total, t)
+        if t != constant_column(design) and about_mean <= _FAR * raw:
+            raise InputError(
+                "its values lie so far from nil that their spread is lost in rounding",
+                mend="take a constant off, as center() does for a predictor",
+                column=design.names[t],
+            )
 
 
-def _refuse_dependent(
-    design: DesignMoments, total: Array, terms: tuple[int, ...], part: str
-) -> None:
-    """Sweep the columns in order; the first that earlier ones predict exactly is named."""
+def _refuse_constant(design: DesignMoments, total: Array, terms: tuple[int, ...]) -> None:
+    """Name a column that is nil, or that repeats the constant."""
     constant = constant_column(design)
     for t in terms:
         about_mean, raw = _spread(design, total, t)
@@ -101,20 +93,45 @@ def _refuse_dependent(
                 mend="drop it: the intercept stands for it already",
                 column=design.names[t],
             )
-    square = total[np.ix_(terms, terms)]
+
+
+def _first_predicted(total: Array, columns: tuple[int, ...]) -> int | None:
+    """Sweep the columns in order; the first that earlier ones predict exactly, or None."""
+    square = total[np.ix_(columns, columns)]
     size = np.sqrt(np.diagonal(square))
     square = square / np.outer(size, size)
-    for i, t in enumerate(terms):
-        pivot = square[i, i]
-        if pivot <= _ROUNDING:
+    for i, column in enumerate(columns):
+        if square[i, i] <= _ROUNDING:
+            return column
+        square = square - np.outer(square[:, i], square[i] / square[i, i])
+    return None
+
+
+def _refuse_dependent(design: DesignMoments, total: Array) -> None:
+    about_mean, raw = _spread(design, total, design.response)
+    if about_mean <= _ROUNDING * raw:
+        raise InputError(
+            "every patient has the same response", column=design.names[design.response]
+        )
+    for part, terms in (("fixed", design.fixed), ("random", design.random)):
+        _refuse_constant(design, total, terms)
+        # The response is swept last, with the fixed terms.
+        swept = (*terms, design.response) if part == "fixed" else terms
+        predicted = _first_predicted(total, swept)
+        if predicted == design.response:
+            raise InputError(
+                "the fixed terms predict the response without error, so there is no residual "
+                "variance",
+                mend="leave out the term that repeats the response",
+                column=design.names[design.response],
+            )
+        if predicted is not None:
             raise InputError(
                 f"the {part} terms before this one predict it exactly, "
                 "so the model is not identified",
                 mend="drop it, or one of those it depends on",
-                column=design.names[t],
+                column=design.names[predicted],
             )
-        square = square - np.outer(square[:, i], square[i]) / pivot
-        square[i, i] = 1.0
 
 
 def _refuse_groups(design: DesignMoments) -> None:
@@ -141,8 +158,11 @@ def _refuse_groups(design: DesignMoments) -> None:
         )
 
 
-def refuse_without_noise(design: DesignMoments, stack: Stack) -> None:
-    """Raise `InputError` when nothing within therapists is left to estimate a residual from.
+def refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
+    """Raise `InputError` when nothing is left to estimate a variance from.
+
+    Neither within therapists, for the residual, nor between them, once the fixed terms are taken
+    out, for a random term.
 
     Parameters
     ----------
@@ -151,6 +171,7 @@ def refuse_without_noise(design: DesignMoments, stack: Stack) -> None:
         The same design, standardised, alone in its stack.
     """
     p, total = stack.p, float(stack.n[0])
+    _refuse_saturated(design, stack)
     inner = np.linalg.eigvalsh(stack.inner[0])
     ranks = int((inner > 1e-10 * inner[:, -1:]).sum())
     values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
@@ -170,4 +191,18 @@ def refuse_without_noise(design: DesignMoments, stack: Stack) -> None:
             "within therapists the model predicts the response without error, so there is no "
             "residual variance",
             column=design.names[design.response],
+        )
+
+
+def _refuse_saturated(design: DesignMoments, stack: Stack) -> None:
+    """Refuse random terms that vary only as the fixed terms already let them."""
+    shared = stack.inner[0] @ stack.coef[0, :, :, : stack.p]
+    # The fixed terms are orthonormal here, so this is what they leave of the random ones.
+    left = (stack.inner[0] - shared @ shared.swapaxes(-1, -2)).sum(axis=0)
+    if np.linalg.eigvalsh(left)[0] <= 1e-10 * float(stack.n[0]):
+        raise InputError(
+            "the fixed terms already tell every therapist from every other, so that nothing is "
+            "left to estimate a variance between therapists from",
+            mend="leave out the random part, or the fixed terms that stand for therapists",
+            column=design.group_name or None,
         )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pwp_lib.engine.certificate import Certificate, certify
 from pwp_lib.engine.design import DesignMoments
-from pwp_lib.engine.identify import refuse_unidentified, refuse_without_noise
+from pwp_lib.engine.identify import refuse_unidentified, refuse_without_variation
 from pwp_lib.engine.likelihood import Array, Evaluation, Stack, evaluate, standardise
 from pwp_lib.engine.optimise import Optimum, solve
 from pwp_lib.errors import InputError
@@ -379,7 +379,7 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
         reml=name == "REML",
     )
     if design.random:
-        refuse_without_noise(design, stack)
+        refuse_without_variation(design, stack)
     return MixedFit(design, name, stack, solve(stack))
 
 

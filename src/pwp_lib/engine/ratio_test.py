@@ -100,20 +100,60 @@ def _refuse_incomparable(smaller: MixedFit, larger: MixedFit) -> None:
         raise InputError("one fit is by ML and the other by REML", mend="fit both by one method")
     if not _same_data(smaller.design, larger.design):
         raise InputError("the two fits are to different patients or responses")
-    fixed = set(smaller.design.fixed_names), set(larger.design.fixed_names)
-    random = set(smaller.design.random_names), set(larger.design.random_names)
-    if not (fixed[0] <= fixed[1] and random[0] <= random[1]):
-        raise InputError(
-            "the smaller model is not nested in the larger one",
-            mend="every term of the smaller must be in the larger; give the smaller one first",
-        )
+    for part in ("fixed", "random"):
+        for column in getattr(smaller.design, part):
+            _refuse_outside(smaller.design, column, larger.design, part)
     if smaller.n_parameters == larger.n_parameters:
         raise InputError("the two models are the same", mend="give two that differ")
-    if smaller.method == "REML" and fixed[0] != fixed[1]:
+    names = set(smaller.design.fixed_names), set(larger.design.fixed_names)
+    if smaller.method == "REML" and names[0] != names[1]:
         raise InputError(
             "REML fits with different fixed parts cannot be compared by their likelihoods",
             mend="fit both by ML",
         )
+
+
+def _refuse_outside(smaller: DesignMoments, column: int, larger: DesignMoments, part: str) -> None:
+    """Refuse a column of the smaller model that no columns of the larger one make up."""
+    terms: tuple[int, ...] = getattr(larger, part)
+    polynomials = _in_span_as_polynomial(smaller, column, larger, terms)
+    if polynomials or _in_span_on_these_rows(smaller.names[column], larger, terms):
+        return
+    raise InputError(
+        f"the smaller model is not nested in the larger one: its {part} term "
+        f"{smaller.names[column]} is no combination of the larger one's {part} terms, "
+        "as far as the formulas and the moments tell",
+        mend="every term of the smaller must be in the larger; give the smaller one first",
+    )
+
+
+def _in_span_as_polynomial(
+    smaller: DesignMoments, column: int, larger: DesignMoments, terms: tuple[int, ...]
+) -> bool:
+    """Whether the column is a combination of the terms whatever the rows: x of 1 and x - 10."""
+    if not (smaller.polynomials and larger.polynomials and terms):
+        return False
+    wanted = smaller.polynomials[column]
+    basis = [larger.polynomials[t] for t in terms]
+    keys = sorted({key for polynomial in (wanted, *basis) for key in polynomial})
+    table = np.array([[p.get(key, 0.0) for key in keys] for p in (*basis, wanted)])
+    # Each monomial in its own unit, or a year's square would drown everything else.
+    table = table / np.maximum(np.abs(table).max(axis=0), np.finfo(float).tiny)
+    table = table / np.linalg.norm(table, axis=1, keepdims=True)
+    weights = np.linalg.lstsq(table[:-1].T, table[-1], rcond=None)[0]
+    return bool(np.linalg.norm(weights @ table[:-1] - table[-1]) < 1e-8)
+
+
+def _in_span_on_these_rows(name: str, larger: DesignMoments, terms: tuple[int, ...]) -> bool:
+    """Whether the larger model's own cross-products show the column to be such a combination."""
+    if name not in larger.names or not terms:
+        return False
+    places = [*terms, larger.names.index(name)]
+    square = larger.total[np.ix_(places, places)]
+    size = np.sqrt(np.diagonal(square))
+    square = square / np.outer(size, size)
+    weights = np.linalg.lstsq(square[:-1, :-1], square[:-1, -1], rcond=1e-12)[0]
+    return bool(1.0 - weights @ square[:-1, -1] < 1e-12)
 
 
 def _same_data(a: DesignMoments, b: DesignMoments) -> bool:

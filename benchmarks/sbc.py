@@ -1,7 +1,7 @@
 """Simulation-based calibration of the samplers under proper priors.
 
     python -m benchmarks.sbc                      # Gibbs, 1,000 replicates of each model
-    python -m benchmarks.sbc --engine nuts        # nutpie, as many as asked for
+    python -m benchmarks.sbc --engine nuts        # nutpie, the same
 
 Parameters come from the prior, data from the model, draws from the posterior; the rank of each
 parameter among its draws is then uniform if the sampler is right (Talts and others, 2018,
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,13 +27,14 @@ import numpy as np
 from scipy import stats
 
 from pwp_lib.engine.design import DesignMoments
+from pwp_lib.engine.diagnostics import effective_sample_size
 from pwp_lib.engine.gibbs import gibbs_draws, standardise
 from pwp_lib.engine.priors import Prior
 
 RESULTS = Path(__file__).parent / "results"
 CASELOADS = [134, 58, 39, 36, 11, 56, 51, 39, 30, 29, 25, 20, 19, 10, 9, 8, 197, 163, 90, 72, 26]
 #: Draws that a parameter is ranked among.
-KEPT = 199
+KEPT = 99
 Array = np.ndarray
 
 
@@ -107,53 +109,92 @@ def flatten(beta: Array, cov: Array, s2: Any, u: Array) -> dict[str, Any]:
     return out
 
 
-def gibbs_ranks(case: Case, replicates: int, seed: int) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Ranks of the truth among thinned Gibbs draws."""
-    rng, thin = np.random.default_rng(seed), 30
-    ranks: dict[str, list[int]] = {}
-    for k in range(replicates):
-        design, truth = simulate(case, rng)
-        d = gibbs_draws(
-            design, draws=KEPT * thin, burn_in=500, seed=k, prior=case.prior,
-            start=(np.eye(len(case.random)), 4.0),
-        )  # fmt: skip
+Sampled = Callable[[DesignMoments, int, int], dict[str, Array]]
+
+
+def gibbs_sampler(case: Case) -> Sampled:
+    """Draws of this library's sampler, by data set, seed and number of draws."""
+
+    def sample(design: DesignMoments, seed: int, draws: int) -> dict[str, Array]:
+        start = (np.eye(len(case.random)), 4.0)
+        d = gibbs_draws(design, draws=draws, seed=seed, prior=case.prior, start=start)
         parts = (d.beta, d.random_covariance, d.residual_variance, d.u)
-        drawn = flatten(*(a[0, ::thin] for a in parts))
-        for name, value in truth.items():
-            ranks.setdefault(name, []).append(int((drawn[name] < value).sum()))
-    return {k: np.array(v) for k, v in ranks.items()}, {"thinned by": thin}
+        return flatten(*(a[0] for a in parts))
+
+    return sample
 
 
-def nuts_ranks(case: Case, replicates: int, seed: int) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Ranks of the truth among thinned draws of nutpie, the model compiled once."""
+def nuts_sampler(case: Case) -> Sampled:
+    """Draws of nutpie, the model compiled once and given each data set's moments."""
     import nutpie
 
-    from pwp_lib.engine.nuts import pymc_model
+    from pwp_lib.engine.nuts import pymc_model, to_parameters
 
-    rng, thin, diverging = np.random.default_rng(seed), 8, 0
-    compiled, ranks = None, {}
+    first, _ = simulate(case, np.random.default_rng(0))
+    compiled = nutpie.compile_pymc_model(pymc_model(first, case.prior))
+
+    def sample(design: DesignMoments, seed: int, draws: int) -> dict[str, Array]:
+        m = standardise(design)
+        given = compiled.with_data(zr=m.zr, rr=m.rr, least_squares=m.least_squares)
+        trace = nutpie.sample(
+            given, draws=draws, tune=500, chains=1, cores=1, seed=seed, progress_bar=False
+        )
+        found = to_parameters(trace.posterior, m)
+        beta, cov = found["beta"][0], found["random_covariance"][0]
+        drawn = flatten(beta, cov, found["residual_variance"][0], found["u"][0])
+        return drawn | {DIVERGENT: trace.sample_stats.diverging.to_numpy()[0]}
+
+    return sample
+
+
+def independent(
+    sample: Sampled, design: DesignMoments, seed: int, first: int
+) -> tuple[dict[str, Array], dict[str, float]]:
+    """`KEPT` nearly independent draws: a chain as long as its slowest quantity needs, thinned.
+
+    With effective draws twice those kept, neighbours correlate by about exp(-4) = .02. A chain too
+    short for that is thrown away and run anew, longer by what was missing.
+    """
+    draws = first
+    for _ in range(8):
+        drawn = sample(design, seed, draws)
+        diverging = int(drawn.pop(DIVERGENT, np.zeros(1)).sum())
+        least = min(effective_sample_size(v) for v in drawn.values())
+        if least >= 2 * KEPT:
+            break
+        draws = int(draws * min(max(2.4 * KEPT / max(least, 1.0), 1.3), 8))
+    kept = np.linspace(0, draws - 1, KEPT).round().astype(int)
+    told = {"draws": draws, "least effective": least, "divergent": diverging}
+    return {k: v[kept] for k, v in drawn.items()}, told
+
+
+def ranks_among_draws(
+    case: Case, engine: str, replicates: int, seed: int
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Ranks of the truth among thinned draws, and what the chains were like."""
+    rng, sample = np.random.default_rng(seed), SAMPLERS[engine](case)
+    ranks: dict[str, list[int]] = {}
+    chains: list[dict[str, float]] = []
     for k in range(replicates):
         design, truth = simulate(case, rng)
-        m, q = standardise(design), len(case.random)
-        compiled = compiled or nutpie.compile_pymc_model(pymc_model(design, case.prior))
-        compiled = compiled.with_data(zr=m.zr, rr=m.rr, least_squares=m.least_squares)
-        trace = nutpie.sample(
-            compiled, draws=KEPT * thin, tune=500, chains=1, cores=1, seed=k, progress_bar=False
-        )
-        post = {n: v.to_numpy()[0, ::thin] for n, v in trace.posterior.data_vars.items()}
-        diverging += int(trace.sample_stats.diverging.sum())
-        if q == 1:
-            cov = post["sd"][:, :, None] ** 2
-        else:
-            low = np.zeros((KEPT, q, q))
-            low[:, *np.tril_indices(q)] = post["chol"]
-            cov = low @ low.swapaxes(1, 2)
-        beta = m.least_squares + post["delta"] @ m.back.T
-        drawn = flatten(beta, cov, post["sigma"] ** 2, post["u"])
+        drawn, told = independent(sample, design, k, FIRST[engine])
+        chains.append(told)
         for name, value in truth.items():
             ranks.setdefault(name, []).append(int((drawn[name] < value).sum()))
-    kept = {"thinned by": thin, "divergent draws": diverging}
-    return {n: np.array(v) for n, v in ranks.items()}, kept
+    columns = {name: np.array([c[name] for c in chains]) for name in chains[0]}
+    return {k: np.array(v) for k, v in ranks.items()}, {
+        "draws, median": int(np.median(columns["draws"])),
+        "draws, most": int(columns["draws"].max()),
+        "least effective draws": round(float(columns["least effective"].min())),
+        "chains too short": int((columns["least effective"] < 2 * KEPT).sum()),
+        "divergent draws": int(columns["divergent"].sum()),
+    }
+
+
+SAMPLERS = {"gibbs": gibbs_sampler, "nuts": nuts_sampler}
+#: Draws that a chain starts with.
+FIRST = {"gibbs": 3_000, "nuts": 1_000}
+DIVERGENT = "divergent"
 
 
 class Bands:
@@ -162,19 +203,29 @@ class Bands:
     def __init__(self, replicates: int, seed: int = 1, simulated: int = 4_000) -> None:
         self.n = replicates
         self.points = np.linspace(0.01, 0.99, 99) + 1e-9
+        self.expected = np.floor(self.points * (KEPT + 1)) / (KEPT + 1)
         rng = np.random.default_rng(seed)
         worst = [
             self.tail(rng.integers(0, KEPT + 1, replicates)) for _ in range(simulated)
         ]  # smallest pointwise two-sided probability of each
         self.worst = np.sort(worst)
 
+    def envelope(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Bounds that hold the whole distribution function of uniform ranks with this probability.
+
+        Each point's two-sided probability is the one that the worst points of uniform ranks stay
+        above in `level` of the simulations.
+        """
+        each = np.quantile(self.worst, 1 - level) / 2
+        bounds = stats.binom.ppf([[each], [1 - each]], self.n, self.expected) / self.n
+        return bounds[0], bounds[1]
+
     def counts(self, ranks: Array) -> Array:
         u = (np.asarray(ranks) + 1) / (KEPT + 1)
         return (u[:, None] <= self.points).sum(axis=0)
 
     def tail(self, ranks: Array) -> float:
-        p = np.floor(self.points * (KEPT + 1)) / (KEPT + 1)
-        c = self.counts(ranks)
+        c, p = self.counts(ranks), self.expected
         low, high = stats.binom.cdf(c, self.n, p), stats.binom.sf(c - 1, self.n, p)
         return float(2 * np.minimum(low, high).min())
 
@@ -199,21 +250,24 @@ def judge(ranks: dict[str, Array], bands: Bands) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engine", choices=["gibbs", "nuts"], default="gibbs")
+    parser.add_argument("--engine", choices=list(SAMPLERS), default="gibbs")
     parser.add_argument("--replicates", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     bands = Bands(asked.replicates)
     out: dict[str, Any] = {
         "engine": asked.engine, "replicates": asked.replicates, "draws ranked among": KEPT,
+        "at": bands.expected.round(4).tolist(),
+        "bands": [b.round(4).tolist() for b in bands.envelope()],
         "seed": asked.seed, "date": date.today().isoformat(),
         "software": {n: version(n) for n in ("pwp-lib", "numpy", "numba", "pymc", "nutpie")},
         "cases": {},
     }  # fmt: skip
-    ranks_of = gibbs_ranks if asked.engine == "gibbs" else nuts_ranks
+    path = RESULTS / f"sbc_{asked.engine}.json"
+    RESULTS.mkdir(exist_ok=True)
     for case in CASES:
         begun = time.perf_counter()
-        ranks, more = ranks_of(case, asked.replicates, asked.seed)
+        ranks, more = ranks_among_draws(case, asked.engine, asked.replicates, asked.seed)
         quantities = judge(ranks, bands)
         out["cases"][case.name] = more | {
             "seconds": round(time.perf_counter() - begun, 1),
@@ -222,10 +276,11 @@ def main() -> None:
             ),
             "quantities": quantities,
         }
-        print(case.name, {k: v["p_value"] for k, v in quantities.items()}, more)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"sbc_{asked.engine}.json"
-    path.write_text(json.dumps(out, indent=1) + "\n")
+        print(case.name, {k: v["p_value"] for k, v in quantities.items()}, more, flush=True)
+        text = json.dumps(out, indent=1)
+        # One line a list: a picture's hundred points are not read one by one.
+        text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
+        path.write_text(text + "\n")
     print("written:", path.name)
 
 

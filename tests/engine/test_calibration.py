@@ -36,7 +36,8 @@ def sbc() -> Any:
 )
 def test_ranks_are_uniform(sbc: Any, number: int, replicates: int) -> None:
     """Few replicates see a gross error only; under one in a thousand is not chance."""
-    ranks, _ = sbc.gibbs_ranks(sbc.CASES[number], replicates, seed=5)
+    ranks, chains = sbc.ranks_among_draws(sbc.CASES[number], "gibbs", replicates, seed=5)
+    assert chains["chains too short"] == 0
     bands = sbc.Bands(replicates, simulated=2_000)
     p_values = {name: bands.p_value(r) for name, r in ranks.items()}
     assert min(p_values.values()) > 1e-3 / len(p_values), p_values

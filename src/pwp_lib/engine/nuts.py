@@ -186,26 +186,32 @@ def nuts_posterior(
     return _as_inference_data(trace, design, moments, values, seed, tune)
 
 
+def to_parameters(posterior: Any, moments: Standard) -> dict[str, Array]:
+    """Turn what `pymc_model` samples into the model's parameters; leading axes stay."""
+    n_terms = moments.zx.shape[1]
+    if n_terms == 1:
+        cov = posterior["sd"].to_numpy()[..., None] ** 2
+    else:
+        chol = posterior["chol"].to_numpy()
+        low = np.zeros((*chol.shape[:-1], n_terms, n_terms))
+        low[..., *np.tril_indices(n_terms)] = chol
+        cov = low @ low.swapaxes(-1, -2)
+    return {
+        "beta": moments.least_squares + posterior["delta"].to_numpy() @ moments.back.T,
+        "random_covariance": cov,
+        "residual_variance": posterior["sigma"].to_numpy() ** 2,
+        "u": posterior["u"].to_numpy(),
+    }
+
+
 def _as_inference_data(
     trace: Any, design: DesignMoments, moments: Standard, prior: PriorValues, seed: int, tune: int
 ) -> Any:
     import arviz as az
 
-    q, post = len(design.random), trace.posterior
-    if q == 1:
-        cov = post["sd"].to_numpy()[..., None] ** 2
-    else:
-        low = np.zeros((*post["chol"].shape[:2], q, q))
-        low[..., *np.tril_indices(q)] = post["chol"].to_numpy()
-        cov = low @ low.swapaxes(-1, -2)
-    s2 = post["sigma"].to_numpy() ** 2
-    draws = {
-        "beta": moments.least_squares + post["delta"].to_numpy() @ moments.back.T,
-        "random_covariance": cov,
-        "residual_variance": s2,
-        "vpc": variance_partition(cov, s2, random_row(design, None)),
-        "u": post["u"].to_numpy(),
-    }
+    draws = to_parameters(trace.posterior, moments)
+    cov, s2 = draws["random_covariance"], draws["residual_variance"]
+    draws["vpc"] = variance_partition(cov, s2, random_row(design, None))
     coords, dims = inference_dims(design)
     data = az.from_dict(draws, coords=coords, dims=dims)
     data.add_groups(sample_stats=trace.sample_stats)

@@ -83,7 +83,7 @@ def _given(plan: TherapistPlan, pre: NDArray[np.int64], therapist: NDArray[np.in
         scale=np.array([[t.maximum, t.cutoff, t.reliable] for t in TARGETS]),
         table=table, quantile=quantile, order=np.argsort(plan.rank, axis=1),
         excludes=plan.excludes, cases=plan.cases.astype(float),
-        position=np.argsort(np.argsort(plan.rank.mean(axis=0), kind="stable")) + 1.0,
+        position=np.argsort(np.argsort(plan.rank.mean(axis=0), kind="stable")) + np.float64(1),
         rank_r=np.array([t.rcsi_rank_r for t in TARGETS]), sd_pre=sd, pre_sums=sums,
         wants=np.array([[t.improved, t.deteriorated, t.rcsi] for t in TARGETS], dtype=float),
         target=np.array([[v for v, _ in t.figures] for t in TARGETS]),

@@ -22,6 +22,7 @@ from .targets import TherapistPlan
 __all__ = ["assemble"]
 
 Five = NDArray[np.float64]
+Scores = NDArray[np.int64]
 
 
 def _u(x: Five, y: Five) -> float:
@@ -79,14 +80,50 @@ def _scales(table: pd.DataFrame, plan: TherapistPlan, rng: np.random.Generator) 
     return table
 
 
-def _therapists(ids: list[str], plan: TherapistPlan, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw therapists until both clusters are spread over three services or more."""
-    effectiveness = -plan.rank.mean(axis=0)
-    while True:
-        table = simulate_therapists(ids, effectiveness, 6, rng)
-        spread = table.groupby(plan.cluster)["service_id"].nunique()
-        if spread[0] >= 3 and spread[2] >= 3:
-            return _scales(table, plan, rng)
+def _effects(pre: Scores, post: Scores, therapist: Scores) -> NDArray[np.float64]:
+    """Therapists' mean post scores, both measures' pre scores held constant, standardised."""
+    own = pre - pre.mean(axis=1, keepdims=True)
+    x = np.column_stack([np.ones(len(therapist)), own[0], own[1], own[0] * own[1]])
+    n, effect = np.bincount(therapist), np.zeros(len(np.unique(therapist)))
+    for y in post:
+        left = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+        effect += np.bincount(therapist, weights=left) / n / left.std()
+    return effect
+
+
+def _deal_services(
+    plan: TherapistPlan, effect: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Deal therapists to six services, 0 to 5, that differ no more than their therapists do.
+
+    The paper says only that both clusters held therapists from a range of services. Random
+    dealings are kept in which each cluster reaches four services or more, the two largest
+    caseloads of the lower cluster are apart and every service has 90 patients; of 200
+    such dealings that one is taken whose services differ at the lower quartile.
+    """
+    weight = plan.n / (plan.n + 10.5)  # residual over therapists' variance, as printed
+    centred = effect - np.average(effect, weights=weight)
+    kept: list[tuple[float, NDArray[np.int64]]] = []
+    while len(kept) < 200:
+        service = rng.permutation(np.resize(np.arange(6), len(plan.n)))
+        reach = [len(set(service[plan.cluster == c])) for c in (0, 2)]
+        apart = service[16] != service[17]
+        if min(reach) < 4 or not apart or np.bincount(service, plan.n).min() < 90:
+            continue
+        total = np.bincount(service, weight * centred)
+        kept.append((float((total**2 / np.bincount(service, weight)).sum()), service))
+    return sorted(kept, key=lambda k: k[0])[50][1]
+
+
+def _therapists(
+    ids: list[str], plan: TherapistPlan, effect: NDArray[np.float64], seed: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:  # fmt: skip
+    """Draw therapists and deal them to services."""
+    table = simulate_therapists(ids, -plan.rank.mean(axis=0), 6, rng)
+    service = _deal_services(plan, effect, np.random.default_rng([seed, 7]))
+    table["service_id"] = [f"S{k + 1}" for k in service]
+    return _scales(table, plan, rng)
 
 
 def assemble(
@@ -99,7 +136,7 @@ def assemble(
     """Build the cohort from scores of shape (2, 1122) and the therapist of each column."""
     rng = np.random.default_rng([seed, 4])
     ids = _identifiers(rng)
-    people = _therapists(ids, plan, rng)
+    people = _therapists(ids, plan, _effects(pre, post, therapist), seed, rng)
     # Patients come in the order of the therapists' identifiers, shuffled within each.
     names = np.array(ids)[therapist]
     order = np.lexsort((rng.random(len(names)), names))

@@ -197,7 +197,7 @@ class _Writer:
     def person(self, case: _Case, days: list[dt.date]) -> dict[str, str]:
         s, columns = self.system, self.system.columns
         row = {
-            columns["patient"]: s.patient(case.number),
+            columns["patient"]: s.patient.format(k=case.number),
             columns["therapist"]: self.key[case.therapist],
             columns["gender"]: self.pick(s.codes[case.gender]) if case.gender else self.absent(),
             columns["ethnicity"]: (
@@ -343,7 +343,10 @@ def make_extracts(cohort: Cohort, folder: Path, seed: int = 1) -> Path:
         withdrawn = ["withdrawn"] if service in ("S2", "S4") else []
         staff = [*sorted(people["therapist_id"].unique()), *withdrawn]
         codes = rng.permutation(np.arange(1, len(staff) + 1))
-        key = {t: system.therapist(int(k)) for t, k in zip(staff, codes, strict=True)}
+        key = {
+            t: system.therapist.format(k=k, letter=chr(64 + k))
+            for t, k in zip(staff, codes.tolist(), strict=True)
+        }
         cases = _included(people, cohort, rng)
         extra = _excluded(cases, withdrawn, rng)
         _numbers(cases, extra, rng)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pwp_lib as pwp
+from pwp_lib.analysis import Analysis
+from pwp_lib.cli import main
+from pwp_lib.commands import book
+from pwp_lib.data.cohort import PACKAGED, Cohort, Provenance
+from pwp_lib.data.disclosure import DisclosurePolicy
+from pwp_lib.data.study import Study
+from pwp_lib.output.chapters import Cell, Facts, facts_of, own_notebook
+from pwp_lib.output.chapters_build import read_chapter
+from pwp_lib.output.chapters_run import WITHHELD, Gate, run_chapter
+from pwp_lib.output.release import release
+from pwp_lib.output.report_figures import draw_all
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+    monkeypatch.delenv("APPDATA", raising=False)
+
+
+def _run(*arguments: str | Path) -> int:
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def _named(cohort: Cohort, mark: str) -> Cohort:
+    """The cohort under names that can be searched for."""
+    patients = cohort.patients.assign(
+        patient_id=[f"{mark}-patient-{i:05d}" for i in range(len(cohort.patients))],
+        therapist_id=f"{mark} Dr " + cohort.patients["therapist_id"].astype(str),
+        service_id=f"{mark} Trust " + cohort.patients["service_id"].astype(str),
+    )
+    therapists = cohort.therapists
+    if therapists is not None:
+        therapists = therapists.assign(
+            therapist_id=f"{mark} Dr " + therapists["therapist_id"].astype(str),
+            service_id=f"{mark} Trust " + therapists["service_id"].astype(str),
+        )
+    return replace(
+        cohort, patients=patients, therapists=therapists, provenance=Provenance(False, "own.csv")
+    )
+
+
+#: Nine patients.
+SMALL = "Zzyzx Dr T05"
+
+
+def _eight() -> Cohort:
+    truth = pwp.Truth(caseloads=(31, 119, 36, 83, 9, 60, 44, 41))
+    return _named(pwp.simulate_cohort(truth, seed=4, interviews=False), "Zzyzx")
+
+
+@pytest.fixture(scope="module")
+def eight() -> Analysis:
+    return pwp.analyse(_eight(), draws=500, repeats=1, sensitivity=False)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("control", [True, False])
+def test_two_chapters_over_eight_therapists(eight: Analysis, control: bool) -> None:
+    released = release(eight, DisclosurePolicy(active=control))
+    gate = Gate(released, draw_all(eight, released))
+    facts = facts_of(eight, Study(), control)
+    assert "11_would_another_analysis_say_the_same" not in facts.pages
+    cells: list[Cell] = []
+    for name in ("01_data_preparation", "05_ranking_practitioners"):
+        cells += run_chapter(own_notebook(read_chapter(name), facts), eight.cohort, gate, name)
+    shown = str([c.get("outputs") for c in cells])
+    assert (SMALL in shown) is not control
+    assert (WITHHELD.strip("*") in shown) is control
+    assert ("423" in re.sub(r"base64,[^\"']*", "", shown)) is not control  # patients, exactly
+    assert "Composite ranks" in shown if control else "Ranks, their mean" in shown
+
+
+def test_without_the_extra_one_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n, *a: None if n == "jupyter_book" else found(n, *a)
+    )
+    out = tmp_path / "out"
+    assert _run("book", "--data", PACKAGED / "patients.csv", "--out", out) == 2
+    assert 'python -m pip install "pwp-lib[book]"' in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_that_cannot_be_used_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text("patient,therapist,phq9_pre,phq9_post\n1,A,5,99\n2,B,4,3\n")
+    assert _run("book", "--data", file, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("pwp: bad.csv")
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_chapter_that_stops_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopping(name: str) -> list[Cell]:
+        source = "### Step 2: go on" if name else ""
+        code = {"cell_type": "code", "metadata": {}, "source": "raise KeyError('Zzyzx')"}
+        return [{"cell_type": "markdown", "metadata": {}, "source": source}, code]
+
+    monkeypatch.setattr(book, "read_chapter", stopping)
+    monkeypatch.setattr(book, "run_analysis", lambda *_: None)
+    monkeypatch.setattr(book, "release", lambda *_: None)
+    monkeypatch.setattr(book, "draw_all", lambda *_: {})
+    facts = Facts(_eight().measures, ["phq9", "gad7"], pages=["01_data_preparation"])
+    monkeypatch.setattr(book, "facts_of", lambda *_: facts)
+    data = tmp_path / "data.csv"
+    _eight().patients.to_csv(data, index=False)
+    assert _run("book", "--data", data, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert '"Step 2: go on": KeyError' in said
+    assert "Zzyzx" not in said
+    assert not (tmp_path / "out").exists()
+
+
+# --- All chapters, as pages -----------------------------------------------------------------------
+
+
+def _loads(therapists: int, seed: int) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.random.default_rng(seed).integers(8, 110, therapists))
+
+
+def _cohorts() -> dict[str, Cohort]:
+    truth = pwp.Truth()
+    nothing = truth.with_vpc(0.0)
+    return {
+        "no effect": pwp.simulate_cohort(replace(nothing, caseloads=_loads(18, 1)), seed=11),
+        "one measure": pwp.simulate_cohort(pwp.Truth.one_measure(), seed=3),
+        "eight": pwp.simulate_cohort(replace(truth, caseloads=_loads(8, 2)), seed=4),
+        "fifty-six": pwp.simulate_cohort(replace(truth, caseloads=_loads(56, 3)), seed=6),
+    }
+
+
+def _text(html: str) -> str:
+    plain = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]+>", " ", html)
+    return re.sub(r"\s+", " ", plain)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("way", ["no effect", "one measure", "eight", "fifty-six"])
+def test_pages_over_own_data(
+    way: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    cohort = _named(_cohorts()[way], "Zzyzx")
+    data, therapists = tmp_path / "Hush-hush.csv", tmp_path / "therapists.csv"
+    cohort.patients.drop(columns="synthetic", errors="ignore").to_csv(data, index=False)
+    assert cohort.therapists is not None
+    cohort.therapists.to_csv(therapists, index=False)
+    monkeypatch.setenv("PWP_DEBUG", "1")
+    out = tmp_path / "out"
+    assert _run("book", "--data", data, "--therapists", therapists, "--out", out) == 0
+    assert "WARNING" not in capfd.readouterr().err
+    pages = {p.name: _text(p.read_text("utf-8")) for p in (out / "latest").rglob("*.html")}
+    assert len(pages) > 10
+    for file in (out / "latest").rglob("*"):
+        if file.is_file():
+            content = file.read_bytes().decode("utf-8", "ignore")
+            for secret in ("Zzyzx", "Hush-hush", str(tmp_path), "Traceback"):
+                assert secret not in content, (file.name, secret)
+    n = len(cohort.patients)
+    assert n % 5
+    for name, text in pages.items():
+        assert not re.search(rf"(?<![\d.,]){n:,}(?![\d.,]*\d)|\b{n}\b", text), name
+        assert "under disclosure control" in text, name
+        assert not re.search(r"\bthe paper\b|synthetic|[Ee]xercise \d", text), name
+        if way == "one measure":
+            assert "GAD-7" not in text or name == "glossary.html", name
+    if way == "no effect":
+        model = pages["03_multilevel_modelling.html"]
+        assert "improves the fit" not in model
+        assert not re.search(r"The therapist effect on \S+ is [1-9]", model)
+
+
+def test_every_data_set_is_what_its_name_says() -> None:
+    cohorts = _cohorts()
+    assert {w: c.patients["therapist_id"].nunique() for w, c in cohorts.items()} == {
+        "no effect": 18, "one measure": 21, "eight": 8, "fifty-six": 56,
+    }  # fmt: skip
+    assert [m.name for m in cohorts["one measure"].measures] == ["phq9"]
+    nothing = cohorts["no effect"]
+    for m in nothing.measures:
+        fit = pwp.fit_mixed(pwp.model_formula(m, nothing.measures), nothing.patients)
+        assert fit.singular
+        assert fit.vpc() < 0.03

@@ -118,7 +118,7 @@ def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
             f"{len(shown) - 10:,} others",
             "",
             "",
-            f"{worst['share'].iloc[-1]} or more",
+            "100%" if worst["share"].iloc[-1] == "100%" else f"{worst['share'].iloc[-1]} or more",
         ]
     return worst
 

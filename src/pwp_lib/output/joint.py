@@ -92,7 +92,8 @@ class JointCounts:
 
     def shown(self, groups: Sequence[str], kind: str) -> list[float]:
         """Give counts as they may be shown, missing where one is withheld."""
-        kind = self.same.get(kind, kind)
+        while kind in self.same:
+            kind = self.same[kind]
         if self.released is None or kind not in self.released.values:
             return [float("nan")] * len(groups)
         values = self.released.values[kind].reindex(list(groups)).astype("Float64")
@@ -280,6 +281,10 @@ def _flow(made: JointCounts, analysis: Analysis) -> None:
 def _subsets(made: JointCounts, analysis: Analysis) -> None:
     """Patients with a value of a variable, and those of the sensitivity panel's analyses."""
     for variable, row in analysis.sample.patients.iterrows():
+        if not row["missing"]:
+            # Everybody has a value: the same count, and nothing beside it.
+            made.same[f"sample.{variable}.n"] = "total"
+            continue
         for kind in ("n", "missing"):
             made.put(ALL, f"sample.{variable}.{kind}", row[kind])
         made.relations.append(

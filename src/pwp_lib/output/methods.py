@@ -47,7 +47,7 @@ def methods_and_results(analysis: Analysis, study: Study, released: Release) -> 
     """
     text = [_sample(analysis, study, released)]
     if analysis.measures:
-        text.append(_model(analysis) + _clusters(analysis))
+        text.append(_model(analysis))
     text += [_result(result, released) for result in analysis.measures.values()]
     text.append(_caution(released))
     return text
@@ -93,7 +93,8 @@ def _model(analysis: Analysis) -> str:
         "models were compared by likelihood-ratio tests, with the mixture of chi-square "
         "distributions that holds at the boundary beside them. The therapist effect is the "
         "intercept variance over intercept plus residual variance at the mean score before "
-        f"treatment, with a 95% profile-likelihood interval.{_beside(analysis)} Software: pwp_lib "
+        f"treatment, with a 95% profile-likelihood interval.{_beside(analysis)}"
+        f"{_clusters(analysis)} Software: pwp_lib "
         f"{found['pwp-lib']}, NumPy {found['numpy']}, SciPy {found['scipy']}; seed {analysis.seed}."
     )
 

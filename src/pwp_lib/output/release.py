@@ -201,7 +201,8 @@ def _sample(b: _Builder) -> None:
         table = parts.guarded_sample(table, b.analysis, b.policy)
     # Counts of therapists are known from the models; those of patients go through control.
     shown = table.astype({"n": object, "missing": object})
-    for i, row in table[table["of whom"] == "patients"].iterrows():
+    mine = (table["of whom"] == "patients") & b.policy.active
+    for i, row in table[mine].iterrows():
         for column in ("n", "missing"):
             shown.at[i, column] = b.text(f"sample.{row['variable']}.{column}")
     b.add("sample", "Patients, therapists and caseloads", parts.rounded(shown, 1))
@@ -260,7 +261,7 @@ def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
             row = f"patients at the {end}, after"
             table = table.astype(object)
             table.loc[row, "value"] = MARK if share is None else share / 100
-        frame = parts.rounded(table.reset_index(), 2)
+        frame = parts.rounded(table.reset_index(), 3)
         b.add(f"checks_{name}", f"Model checks, {label}", frame)
     if result.sensitivity is not None:
         frame = parts.sensitivity(

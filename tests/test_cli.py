@@ -213,7 +213,7 @@ def test_unexpected_errors_show_no_data(tmp_path: Path, capsys, monkeypatch) -> 
 def test_help_explains_every_command(capsys) -> None:
     assert _run("--help") == 0
     out = capsys.readouterr().out
-    for command in ("check", "analyse", "summarise", "pool", "cohort"):
+    for command in ("check", "analyse", "book", "summarise", "pool", "cohort"):
         assert command in out
         assert _run(command, "--help") == 0
 

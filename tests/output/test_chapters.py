@@ -181,6 +181,17 @@ def test_pooled_results_of_too_few_patients_are_withheld() -> None:
     assert _gate(active=False, large=False).outputs(cell, SECRET) == SECRET
 
 
+def test_what_may_not_be_shown_and_leaves_nothing_behind_is_not_run() -> None:
+    shows: Cell = {"cell_type": "code", "source": "1 / 0", "tags": [], "pwp": {}}
+    (ran,) = run_chapter([shows], None, _gate(), "A chapter")  # type: ignore[arg-type]
+    assert WITHHELD in str(ran["outputs"])
+    named: Cell = {**shows, "pwp": {"table": ["outcomes"]}}
+    (ran,) = run_chapter([named], None, _gate(), "A chapter")  # type: ignore[arg-type]
+    assert "100" in str(ran["outputs"])
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        run_chapter([{**shows, "source": "x = 1 / 0"}], None, _gate(), "A")  # type: ignore[arg-type]
+
+
 #: Open cells that use the cohort: they read the study's measures, or the number of scales.
 _OF_THE_STUDY = ("m.reliable_change:g} points or more", "dict(posterior.posterior.sizes)",
                  "0.95 ** len(scales)")  # fmt: skip
@@ -207,7 +218,7 @@ def test_open_cells_hold_nothing_that_was_worked_out_from_patients() -> None:
 def test_a_chapter_that_stops_says_where_and_no_value() -> None:
     cells = [
         {"cell_type": "markdown", "source": "### Step 9: divide", "tags": [], "pwp": {}},
-        {"cell_type": "code", "source": "{}['PATIENT-7']", "tags": [], "pwp": {}},
+        {"cell_type": "code", "source": "x = {}['PATIENT-7']", "tags": [], "pwp": {}},
     ]
     with pytest.raises(InputError) as caught:
         run_chapter(cells, None, _gate(), "A chapter")  # type: ignore[arg-type]

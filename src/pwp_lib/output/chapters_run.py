@@ -6,8 +6,10 @@ notebook with data in it is ever written.
 
 from __future__ import annotations
 
+import ast
 import base64
 import logging
+import re
 import sys
 import tempfile
 import warnings
@@ -61,6 +63,13 @@ class Gate:
         frame = self.released.frame("outcomes")
         return frame is not None and not (frame.astype(object) == MARK).to_numpy().any()
 
+    def needless(self, cell: Cell) -> bool:
+        """Whether a cell only shows, and nothing of it may be shown: then it is not run at all."""
+        if not self.active or {"open", "pooled"} & {*cell["tags"]}:
+            return False
+        body = ast.parse(cell["source"]).body
+        return all(isinstance(s, ast.Expr) and not _binds(s) for s in body)
+
     def outputs(self, cell: Cell, made: Sequence[Cell]) -> list[Cell]:
         """Choose what is shown: the cell's own outputs, released ones in their place, or a word."""
         if not self.active or "open" in cell["tags"]:
@@ -82,10 +91,14 @@ class Gate:
         for name in _found(marks.get("figure"), self.drawn):
             figure = self.drawn[name]
             shown_figure = show.ShownFigure(
-                "image/svg+xml", figure.svg, figure.alt, figure.caption, "", 6.5, 4.0
+                "image/svg+xml", figure.svg, figure.alt, figure.caption, "", *_size(figure.svg)
             )
             out.append(_bundle(shown_figure))
         return out
+
+
+def _binds(statement: ast.Expr) -> bool:
+    return any(isinstance(n, ast.NamedExpr) for n in ast.walk(statement))
 
 
 def _found(names: str | Sequence[str] | None, there: Mapping[str, Any]) -> list[str]:
@@ -96,6 +109,17 @@ def _found(names: str | Sequence[str] | None, there: Mapping[str, Any]) -> list[
         head = name.removesuffix("*")
         out += [n for n in there if n == name or (head != name and n.startswith(head))]
     return out
+
+
+def _size(svg: bytes) -> tuple[float, float]:
+    """Width and height in inches, as the picture says them in points."""
+    found = re.search(rb'<svg[^>]*? width="([\d.]+)pt"|$', svg)
+    tall = re.search(rb'<svg[^>]*? height="([\d.]+)pt"|$', svg)
+    if not (found and found[1] and tall and tall[1]):
+        return 6.5, 4.0
+    width, height = float(found[1]) / 72, float(tall[1]) / 72
+    shrink = min(1.0, 6.5 / width)
+    return width * shrink, height * shrink
 
 
 def _bundle(shown: Any) -> Cell:
@@ -133,7 +157,7 @@ def run_chapter(cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str) -
                 step = _last_heading(cell["source"]) or step
                 out.append(cell)
                 continue
-            made = run(cell["source"])
+            made = [{}] if gate.needless(cell) else run(cell["source"])
             if isinstance(made, BaseException):
                 if isinstance(made, KeyboardInterrupt | MemoryError):
                     raise made

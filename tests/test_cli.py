@@ -138,6 +138,28 @@ def test_check_writes_a_study_that_reads_back(tmp_path: Path, capsys) -> None:
     assert study.read_text(encoding="utf-8") == text
 
 
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        ({"CarePersLocalId": "seen by"}, "# therapist_id = "),
+        ({"PHQ9": "p", "GAD7": "g"}, "# [measures.phq9]"),
+    ],
+)
+def test_check_writes_what_it_recognised_where_that_is_not_enough(
+    tmp_path: Path, capsys, names: dict[str, str], left: str
+) -> None:
+    frame = bad_files.session_frame()
+    assert set(names) <= set(frame)
+    path, study = _write(tmp_path, frame.rename(columns=names)), tmp_path / "study.toml"
+    assert _run("check", path, "--write-study", study) == 2
+    assert "fill in what it could not guess" in capsys.readouterr().err
+    text = study.read_text(encoding="utf-8")
+    assert left in text
+    if "therapist_id" in left:
+        study.write_text(text.replace('# therapist_id = "?"', 'therapist_id = "seen by"'))
+        assert _run("check", path, "--study", study) == 0
+
+
 def test_summarise_and_pool_equal_the_fit_on_all(tmp_path: Path, capsys) -> None:
     from pwp_lib.data.cohort import load_cohort
     from pwp_lib.engine.mixed import fit_mixed

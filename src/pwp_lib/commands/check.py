@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from pwp_lib.data.disclosure import MARK, DisclosurePolicy, percentage
-from pwp_lib.data.files import shown_name
+from pwp_lib.data.files import read_table, shown_name
 from pwp_lib.data.owndata import Check, check_study_data
 from pwp_lib.data.problems import Problem
+from pwp_lib.data.study import Study, read_study, recognise_study
 from pwp_lib.data.study_writer import write_study
 from pwp_lib.errors import InputError
 
@@ -36,7 +37,12 @@ def check_file(
         raise InputError(
             "the study file is there already", mend="name another, or move it", file=write
         )
-    found = check_study_data(file, study, therapists)
+    try:
+        found = check_study_data(file, study, therapists)
+    except InputError:
+        if write is not None:
+            _write_what_is_known(file, study, write)
+        raise
     say(*found.understood, "")
     if found.problems:
         _show_problems(found, every)
@@ -60,6 +66,18 @@ def check_file(
     if found.problems:
         raise found.problems.first()
     say("Nothing has to be mended.")
+
+
+def _write_what_is_known(file: Path, study: Path | None, write: Path) -> None:
+    """Write what was recognised where that was not enough: what is missing can be filled in."""
+    try:
+        given = Study() if study is None else read_study(study)
+        raw = read_table(file, table=given.table or None)
+        done = recognise_study(given, list(raw.frame.columns), raw.name)
+    except InputError:
+        return  # the error that is raised anyway says why
+    write_text(write, write_study(done))
+    say(f"The study file {write.name} is written: fill in what it could not guess.", stderr=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,7 @@ from .recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_s
 if TYPE_CHECKING:
     import os
 
-__all__ = ["ScoreColumns", "Study", "complete_study", "read_study"]
+__all__ = ["ScoreColumns", "Study", "complete_study", "read_study", "recognise_study"]
 
 ENGINES = ("ml", "reml", "gibbs", "nuts")
 SEVERAL = ("most_sessions", "first", "last", "exclude")
@@ -310,7 +310,7 @@ def _measure(name: str, part: _Section) -> Measure:
 
 
 def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
-    """Fill what the study leaves open by recognising column names.
+    """Fill what the study leaves open by recognising column names, and see that it is enough.
 
     Parameters
     ----------
@@ -326,6 +326,13 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
         If the study names a column that the file does not have, or if patient, therapist or
         scores are not found.
     """
+    done = recognise_study(study, columns, file)
+    _require(done, _complete_scores(study, columns), columns, file)
+    return done
+
+
+def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
+    """Do what `complete_study` does, and leave open what is not recognised."""
     present = set(columns)
     named = [*study.columns.items()]
     named += [
@@ -347,15 +354,13 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
     stated = {s.measure.name for s in study.measures if s.pre or s.score}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))
-    done = replace(
+    return replace(
         study,
         level=level,
         columns=MappingProxyType({**fresh, **{r: c for r, c in study.columns.items() if c}}),
         measures=usable,
         guessed=(*fresh, *(s.measure.name for s in usable if s.measure.name not in stated)),
     )
-    _require(done, scores, columns, file)
-    return done
 
 
 def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]:

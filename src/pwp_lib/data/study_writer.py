@@ -9,6 +9,14 @@ from .study import ScoreColumns, Study
 
 __all__ = ["write_study"]
 
+_NO_MEASURE = (
+    "",
+    "# No measure with a first and a last score was recognised: for instance",
+    "# [measures.phq9]",
+    '# pre = "?"',
+    '# post = "?"',
+)
+
 
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -24,7 +32,7 @@ def write_study(study: Study) -> str:
     Parameters
     ----------
     study : Study
-        As completed from a file.
+        As completed from a file; what was not recognised is left as a comment to fill in.
 
     Returns
     -------
@@ -42,7 +50,8 @@ def write_study(study: Study) -> str:
         "  # therapists in the upper and the lower cluster",
         "",
         "[file]",
-        f"level = {_quote(study.level)}  # what a row is: patient or session",
+        f"{'' if study.measures else '# '}level = {_quote(study.level)}"
+        "  # what a row is: patient or session",
         f"table = {_quote(study.table)}  # sheet or table, where the file has several",
         f"missing = {_list(study.missing)}"
         '  # entries that mean missing, besides empty, NULL and n/a; for instance ["99", "-9"]',
@@ -57,6 +66,13 @@ def write_study(study: Study) -> str:
         f"{role} = {_quote(column)}{guess if role in study.guessed else ''}"
         for role, column in study.columns.items()
     ]
+    lines += [
+        f'# {role} = "?"  # not recognised: put the name of your column here'
+        for role in ("patient_id", "therapist_id")
+        if role not in study.columns
+    ]
+    if not study.measures:
+        lines += _NO_MEASURE
     for scores in study.measures:
         lines += _measure_lines(scores, guess if scores.measure.name in study.guessed else "")
     return "\n".join([*lines, *_rule_lines(study)]) + "\n"

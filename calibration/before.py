@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from .models import _gls_slope, standard_errors
 from .targets import GAD7, PHQ9, MeasureTarget, TherapistPlan
 
-__all__ = ["draw_before"]
+__all__ = ["Real", "bumps", "draw_before", "roughness", "spike", "step"]
+
+Real = NDArray[np.float64]
 
 
 def _pool(rng: np.random.Generator, plan: TherapistPlan) -> NDArray[np.int64]:
@@ -73,6 +75,23 @@ def bumps(h, low, high):  # type: ignore[no-untyped-def]
         if far > near:
             s += (far - near) ** 2 / (far + near + 2.0)
     return s
+
+
+@njit(cache=True)
+def step(h, at):  # type: ignore[no-untyped-def]
+    """Step between the classes `at` - 1 and `at` beyond that of a curve through both sides.
+
+    In standard errors of Poisson counts; 0 for any curve of the second degree.
+    """
+    size = 1.5 * (h[at] - h[at - 1]) + 0.5 * (h[at - 2] - h[at + 1])
+    return size / np.sqrt(2.25 * (h[at] + h[at - 1]) + 0.25 * (h[at - 2] + h[at + 1]) + 1.0)
+
+
+@njit(cache=True)
+def spike(h, at, inwards):  # type: ignore[no-untyped-def]
+    """How far an end class stands above the line through its two neighbours, likewise; or 0."""
+    a, b, c = h[at], h[at + inwards], h[at + 2 * inwards]
+    return max(0.0, a - 2.0 * b + c) / np.sqrt(a + 4.0 * b + c + 1.0)
 
 
 @njit(cache=True)

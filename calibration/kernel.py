@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .before import bumps, roughness
 from .models import fit_intercept, fit_slope, ols_rss, residuals, standard_errors
 
-__all__ = ["Given", "State", "Tolerance", "anneal", "apply", "spike", "step"]
+__all__ = ["Given", "State", "Tolerance", "anneal", "apply"]
 
 Real = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -215,34 +215,13 @@ def plain_loss(given, state, tol, m, figure, seen):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True)
-def step(h, at):  # type: ignore[no-untyped-def]
-    """Step between the classes `at` - 1 and `at` beyond that of a curve through both sides.
-
-    In standard errors of Poisson counts; 0 for any curve of the second degree.
-    """
-    size = 1.5 * (h[at] - h[at - 1]) + 0.5 * (h[at - 2] - h[at + 1])
-    return size / np.sqrt(2.25 * (h[at] + h[at - 1]) + 0.25 * (h[at - 2] + h[at + 1]) + 1.0)
-
-
-@njit(cache=True)
-def spike(h, at, inwards):  # type: ignore[no-untyped-def]
-    """How far an end class stands above the line through its two neighbours, likewise; or 0."""
-    a, b, c = h[at], h[at + inwards], h[at + 2 * inwards]
-    return max(0.0, a - 2.0 * b + c) / np.sqrt(a + 4.0 * b + c + 1.0)
-
-
-@njit(cache=True)
 def smooth_loss(given, state, m):  # type: ignore[no-untyped-def]
-    """Implausible histograms: rough ones, second modes, steps at thresholds, spikes at ends."""
+    """Implausible histograms: rough ones, and second modes."""
     hist = state.hist[m]
-    top, cut, rel = given.scale[m, 0], given.scale[m, 1], given.scale[m, 2]
+    top = given.scale[m, 0]
     s = 3.0 * roughness(hist[4], 0, 2 * top) + 1.5 * roughness(hist[0], 0, top)
     s += 1.5 * roughness(hist[5], 0, top)
-    s += 3.0 * (bumps(hist[4], 0, 2 * top) + bumps(hist[0], 0, top) + bumps(hist[5], 0, top))
-    s += 2.0 * (step(hist[4], top + rel) ** 2 + step(hist[4], top - rel + 1) ** 2)
-    for k in (0, 5):
-        s += 2.0 * step(hist[k], cut) ** 2
-        s += 2.0 * (spike(hist[k], 0, 1) ** 2 + spike(hist[k], top, -1) ** 2)
+    s += 3.0 * (bumps(hist[4], 0, 2 * top) + bumps(hist[0], 0, top))
     for c in range(3):
         s += 1.2 * roughness(hist[1 + c], 0, 2 * top) + 0.6 * roughness(hist[6 + c], 0, top)
         s += bumps(hist[1 + c], 0, 2 * top)

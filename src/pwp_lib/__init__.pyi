@@ -133,6 +133,7 @@ from .findings.themes import lower_order_themes as lower_order_themes
 from .findings.themes import template_analysis as template_analysis
 from .findings.themes import theme_map as theme_map
 from .paper.deduced import cluster_sizes_from_percentages as cluster_sizes_from_percentages
+from .paper.deduced import smoothest_change as smoothest_change
 from .paper.published import PublishedFigure as PublishedFigure
 from .paper.published import published as published
 from .paper.published import published_figure as published_figure

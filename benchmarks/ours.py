@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ import pandas as pd
 
 from benchmarks.data import ONE, TWO
 from benchmarks.timing import per_call, spent
+from pwp_lib.engine import newton
 from pwp_lib.engine.gibbs import gibbs_draws
 from pwp_lib.engine.many import fit_many
-from pwp_lib.engine.mixed import fit_design
+from pwp_lib.engine.mixed import fit_mixed
 from pwp_lib.engine.moments import Moments, design_moments
 from pwp_lib.engine.simulate import simulate_designs
 from pwp_lib.engine.truth import Truth
@@ -38,10 +41,22 @@ def one_pass(y: Any, x: Any, g: Any, therapists: int) -> Any:
 
 
 def _both(data: Any) -> list[Any]:
-    fits = [fit_design(design_moments(f, data)) for f in (ONE, TWO)]
+    """Both models from rows or from moments held, formula and columns included."""
+    fits = [fit_mixed(f, data) for f in (ONE, TWO)]
     for fit in fits:
-        _ = fit.deviance, fit.random_covariance, fit.coefficients
+        _ = fit.deviance, fit.ingredients, fit.coefficients
     return fits
+
+
+@contextmanager
+def plain_search() -> Iterator[None]:
+    """Search as where numba is not installed."""
+    compiles = newton._compiles
+    newton._compiles = lambda stack: False
+    try:
+        yield
+    finally:
+        newton._compiles = compiles
 
 
 def floor(frame: pd.DataFrame, therapists: int) -> dict[str, float]:
@@ -57,17 +72,14 @@ def fits(frame: pd.DataFrame) -> dict[str, Any]:
     small = len(frame) < 100_000
     _both(frame[:2_000] if small else frame[frame["g"] < 50])
     from_rows, found = per_call(lambda: _both(Moments.for_formula(TWO, frame)), 10 if small else 1)
-    designs = [design_moments(f, Moments.for_formula(TWO, frame)) for f in (ONE, TWO)]
-
-    def again() -> None:
-        for design in designs:
-            fit = fit_design(design)
-            _ = fit.deviance, fit.random_covariance, fit.coefficients
-
-    from_moments, _ = per_call(again, 20 if small else 1)
+    held = Moments.for_formula(TWO, frame)
+    from_moments, _ = per_call(lambda: _both(held), 20 if small else 1)
+    with plain_search():
+        alone, _ = per_call(lambda: _both(held), 20 if small else 1)
     return {
         "from rows": from_rows,
         "from moments": from_moments,
+        "from moments, NumPy alone": alone,
         "deviance": [f.deviance for f in found],
         "vpc": [f.vpc() for f in found],
         "singular": [f.singular for f in found],

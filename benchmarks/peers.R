@@ -5,6 +5,12 @@ folder <- args[1]; peer <- args[2]
 column <- function(name) readBin(file.path(folder, paste0(name, ".bin")), "integer", n = 2e7, size = 4)
 d <- data.frame(y = column("y"), x = column("x"), g = factor(column("g")))
 d$x <- d$x - mean(d$x)
+# Small data: warmed up by a first call, then the quickest of five, as this library is timed.
+quickest <- function(work) {
+  times <- lapply(seq_len(if (nrow(d) < 1e5) 6 else 1), function(i) spent(work()))
+  if (length(times) > 1) times <- times[-1]
+  times[[which.min(sapply(times, function(t) t[["cpu"]]))]]
+}
 spent <- function(expr) { gc(); t <- system.time(expr); c(cpu = t[["user.self"]] + t[["sys.self"]], wall = t[["elapsed"]]) }
 say <- function(...) {
   v <- list(...)
@@ -15,13 +21,13 @@ say <- function(...) {
 shown <- function(p) paste0("R ", R.version$major, ".", R.version$minor, ", ", p, " ", packageVersion(p))
 if (peer == "lme4") {
   suppressMessages(library(lme4))
-  t <- spent({ one <- suppressWarnings(lmer(y ~ x + (1 | g), d, REML = FALSE)); two <- suppressWarnings(lmer(y ~ x + (1 + x | g), d, REML = FALSE)) })
+  t <- quickest(function() { one <<- suppressMessages(suppressWarnings(lmer(y ~ x + (1 | g), d, REML = FALSE))); two <<- suppressMessages(suppressWarnings(lmer(y ~ x + (1 + x | g), d, REML = FALSE))) })
   v <- sapply(list(one, two), function(m) { b <- VarCorr(m)$g[1, 1]; b / (b + sigma(m)^2) })
   say(peer = peer, software = shown("lme4"), cpu = t[["cpu"]], wall = t[["wall"]], deviance = c(-2 * logLik(one), -2 * logLik(two)), vpc = v)
 } else if (peer == "nlme") {
   suppressMessages(library(nlme))
   one <- two <- NULL
-  t <- spent({ one <- lme(y ~ x, d, ~ 1 | g, method = "ML"); two <- tryCatch(lme(y ~ x, d, ~ 1 + x | g, method = "ML"), error = function(e) NULL) })
+  t <- quickest(function() { one <<- lme(y ~ x, d, ~ 1 | g, method = "ML"); two <<- tryCatch(lme(y ~ x, d, ~ 1 + x | g, method = "ML"), error = function(e) NULL) })
   found <- Filter(Negate(is.null), list(one, two))
   v <- sapply(found, function(m) { b <- getVarCov(m)[1, 1]; b / (b + m$sigma^2) })
   say(peer = peer, software = shown("nlme"), cpu = t[["cpu"]], wall = t[["wall"]], deviance = sapply(found, function(m) -2 * as.numeric(logLik(m))), vpc = v,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
@@ -17,7 +18,11 @@ Found = dict[str, Any]
 
 #: Keys of one size that hold peers, and the keys of a peer's ratio to this library.
 _RATIOS = {
-    "fits": (("ratio, from rows", "fit from rows"), ("ratio, from moments", "fit from moments")),
+    "fits": (
+        ("ratio, from rows", "fit from rows"),
+        ("ratio, from moments", "fit from moments"),
+        ("ratio, from moments, NumPy alone", "fit from moments, NumPy alone"),
+    ),
     "samplers": (("ratio", "posterior"),),
 }
 _SPELT = {"jags": "JAGS", "pymc": "PyMC"}
@@ -143,14 +148,40 @@ def peer_versions(results: Found) -> pd.DataFrame:
 
 
 def coverage(results: Found) -> pd.DataFrame:
-    """One row an interval, one column a true effect: how often it held the truth, in per cent."""
-    columns = {
-        f"truth {100 * float(effect):g}%": {
-            kind: 100 * got["coverage"] for kind, got in found["intervals"].items()
-        }
-        for effect, found in results["effects"].items()
-    }
+    """One row an interval, two columns a true effect: how often it held the truth, in per cent.
+
+    Beside each share stands its Monte Carlo standard error.
+    """
+    columns: dict[str, dict[str, float]] = {}
+    for effect, found in results["effects"].items():
+        title = f"truth {100 * float(effect):g}%"
+        for head, key in ((title, "coverage"), (f"{title}, error", "se")):
+            columns[head] = {
+                kind: 100 * got[key] for kind, got in found["intervals"].items() if key in got
+            }
     return pd.DataFrame(columns).rename_axis("interval")
+
+
+def rank_distributions(results: Found) -> pd.DataFrame:
+    """Each quantity's ranks against uniform ones, with simultaneous bands.
+
+    Returns
+    -------
+    DataFrame
+        One row a model, quantity and point: ``case``, ``quantity``, ``at``, and the distribution
+        function less that of uniform ranks (``difference``) with the band's ``lower`` and
+        ``upper``. Empty where a run kept no bands.
+    """
+    if "bands" not in results:
+        return pd.DataFrame()
+    at, (lower, upper) = np.array(results["at"]), np.array(results["bands"])
+    parts = [
+        pd.DataFrame({"case": case, "quantity": name, "at": at, "difference": got["ecdf"] - at,
+                      "lower": lower - at, "upper": upper - at})
+        for case, found in results["cases"].items()
+        for name, got in found["quantities"].items()
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
 
 
 def calibration(results: Found) -> pd.DataFrame:

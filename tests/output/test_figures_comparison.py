@@ -149,6 +149,18 @@ def test_benchmarks_say_who_is_slower() -> None:
     assert "fit, A 24 times; fit, B 0.5 times" in figures.describe(ax)
 
 
+def test_ranks_outside_their_bands_are_told() -> None:
+    at = [0.25, 0.5, 0.75]
+    lines = {("A", "good"): [0.0, 0.01, 0.0], ("A", "bad"): [0.0, 0.2, 0.0], ("B", "fine"): [0] * 3}
+    table = pd.concat(
+        pd.DataFrame({"case": c, "quantity": q, "at": at, "difference": d})
+        for (c, q), d in lines.items()
+    ).assign(lower=-0.05, upper=0.05)
+    told = [figures.describe(ax) for ax in figures.rank_bands(table)]
+    assert "outside the bands: bad." in told[0]
+    assert "all inside the bands" in told[1]
+
+
 def test_every_public_figure_is_exported_and_named() -> None:
     assert all(callable(getattr(figures, name)) for name in figures.__all__)
     assert figures.__all__ == sorted(figures.__all__)

@@ -31,7 +31,12 @@ from pwp_lib.output.figures_data import (
     pre_post_scatter,
     score_distributions,
 )
-from pwp_lib.output.figures_design import allocation_plot, benchmark_ratios, precision_map
+from pwp_lib.output.figures_design import (
+    allocation_plot,
+    benchmark_ratios,
+    precision_map,
+    rank_bands,
+)
 from pwp_lib.output.figures_models import (
     profile_likelihood,
     regression_lines,
@@ -67,6 +72,7 @@ __all__ = [
     "precision_map",
     "prior_comparison",
     "profile_likelihood",
+    "rank_bands",
     "rank_interval_plot",
     "rank_rank_plot",
     "regression_lines",

@@ -15,7 +15,7 @@ from pwp_lib.output.alt import remember
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["allocation_plot", "benchmark_ratios", "precision_map"]
+__all__ = ["allocation_plot", "benchmark_ratios", "precision_map", "rank_bands"]
 
 
 @styled
@@ -186,6 +186,42 @@ def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     told = "; ".join(f"{t}, {p} {_times(r)} times" for t, p, r in
                      zip(table["task"], table["peer"], table["ratio"], strict=True))  # fmt: skip
     return remember(ax, f"Time taken by other programs against ours: {told}.")
+
+
+@styled
+def rank_bands(table: pd.DataFrame, axes: list[Axes] | None = None) -> list[Axes]:
+    """Draw ranks of simulation-based calibration against simultaneous bands, a panel a model.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``case``, ``quantity``, ``at``, ``difference`` (distribution function less the uniform
+        one), ``lower`` and ``upper`` (the bands).
+    axes : list of Axes, optional
+
+    Returns
+    -------
+    list of Axes
+    """
+    columns = ["case", "quantity", "at", "difference", "lower", "upper"]
+    need(table, columns, "a plot of ranks")
+    cases = list(dict.fromkeys(table["case"]))
+    drawn = several(axes, len(cases), style.WIDE, 3.6, sharex=True, sharey=True)
+    for ax, case in zip(drawn, cases, strict=True):
+        lines = table[table["case"] == case].groupby("quantity", sort=False)
+        outside = []
+        for name, rows in lines:
+            beyond = (rows["difference"] < rows["lower"]) | (rows["difference"] > rows["upper"])
+            outside += [str(name)] * bool(beyond.any())
+            colour = style.measure_colour("gad7" if beyond.any() else "phq9")
+            ax.plot(rows["at"], rows["difference"], color=colour, linewidth=1, alpha=0.8)
+        ax.fill_between(rows["at"], rows["lower"], rows["upper"], color=style.MUTED, alpha=0.25)
+        ax.axhline(0, color=style.MUTED, linewidth=1)
+        ax.set(title=str(case).replace(", ", ",\n"), xlabel="Rank, as a share")
+        told = f"outside the bands: {', '.join(outside)}" if outside else "all inside the bands"
+        remember(ax, f"Ranks of {len(lines)} quantities, {case}: {told}.")
+    drawn[0].set_ylabel("Share below, less expected")
+    return drawn
 
 
 def _times(ratio: float) -> str:

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,7 +121,8 @@ def test_a_chapter_that_stops_writes_nothing(
 
     monkeypatch.setattr(book, "read_chapter", stopping)
     monkeypatch.setattr(book, "run_analysis", lambda *_: None)
-    monkeypatch.setattr(book, "release", lambda *_: None)
+    kept_back = SimpleNamespace(policy=SimpleNamespace(active=True))
+    monkeypatch.setattr(book, "release", lambda *_: kept_back)
     monkeypatch.setattr(book, "draw_all", lambda *_: {})
     facts = Facts(_eight().measures, ["phq9", "gad7"], pages=["01_data_preparation"])
     monkeypatch.setattr(book, "facts_of", lambda *_: facts)

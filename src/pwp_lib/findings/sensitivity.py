@@ -337,7 +337,7 @@ def _leave_one_out(
         far = (table["residual"].abs() / table["se"].where(table["se"] > 0)).fillna(0.0)
         furthest = far.sort_values(ascending=False, kind="stable").index[:_MOST_LEFT_OUT]
         chosen = np.flatnonzero(np.isin(moments.groups, furthest))
-    for j in chosen:
+    for j in chosen.tolist():
 
         def work(j: int = j) -> dict[str, Any]:
             return panel.fitted(fit_mixed(formula, moments.without(j)))

@@ -124,6 +124,8 @@ def book() -> int:
     if code:
         return code
     drop_stale_caches()
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a page has one core
+    run(python(), ROOT / "book" / "execute.py", BUILD / ".jupyter_cache", **single)
     code = run(
         *(python(), "-c", "from jupyter_book.cli.main import main; main()", "build", "."),
         *("--config", "_config.yml", "--toc", "book/_toc.yml", "-W", "--keep-going", "-q"),

@@ -152,7 +152,7 @@ def _compiled(stack: Stack, theta: Array, free: Array, tolerance: float) -> Path
         tuple(np.ascontiguousarray(a) for a in arrays),
         stack.reml,
         element_tables(stack.q),
-        np.ascontiguousarray(free),
+        np.array(free, order="C"),  # one that may be written to: another kind is compiled anew
         (tolerance, _LAST, _STEPS),
         (path.theta, path.deviance, path.gradient, path.hessian, path.expected, path.steps),
     )

@@ -1,7 +1,8 @@
 """Newton's method for one or two random terms, compiled; imported only where numba is loaded.
 
 The same steps on the same formulas as `newton` and `likelihood`, a design at a time and without
-arrays of arrays. Answers agree to rounding.
+arrays of arrays. Answers agree to rounding. Loops stand where NumPy has a word for them: its
+expressions, reshapings and assignments to whole arrays take many seconds to compile.
 """
 
 from __future__ import annotations
@@ -30,11 +31,43 @@ def _product(left: Any, right: Any) -> Any:
 
 
 @compiled  # type: ignore[untyped-decorator]
+def _outer(left: Any, right: Any) -> Any:
+    """Multiply a small matrix by the transpose of another."""
+    out = np.zeros((left.shape[0], right.shape[0]))
+    for i in range(left.shape[0]):
+        for j in range(right.shape[0]):
+            for m in range(left.shape[1]):
+                out[i, j] += left[i, m] * right[j, m]
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _add(out: Any, weight: Any, matrix: Any) -> None:
+    """Add a weighted matrix in place."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] += weight * matrix[i, j]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _spread(weights: Any, table: Any, k: Any) -> Any:
+    """Sum the tables of k x k numbers, a row each, with these weights."""
+    out = np.zeros((k, k))
+    for m in range(len(weights)):
+        for i in range(k):
+            for j in range(k):
+                out[i, j] += weights[m] * table[m, i * k + j]
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
 def _sums(inner: Any, coef: Any, within: Any, g: Any, c: Any, cm: Any, total: Any) -> Any:
     """Fill ``C`` and ``C M`` of each therapist and ``M' C M`` over all; the log determinant."""
     groups, q, width = coef.shape
-    total[:] = within
     log_det = 0.0
+    for w in range(width):
+        for v in range(width):
+            total[w, v] = within[w, v]
     for j in range(groups):
         a = inner[j]
         if q == 1:
@@ -89,26 +122,27 @@ def _measure(design: Any, tables: Any, theta: Any, free: Any, space: Any, out: A
     gradient, hessian = out
     groups, q, width = coef.shape
     p, k = width - 1, len(theta)
-    root = np.zeros((q, q))
+    root, flat = np.zeros((q, q)), np.zeros(q * q)
     for t in range(k):
         root[row[t], col[t]] = theta[t]
-    log_det = _sums(inner, coef, within, _product(root, root.T), c, cm, total)
+        flat[row[t] * q + col[t]] = theta[t]
+    log_det = _sums(inner, coef, within, _outer(root, root), c, cm, total)
     r2, log_fixed = _solve(total, inverse, beta)
     deviance = log_det + dof * (1.0 + np.log(2.0 * np.pi * r2 / dof)) + shift
     if reml:
         deviance += log_fixed
     ratio = dof / r2
     gamma, squares = np.zeros((q, q)), np.zeros((q * q, 1))
-    mixed, paired = np.zeros((q * q, p)), np.zeros((q * q, q * q))
-    shared, e = np.zeros((q, q)), np.zeros(q)
+    mixed, paired = np.zeros((q * q, p)), np.zeros(q**4)
+    shared, cx, e = np.zeros((q, q)), np.zeros((q, p)), np.zeros(q)
     for j in range(groups):
         for i in range(q):
             e[i] = cm[j, i, p]
             for w in range(p):
-                e[i] -= cm[j, i, w] * beta[w]
+                cx[i, w] = cm[j, i, w]
+                e[i] -= cx[i, w] * beta[w]
         if reml:
-            cx = cm[j, :, :p]
-            shared = _product(_product(cx, inverse), cx.T)
+            shared = _outer(_product(cx, inverse), cx)
         for i in range(q):
             for m in range(q):
                 square = e[i] * e[m]
@@ -117,21 +151,23 @@ def _measure(design: Any, tables: Any, theta: Any, free: Any, space: Any, out: A
                 weight = 2.0 * ratio * square - c[j, i, m] + 2.0 * shared[i, m]
                 for a in range(q):
                     for b in range(q):
-                        paired[i * q + m, a * q + b] += weight * c[j, a, b]
+                        paired[((i * q + m) * q + a) * q + b] += weight * c[j, a, b]
                 for w in range(p):
-                    mixed[i * q + m, w] += e[i] * cm[j, m, w]
-    inside = _product(paired.reshape(1, -1), pairs).reshape(k, k)
+                    mixed[i * q + m, w] += e[i] * cx[m, w]
+    inside = _spread(paired, pairs, k)
     slope, pull = _product(basis, squares), _product(basis, mixed)
-    inside -= ratio / r2 * _product(slope, slope.T)
-    inside -= 2.0 * ratio * _product(_product(pull, inverse), pull.T)
+    _add(inside, -ratio / r2, _outer(slope, slope))
+    _add(inside, -2.0 * ratio, _outer(_product(pull, inverse), pull))
     if reml:
-        inside -= _restricted(cm, inverse, basis)
-    link = _product(root.reshape(1, -1), chain).reshape(k, k)
-    hessian[:] = _product(_product(link.T, inside), link)
-    lean = 2.0 * _product(gamma, root)
+        _add(inside, -1.0, _restricted(cm, inverse, basis))
+    link = _spread(flat, chain, k)
+    half, lean = _product(inside, link), _product(gamma, root)
     for t in range(k):
-        gradient[t] = lean[row[t], col[t]] * free[t]
+        gradient[t] = 2.0 * lean[row[t], col[t]] * free[t]
         for s in range(k):
+            hessian[t, s] = 0.0
+            for m in range(k):
+                hessian[t, s] += link[m, t] * half[m, s]
             if col[s] == col[t]:
                 hessian[t, s] += 2.0 * gamma[row[t], row[s]]
             if free[t] * free[s] == 0.0:
@@ -158,7 +194,10 @@ def _restricted(cm: Any, inverse: Any, basis: Any) -> Any:
     for a in range(k):
         left = _product(inverse, by_term[a])
         for b in range(k):
-            out[a, b] = (left * _product(inverse, by_term[b]).T).sum()
+            right = _product(inverse, by_term[b])
+            for w in range(p):
+                for v in range(p):
+                    out[a, b] += left[w, v] * right[v, w]
     return out
 
 
@@ -201,12 +240,15 @@ def _step(gradient: Any, hessian: Any, radius: Any, step: Any) -> Any:
         size = abs(hessian[0, 0]) + 1e-300
         step[0] = min(max(-gradient[0] / size, -radius), radius)
         return 0.5 * gradient[0] ** 2 / size
-    turned, axes = hessian.copy(), np.eye(k)
+    turned, axes = np.zeros((k, k)), np.zeros((k, k))
+    _add(turned, 1.0, hessian)
+    for t in range(k):
+        axes[t, t] = 1.0
+        step[t] = 0.0
     _diagonalise(turned, axes)
     largest = 0.0
     for t in range(k):
         largest = max(largest, abs(turned[t, t]))
-    step[:] = 0.0
     gain, length = 0.0, 0.0
     for t in range(k):
         size, along = max(abs(turned[t, t]), 1e-9 * largest + 1e-300), 0.0
@@ -247,7 +289,7 @@ def search(stack: Any, reml: Any, tables: Any, free: Any, limits: Any, path: Any
     p, k = width - 1, theta.shape[1]
     c, cm = np.empty((groups, q, q)), np.empty((groups, q, width))
     space = (c, cm, np.empty((width, width)), np.empty((p, p)), np.empty(p))
-    step, slope, bend = np.zeros(k), np.zeros(k), np.zeros((k, k))
+    step, trial, slope, bend = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros((k, k))
     for r in range(len(theta)):
         design = (inner[r], coef[r], within[r], dof[r], shift[r], reml)
         here = (gradient[r], hessian[r])
@@ -257,16 +299,22 @@ def search(stack: Any, reml: Any, tables: Any, free: Any, limits: Any, path: Any
             expected[r] = _step(gradient[r], hessian[r], radius, step)
             if not expected[r] > tolerance:
                 break
-            trial = theta[r] + step
+            length = 0.0
+            for t in range(k):
+                trial[t] = theta[r, t] + step[t]
+                length += step[t] ** 2
+            length = np.sqrt(length)
             found = _measure(design, tables, trial, free[r], space, (slope, bend))
             steps[r] += 1
             better = np.isfinite(found)
             better = better and found <= deviance[r] + 4e-15 * (abs(deviance[r]) + n[r])
-            length = np.sqrt((step**2).sum())
             stalled = expected[r] < last or (not better and expected[r] < 1e-8)
             if better:
-                theta[r], deviance[r] = trial, found
-                gradient[r], hessian[r] = slope, bend
+                deviance[r] = found
+                for t in range(k):
+                    theta[r, t], gradient[r, t] = trial[t], slope[t]
+                    for m in range(k):
+                        hessian[r, t, m] = bend[t, m]
                 radius = max(radius, 2.0 * length)
             else:
                 radius = length / 4.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
-_BASES = {"log": float(np.e), "log2": 2.0, "log10": 10.0}
+_BASES = {"log": math.e, "log2": 2.0, "log10": 10.0}
 
 
 def label(value: object) -> str:

@@ -47,4 +47,17 @@ if (peer == "lme4") {
   t <- spent(s <- as.matrix(coda.samples(m, "vpc", draws, progress.bar = "none")[[1]])[, 1])
   writeBin(as.numeric(s), file.path(folder, paste0(peer, ".bin")))
   say(peer = peer, software = paste0("R ", R.version$major, ".", R.version$minor, ", rjags ", packageVersion("rjags"), ", JAGS 4.3.1"), cpu = t[["cpu"]], wall = t[["wall"]], draws = draws)
+} else if (peer == "brms") {
+  if (!requireNamespace("brms", quietly = TRUE)) { message("not installed"); quit(status = 1) }
+  suppressMessages({ library(brms); library(rstan) })
+  # Debian keeps the Boost headers outside R.
+  if (!nzchar(system.file("include", package = "BH")) && file.exists("/usr/include/boost")) rstan_options(boost_lib = "/usr/include")
+  draws <- as.integer(args[3]); out <- NULL
+  quiet <- function(expr) { sink(tempfile()); on.exit(sink()); suppressMessages(suppressWarnings(expr)) }
+  compiled <- quiet(brm(y ~ x + (1 + x | g), d, chains = 0))
+  t <- spent(out <- quiet(update(compiled, recompile = FALSE, chains = 2, cores = 1, iter = draws + 500, warmup = 500, seed = 1, refresh = 0)))
+  s <- as.data.frame(out)
+  b <- s$sd_g__Intercept^2
+  writeBin(as.numeric(b / (b + s$sigma^2)), file.path(folder, "brms.bin"))
+  say(peer = peer, software = paste0(shown("brms"), ", rstan ", packageVersion("rstan")), cpu = t[["cpu"]], wall = t[["wall"]], draws = 2 * draws)
 }

@@ -15,6 +15,7 @@ from pwp_lib.data.measures import PHQ9
 from pwp_lib.data.study import Study
 from pwp_lib.output import report
 from pwp_lib.output.joint import OTHERS
+from pwp_lib.output.release import release
 
 POLICY = DisclosurePolicy()
 COUNTS = ["n", "n_case_pre", "n_improved", "n_deteriorated", "n_recovered", "n_rcsi"]
@@ -131,3 +132,22 @@ def joint_counts_of(run: Path, shown: pd.DataFrame):
     truth = pd.concat([by, by.sum().to_frame("all").T, ends.rename(index="cluster {}".format)])
     second = shown.isna() & (truth.loc[shown.index] >= POLICY.threshold)
     return ReleasedCounts(shown, second, pd.DataFrame(), POLICY)
+
+
+def test_clusters_that_would_leave_a_small_caseload_are_withheld() -> None:
+    """Both therapists of the upper cluster have eight patients: the cluster is a small caseload."""
+    people = [_therapist(f"U{i}", 15.0, 0, each=8) for i in range(2)]
+    people += [_therapist(f"M{i}", 5.0, 10) for i in range(4)]
+    people += [_therapist(f"Z{i}", 0.0, 20) for i in range(2)]
+    table = pd.concat(people, ignore_index=True)
+    table["patient_id"] = [f"P{i}" for i in range(len(table))]
+    flow = (FlowStep("all patients", len(table), 8, 1, 0),)
+    cohort = Cohort(table, None, None, (PHQ9,), Provenance(False, "own.csv"), flow)
+    analysis = analyse(cohort, draws=200, repeats=1, sensitivity=False)
+    assert analysis.ranks is not None
+    assert set(analysis.ranks.index[analysis.ranks["cluster"] == "upper"]) == {"U0", "U1"}
+    compared = {"clusters", "ancova", "nested_ancova", "rates", "nested_rates", "split_sample"}
+    released = release(analysis, POLICY)
+    assert not compared & {*released.tables}
+    assert any("The clusters compared" in line for line in released.withheld)
+    assert compared <= {*release(analysis, DisclosurePolicy(active=False)).tables}

@@ -9,8 +9,13 @@ Rules, in the order in which they act
 3. Where totals would give a suppressed count back, the smallest neighbour is suppressed too,
    until an audit shows that every suppressed count could be at least two numbers.
 4. Percentages are computed from released counts, so they tell nothing more (`percentage`).
-5. Therapists with a caseload below 20 appear only together (`aggregate_small`), since the width
-   of an interval tells the caseload; for the others the interval is that of the rounded caseload.
+5. Therapists with a caseload below 20 appear only together (`aggregate_small`), in every total
+   and cluster that is published, since the width of an interval tells the caseload; for the others
+   the interval is that of the rounded caseload.
+
+What this does not protect against: two runs over nearly the same patients, compared. Where one
+more patient turns a withheld count into a 5, it was 4; no rule that rounds the same way each time
+can help that. Whoever publishes is told so.
 
 Why not ``acro``
 ----------------
@@ -346,18 +351,26 @@ def audit(
 
 
 def aggregate_small(
-    caseloads: pd.Series, policy: DisclosurePolicy | None = None, *, at_least: int = 2
+    caseloads: pd.Series,
+    policy: DisclosurePolicy | None = None,
+    groups: pd.Series | None = None,
+    *,
+    at_least: int = 2,
 ) -> tuple[list[Any], list[Any]]:
     """Split therapists into those shown alone and those shown only together.
 
     A single small therapist would be plain to see in an aggregate of one, so the next smallest
-    join until the aggregate has two therapists and the caseload that the policy asks for.
+    join until the aggregate has two therapists and the caseload that the policy asks for. Where
+    groups of therapists are published too, so it is in each of them: a group less those shown
+    alone is an aggregate that anybody can form.
 
     Parameters
     ----------
     caseloads : Series of int
         Patients by therapist.
     policy : DisclosurePolicy, optional
+    groups : Series, optional
+        By therapist, the cluster whose figures are published.
     at_least : int
         Therapists that an aggregate must have.
 
@@ -370,22 +383,34 @@ def aggregate_small(
     --------
     >>> aggregate_small(pd.Series({"A": 60, "B": 30, "C": 8, "D": 45}))
     (['A', 'D'], ['B', 'C'])
+    >>> loads, groups = pd.Series([60, 30, 8, 45], [*"ABCD"]), pd.Series([*"xyxy"], [*"ABCD"])
+    >>> aggregate_small(loads, groups=groups)
+    (['B', 'D'], ['A', 'C'])
     """
     policy = policy or DisclosurePolicy()
     if not policy.active:
         return list(caseloads.index), []
-    ordered = caseloads.sort_values(kind="stable")
-    chosen = [label for label, n in ordered.items() if n < policy.caseload]
-    if chosen:
-        for label in ordered.index:
-            enough = (
-                caseloads[caseloads.index.isin(chosen)].sum() >= policy.caseload
-                and len(chosen) >= at_least
-            )
-            if enough:
-                break
-            if label not in chosen:
-                chosen.append(label)
-    members = set(chosen)
+    # The groups first: who joins there serves the whole as well.
+    kinds = caseloads.map(lambda _: "") if groups is None else groups.reindex(caseloads.index)
+    parts = [*(part for _, part in caseloads.groupby(kinds)), caseloads]
+    members: set[Any] = set()
+    before = -1
+    while len(members) > before:
+        before = len(members)
+        for part in parts:
+            members |= _too_small(part, policy, at_least, members)
     alone = [label for label in caseloads.index if label not in members]
     return alone, [label for label in caseloads.index if label in members]
+
+
+def _too_small(
+    caseloads: pd.Series, policy: DisclosurePolicy, at_least: int, chosen: set[Any]
+) -> set[Any]:
+    """Find the small caseloads of a group, and the next ones until they are enough together."""
+    ordered = caseloads.sort_values(kind="stable")
+    found = {t: n for t, n in ordered.items() if n < policy.caseload or t in chosen}
+    for label, n in ordered.items() if found else ():
+        if len(found) >= at_least and sum(found.values()) >= policy.caseload:
+            break
+        found[label] = n
+    return set(found)

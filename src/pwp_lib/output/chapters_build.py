@@ -158,7 +158,7 @@ def _write_settings(source: Path, root: Path, chapters: Sequence[str], banner: s
     theme = settings["html_theme_options"]
     for name in [n for n in theme if n.startswith(("launch", "repository", "use_repository"))]:
         del theme[name]
-    theme["announcement"] = banner
+    theme |= {"announcement": banner, "use_download_button": False}
     _write(root / "_config.yml", yaml.safe_dump(config, allow_unicode=True))
     parts = [
         {"caption": "The analysis", "numbered": True,

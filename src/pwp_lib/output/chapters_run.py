@@ -26,6 +26,8 @@ from .report import WORDS
 from .report_figures import Drawn
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pwp_lib.data.cohort import Cohort
 
     from .release import Release
@@ -86,7 +88,10 @@ class Gate:
         for name in _found(marks.get("table"), self.released.tables):
             table = self.released.tables[name]
             caption = f"{table.title}. {table.note}".strip()
-            shown = show.table(table.frame, caption=caption, labels=WORDS, index=False, decimals=3)
+            decimals = {str(c): _decimals(table.frame[c]) for c in table.frame}
+            shown = show.table(
+                table.frame, caption=caption, labels=WORDS, index=False, decimals=decimals
+            )
             out.append(_bundle(shown))
         for name in _found(marks.get("figure"), self.drawn):
             figure = self.drawn[name]
@@ -95,6 +100,12 @@ class Gate:
             )
             out.append(_bundle(shown_figure))
         return out
+
+
+def _decimals(column: pd.Series) -> int:
+    """No more decimals than a released column was rounded to."""
+    numbers = [v for v in column if isinstance(v, float) and v == v]
+    return next((k for k in range(3) if all(round(v, k) == v for v in numbers)), 3)
 
 
 def _binds(statement: ast.Expr) -> bool:

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Published", "Release", "release"]
 
+#: What control cannot do, and what it takes for known.
+_LIMITS = (
+    "Numbers of therapists are exact. The exact number of patients of all and of each therapist "
+    "shown is taken to be known, since standard errors tell it; no other count follows from them.",
+    "Runs over nearly the same patients can be compared, and what differs may tell what was "
+    "withheld: a count that is withheld in one and 5 in the other was 4. Pass on one run, not "
+    "several.",
+)
+
 
 @dataclass(frozen=True)
 class Published:
@@ -91,14 +100,19 @@ class _Builder:
     withheld: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        loads = self.analysis.cohort.caseloads()
-        self.alone, self.together = aggregate_small(loads, self.policy)
+        loads, ranks = self.analysis.cohort.caseloads(), self.analysis.ranks
+        clusters = None if ranks is None else ranks["cluster"]
+        self.alone, self.together = aggregate_small(loads, self.policy, clusters)
         self.joint = joint_counts(self.analysis, self.alone, self.together, self.policy)
 
     def add(self, name: str, title: str, frame: pd.DataFrame | None, note: str = "") -> None:
         """Keep a table, counting what it withholds."""
         if frame is None or frame.empty:
             return
+        names = {"rcsi": "RCSI", **{m.name: m.label for m in self.analysis.cohort.measures}}
+        for column in {"measure", "of", "with"} & {*frame}:
+            words = frame[column].astype(str).str.split()
+            frame = frame.assign(**{column: [" ".join(names.get(w, w) for w in x) for x in words]})
         marks = int((frame.astype(object) == MARK).to_numpy().sum())
         self.tables[name] = Published(name, title, frame, note, marks)
 
@@ -168,7 +182,8 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
     if policy.active and builder.together:
         builder.withheld.append(
             f"{len(builder.together)} therapists appear only together, since a caseload below "
-            f"{policy.caseload} would be shown, or told by the width of an interval."
+            f"{policy.caseload} would be shown, told by the width of an interval, or left over "
+            "from a total or a cluster."
         )
     marks = sum(t.withheld for t in builder.tables.values())
     if marks:
@@ -183,13 +198,15 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
         therapists=len(builder.alone) + len(builder.together),
         alone=builder.alone,
         together=builder.together,
-        withheld=tuple(builder.withheld),
+        withheld=(*builder.withheld, *_LIMITS) if policy.active else tuple(builder.withheld),
     )
 
 
 def _flow(b: _Builder) -> None:
-    flow = b.analysis.flow.astype({"excluded": "float"})
+    flow: Any = b.analysis.flow.astype({"excluded": "float"})
     flow.loc[0, "excluded"] = np.nan
+    for column in ("therapists", "services"):
+        flow[column] = parts.steps(flow[column], b.policy)
     groups = [f"rule {i}" for i in range(len(flow))]
     shown = b.counted(flow, groups, {c: c for c in ("patients", "excluded")}, {})
     b.add("flow", "Patients, therapists and services at each rule", shown)
@@ -265,7 +282,10 @@ def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
         b.add(f"checks_{name}", f"Model checks, {label}", frame)
     if result.sensitivity is not None:
         frame = parts.sensitivity(
-            result.sensitivity.table(), b.together, lambda what: b.text(f"panel.{name}.{what}")
+            result.sensitivity.table(),
+            b.together,
+            lambda what: b.text(f"panel.{name}.{what}"),
+            b.policy,
         )
         b.add(f"sensitivity_{name}", f"Would another analysis say the same? {label}", frame)
     if result.precision is not None:
@@ -340,9 +360,17 @@ def _therapists(b: _Builder) -> None:
 
 
 def _comparison(b: _Builder) -> None:
-    c = b.analysis.comparison
-    if c is None:
+    c, ranks = b.analysis.comparison, b.analysis.ranks
+    if c is None or ranks is None:
         return
+    loads = b.analysis.cohort.caseloads().loc[b.together]
+    for _, rest in loads.groupby(ranks["cluster"].reindex(b.together)):
+        if len(rest) < 2 or rest.sum() < b.policy.caseload:
+            b.withheld.append(
+                "The clusters compared: one less its therapists who are shown alone is a caseload "
+                "that may not be shown alone."
+            )
+            return
     if len(c.effect_sizes):
         shown = parts.clusters(b.counted, c.effect_sizes, b.policy)
         b.add("clusters", "Outcomes of the upper and the lower cluster", shown)

@@ -147,8 +147,27 @@ def severity(measure: Measure) -> list[float]:
     return sorted({float(round(p)) for p in points})
 
 
+def steps(counts: pd.Series, policy: DisclosurePolicy) -> list[object]:
+    """Numbers of therapists at each rule, but where fewer than the threshold fell since."""
+    out: list[object] = []
+    last = counts.iloc[-1]
+    for n in reversed(counts.tolist()):
+        hidden = _a_few(n - last, policy)
+        out.insert(0, MARK if hidden else n)
+        last = last if hidden else n
+    return out
+
+
+def _a_few(n: float, policy: DisclosurePolicy) -> bool:
+    """Whether therapists are so few that they could be named."""
+    return policy.active and 0 < n < policy.threshold
+
+
 def sensitivity(
-    table: pd.DataFrame, together: Collection[str], size: Callable[[str], object]
+    table: pd.DataFrame,
+    together: Collection[str],
+    size: Callable[[str], object],
+    policy: DisclosurePolicy,
 ) -> pd.DataFrame:
     """Sensitivity panel, without lines about therapists who are not shown alone."""
     frame = table.reset_index()
@@ -161,6 +180,12 @@ def sensitivity(
     ]
     shown = frame.drop(columns=["measure", "n_patients"], errors="ignore").copy()
     shown.insert(2, "patients", people)
+    # Who else is left out where a few therapists fewer remain could be named.
+    main = shown["n_therapists"].iloc[0]
+    shown["n_therapists"] = [
+        MARK if family != "leave one out" and _a_few(main - n, policy) else n
+        for family, n in zip(shown["family"], shown["n_therapists"], strict=True)
+    ]
     for column in ("vpc", "lower", "upper"):
         shown[column] = (100 * shown[column]).round(1)
     return rounded(shown.reset_index(drop=True), 3)

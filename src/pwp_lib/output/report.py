@@ -348,12 +348,7 @@ def _page(
     if not_done:
         sections.append(_Section("not-done", "What could not be done", not_done, (), ()))
     if released.withheld:
-        again = (
-            "Runs over nearly the same patients can be compared, and what differs may tell what "
-            "was withheld: pass on one run, not several."
-        )
-        kept = [*released.withheld, again]
-        sections.append(_Section("withheld", "What was withheld", kept, (), ()))
+        sections.append(_Section("withheld", "What was withheld", released.withheld, (), ()))
     return engine.get_template("report.html.j2").render(
         title=study.title or "Therapist effects: report",
         synthetic=analysis.cohort.provenance.synthetic,

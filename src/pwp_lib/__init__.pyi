@@ -134,6 +134,8 @@ from .findings.themes import template_analysis as template_analysis
 from .findings.themes import theme_map as theme_map
 from .paper.deduced import cluster_sizes_from_percentages as cluster_sizes_from_percentages
 from .paper.deduced import smoothest_change as smoothest_change
+from .paper.narrowest import NarrowestInterval as NarrowestInterval
+from .paper.narrowest import narrowest_interval as narrowest_interval
 from .paper.published import PublishedFigure as PublishedFigure
 from .paper.published import published as published
 from .paper.published import published_figure as published_figure

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
+import random
 import re
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +23,7 @@ from pwp_lib.commands import book
 from pwp_lib.data.cohort import PACKAGED, Cohort, Provenance
 from pwp_lib.data.disclosure import DisclosurePolicy
 from pwp_lib.data.study import Study
-from pwp_lib.output.chapters import Cell, Facts, facts_of, own_notebook
+from pwp_lib.output.chapters import CHAPTERS, Cell, Facts, facts_of, own_notebook
 from pwp_lib.output.chapters_build import read_chapter
 from pwp_lib.output.chapters_run import WITHHELD, Gate, run_chapter
 from pwp_lib.output.release import release
@@ -153,9 +160,21 @@ def _cohorts() -> dict[str, Cohort]:
     }
 
 
-def _text(html: str) -> str:
-    plain = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]+>", " ", html)
-    return re.sub(r"\s+", " ", plain)
+def _text(html: str, between: str = " ") -> str:
+    """What a page says; with a line break between cells, which are no sentence."""
+    plain = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]+>", between, html)
+    return re.sub(r"[ \t]+" if between == "\n" else r"\s+", " ", plain)
+
+
+def _telling(cohort: Cohort) -> set[str]:
+    """Exact counts of all patients that no page may hold; smaller ones meet others by chance."""
+    found = [len(cohort.patients)]
+    for m in cohort.measures:
+        row = pwp.summarise_outcomes(cohort.patients, m).iloc[0]
+        found += [int(row[c]) for c in row.index if str(c).startswith("n_") and row[c] > 200]
+    telling = {str(n) for n in found if n % 5}
+    assert str(found[0]) in telling
+    return telling
 
 
 @pytest.mark.nightly
@@ -180,15 +199,22 @@ def test_pages_over_own_data(
     ]
     pages = {p.name: _text(p.read_text("utf-8")) for p in written}
     assert len(pages) > 10
+    for page in written:
+        for to in re.findall(r'(?:href|src)="([^"#?:]+)["#?]', page.read_text("utf-8")):
+            assert (page.parent / to).exists(), (page.name, to)
     for file in (out / "latest").rglob("*"):
         if file.is_file():
             content = file.read_bytes().decode("utf-8", "ignore")
             for secret in ("Zzyzx", "Hush-hush", str(tmp_path), "Traceback"):
                 assert secret not in content, (file.name, secret)
-    n = len(cohort.patients)
-    assert n % 5
+    said = {p.name: _text(p.read_text("utf-8"), "\n") for p in written}
+    telling = _telling(cohort)
     for name, text in pages.items():
-        assert not re.search(rf"(?<![\d.,]){n:,}(?![\d.,]*\d)|\b{n}\b", text), name
+        numbers = {n.replace(",", "") for n in re.findall(r"(?<![\d.,])\d[\d,]*(?![.,]?\d)", text)}
+        assert not telling & numbers, name
+        if not name.startswith("12_"):  # whose designs are the reader's own
+            for n in re.findall(r"(?<![\d.,])(\d[\d,]*) (?:patients|cases)\b", said[name]):
+                assert int(n.replace(",", "")) % 5 == 0, (name, n)
         assert "under disclosure control" in text, name
         if name != "index.html":  # which says that comparisons with the paper are left out
             assert not re.search(r"\bthe paper\b|synthetic|[Ee]xercise \d", text), name
@@ -198,6 +224,112 @@ def test_pages_over_own_data(
         model = pages["03_multilevel_modelling.html"]
         assert "improves the fit" not in model
         assert not re.search(r"The therapist effect on \S+ is [1-9]", model)
+
+
+#: What a cell may hold, and what each does where it is taken for more than text.
+HOSTILE = (
+    "<script>alert(1)</script>", '=HYPERLINK("http://x","y")', "../../x", "{{7*7}}",
+    "$$\\href{javascript:alert(1)}{x}$$ $\\input{x}$", "`tick` {raw}`x`", "x" * 10_000,
+    "```{eval-rst}\n.. raw:: html\n\n   <b id=owned>x</b>\n```",
+    "<img src=x onerror=alert(1)> | a | b", "\\(\\input{x}\\)",
+)  # fmt: skip
+_HOSTILE_STUDY = """
+title = "<script>alert(1)</script>{{7*7}}"
+[measures.class]
+label = "x', __import__('os').system('exit'), '<b id=owned>{{7*7}}`$"
+minimum = 0
+maximum = 27
+cutoff = 10
+reliable_change = 6
+pre = "{{7*7}}"
+post = "<b id=owned>"
+[measures.gad7]
+pre = "gad7_pre"
+post = "gad7_post"
+"""
+
+
+def _write_hostile(folder: Path) -> Path:
+    """Everything that is text is hostile: names, columns, labels, and the file's own name."""
+    cohort = pwp.simulate_cohort(pwp.Truth().with_therapists(10, caseload=30), seed=4)
+    patients = cohort.patients
+    codes = patients["therapist_id"].astype("category").cat.codes
+    named = patients.assign(
+        therapist_id=[HOSTILE[i] for i in codes],
+        service_id=[HOSTILE[i // 2] for i in codes],
+        patient_id=[f"{HOSTILE[i % 10][:60]}{i}" for i in range(len(patients))],
+        gender=[HOSTILE[i % 10] for i in range(len(patients))],
+    )
+    named = named.rename(columns={"phq9_pre": "{{7*7}}", "phq9_post": "<b id=owned>"})
+    (folder / "study.toml").write_text(_HOSTILE_STUDY, encoding="utf-8")
+    data = folder / "<img src=x onerror=alert(2)> {{7*7}}.csv"
+    named.drop(columns="synthetic", errors="ignore").to_csv(data, index=False)
+    return data
+
+
+@pytest.mark.nightly
+def test_hostile_cells_do_no_harm_in_the_pages(tmp_path: Path) -> None:
+    data, out = _write_hostile(tmp_path), tmp_path / "out"
+    some = [f for f in CHAPTERS if f[:2] in ("01", "05", "06")]
+    book.book_of(data, out, tmp_path / "study.toml", None, tmp_path / "key", True, some)
+    for page in (out / "latest").rglob("*.html"):
+        html = page.read_text("utf-8")
+        for harm in (
+            "<script>alert",
+            "javascript:alert",
+            "owned>",
+            "onerror=",
+            "=HYPERLINK",
+            "{{7",
+        ):
+            assert harm not in html, (page.name, harm)
+        text = _text(re.sub(r"(?s)<svg.*?</svg>", " ", html))
+        assert "\\input" not in text
+        assert max(map(len, text.split())) < 200
+    assert any(
+        "_script_alert(1)_" in p.read_text("utf-8") for p in (out / "latest").rglob("*.html")
+    )
+
+
+_ONE_CHAPTER = """
+import sys
+from pathlib import Path
+from pwp_lib.commands.book import book_of
+
+data, out, key = map(Path, sys.argv[1:])
+book_of(data, out, None, None, key, False, ["01_data_preparation"])
+"""
+
+
+@pytest.mark.nightly
+def test_killed_at_random_moments_the_book_is_the_old_one_or_the_new(tmp_path: Path) -> None:
+    truth = pwp.Truth.one_measure().with_therapists(8, caseload=25)
+    cohort = pwp.simulate_cohort(truth, seed=2, interviews=False)
+    data, out = tmp_path / "own.csv", tmp_path / "out"
+    cohort.patients.drop(columns="synthetic", errors="ignore").to_csv(data, index=False)
+    command = [sys.executable, "-c", _ONE_CHAPTER, str(data), str(out), str(tmp_path / "key")]
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    lasted = time.monotonic() - began
+    moments = random.Random(7)
+    # Pages are copied into their place at the very end: half the kills fall there.
+    parts = [moments.random() for _ in range(3)] + [moments.uniform(0.9, 1.05) for _ in range(3)]
+    for part in parts:
+        child = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(lasted * part)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        whole = {str(p.relative_to(out / "run-0001")) for p in (out / "run-0001").rglob("*.html")}
+        assert {"index.html", "notebooks/01_data_preparation.html", "book/glossary.html"} <= whole
+        for run in out.glob("run-*"):
+            assert {str(p.relative_to(run)) for p in run.rglob("*.html")} == whole
+            assert all(
+                p.read_text("utf-8").rstrip().endswith("</html>") for p in run.rglob("*.html")
+            )
+        assert (out / "latest").resolve().name.startswith("run-")
 
 
 def test_every_data_set_is_what_its_name_says() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -10,8 +11,9 @@ import pandas as pd
 import pytest
 
 from pwp_lib.analysis import analyse
-from pwp_lib.data.cohort import Cohort
+from pwp_lib.data.cohort import Cohort, Provenance
 from pwp_lib.data.disclosure import DisclosurePolicy
+from pwp_lib.data.measures import GAD7, PHQ9
 from pwp_lib.data.study import Study
 from pwp_lib.engine.simulate import simulate_cohort
 from pwp_lib.engine.truth import Truth
@@ -78,6 +80,21 @@ def test_labels_stay_different(hostile: Cohort) -> None:
     safe = report.safe_labels(hostile)
     assert safe.patients["therapist_id"].nunique() == 10
     assert safe.patients["therapist_id"].str.len().max() <= 40
+    assert not re.search(r"[<>{}$`=\n]", "".join(safe.patients["service_id"].unique()))
+    odd = replace(
+        hostile,
+        patients=hostile.patients.assign(
+            gender="<b>{{1}}", patient_id=lambda f: "$" + f.patient_id
+        ),
+        measures=(replace(PHQ9, label="a' + 'b"), replace(GAD7, label="$")),
+        provenance=Provenance(False, "<img onerror=x>.csv"),
+    )
+    plain = report.safe_labels(odd)
+    assert set(plain.patients["gender"]) == {"_b___1__"}
+    assert plain.patients["patient_id"].is_unique
+    assert plain.patients["patient_id"].str.startswith("_nhs-").all()
+    assert [m.label for m in plain.measures] == ["a  _  b", "_"]
+    assert plain.provenance.source == "_img onerror_x_.csv"
     twins = report._labels(["<a>", "(a)", "[a]", "_a_"])
     assert len(set(twins.values())) == 4
 

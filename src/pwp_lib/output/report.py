@@ -36,6 +36,7 @@ _LONG = 30
 #: A table with more rows than this is cut on the page; its CSV file holds all of it.
 _CUT, _ENDS = 400, 100
 _SAFE = re.compile(r"[^\w .,'()/-]")
+_HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
 #: Sections of the report: title, tables by the beginning of their names, figures likewise.
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
@@ -128,36 +129,43 @@ _SECTION_TEXT: Mapping[str, str] = {
 
 
 def safe_labels(cohort: Cohort) -> Cohort:
-    """Give therapists and services labels that do no harm in a page, a file or a plot.
+    """Give everything that was read as text a form that does no harm in a page, a file or a plot.
 
-    Identifiers are data of unknown origin: markup, formulas, mathematics and endless names are
-    replaced before anything is computed, and labels stay different from each other.
+    Identifiers and other words are data of unknown origin: markup, formulas, mathematics and
+    endless names are replaced before anything is computed, and labels stay different from each
+    other. So are the measures' labels, which the chapters' code holds, and the file's name.
     """
-    tables: dict[str, Any] = {}
-    for column in ("therapist_id", "service_id"):
-        frames = (cohort.patients, cohort.therapists, cohort.segments)
-        found = [f[column] for f in frames if f is not None and column in f]
-        names = _labels(pd.unique(pd.concat(found).dropna().astype(str))) if found else {}
-        if any(k != v for k, v in names.items()):
-            for name in ("patients", "therapists", "segments"):
-                frame = tables.get(name, getattr(cohort, name))
-                if frame is not None and column in frame:
-                    tables[name] = frame.assign(**{column: frame[column].map(names)})
-    measures = tuple(replace(m, label=_SAFE.sub("_", m.label)[:40]) for m in cohort.measures)
-    return replace(cohort, measures=measures, **tables)
+    frames: dict[str, Any] = {n: getattr(cohort, n) for n in ("patients", "therapists", "segments")}
+    there = [f for f in frames.values() if f is not None]
+    for column in dict.fromkeys(c for f in there for c in f.select_dtypes(["object", "str"])):
+        texts = pd.concat([f[column] for f in there if column in f]).dropna().astype(str)
+        if texts.str.fullmatch(_HARMLESS).all():
+            continue
+        names = _labels(pd.unique(texts))
+        for name, frame in frames.items():
+            if frame is not None and column in frame:
+                frames[name] = frame.assign(**{column: frame[column].map(names)})
+    measures = tuple(
+        replace(m, label=_plain_label(m.label.replace("'", " ")) or m.name) for m in cohort.measures
+    )
+    source = replace(cohort.provenance, source=_SAFE.sub("_", cohort.provenance.source)[:200])
+    return replace(cohort, measures=measures, provenance=source, **frames)
+
+
+def _plain_label(label: str) -> str:
+    return _SAFE.sub("_", label)[:40].strip()
 
 
 def _labels(seen: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     for label in seen:
-        plain = _SAFE.sub("_", label)[:40].strip() or "_"
-        name, k = plain, 1
+        name = plain = _plain_label(label) or "_"
         while name in taken:
-            k += 1
-            name = f"{plain[:34]} ({k})"
+            taken[plain] += 1
+            name = f"{plain[:30]} ({taken[plain]})"
         names[label] = name
-        taken.add(name)
+        taken[name] = 1
     return names
 
 

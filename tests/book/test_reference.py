@@ -14,7 +14,9 @@ import pwp_lib
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = sorted(BOOK.glob("library*.md"))
-DIRECTIVE = re.compile(r"^\.\. (currentmodule|autoclass|autofunction|autodata):: (\S+)$", re.M)
+DIRECTIVE = re.compile(
+    r"^\.\. (currentmodule|autoclass|autofunction|autodata|py:data):: ([\w.]+)(?:\(.*\))?$", re.M
+)
 SUMMARY = re.compile(r"^\.\. autosummary::\n(?:   :.*\n)*\n((?:   \w+\n)+)", re.M)
 
 
@@ -49,12 +51,9 @@ def test_what_draws_and_says_is_documented(part: str) -> None:
 @pytest.mark.parametrize(("module", "name", "directive"), sorted(FOUND))
 def test_the_directive_is_of_the_right_kind(module: str, name: str, directive: str) -> None:
     thing = getattr(importlib.import_module(module), name)
-    if inspect.isclass(thing):
-        kind = "autoclass"
-    else:
-        kind = "autofunction" if callable(thing) else "autodata"
-    assert directive == kind
-    if kind != "autodata":
+    kind = "class" if inspect.isclass(thing) else "function" if callable(thing) else "data"
+    assert directive.removeprefix("auto").removeprefix("py:") == kind
+    if kind != "data":
         assert inspect.getdoc(thing), f"{name} has no docstring"
 
 

@@ -113,7 +113,7 @@ def figure(
     drawn : Axes, Figure or iterable of Axes
         What a function of `pwp_lib.output.figures` returned, or any matplotlib figure.
     caption : str
-        What to see in it; ``*emphasis*`` and `` `code` `` are understood.
+        What to see in it; Markdown's emphasis and code are understood.
     alt : str, optional
         Alternative text. Left out, it is the computed sentence of the figure function.
     name : str

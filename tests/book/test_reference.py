@@ -15,7 +15,7 @@ import pwp_lib
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = sorted(BOOK.glob("library*.md"))
 DIRECTIVE = re.compile(
-    r"^\.\. (currentmodule|autoclass|autofunction|autodata|py:data):: ([\w.]+)(?:\(.*\))?$", re.M
+    r"^\.\. (currentmodule|autoclass|autofunction|py:data):: ([\w.]+)(?:\(.*\))?$", re.M
 )
 SUMMARY = re.compile(r"^\.\. autosummary::\n(?:   :.*\n)*\n((?:   \w+\n)+)", re.M)
 

@@ -49,7 +49,7 @@ table.dataframe { font-size: 0.7rem !important }
 th, td { overflow-wrap: anywhere; white-space: normal !important; min-width: 0 !important }
 img { max-width: 100% !important; max-height: 215mm; width: auto !important }
 img { height: auto !important } figure img { margin: auto }
-figcaption { color: #222 !important; opacity: 1 !important; text-align: left !important }
+figcaption { color: #222 !important; font-weight: 400 !important; text-align: left !important }
 a { color: inherit }
 """
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from pwp_lib.data import files
 from pwp_lib.data.cells import read_dates, read_numbers, read_scores
 from pwp_lib.data.files import read_table, shown_name
 from pwp_lib.data.measures import GAD7, PHQ9
@@ -185,3 +188,45 @@ def test_what_was_understood_is_said(tmp_path: Path) -> None:
     assert "text in utf-8, semicolon between columns" in said
     assert "PHQ-9 is in phq9_pre and phq9_post (recognised by its name)" in said
     assert "whether a case is closed is not recorded" in said
+
+
+_rows_of_cells = st.lists(
+    st.lists(st.text("a7,;\t \r\n\"'é\0", max_size=4), min_size=3, max_size=3),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_rows_of_cells, st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]), st.booleans())
+def test_a_file_read_at_once_is_the_same_as_row_by_row(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], encoding: str, raw: bool
+) -> None:
+    lines = [",".join(r) if raw else ",".join(c.strip('",;\r\n\0') for c in r) for r in rows]
+    path = tmp_path_factory.mktemp("same") / "own.csv"
+    path.write_bytes("\n".join(["one,two,three", *lines]).encode(encoding))
+
+    def read() -> tuple[object, ...]:
+        try:
+            table = read_table(path)
+        except InputError as error:
+            return (str(error),)
+        return (
+            table.frame.to_dict("list"),
+            table.rows.tolist(),
+            table.notes,
+            str(table.frame.dtypes.tolist()),
+        )
+
+    at_once = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_at_once", lambda *_: None)
+        assert str(at_once) == str(read())
+
+
+def test_a_plain_file_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_collect", lambda *_: pytest.fail("row by row"))
+    (tmp_path / "own.csv").write_text("a,b,c\n1,,3\r\n4, 5 ,NULL\n", newline="")
+    table = read_table(tmp_path / "own.csv")
+    assert table.rows.tolist() == [2, 3]
+    assert table.frame["b"].tolist()[1] == "5"

@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -251,7 +252,13 @@ def _read_csv(place: Path) -> RawTable:
             if hint:
                 next(records)
             header, start = _first_record(records, place)
-            frame, rows, blank = _collect(records, header, start + int(hint), place)
+            start += int(hint)
+            plain = None if start > 1 else _at_once(place, encoding, delimiter, len(header))
+            if plain is None:
+                frame, rows, blank = _collect(records, header, start, place)
+            else:
+                frame = name_columns(plain, header, place)
+                rows, blank = np.arange(2, 2 + len(frame), dtype=np.int64), 0
     except UnicodeError:
         raise InputError(
             "the file is not valid in its own encoding",
@@ -314,6 +321,38 @@ def _first_record(records: Iterator[list[str]], place: Path) -> tuple[list[str],
             row=1,
         ) from None
     raise InputError("the file is empty", mend="export it again", file=place)
+
+
+def _at_once(place: Path, encoding: str, delimiter: str, width: int) -> pd.DataFrame | None:
+    """Read a file without quotation marks and blank lines in one go, and no other file."""
+    import pyarrow as pa
+    from pyarrow import compute
+    from pyarrow import csv as fast
+
+    text = place.read_bytes()
+    if encoding not in ("utf-8", "utf-8-sig"):
+        text = text.decode(encoding).encode("utf-8")
+    if b'"' in text or b"\0" in text or text.count(b"\r") != text.count(b"\r\n"):
+        return None
+    names = [str(i) for i in range(width)]
+    try:
+        table = fast.read_csv(
+            pa.BufferReader(text),
+            read_options=fast.ReadOptions(column_names=names, skip_rows=1),
+            parse_options=fast.ParseOptions(
+                delimiter=delimiter, quote_char=False, ignore_empty_lines=False
+            ),
+            convert_options=fast.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+        )
+    except pa.ArrowInvalid:
+        return None  # a ragged row, or bytes that are no text: reading row by row says which
+    lengths = [compute.binary_length(c) for c in table.columns]
+    longest = max((compute.max(n).as_py() or 0 for n in lengths), default=0)
+    filled = reduce(compute.add, lengths)
+    if not table.num_rows or longest > csv.field_size_limit() or not compute.min(filled).as_py():
+        return None
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def _collect(

@@ -92,6 +92,55 @@ def test_check_refuses_what_analyse_refuses(case, tmp_path: Path, capsys) -> Non
     assert _tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("case", PLAIN[::15], ids=lambda c: c.name)
+def test_book_and_summarise_refuse_it_too(case, tmp_path: Path, capsys) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    path = case.build(place)
+    before = _tree(tmp_path)
+    assert _run("book", "--data", path, "--out", tmp_path / "out") == 2
+    assert _run("summarise", path, "--out", tmp_path / "m.parquet") == 2
+    one, two = capsys.readouterr().err.strip().splitlines()
+    assert one == two
+    assert case.says.lower() in one.lower()
+    assert _tree(tmp_path) == before
+
+
+def test_links_that_lead_nowhere_are_one_sentence(tmp_path: Path, capsys) -> None:
+    for link, to in (("a.csv", "b.csv"), ("b.csv", "a.csv"), ("c.csv", "none.csv")):
+        (tmp_path / link).symlink_to(tmp_path / to)
+    for link, says in (("a.csv", "cannot be opened"), ("c.csv", "no such file")):
+        assert _run("check", tmp_path / link) == 2
+        assert says in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs ulimit and /proc")
+@pytest.mark.parametrize("out", ["full", "/proc/none/out"])
+def test_where_nothing_can_be_written_it_is_said(out: str, tmp_path: Path) -> None:
+    import subprocess
+
+    script = (
+        "import resource, sys; from pathlib import Path; from pwp_lib.output.runs import publish\n"
+        "from pwp_lib.cli import main, app\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
+        "import pwp_lib.commands.analyse as a, pwp_lib.output.report as r\n"
+        "a.run_analysis = lambda *_: None\n"
+        "r.write_run = lambda *x: publish(x[3], lambda w: (w / 'f').write_bytes(b'x' * 9_000))\n"
+        "main(sys.argv[1:])\n"
+    )
+    data = _write(tmp_path, bad_files.good_frame())
+    place = out if out.startswith("/") else str(tmp_path / out)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "analyse", str(data), "--out", place],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.strip().splitlines()[-1]
+    assert re.search("nothing can be written|cannot be written", said)
+    assert "Traceback" not in done.stderr
+    assert not Path(place).exists()
+
+
 def _write(folder: Path, frame: pd.DataFrame, name: str = "own.csv") -> Path:
     path = folder / name
     frame.to_csv(path, index=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sqlite3
 import zipfile
 from collections.abc import Callable
@@ -169,6 +170,28 @@ def _excel_text(book: Any) -> None:
     book.active["E7"] = SECRET
 
 
+def _formula(book: Any) -> None:
+    _put(book.active, good_frame())
+    book.active["D3"] = "=D2+1"  # openpyxl stores no result, as other exports do not
+
+
+def _hidden_sheet(book: Any) -> None:
+    _put(book.active, good_frame())
+    hidden = book.create_sheet("old")
+    _put(hidden, good_frame())
+    hidden.sheet_state = "hidden"
+
+
+def _chart_sheet(book: Any) -> None:
+    book.create_chartsheet("chart")
+
+
+def _pipe(folder: Path) -> Path:
+    path = folder / "bad.csv"
+    os.mkfifo(path)
+    return path
+
+
 def _header_only(book: Any) -> None:
     book.active.append(list(good_frame().columns))
 
@@ -305,6 +328,11 @@ CATALOGUE: list[BadFile] = [
     BadFile("xml", _bytes("bad.csv", b"<?xml version='1.0'?><a/>"), "XML"),
     BadFile("rich text", _bytes("bad.csv", b"{\\rtf1 text}"), "word processor"),
     BadFile("random bytes", _bytes("bad.csv", lambda: bytes(range(256)) * 20), "not a text file"),
+    BadFile("zeros behind the table",
+            _bytes("bad.csv", lambda: _text(good_frame()).encode() + b"\0" * 200), "text file"),
+    BadFile("zero in a cell",
+            _bytes("bad.csv", lambda: _text(good_frame()).replace("p3,", "p\0,").encode()),
+            "text file"),
     BadFile("control characters", _bytes("bad.csv", b"\x01\x02\x03\x04" * 99 + b"\n1,2\n"),
             "not a text file"),
     BadFile("prose", _bytes("bad.csv", b"Please find the data attached.\nRegards\n"),
@@ -387,6 +415,8 @@ CATALOGUE: list[BadFile] = [
     BadFile("hexadecimal", _cell(13, "phq9_pre", "0x1F"), "this is text"),
     BadFile("digits of another script", _cell(13, "phq9_pre", "１２"), "this is text"),
     BadFile("underscored number", _cell(13, "phq9_pre", "1_2"), "this is text"),
+    BadFile("score out of its maximum", _cell(13, "phq9_pre", "5/27"), "a date"),
+    BadFile("truth for a score", _cell(13, "phq9_pre", "TRUE"), "this is text"),
     BadFile("two numbers in a cell", _cell(13, "phq9_pre", "12 / 27"), "this is"),
     BadFile("huge number", _cell(13, "phq9_pre", "1e300"), "outside the scale"),
     BadFile("formula left in a cell", _cell(14, "phq9_pre", "=D2+1"), "this is text"),
@@ -441,6 +471,9 @@ CATALOGUE: list[BadFile] = [
     BadFile("excel header only", _excel(_header_only), "header and no rows"),
     BadFile("excel made a date", _excel(_excel_date), "row 5, column phq9_pre"),
     BadFile("text in excel", _excel(_excel_text), "row 7, column phq9_post"),
+    BadFile("formula without its result", _excel(_formula), "formulas without their results"),
+    BadFile("hidden sheet", _excel(_hidden_sheet), "several sheets"),
+    BadFile("chart sheet", _excel(_chart_sheet), "Excel"),
     BadFile("truncated excel", _truncated_excel, "damaged"),
     BadFile("broken workbook", _broken_workbook, "damaged"),
     # Databases and Parquet.
@@ -454,6 +487,18 @@ CATALOGUE: list[BadFile] = [
             _parquet(lambda: good_frame().assign(phq9_pre=pd.Timestamp("2021-01-01"))), "a date"),
     BadFile("parquet with infinite scores",
             _parquet(lambda: good_frame().assign(phq9_pre=np.inf)), "outside the scale"),
+    BadFile("parquet with lists for scores",
+            _parquet(lambda: good_frame().assign(phq9_pre=[[9, 8]] * 80)), "text"),
+    BadFile("parquet with records for patients",
+            _parquet(lambda: good_frame().assign(patient_id=[{"a": SECRET}] * 80)), "row above"),
+    BadFile("parquet with yes and no for a score",
+            _parquet(lambda: good_frame().assign(phq9_pre=good_frame()["phq9_pre"] > 12)), "text"),
+    BadFile("parquet with categories for a score", _parquet(lambda: good_frame().assign(
+        phq9_pre=pd.Categorical(["low", "high"] * 40))), "text"),
+    BadFile("parquet with bytes for patients", _parquet(lambda: good_frame().assign(
+        patient_id=[b"\xff%d" % i for i in range(80)])), "an entry is missing"),
+    BadFile("parquet of durations",
+            _parquet(lambda: good_frame().assign(phq9_pre=pd.Timedelta("9D"))), "row 2"),
     BadFile("sqlite without tables", _sqlite({}), "no table"),
     BadFile("sqlite with two tables", _sqlite({"a": good_frame(), "b": good_frame()}), "several"),
     BadFile("sqlite of no rows", _sqlite({"a": good_frame().iloc[:0]}), "no rows"),
@@ -491,7 +536,19 @@ CATALOGUE: list[BadFile] = [
     BadFile("study with a table for text", _csv(lambda f: None), "must be", "[title]\na = 1"),
     BadFile("study that excludes everybody", _csv(lambda f: None), "no patient is left",
             "[inclusion]\nminimum_age = 120\n"),
+    BadFile("study with one column for two things", _csv(lambda f: None), "row above",
+            '[columns]\npatient_id = "age"\ntherapist_id = "age"\n'),
+    BadFile("study with one column for both ends", _csv(lambda f: None), "equals the first",
+            '[measures.phq9]\npre = "phq9_pre"\npost = "phq9_pre"\n'),
+    BadFile("study with no number for a number", _csv(lambda f: None), "caseload must be a number",
+            "[disclosure]\ncaseload = nan\n"),
+    BadFile("study with an endless scale", _csv(lambda f: None), "maximum must be a number",
+            '[measures.mood]\nminimum = 0\nmaximum = inf\npre = "phq9_pre"\npost = "phq9_post"\n'),
+    BadFile("study with a number for a column", _csv(lambda f: None), "must be text",
+            "[columns]\npatient_id = 3\n"),
     BadFile("study of a later version", _csv(lambda f: None), "later version", "version = 9"),
     BadFile("study asks for a sheet of a text file", _csv(lambda f: None), "text file",
             '[file]\ntable = "Sheet1"\n'),
 ]  # fmt: skip
+if hasattr(os, "mkfifo"):
+    CATALOGUE.append(BadFile("a pipe", _pipe, "pipe"))

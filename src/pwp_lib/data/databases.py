@@ -46,14 +46,8 @@ def _guard_width(width: int, place: Path) -> None:
 
 
 def _from_arrow(table: Any, place: Path, kind: str) -> RawTable:
-    import pyarrow as pa
-
-    nested = [f.name for f in table.schema if pa.types.is_nested(f.type)]
-    notes = [f"{len(nested)} columns of nested values left out"] if nested else []
-    keep = [i for i, f in enumerate(table.schema) if not pa.types.is_nested(f.type)]
-    names = [table.schema.field(i).name for i in keep]
-    series = {j: _plain(table.column(i)) for j, i in enumerate(keep)}
-    return _raw(pd.DataFrame(series), names, place, kind, tuple(notes))
+    series = {i: _plain(column) for i, column in enumerate(table.columns)}
+    return _raw(pd.DataFrame(series), list(table.column_names), place, kind)
 
 
 def _plain(column: Any) -> pd.Series:
@@ -67,6 +61,9 @@ def _plain(column: Any) -> pd.Series:
         column = column.cast(pa.float64())
     elif pa.types.is_boolean(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind):
         column = column.cast(pa.string())
+    elif pa.types.is_nested(kind):
+        # Lists and records are no entries: where the column is used, each is named as text.
+        column = pa.array(["(nested)"] * len(column), pa.string())
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column = pa.array([None] * len(column), pa.string())
     elif pa.types.is_date(kind):
@@ -75,14 +72,12 @@ def _plain(column: Any) -> pd.Series:
     return values.reset_index(drop=True)
 
 
-def _raw(
-    frame: pd.DataFrame, names: list[str], place: Path, kind: str, notes: tuple[str, ...]
-) -> RawTable:
+def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTable:
     if frame.empty:
         raise InputError("there are columns and no rows", mend="export it again", file=place)
     named = name_columns(frame, names, place)
     # A database has no header row, but users look at it in a viewer that shows one.
-    return RawTable(place.name, kind, named, np.arange(2, len(named) + 2), notes=notes)
+    return RawTable(place.name, kind, named, np.arange(2, len(named) + 2))
 
 
 def read_duckdb(place: Path, table: str | None) -> RawTable:
@@ -145,7 +140,7 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
             for i in range(len(names))
         }
     )
-    return _raw(frame, names, place, "SQLite", ())
+    return _raw(frame, names, place, "SQLite")
 
 
 def _quoted(name: str) -> str:

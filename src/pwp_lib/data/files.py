@@ -158,6 +158,9 @@ def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> Raw
 def _first_bytes(place: Path) -> bytes:
     if place.is_dir():
         raise InputError("this is a folder", mend="name the file in it", file=place)
+    if place.exists() and not place.is_file():
+        # A pipe would be waited for without end, and cannot be read twice.
+        raise InputError("this is a pipe or a device", mend="save the data in a file", file=place)
     try:
         with place.open("rb") as source:
             head = source.read(4096)

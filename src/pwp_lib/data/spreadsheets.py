@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ __all__ = ["read_excel"]
 
 #: A workbook that unpacks to more than this is a mistake or an attack.
 _LARGEST = 4 << 30
+#: A formula whose result was never stored; one whose result is an empty text says that it is text.
+_NO_RESULT = re.compile(
+    rb'<c (?![^>]*t="str")[^>]*><f(?:[^>]*/>|[^>]*>[^<]*</f>)(?:<v></v>|<v ?/>)?</c>'
+)
 
 
 def read_excel(place: Path, sheet: str | None = None) -> RawTable:
@@ -62,26 +67,33 @@ def _check_archive(place: Path) -> None:
                 raise InputError(
                     "the workbook is too large", mend="save the data as CSV", file=place
                 )
-            if any(_has_merged(archive, n) for n in names if n.startswith("xl/worksheets/sheet")):
-                raise InputError(
-                    "the workbook has merged cells",
-                    mend="unmerge them and fill every cell, or save the data alone as CSV",
-                    file=place,
-                )
+            for sheet in [n for n in names if n.startswith("xl/worksheets/sheet")]:
+                _check_cells(archive, sheet, place)
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError):
         raise InputError(
             "the Excel file is damaged or not complete", mend="save it again", file=place
         ) from None
 
 
-def _has_merged(archive: zipfile.ZipFile, name: str) -> bool:
+def _check_cells(archive: zipfile.ZipFile, name: str, place: Path) -> None:
+    """Refuse what would be read as empty cells, though it looks filled in Excel."""
     tail = b""
     with archive.open(name) as sheet:
         while block := sheet.read(1 << 20):
-            if b"<mergeCell " in tail + block:
-                return True
-            tail = block[-16:]
-    return False
+            text = tail + block
+            if b"<mergeCell " in text:
+                raise InputError(
+                    "the workbook has merged cells",
+                    mend="unmerge them and fill every cell, or save the data alone as CSV",
+                    file=place,
+                )
+            if _NO_RESULT.search(text):
+                raise InputError(
+                    "the workbook has formulas without their results",
+                    mend="open it in Excel and save it, or save the data alone as CSV",
+                    file=place,
+                )
+            tail = text[-10_000:]
 
 
 def _choose(book: Any, wanted: str | None, place: Path) -> Any:

@@ -51,10 +51,16 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
         fill(work)
         work.chmod(0o755)
         run = _move(work, home)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
         if made and not any(home.iterdir()):
             home.rmdir()
+        if isinstance(error, OSError):
+            raise InputError(
+                f"the results cannot be written ({error.strerror or type(error).__name__})",
+                mend="see that there is room, or name another folder with --out",
+                file=home,
+            ) from None
         raise
     _point(home, run)
     return run

@@ -14,8 +14,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from .anneal import anneal
 from .before import moments
-from .kernel import Given, State, Tolerance, anneal, apply, smooth_loss
+from .kernel import Given, State, Tolerance, apply, smooth_loss
 from .polish import polish
 from .shapes import joint_table, smoothest
 from .targets import GAD7, PHQ9, MeasureTarget, TherapistPlan
@@ -32,7 +33,7 @@ START = np.array(
 )
 #: By measure: SD of the post scores that the slopes imply, share of them at or above the cut-off
 #: that the recovered imply, range and mode of the change.
-SHAPES = ((6.98, 0.44, -14, 24, 0), (6.19, 0.51, -14, 21, 0))
+SHAPES = ((6.98, 0.44, -14, 26, 0), (6.19, 0.51, -14, 21, 0))
 TARGETS = (PHQ9, GAD7)
 #: Classes that the histograms need: changes from -27 to 27.
 CLASSES = 56
@@ -64,6 +65,7 @@ def _given(plan: TherapistPlan, pre: NDArray[np.int64], therapist: NDArray[np.in
     table, quantile = np.full((2, 28, 28), 50.0), np.zeros((2, 28, 28))
     sums, sd = np.zeros((2, 3, 3)), np.zeros((2, 4))
     group = plan.cluster[therapist]
+    by_score = np.array([np.lexsort((pre[1 - m], pre[m], therapist)) for m in range(2)])
     for m, target in enumerate(TARGETS):
         rows[m, :, 1], rows[m, :, 2] = centred[m], centred[1 - m]
         rows[m, :, 3] = centred[0] * centred[1]
@@ -79,7 +81,8 @@ def _given(plan: TherapistPlan, pre: NDArray[np.int64], therapist: NDArray[np.in
             sd[m, c] = x.std(ddof=1)
     return Given(
         xtx=xtx, xtx_total=xtx.sum(axis=1), rows=rows, pre=pre, therapist=therapist,
-        first=np.searchsorted(therapist, np.arange(22)), cluster=plan.cluster,
+        first=np.searchsorted(therapist, np.arange(22)),
+        by_score=by_score, place=np.argsort(by_score, axis=1), cluster=plan.cluster,
         scale=np.array([[t.maximum, t.cutoff, t.reliable] for t in TARGETS]),
         table=table, quantile=quantile, order=np.argsort(plan.rank, axis=1),
         excludes=plan.excludes, cases=plan.cases.astype(float),
@@ -113,14 +116,16 @@ def _state(given: Given, post: NDArray[np.int64]) -> State:
     group = given.cluster[given.therapist]
     state = State(
         post=np.zeros_like(post), xty=np.zeros((2, 21, 4)), yty=np.zeros(2),
-        hist=np.zeros((2, 9, CLASSES)), counts=np.zeros((2, 3, 3)), recovered=np.zeros((2, 21)),
-        sums=np.zeros((2, 3, 5)), cross=np.array([float((given.pre[0] * given.pre[1]).sum())]),
+        squares=np.zeros((2, 21)), hist=np.zeros((2, 10, CLASSES)), counts=np.zeros((2, 3, 3)),
+        recovered=np.zeros((2, 21)), sums=np.zeros((2, 3, 5)),
+        cross=np.array([float((given.pre[0] * given.pre[1]).sum())]),
     )  # fmt: skip
     for m, t in enumerate(TARGETS):
         x = given.pre[m]
         case, improved = x >= t.cutoff, x >= t.reliable
         state.hist[m, 0, 0], state.hist[m, 5, 0] = n, case.sum()
         state.hist[m, 4] = np.bincount(x + t.maximum, minlength=CLASSES)
+        state.hist[m, 9] = np.bincount(x[case] + t.maximum, minlength=CLASSES)
         for c in range(3):
             mine = group == c
             state.hist[m, 1 + c] = np.bincount(x[mine] + t.maximum, minlength=CLASSES)
@@ -190,4 +195,14 @@ class AfterSearch:
             self.g[m], self.g1[m], self.figure[m], self.seen[m],
         )  # fmt: skip
         self.smooth[m] = smooth_loss(self.given, self.state, m)
+        return float(loss)
+
+    def rest(self, m: int, moves: int, rounds: int) -> float:
+        """Move scores of measure `m` so that every figure stays: only what is plausible counts."""
+        rng = np.random.default_rng([self.seed, 8, rounds, m])
+        tolerance = Tolerance(0.1 * self.given.half[m], 0.25, 0.0005, 0.005, 1.0)
+        loss, self.smooth[m], self.taken[m] = anneal(
+            self.given, self.state, tolerance, m, moves, 0, rng,
+            self.g[m], self.g1[m], self.figure[m], self.seen[m],
+        )  # fmt: skip
         return float(loss)

@@ -11,10 +11,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .histograms import odd
 from .models import _gls_slope, standard_errors
 from .targets import GAD7, PHQ9, MeasureTarget, TherapistPlan
 
-__all__ = ["Real", "bumps", "draw_before", "roughness", "spike", "step"]
+__all__ = ["Real", "draw_before"]
 
 Real = NDArray[np.float64]
 
@@ -44,54 +45,6 @@ def _pool(rng: np.random.Generator, plan: TherapistPlan) -> NDArray[np.int64]:
         pairs[start : start + n] = rows
         start += n
     return pairs
-
-
-@njit(cache=True)
-def roughness(h, low, high):  # type: ignore[no-untyped-def]
-    """Squared second differences of counts over what Poisson noise would give, summed."""
-    s = 0.0
-    for k in range(low + 1, high):
-        d = h[k - 1] - 2.0 * h[k] + h[k + 1]
-        s += d * d / (h[k - 1] + 4.0 * h[k] + h[k + 1] + 2.0)
-    return s
-
-
-@njit(cache=True)
-def bumps(h, low, high):  # type: ignore[no-untyped-def]
-    """Rises on the way down from the mode (three classes against three), over Poisson noise."""
-    mode = low
-    for k in range(low, high + 1):
-        if h[k] > h[mode]:
-            mode = k
-    s = 0.0
-    for k in range(mode + 2, high - 2):
-        near = h[k] + h[k - 1] + h[k - 2]
-        far = h[k + 1] + h[k + 2] + h[k + 3]
-        if far > near:
-            s += (far - near) ** 2 / (far + near + 2.0)
-    for k in range(low + 2, mode - 3):
-        near = h[k + 1] + h[k + 2] + h[k + 3]
-        far = h[k] + h[k - 1] + h[k - 2]
-        if far > near:
-            s += (far - near) ** 2 / (far + near + 2.0)
-    return s
-
-
-@njit(cache=True)
-def step(h, at):  # type: ignore[no-untyped-def]
-    """Step between the classes `at` - 1 and `at` beyond that of a curve through both sides.
-
-    In standard errors of Poisson counts; 0 for any curve of the second degree.
-    """
-    size = 1.5 * (h[at] - h[at - 1]) + 0.5 * (h[at - 2] - h[at + 1])
-    return size / np.sqrt(2.25 * (h[at] + h[at - 1]) + 0.25 * (h[at - 2] + h[at + 1]) + 1.0)
-
-
-@njit(cache=True)
-def spike(h, at, inwards):  # type: ignore[no-untyped-def]
-    """How far an end class stands above the line through its two neighbours, likewise; or 0."""
-    a, b, c = h[at], h[at + inwards], h[at + 2 * inwards]
-    return max(0.0, a - 2.0 * b + c) / np.sqrt(a + 4.0 * b + c + 1.0)
 
 
 @njit(cache=True)
@@ -139,8 +92,10 @@ def _loss(pairs, therapist, mean, var, want, half, sd_want, hist, scale, out, li
         cross[2] += xtx[:, 1, 2].sum() / 2.0
         d = max(0.0, abs(cross[m] - sd_want[m, 0]) - 0.3 * sd_want[m, 1])
         s += (d / (sd_want[m, 1] * scale)) ** 2
-        s += 1.5 * roughness(hist[m], 0, 27 if m == 0 else 21)
-        s += 2.0 * bumps(hist[m], 0, 27 if m == 0 else 21)
+        top, cut = (27, 10) if m == 0 else (21, 8)
+        s += odd(hist[m, 3], top, cut, cut)
+        for c in range(3):
+            s += 0.5 * odd(hist[m, c], top, cut, cut)
     r = cross[2] / ((n - 1) * cross[0] * cross[1])
     d = max(0.0, abs(r - 0.71) - 0.01)
     s += (d / (0.005 * scale)) ** 2
@@ -157,13 +112,19 @@ def _normal(p, g):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _anneal(pairs, therapist, mean, var, want, half, sd_want, top, cut, rounds, moves, rng):  # type: ignore[no-untyped-def]
+def _count(hist, c, score, by):  # type: ignore[no-untyped-def]
+    hist[c, score] += by
+    hist[3, score] += by
+
+
+@njit(cache=True)
+def _anneal(pairs, therapist, group, mean, var, want, half, sd_want, top, cut, rounds, moves, rng):  # type: ignore[no-untyped-def]
     """Balanced pairs of unit steps that keep both totals and every patient's caseness."""
     n = pairs.shape[0]
-    hist = np.zeros((2, 28))
+    hist = np.zeros((2, 4, 28))
     for i in range(n):
         for m in range(2):
-            hist[m, pairs[i, m]] += 1.0
+            _count(hist[m], group[i], pairs[i, m], 1.0)
     out = np.zeros((2, 4))
     lines = np.zeros(3)
     for r in range(rounds):
@@ -181,10 +142,10 @@ def _anneal(pairs, therapist, mean, var, want, half, sd_want, top, cut, rounds, 
             if (x >= cut[m]) != (pairs[i, m] >= cut[m]) or (y >= cut[m]) != (pairs[k, m] >= cut[m]):
                 continue
             before = _normal(pairs[i, 0], pairs[i, 1]) + _normal(pairs[k, 0], pairs[k, 1])
-            hist[m, pairs[i, m]] -= 1.0
-            hist[m, pairs[k, m]] -= 1.0
-            hist[m, x] += 1.0
-            hist[m, y] += 1.0
+            _count(hist[m], group[i], pairs[i, m], -1.0)
+            _count(hist[m], group[k], pairs[k, m], -1.0)
+            _count(hist[m], group[i], x, 1.0)
+            _count(hist[m], group[k], y, 1.0)
             pairs[i, m], pairs[k, m] = x, y
             new = _loss(pairs, therapist, mean, var, want, half, sd_want, hist, scale, out, lines)
             change = new - loss + _normal(pairs[i, 0], pairs[i, 1])
@@ -193,10 +154,10 @@ def _anneal(pairs, therapist, mean, var, want, half, sd_want, top, cut, rounds, 
                 loss = new
                 continue
             pairs[i, m], pairs[k, m] = x - step, y + step
-            hist[m, x] -= 1.0
-            hist[m, y] -= 1.0
-            hist[m, x - step] += 1.0
-            hist[m, y + step] += 1.0
+            _count(hist[m], group[i], x, -1.0)
+            _count(hist[m], group[k], y, -1.0)
+            _count(hist[m], group[i], x - step, 1.0)
+            _count(hist[m], group[k], y + step, 1.0)
     loss = _loss(pairs, therapist, mean, var, want, half, sd_want, hist, 1.0, out, lines)
     return loss, out, lines
 
@@ -237,8 +198,8 @@ def draw_before(
     half = np.array([[t.figures[k][1] for k in (3, 5, 7, 9)] for t in both])
     var = np.array([variances(t) for t in both])
     loss, out, lines = _anneal(
-        pairs, therapist, pairs.mean(axis=0), var, want, half, np.array([t.pre_sd for t in both]),
-        np.array([t.maximum for t in both]), np.array([t.cutoff for t in both]),
-        rounds, moves, rng,
+        pairs, therapist, plan.cluster[therapist], pairs.mean(axis=0), var, want, half,
+        np.array([t.pre_sd for t in both]), np.array([t.maximum for t in both]),
+        np.array([t.cutoff for t in both]), rounds, moves, rng,
     )  # fmt: skip
     return pairs, therapist, {"loss": loss, "se": out, "sd_sd_r": lines}

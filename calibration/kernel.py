@@ -1,4 +1,4 @@
-"""The compiled search over scores after treatment: state, losses, proposals, annealing."""
+"""The compiled search over scores after treatment: state, moves and losses."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .before import bumps, roughness
+from .histograms import furthest, odd
 from .models import fit_intercept, fit_slope, ols_rss, residuals, standard_errors
 
-__all__ = ["Given", "State", "Tolerance", "anneal", "apply"]
+__all__ = ["KEPT", "Given", "State", "Tolerance", "apply"]
 
 Real = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 #: Correlation of the two measures' post scores given both pre scores (as normal quantiles).
 COPULA = 0.74
+#: What a standard deviation beyond 2.5 costs the therapist furthest out.
+FURTHEST = 40.0
+#: What the figures may lose in all for each to be inside its interval: at its end one loses more.
+KEPT = 2.0
 
 
 class Given(NamedTuple):
     """What does not change while post scores move. Leading dimension 2: the measure.
 
     `xtx` (2, 21, 4, 4), `xtx_total` (2, 4, 4) and `rows` (2, N, 4): cross-products and rows of the
-    design; `pre` (2, N); `therapist` (N), `first` (22): its first row; `cluster` (21); `scale`
+    design; `pre` (2, N); `therapist` (N), `first` (22): its first row; `by_score`, `place` (2, N):
+    patients of each therapist by own pre score, and their places there; `cluster` (21); `scale`
     (2, 3): maximum, cut-off, reliable change; `table`, `quantile` (2, 28, 28): minus log
     probability and normal quantile of each post score given the pre score; `order` (2, 21):
     therapists from best to worst; `excludes` (2, 21); `cases` (2, 21); `position` (21): composite
@@ -39,6 +44,8 @@ class Given(NamedTuple):
     pre: Whole
     therapist: Whole
     first: Whole
+    by_score: Whole
+    place: Whole
     cluster: Whole
     scale: Whole
     table: Real
@@ -58,16 +65,18 @@ class Given(NamedTuple):
 class State(NamedTuple):
     """What moves change in place.
 
-    `post` (2, N); `xty` (2, 21, 4), `yty` (2); `hist` (2, 9, 56): post scores of all, changes by
-    cluster, changes of all, post scores of cases, post scores by cluster; `counts` (2, 3, 3):
-    improved, deteriorated, recovered by cluster; `recovered` (2, 21); `sums` (2, 3, 5): of the
-    change, its square, the post score, its product with the centred pre score, its square;
-    `cross` (1): of the product of the two changes.
+    `post` (2, N); `xty` (2, 21, 4), `yty` (2), `squares` (2, 21): sums of squares by therapist;
+    `hist` (2, 10, 56): post scores of all, changes by cluster, changes of all, post scores of
+    cases, post scores by cluster, changes of cases; `counts` (2, 3, 3): improved, deteriorated,
+    recovered by cluster; `recovered` (2, 21); `sums` (2, 3, 5): of the change, its square, the
+    post score, its product with the centred pre score, its square; `cross` (1): of the product
+    of the two changes.
     """
 
     post: Whole
     xty: Real
     yty: Real
+    squares: Real
     hist: Real
     counts: Real
     recovered: Real
@@ -99,6 +108,7 @@ def apply(given, state, m, i, new):  # type: ignore[no-untyped-def]
         state.xty[m, j, p] += step * given.rows[m, i, p]
     squares = float(new * new - old * old)
     state.yty[m] += squares
+    state.squares[m, j] += squares
     x = given.pre[m, i]
     d_old, d_new = x - old, x - new
     state.counts[m, 0, c] += int(d_new >= rel) - int(d_old >= rel)
@@ -110,6 +120,8 @@ def apply(given, state, m, i, new):  # type: ignore[no-untyped-def]
         state.recovered[m, j] += r
         hist[5, old] -= 1.0
         hist[5, new] += 1.0
+        hist[9, d_old + top] -= 1.0
+        hist[9, d_new + top] += 1.0
     for k in (0, 6 + c):
         hist[k, old] -= 1.0
         hist[k, new] += 1.0
@@ -127,7 +139,7 @@ def apply(given, state, m, i, new):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _patient(given, m, i, own, other):  # type: ignore[no-untyped-def]
+def patient(given, m, i, own, other):  # type: ignore[no-untyped-def]
     """Minus the log density of one patient's post scores.
 
     The smooth shape of the own measure, a normal copula between the two, and an extra cost of
@@ -181,7 +193,7 @@ def rank_correlation(rate, position):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _outside(x, target, half, tolerance):  # type: ignore[no-untyped-def]
+def outside(x, target, half, tolerance):  # type: ignore[no-untyped-def]
     """Squared distance beyond 85% of the rounding interval, in tolerances."""
     d = abs(x - target) - 0.85 * half
     return (d / tolerance) ** 2 if d > 0.0 else 0.0
@@ -201,12 +213,12 @@ def plain_loss(given, state, tol, m, figure, seen):  # type: ignore[no-untyped-d
     figure[16] = ancova(given.pre_sums[m], sums)
     s = 0.0
     for k in range(11, 17):
-        s += _outside(figure[k], given.target[m, k], given.half[m, k], tol.figures[k])
+        s += outside(figure[k], given.target[m, k], given.half[m, k], tol.figures[k])
     for k in range(3):
         for c in range(3):
             s += ((state.counts[m, k, c] - given.wants[m, k, c]) / tol.counts) ** 2
     seen[1] = rank_correlation(state.recovered[m] / given.cases[m], given.position)
-    s += _outside(seen[1], given.rank_r[m], 0.005, tol.rank)
+    s += outside(seen[1], given.rank_r[m], 0.005, tol.rank)
     other = state.sums[1 - m]
     total2 = other[:, 0].sum()
     sd2 = np.sqrt((other[:, 1].sum() - total2 * total2 / n) / (n - 1.0))
@@ -216,16 +228,16 @@ def plain_loss(given, state, tol, m, figure, seen):  # type: ignore[no-untyped-d
 
 @njit(cache=True)
 def smooth_loss(given, state, m):  # type: ignore[no-untyped-def]
-    """Implausible histograms: rough ones, and second modes."""
+    """Implausible histograms, and a therapist whose patients look like nobody's."""
     hist = state.hist[m]
-    top = given.scale[m, 0]
-    s = 3.0 * roughness(hist[4], 0, 2 * top) + 1.5 * roughness(hist[0], 0, top)
-    s += 1.5 * roughness(hist[5], 0, top)
-    s += 3.0 * (bumps(hist[4], 0, 2 * top) + bumps(hist[0], 0, top))
+    top, cut, rel = given.scale[m, 0], given.scale[m, 1], given.scale[m, 2]
+    better, worse = top + rel, top - rel + 1
+    s = odd(hist[0], top, cut, cut) + odd(hist[5], top, cut, cut)
+    s += odd(hist[4], 2 * top, better, worse) + odd(hist[9], 2 * top, better, worse)
     for c in range(3):
-        s += 1.2 * roughness(hist[1 + c], 0, 2 * top) + 0.6 * roughness(hist[6 + c], 0, top)
-        s += bumps(hist[1 + c], 0, 2 * top)
-    return s
+        s += 0.5 * odd(hist[1 + c], 2 * top, better, worse) + 0.5 * odd(hist[6 + c], top, cut, cut)
+    far = furthest(given.xtx[m, :, 0, 0], state.xty[m, :, 0], state.squares[m])
+    return s + FURTHEST * max(0.0, far - 2.5) ** 2
 
 
 @njit(cache=True)
@@ -276,83 +288,6 @@ def model_loss(given, state, tol, m, figure, g, g1, tight):  # type: ignore[no-u
     figure[10] = 100.0 * g[0] / (g[0] + 1.0)
     s = 0.0
     for k in range(11):
-        s += _outside(figure[k], given.target[m, k], given.half[m, k], tol.figures[k])
+        s += outside(figure[k], given.target[m, k], given.half[m, k], tol.figures[k])
     residuals(xtx, xty, g, sigma2, beta, a, u, conditional, comparative)
     return s + _residual_loss(given, tol, m, u, conditional, comparative)
-
-
-@njit(cache=True)
-def _propose(given, state, m, small, rng, who, new):  # type: ignore[no-untyped-def]
-    """One to three patients and their new scores, drawn symmetrically; how many, 0 if invalid.
-
-    A single step, opposite steps of two or three, or two patients of a therapist who swap.
-    """
-    n = state.post.shape[1]
-    kind = rng.random()
-    size = 1 if kind < 0.25 else (2 if kind < 0.8 else 3)
-    for q in range(size):
-        who[q] = rng.integers(0, n)
-    if 0.25 <= kind < 0.4:
-        j = given.therapist[who[0]]
-        who[1] = rng.integers(given.first[j], given.first[j + 1])
-        new[0], new[1] = state.post[m, who[1]], state.post[m, who[0]]
-        return 2 if new[0] != new[1] else 0
-    direction = 1 if rng.random() < 0.5 else -1
-    for q in range(size):
-        step = 1
-        while step < small and rng.random() < 0.45:
-            step += 1
-        new[q] = state.post[m, who[q]] + direction * step
-        direction = -direction
-        if new[q] < 0 or new[q] > given.scale[m, 0]:
-            return 0
-    return size
-
-
-@njit(cache=True)
-def anneal(given, state, tol, m, moves, small, rng, g, g1, figure, seen):  # type: ignore[no-untyped-def]
-    """Propose `moves` moves on measure `m`, stopping when every figure fits.
-
-    Returns the loss of the figures, that of the histograms, and how many moves were taken.
-    """
-    who, new, was = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64)
-    trial, trial_g, trial_g1 = np.zeros(17), np.zeros(3), np.zeros(1)
-    plain = plain_loss(given, state, tol, m, figure, seen)
-    smooth = tol.smooth * smooth_loss(given, state, m)
-    model = model_loss(given, state, tol, m, figure, g, g1, 1e-9)
-    taken = 0
-    for _ in range(moves):
-        if plain + model <= 0.0:
-            break
-        size = _propose(given, state, m, small, rng, who, new)
-        if size == 0:
-            continue
-        energy = 0.0
-        for q in range(size):
-            i = who[q]
-            was[q] = state.post[m, i]
-            other = state.post[1 - m, i]
-            energy += _patient(given, m, i, new[q], other) - _patient(given, m, i, was[q], other)
-            apply(given, state, m, i, new[q])
-        # The bar is drawn first: most proposals fall at the cheap losses, before any fit.
-        bar = plain + smooth + model - np.log(rng.random()) - energy
-        trial[:] = figure
-        plain2 = plain_loss(given, state, tol, m, trial, seen)
-        smooth2 = tol.smooth * smooth_loss(given, state, m)
-        model2 = np.inf
-        if plain2 + smooth2 < bar:
-            trial_g[:] = g
-            trial_g1[:] = g1
-            model2 = model_loss(given, state, tol, m, trial, trial_g, trial_g1, 1e-6)
-        if plain2 + smooth2 + model2 < bar:
-            plain, smooth, model = plain2, smooth2, model2
-            g[:] = trial_g
-            g1[:] = trial_g1
-            figure[:] = trial
-            taken += 1
-        else:
-            for q in range(size - 1, -1, -1):
-                apply(given, state, m, who[q], was[q])
-    plain = plain_loss(given, state, tol, m, figure, seen)
-    model = model_loss(given, state, tol, m, figure, g, g1, 1e-10)
-    return plain + model, smooth_loss(given, state, m), taken

@@ -17,7 +17,8 @@ import pandas as pd
 from pwp_lib.data.cohort import Cohort, load_cohort
 from pwp_lib.data.measures import Measure
 
-from .before import Real, bumps, spike, step
+from .before import Real
+from .histograms import apart, bumps, furthest, rough, spike, step
 
 __all__ = ["oddities", "yardstick"]
 
@@ -26,23 +27,14 @@ def _counts(scores: pd.Series, low: int, high: int) -> Real:
     return np.bincount(scores.to_numpy().astype(int) - low, minlength=high - low + 1).astype(float)
 
 
-def _isolated(h: Real) -> float:
-    """Patients beyond two empty classes on either side of the mode."""
-    mode, apart = int(np.argmax(h)), 0.0
-    for side in (h[mode:], h[mode::-1]):
-        empty = np.flatnonzero((side[:-1] == 0) & (side[1:] == 0))
-        apart += side[empty[0] :].sum() if len(empty) else 0.0
-    return apart
-
-
 def _furthest(patients: pd.DataFrame, column: str) -> float:
     """How far the oddest therapist's mean lies out, its own sampling error allowed for."""
-    mean = patients.groupby("therapist_id")[column].agg(["mean", "size"])
-    within = patients.groupby("therapist_id")[column].var(ddof=1).mean()
-    error = within / mean["size"]
-    between = max(mean["mean"].var() - error.mean(), 0.0)
-    far = (mean["mean"] - mean["mean"].mean()) / np.sqrt(between + error)
-    return float(far.abs().max())
+    by = patients.astype({column: float}).groupby("therapist_id")[column]
+    return float(furthest(*(by.agg(f).to_numpy(float) for f in ("size", "sum", _squares))))
+
+
+def _squares(scores: pd.Series) -> float:
+    return float((scores**2).sum())
 
 
 def _of_measure(patients: pd.DataFrame, measure: Measure) -> dict[str, float]:
@@ -55,14 +47,18 @@ def _of_measure(patients: pd.DataFrame, measure: Measure) -> dict[str, float]:
         "after": _counts(post, 0, top),
         "after, cases": _counts(post[pre >= cut], 0, top),
         "change": _counts(pre - post, -top, top),
+        "change, cases": _counts((pre - post)[pre >= cut], -top, top),
     }
     out: dict[str, float] = {}
     for name, h in shapes.items():
-        thresholds = (top + rel, top - rel + 1) if name == "change" else (cut,)
+        thresholds = (top + rel, top - rel + 1) if "change" in name else (cut,)
         out[f"step at a threshold: {name}"] = max(abs(step(h, k)) for k in thresholds)
         out[f"second mode: {name}"] = bumps(h, 0, len(h) - 1)
-        out[f"isolated: {name}"] = _isolated(h)
-        if name != "change":
+        out[f"isolated: {name}"] = apart(h, 0, len(h) - 1)
+        found, expected = rough(h, 0, len(h) - 1)
+        out[f"rougher than chance: {name}"] = found / expected
+        out[f"smoother than chance: {name}"] = expected / found
+        if "change" not in name:
             out[f"spike at an end: {name}"] = max(spike(h, 0, 1), spike(h, top, -1))
     out["therapist furthest out: before"] = _furthest(patients, measure.pre)
     out["therapist furthest out: after"] = _furthest(patients, measure.post)

@@ -11,14 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .kernel import (
-    _outside,
-    _patient,
-    apply,
-    model_loss,
-    plain_loss,
-    smooth_loss,
-)
+from .kernel import KEPT, apply, model_loss, outside, patient, plain_loss, smooth_loss
 
 __all__ = ["polish"]
 
@@ -74,7 +67,7 @@ def _attempt(given, state, tol, m, chosen, size, who, step, now, g, g1, figure, 
         was[q] = state.post[m, i]
         other = state.post[1 - m, i]
         new = was[q] + step[chosen[q]]
-        energy += _patient(given, m, i, new, other) - _patient(given, m, i, was[q], other)
+        energy += patient(given, m, i, new, other) - patient(given, m, i, was[q], other)
         apply(given, state, m, i, new)
     plain = plain_loss(given, state, tol, m, trial, seen)
     smooth = tol.smooth * smooth_loss(given, state, m)
@@ -110,7 +103,7 @@ def _foretell(given, tol, m, figure, effect, chosen, bound):  # type: ignore[no-
         x = figure[k]
         for q in range(MOST):
             x += effect[chosen[q], k]
-        s += _outside(x, given.target[m, k], given.half[m, k], tol.figures[k])
+        s += outside(x, given.target[m, k], given.half[m, k], tol.figures[k])
         if s > bound:
             break
     return s
@@ -142,7 +135,7 @@ def polish(given, state, tol, m, sweeps, looks, rng, g, g1, figure, seen):  # ty
     now[2] = model_loss(given, state, tol, m, figure, g, g1, 1e-10)
     taken = 0
     for sweep in range(sweeps):
-        if now[0] + now[2] <= 0.0:
+        if now[0] + now[2] <= KEPT:
             break
         used = _effects(given, state, tol, m, g, g1, figure, seen, who, step, effect)
         order, joint = _pairs(effect, used, first, second, rng)

@@ -13,6 +13,7 @@ from pwp_lib.data.cohort import Cohort
 from .after import FIGURES, TARGETS, AfterSearch
 from .assemble import assemble
 from .before import draw_before
+from .kernel import KEPT
 from .targets import plan_therapists
 
 __all__ = ["FULL", "SEED", "SHORT", "TINY", "Found", "Schedule", "find"]
@@ -30,10 +31,11 @@ class Schedule:
     Attributes
     ----------
     before_rounds, before_moves : rounds over the scores before treatment, proposals in each.
-    levels : rounds over the scores after treatment, each with half the tolerance of the last.
+    levels : rounds over the scores after treatment, each with less tolerance than the last.
     moves : proposals in a round on one measure.
     finishes : how often each measure is finished (`calibration.polish`) at most.
-    sweeps, looks : tables of effects in each, and combinations looked at in each table.
+    rests, rest_moves : last rounds, in which the figures stay, and proposals in each.
+    sweeps, looks : tables of effects in a finish, and combinations looked at in each table.
     """
 
     before_rounds: int
@@ -41,15 +43,24 @@ class Schedule:
     levels: int
     moves: int
     finishes: int
+    rests: int
+    rest_moves: int
     sweeps: int = 15
     looks: int = 5_000_000
 
 
-FULL = Schedule(before_rounds=12, before_moves=20_000, levels=12, moves=100_000, finishes=12)
+FULL = Schedule(
+    before_rounds=12, before_moves=20_000, levels=20, moves=200_000, finishes=12,
+    rests=10, rest_moves=3_000_000,
+)  # fmt: skip
 #: Seconds instead of minutes once compiled: gets near, fits few figures.
-SHORT = Schedule(before_rounds=4, before_moves=400, levels=6, moves=4_000, finishes=0)
+SHORT = Schedule(
+    before_rounds=4, before_moves=400, levels=6, moves=4_000, finishes=0, rests=1, rest_moves=4_000
+)  # fmt: skip
 #: Shows that everything runs; fast enough without compiling.
-TINY = Schedule(before_rounds=1, before_moves=10, levels=1, moves=20, finishes=0)
+TINY = Schedule(
+    before_rounds=1, before_moves=10, levels=1, moves=20, finishes=0, rests=1, rest_moves=20
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,11 +120,15 @@ def find(seed: int = SEED, schedule: Schedule = FULL, report: Report | None = No
     for last in range(schedule.finishes):
         # One measure's correlation of changes moves with the other's scores, so in turn.
         for m in range(2):
-            if _misses(search, m):
+            if loss[m] > KEPT:
                 loss[m] = search.finish(m, schedule.sweeps, schedule.looks, last)
         rounds += 1
         tell("the last steps", 0.9 + 0.1 * (last + 1) / schedule.finishes, _left(search))
-        if not _misses(search, 0) and not _misses(search, 1):
+        if loss.max() <= KEPT:
             break
+    for rest in range(schedule.rests):
+        for m in range(2):
+            loss[m] = search.rest(m, schedule.rest_moves, rest)
+        tell("plausible scores", 0.9 + 0.1 * (rest + 1) / schedule.rests, _left(search))
     cohort = assemble(plan, search.given.pre, search.state.post, therapist, seed)
     return Found(cohort, loss, search.figure.copy(), rounds)

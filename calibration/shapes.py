@@ -40,14 +40,14 @@ def smoothest(
     def cost(z: Array) -> float:
         h = patients * shares(z)
         top = int(np.argmax(h)) if mode is None else int(np.flatnonzero(values == mode)[0])
-        rises = np.diff(h)
+        rises, noise = np.diff(h), h[1:] + h[:-1] + 1
         if taper:
             h = np.concatenate([[0.0, 0.0], h, [0.0, 0.0]])
         second = np.diff(h, 2)
         s = (second**2 / (h[:-2] + 4 * h[1:-1] + h[2:] + 2)).sum()
         s += 15 * (np.diff(np.log(h + 3), 2) ** 2).sum()
-        s += 3 * (np.maximum(rises[top:], 0) ** 2).sum()
-        s += 3 * (np.maximum(-rises[:top], 0) ** 2).sum()
+        s += 200 * (np.maximum(rises[top:], 0) ** 2 / noise[top:]).sum()
+        s += 200 * (np.maximum(-rises[:top], 0) ** 2 / noise[:top]).sum()
         return float(s)
 
     def gaps(z: Array) -> Array:

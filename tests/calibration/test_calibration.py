@@ -81,12 +81,61 @@ assert np.allclose(se[[1, 3]], [theirs[k] for k in names], rtol=1e-4)
     assert done.returncode == 0, done.stderr
 
 
+def test_what_is_foretold_comes_and_figures_stay() -> None:
+    """Derivatives of both likelihood ratios, and moves that must keep every figure."""
+    script = """
+import numpy as np
+from calibration import after
+from calibration.anneal import _derivatives
+from calibration.assemble import _identifiers
+from calibration.kernel import KEPT, Tolerance, apply, model_loss
+from calibration.targets import plan_therapists
+from pwp_lib.data.cohort import load_cohort
+p, plan = load_cohort().patients, plan_therapists(1)
+p["j"] = p["therapist_id"].map(_identifiers(np.random.default_rng([1, 4])).index)
+p = p.sort_values("j", kind="stable")
+post = p[["phq9_post", "gad7_post"]].to_numpy().T
+after.shape_table = lambda target, pre: np.full(2 * (target.maximum + 1,), 1 / 28)
+after._first_scores = lambda *_: post.copy()
+search = after.AfterSearch(plan, p[["phq9_pre", "gad7_pre"]].to_numpy(), p["j"].to_numpy(), 1)
+for m in range(2):
+    given, state, g, g1 = search.given, search.state, search.g[m], search.g1[m]
+    assert search.rest(m, 0, 0) <= KEPT
+    lean, bend, figure = np.zeros((1122, 2)), np.zeros(2), search.figure[m].copy()
+    _derivatives(given, state, m, g, g1, lean, bend)
+    tolerance = Tolerance(given.half[m], 1.0, 1.0, 1.0, 1.0)
+    differences = []
+    for i in (3, 400, 700):
+        old = state.post[m, i]
+        apply(given, state, m, i, old + 1)
+        trial = figure.copy()
+        model_loss(given, state, tolerance, m, trial, g.copy(), g1.copy(), 1e-10)
+        apply(given, state, m, i, old)
+        foretold = lean[i] + bend * (2 * old + 1)
+        assert np.allclose(trial[:2] - figure[:2], foretold, atol=0.004), m
+        differences.append(trial[:2] - figure[:2])
+    assert np.abs(differences).max() > 0.1
+    sums = state.xty[m, :, 0].copy()
+    assert search.rest(m, 400, 0) <= KEPT
+    assert search.taken[m] > 0
+    assert (state.xty[m, :, 0] == sums).all()
+    assert (np.abs(search.figure[m] - given.target[m]) <= given.half[m]).all()
+    assert (state.counts[m] == given.wants[m]).all()
+"""
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_smoothest_shape_has_what_it_must() -> None:
     from calibration.shapes import joint_table, smoothest
 
     values = np.arange(-14, 22)
     p = smoothest(values, 3.05, 5.82, ((4, 0.418), (-4, 0.042)), mode=0, taper=True)
     mean = p @ values
+    assert (np.diff(1122 * p[values >= 0]) < 1.5).all()
+    assert (np.diff(1122 * p[values <= 0]) > -1.5).all()
     assert p.sum() == pytest.approx(1)
     assert mean == pytest.approx(3.05, abs=1e-5)
     assert np.sqrt(p @ (values - mean) ** 2) == pytest.approx(5.82, abs=1e-5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pwp_lib.data.cohort import Cohort
 from pwp_lib.data.disclosure import DisclosurePolicy
-from pwp_lib.data.owndata import Check, check_study_data
+from pwp_lib.data.owndata import check_study_data
 from pwp_lib.data.pseudonyms import Pseudonyms, open_key, pseudonymise
 from pwp_lib.data.study import Study
 from pwp_lib.errors import InputError
@@ -18,27 +18,41 @@ from .terminal import progress, say
 if TYPE_CHECKING:
     from pwp_lib.analysis import Analysis
 
-__all__ = ["analyse_file", "run_analysis", "safe_cohort"]
+__all__ = ["analyse_file", "ready", "run_analysis", "say_where"]
 
 
-def safe_cohort(
-    found: Check, out: Path, key: Path, control: bool
-) -> tuple[Cohort, DisclosurePolicy]:
-    """Give the cohort as it may be analysed: under pseudonyms unless synthetic or told otherwise.
+def ready(
+    file: Path,
+    out: Path,
+    study: Path | None,
+    therapists: Path | None,
+    key: Path,
+    no_disclosure_control: bool,
+) -> tuple[Cohort, Study, DisclosurePolicy]:
+    """Give a file's cohort as it may be analysed: under pseudonyms unless synthetic or told not to.
 
     Raises
     ------
     InputError
-        If there is no cohort, or the key lies where the results go.
+        If there is no cohort, the folder is a file, or the key lies where the results go.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError("this is a file, not a folder", mend="name another folder", file=out)
+    found = check_study_data(file, study, therapists)
     if found.cohort is None:
         raise found.problems.first()
     cohort = found.cohort
-    active = control and not cohort.provenance.synthetic
-    policy = DisclosurePolicy(active=active, caseload=found.study.caseload)
+    active = not no_disclosure_control and not cohort.provenance.synthetic
     if active:
         cohort = pseudonymise(cohort, Pseudonyms(open_key(key, outside=out)))
-    return cohort, policy
+    return cohort, found.study, DisclosurePolicy(active=active, caseload=found.study.caseload)
+
+
+def say_where(page: str, out: Path, run: Path, cohort: Cohort, policy: DisclosurePolicy) -> None:
+    """Say what to open, and that it must stay where it is if control was off."""
+    say(f"Done: open {out.name}/{run.name}/{page}; {out.name}/latest leads there.")
+    if not policy.active and not cohort.provenance.synthetic:
+        say("Disclosure control was off: this must not leave the service.", stderr=True)
 
 
 def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], object]) -> Analysis:
@@ -72,15 +86,10 @@ def analyse_file(
     no_disclosure_control: bool,
 ) -> None:
     """Check, analyse and write."""
-    if out.exists() and not out.is_dir():
-        raise InputError("this is a file, not a folder", mend="name another folder", file=out)
-    found = check_study_data(file, study, therapists)
-    cohort, policy = safe_cohort(found, out, key, not no_disclosure_control)
+    cohort, known, policy = ready(file, out, study, therapists, key, no_disclosure_control)
     from pwp_lib.output.report import write_run
 
     with progress(6) as step:
-        analysis = run_analysis(cohort, found.study, step)
-        run = write_run(analysis, found.study, policy, out, step)
-    say(f"Done: open {out.name}/{run.name}/report.html; {out.name}/latest leads there.")
-    if not policy.active and not cohort.provenance.synthetic:
-        say("Disclosure control was off: these results must not leave the service.", stderr=True)
+        analysis = run_analysis(cohort, known, step)
+        run = write_run(analysis, known, policy, out, step)
+    say_where("report.html", out, run, cohort, policy)

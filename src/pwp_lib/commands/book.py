@@ -8,9 +8,7 @@ from pathlib import Path
 
 from pwp_lib.data.cohort import Cohort
 from pwp_lib.data.measures import known_measures
-from pwp_lib.data.owndata import check_study_data
 from pwp_lib.data.study import Study
-from pwp_lib.errors import InputError
 from pwp_lib.output.chapters import CHAPTERS, Facts, facts_of, own_notebook
 from pwp_lib.output.chapters_build import build_pages, need_jupyter_book, read_chapter, title_of
 from pwp_lib.output.chapters_run import Gate, run_chapter
@@ -19,8 +17,8 @@ from pwp_lib.output.report import safe_labels
 from pwp_lib.output.report_figures import draw_all
 from pwp_lib.output.runs import publish
 
-from .analyse import run_analysis, safe_cohort
-from .terminal import progress, say
+from .analyse import ready, run_analysis, say_where
+from .terminal import progress
 
 __all__ = ["book_of"]
 
@@ -36,31 +34,26 @@ def book_of(
 ) -> None:
     """Check, analyse, run the chapters and write the pages."""
     need_jupyter_book()
-    if out.exists() and not out.is_dir():
-        raise InputError("this is a file, not a folder", mend="name another folder", file=out)
-    found = check_study_data(file, study, therapists)
-    cohort, policy = safe_cohort(found, out, key, not no_disclosure_control)
+    cohort, known, policy = ready(file, out, study, therapists, key, no_disclosure_control)
     with progress(len(CHAPTERS) + 4) as step:
-        analysis = run_analysis(cohort, found.study, step)
+        analysis = run_analysis(cohort, known, step)
         step("disclosure control")
         released = release(analysis, policy)
         gate = Gate(released, draw_all(analysis, released), cohort.provenance.synthetic)
-        facts = facts_of(analysis, found.study, policy.active)
+        facts = facts_of(analysis, known, policy.active)
         facts = replace(facts, pages=[p for p in facts.pages if not only or p in only])
-        ready = replace(safe_labels(cohort), measures=tuple(facts.measures))
+        shown = replace(safe_labels(cohort), measures=tuple(facts.measures))
         chapters = {}
         for name in facts.pages:
             cells = read_chapter(name)
             title = title_of(cells)
             step(title)
-            with known_measures(ready.measures):
-                chapters[name] = run_chapter(own_notebook(cells, facts), ready, gate, title)
+            with known_measures(shown.measures):
+                chapters[name] = run_chapter(own_notebook(cells, facts), shown, gate, title)
         step("pages")
-        index = _index(ready, found.study, facts, gate)
+        index = _index(shown, known, facts, gate)
         run = publish(out, lambda work: build_pages(chapters, facts, gate, index, work))
-    say(f"Done: open {out.name}/{run.name}/index.html; {out.name}/latest leads there.")
-    if not policy.active and not cohort.provenance.synthetic:
-        say("Disclosure control was off: these pages must not leave the service.", stderr=True)
+    say_where("index.html", out, run, cohort, policy)
 
 
 def _index(cohort: Cohort, study: Study, facts: Facts, gate: Gate) -> str:

@@ -170,10 +170,8 @@ def rank_distributions(results: Found) -> pd.DataFrame:
     DataFrame
         One row a model, quantity and point: ``case``, ``quantity``, ``at``, and the distribution
         function less that of uniform ranks (``difference``) with the band's ``lower`` and
-        ``upper``. Empty where a run kept no bands.
+        ``upper``.
     """
-    if "bands" not in results:
-        return pd.DataFrame()
     at, (lower, upper) = np.array(results["at"]), np.array(results["bands"])
     parts = [
         pd.DataFrame({"case": case, "quantity": name, "at": at, "difference": got["ecdf"] - at,
@@ -185,7 +183,10 @@ def rank_distributions(results: Found) -> pd.DataFrame:
 
 
 def calibration(results: Found) -> pd.DataFrame:
-    """One row a model: quantities, those outside their own 95% bands, and the adjusted p-value."""
+    """One row a model: quantities, those outside their own 95% bands, and the adjusted p-value.
+
+    For NUTS also how many draws diverged, over all data sets.
+    """
     rows = {
         case: {
             "quantities": len(found["quantities"]),
@@ -194,4 +195,7 @@ def calibration(results: Found) -> pd.DataFrame:
         }
         for case, found in results["cases"].items()
     }
+    if results["engine"] == "nuts":
+        for case, found in results["cases"].items():
+            rows[case]["divergent draws"] = found["divergent draws"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model and prior")

@@ -7,8 +7,15 @@ import pandas as pd
 import pytest
 
 from pwp_lib.classroom import KEY_FILE, make_classroom, student_cohort
-from pwp_lib.data.cohort import load_cohort
+from pwp_lib.data.cohort import load_cohort, write_cohort
 from pwp_lib.errors import InputError
+
+#: The first reads raw downloads, and the ninth is about the packaged cohort.
+CHAPTERS = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+    if path.name[:2] not in ("01", "09")
+]
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -94,3 +101,19 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RuntimeError, match="stopped"):
         make_classroom(1, 1, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_the_chapters_run_on_a_students_cohort(chapter: Path, tmp_path: Path) -> None:
+    """As the teacher's pack promises; student 7 of seed 1 has the least effect of a class."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    folder = tmp_path / "student"
+    write_cohort(student_cohort(7, 1).cohort, folder)
+    notebook = nbformat.read(chapter, as_version=4)
+    cells = [c for c in notebook.cells if "pwp.load_cohort()" in c.source]
+    assert cells
+    for cell in cells:
+        cell.source = cell.source.replace("load_cohort()", f"load_cohort({str(folder)!r})")
+    client = nbclient.NotebookClient(notebook, timeout=600)
+    client.execute()  # raises where a cell does

@@ -127,9 +127,11 @@ def test_coverage_and_calibration() -> None:
     case = {
         "quantities": {"a": {"inside_bands": True}, "b": {"inside_bands": False}},
         "smallest p_value, times the number of quantities": 0.3,
+        "divergent draws": 4,
     }
-    row = tables.calibration({"cases": {"one": case}}).loc["one"]
+    row = tables.calibration({"engine": "gibbs", "cases": {"one": case}}).loc["one"]
     assert list(row) == [2, 1, 0.3]
+    assert tables.calibration({"engine": "nuts", "cases": {"one": case}}).loc["one"].iloc[3] == 4
 
 
 def test_a_file_that_is_not_there_is_none() -> None:

@@ -112,7 +112,10 @@ def test_a_regular_estimate_is_left_alone() -> None:
     ("prior", "message"),
     [
         (Prior("inverse-wishart", df=3), "needs its df and its scale"),
-        (Prior("inverse-wishart", df=3, scale=[[1, 2], [2, 1]]), "must be a covariance"),
+        (Prior("inverse-wishart", df=3, scale=[[1, 2], [2, 1]]), "must be positive definite"),
+        (Prior("inverse-wishart", df=3, scale=[[4, 0.4], [0.4, 0.04]]), "singular estimate"),
+        (Prior("inverse-wishart", df=3, scale=[[1, 0], [0, 0]]), "must be positive definite"),
+        (Prior("inverse-wishart", df=1, scale=[[1, 0], [0, 1]]), "must exceed 1"),
         (Prior("half-normal", scale=-1.0), "must be positive"),
         (Prior("flat-sd", lkj=0.0), "LKJ shape must be positive"),
         (Prior("mlwin", residual=(-1.0, 0.0)), "cannot be negative"),

@@ -210,9 +210,16 @@ class Prior:
         if self.kind == "inverse-wishart":
             if self.df is None or self.scale is None:
                 raise InputError("an inverse-Wishart prior needs its df and its scale")
+            if not self.df > q - 1:
+                raise InputError(
+                    f"the df of an inverse-Wishart prior of {q} random terms must exceed {q - 1}"
+                )
             scale = np.asarray(self.scale, float).reshape(q, q)
-            if not (np.isfinite(scale).all() and np.linalg.eigvalsh(scale).min() >= 0):
-                raise InputError("the scale of an inverse-Wishart prior must be a covariance")
+            if not (np.isfinite(scale).all() and _is_regular(scale)):
+                raise InputError(
+                    "the scale of an inverse-Wishart prior must be positive definite",
+                    mend="a singular estimate cannot serve as one: give the matrix in numbers",
+                )
             return f"inverse-Wishart({self.df:g}) on the covariance", float(self.df), scale, ()
         if q == 1:
             name = f"inverse-gamma{GAMMA} on the therapist variance"
@@ -239,6 +246,14 @@ class Prior:
         if not (sd > 0).all():
             raise InputError("the SD of a normal prior must be positive")
         return mean, sd**-2.0, "normal on the fixed effects"
+
+
+def _is_regular(matrix: Array) -> bool:
+    """Whether a matrix is positive definite, rounding allowed for and whatever the units."""
+    sd = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    if not (sd > 0).all():
+        return False
+    return bool(np.linalg.eigvalsh(matrix / np.outer(sd, sd)).min() > 1e-9)
 
 
 def as_prior(prior: str | Prior) -> Prior:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import pwp_lib as pwp
 from pwp_lib.data.cohort import load_cohort
 from pwp_lib.paper.scoreboard import scoreboard
 
@@ -49,3 +50,16 @@ def test_only_what_is_argued_does_not_match(board: pd.DataFrame) -> None:
     bounds = {f"mcmc.{m}.vpc_{end}" for m in ("phq9", "gad7") for end in ("lower", "upper")}
     missed = set(board.index[board["state"] == "no match"])
     assert missed == contradicted | bounds
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("measure", ["phq9", "gad7"])
+def test_posterior_medians_match_from_every_seed(measure: str) -> None:
+    """Within the rounding and two Monte Carlo standard errors, the mean of the 20 and each."""
+    formula = pwp.model_formula(measure, ["phq9", "gad7"])
+    design = pwp.design_moments(formula, load_cohort().patients)
+    published = pwp.published_figure(f"mcmc.{measure}.vpc_median")
+    found = [pwp.gibbs_draws(design, seed=s).vpc_interval() for s in range(1, 21)]
+    medians = [100 * f.median for f in found]
+    assert all(published.matches(m, 100 * f.mcse) for m, f in zip(medians, found, strict=True))
+    assert published.matches(sum(medians) / 20, pd.Series(medians).sem())

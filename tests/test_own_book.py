@@ -123,7 +123,8 @@ def test_a_chapter_that_stops_writes_nothing(
 ) -> None:
     def stopping(name: str) -> list[Cell]:
         source = "### Step 2: go on" if name else ""
-        code = {"cell_type": "code", "metadata": {}, "source": "raise KeyError('Zzyzx')"}
+        tags = {"tags": ["open"]}
+        code = {"cell_type": "code", "metadata": tags, "source": "raise KeyError('Zzyzx')"}
         return [{"cell_type": "markdown", "metadata": {}, "source": source}, code]
 
     monkeypatch.setattr(book, "read_chapter", stopping)

@@ -22,7 +22,7 @@ from pwp_lib.output.chapters import (
     renamed,
 )
 from pwp_lib.output.chapters_build import book_folder, read_chapter
-from pwp_lib.output.chapters_run import WITHHELD, Gate, run_chapter
+from pwp_lib.output.chapters_run import WITHHELD, Gate, _bound, run_chapter
 from pwp_lib.output.release import Published, Release
 
 FUNCTION = Measure("wellbeing", "Well-Being (own)", 0, 50, None, None, higher_is_worse=False)
@@ -185,8 +185,33 @@ def test_what_may_not_be_shown_and_leaves_nothing_behind_is_not_run() -> None:
     named: Cell = {**shows, "pwp": {"table": ["outcomes"]}}
     (ran,) = run_chapter([named], None, _gate(), "A chapter")  # type: ignore[arg-type]
     assert "100" in str(ran["outputs"])
-    with pytest.raises(InputError, match="ZeroDivisionError"):
-        run_chapter([{**shows, "source": "x = 1 / 0"}], None, _gate(), "A")  # type: ignore[arg-type]
+    broken: Cell = {**shows, "source": "x = {}\nx[0] = 1 / 0"}
+    (ran,) = run_chapter([broken], None, _gate(), "A")  # type: ignore[arg-type]
+    assert ran["outputs"] == []
+    needs: Cell = {**shows, "source": "x", "tags": ["open"]}
+    for used in (
+        broken,
+        {**broken, "source": "y = 1 / 0"},
+        {**broken, "source": "import zzyzx as y"},
+    ):
+        via: Cell = {**shows, "source": "x = y"}
+        with pytest.raises(InputError, match=r"ZeroDivisionError|ModuleNotFoundError"):
+            run_chapter([used, via, needs], None, _gate(), "A")  # type: ignore[arg-type]
+
+
+def test_without_control_every_cell_runs() -> None:
+    cells = [cell for _, cell in _cells("two measures")]
+    code = [c["cell_type"] == "code" for c in cells]
+    assert _gate(active=False).needed(cells) == code
+    assert 0 < sum(_gate().needed(cells)) < sum(code)
+
+
+def test_names_that_a_cell_changes_are_bound_by_it() -> None:
+    code = (
+        "import a.b, c as d\nfrom e import f\ng.h = i[j] = 1\ndef k(): pass\n"
+        "(l, *m), n = o\np += 1\nfor q in r: pass\nwith s as t: u.append(v)"
+    )
+    assert _bound(ast.parse(code)) == {*"adfgiklmnpqtu"}
 
 
 #: Open cells that use the cohort: they read the study's measures, or the number of scales.
@@ -215,7 +240,7 @@ def test_open_cells_hold_nothing_that_was_worked_out_from_patients() -> None:
 def test_a_chapter_that_stops_says_where_and_no_value() -> None:
     cells = [
         {"cell_type": "markdown", "source": "### Step 9: divide", "tags": [], "pwp": {}},
-        {"cell_type": "code", "source": "x = {}['PATIENT-7']", "tags": [], "pwp": {}},
+        {"cell_type": "code", "source": "x = {}['PATIENT-7']", "tags": ["open"], "pwp": {}},
     ]
     with pytest.raises(InputError) as caught:
         run_chapter(cells, None, _gate(), "A chapter")  # type: ignore[arg-type]

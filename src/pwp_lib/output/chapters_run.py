@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WITHHELD", "Gate", "run_chapter"]
 
+#: Methods that change what they belong to.
+_CHANGES = {"add", "append", "extend", "insert", "pop", "setdefault", "sort", "update"}
 WITHHELD = "*Withheld: this result is not among those that disclosure control lets out.*"
 
 
@@ -65,12 +67,23 @@ class Gate:
         frame = self.released.frame("outcomes")
         return frame is not None and not (frame.astype(object) == MARK).to_numpy().any()
 
-    def needless(self, cell: Cell) -> bool:
-        """Whether a cell only shows, and nothing of it may be shown: then it is not run at all."""
-        if not self.active or {"open", "pooled"} & {*cell["tags"]}:
-            return False
-        body = ast.parse(cell["source"]).body
-        return all(isinstance(s, ast.Expr) and not _binds(s) for s in body)
+    def needed(self, cells: Sequence[Cell]) -> list[bool]:
+        """Find the cells that must run: those that show, and what those that show rest on.
+
+        With control on most outputs are released tables in the place of the cell's own, and what
+        a cell worked out for them alone need not be worked out.
+        """
+        alive: set[str] = set()
+        out = []
+        for cell in reversed(cells):
+            tree = ast.parse(cell["source"] if cell["cell_type"] == "code" else "")
+            bound = _bound(tree)
+            shows = not self.active or bool({"open", "pooled"} & {*cell["tags"]})
+            run = cell["cell_type"] == "code" and (shows or bool(bound & alive))
+            if run:
+                alive |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+            out.append(run)
+        return out[::-1]
 
     def outputs(self, cell: Cell, made: Sequence[Cell]) -> list[Cell]:
         """Choose what is shown: the cell's own outputs, released ones in their place, or a word."""
@@ -108,8 +121,21 @@ def _decimals(column: pd.Series) -> int:
     return next((k for k in range(3) if all(round(v, k) == v for v in numbers)), 3)
 
 
-def _binds(statement: ast.Expr) -> bool:
-    return any(isinstance(n, ast.NamedExpr) for n in ast.walk(statement))
+def _bound(tree: ast.AST) -> set[str]:
+    """Names that code makes or changes, imports and what it writes into included."""
+    names = set()
+    for node in ast.walk(tree):
+        target: Any = node
+        changes = isinstance(node, ast.Attribute) and node.attr in _CHANGES
+        if isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif changes or isinstance(getattr(node, "ctx", None), ast.Store):
+            while isinstance(target, ast.Attribute | ast.Subscript):
+                target = target.value
+            names |= {target.id} if isinstance(target, ast.Name) else set()
+    return names
 
 
 def _found(names: str | Sequence[str] | None, there: Mapping[str, Any]) -> list[str]:
@@ -163,18 +189,23 @@ def run_chapter(cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str) -
     """
     out, step = [], "the beginning"
     with _shell({"prepared_cohort": lambda: cohort}) as run:
-        for cell in cells:
+        for cell, needed in zip(cells, gate.needed(cells), strict=True):
             if cell["cell_type"] == "markdown":
                 step = _last_heading(cell["source"]) or step
                 out.append(cell)
                 continue
-            made = [{}] if gate.needless(cell) else run(cell["source"])
+            made = run(cell["source"]) if needed else _unseen(cell)
             if isinstance(made, BaseException):
                 if isinstance(made, KeyboardInterrupt | MemoryError):
                     raise made
                 raise _stopped(made, title, step) from None
             out.append({**cell, "outputs": gate.outputs(cell, made)})
     return out
+
+
+def _unseen(cell: Cell) -> list[Cell]:
+    """Stand for the output of a cell that was not run, if it would have had one."""
+    return [{}] if isinstance(ast.parse(cell["source"]).body[-1], ast.Expr) else []
 
 
 def _stopped(error: BaseException, title: str, step: str) -> InputError:

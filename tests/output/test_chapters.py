@@ -185,6 +185,9 @@ def test_what_may_not_be_shown_and_leaves_nothing_behind_is_not_run() -> None:
     named: Cell = {**shows, "pwp": {"table": ["outcomes"]}}
     (ran,) = run_chapter([named], None, _gate(), "A chapter")  # type: ignore[arg-type]
     assert "100" in str(ran["outputs"])
+    looped: Cell = {**named, "source": "for m in cohort.measures:\n    show.figure(m)"}
+    (ran,) = run_chapter([looped], None, _gate(), "A chapter")  # type: ignore[arg-type]
+    assert "100" in str(ran["outputs"])
     broken: Cell = {**shows, "source": "x = {}\nx[0] = 1 / 0"}
     (ran,) = run_chapter([broken], None, _gate(), "A")  # type: ignore[arg-type]
     assert ran["outputs"] == []

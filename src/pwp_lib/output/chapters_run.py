@@ -205,7 +205,8 @@ def run_chapter(cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str) -
 
 def _unseen(cell: Cell) -> list[Cell]:
     """Stand for the output of a cell that was not run, if it would have had one."""
-    return [{}] if isinstance(ast.parse(cell["source"]).body[-1], ast.Expr) else []
+    last = ast.parse(cell["source"]).body[-1]
+    return [{}] if isinstance(last, ast.Expr) or "show." in ast.unparse(last) else []
 
 
 def _stopped(error: BaseException, title: str, step: str) -> InputError:

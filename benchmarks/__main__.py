@@ -162,9 +162,9 @@ def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Peers that this run left alone, or out, keep what they had."""
     for part in ("fits", "samplers"):
         if part in new:
-            had = old.get(part, {})
-            again = {k: v for k, v in new[part].items() if "left out" not in v or k not in had}
-            new[part] = had | again
+            timed = {k: v for k, v in old.get(part, {}).items() if "left out" not in v}
+            again = {k: v for k, v in new[part].items() if "left out" not in v or k not in timed}
+            new[part] = old.get(part, {}) | again
     return new
 
 

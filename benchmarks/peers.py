@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import warnings
@@ -27,9 +28,8 @@ def in_r(folder: Path, peer: str, *more: str) -> dict[str, Any]:
         ["Rscript", str(SCRIPT), str(folder), peer, *more], capture_output=True, text=True
     )
     if run.returncode:
-        said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-        # R says what went wrong, perhaps over two lines, and then that execution was halted.
-        return {"left out": " ".join(x for x in said[-3:] if x != "Execution halted") or "failed"}
+        said = re.search(r"Error.*?:\s*(.*?)\s*(?:\nCalls|\nExecution|\Z)", run.stderr, re.DOTALL)
+        return {"left out": " ".join((said[1] if said else run.stderr).split()) or "failed"}
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     for name in ("deviance", "vpc"):  # where one of the two fits failed R writes a number alone
         if isinstance(found.get(name), float):

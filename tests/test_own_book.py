@@ -134,10 +134,12 @@ def test_a_chapter_that_stops_writes_nothing(
     monkeypatch.setattr(book, "draw_all", lambda *_: {})
     facts = Facts(_eight().measures, ["phq9", "gad7"], pages=["01_data_preparation"])
     monkeypatch.setattr(book, "facts_of", lambda *_: facts)
+    monkeypatch.setattr(book, "_MANY", 100)
     data = tmp_path / "data.csv"
     _eight().patients.to_csv(data, index=False)
     assert _run("book", "--data", data, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
+    assert said.startswith("With so many patients this may take half an hour")
     assert '"Step 2: go on": KeyError' in said
     assert "Zzyzx" not in said
     assert not (tmp_path / "out").exists()

@@ -130,6 +130,22 @@ def test_notebooks_carry_no_outputs_and_define_no_functions() -> None:
         assert not any(re.search(r"^\s*(def|class) ", s, re.MULTILINE) for s in sources), file.name
 
 
+def test_what_a_cell_shows_is_its_last_word() -> None:
+    """A table that is made before the last line of its cell is on no page."""
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            source = "".join(x for x in cell["source"] if not x.startswith("%"))
+            lost = [
+                ast.unparse(line)[:60]
+                for line in ast.parse(source).body[:-1]
+                if isinstance(line, ast.Expr)
+                and ast.unparse(line).startswith(("show.", "beside.", "interactive."))
+            ]
+            assert not lost, f"{file.name}: {lost}"
+
+
 def test_every_chapter_is_in_the_table_of_contents_and_in_the_downloads() -> None:
     contents = (ROOT / "book" / "_toc.yml").read_text(encoding="utf-8")
     downloads = (ROOT / "book" / "downloads.md").read_text(encoding="utf-8")

@@ -133,6 +133,8 @@ def describe_caseloads(patients: pd.DataFrame) -> pd.DataFrame:
 class SampleDescription:
     """Who the patients and therapists are.
 
+    The therapists' tables are empty when nothing is known of the therapists.
+
     Attributes
     ----------
     patients, therapists : DataFrame
@@ -143,8 +145,6 @@ class SampleDescription:
         `describe_caseloads`.
     caseload_numbers : DataFrame
         `describe_numbers` of the caseloads, over therapists.
-
-    The therapists' tables are empty when nothing is known of the therapists.
     """
 
     patients: pd.DataFrame

@@ -228,3 +228,24 @@ def test_pseudonymise_leaves_no_identifier() -> None:
     before = patients.groupby("therapist_id")["phq9_pre"].sum()
     after = masked.patients.groupby("therapist_id")["phq9_pre"].sum()
     assert sorted(before) == sorted(after)
+
+
+def test_rules_that_exclude_nobody_cost_only_the_steps_before_them() -> None:
+    """The last step is everybody, who are known: no other count can protect a nought."""
+    rows = ["rule 0", "rule 1", "rule 2", "all"]
+    counts = pd.DataFrame(
+        {"patients": [102, 102, 102, None], "excluded": [None, 0, 0, None],
+         "n": [None, None, None, 102], "improved": [None, None, None, 41]},
+        index=rows, dtype="Float64",
+    )  # fmt: skip
+    relations = [
+        *(Relation((f"rule {i}", "patients"),
+                   ((f"rule {i + 1}", "patients"), (f"rule {i + 1}", "excluded"))) for i in (0, 1)),
+        Relation(("all", "n"), (("rule 2", "patients"),)),
+        Relation(("all", "n"), (("all", "improved"),), exhaustive=False),
+    ]  # fmt: skip
+    released = release_counts(counts, relations, known=[("all", "n")])
+    assert released.values["patients"].isna().tolist() == [True, True, False, True]
+    assert released.values.at["rule 2", "patients"] == 100
+    assert released.values.at["all", "improved"] == 40
+    assert audit(released, relations)["safe"].all()

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from pwp_lib.analysis import Analysis, analyse
-from pwp_lib.data.cohort import Cohort, FlowStep, Provenance
+from pwp_lib.data.cohort import PACKAGED, Cohort, FlowStep, Provenance
 from pwp_lib.data.disclosure import MARK, DisclosurePolicy, Relation, audit, release_counts
 from pwp_lib.data.measures import PHQ9
+from pwp_lib.data.owndata import load_study_data
 from pwp_lib.data.study import Study
 from pwp_lib.output import report
 from pwp_lib.output.joint import OTHERS
@@ -151,3 +152,20 @@ def test_clusters_that_would_leave_a_small_caseload_are_withheld() -> None:
     assert not compared & {*released.tables}
     assert any("The clusters compared" in line for line in released.withheld)
     assert compared <= {*release(analysis, DisclosurePolicy(active=False)).tables}
+
+
+def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path) -> None:
+    """Noughts in the flow once cost every count of the report."""
+    people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")
+    people.to_csv(tmp_path / "own.csv", index=False)
+    cohort, problems = load_study_data(tmp_path / "own.csv")
+    assert cohort is not None, problems
+    assert (cohort.flow_table()["excluded"].fillna(0) == 0).all()
+    found = release(analyse(cohort, draws=200, repeats=0, sensitivity=False), POLICY)
+    totals = found.tables["outcomes"].frame[COUNTS]
+    assert not (totals == MARK).to_numpy().any()
+    clusters = found.tables["clusters"].frame[["n", "n_case_pre", "n_improved"]]
+    assert not (clusters == MARK).to_numpy().any()
+    steps = found.tables["flow"].frame["patients"].tolist()
+    assert steps[-1] == "1,120" or steps[-1] == 1120
+    assert set(steps[:-1]) == {MARK}

@@ -140,12 +140,31 @@ def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
 
 
 def _neighbour(
-    ledger: Ledger, target: int, truth: NDArray[np.float64], shown: set[int]
+    ledger: Ledger, target: int, truth: NDArray[np.float64], shown: set[int], told: set[int]
 ) -> int | None:
-    """Find the cell whose loss costs least: the smallest shown in a sum with the unsafe one."""
-    near = {i for r in ledger.rows_of[target] for i in ledger.rows[r] if i in shown}
-    pool = near or shown & set(ledger.members_around(target))
-    return min(pool, key=lambda i: (truth[i], i), default=None)
+    """Find the cell whose loss costs least: the smallest shown in a sum with the unsafe one.
+
+    Where its own sums show nothing more, those of the withheld cells in them are looked at, and so
+    on outwards; never beyond a count that is known, since what lies there cannot help.
+    """
+    seen, edge = {target}, {target}
+    while edge:
+        near = {i for c in edge for r in ledger.rows_of[c] for i in ledger.rows[r]} - seen
+        if found := near & shown:
+            return min(found, key=lambda i: (truth[i], i))
+        seen |= near
+        edge = near - told
+    return None
+
+
+def _spread(ledger: Ledger, told: set[int]) -> set[int]:
+    """Add what is the same count as a known one: its only part, or what it is the only part of."""
+    pairs = [set(row) for row in ledger.rows if len(row) == 2]
+    pairs = [p for p in pairs if not any(ledger.is_rest(i) for i in p)]
+    told = set(told)
+    while fresh := {i for p in pairs if p & told for i in p} - told:
+        told |= fresh
+    return told
 
 
 def release_counts(
@@ -203,15 +222,19 @@ def release_counts(
     silent = {ledger.position[c] for c in unpublished} | set(range(len(cells), len(truth)))
     small = set(np.flatnonzero(truth < policy.threshold).tolist())
     hidden = small - silent
-    told = {ledger.position[c] for c in known} - hidden
+    told = _spread(ledger, {ledger.position[c] for c in known}) - hidden
     _set_bounds(ledger, truth, hidden, told, silent)
     shown = set(range(len(cells))) - hidden - silent - told
-    extra = _protect(ledger, truth, sorted(small), shown)
+    extra = _protect(ledger, truth, sorted(small), shown, told)
     return _released(counts, ledger, hidden, extra, silent, policy)
 
 
 def _protect(
-    ledger: Ledger, truth: NDArray[np.float64], todo: list[int], shown: set[int]
+    ledger: Ledger,
+    truth: NDArray[np.float64],
+    todo: list[int],
+    shown: set[int],
+    told: set[int],
 ) -> set[int]:
     """Withhold further cells until each of those given could hold two values; say which."""
     extra: set[int] = set()
@@ -220,10 +243,13 @@ def _protect(
             # What is safe stays so: to hide more only widens what an attacker must allow for.
             todo.pop()
             continue
-        more = _neighbour(ledger, todo[-1], truth, shown)
+        more = _neighbour(ledger, todo[-1], truth, shown, told)
         if more is None:
-            # Never seen, and never to be seen: rather no numbers than one that tells.
-            return extra | shown
+            # Never seen, and never to be seen: rather no number near it than one that tells.
+            lost = shown & set(ledger.members_around(todo.pop()).tolist())
+            shown -= lost
+            extra |= lost
+            continue
         shown.remove(more)
         extra.add(more)
         ledger.lower[more], ledger.upper[more] = 0.0, np.inf

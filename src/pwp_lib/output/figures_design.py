@@ -172,7 +172,8 @@ def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.barh(y, np.maximum(table["ratio"], 1.0) - left, left=left, color=colours, height=0.7)
     ax.axvline(1, color=style.INK, linewidth=1.2)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(numticks=5))
+    # Every second power of ten: the labels of all of them run into one another.
+    ax.xaxis.set_major_locator(LogLocator(base=100.0, numticks=5))
     ax.xaxis.set_major_formatter(lambda v, _: f"{_times(v)}×")
     for at, ratio in enumerate(table["ratio"]):
         ax.annotate(

@@ -61,8 +61,8 @@ def narrowest_interval(
     only through how far each therapist's mean departs from the average line. All departures are
     tried whose maximum-likelihood estimate of the variance is `between`; the prior is the one that
     MLwiN's default gives the intercept's variance in a random-slope model, inverse gamma with shape
-    one half and scale `between`. The average line and `residual` are taken as known, which can only
-    make the interval narrower.
+    one half and scale `between`. The average line and `residual` are taken as known, which as a
+    rule makes the interval narrower. What is found is the narrowest met, not a proof.
 
     Parameters
     ----------

@@ -109,10 +109,10 @@ def _check(design: DesignMoments, draws: int, burn_in: int, chains: int) -> None
 
 
 def _kernel_moments(moments: Standard) -> tuple[Array, Array, float]:
-    """Arrange moments for the sampler: therapists last, the response after the fixed columns."""
+    """Arrange moments for the sampler: fixed columns first, then the response; therapists last."""
     right = np.concatenate([moments.zx, moments.zr[:, :, None]], axis=2)
     zz = np.ascontiguousarray(moments.zz.transpose(1, 2, 0))
-    return zz, np.ascontiguousarray(right.transpose(1, 2, 0)), moments.rr
+    return zz, np.ascontiguousarray(right.transpose(2, 1, 0)), moments.rr
 
 
 def _kernel_prior(

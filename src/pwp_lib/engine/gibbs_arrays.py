@@ -96,7 +96,7 @@ class _Therapists:
 
     def __init__(self, zz: Array, right: Array) -> None:
         self.zz, self.right = zz, right
-        self.q, self.columns, self.n_groups = right.shape
+        self.columns, self.q, self.n_groups = right.shape
         self.a = np.empty((self.columns, self.q, self.n_groups))
         self.u = np.empty((self.q, self.n_groups))
 
@@ -113,7 +113,7 @@ class _Therapists:
                 for k in range(j):
                     x -= low[i][k] * low[j][k]
                 low[i].append(1.0 / np.sqrt(x) if i == j else x * low[j][j])
-            y = self.right[i] * c
+            y = self.right[:, i] * c
             for k in range(i):
                 y -= low[i][k] * a[:, k]
             a[:, i] = y * low[i][i]
@@ -137,7 +137,7 @@ class _Therapists:
         u, n = self.u, range(self.q)
         outer = [[float(np.vdot(u[i] * u[k], self.zz[i, k])) for k in n] for i in n]
         left = [*(-d for d in delta), 1.0]
-        inner = [float(np.dot(left, self.right[i] @ u[i])) for i in n]
+        inner = [float(np.dot(left, self.right[:, i] @ u[i])) for i in n]
         return outer, inner, (u @ u.T).tolist()
 
 

@@ -58,19 +58,37 @@ def _gram(t: Array, out: Array) -> None:
 
 
 @jit  # type: ignore[untyped-decorator]
-def _log_weight(cov: Array, log_det: float, power: float, half: Array) -> float:
-    """Log of what the prior holds beyond its inverse-Wishart part (see `priors`)."""
-    w = power * log_det
+def _log_weight(cov: Array, root: float, power: float, half: Array) -> float:
+    """Log of what the prior holds beyond its inverse-Wishart part (see `priors`).
+
+    `root` is the root of the determinant of `cov`.
+    """
+    w, diagonal = 0.0, 1.0
     for i in range(cov.shape[0]):
-        w -= power * np.log(cov[i, i]) + half[i] * cov[i, i]
+        w -= half[i] * cov[i, i]
+        diagonal *= cov[i, i]
+    if power != 0.0:  # The commonest priors have no use for the logarithm, which takes its time.
+        w += power * np.log(root * root / diagonal)
     return w
 
 
 @jit  # type: ignore[untyped-decorator]
 def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
-    """Cholesky factors of every therapist's precision; their diagonals are kept inverted."""
+    """Cholesky factors of every therapist's precision; their diagonals are kept inverted.
+
+    Here and below two terms, the commonest number, are done in one loop: with few therapists it
+    is the number of loops that costs.
+    """
     q, n_groups = zz.shape[0], zz.shape[2]
-    for i in range(q):
+    for g in range(n_groups):
+        low[0, 0, g] = 1.0 / np.sqrt(zz[0, 0, g] * c + inv[0, 0])
+    if q == 2:
+        for g in range(n_groups):
+            s = (zz[1, 0, g] * c + inv[1, 0]) * low[0, 0, g]
+            low[1, 0, g] = s
+            low[1, 1, g] = 1.0 / np.sqrt(zz[1, 1, g] * c + inv[1, 1] - s * s)
+        return
+    for i in range(1, q):
         for j in range(i + 1):
             for g in range(n_groups):
                 low[i, j, g] = zz[i, j, g] * c + inv[i, j]
@@ -85,39 +103,44 @@ def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
 
 @jit  # type: ignore[untyped-decorator]
 def _forward(c: float, right: Array, low: Array, out: Array) -> None:
-    """Solve every therapist's lower-triangular system for ``c`` times the columns of `right`."""
-    q, columns, n_groups = right.shape
-    for m in range(columns):
-        for i in range(q):
+    """Solve every therapist's lower-triangular system for ``c`` times `right`."""
+    q, n_groups = right.shape
+    for g in range(n_groups):
+        out[0, g] = right[0, g] * c * low[0, 0, g]
+    if q == 2:
+        for g in range(n_groups):
+            out[1, g] = (right[1, g] * c - low[1, 0, g] * out[0, g]) * low[1, 1, g]
+        return
+    for i in range(1, q):
+        for g in range(n_groups):
+            out[i, g] = right[i, g] * c
+        for k in range(i):
             for g in range(n_groups):
-                out[i, m, g] = right[i, m, g] * c
-            for k in range(i):
-                for g in range(n_groups):
-                    out[i, m, g] -= low[i, k, g] * out[k, m, g]
-            for g in range(n_groups):
-                out[i, m, g] *= low[i, i, g]
+                out[i, g] -= low[i, k, g] * out[k, g]
+        for g in range(n_groups):
+            out[i, g] *= low[i, i, g]
 
 
 @jit  # type: ignore[untyped-decorator]
 def _eliminate(a: Array, h: Array, delta: Array) -> None:
     """Take the random effects out of the fixed part's precision `h` and its shift `delta`."""
-    q, columns, n_groups = a.shape
-    p = columns - 1
-    for i in range(q):
-        for m in range(p):
+    p, n = a.shape[0] - 1, a.shape[1]
+    for m in range(p):
+        s = 0.0
+        for g in range(n):
+            s += a[m, g] * a[p, g]
+        delta[m] -= s
+        for k in range(m + 1):
             s = 0.0
-            for g in range(n_groups):
-                s += a[i, m, g] * a[i, p, g]
-            delta[m] -= s
-            for k in range(m + 1):
-                s = 0.0
-                for g in range(n_groups):
-                    s += a[i, m, g] * a[i, k, g]
-                h[m, k] -= s
+            for g in range(n):
+                s += a[m, g] * a[k, g]
+            h[m, k] -= s
 
 
 @jit  # type: ignore[untyped-decorator]
-def _draw_normal(h: Array, chol: Array, delta: Array, normals: Array, floor: float) -> None:
+def _draw_normal(
+    h: Array, chol: Array, delta: Array, normals: Array, start: int, floor: float
+) -> None:
     """Turn the shift in `delta` into a draw from the normal with precision `h`."""
     p = h.shape[0]
     _cholesky(h, chol, floor)
@@ -127,35 +150,51 @@ def _draw_normal(h: Array, chol: Array, delta: Array, normals: Array, floor: flo
             s -= chol[i, k] * delta[k]
         delta[i] = s / chol[i, i]
     for i in range(p - 1, -1, -1):
-        s = delta[i] + normals[i]
+        s = delta[i] + normals[start + i]
         for k in range(i + 1, p):
             s -= chol[k, i] * delta[k]
         delta[i] = s / chol[i, i]
 
 
 @jit  # type: ignore[untyped-decorator]
-def _draw_effects(a: Array, low: Array, delta: Array, normals: Array, u: Array) -> None:
+def _leave(right: Array, delta: Array, left: Array) -> None:
+    """Write what the fixed part leaves of the response."""
+    p, n = right.shape[0] - 1, right.shape[1]
+    for g in range(n):
+        left[g] = right[p, g]
+    for m in range(p):
+        for g in range(n):
+            left[g] -= right[m, g] * delta[m]
+
+
+@jit  # type: ignore[untyped-decorator]
+def _draw_effects(a: Array, low: Array, normals: Array, start: int, u: Array) -> None:
     """Draw the random effects given the fixed ones."""
-    q, columns, n_groups = a.shape
-    for i in range(q - 1, -1, -1):
+    q, n_groups = u.shape
+    start += (q - 1) * n_groups
+    for g in range(n_groups):
+        u[q - 1, g] = (a[q - 1, g] + normals[start + g]) * low[q - 1, q - 1, g]
+    start -= n_groups
+    if q == 2:
         for g in range(n_groups):
-            u[i, g] = a[i, columns - 1, g] + normals[i * n_groups + g]
-        for m in range(columns - 1):
-            for g in range(n_groups):
-                u[i, g] -= a[i, m, g] * delta[m]
+            s = a[0, g] + normals[start + g] - low[1, 0, g] * u[1, g]
+            u[0, g] = s * low[0, 0, g]
+        return
+    for i in range(q - 2, -1, -1):
+        for g in range(n_groups):
+            u[i, g] = a[i, g] + normals[start + g]
         for k in range(i + 1, q):
             for g in range(n_groups):
                 u[i, g] -= low[k, i, g] * u[k, g]
         for g in range(n_groups):
             u[i, g] *= low[i, i, g]
+        start -= n_groups
 
 
 @jit  # type: ignore[untyped-decorator]
-def _products(
-    zz: Array, right: Array, delta: Array, u: Array, outer: Array, inner: Array, scatter: Array
-) -> None:
+def _products(zz: Array, left: Array, u: Array, outer: Array, inner: Array, scatter: Array) -> None:
     """Sum u'(zz)u by element, u'(response left by the fixed part), and uu'."""
-    q, columns, n_groups = right.shape
+    q, n_groups = u.shape
     for i in range(q):
         for k in range(i + 1):
             s, t = 0.0, 0.0
@@ -169,12 +208,7 @@ def _products(
             scatter[k, i] = t
         s = 0.0
         for g in range(n_groups):
-            s += u[i, g] * right[i, columns - 1, g]
-        for m in range(columns - 1):
-            t = 0.0
-            for g in range(n_groups):
-                t += u[i, g] * right[i, m, g]
-            s -= t * delta[m]
+            s += u[i, g] * left[i, g]
         inner[i] = s
 
 
@@ -182,13 +216,14 @@ def _products(
 def _stretch_weight(
     stretch: Array, df: float, scale: Array, inv: Array, half: Array, cov: Array
 ) -> float:
-    """Log of the prior's part in stretching effects and covariance matrix together."""
-    w = 0.0
+    """Log of what the prior gains by stretching effects and covariance matrix together."""
+    w, volume = 0.0, 1.0
     for i in range(len(stretch)):
-        w -= (df + 1.0) * np.log(abs(stretch[i])) + half[i] * cov[i, i] * stretch[i] ** 2
+        w -= half[i] * cov[i, i] * (stretch[i] ** 2 - 1.0)
+        volume *= abs(stretch[i])
         for k in range(len(stretch)):
-            w -= 0.5 * scale[i, k] * inv[i, k] / (stretch[i] * stretch[k])
-    return w
+            w -= 0.5 * scale[i, k] * inv[i, k] * (1.0 / (stretch[i] * stretch[k]) - 1.0)
+    return float(w - (df + 1.0) * np.log(volume))
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -212,19 +247,20 @@ def _bend(
 
 @jit  # type: ignore[untyped-decorator]
 def _draw_covariance(
-    scatter: Array, normals: Array, chi2: Array, chol: Array, t: Array, wish: Array, new: Array
-) -> float:
-    """Inverse-Wishart draw with scale `scatter`, by Bartlett's factor; its log determinant."""
+    scatter: Array, normals: Array, start: int, chi2: Array,
+    chol: Array, t: Array, wish: Array, new: Array,
+) -> float:  # fmt: skip
+    """Inverse-Wishart draw with scale `scatter`, by Bartlett's factor; its determinant's root."""
     q = scatter.shape[0]
     _cholesky(scatter, chol, 1e-300)
-    log_det = 0.0
+    root = 1.0
     for i in range(q):
-        t[i, i] = 1.0 / np.sqrt(chi2[i])
-        log_det += 2.0 * np.log(chol[i, i] * t[i, i])
+        t[i, i] = 1.0 / np.sqrt(chi2[1 + i])
+        root *= chol[i, i] * t[i, i]
         for j in range(i):
             s = 0.0
             for k in range(j, i):
-                s -= normals[i * (i - 1) // 2 + k] * t[k, j]
+                s -= normals[start + i * (i - 1) // 2 + k] * t[k, j]
             t[i, j] = s * t[i, i]
     _gram(t, wish)
     for i in range(q):
@@ -235,7 +271,29 @@ def _draw_covariance(
                     s += chol[i, k] * wish[k, m] * chol[j, m]
             new[i, j] = s
             new[j, i] = s
-    return log_det
+    return root
+
+
+@jit  # type: ignore[untyped-decorator]
+def _record(
+    row: int, delta: Array, cov: Array, s2: float, u: Array,
+    out: tuple[Array, Array, Array, Array, Array, Array],
+) -> None:  # fmt: skip
+    """Write one draw, and add its random effects and their squares to the totals."""
+    deltas, covs, s2s, us, total_u, total_u2 = out
+    q, n_groups = u.shape
+    for i in range(len(delta)):
+        deltas[row, i] = delta[i]
+    s2s[row] = s2
+    for i in range(q):
+        for k in range(q):
+            covs[row, i, k] = cov[i, k]
+        for g in range(n_groups):
+            total_u[i, g] += u[i, g]
+            total_u2[i, g] += u[i, g] * u[i, g]
+        if us.shape[0] > 0:
+            for g in range(n_groups):
+                us[row, g, i] = u[i, g]
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -254,54 +312,61 @@ def run_chain(
     zz, right, rr = moments
     precision, shift, df, scale, residual_rate, power, half = prior
     normals, chi2, log_unif = random
-    deltas, covs, s2s, us, total_u, total_u2 = out
-    q, columns, n_groups = right.shape
+    columns, q, n_groups = right.shape
     p, end = columns - 1, columns - 1 + q * n_groups
-    low, a, u = (
-        np.zeros((q, q, n_groups)),
-        np.zeros((q, columns, n_groups)),
-        np.zeros((q, n_groups)),
-    )
+    low, a = np.zeros((q, q, n_groups)), np.zeros((columns, q, n_groups))
+    u, left = np.zeros((q, n_groups)), np.zeros((q, n_groups))
+    # The same numbers, terms and therapists in one row, where the terms make no difference.
+    right_flat, a_flat = right.reshape(columns, -1), a.reshape(columns, -1)
+    left_flat = left.reshape(-1)
     h, h_low, delta = np.zeros((p, p)), np.zeros((p, p)), np.zeros(p)
-    inv, chol, t, new = np.zeros((4, q, q))
-    outer, scatter, wish = np.zeros((3, q, q))
-    inner, stretch, ones, accepted = np.zeros(q), np.zeros(q), np.ones(q), 0
+    # One by one: slices of one array would be compiled as if their rows lay apart.
+    inv, chol, t, new = np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q))
+    outer, scatter, wish = np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q))
+    inner, stretch, accepted = np.zeros(q), np.zeros(q), 0
     for it in range(normals.shape[0]):
+        noise, gammas = normals[it], chi2[it]
+        c = 1.0 / s2
         _cholesky(cov, chol, 1e-300)
         _invert_lower(chol, t)
         _gram(t, inv)
-        delta[:], h[:] = shift, precision
         for i in range(p):
-            h[i, i] += 1.0 / s2
-        _factor(1.0 / s2, inv, zz, low)
-        _forward(1.0 / s2, right, low, a)
-        _eliminate(a, h, delta)
-        _draw_normal(h, h_low, delta, normals[it, :p], PIVOT / s2)
-        _draw_effects(a, low, delta, normals[it, p:end], u)
-        _products(zz, right, delta, u, outer, inner, scatter)
-        stretch[:], wish[:] = inner / s2, outer / s2
-        _draw_normal(wish, chol, stretch, normals[it, end : end + q], 1e-300)
-        weight = _stretch_weight(stretch, df, scale, inv, half, cov)
-        if not log_unif[it, 0] <= weight - _stretch_weight(ones, df, scale, inv, half, cov):
-            stretch[:] = 1.0
-        sse = rr + np.sum(delta * delta) + _bend(stretch, inner, outer, u, scatter, cov)
-        log_det = 0.0
+            delta[i] = shift[i]
+            for k in range(p):
+                h[i, k] = precision[i, k]
+            h[i, i] += c
+        _factor(c, inv, zz, low)
+        for m in range(p + 1):
+            _forward(c, right[m], low, a[m])
+        _eliminate(a_flat, h, delta)
+        _draw_normal(h, h_low, delta, noise, 0, PIVOT * c)
+        _leave(right_flat, delta, left_flat)
+        _forward(c, left, low, a[p])
+        _draw_effects(a[p], low, noise, p, u)
+        _products(zz, left, u, outer, inner, scatter)
         for i in range(q):
-            log_det -= 2.0 * np.log(t[i, i] / abs(stretch[i]))
-        s2 = (max(sse, 0.0) + 2.0 * residual_rate) / chi2[it, 0]
-        weight = _log_weight(cov, log_det, power, half)
-        scatter += scale
-        log_det = _draw_covariance(
-            scatter, normals[it, end + q :], chi2[it, 1:], chol, t, wish, new
-        )
-        if log_unif[it, 1] <= _log_weight(new, log_det, power, half) - weight:
-            cov[:] = new
+            stretch[i] = inner[i] * c
+            for k in range(q):
+                wish[i, k] = outer[i, k] * c
+        _draw_normal(wish, chol, stretch, noise, end, 1e-300)
+        if not log_unif[it, 0] <= _stretch_weight(stretch, df, scale, inv, half, cov):
+            stretch[:] = 1.0
+        sse = rr + _bend(stretch, inner, outer, u, scatter, cov)
+        for i in range(p):
+            sse += delta[i] ** 2
+        root = 1.0
+        for i in range(q):
+            root *= abs(stretch[i]) / t[i, i]
+            for k in range(q):
+                scatter[i, k] += scale[i, k]
+        s2 = (max(sse, 0.0) + 2.0 * residual_rate) / gammas[0]
+        weight = _log_weight(cov, root, power, half)
+        root = _draw_covariance(scatter, noise, end + q, gammas, chol, t, wish, new)
+        if log_unif[it, 1] <= _log_weight(new, root, power, half) - weight:
+            for i in range(q):
+                for k in range(q):
+                    cov[i, k] = new[i, k]
             accepted += 1
-        row = first + it
-        if row >= 0:
-            deltas[row], covs[row], s2s[row] = delta, cov, s2
-            total_u += u
-            total_u2 += u * u
-            if us.shape[0] > 0:
-                us[row] = u.T
+        if first + it >= 0:
+            _record(first + it, delta, cov, s2, u, out)
     return s2, accepted

@@ -123,3 +123,13 @@ def test_of_very_many_therapists_the_furthest_from_the_average_are_left_out() ->
 def test_without_a_main_analysis_there_is_no_panel() -> None:
     with pytest.raises(InputError):
         sensitivity_panel(patients_of(therapists=1), "phq9", draws=0)
+
+
+def test_where_no_therapist_differs_no_ends_are_shared() -> None:
+    patients = patients_of()
+    # Every therapist's patients change alike: the random intercept's variance is zero.
+    patients["phq9_post"] = patients.groupby("therapist_id").cumcount() % 20
+    rows = sensitivity_panel(patients, "phq9", draws=1_000).rows.set_index("analysis")
+    row = rows.loc["No pre scores"]
+    assert row["vpc"] == 0
+    assert row[["rank_correlation", "upper_shared", "lower_shared"]].isna().all()

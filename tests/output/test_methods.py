@@ -1,6 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from pwp_lib.output.methods import _boundary
 
 
 def test_methods_name_what_the_reporting_guidance_asks_for(safe_run: Path) -> None:
@@ -12,3 +18,30 @@ def test_methods_name_what_the_reporting_guidance_asks_for(safe_run: Path) -> No
         assert words in text
     assert "rounded to the nearest 5" in text
     assert "nan" not in text
+
+
+def test_methods_say_how_many_patients_a_therapist_has(safe_run: Path, open_run: Path) -> None:
+    sample = pd.read_csv(safe_run / "tables" / "sample.csv")
+    row = sample[(sample["of whom"] == "caseloads") & (sample["variable"] == "patients")].iloc[0]
+    said = f"had {row['mean']:.1f} patients in the mean (SD {row['sd']:.1f}, median "
+    text = (safe_run / "methods.txt").read_text(encoding="utf-8")
+    assert said in text
+    assert " to " not in text.split(said)[1].split(")")[0]  # The ends are single caseloads.
+    openly = (open_run / "methods.txt").read_text(encoding="utf-8")
+    assert " to " in openly.split("patients in the mean (")[1].split(")")[0]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        ([[0.0, 0.0], [0.0, 0.1]], "the variance of the intercept is estimated at zero"),
+        ([[1.0, 0.0], [0.0, 0.0]], "the variance of the slope is estimated at zero"),
+        ([[0.0, 0.0], [0.0, 0.0]], "the variance of the intercept and the slope is"),
+        ([[1.0, 0.5], [0.5, 0.25]], "the correlation of intercept and slope is estimated at its"),
+    ],
+)
+def test_a_singular_fit_is_said_in_words(matrix: list[list[float]], words: str) -> None:
+    fit = SimpleNamespace(singular=True, random_covariance=pd.DataFrame(matrix))
+    assert words in _boundary(fit)  # type: ignore[arg-type]
+    fit.singular = False
+    assert _boundary(fit) == ""  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from pwp_lib.data.disclosure import MARK, DisclosurePolicy, aggregate_small
 from pwp_lib.output import report_figures
 from pwp_lib.output.joint import OTHERS
 from pwp_lib.output.release import release
-from pwp_lib.output.release_parts import band, steps
+from pwp_lib.output.release_parts import band, fewest_splits, steps
 
 
 def test_small_caseloads_appear_only_together(
@@ -71,8 +71,30 @@ def test_percentages_follow_from_released_counts(safe_run: Path) -> None:
 
 def test_p_values_are_banded() -> None:
     assert [band(p) for p in (0.0001, 0.005, 0.03, 0.4)] == [
-        "below 0.001", "below 0.01", "below 0.05", "0.05 or more",
+        "< .001", "< .01", "< .05", ".05 or more",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "words"),
+    [
+        (2, 2, "Of 6 ways to deal 2 and 2 therapists to the clusters: p cannot be below 0.33."),
+        (2, 3, "Of 10 ways to deal 2 and 3 therapists to the clusters: p cannot be below 0.1."),
+        (14, 14, "Of 40,116,600 ways to deal 14 and 14 therapists to the clusters."),
+    ],
+)
+def test_a_table_says_how_small_its_p_can_become(upper: int, lower: int, words: str) -> None:
+    clusters = pd.Series(["upper"] * upper + ["middle"] + ["lower"] * lower)
+    assert fewest_splits(clusters) == words
+
+
+def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) -> None:
+    for run in (open_run, safe_run):
+        for path in sorted((run / "tables").glob("*.csv")):
+            table = pd.read_csv(path, dtype=str)
+            for column in {"n", "missing", "patients"} & {*table}:
+                numbers = table[column].dropna()
+                assert numbers[numbers != MARK].str.fullmatch(r"[\d.]+").all(), path.name
 
 
 # --- Attacks by difference, by statistics and by pictures -----------------------------------------

@@ -190,7 +190,8 @@ class _Panel:
         ranks = row.pop("ranks", None)
         if ranks is not None and ranks.index.isin(self.ranks.index).sum() > 2:
             row["rank_correlation"] = rank_correlation(self.ranks, ranks).correlation
-            row |= _shared_ends(self.ranks, ranks, self.size)
+            if ranks.nunique() > 1:  # Where no therapist differs there are no ends to share.
+                row |= _shared_ends(self.ranks, ranks, self.size)
         self.rows.append(row)
 
     def fitted(self, fit: MixedFit) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from pwp_lib.errors import InputError
 
 from . import show
 from .chapters import Cell
-from .report import WORDS
 from .report_figures import Drawn
+from .table_words import entries, headings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,11 @@ class Gate:
             caption = f"{table.title}. {table.note}".strip()
             decimals = {str(c): _decimals(table.frame[c]) for c in table.frame}
             shown = show.table(
-                table.frame, caption=caption, labels=WORDS, index=False, decimals=decimals
+                entries(table.frame),
+                caption=caption,
+                labels=headings(table),
+                index=False,
+                decimals=decimals,
             )
             out.append(_bundle(shown))
         for name in _found(marks.get("figure"), self.drawn):

@@ -9,12 +9,15 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pwp_lib.data.disclosure import MARK
 
 if TYPE_CHECKING:
     from pwp_lib import analysis as whole
     from pwp_lib.analysis import Analysis
     from pwp_lib.data.study import Study
+    from pwp_lib.engine.mixed import MixedFit
 
     from .release import Release
 
@@ -72,10 +75,42 @@ def _sample(analysis: Analysis, study: Study, released: Release) -> str:
     synthetic = " The data are synthetic." if cohort.provenance.synthetic else ""
     return (
         f"Data had two levels: {released.patients} patients{start} (level 1) nested in "
-        f"{_count(released.therapists, 'therapist')} (level 2){where}.{synthetic}{applied} "
+        f"{_count(released.therapists, 'therapist')} (level 2){where}."
+        f"{_caseloads(released)}{synthetic}{applied} "
         "Patients without every score were left out of the models (complete cases), and the "
         f"completeness of each therapist's caseload is tabulated.{rounding}"
     )
+
+
+def _caseloads(released: Release) -> str:
+    """Describe how many patients each therapist has, as far as may be said."""
+    table = released.frame("sample")
+    rows = [] if table is None else table.to_dict("records")
+    for row in rows:
+        if (row["of whom"], row["variable"]) == ("caseloads", "patients"):
+            ends = f"; {row['minimum']:g} to {row['maximum']:g}" if "minimum" in row else ""
+            return (
+                f" A therapist had {row['mean']:.1f} patients in the mean (SD {row['sd']:.1f}, "
+                f"median {row['median']:g}{ends})."
+            )
+    if released.patients == MARK:
+        return ""
+    mean = int(released.patients.replace(",", "")) / released.therapists
+    return f" A therapist had {mean:.0f} patients in the mean."
+
+
+def _boundary(fit: MixedFit) -> str:
+    """Say what a singular fit has at its boundary."""
+    if not fit.singular:
+        return ""
+    variances = np.diag(fit.random_covariance.to_numpy())
+    names = [n for n, v in zip(("intercept", "slope"), variances, strict=False) if v == 0]
+    what = (
+        f"the variance of the {' and the '.join(names)} is estimated at zero"
+        if names
+        else "the correlation of intercept and slope is estimated at its bound"
+    )
+    return f" The fit is singular: {what}."
 
 
 def _model(analysis: Analysis) -> str:
@@ -150,12 +185,11 @@ def _result(result: whole.MeasureResult, released: Release) -> str:
     )
     if _there(row.get("reml")):
         chain += f" By restricted maximum likelihood it was {row['reml']:.1f}%."
-    singular = " The estimate lies on the boundary of the variances." if result.fit.singular else ""
     return (
         f"On {label}, adding a random intercept lowered -2 log-likelihood by {first.statistic:.1f} "
         f"({_p(first.p_value_boundary)}), adding a random slope by a further "
         f"{second.statistic:.1f} ({_p(second.p_value_boundary)}). The therapist effect was "
-        f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{singular}"
+        f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{_boundary(result.fit)}"
     )
 
 

@@ -22,6 +22,7 @@ from pwp_lib.data.disclosure import (
 
 from . import release_parts as parts
 from .joint import ALL, joint_counts
+from .table_words import measure_words
 
 if TYPE_CHECKING:
     from pwp_lib import analysis as whole
@@ -52,6 +53,8 @@ class Published:
         Numbers and words; `MARK` where something is withheld, missing where there is nothing.
     withheld : int
         Cells withheld.
+    words : mapping of str to str
+        Headings that name a measure, by column.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Published:
     frame: pd.DataFrame
     note: str = ""
     withheld: int = 0
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,17 @@ class _Builder:
             words = frame[column].astype(str).str.split()
             frame = frame.assign(**{column: [" ".join(names.get(w, w) for w in x) for x in words]})
         marks = int((frame.astype(object) == MARK).to_numpy().sum())
-        self.tables[name] = Published(name, title, frame, note, marks)
+        heads = measure_words(self.analysis.cohort.measures)
+        self.tables[name] = Published(name, title, frame, note, marks, heads)
 
     def size(self, group: str, kind: str) -> float:
         """One count as it may be shown, missing if it may not."""
         return self.joint.shown([group], kind)[0]
 
-    def text(self, kind: str) -> str:
-        """One count of all patients, as it may be printed."""
+    def number(self, kind: str) -> int | str:
+        """One count of all patients, or the mark."""
         n = self.size(ALL, kind)
-        return MARK if n != n else f"{int(n):,}"
+        return MARK if n != n else int(n)
 
     def counted(
         self,
@@ -194,7 +199,7 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
     return Release(
         tables=builder.tables,
         policy=policy,
-        patients=builder.text("total"),
+        patients=total if isinstance(total := builder.number("total"), str) else f"{total:,}",
         therapists=len(builder.alone) + len(builder.together),
         alone=builder.alone,
         together=builder.together,
@@ -221,7 +226,7 @@ def _sample(b: _Builder) -> None:
     mine = (table["of whom"] == "patients") & b.policy.active
     for i, row in table[mine].iterrows():
         for column in ("n", "missing"):
-            shown.at[i, column] = b.text(f"sample.{row['variable']}.{column}")
+            shown.at[i, column] = b.number(f"sample.{row['variable']}.{column}")
     b.add("sample", "Patients, therapists and caseloads", parts.rounded(shown, 1))
 
 
@@ -284,20 +289,20 @@ def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
         frame = parts.sensitivity(
             result.sensitivity.table(),
             b.together,
-            lambda what: b.text(f"panel.{name}.{what}"),
+            lambda what: b.number(f"panel.{name}.{what}"),
             b.policy,
         )
         b.add(f"sensitivity_{name}", f"Would another analysis say the same? {label}", frame)
     if result.precision is not None:
         frame = result.precision.table().reset_index(drop=True)
-        frame["patients"] = b.text(f"panel.{name}.model")
+        frame["patients"] = b.number(f"panel.{name}.model")
         if b.policy.active:
             # The reliability of the smallest caseload tells that caseload.
             frame = frame.drop(columns=["reliability_smallest", "reliability_largest"])
         title = f"What these caseloads can say of such an effect, {label}"
-        b.add(f"precision_{name}", title, parts.rounded(frame, 3))
+        b.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
     curve = result.fit.vpc_curve(result.measure.pre, parts.severity(result.measure))
-    frame = parts.rounded(curve.reset_index(drop=result.measure.pre in curve), 4)
+    frame = parts.percent(curve.reset_index(drop=result.measure.pre in curve), 2)
     b.add(f"severity_{name}", f"Therapist effect by severity, {label}", frame)
 
 
@@ -385,7 +390,8 @@ def _comparison(b: _Builder) -> None:
     b.add("rates", "Rates of the clusters compared", rates)
     if len(c.nested_rates):
         frame = parts.nested_rates(c.nested_rates, rates, b.policy)
-        b.add("nested_rates", "Rates compared with therapists as the units", frame)
+        note = parts.fewest_splits(ranks["cluster"])
+        b.add("nested_rates", "Rates compared with therapists as the units", frame, note)
     if c.split is not None:
         frame = c.split.table().reset_index()
         if b.policy.active:

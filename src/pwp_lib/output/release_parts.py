@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import comb
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,14 @@ def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
             out[column] = [round(v, decimals) if isinstance(v, float) else v for v in out[column]]
     table: pd.DataFrame = out
     return table
+
+
+def percent(frame: pd.DataFrame, decimals: int = 1) -> pd.DataFrame:
+    """Therapist effects, their bounds and their standard errors as percentages."""
+    shares = [c for c in ("vpc", "lower", "upper", "se") if c in frame]
+    return frame.assign(
+        **{c: (100 * frame[c].astype(float)).round(decimals) for c in shares},
+    )
 
 
 def _significant(value: Any) -> object:
@@ -186,9 +195,7 @@ def sensitivity(
         MARK if family != "leave one out" and _a_few(main - n, policy) else n
         for family, n in zip(shown["family"], shown["n_therapists"], strict=True)
     ]
-    for column in ("vpc", "lower", "upper"):
-        shown[column] = (100 * shown[column]).round(1)
-    return rounded(shown.reset_index(drop=True), 3)
+    return rounded(percent(shown.reset_index(drop=True)), 3)
 
 
 def residuals(
@@ -317,9 +324,19 @@ def nested_rates(
     return keys.assign(difference=differences, p=bounds)
 
 
+def fewest_splits(clusters: pd.Series) -> str:
+    """Say how small a p-value can become where therapists are dealt anew to two clusters."""
+    upper, lower = (int((clusters == c).sum()) for c in ("upper", "lower"))
+    ways = comb(upper + lower, upper)
+    # Clusters of the same size swap places, which turns the sign of the difference alone.
+    least = (2 if upper == lower else 1) / ways
+    said = f"Of {ways:,} ways to deal {upper} and {lower} therapists to the clusters"
+    return f"{said}: p cannot be below {least:.2g}." if least >= 0.001 else f"{said}."
+
+
 def band(p: float) -> str:
     """Say between which usual bounds a p-value lies."""
     for bound in (0.001, 0.01, 0.05):
         if p < bound:
-            return f"below {bound:g}"
-    return "0.05 or more"
+            return f"< {bound:g}".replace("0.", ".")
+    return ".05 or more"

@@ -25,11 +25,12 @@ from .methods import methods_and_results, software
 from .release import Published, Release, release
 from .report_figures import Drawn, draw_all
 from .runs import publish
+from .table_words import entries, headings
 
 if TYPE_CHECKING:
     from pwp_lib.analysis import Analysis
 
-__all__ = ["SCHEMA_VERSION", "WORDS", "results", "safe_labels", "write_run"]
+__all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 
 SCHEMA_VERSION = 1
 _LONG = 30
@@ -72,50 +73,6 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("scales", "Therapists' own scales", ("scales", "predictors"), ()),
     ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
 )
-#: Column names as a reader of the page should see them.
-WORDS: Mapping[str, str] = {
-    "n": "patients",
-    "n_case_pre": "cases before",
-    "caseness": "cases before, %",
-    "n_improved": "reliably improved",
-    "improvement": "improved, %",
-    "n_deteriorated": "reliably deteriorated",
-    "deterioration": "deteriorated, %",
-    "n_recovered": "recovered",
-    "recovery": "recovered, % of cases",
-    "n_rcsi": "reliably and clinically improved",
-    "rcsi": "RCSI, % of cases",
-    "n_finished": "finished courses",
-    "n_case": "cases among them",
-    "share_complete": "complete, %",
-    "vpc": "therapist effect",
-    "profile_lower": "lower 95%",
-    "profile_upper": "upper 95%",
-    "median": "median",
-    "mcse": "Monte Carlo error",
-    "reml": "by REML",
-    "nuts_median": "median by NUTS",
-    "nuts_lower": "lower by NUTS",
-    "nuts_upper": "upper by NUTS",
-    "nuts_mcse": "Monte Carlo error by NUTS",
-    "p_holm": "p after Holm",
-    "p_directed": "p, one-sided",
-    "chi2": "chi-square",
-    "p_value": "p",
-    "p_value_boundary": "p at the boundary",
-    "se": "standard error",
-    "sd": "SD",
-    "sd_pre": "SD pre",
-    "sd_post": "SD post",
-    "sd_change": "SD change",
-    "aic": "AIC",
-    "p_upper": "probability upper",
-    "p_lower": "probability lower",
-    "p_first": "probability first",
-    "p_last": "probability last",
-    "df1": "df 1",
-    "df2": "df 2",
-}
 _SECTION_TEXT: Mapping[str, str] = {
     "therapists": (
         "Ranks are uncertain and patients were not allocated at random: this is no league table, "
@@ -404,12 +361,12 @@ def _picture(figure: Drawn) -> dict[str, str]:
 
 
 def _for_page(table: Published) -> dict[str, Any]:
-    frame, note = table.frame, table.note
+    frame, note = entries(table.frame), table.note
     if len(frame) > _CUT:
         all_rows = f"The first and the last {_ENDS} of {len(frame):,} rows; tables/{table.name}.csv"
         note = f"{note} {all_rows} holds all.".strip()
         frame = pd.concat([frame.iloc[:_ENDS], frame.iloc[-_ENDS:]])
-    names = [WORDS.get(str(c), str(c).replace("_", " ")) for c in frame.columns]
+    names = list(headings(table).values())
     cells = frame.astype(object).to_numpy().tolist()
     rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]
     word = [_wordy(frame[c]) for c in frame.columns]

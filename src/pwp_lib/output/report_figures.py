@@ -114,10 +114,14 @@ def _severity(analysis: Analysis, released: Release) -> list[Drawn]:
     for name, result in analysis.measures.items():
         table = released.frame(f"severity_{name}")
         if table is not None and {result.measure.pre, "vpc"} <= set(table.columns):
+            shares = [c for c in ("vpc", "lower", "upper") if c in table]
             ax = figures.vpc_curve(
-                table, x=result.measure.pre, measure=name, label=result.measure.label,
+                table.assign(**{c: table[c] / 100 for c in shares}),
+                x=result.measure.pre,
+                measure=name,
+                label=result.measure.label,
                 xlabel=f"{result.measure.label} before treatment",
-            )  # fmt: skip
+            )
             caption = (
                 f"Therapist effect on {result.measure.label} by severity before treatment, with "
                 "its interval where it could be had."

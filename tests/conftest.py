@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from pwp_lib.data.study import Study
 from pwp_lib.engine.simulate import simulate_cohort
 from pwp_lib.engine.truth import Truth
 from pwp_lib.output import report
+
+# Modules that several tests share.
+sys.path.append(str(Path(__file__).parent / "data"))
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import sys
 from pathlib import Path
 
+import bad_files
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,14 +15,6 @@ from hypothesis import strategies as st
 from pwp_lib.cli import main
 from pwp_lib.data.cohort import PACKAGED
 
-_SPEC = importlib.util.spec_from_file_location(
-    "bad_files", Path(__file__).parent / "data" / "bad_files.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-bad_files = importlib.util.module_from_spec(_SPEC)
-sys.modules["bad_files"] = bad_files
-_SPEC.loader.exec_module(bad_files)
 CATALOGUE = bad_files.CATALOGUE
 
 

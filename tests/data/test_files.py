@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import codecs
-import importlib.util
 import sqlite3
-import sys
 from pathlib import Path
 
+import bad_files
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,13 +17,6 @@ from pwp_lib.data.files import read_table, shown_name
 from pwp_lib.data.measures import GAD7, PHQ9
 from pwp_lib.data.owndata import check_study_data, load_study_data
 from pwp_lib.errors import InputError
-
-_SPEC = importlib.util.spec_from_file_location("bad_files", Path(__file__).parent / "bad_files.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-bad_files = importlib.util.module_from_spec(_SPEC)
-sys.modules["bad_files"] = bad_files
-_SPEC.loader.exec_module(bad_files)
 
 FRAME = bad_files.good_frame()
 

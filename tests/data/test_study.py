@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import bad_files
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,13 +18,6 @@ from pwp_lib.data.sessions import choose_therapist, reduce_sessions
 from pwp_lib.data.study import Study, complete_study, read_study
 from pwp_lib.data.study_writer import write_study
 from pwp_lib.errors import InputError
-
-_SPEC = importlib.util.spec_from_file_location("bad_files", Path(__file__).parent / "bad_files.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-bad_files = importlib.util.module_from_spec(_SPEC)
-sys.modules["bad_files"] = bad_files
-_SPEC.loader.exec_module(bad_files)
 
 FRAME = bad_files.good_frame()
 

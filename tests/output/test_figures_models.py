@@ -205,6 +205,16 @@ def test_rank_intervals_and_whole_ticks() -> None:
     assert "which span 2 to 2 ranks" in figures.describe(ax)
 
 
+def test_ranks_among_therapists_who_are_not_drawn_lie_inside_the_axes() -> None:
+    table = pd.DataFrame({"rank": [40, 56], "lower": [30, 48], "upper": [50, 56]}, index=["a", "b"])
+    for ax in (figures.rank_interval_plot(table), figures.rank_interval_plot(table, places=60)):
+        first, last = ax.get_xlim()
+        assert first < 1
+        assert last > 56
+        assert max(ax.get_xticks()) == int(last)
+    assert "Ranks of 2 therapists among 60 with" in figures.describe(ax)
+
+
 def test_probabilities_fill_the_strip() -> None:
     table = pd.DataFrame(
         {"rank": [1, 2], "p_upper": [0.97, 0.4], "p_lower": [0.0, 0.35]}, index=["a", "b"]

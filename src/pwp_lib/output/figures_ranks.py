@@ -194,6 +194,7 @@ def rank_interval_plot(
     *,
     clusters: pd.Series | None = None,
     measure: str = "",
+    places: int | None = None,
 ) -> Axes:
     """Draw each therapist's rank with the interval in which it may lie.
 
@@ -205,6 +206,8 @@ def rank_interval_plot(
     clusters : Series of str, optional
     measure : str
         Short name, for colour and title.
+    places : int, optional
+        Therapists ranked, where not all of them are in the table.
 
     Returns
     -------
@@ -212,6 +215,7 @@ def rank_interval_plot(
     """
     need(ranks, ["rank", "lower", "upper"], "a plot of rank intervals")
     rows = ranks.sort_values("rank", kind="stable")
+    last = places or max(len(rows), int(rows[["rank", "upper"]].max(axis=None)))
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.0 + 0.23 * len(rows))
     of, y = clusters_of(clusters, rows.index), np.arange(len(rows))
     colours = [style.cluster_colour(c) if c else style.measure_colour(measure) for c in of]
@@ -221,8 +225,8 @@ def rank_interval_plot(
             rank, at, marker=style.CLUSTER_MARKERS.get(cluster, "o"), color=colour, markersize=7
         )
     ax.set_yticks(y, [str(t) for t in rows.index])
-    ax.set(ylim=(len(rows) - 0.3, -0.7), xlim=(0.3, len(rows) + 0.7))
-    _rank_ticks(ax.xaxis, len(rows))
+    ax.set(ylim=(len(rows) - 0.3, -0.7), xlim=(0.3, last + 0.7))
+    _rank_ticks(ax.xaxis, last)
     ax.set_xlabel("Rank (1: most effective), with 95% interval")
     if measure:
         ax.set_title(style.measure_label(measure))
@@ -231,7 +235,8 @@ def rank_interval_plot(
     width = rows["upper"] - rows["lower"] + 1
     return remember(
         ax,
-        f"Ranks of {count(len(rows), 'therapist')} with 95% intervals, which span "
+        f"Ranks of {count(len(rows), 'therapist')}"
+        f"{f' among {last:,}' if last > len(rows) else ''} with 95% intervals, which span "
         f"{width.min():.0f} to {width.max():.0f} ranks, {width.median():.0f} in the median.",
     )
 

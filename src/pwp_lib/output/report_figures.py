@@ -152,7 +152,7 @@ def _ranks(analysis: Analysis, released: Release) -> list[Drawn]:
         table = _by_therapist(released, f"rank_intervals_{name}")
         if table is None or len(table) > _MOST:
             continue
-        ax = figures.rank_interval_plot(table)
+        ax = figures.rank_interval_plot(table, places=released.therapists)
         caption = (
             f"Rank of each therapist on {result.measure.label} with its 95% interval: how far up "
             "or down the same therapist could stand."

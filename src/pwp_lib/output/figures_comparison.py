@@ -467,7 +467,8 @@ def sensitivity_panel(
     ax.axvline(line, color=style.INK, linestyle="--", linewidth=1.2)
     if {"lower", "upper"} <= set(table.columns):
         ax.hlines(y, table["lower"], table["upper"], color=colour, linewidth=2.4)
-    ax.plot(table["estimate"], y, "o", color=colour, markersize=8, linestyle="none")
+    # Not clipped: a point at zero lies on the axis, and half of it beyond.
+    ax.plot(table["estimate"], y, "o", color=colour, markersize=8, linestyle="none", clip_on=False)
     ax.set_yticks(y, [wrapped(str(i), 30) for i in table.index])
     ax.set(ylim=(len(table) - 0.5, -0.5), xlabel=label)
     if percent:

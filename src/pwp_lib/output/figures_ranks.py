@@ -215,7 +215,7 @@ def rank_interval_plot(
     """
     need(ranks, ["rank", "lower", "upper"], "a plot of rank intervals")
     rows = ranks.sort_values("rank", kind="stable")
-    last = places or max(len(rows), int(rows[["rank", "upper"]].max(axis=None)))
+    last = places or max(len(rows), int(np.nanmax(rows[["rank", "upper"]].to_numpy(float))))
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.0 + 0.23 * len(rows))
     of, y = clusters_of(clusters, rows.index), np.arange(len(rows))
     colours = [style.cluster_colour(c) if c else style.measure_colour(measure) for c in of]

@@ -84,6 +84,8 @@ BAD = {
     "duplicate patient": (_with("patient_id", 5, "P0"), 7, "patient_id", "row of its own"),
     "no patient": (_with("patient_id", 5, None), 7, "patient_id", "an entry is missing"),
     "no therapist": (_with("therapist_id", 5, " "), 7, "therapist_id", "an entry is missing"),
+    "therapist -9": (_with("therapist_id", 5, -9), 7, "therapist_id", "code for missing"),
+    "patient ?": (_with("patient_id", 5, "?"), 7, "patient_id", "code for missing"),
     "no sessions": (_with("sessions", 4, 0), 6, "sessions", "whole number of 1 or more"),
     "a status unheard of": (_with("status", 4, "done"), 6, "status", "closed or in_treatment"),
     "two services": (_with("service_id", 4, "S2"), 6, "therapist_id", "another service"),

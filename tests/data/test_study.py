@@ -291,3 +291,37 @@ def test_study_that_names_a_misspelt_column_is_told_the_nearest() -> None:
     left = replace(study, columns={})
     with pytest.raises(InputError, match="identifies the therapist"):
         complete_study(left, ["PathwayID", "t", "phq9_pre", "phq9_post"], "own.csv")
+
+
+@pytest.mark.parametrize("word", ["", "NULL", "Null", "n/a", "N/A", "unknown", "Not known", "nan"])
+def test_a_word_for_no_therapist_is_a_patient_without_one(word: str, tmp_path: Path) -> None:
+    frame = FRAME.assign(therapist_id=[word] * 10 + [*FRAME["therapist_id"][10:]])
+    check = check_study_data(_file(tmp_path, frame))
+    assert not check.problems
+    assert check.cohort is not None
+    assert check.rules.set_index("rule")["excluded"]["a therapist is recorded"] == 10
+    assert set(check.cohort.patients["therapist_id"]) == {f"t{j}" for j in range(1, 8)}
+
+
+def test_a_code_that_the_study_file_lists_is_no_therapist(tmp_path: Path) -> None:
+    frame = FRAME.assign(therapist_id=["-9"] * 10 + [*FRAME["therapist_id"][10:]])
+    path = _file(tmp_path, frame)
+    assert [p.count for p in check_study_data(path).problems] == [10]
+    check = check_study_data(path, _study(tmp_path, '[file]\nmissing = ["-9"]\n'))
+    assert not check.problems
+    assert check.rules.set_index("rule")["excluded"]["a therapist is recorded"] == 10
+
+
+@pytest.mark.parametrize(
+    ("others", "warned"), [([1, 2, 3, 4, 5, 6, 7], True), ([98, 100, 97, 96, 95, 94, 93], False)]
+)
+def test_99_may_be_a_therapist_and_is_named_where_it_stands_alone(
+    others: list[int], warned: bool, tmp_path: Path
+) -> None:
+    names = np.repeat([99, *others], 10)
+    check = check_study_data(_file(tmp_path, FRAME.assign(therapist_id=names)))
+    assert check.cohort is not None
+    assert check.cohort.patients["therapist_id"].nunique() == 8
+    notes = [line for line in check.understood if "for missing" in line]
+    assert len(notes) == warned
+    assert all("row 2" in line and "99" not in line for line in notes)

@@ -17,7 +17,16 @@ import pandas as pd
 from .measures import Measure
 from .schema import MISSING
 
-__all__ = ["KINDS", "Kind", "ReadColumn", "read_codes", "read_dates", "read_numbers", "read_scores"]
+__all__ = [
+    "KINDS",
+    "MISSING_CODES",
+    "Kind",
+    "ReadColumn",
+    "read_codes",
+    "read_dates",
+    "read_numbers",
+    "read_scores",
+]
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 _COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
@@ -66,6 +75,10 @@ KINDS: dict[str, Kind] = {
     ),
     "code": Kind(
         "a number that the scale cannot have, which looks like a code for missing",
+        "list it as missing under [file] in the study file, or clear it",
+    ),
+    "no_identifier": Kind(
+        "a negative number or a sign, which looks like a code for missing",
         "list it as missing under [file] in the study file, or clear it",
     ),
     "range": Kind("a number outside the scale", "correct or clear it, or check the column"),

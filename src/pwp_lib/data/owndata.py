@@ -134,7 +134,7 @@ def check_study_data(
     return Check(
         study=done,
         problems=problems,
-        understood=_understood(raw, done),
+        understood=(*_understood(raw, done), *reader.notes),
         rules=included.rules,
         flow=included.flow,
         completeness=completeness(included.eligible, measures),

@@ -9,35 +9,49 @@ import pandas as pd
 
 from pwp_lib.errors import InputError
 
-from .cells import KINDS, ReadColumn, read_codes, read_dates, read_numbers, read_scores
+from .cells import (
+    KINDS,
+    MISSING_CODES,
+    ReadColumn,
+    read_codes,
+    read_dates,
+    read_numbers,
+    read_scores,
+)
 from .files import RawTable
 from .measures import Measure
 from .problems import ProblemList
+from .schema import no_identifiers
 from .sessions import choose_therapist, reduce_sessions
 from .study import ScoreColumns, Study
 
 __all__ = ["Reader", "score_columns"]
 
-_NOT_STATED = ("9", "0", "x", "z", "unknown", "not known", "not stated")
+_NOT_STATED = ("unknown", "not known", "not stated", "not recorded")
 
 
 class Reader:
-    """Columns of the file to columns of a cohort, with every problem noted on the way."""
+    """Columns of the file to columns of a cohort, with every problem noted on the way.
+
+    What is worth a look and need not be mended is in ``notes``.
+    """
 
     def __init__(self, raw: RawTable, study: Study, found: ProblemList) -> None:
         self.raw, self.study, self.found = raw, study, found
         self.frame = raw.frame
         self.codes = set(study.missing)
         self.second_header = False
+        self.notes: list[str] = []
 
     def patients(self) -> pd.DataFrame:
         """Read every column, and bring the rows to one a patient."""
-        out = pd.DataFrame({"patient_id": self._text("patient_id")})
-        out["therapist_id"] = self._text("therapist_id")
-        self._missing(out["patient_id"], "patient_id")
-        for role in ("service_id", "ethnicity"):
-            if role in self.study.columns:
-                out[role] = self._text(role)
+        out = pd.DataFrame({"patient_id": self._identifier("patient_id")})
+        out["therapist_id"] = self._identifier("therapist_id")
+        self._lone_code(out["therapist_id"])
+        if "service_id" in self.study.columns:
+            out["service_id"] = self._identifier("service_id")
+        if "ethnicity" in self.study.columns:
+            out["ethnicity"] = self._text("ethnicity")
         for role, low, high in (("sessions", 0, 1000), ("age", 0, 130)):
             if role in self.study.columns:
                 out[role] = self._number(role, low, high)
@@ -62,6 +76,30 @@ class Reader:
 
     def _text(self, role: str) -> pd.Series:
         return read_codes(self._cells(role), self.codes)
+
+    def _identifier(self, role: str) -> pd.Series:
+        """Read who or where: a word for nobody is missing, a code for it has to be mended."""
+        text = self._text(role)
+        words = [w for w in text.dropna().unique() if w.lower() in _NOT_STATED]
+        text = text.mask(text.isin(words))
+        if role == "patient_id":
+            self._missing(text, role)
+        coded = no_identifiers(text)
+        kinds = pd.Series(None, index=text.index, dtype="str").mask(coded, "no_identifier")
+        self._note(self.study.columns[role], "an identifier is needed", kinds)
+        return text.mask(coded)
+
+    def _lone_code(self, therapists: pd.Series) -> None:
+        """Name a therapist 99 or 999 where no staff number stands beside it."""
+        numbers = {str(n): n for n in MISSING_CODES if n > 0}
+        there = set(therapists.dropna().unique())
+        for name in sorted(numbers.keys() & there):
+            if not {str(numbers[name] - 1), str(numbers[name] + 1)} & there:
+                row = int(self.raw.rows[int((therapists == name).to_numpy().argmax())])
+                self.notes.append(
+                    f"the therapist of row {row} is a number that often stands for missing: if it "
+                    "does so here, list it as missing under [file] in the study file"
+                )
 
     def _missing(self, values: pd.Series, role: str) -> None:
         kind = KINDS["missing"]
@@ -93,9 +131,7 @@ class Reader:
         text = self._text("gender").str.lower()
         none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
-        unknown = text.isna() | text.isin(
-            ["9", "0", "x", "z", "unknown", "not known", "not stated"]
-        )
+        unknown = text.isna() | text.isin(["9", "0", "x", "z", *_NOT_STATED])
         return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:

@@ -28,6 +28,7 @@ __all__ = [
     "THERAPIST_FIELDS",
     "Field",
     "link_problems",
+    "no_identifiers",
     "parse_table",
     "patient_fields",
 ]
@@ -40,11 +41,13 @@ MISSING = frozenset(
         "",
         "NA",
         "N/A",
+        "N/a",
         "n/a",
         "na",
         "NaN",
         "nan",
         "NULL",
+        "Null",
         "null",
         "None",
         "none",
@@ -53,6 +56,8 @@ MISSING = frozenset(
         ".",
     ]
 )
+#: A negative number, or signs alone: nobody is called so.
+_NO_IDENTIFIER = r"-\d+([.,]\d+)?|[\W_]+"
 #: A wider header is no table of outcomes, and reading it would cost memory for nothing.
 WIDEST = 5_000
 
@@ -91,6 +96,20 @@ class Field:
         if self.minimum is not None:
             return f"{noun} of {self.minimum:g} or more is needed"
         return f"{noun} is needed"
+
+
+def no_identifiers(values: pd.Series[Any]) -> pd.Series[bool]:
+    """Find entries of a column of identifiers that are codes for missing, such as -9 or ``?``.
+
+    A number such as 99 is none of them: somebody may have it as a staff number.
+
+    Examples
+    --------
+    >>> no_identifiers(pd.Series(["T1", "-9", "99", "?", None], dtype="str")).tolist()
+    [False, True, False, True, False]
+    """
+    distinct = pd.Series(values.dropna().unique(), dtype="str")
+    return values.isin(distinct[distinct.str.fullmatch(_NO_IDENTIFIER)])
 
 
 def patient_fields(measures: Sequence[Measure]) -> tuple[Field, ...]:
@@ -243,6 +262,9 @@ def _pandera_column(field: Field) -> Any:
         checks.append(pa.Check.ge(field.minimum, error=need))
     if field.maximum is not None:
         checks.append(pa.Check.le(field.maximum, error=need))
+    if field.name.endswith("_id"):
+        need = "an identifier is needed, and this looks like a code for missing"
+        checks.append(pa.Check(lambda s: ~no_identifiers(s), error=need))
     if field.allowed:
         checks.append(pa.Check.isin(list(field.allowed), error=need))
     if field.unique:

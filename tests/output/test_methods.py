@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from pwp_lib.output.methods import _boundary
+from pwp_lib.output.methods import _boundary, _model
 
 
 def test_methods_name_what_the_reporting_guidance_asks_for(safe_run: Path) -> None:
@@ -45,3 +45,13 @@ def test_a_singular_fit_is_said_in_words(matrix: list[list[float]], words: str) 
     assert words in _boundary(fit)  # type: ignore[arg-type]
     fit.singular = False
     assert _boundary(fit) == ""  # type: ignore[arg-type]
+
+
+def test_with_one_measure_nothing_is_said_of_another() -> None:
+    result = SimpleNamespace(posterior=None, nuts=None, reml=None)
+    one = SimpleNamespace(measures={"phq9": result}, ranks=None, seed=1)
+    text = _model(one)  # type: ignore[arg-type]
+    assert "own score before treatment, centred on the mean" in text
+    assert "other" not in text
+    two = SimpleNamespace(measures={"phq9": result, "gad7": result}, ranks=None, seed=1)
+    assert "on their product, all centred" in _model(two)  # type: ignore[arg-type]

@@ -116,13 +116,16 @@ def _boundary(fit: MixedFit) -> str:
 def _model(analysis: Analysis) -> str:
     several = len(analysis.measures) > 1
     other = (
-        ", on the other measure's score before treatment, and on their product" if several else ""
+        ", on the other measure's score before treatment, and on their product, all"
+        if several
+        else ","
     )
+    rest = " + (other fixed terms)" if several else ""
     found = software()
     return (
         "For patient i of therapist j, the last score was modelled on the own score before "
-        f"treatment{other}, all centred on the mean of the patients analysed: "
-        "y_ij = b0 + u0_j + (b1 + u1_j) x_ij + (other fixed terms) + e_ij, with (u0_j, u1_j) "
+        f"treatment{other} centred on the mean of the patients analysed: "
+        f"y_ij = b0 + u0_j + (b1 + u1_j) x_ij{rest} + e_ij, with (u0_j, u1_j) "
         "bivariate normal and correlated, and e_ij normal and independent of them. Models were "
         "fitted by maximum likelihood: single level, random intercept, random slope; nested "
         "models were compared by likelihood-ratio tests, with the mixture of chi-square "

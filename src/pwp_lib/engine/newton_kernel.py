@@ -31,17 +31,6 @@ def _product(left: Any, right: Any) -> Any:
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _outer(left: Any, right: Any) -> Any:
-    """Multiply a small matrix by the transpose of another."""
-    out = np.zeros((left.shape[0], right.shape[0]))
-    for i in range(left.shape[0]):
-        for j in range(right.shape[0]):
-            for m in range(left.shape[1]):
-                out[i, j] += left[i, m] * right[j, m]
-    return out
-
-
-@compiled  # type: ignore[untyped-decorator]
 def _add(out: Any, weight: Any, matrix: Any) -> None:
     """Add a weighted matrix in place."""
     for i in range(out.shape[0]):
@@ -126,7 +115,7 @@ def _measure(design: Any, tables: Any, theta: Any, free: Any, space: Any, out: A
     for t in range(k):
         root[row[t], col[t]] = theta[t]
         flat[row[t] * q + col[t]] = theta[t]
-    log_det = _sums(inner, coef, within, _outer(root, root), c, cm, total)
+    log_det = _sums(inner, coef, within, _product(root, root.T), c, cm, total)
     r2, log_fixed = _solve(total, inverse, beta)
     deviance = log_det + dof * (1.0 + np.log(2.0 * np.pi * r2 / dof)) + shift
     if reml:
@@ -142,7 +131,7 @@ def _measure(design: Any, tables: Any, theta: Any, free: Any, space: Any, out: A
                 cx[i, w] = cm[j, i, w]
                 e[i] -= cx[i, w] * beta[w]
         if reml:
-            shared = _outer(_product(cx, inverse), cx)
+            shared = _product(_product(cx, inverse), cx.T)
         for i in range(q):
             for m in range(q):
                 square = e[i] * e[m]
@@ -156,8 +145,8 @@ def _measure(design: Any, tables: Any, theta: Any, free: Any, space: Any, out: A
                     mixed[i * q + m, w] += e[i] * cx[m, w]
     inside = _spread(paired, pairs, k)
     slope, pull = _product(basis, squares), _product(basis, mixed)
-    _add(inside, -ratio / r2, _outer(slope, slope))
-    _add(inside, -2.0 * ratio, _outer(_product(pull, inverse), pull))
+    _add(inside, -ratio / r2, _product(slope, slope.T))
+    _add(inside, -2.0 * ratio, _product(_product(pull, inverse), pull.T))
     if reml:
         _add(inside, -1.0, _restricted(cm, inverse, basis))
     link = _spread(flat, chain, k)

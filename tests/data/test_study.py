@@ -278,10 +278,77 @@ def test_study_is_strict_about_its_values(tmp_path: Path) -> None:
         ("[inclusion]\none_to_one = 1\n", "true or false"),
         ("[file]\nmissing = {a = 1}\n", "must be a list"),
         ("measures = 3\n", "must be a table"),
-        ("[disclosure]\ncaseload = 2\n", "from 10"),
+        ("[disclosure]\ncaseload = 2\n", "must be a number of 10 or more"),
     ):
         with pytest.raises(InputError, match=said):
             _study(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('therapist = ""', "therapist is not known; did you mean therapist_id under [columns]?"),
+        ("missing = [99]", "missing is not known; did you mean missing under [file]?"),
+        ('[columns]\ntherapist_id = ""', "columns.therapist_id is empty; name the column,"),
+        ('[columns]\npatient_id = " "', "columns.patient_id is empty; name the column, or remove"),
+        ('"" = 3', "a key in the study file has no name; name it."),
+        ('[columns]\n"" = "age"', "a key in [columns] has no name; name it."),
+        ('[measures.""]\nminimum = 0\nmaximum = 3', "a key in [measures] has no name; name it."),
+        ("[measures]\n' ' = 3", "a key in [measures] has no name; name it."),
+        ('[measures.phq9]\npre = ""\npost = "b"', "measures.phq9.pre is empty; name the column"),
+        ('[measures.phq9]\npre = "a"', "names a column for pre and none for post; add post."),
+        ('[measures.phq9]\npost = "a"', "names a column for post and none for pre; add pre."),
+        ('[measures.phq9]\nlabel = ""', "measures.phq9.label is empty; say it in words, or"),
+        (
+            '[measures.phq9]\ncutoff = ""',
+            "measures.phq9.cutoff must be a number from -1,000,000 to 1,000,000",
+        ),
+        ("engines = []", "engines is empty; give one or more of ml, reml, gibbs, nuts."),
+        ("[inclusion]\nstatus = []", "inclusion.status is empty; give one or more of closed, in_"),
+        ('cluster_size = ""', 'cluster_size is empty; give a number, or write "quarter".'),
+        ('seed = ""', "seed must be a number from 0 to 4,294,967,295; correct it."),
+        ("title = 'a'\n= 3", "row 2: the line has no name before its equals sign; name what is"),
+        ("seed =  # later", "row 1: seed has no value; give it one, or remove the line."),
+        ("seed = 1\ntitle = ", "row 2: title has no value; give it one, or remove the line."),
+        ("[columns]\npatient_id = ID", "row 2: the study file is not valid TOML; quote text"),
+        ("seed = 1\nseed = 2", "row 2: the study file is not valid TOML; a name or a section st"),
+        ("[file]\n[file]", "row 2: the study file is not valid TOML; a name or a section stands"),
+        ("[columns", "row 1: the study file is not valid TOML; quote text, and write lists"),
+        ('title = """', "row 1: the study file is not valid TOML"),
+    ],
+)
+def test_an_empty_key_or_value_is_one_clear_sentence(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        _study(tmp_path, text)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("study.toml")
+
+
+def test_an_empty_name_of_a_column_that_is_not_needed_leaves_it_out(tmp_path: Path) -> None:
+    study = _study(tmp_path, '[columns]\nservice_id = ""\n')
+    check = check_study_data(_file(tmp_path, FRAME), study)
+    assert not check.problems
+    assert "service_id" not in check.study.columns
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[measures.phq9]\n[measures.core10]\n", "no columns with the scores of core10 were rec"),
+        (
+            "[measures.x]\nminimum = 0\nmaximum = 9",
+            "no columns with the scores of x were recognised",
+        ),
+        ('[file]\nlevel = "session"', "no measure with a score by session was recognised"),
+    ],
+)
+def test_a_measure_that_is_asked_for_is_not_left_out_in_silence(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    study = _study(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        check_study_data(_file(tmp_path, FRAME), study)
+    assert said in str(caught.value)
 
 
 def test_study_that_names_a_misspelt_column_is_told_the_nearest() -> None:

@@ -6,6 +6,7 @@ read strictly, so that a misspelt key is an error rather than a rule that silent
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,10 +43,13 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "codes": tuple(CODES),
     "disclosure": ("caseload",),
 }  # fmt: skip
+_NEEDED = {"patient_id": "patient", "therapist_id": "therapist"}
 _MEASURE_KEYS = (
     "pre", "post", "score", "label", "minimum", "maximum", "cutoff", "reliable_change",
     "higher_is_worse", "integer", "kind",
 )  # fmt: skip
+#: Beyond any number that a study file could mean.
+_FAR = 10**10
 
 
 @dataclass(frozen=True)
@@ -127,10 +131,11 @@ class _Section:
             raise self.error("must be a table", f"write it as [{name}]")
         self.values: dict[str, Any] = values
         for key in values:
+            if not shown_name(key):
+                where = f"[{name}]" if name else "the study file"
+                raise InputError(f"a key in {where} has no name", mend="name it", file=file)
             if key not in keys:
-                near = get_close_matches(key, keys, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
-                raise self.error("is not known", hint, key)
+                raise self.error("is not known", _hint(key, keys), key)
 
     def error(self, problem: str, mend: str, key: str = "") -> InputError:
         place = ".".join(part for part in (self.name, shown_name(key)) if part)
@@ -144,6 +149,13 @@ class _Section:
             raise self.error("has an unknown value", f"give one of {', '.join(allowed)}", key)
         return value
 
+    def filled(self, key: str, what: str) -> str:
+        """Read a text that may be left out, and says something where it stands."""
+        value = self.text(key)
+        if key in self.values and not shown_name(value):
+            raise self.error("is empty", f"{what}, or remove the line", key)
+        return value
+
     def texts(
         self, key: str, default: tuple[str, ...], allowed: Sequence[str] = ()
     ) -> tuple[str, ...]:
@@ -154,6 +166,8 @@ class _Section:
         texts = tuple(str(i) for i in items)
         if allowed and not set(texts) <= set(allowed):
             raise self.error("has an unknown entry", f"known are {', '.join(allowed)}", key)
+        if allowed and not texts:
+            raise self.error("is empty", f"give one or more of {', '.join(allowed)}", key)
         return texts
 
     def number(self, key: str, default: float | None, low: float, high: float) -> float | None:
@@ -165,10 +179,11 @@ class _Section:
             or not isinstance(value, int | float)
             or not low <= value <= high
         ):
-            raise self.error(f"must be a number from {low:g} to {high:g}", "correct it", key)
+            span = f"from {low:,} to {high:,}" if high < _FAR else f"of {low:,} or more"
+            raise self.error(f"must be a number {span}", "correct it", key)
         return value
 
-    def whole(self, key: str, default: int, low: int, high: int = 10**9) -> int:
+    def whole(self, key: str, default: int, low: int, high: int = _FAR) -> int:
         value = self.number(key, default, low, high)
         if value is None or value % 1:
             raise self.error("must be a whole number", "correct it", key)
@@ -179,6 +194,16 @@ class _Section:
         if not isinstance(value, bool):
             raise self.error("must be true or false", "correct it", key)
         return value
+
+
+def _hint(key: str, keys: Sequence[str]) -> str:
+    """Say what a key that is not known here may have been meant to be."""
+    role = next(iter(guess_roles([key], _KEYS["columns"])), "") if "columns" in keys else ""
+    home = next((s for s, known in _KEYS.items() if s and key in known), "columns" if role else "")
+    if home and "columns" in keys:
+        return f"did you mean {role or key} under [{home}]?"
+    near = get_close_matches(key, keys, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
 
 
 def read_study(path: str | os.PathLike[str]) -> Study:
@@ -204,22 +229,38 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     """
     place = Path(path)
     try:
-        content = tomllib.loads(place.read_text(encoding="utf-8-sig"))
+        text = place.read_text(encoding="utf-8-sig")
+        content = tomllib.loads(text)
     except FileNotFoundError:
         raise InputError("there is no such study file", mend="check its name", file=place) from None
     except tomllib.TOMLDecodeError as error:
-        line = getattr(error, "lineno", None)
-        raise InputError(
-            "the study file is not valid TOML",
-            mend="quote text, and write lists in square brackets",
-            file=place,
-            row=line,
-        ) from None
+        raise _not_toml(text, str(error), place) from None
     except (OSError, UnicodeDecodeError, ValueError):
         raise InputError(
             "the study file cannot be read", mend="save it as UTF-8 text", file=place
         ) from None
     return _study(content, place)
+
+
+def _not_toml(text: str, said: str, place: Path) -> InputError:
+    """Name the line, and what it lacks where that can be told."""
+    found = re.search(r"at line (\d+)", said)
+    row = int(found[1]) if found else len(text.splitlines())
+    name, equals, value = text.splitlines()[row - 1].split("#")[0].partition("=")
+    problem, mend = (
+        "the study file is not valid TOML",
+        "quote text, and write lists in square brackets",
+    )
+    if equals and not name.strip():
+        problem, mend = (
+            "the line has no name before its equals sign",
+            "name what is set, or remove it",
+        )
+    elif equals and not value.strip():
+        problem, mend = f"{shown_name(name)} has no value", "give it one, or remove the line"
+    elif "overwrite" in said or "Cannot declare" in said:
+        mend = "a name or a section stands twice: keep one"
+    return InputError(problem, mend=mend, file=place, row=row)
 
 
 def _study(content: dict[str, Any], place: Path) -> Study:
@@ -233,6 +274,10 @@ def _study(content: dict[str, Any], place: Path) -> Study:
     if top.whole("version", 1, 1) != 1:
         raise top.error("is of a later version", "update pwp-lib", "version")
     file, rules, codes = parts["file"], parts["inclusion"], parts["codes"]
+    if content.get("cluster_size") == "":
+        raise top.error("is empty", 'give a number, or write "quarter"', "cluster_size")
+    for role in _NEEDED:
+        parts["columns"].filled(role, "name the column")
     size = (
         None
         if content.get("cluster_size") in (None, "quarter")
@@ -240,7 +285,8 @@ def _study(content: dict[str, Any], place: Path) -> Study:
     )
     return Study(
         title=top.text("title"),
-        columns={k: parts["columns"].text(k) for k in parts["columns"].values},
+        # An empty name of another role says that a column is not to be used, whatever its name.
+        columns={k: parts["columns"].text(k).strip() for k in parts["columns"].values},
         measures=_measures(content.get("measures", {}), place),
         level=file.text("level", ("patient", "session")),
         table=file.text("table"),
@@ -272,7 +318,10 @@ def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
     found = []
     for name, entry in outer.values.items():
         part = _Section(entry, f"measures.{shown_name(name)}", place, _MEASURE_KEYS)
-        columns = {k: part.text(k) for k in ("pre", "post", "score")}
+        columns = {k: part.filled(k, "name the column") for k in ("pre", "post", "score")}
+        if bool(columns["pre"]) != bool(columns["post"]):
+            named, other = ("pre", "post") if columns["pre"] else ("post", "pre")
+            raise part.error(f"names a column for {named} and none for {other}", f"add {other}")
         found.append(ScoreColumns(_measure(name, part), **columns))
     return tuple(found)
 
@@ -284,7 +333,7 @@ def _measure(name: str, part: _Section) -> Measure:
             "is not a measure of the library",
             f"give its minimum and maximum, or use one of {', '.join(MEASURES)}",
         )
-    far = 1e6
+    far = 10**6
     changes: dict[str, Any] = {}
     for key in ("minimum", "maximum"):
         if key in part.values:
@@ -299,7 +348,7 @@ def _measure(name: str, part: _Section) -> Measure:
             changes[key] = part.flag(key, True)
     for key in ("label", "kind"):
         if key in part.values:
-            changes[key] = part.text(key)
+            changes[key] = part.filled(key, "say it in words")
     try:
         if known is not None:
             return replace(known, **changes)
@@ -327,7 +376,7 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
         scores are not found.
     """
     done = recognise_study(study, columns, file)
-    _require(done, _complete_scores(study, columns), columns, file)
+    _require(study, done, columns, file)
     return done
 
 
@@ -377,16 +426,14 @@ def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]
     return scores
 
 
-def _require(
-    study: Study, scores: Sequence[ScoreColumns], columns: Sequence[str], file: str
-) -> None:
+def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     if len(columns) < 3:
         raise InputError(
             "fewer than three columns were found, and patient, therapist and scores are needed",
             mend="check the delimiter, and whether this is the right file",
             file=file or None,
         )
-    for role, what in (("patient_id", "patient"), ("therapist_id", "therapist")):
+    for role, what in _NEEDED.items():
         if role not in study.columns:
             raise InputError(
                 f"no column that identifies the {what} was recognised",
@@ -394,7 +441,23 @@ def _require(
                 file=file or None,
                 column=role,
             )
+    without = {m.measure.name for m in given.measures} - {m.measure.name for m in study.measures}
+    if without:
+        name = min(without)
+        ends = "score" if study.level == "session" else "pre and post"
+        raise InputError(
+            f"no columns with the scores of {name} were recognised",
+            mend=f"state {ends} under [measures.{name}] in the study file, or take it out",
+            file=file or None,
+        )
+    if not study.measures and study.level == "session":
+        raise InputError(
+            "rows are sessions, and no measure with a score by session was recognised",
+            mend='name the column phq9, or state it as score = "..." under [measures.phq9]',
+            file=file or None,
+        )
     if not study.measures:
+        scores = _complete_scores(given, columns)
         half = next((s.measure.name for s in scores if s.pre or s.post), "phq9")
         need = f"{half}_pre and {half}_post"
         raise InputError(

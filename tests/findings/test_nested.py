@@ -154,6 +154,19 @@ def test_a_true_difference_survives_the_split() -> None:
     pd.testing.assert_frame_equal(result.repeats, again.repeats)
 
 
+def test_a_measure_without_thresholds_is_split_too() -> None:
+    patients = patients_of(2.0, seed=4)
+    other = patients_of(2.0, seed=5)
+    patients[["wsas_pre", "wsas_post"]] = other[["phq9_pre", "phq9_post"]]
+    result = split_sample_comparison(patients, ["wsas", "phq9"], repeats=1, seed=2)
+    figures = result.table().reset_index().groupby("measure")["figure"].agg(set)
+    assert "effect_size_upper" in figures["wsas"]
+    assert {"improvement_upper", "rcsi_lower", "rcsi_chi2"} <= figures["phq9"] - figures["wsas"]
+    assert not [f for f in figures["wsas"] if f.split("_")[0] in ("improvement", "rcsi")]
+    alone = split_sample_comparison(patients, ["wsas"], repeats=1, seed=2)
+    assert set(alone.repeats) == {"repeat", "half", "measure", *figures["wsas"]}
+
+
 def test_a_predictor_of_therapists_is_found_and_explains_variance() -> None:
     patients = patients_of(0.3, shift=4.0)
     therapists = pd.DataFrame(

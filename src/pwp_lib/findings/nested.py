@@ -291,7 +291,8 @@ class SplitSample:
             "lower_quartile": grouped.quantile(0.25).stack(),
             "upper_quartile": grouped.quantile(0.75).stack(),
         }
-        return pd.DataFrame(parts).rename_axis(["measure", "figure"])
+        # Another measure's rates are columns too: this one has nothing in them.
+        return pd.DataFrame(parts).dropna(how="all").rename_axis(["measure", "figure"])
 
 
 def split_sample_comparison(
@@ -363,7 +364,8 @@ def _choose_and_compare(
         row["ancova_F"] = ancova(testing, m, clusters).statistic
         nested = nested_ancova(testing, m, clusters)
         row |= {"nested_difference": nested.difference, "nested_p_value": nested.p_value}
-        for rate in ("improvement", "deterioration", "rcsi"):
+        # A measure without a cut-off or a reliable change has no such rates.
+        for rate in rates.index.intersection(["improvement", "deterioration", "rcsi"], sort=False):
             row |= {f"{rate}_{c}": rates.loc[rate, f"rate_{c}"] for c in ("upper", "lower")}
             row[f"{rate}_chi2"] = rates.loc[rate, "chi2"]
         rows.append(row)

@@ -121,11 +121,13 @@ def more_sentences(results: Found) -> list[str]:
 
 
 def left_out(results: Found) -> pd.DataFrame:
-    """What was not run, or ended without an answer, and why: ``peer``, ``size``, ``reason``."""
+    """What was not run, or failed in part or whole: ``peer``, ``size``, ``reason``."""
     rows = []
     for size, part, peer, got in _peers(results):
         if not any(key in got for key, _ in _RATIOS[part]):
             rows.append((peer, size, str(got.get("left out", "gave no answer"))))
+        elif got.get("failed"):
+            rows.append((peer, size, "one of the two models failed; its time is counted"))
     return pd.DataFrame(rows, columns=["peer", "size", "reason"])
 
 

@@ -102,6 +102,14 @@ def test_what_was_left_out_is_said_with_its_reason() -> None:
     ]
 
 
+def test_a_peer_that_failed_in_part_is_named() -> None:
+    fits = {"nlme": {"cpu": 1.0, "ratio, from rows": 2.0, "failed": 1}}
+    table = tables.left_out({"sizes": {"10 million/20,000": {"fits": fits}}})
+    assert table["reason"].tolist() == ["one of the two models failed; its time is counted"]
+    fits["nlme"]["failed"] = 0
+    assert tables.left_out({"sizes": {"10 million/20,000": {"fits": fits}}}).empty
+
+
 def test_versions_machine_and_times() -> None:
     assert dict(tables.peer_versions(MADE_UP).to_numpy()) == {
         "lme4": "lme4 1.1",

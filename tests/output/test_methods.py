@@ -42,9 +42,13 @@ def test_methods_say_how_many_patients_a_therapist_has(safe_run: Path, open_run:
 )
 def test_a_singular_fit_is_said_in_words(matrix: list[list[float]], words: str) -> None:
     fit = SimpleNamespace(singular=True, random_covariance=pd.DataFrame(matrix))
-    assert words in _boundary(fit)  # type: ignore[arg-type]
+    result = SimpleNamespace(fit=fit, posterior=None)
+    assert words in _boundary(result)  # type: ignore[arg-type]
+    assert "prior" not in _boundary(result)  # type: ignore[arg-type]
+    result.posterior = SimpleNamespace(prior=SimpleNamespace(notes=("moved",)))
+    assert "prior, which is not defined there" in _boundary(result)  # type: ignore[arg-type]
     fit.singular = False
-    assert _boundary(fit) == ""  # type: ignore[arg-type]
+    assert _boundary(result) == ""  # type: ignore[arg-type]
 
 
 def test_with_one_measure_nothing_is_said_of_another() -> None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pwp_lib import analysis as whole
     from pwp_lib.analysis import Analysis
     from pwp_lib.data.study import Study
-    from pwp_lib.engine.mixed import MixedFit
 
     from .release import Release
 
@@ -99,8 +98,9 @@ def _caseloads(released: Release) -> str:
     return f" A therapist had {mean:.0f} patients in the mean."
 
 
-def _boundary(fit: MixedFit) -> str:
-    """Say what a singular fit has at its boundary."""
+def _boundary(result: whole.MeasureResult) -> str:
+    """Say what a singular fit has at its boundary, and what became of the prior there."""
+    fit = result.fit
     if not fit.singular:
         return ""
     variances = np.diag(fit.random_covariance.to_numpy())
@@ -110,7 +110,13 @@ def _boundary(fit: MixedFit) -> str:
         if names
         else "the correlation of intercept and slope is estimated at its bound"
     )
-    return f" The fit is singular: {what}."
+    moved = (
+        " MLwiN's prior, which is not defined there, was built on an estimate moved off the "
+        "boundary."
+        if result.posterior is not None and result.posterior.prior.notes
+        else ""
+    )
+    return f" The fit is singular: {what}.{moved}"
 
 
 def _model(analysis: Analysis) -> str:
@@ -192,7 +198,7 @@ def _result(result: whole.MeasureResult, released: Release) -> str:
         f"On {label}, adding a random intercept lowered -2 log-likelihood by {first.statistic:.1f} "
         f"({_p(first.p_value_boundary)}), adding a random slope by a further "
         f"{second.statistic:.1f} ({_p(second.p_value_boundary)}). The therapist effect was "
-        f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{_boundary(result.fit)}"
+        f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{_boundary(result)}"
     )
 
 

@@ -191,7 +191,9 @@ def analyse(
         draws=draws,
         flow=pd.DataFrame([asdict(step) for step in cohort.flow]),
         sample=describe_sample(cohort.patients, cohort.therapists),
-        completeness=completeness_by_therapist(cohort.patients, cohort.measures),
+        completeness=completeness_by_therapist(
+            cohort.patients, cohort.measures, cohort.completeness
+        ),
         outcomes=_outcomes(doing),
         outcomes_by_therapist={
             m.name: summarise_outcomes(cohort.patients, m, by="therapist_id")

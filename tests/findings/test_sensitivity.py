@@ -103,6 +103,15 @@ def test_completeness_counts_and_limits_therapists() -> None:
     panel = sensitivity_panel(patients, "phq9", draws=0, leave_one_out=False)
     row = panel.rows.set_index("analysis").loc["Therapists with 80% or more complete"]
     assert (row["n_therapists"], row["n_patients"]) == (7, 210)
+    # The same, where those who lack a score were left out before.
+    left = patients.dropna(subset=["phq9_post"])
+    before = table.reset_index()[["therapist_id", "total", "complete"]]
+    assert completeness_by_therapist(left, ["phq9"], before)["share_complete"].min() == 0.5
+    again = sensitivity_panel(left, "phq9", draws=0, leave_one_out=False, completeness=before)
+    row = again.rows.set_index("analysis").loc["Therapists with 80% or more complete"]
+    assert (row["n_therapists"], row["n_patients"]) == (7, 210)
+    notes = again.rows.set_index("analysis")["note"]
+    assert notes["Therapists with 80% or more complete"] == ""
 
 
 def test_of_very_many_therapists_the_furthest_from_the_average_are_left_out() -> None:

@@ -13,6 +13,7 @@ from pwp_lib.data.cohort import PACKAGED, Cohort, FlowStep, Provenance
 from pwp_lib.data.disclosure import MARK, DisclosurePolicy, Relation, audit, release_counts
 from pwp_lib.data.measures import PHQ9
 from pwp_lib.data.owndata import load_study_data
+from pwp_lib.data.pseudonyms import Pseudonyms, pseudonymise
 from pwp_lib.data.study import Study
 from pwp_lib.output import report
 from pwp_lib.output.joint import OTHERS
@@ -166,6 +167,53 @@ def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path)
     assert not (totals == MARK).to_numpy().any()
     clusters = found.tables["clusters"].frame[["n", "n_case_pre", "n_improved"]]
     assert not (clusters == MARK).to_numpy().any()
+    complete = found.tables["completeness"].frame
+    assert (complete["total"] == complete["complete"]).all()
     steps = found.tables["flow"].frame["patients"].tolist()
     assert steps[-1] == "1,120" or steps[-1] == 1120
     assert set(steps[:-1]) == {MARK}
+
+
+def _with_missing(folder: Path, missing: int) -> tuple[Analysis, pd.DataFrame]:
+    """The packaged patients as own data, of whom each therapist's first lack a last score."""
+    people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")
+    people["gad7_post"] = people["gad7_post"].where(
+        people.groupby("therapist_id").cumcount() >= missing
+    )
+    people.to_csv(folder / "own.csv", index=False)
+    cohort, problems = load_study_data(folder / "own.csv")
+    assert cohort is not None, problems
+    done = pseudonymise(cohort, Pseudonyms(b"0123456789abcdef"))
+    return analyse(report.safe_labels(done), draws=200, repeats=0, sensitivity=False), people
+
+
+def test_the_completeness_told_is_that_before_patients_were_left_out(tmp_path: Path) -> None:
+    """It once read 100% for every therapist of own data, whoever had been left out."""
+    analysis, people = _with_missing(tmp_path, 9)
+    true = people.groupby("therapist_id").size()
+    assert sorted(analysis.completeness["total"]) == sorted(true[true > 9])
+    assert (analysis.completeness["complete"] == analysis.completeness["total"] - 9).all()
+    shown = release(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
+    whole = shown.loc[shown.index != OTHERS]
+    exact = analysis.completeness.loc[whole.index]
+    assert [*whole["total"]] == [POLICY.count(n) for n in exact["total"]]
+    assert (whole["share_complete"] < 100).all()
+
+
+@pytest.mark.parametrize("missing", [1, 2, 4])
+def test_few_incomplete_patients_of_a_therapist_cannot_be_told(
+    tmp_path: Path, missing: int
+) -> None:
+    """The number with every score is known exactly; one more each of 42 is no longer 40."""
+    analysis, _ = _with_missing(tmp_path, missing)
+    shown = release(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
+    seen = 0
+    for therapist, row in shown[shown.index != OTHERS].iterrows():
+        if row["total"] == MARK:
+            continue
+        low, high = POLICY.bounds(row["total"])
+        complete = analysis.completeness.loc[therapist, "complete"]
+        lacking = range(max(0, int(low - complete)), int(high - complete) + 1)
+        assert len(lacking) > 1
+        seen += 1
+    assert seen

@@ -107,6 +107,9 @@ class Cohort:
     provenance : Provenance
     flow : tuple of FlowStep
         How the cohort came about, rule by rule.
+    completeness : DataFrame or None
+        ``therapist_id``, ``total`` and ``complete``: of the patients who meet every other rule, how
+        many have every score. ``None`` where nobody was left out for a missing score.
     """
 
     patients: pd.DataFrame
@@ -115,6 +118,7 @@ class Cohort:
     measures: tuple[Measure, ...]
     provenance: Provenance
     flow: tuple[FlowStep, ...] = ()
+    completeness: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         # Says how much there is, never what: a notebook prints this unasked.

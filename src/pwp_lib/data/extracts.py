@@ -411,7 +411,7 @@ def read_extracts(
         ),
         flow=included.flow,
     )
-    return replace(cohort, flow=included.flow)
+    return replace(cohort, flow=included.flow, completeness=included.completeness(scales))
 
 
 def _is_synthetic(frame: pd.DataFrame) -> bool:

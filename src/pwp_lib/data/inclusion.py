@@ -33,6 +33,12 @@ class Included:
     flow: tuple[FlowStep, ...]
     rules: pd.DataFrame
 
+    def completeness(self, measures: Sequence[Measure]) -> pd.DataFrame:
+        """Count as `Cohort.completeness` does, for the therapists who have a patient left."""
+        counts = completeness(self.eligible, measures).rename(columns={"eligible": "total"})
+        left = counts[counts.index.isin(self.patients["therapist_id"])]
+        return left[["total", "complete"]].reset_index()
+
 
 def _masks(
     patients: pd.DataFrame, study: Study, measures: Sequence[Measure]

@@ -262,7 +262,7 @@ def _cohort(
         provenance=Provenance(synthetic=synthetic, source=raw.name),
         flow=included.flow,
     )
-    return replace(cohort, flow=included.flow)
+    return replace(cohort, flow=included.flow, completeness=included.completeness(measures))
 
 
 def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:

@@ -151,6 +151,9 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     patients = _renamed(cohort.patients, maps)
     patients = patients.sort_values("therapist_id", kind="stable").reset_index(drop=True)
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
+    counts = cohort.completeness
+    if counts is not None:
+        counts = _renamed(counts, maps).sort_values("therapist_id").reset_index(drop=True)
     therapist_table = cohort.therapists
     if therapist_table is not None:
         therapist_table = _renamed(therapist_table, maps).sort_values("therapist_id")
@@ -160,6 +163,7 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
         patients=patients,
         therapists=therapist_table,
         segments=None if cohort.segments is None else _renamed(cohort.segments, maps),
+        completeness=counts,
     )
 
 

@@ -190,6 +190,7 @@ def measure_result(doing: Doing, measure: Measure, sensitivity: bool) -> Measure
                 draws=10_000 if gibbs else 0,
                 seed=doing.seed,
                 size=size,
+                completeness=doing.cohort.completeness,
             ),
         )
         if sensitivity

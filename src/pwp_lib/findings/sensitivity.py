@@ -71,11 +71,20 @@ class SensitivityPanel:
 
 
 def completeness_by_therapist(
-    patients: pd.DataFrame, measures: Iterable[str | Measure]
+    patients: pd.DataFrame,
+    measures: Iterable[str | Measure],
+    before: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """How many of each therapist's patients have every score, and how many are closed.
 
     Therapists whose patients often lack a last score are measured on those who stayed.
+
+    Parameters
+    ----------
+    patients : DataFrame
+    measures : iterable of str or Measure
+    before : DataFrame, optional
+        `Cohort.completeness`, where those without every score are no longer among the patients.
 
     Returns
     -------
@@ -95,6 +104,8 @@ def completeness_by_therapist(
     complete = patients[scores].notna().all(axis=1)
     groups = complete.groupby(patients["therapist_id"])
     table = pd.DataFrame({"total": groups.size(), "complete": groups.sum().astype(int)})
+    if before is not None:
+        table["total"] = before.set_index("therapist_id")["total"].reindex(table.index)
     table["share_complete"] = table["complete"] / table["total"]
     if "status" in patients and patients["status"].notna().any():
         closed = (patients.loc[complete, "status"] == "closed").astype(float)
@@ -112,6 +123,7 @@ def sensitivity_panel(
     least_complete: float = 0.8,
     leave_one_out: bool = True,
     size: int | None = None,
+    completeness: pd.DataFrame | None = None,
 ) -> SensitivityPanel:
     """Therapist effect and ranks of a measure under other choices.
 
@@ -135,6 +147,8 @@ def sensitivity_panel(
         Each therapist in turn; of more than 100, those furthest from the average.
     size : int, optional
         Of a cluster; see `pwp_lib.cluster_size`.
+    completeness : DataFrame, optional
+        `Cohort.completeness`, where those without every score are no longer among the patients.
 
     Returns
     -------
@@ -151,7 +165,8 @@ def sensitivity_panel(
     panel = _Panel(main, own.higher_is_worse, size)
     panel.add("main", "Random slope, ML, all patients", panel.profiled)
     _other_models(panel, patients, own, listed)
-    _other_patients(panel, patients, own, listed, least_complete)
+    complete = completeness_by_therapist(patients, listed or (own,), completeness)
+    _other_patients(panel, patients, model_formula(own, listed), complete, least_complete)
     if draws:
         _other_priors(panel, draws, seed)
     _other_recovery(panel, patients, own)
@@ -255,21 +270,20 @@ def _need_services(patients: pd.DataFrame) -> None:
 def _other_patients(
     panel: _Panel,
     patients: pd.DataFrame,
-    own: Measure,
-    listed: tuple[str | Measure, ...],
+    formula: str,
+    table: pd.DataFrame,
     least_complete: float,
 ) -> None:
-    formula = model_formula(own, listed)
-
     def closed() -> dict[str, Any]:
-        if "status" not in patients or not (patients["status"] == "closed").any():
+        if "status" not in patients or patients["status"].isna().all():
+            raise InputError("whether a case is closed is not recorded", column="status")
+        if not (patients["status"] == "closed").any():
             raise InputError("no patient is recorded as closed", column="status")
         return panel.fitted(fit_mixed(formula, patients[patients["status"] == "closed"]))
 
     def complete() -> dict[str, Any]:
-        table = completeness_by_therapist(patients, listed or (own,))
         if (table["share_complete"] == 1).all():
-            raise InputError("the table holds complete patients only: see the flow")
+            raise InputError("nobody is known to lack a score")
         kept = table.index[table["share_complete"] >= least_complete]
         return panel.fitted(fit_mixed(formula, patients[patients["therapist_id"].isin(kept)]))
 

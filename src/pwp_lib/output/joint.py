@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from pwp_lib.data.disclosure import (
@@ -99,9 +100,18 @@ class JointCounts:
         values = self.released.values[kind].reindex(list(groups)).astype("Float64")
         return [float("nan") if pd.isna(v) else float(v) for v in values]
 
-    def release(self, policy: DisclosurePolicy, known: Sequence[str], sizes: Sequence[str]) -> None:
-        """Pass all of it through disclosure control; numbers of patients of `known` are known."""
-        self._merge(sizes)
+    def release(
+        self,
+        policy: DisclosurePolicy,
+        known: Sequence[str],
+        sizes: Sequence[str],
+        others: Sequence[str] = (),
+    ) -> None:
+        """Pass all of it through disclosure control; numbers of patients of `known` are known.
+
+        `others` may be the same numbers, and are not known where they are not.
+        """
+        self._merge([*sizes, *others])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         kinds = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         self.released = release_counts(
@@ -156,7 +166,7 @@ def joint_counts(
     _flow(made, analysis)
     _subsets(made, analysis)
     n = [f"{m.name}.n" for m in analysis.cohort.measures]
-    made.release(policy, [ALL, *people], [*n, "total", "complete", "national.n"])
+    made.release(policy, [ALL, *people], [*n, "total", "complete", "national.n"], ["eligible"])
     return made
 
 
@@ -231,9 +241,10 @@ def _clusters(
 def _complete(
     made: JointCounts, analysis: Analysis, people: Sequence[str], together: Sequence[str]
 ) -> None:
-    table = analysis.completeness
+    table = analysis.completeness.rename(columns={"total": "eligible"})
+    table["total"] = analysis.cohort.caseloads()
     few = table.index.isin(list(together))
-    for kind in ("total", "complete"):
+    for kind in ("eligible", "total", "complete"):
         for label, n in table[kind][~few].items():
             made.put(str(label), kind, n)
         if together:
@@ -241,6 +252,7 @@ def _complete(
         made.put(ALL, kind, table[kind].sum())
         made.add_up(kind, ALL, people)
     for group in [ALL, *people]:
+        made.link(group, "eligible", ["total"])
         made.link(group, "total", ["complete"])
         for m in analysis.cohort.measures:
             made.link(group, "total", [f"{m.name}.n"])
@@ -273,9 +285,16 @@ def _flow(made: JointCounts, analysis: Analysis) -> None:
         if i and left[i - 1] == n + out[i]:
             parts = ((f"rule {i}", "patients"), (f"rule {i}", "excluded"))
             made.relations.append(Relation((f"rule {i - 1}", "patients"), parts))
-    if len(left) and left[-1] == made.cells[ALL]["total"]:
-        last = (f"rule {len(left) - 1}", "patients")
-        made.relations.append(Relation((ALL, "total"), (last,)))
+    for kind in ("eligible", "total"):
+        # The last rule that leaves as many: those therapists' patients are the flow's.
+        same = np.flatnonzero(left == made.cells[ALL][kind])
+        more = np.flatnonzero(left > made.cells[ALL][kind])
+        if len(same):
+            made.relations.append(Relation((ALL, kind), ((f"rule {same[-1]}", "patients"),)))
+        elif len(more):
+            # Therapists of whom no patient is left have no row.
+            whole = (f"rule {more[-1]}", "patients")
+            made.relations.append(Relation(whole, ((ALL, kind),), exhaustive=False))
 
 
 def _subsets(made: JointCounts, analysis: Analysis) -> None:

@@ -248,7 +248,8 @@ def _outcomes(b: _Builder) -> None:
     complete = parts.completeness(a.completeness, b.together)
     groups = [str(i) for i in complete.index]
     shares = {"share_complete": ("complete", "total")}
-    shown = b.counted(complete, groups, {c: c for c in ("total", "complete")}, shares)
+    kinds = {"total": "eligible", "complete": "complete"}
+    shown = b.counted(complete, groups, kinds, shares)
     shown.insert(0, "therapist", groups)
     b.add("completeness", "Patients with every score, by therapist", shown.reset_index(drop=True))
 

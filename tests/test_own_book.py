@@ -312,15 +312,22 @@ def test_killed_at_random_moments_the_book_is_the_old_one_or_the_new(tmp_path: P
     data, out = tmp_path / "own.csv", tmp_path / "out"
     cohort.patients.drop(columns="synthetic", errors="ignore").to_csv(data, index=False)
     command = [sys.executable, "-c", _ONE_CHAPTER, str(data), str(out), str(tmp_path / "key")]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    env = {**os.environ, "TMPDIR": str(temporary)}
     began = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=env)
     lasted = time.monotonic() - began
     moments = random.Random(7)
     # Pages are copied into their place at the very end: half the kills fall there.
     parts = [moments.random() for _ in range(3)] + [moments.uniform(0.9, 1.05) for _ in range(3)]
     for part in parts:
         child = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=env,
         )
         time.sleep(lasted * part)
         with contextlib.suppress(ProcessLookupError):
@@ -333,6 +340,10 @@ def test_killed_at_random_moments_the_book_is_the_old_one_or_the_new(tmp_path: P
             pages = [p.read_text("utf-8").rstrip() for p in _pages(run)]
             assert all(page.endswith("</html>") for page in pages)
         assert (out / "latest").resolve().name.startswith("run-")
+    assert not list(temporary.iterdir())
+    subprocess.run(command, check=True, capture_output=True, env=env)
+    assert not list(out.glob(".run-*"))
+    assert not list(temporary.iterdir())
 
 
 def test_every_data_set_is_what_its_name_says() -> None:

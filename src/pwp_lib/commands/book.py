@@ -52,16 +52,20 @@ def book_of(
         facts = facts_of(analysis, known, policy.active)
         facts = replace(facts, pages=[p for p in facts.pages if not only or p in only])
         shown = replace(safe_labels(cohort), measures=tuple(facts.measures))
-        chapters = {}
-        for name in facts.pages:
-            cells = read_chapter(name)
-            title = title_of(cells)
-            step(title)
-            with known_measures(shown.measures):
-                chapters[name] = run_chapter(own_notebook(cells, facts), shown, gate, title)
-        step("pages")
-        index = _index(shown, known, facts, gate)
-        run = publish(out, lambda work: build_pages(chapters, facts, gate, index, work))
+
+        def fill(work: Path) -> None:
+            chapters = {}
+            for name in facts.pages:
+                cells = read_chapter(name)
+                title = title_of(cells)
+                step(title)
+                with known_measures(shown.measures):
+                    source = own_notebook(cells, facts)
+                    chapters[name] = run_chapter(source, shown, gate, title, work)
+            step("pages")
+            build_pages(chapters, facts, gate, _index(shown, known, facts, gate), work)
+
+        run = publish(out, fill)
     say_where("index.html", out, run, cohort, policy)
 
 

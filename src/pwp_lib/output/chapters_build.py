@@ -72,7 +72,8 @@ def build_pages(
     index : str
         The first page.
     into : Path
-        An existing folder.
+        An existing folder. What the pages are made from lies in a hidden one within it, which
+        nobody else can read, until they are done: whatever happens nothing is left elsewhere.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def build_pages(
         If the pages cannot be made.
     """
     source = book_folder()
-    with tempfile.TemporaryDirectory(prefix="pwp-book-") as place:
+    with tempfile.TemporaryDirectory(prefix=".pages-", dir=into) as place:
         root = Path(place)
         shutil.copytree(
             source / "book",
@@ -96,7 +97,8 @@ def build_pages(
         _write_settings(source, root, list(chapters), _banner(gate))
         html = _sphinx(root)
         _finish(source, html)
-        shutil.copytree(html, into, dirs_exist_ok=True)
+        for made in html.iterdir():
+            made.rename(into / made.name)
 
 
 def _write(path: Path, text: str) -> None:

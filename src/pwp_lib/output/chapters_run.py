@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pwp_lib.data.disclosure import MARK
@@ -173,7 +174,9 @@ def _markdown(text: str) -> Cell:
     return {"output_type": "display_data", "data": data, "metadata": {}}
 
 
-def run_chapter(cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str) -> list[Cell]:
+def run_chapter(
+    cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str, scratch: Path | None = None
+) -> list[Cell]:
     """Run the code cells in order and give every cell its outputs.
 
     Parameters
@@ -185,6 +188,8 @@ def run_chapter(cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str) -
     gate : Gate
     title : str
         Of the chapter, for the sentence that says where it stopped.
+    scratch : Path, optional
+        Where the shell may keep its own settings meanwhile; the system's folder if not given.
 
     Raises
     ------
@@ -192,7 +197,7 @@ def run_chapter(cells: Sequence[Cell], cohort: Cohort, gate: Gate, title: str) -
         If a cell cannot be run: names the chapter and the step, and no value.
     """
     out, step = [], "the beginning"
-    with _shell({"prepared_cohort": lambda: cohort}) as run:
+    with _shell({"prepared_cohort": lambda: cohort}, scratch) as run:
         for cell, needed in zip(cells, gate.needed(cells), strict=True):
             if cell["cell_type"] == "markdown":
                 step = _last_heading(cell["source"]) or step
@@ -230,8 +235,8 @@ def _last_heading(text: str) -> str:
 class _shell:
     """An IPython shell without history, whose outputs are collected."""
 
-    def __init__(self, names: Mapping[str, object]) -> None:
-        self.names = names
+    def __init__(self, names: Mapping[str, object], scratch: Path | None) -> None:
+        self.names, self.scratch = names, scratch
 
     def __enter__(self) -> Callable[[str], list[Cell] | BaseException]:
         import matplotlib
@@ -239,7 +244,7 @@ class _shell:
         from traitlets.config import Config
 
         matplotlib.use("agg")
-        self._folder = tempfile.TemporaryDirectory(prefix="pwp-")
+        self._folder = tempfile.TemporaryDirectory(prefix=".pwp-", dir=self.scratch)
         config = Config()
         config.HistoryManager.enabled = False
         InteractiveShell.clear_instance()

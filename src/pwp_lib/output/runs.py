@@ -2,6 +2,12 @@
 
 Last of all one pointer, ``latest``, is replaced. Killed at any moment, the folder holds the old
 results or the new.
+
+What a killed run leaves, ``.run-*.partial``, nobody but its owner can read, and the next run in the
+same folder removes it. Every run locks a file ``.run-*.lock`` beside its own for as long as it
+lives; the system lets go of the lock of a process that has died, however it died. So what is not
+locked is nobody's, and a run that still writes is left alone, whoever started it. Where the system
+has no such locks, on some network drives, nothing is removed.
 """
 
 from __future__ import annotations
@@ -9,9 +15,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from pwp_lib.errors import InputError
 
@@ -42,7 +51,8 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
     try:
         made = not home.exists()
         home.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
+        _sweep(home)
+        work, lock = _begin(home)
     except OSError:
         raise InputError(
             "nothing can be written to the folder", mend="name another with --out", file=home
@@ -53,6 +63,7 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
         run = _move(work, home)
     except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
+        _let_go(lock)
         if made and not any(home.iterdir()):
             home.rmdir()
         if isinstance(error, OSError):
@@ -62,8 +73,57 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
                 file=home,
             ) from None
         raise
+    _let_go(lock)
     _point(home, run)
     return run
+
+
+def _begin(home: Path) -> tuple[Path, IO[str]]:
+    """Make a folder of this run's own, mode 0700, and lock it before anything is in it."""
+    while True:
+        work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
+        lock = work.with_suffix(".lock").open("a")
+        with suppress(OSError):
+            _lock(lock)
+        # Before it was locked, another run may have taken it for what somebody left.
+        if work.exists():
+            return work, lock
+        _let_go(lock)
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock a file until it is closed or its process ends; an error if another process has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _let_go(lock: IO[str]) -> None:
+    if sys.platform == "win32":  # where what is open cannot be removed
+        lock.close()
+    with suppress(OSError):
+        Path(lock.name).unlink(missing_ok=True)
+    lock.close()
+
+
+def _sweep(home: Path) -> None:
+    """Remove what runs that are no more have left; what cannot be locked is in use."""
+    left = {p.with_suffix("") for k in ("partial", "lock") for p in home.glob(f".run-*.{k}")}
+    for stem in left:
+        with suppress(OSError):
+            lock = stem.with_suffix(".lock").open("a")
+            try:
+                _lock(lock)
+            except OSError:
+                lock.close()
+                continue
+            shutil.rmtree(stem.with_suffix(".partial"), ignore_errors=True)
+            _let_go(lock)
 
 
 def _move(work: Path, home: Path) -> Path:

@@ -223,3 +223,44 @@ def test_probabilities_fill_the_strip() -> None:
     widths = np.array([p.get_width() for p in ax.patches]).reshape(3, 2)
     assert widths.sum(axis=0) == pytest.approx([1, 1])
     assert "1 in the upper and 0 in the lower" in figures.describe(ax)
+
+
+def many(total: int = 1_000) -> pd.DataFrame:
+    at = np.linspace(-5, 5, total)
+    return pd.DataFrame(
+        {
+            "n": 30, "residual": at, "lower": at - 1, "upper": at + 1, "rank": np.arange(total) + 1,
+            "p_upper": np.linspace(1, 0, total), "p_lower": np.linspace(0, 1, total), "change": at,
+        },
+        index=pd.Index([f"T{i:04d}" for i in range(total)], name="therapist_id"),
+    ).sample(frac=1, random_state=1)  # fmt: skip
+
+
+@pytest.mark.parametrize("total", [80, 81, 1_000])
+def test_of_many_therapists_both_ends_are_drawn_and_it_is_said(total: int) -> None:
+    table = many(total)
+    drawn = {
+        "caterpillar": figures.caterpillar_plot({"phq9": table, "gad7": table})[0],
+        "intervals": figures.rank_interval_plot(table.drop(columns=["lower", "upper"]).assign(
+            lower=table["rank"], upper=table["rank"])),
+        "strip": figures.cluster_probability_strip(table),
+        "dots": figures.outcomes_by_therapist(table),
+    }  # fmt: skip
+    said = f"Drawn are the first and the last 40 of {total:,} therapists."
+    for name, ax in drawn.items():
+        names = [t.get_text()[:5] for t in ax.get_yticklabels()]
+        half = sorted(table.index)[:40] + sorted(table.index)[-40:]
+        assert names == (sorted(table.index) if total == 80 else half), name
+        assert (said in figures.describe(ax)) == (total > 80), name
+        assert ("last 40 of" in ax.get_ylabel()) == (total > 80), name
+        assert ax.figure.get_size_inches()[1] < 21
+
+
+def test_caseloads_of_many_are_one_outline_and_their_ranks_carry_no_names() -> None:
+    loads = pd.Series(np.arange(1_000) + 1, index=[f"T{i}" for i in range(1_000)])
+    ax = figures.caseload_bars(loads)
+    assert len(ax.patches) == 1
+    assert ax.patches[0].get_data().values.max() == 1_000
+    assert "caseloads of 1,000 therapists, from 1 to 1,000" in figures.describe(ax)
+    ranks = pd.DataFrame({"rank_phq9": loads, "rank_gad7": loads.to_numpy()[::-1]})
+    assert not figures.rank_rank_plot(ranks).texts

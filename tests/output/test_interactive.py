@@ -143,3 +143,18 @@ def test_data_cannot_end_the_script_element() -> None:
     table = pd.DataFrame({"n": [8], "raw": [1.0], "residual": [0.5]}, index=["</script><b>"])
     html = interactive.play_shrinkage(table, 1.0, 5.0).to_html()
     assert "</script><b>" not in html
+
+
+def test_of_a_thousand_therapists_the_data_hold_eighty() -> None:
+    at = np.linspace(-5, 5, 1_000)
+    table = pd.DataFrame(
+        {"n": 30, "residual": at, "lower": at - 1, "upper": at + 1, "rank": np.arange(1_000) + 1},
+        index=[f"T{i:04d}" for i in range(1_000)],
+    )
+    covariance = pd.DataFrame(np.eye(1_000), index=table.index, columns=table.index)
+    for made in (
+        interactive.play_caterpillar({"phq9": table}),
+        interactive.play_rank_overlap(table, table, covariance),
+    ):
+        assert made.data["names"] == [*table.index[:40], *table.index[-40:]]
+        assert len(made.to_html()) < 1_500_000

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+#: Of more therapists than this a figure with a row for each shows both ends alone: five thousand
+#: rows can be neither read nor, at a quarter of an inch each, printed.
+MOST_ROWS = 80
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
@@ -55,6 +59,27 @@ def need(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
         raise InputError(
             f"{what} needs the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
         )
+
+
+def both_ends(ranked: Iterable[T]) -> list[T]:
+    """Those who get a row of their own: all, or the first and the last where they are many."""
+    everybody, half = list(ranked), MOST_ROWS // 2
+    return everybody if len(everybody) <= MOST_ROWS else everybody[:half] + everybody[-half:]
+
+
+def left_out(ax: Axes, total: int, named: bool = True) -> str:
+    """Draw a line where therapists are left out between both ends, and say so in words.
+
+    What is said is the sentence for the alternative text; `named` writes it beside the axis too.
+    """
+    if total <= MOST_ROWS:
+        return ""
+    half = MOST_ROWS // 2
+    ax.axhline(half - 0.5, color=style.INK, linestyle=":", linewidth=1.2)
+    said = f"the first and the last {half} of {total:,} therapists"
+    if named:
+        ax.set_ylabel(f"{ax.get_ylabel()}; {said}" if ax.get_ylabel() else said.capitalize())
+    return f"Drawn are {said}."
 
 
 def finite(values: object) -> NDArray[np.float64]:

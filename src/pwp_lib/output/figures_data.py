@@ -10,11 +10,14 @@ import pandas as pd
 
 from pwp_lib.output import style
 from pwp_lib.output._drawing import (
+    MOST_ROWS,
     axes_or_new,
+    both_ends,
     cluster_legend,
     clusters_of,
     count,
     finite,
+    left_out,
     legend_below,
     listing,
     lower_first,
@@ -296,6 +299,8 @@ def outcomes_by_therapist(
 ) -> Axes:
     """Draw one outcome for each therapist as dots, the larger the caseload the larger the dot.
 
+    Of more than 80 therapists the first and the last 40 are drawn.
+
     Parameters
     ----------
     summary : DataFrame
@@ -318,7 +323,8 @@ def outcomes_by_therapist(
     Axes
     """
     need(summary, [column, "n", *(interval or ())], "outcomes by therapist")
-    rows = summary.dropna(subset=[column]).sort_values(column, ascending=True)
+    everybody = summary.dropna(subset=[column]).sort_values(column, ascending=True)
+    rows = everybody.loc[both_ends(everybody.index)]
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.21 * len(rows))
     y, of = np.arange(len(rows)), clusters_of(clusters, rows.index)
     colours = [style.cluster_colour(c) if c else style.measure_colour(measure) for c in of]
@@ -339,12 +345,12 @@ def outcomes_by_therapist(
     ax.set_ylabel("Therapist (caseload)")
     ax.grid(visible=False, axis="y")
     cluster_legend(ax, of, loc="lower right")
-    low, high = rows[column].min(), rows[column].max()
+    note, low, high = left_out(ax, len(everybody)), rows[column].min(), rows[column].max()
     return remember(
         ax,
         f"Dot plot of {lower_first(label or column.replace('_', ' '))} by therapist for "
-        f"{count(len(rows), 'therapist')}, from {plain(low)} to {plain(high)}, "
-        f"median {plain(float(rows[column].median()))}.",
+        f"{count(len(everybody), 'therapist')}, from {plain(low)} to {plain(high)}, "
+        f"median {plain(float(everybody[column].median()))}. {note}",
     )
 
 
@@ -405,11 +411,14 @@ def caseload_bars(
     ax = axes_or_new(ax, style.PAGE_WIDTH, 3.4)
     of = clusters_of(clusters, n.index)
     colours = [style.cluster_colour(c) if c else "#5F6B78" for c in of]
-    bars = ax.bar(np.arange(len(n)), n, color=colours, width=0.78)
+    if len(n) <= MOST_ROWS:
+        bars = ax.bar(np.arange(len(n)), n, color=colours, width=0.78)
+        ax.set_xticks(np.arange(len(n)), [str(t) for t in n.index], rotation=90, fontsize=9)
+    else:  # too many for a bar and a name each
+        ax.stairs(n, np.arange(len(n) + 1) + 0.5, fill=True, color=colours[0])
     if len(n) <= 26:
         ax.bar_label(bars, fontsize=9, padding=2)
-    ax.set_xticks(np.arange(len(n)), [str(t) for t in n.index], rotation=90, fontsize=9)
-    ax.set(xlabel="Therapist", ylabel="Patients")
+    ax.set(xlabel="Therapist" if len(n) <= MOST_ROWS else "Therapists", ylabel="Patients")
     ax.grid(visible=False, axis="x")
     cluster_legend(ax, of)
     return remember(
@@ -423,4 +432,8 @@ def caseload_bars(
 
 def _who(of: list[str], n: pd.Series, cluster: str) -> str:
     inside = [int(k) for c, k in zip(of, n, strict=True) if c == cluster]
-    return f" The {cluster} cluster's caseloads are {listing(inside)}." if inside else ""
+    if not inside:
+        return ""
+    few = len(inside) <= MOST_ROWS // 4
+    what = f"are {listing(inside)}" if few else f"go from {min(inside)} to {max(inside)}"
+    return f" The {cluster} cluster's caseloads {what}."

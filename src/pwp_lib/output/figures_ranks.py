@@ -11,10 +11,13 @@ import pandas as pd
 from pwp_lib.errors import InputError
 from pwp_lib.output import style
 from pwp_lib.output._drawing import (
+    MOST_ROWS,
     axes_or_new,
+    both_ends,
     cluster_legend,
     clusters_of,
     count,
+    left_out,
     listing,
     need,
     several,
@@ -40,6 +43,8 @@ def caterpillar_plot(
 ) -> list[Axes]:
     """Draw each therapist's residual with its 95% interval, best first, in one order for all.
 
+    Of more than 80 therapists the first and the last 40 are drawn.
+
     Parameters
     ----------
     residuals : DataFrame, or mapping of measure name to DataFrame
@@ -62,7 +67,8 @@ def caterpillar_plot(
     names = style.measure_order(frames)
     for name in names:
         need(frames[name], ["residual", "lower", "upper"], "a caterpillar plot")
-    ranked = list(order) if order is not None else _by_mean(frames)
+    everybody = list(order) if order is not None else _by_mean(frames)
+    ranked = both_ends(everybody)
     # Telephones: two measures stand side by side, and the figure then scrolls rather than shrinks.
     height = 1.0 + 0.23 * len(ranked)
     width = style.PAGE_WIDTH if len(names) == 1 else style.WIDE
@@ -74,6 +80,8 @@ def caterpillar_plot(
         ax.set_yticks(np.arange(len(ranked)), _names(frame) if labels else [""] * len(ranked))
         ax.set_ylim(len(ranked) - 0.3, -0.7)
     drawn[0].set_ylabel("Therapist (caseload), most effective at the top" if labels else "")
+    for ax in drawn[::-1]:
+        remember(ax, left_out(ax, len(everybody), named=ax is drawn[0]))
     of = clusters_of(clusters, frame.index)
     cluster_legend(drawn[-1], of, loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=9.5)
     return drawn
@@ -159,10 +167,14 @@ def rank_rank_plot(
     size = len(ranks)
     ax.plot([0.5, size + 0.5], [0.5, size + 0.5], color=style.MUTED, linewidth=1)
     of = clusters_of(ranks.get("cluster"), ranks.index)
-    for t, x, y, cluster in zip(ranks.index, first, second, of, strict=True):
-        colour = style.cluster_colour(cluster)
-        ax.plot(x, y, marker=style.CLUSTER_MARKERS.get(cluster, "o"), color=colour, markersize=8)
-        if abs(x - y) >= max(2, size / 8) or size <= 12:
+    for cluster in dict.fromkeys(of):
+        own = np.array([c == cluster for c in of])
+        ax.plot(
+            first[own], second[own], marker=style.CLUSTER_MARKERS.get(cluster, "o"),
+            color=style.cluster_colour(cluster), markersize=8, linestyle="none",
+        )  # fmt: skip
+    for t, x, y in zip(ranks.index, first, second, strict=True):
+        if size <= 12 or (abs(x - y) >= max(2, size / 8) and size <= MOST_ROWS):
             ax.annotate(str(t), (x, y), (7, -3), textcoords="offset points", fontsize=9)
     ax.set(xlim=(0.2, size + 0.8), ylim=(0.2, size + 0.8), aspect="equal")
     _rank_ticks(ax.xaxis, size)
@@ -198,6 +210,8 @@ def rank_interval_plot(
 ) -> Axes:
     """Draw each therapist's rank with the interval in which it may lie.
 
+    Of more than 80 therapists the first and the last 40 are drawn.
+
     Parameters
     ----------
     ranks : DataFrame
@@ -214,8 +228,8 @@ def rank_interval_plot(
     Axes
     """
     need(ranks, ["rank", "lower", "upper"], "a plot of rank intervals")
-    rows = ranks.sort_values("rank", kind="stable")
-    last = places or max(len(rows), int(np.nanmax(rows[["rank", "upper"]].to_numpy(float))))
+    last = places or max(len(ranks), int(np.nanmax(ranks[["rank", "upper"]].to_numpy(float))))
+    rows = ranks.loc[both_ends(ranks.sort_values("rank", kind="stable").index)]
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.0 + 0.23 * len(rows))
     of, y = clusters_of(clusters, rows.index), np.arange(len(rows))
     colours = [style.cluster_colour(c) if c else style.measure_colour(measure) for c in of]
@@ -232,12 +246,13 @@ def rank_interval_plot(
         ax.set_title(style.measure_label(measure))
     ax.grid(visible=False, axis="y")
     cluster_legend(ax, of, loc="lower left")
+    note = left_out(ax, len(ranks))
     width = rows["upper"] - rows["lower"] + 1
     return remember(
         ax,
         f"Ranks of {count(len(rows), 'therapist')}"
         f"{f' among {last:,}' if last > len(rows) else ''} with 95% intervals, which span "
-        f"{width.min():.0f} to {width.max():.0f} ranks, {width.median():.0f} in the median.",
+        f"{width.min():.0f} to {width.max():.0f} ranks, {width.median():.0f} in the median. {note}",
     )
 
 
@@ -246,6 +261,8 @@ def cluster_probability_strip(
     ranks: pd.DataFrame, ax: Axes | None = None, *, order: Iterable[str] | None = None
 ) -> Axes:
     """Draw how probable it is that each therapist belongs to the upper and the lower cluster.
+
+    Of more than 80 therapists the first and the last 40 are drawn.
 
     Parameters
     ----------
@@ -260,7 +277,8 @@ def cluster_probability_strip(
     Axes
     """
     need(ranks, ["rank", "p_upper", "p_lower"], "a strip of cluster probabilities")
-    rows = ranks.reindex(list(order)) if order is not None else ranks.sort_values("rank")
+    everybody = list(order) if order is not None else list(ranks.sort_values("rank").index)
+    rows = ranks.reindex(both_ends(everybody))
     shares = np.column_stack(
         [rows["p_upper"], 1 - rows["p_upper"] - rows["p_lower"], rows["p_lower"]]
     )
@@ -285,10 +303,11 @@ def cluster_probability_strip(
     ax.set_xticks([])
     ax.grid(visible=False)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    note = left_out(ax, len(everybody))
     sure_upper, sure_lower = (rows["p_upper"] > 0.95).sum(), (rows["p_lower"] > 0.95).sum()
     return remember(
         ax,
         f"Bars of the probability that each of {count(len(rows), 'therapist')} belongs to the "
         f"upper, middle or lower cluster: {sure_upper} in the upper and {sure_lower} in the lower "
-        "with a probability above 95%.",
+        f"with a probability above 95%. {note}",
     )

@@ -18,7 +18,7 @@ import pandas as pd
 
 from pwp_lib.errors import InputError
 from pwp_lib.output import figures, style
-from pwp_lib.output._drawing import need
+from pwp_lib.output._drawing import both_ends, need
 from pwp_lib.output.show import ShownFigure, _inline, figure
 
 if TYPE_CHECKING:
@@ -245,6 +245,8 @@ def play_caterpillar(
 ) -> Playable:
     """Point at a therapist to see caseload, residual and interval; choose measure and order.
 
+    Of more than 80 therapists the first and the last 40 can be pointed at.
+
     Parameters
     ----------
     residuals : mapping of measure name to DataFrame
@@ -253,15 +255,18 @@ def play_caterpillar(
     caption : str
     """
     measures: dict[str, dict[str, Any]] = {}
+    for table in residuals.values():
+        need(table, ["n", "residual", "lower", "upper", "rank"], "a caterpillar figure")
+    first = style.measure_order(residuals)[0]
+    shown = both_ends(residuals[first].sort_values("rank", kind="stable").index)
+    shown = [t for t in residuals[first].index if t in set(shown)]
     for name in style.measure_order(residuals):
-        frame = residuals[name]
-        need(frame, ["n", "residual", "lower", "upper", "rank"], "a caterpillar figure")
+        frame = residuals[name].loc[shown]
         measures[name] = {
             "label": style.measure_label(name),
             **{k: _clean(frame[k], 3) for k in ("residual", "lower", "upper", "rank")},
         }
-    first = next(iter(measures))
-    frame = residuals[first]
+    frame = residuals[first].loc[shown]
     names = [str(t) for t in frame.index]
     of = [""] * len(names) if clusters is None else [str(c) for c in clusters.reindex(frame.index)]
     colour = [style.cluster_colour(c) if c else style.measure_colour(first) for c in of]
@@ -287,6 +292,8 @@ def play_rank_overlap(
 ) -> Playable:
     """Compare two therapists: how their rank intervals overlap, how probably one is the better.
 
+    Of more than 80 therapists the first and the last 40 can be chosen.
+
     Parameters
     ----------
     ranks : DataFrame
@@ -300,7 +307,7 @@ def play_rank_overlap(
     """
     from scipy.stats import norm
 
-    rows = ranks.sort_values("rank", kind="stable")
+    rows = ranks.loc[both_ends(ranks.sort_values("rank", kind="stable").index)]
     u = residuals["residual"].reindex(rows.index).to_numpy(dtype=float)
     v = covariance.reindex(index=rows.index, columns=rows.index).to_numpy(dtype=float)
     spread = np.sqrt(np.maximum(np.add.outer(np.diag(v), np.diag(v)) - 2 * v, 0))

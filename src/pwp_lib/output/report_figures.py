@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import figures, style
+from ._drawing import MOST_ROWS
 from .alt import describe
 from .joint import OTHERS
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from .release import Release
 
 __all__ = ["Drawn", "draw_all"]
-
-#: A caterpillar plot of more therapists than this shows both ends alone.
-_MOST = 80
 
 
 @dataclass(frozen=True)
@@ -88,18 +86,12 @@ def _caterpillar(analysis: Analysis, released: Release) -> list[Drawn]:
         return []
     first = next(iter(frames.values()))
     order = list(_order(frames, first))
-    note = ""
-    if len(order) > _MOST:
-        half = _MOST // 2
-        note = f" Of {len(order):,} therapists, the first and the last {half} are drawn."
-        order = [*order[:half], *order[-half:]]
-    frames = {n: f.loc[order] for n, f in frames.items()}
     ranks = released.frame("ranks")
     clusters = None if ranks is None else ranks.set_index("therapist")["cluster"]
     axes = figures.caterpillar_plot(frames, clusters=clusters, order=order)
     caption = (
         "Each therapist's residual with its 95% interval, most effective at the top. An interval "
-        f"that misses zero differs from the average; most overlap.{note}"
+        "that misses zero differs from the average; most overlap."
     )
     return [_drawn("caterpillar", caption, axes)]
 
@@ -150,7 +142,7 @@ def _ranks(analysis: Analysis, released: Release) -> list[Drawn]:
     out = []
     for name, result in analysis.measures.items():
         table = _by_therapist(released, f"rank_intervals_{name}")
-        if table is None or len(table) > _MOST:
+        if table is None or len(table) > MOST_ROWS:
             continue
         ax = figures.rank_interval_plot(table, places=released.therapists)
         caption = (

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import bad_files
@@ -164,6 +166,32 @@ def test_check_of_a_good_file_prints_no_identifier(tmp_path: Path, capsys) -> No
     assert "Dr-" not in said.out + said.err
     assert "nhs-" not in said.out + said.err
     assert "row 12" in said.out
+
+
+def test_a_database_of_several_tables_is_read_as_the_advice_says(tmp_path: Path, capsys) -> None:
+    path, study = tmp_path / "own.db", tmp_path / "study.toml"
+    with closing(sqlite3.connect(path)) as base:
+        bad_files.good_frame().to_sql("outcomes", base, index=False)
+        pd.DataFrame({"code": [1]}).to_sql("lookup", base, index=False)
+    assert _run("check", path, "--write-study", study) == 2
+    assert "name one as table under [file] in a study file" in capsys.readouterr().err
+    text = study.read_text(encoding="utf-8").replace('table = ""', 'table = "outcomes"')
+    study.write_text(text, encoding="utf-8")
+    assert _run("check", path, "--study", study) == 0
+
+
+def test_check_says_how_to_list_every_row(tmp_path: Path, capsys) -> None:
+    frame = bad_files.good_frame().astype(object)
+    frame.loc[:6, "phq9_pre"] = "n.d."
+    path = _write(tmp_path, frame)
+    assert _run("check", path) == 2
+    out = capsys.readouterr().out
+    assert "1 kind of problem in 7 places" in out
+    assert "--all lists every row." in out
+    assert _run("check", path, "--all") == 2
+    out = capsys.readouterr().out
+    assert "7, 8" in out
+    assert "--all" not in out
 
 
 def test_check_writes_a_study_that_reads_back(tmp_path: Path, capsys) -> None:

@@ -179,7 +179,7 @@ def test_what_was_understood_is_said(tmp_path: Path) -> None:
     said = " | ".join(check_study_data(tmp_path / "own.csv").understood)
     assert "text in utf-8, semicolon between columns" in said
     assert "PHQ-9 is in phq9_pre and phq9_post (recognised by its name)" in said
-    assert "whether a case is closed is not recorded" in said
+    assert "no column was recognised that says whether a case is closed" in said
 
 
 _rows_of_cells = st.lists(

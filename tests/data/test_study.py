@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pwp_lib.data.measures import PHQ9
 from pwp_lib.data.owndata import check_study_data, load_study_data
 from pwp_lib.data.recognise import PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
 from pwp_lib.data.sessions import choose_therapist, reduce_sessions
-from pwp_lib.data.study import Study, complete_study, read_study
+from pwp_lib.data.study import Study, complete_study, read_study, recognise_study
 from pwp_lib.data.study_writer import write_study
 from pwp_lib.errors import InputError
 
@@ -60,6 +61,56 @@ def test_national_names_are_recognised() -> None:
 )  # fmt: skip
 def test_usual_names_of_scores(pre: str, post: str) -> None:
     assert guess_scores([pre, post])["phq9"] == {"pre": pre, "post": post}
+
+
+def test_names_of_a_hand_made_export_are_recognised() -> None:
+    columns = ["Case No", "Therapist Name", "Team", "No. of sessions", "Age", "Sex"]
+    assert guess_roles(columns, PATIENT_ROLES) == {
+        "patient_id": "Case No", "therapist_id": "Therapist Name", "service_id": "Team",
+        "sessions": "No. of sessions", "age": "Age", "gender": "Sex",
+    }  # fmt: skip
+    assert guess_roles(["CareProfLocalID"], SESSION_ROLES)["therapist_id"] == "CareProfLocalID"
+
+
+def test_the_study_file_names_what_was_not_recognised(tmp_path: Path) -> None:
+    frame = FRAME.rename(columns={"therapist_id": "Who", "sessions": "Meetings"})
+    study = recognise_study(Study(), list(frame.columns))
+    text = write_study(study)
+    assert '# therapist_id = "?"  # needed' in text
+    assert '# sessions = "?"' in text
+    # The comments, followed to the letter.
+    text = re.sub(r"# therapist_id = .*", 'therapist_id = "Who"', text)
+    text = text.replace('# sessions = "?"', 'sessions = "Meetings"')
+    check = check_study_data(_file(tmp_path, frame), _study(tmp_path, text))
+    assert not check.problems
+    assert check.cohort.patients["sessions"].notna().all()
+
+
+def test_what_is_not_used_is_named(tmp_path: Path) -> None:
+    frame = FRAME.assign(Meetings=5, **{f"x{i}": 1 for i in range(8)})
+    said = check_study_data(_file(tmp_path, frame)).understood
+    assert "not used: Meetings, x0, x1, x2, x3, x4, x5, x6 and 1 more" in said
+    closed = "no column was recognised that says whether a case is closed, so no rule on it applies"
+    assert closed in said
+
+
+def test_a_row_of_totals_is_called_one(tmp_path: Path) -> None:
+    total = FRAME.tail(1).astype(object).assign(patient_id="Total", therapist_id="")
+    total[["phq9_pre", "phq9_post"]] = 900
+    check = check_study_data(_file(tmp_path, pd.concat([FRAME, total])))
+    assert [(p.rows, p.mend) for p in check.problems] == [((len(FRAME) + 2,), "delete it")]
+    assert "total" in check.problems.items[0].problem
+
+
+def test_whose_patient_somebody_of_several_therapists_is_is_said(tmp_path: Path) -> None:
+    frame = bad_files.session_frame()
+    plain = check_study_data(_file(tmp_path, frame)).rules["rule"].tolist()
+    assert "a therapist is recorded" in plain
+    who, whose = (frame[c] for c in ("CarePersLocalId", "PathwayID"))
+    last = frame.index[whose == whose.iloc[0]][-1]
+    frame.loc[last, "CarePersLocalId"] = next(t for t in who if t != who.iloc[0])
+    rules = check_study_data(_file(tmp_path, frame)).rules["rule"].tolist()
+    assert "a therapist is recorded (of several, the one with most sessions)" in rules
 
 
 def test_no_column_serves_two_roles() -> None:

@@ -39,9 +39,9 @@ def check_file(
         )
     try:
         found = check_study_data(file, study, therapists)
-    except InputError:
+    except InputError as problem:
         if write is not None:
-            _write_what_is_known(file, study, write)
+            _write_what_is_known(file, study, write, "[file]" in (problem.mend or ""))
         raise
     say(*found.understood, "")
     if found.problems:
@@ -68,12 +68,16 @@ def check_file(
     say("Nothing has to be mended.")
 
 
-def _write_what_is_known(file: Path, study: Path | None, write: Path) -> None:
-    """Write what was recognised where that was not enough: what is missing can be filled in."""
+def _write_what_is_known(file: Path, study: Path | None, write: Path, which: bool) -> None:
+    """Write what was recognised where that was not enough: what is missing can be filled in.
+
+    Where it is open `which` table of the file is meant, nothing is known, and that can be said.
+    """
     try:
-        given = Study() if study is None else read_study(study)
-        raw = read_table(file, table=given.table or None)
-        done = recognise_study(given, list(raw.frame.columns), raw.name)
+        done = Study() if study is None else read_study(study)
+        if not which:
+            raw = read_table(file, table=done.table or None)
+            done = recognise_study(done, list(raw.frame.columns), raw.name)
     except InputError:
         return  # the error that is raised anyway says why
     write_text(write, write_study(done))
@@ -95,7 +99,10 @@ def _show_problems(found: Check, every: bool) -> None:
     lines = [(_rows(p, every), shown_name(p.column), p.kind, p.problem, p.mend) for p in items]
     frame = pd.DataFrame(lines, columns=["rows", "column", "found", "problem", "mend"])
     count = sum(max(1, p.count) for p in items)
-    show(f"To be mended: {len(items):,} kinds of problem in {count:,} places", frame)
+    kinds, places = ("kind" if len(items) == 1 else "kinds"), ("place" if count == 1 else "places")
+    show(f"To be mended: {len(items):,} {kinds} of problem in {count:,} {places}", frame)
+    if not every and any(p.count > 5 for p in items):
+        say("--all lists every row.", "")
 
 
 def _rows(problem: Problem, every: bool) -> str:

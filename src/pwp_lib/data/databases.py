@@ -156,7 +156,9 @@ def _choose(names: list[str], wanted: str | None, place: Path) -> str:
     listed = ", ".join(shown_name(n) for n in names[:8]) + (" and more" if len(names) > 8 else "")
     if wanted is None:
         raise InputError(
-            "the database has several tables", mend=f"name one with --table: {listed}", file=place
+            "the database has several tables",
+            mend=f"name one as table under [file] in a study file: {listed}",
+            file=place,
         )
     if wanted not in names:
         raise InputError(

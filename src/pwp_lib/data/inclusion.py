@@ -14,6 +14,14 @@ from .study import Study
 __all__ = ["Included", "apply_rules", "completeness", "enough_for"]
 
 
+#: Whose patient somebody is who had several therapists: a paper has to say so.
+_SEVERAL = {
+    "most_sessions": " (of several, the one with most sessions)",
+    "first": " (of several, the first)",
+    "last": " (of several, the last)",
+}
+
+
 @dataclass(frozen=True)
 class Included:
     """What the rules left.
@@ -50,7 +58,10 @@ def _masks(
     if study.several == "exclude" and "n_therapists" in has:
         rules.append(("one therapist throughout", patients["n_therapists"] <= 1))
         known = known | (patients["n_therapists"] > 1)
-    rules.append(("a therapist is recorded", known))
+    words = "a therapist is recorded"
+    if "n_therapists" in has and bool((patients["n_therapists"] > 1).any()):
+        words += _SEVERAL.get(study.several, "")
+    rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
         words = f"{study.minimum_sessions} sessions or more"
         rules.append((words, patients["sessions"] >= study.minimum_sessions))
@@ -177,7 +188,7 @@ def enough_for(
             f"1 therapist with {caseload} patients or more",
             f"{alone:,}",
             alone >= 1,
-            f"the other {t - alone:,} appear in aggregate" if t > alone else "",
+            "those with fewer appear only together" if t > alone else "",
         ),
         (
             "therapists' own scales",

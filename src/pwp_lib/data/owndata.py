@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "check_study_data", "load_study_data"]
 
+#: What stands in the place of an identifier where a row is made of the others.
+_TOTALS = ("total", "totals", "grand total", "sum", "mean", "average", "overall")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -122,6 +125,7 @@ def check_study_data(
         second = Problem("the row looks like a second header", "delete it", "", "names of columns")
         found.drop_row(int(raw.rows[0]))
         found.items.insert(0, replace(second, rows=(int(raw.rows[0]),), count=1))
+    _totals(patients, raw, found)
     measures = [s.measure for s in done.measures]
     included = apply_rules(patients, done, measures)
     if not found.items:
@@ -148,6 +152,15 @@ def check_study_data(
         ),
         cohort=cohort,
     )
+
+
+def _totals(patients: pd.DataFrame, raw: RawTable, found: ProblemList) -> None:
+    """Name a row of sums for what it is, in the place of a score too high for each column."""
+    names = patients["patient_id"].astype("str").str.lower().str.strip(" :")
+    where = names.isin(_TOTALS).reindex(range(len(raw.rows)), fill_value=False)
+    for row in raw.rows[where.to_numpy()]:
+        found.drop_row(int(row))
+    found.add("the row looks like a total, not a patient", "delete it", "", "a word", where)
 
 
 def _first_rows(patients: pd.DataFrame, raw: RawTable) -> pd.Series:
@@ -192,7 +205,8 @@ def _feasible(
         where = (services > 1).reindex(range(len(found.rows)), fill_value=False)
         found.add(
             "this therapist has patients in two services",
-            "give each therapist one service, or one identifier a service",
+            "give each therapist one service, or one identifier a service; or leave services out: "
+            'service_id = "" under [columns] in a study file',
             study.columns["service_id"], "another service", where,
         )  # fmt: skip
 
@@ -283,7 +297,11 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
     used = {*study.columns.values(), *(c for s in study.measures for c in (s.pre, s.post, s.score))}
     unused = [c for c in raw.frame.columns if c not in used and c != "synthetic"]
     if unused:
-        said.append(f"{len(unused)} other columns are not used")
+        few = ", ".join(shown_name(c) or "one without a name" for c in unused[:8])
+        more = f" and {len(unused) - 8:,} more" if len(unused) > 8 else ""
+        said.append(f"not used: {few}{more}")
+    if study.level == "session":
+        said.append("scores before and after are those of the first and the last attended session")
     for role, what in (
         ("sessions", "the number of sessions"),
         ("status", "whether a case is closed"),
@@ -291,7 +309,7 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
     ):
         absent = role not in study.columns and not (role == "status" and "ended" in study.columns)
         if absent and not (role == "sessions" and study.level == "session"):
-            said.append(f"{what} is not recorded, so no rule on it applies")
+            said.append(f"no column was recognised that says {what}, so no rule on it applies")
     return tuple(said)
 
 

@@ -30,12 +30,17 @@ _ROLES: dict[str, tuple[str, ...]] = {
         "patientid", "pathwayid", "uniqueservicerequestid", "servicerequestid", "referralid",
         "personid", "clientid", "caseid", "localpatientid", "patient", "client", "nhsnumber",
         "pseudoid", "pseudonhsnumber", "participantid", "subjectid", "episodeid", "id",
+        "patientno", "patientnumber", "patientref", "clientno", "clientnumber", "clientref",
+        "caseno", "casenumber", "caseref", "referralno", "referralnumber",
     ),
     "therapist_id": (
         "therapistid", "careperslocalid", "uniquecarepersonnelidlocal", "carepersonnellocalid",
         "therapist", "practitionerid", "practitioner", "clinicianid", "clinician", "pwpid", "pwp",
         "careprofessionalid", "careprofessional", "caseworker", "counsellor", "counsellorid",
-        "therapistcode", "staffid", "leadpractitioner",
+        "therapistcode", "staffid", "leadpractitioner", "careproflocalid",
+        "careprofessionallocalid", "therapistname", "practitionername", "clinicianname",
+        "counsellorname", "practitionercode", "cliniciancode", "leadtherapist", "leadclinician",
+        "keyworker",
     ),
     "service_id": (
         "serviceid", "service", "orgidprovider", "orgidprov", "organisationidentifierprovider",
@@ -44,7 +49,8 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "sessions": (
         "sessions", "nsessions", "numberofsessions", "sessionsattended", "attendedsessions",
         "treatmentcarecontactcount", "carecontactcount", "contacts", "appointmentsattended",
-        "sessioncount",
+        "sessioncount", "noofsessions", "numsessions", "totalsessions", "noofsessionsattended",
+        "numberofsessionsattended", "noofappointments", "noofcontacts",
     ),
     "age": ("age", "agereferralrequestreceiveddate", "ageatreferral", "patientage", "ageyears"),
     "gender": ("gender", "sex", "patientgender", "genderidentity", "statedgender"),

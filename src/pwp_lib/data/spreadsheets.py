@@ -110,7 +110,7 @@ def _choose(book: Any, wanted: str | None, place: Path) -> Any:
         listed = ", ".join(shown_name(s.title) for s in filled[:8])
         raise InputError(
             "the workbook has several sheets with data",
-            mend=f"name one with --table: {listed}",
+            mend=f"name one as table under [file] in a study file: {listed}",
             file=place,
         )
     return filled[0]

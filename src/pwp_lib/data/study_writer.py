@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from .recognise import PATIENT_ROLES, SESSION_ROLES
 from .study import ScoreColumns, Study
 
 __all__ = ["write_study"]
@@ -61,21 +62,32 @@ def write_study(study: Study) -> str:
         ("date_format", study.date_format, '"%d/%m/%Y" for instance'),
     ):
         lines.append(f"{key} = {_quote(value)}" if value else f"# {key} = {note}")
-    lines += ["", "[columns]  # names in your file"]
+    lines += ["", '[columns]  # names in your file; "" for what is not to be used']
     lines += [
         f"{role} = {_quote(column)}{guess if role in study.guessed else ''}"
         for role, column in study.columns.items()
     ]
-    lines += [
-        f'# {role} = "?"  # not recognised: put the name of your column here'
-        for role in ("patient_id", "therapist_id")
-        if role not in study.columns
-    ]
+    lines += _open_roles(study)
     if not study.measures:
         lines += _NO_MEASURE
     for scores in study.measures:
         lines += _measure_lines(scores, guess if scores.measure.name in study.guessed else "")
     return "\n".join([*lines, *_rule_lines(study)]) + "\n"
+
+
+def _open_roles(study: Study) -> list[str]:
+    """Name what was not recognised, since nobody can name a key that is not shown."""
+    roles = SESSION_ROLES if study.level == "session" else PATIENT_ROLES
+    left = [r for r in roles if r not in study.columns]
+    needed = [r for r in left if r in ("patient_id", "therapist_id")]
+    lines = [
+        f'# {r} = "?"  # needed and not recognised: take the # away and put your column\'s name'
+        for r in needed
+    ]
+    rest = [f'# {r} = "?"' for r in left if r not in needed]
+    if rest:
+        lines += ["# Not recognised: where you have one, take the # away and put its name.", *rest]
+    return lines
 
 
 def _measure_lines(scores: ScoreColumns, guess: str) -> list[str]:

@@ -276,7 +276,8 @@ def _write_hostile(folder: Path) -> Path:
 def test_hostile_cells_do_no_harm_in_the_pages(tmp_path: Path) -> None:
     data, out = _write_hostile(tmp_path), tmp_path / "out"
     some = [f for f in CHAPTERS if f[:2] in ("01", "05", "06")]
-    book.book_of(data, out, tmp_path / "study.toml", None, tmp_path / "key", True, some)
+    asked = book.Request(data, out, tmp_path / "study.toml", None, tmp_path / "key", True)
+    book.book_of(asked, some)
     pages = _pages(out / "latest")
     for page in pages:
         html = page.read_text("utf-8")
@@ -298,10 +299,10 @@ def test_hostile_cells_do_no_harm_in_the_pages(tmp_path: Path) -> None:
 _ONE_CHAPTER = """
 import sys
 from pathlib import Path
-from pwp_lib.commands.book import book_of
+from pwp_lib.commands.book import Request, book_of
 
 data, out, key = map(Path, sys.argv[1:])
-book_of(data, out, None, None, key, False, ["01_data_preparation"])
+book_of(Request(data, out, None, None, key), ["01_data_preparation"])
 """
 
 

@@ -23,13 +23,9 @@ app = typer.Typer(
     help="Therapist effects in routine outcome data. Begin with: pwp check FILE",
 )
 
-File = Annotated[
-    Path,
-    typer.Argument(
-        help="CSV, Excel, Parquet, DuckDB or SQLite; a row is a patient or a session.",
-        show_default=False,
-    ),
-]
+_DATA = "CSV, Excel, Parquet, DuckDB or SQLite; a row is a patient or a session."
+File = Annotated[Path, typer.Argument(help=_DATA, show_default=False)]
+Data = Annotated[Path, typer.Option("--data", help=_DATA)]
 StudyFile = Annotated[
     Path | None, typer.Option("--study", help="A study file (TOML); see --write-study.")
 ]
@@ -39,6 +35,9 @@ Therapists = Annotated[
 KeyFile = Annotated[
     Path | None,
     typer.Option("--key", help="The key of the pseudonyms; made on first use, kept outside DIR."),
+]
+NoControl = Annotated[
+    bool, typer.Option("--no-disclosure-control", help="Show everything; every page says so.")
 ]
 
 
@@ -65,40 +64,30 @@ def analyse(
     study: StudyFile = None,
     therapists: Therapists = None,
     key: KeyFile = None,
-    no_disclosure_control: Annotated[
-        bool,
-        typer.Option("--no-disclosure-control", help="Publish everything; every page says so."),
-    ] = False,
+    no_disclosure_control: NoControl = False,
 ) -> None:
     """Run the whole analysis: a report, tables, figures, results as JSON, a methods paragraph."""
-    from pwp_lib.commands.analyse import analyse_file
+    from pwp_lib.commands.analyse import Request, analyse_file
 
-    analyse_file(file, out, study, therapists, key or default_key_file(), no_disclosure_control)
+    place = key or default_key_file()
+    analyse_file(Request(file, out, study, therapists, place, no_disclosure_control))
 
 
 @app.command()
 def book(
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data",
-            help="CSV, Excel, Parquet, DuckDB or SQLite; a row is a patient or a session.",
-        ),
-    ],
+    data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pages.")],
     study: StudyFile = None,
     therapists: Therapists = None,
     key: KeyFile = None,
-    no_disclosure_control: Annotated[
-        bool,
-        typer.Option("--no-disclosure-control", help="Show everything; every page says so."),
-    ] = False,
+    no_disclosure_control: NoControl = False,
 ) -> None:
     """Make the book's chapters over own data, as pages that need no network."""
+    from pwp_lib.commands.analyse import Request
     from pwp_lib.commands.book import book_of
 
     place = key or default_key_file()
-    book_of(data, out, study, therapists, place, no_disclosure_control)
+    book_of(Request(data, out, study, therapists, place, no_disclosure_control))
 
 
 @app.command()

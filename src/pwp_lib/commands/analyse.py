@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,22 @@ from .terminal import progress, say
 if TYPE_CHECKING:
     from pwp_lib.analysis import Analysis
 
-__all__ = ["analyse_file", "ready", "run_analysis", "say_where"]
+__all__ = ["Request", "analyse_file", "ready", "run_analysis", "say_where"]
 
 
-def ready(
-    file: Path,
-    out: Path,
-    study: Path | None,
-    therapists: Path | None,
-    key: Path,
-    no_disclosure_control: bool,
-) -> tuple[Cohort, Study, DisclosurePolicy]:
+@dataclass(frozen=True)
+class Request:
+    """What ``pwp analyse`` and ``pwp book`` are asked for."""
+
+    file: Path
+    out: Path
+    study: Path | None
+    therapists: Path | None
+    key: Path
+    no_disclosure_control: bool = False
+
+
+def ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
     """Give a file's cohort as it may be analysed: under pseudonyms unless synthetic or told not to.
 
     Raises
@@ -36,15 +42,15 @@ def ready(
     InputError
         If there is no cohort, the folder is a file, or the key lies where the results go.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError("this is a file, not a folder", mend="name another folder", file=out)
-    found = check_study_data(file, study, therapists)
+    if asked.out.exists() and not asked.out.is_dir():
+        raise InputError("this is a file, not a folder", mend="name another folder", file=asked.out)
+    found = check_study_data(asked.file, asked.study, asked.therapists)
     if found.cohort is None:
         raise found.problems.first()
     cohort = found.cohort
-    active = not no_disclosure_control and not cohort.provenance.synthetic
+    active = not asked.no_disclosure_control and not cohort.provenance.synthetic
     if active:
-        cohort = pseudonymise(cohort, Pseudonyms(open_key(key, outside=out)))
+        cohort = pseudonymise(cohort, Pseudonyms(open_key(asked.key, outside=asked.out)))
     return cohort, found.study, DisclosurePolicy(active=active, caseload=found.study.caseload)
 
 
@@ -77,19 +83,12 @@ def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], object]) ->
     )
 
 
-def analyse_file(
-    file: Path,
-    out: Path,
-    study: Path | None,
-    therapists: Path | None,
-    key: Path,
-    no_disclosure_control: bool,
-) -> None:
+def analyse_file(asked: Request) -> None:
     """Check, analyse and write."""
-    cohort, known, policy = ready(file, out, study, therapists, key, no_disclosure_control)
+    cohort, known, policy = ready(asked)
     from pwp_lib.output.report import write_run
 
     with progress(6) as step:
         analysis = run_analysis(cohort, known, step)
-        run = write_run(analysis, known, policy, out, step)
-    say_where("report.html", out, run, cohort, policy)
+        run = write_run(analysis, known, policy, asked.out, step)
+    say_where("report.html", asked.out, run, cohort, policy)

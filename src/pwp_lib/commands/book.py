@@ -17,7 +17,7 @@ from pwp_lib.output.report import safe_labels
 from pwp_lib.output.report_figures import draw_all
 from pwp_lib.output.runs import publish
 
-from .analyse import ready, run_analysis, say_where
+from .analyse import Request, ready, run_analysis, say_where
 from .terminal import progress, say
 
 __all__ = ["book_of"]
@@ -26,18 +26,10 @@ __all__ = ["book_of"]
 _MANY = 200_000
 
 
-def book_of(
-    file: Path,
-    out: Path,
-    study: Path | None,
-    therapists: Path | None,
-    key: Path,
-    no_disclosure_control: bool,
-    only: Sequence[str] = (),
-) -> None:
+def book_of(asked: Request, only: Sequence[str] = ()) -> None:
     """Check, analyse, run the chapters and write the pages."""
     need_jupyter_book()
-    cohort, known, policy = ready(file, out, study, therapists, key, no_disclosure_control)
+    cohort, known, policy = ready(asked)
     if len(cohort.patients) > _MANY:
         say(
             "With so many patients this may take half an hour or more and 2 GB of memory; "
@@ -65,8 +57,8 @@ def book_of(
             step("pages")
             build_pages(chapters, facts, gate, _index(shown, known, facts, gate), work)
 
-        run = publish(out, fill)
-    say_where("index.html", out, run, cohort, policy)
+        run = publish(asked.out, fill)
+    say_where("index.html", asked.out, run, cohort, policy)
 
 
 def _index(cohort: Cohort, study: Study, facts: Facts, gate: Gate) -> str:

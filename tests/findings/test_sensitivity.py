@@ -84,12 +84,20 @@ def test_what_cannot_be_done_leaves_its_reason() -> None:
     panel = sensitivity_panel(bare, "phq9", draws=0, leave_one_out=False)
     notes = panel.rows.set_index("analysis")["note"]
     assert "service_id" in notes["Service as a fixed effect"]
-    assert "status" in notes["Closed cases only"]
+    assert notes["Closed cases only"] == "column status: whether a case is closed is not recorded."
     assert "prior" not in set(panel.rows["family"])
     estimates = panel.estimates("main", "model")
     assert estimates["estimate"].notna().all()
     assert "Service as a fixed effect" not in estimates.index
     assert panel.table().index.names == ["measure", "family", "analysis"]
+
+
+def test_a_measure_without_thresholds_says_so() -> None:
+    patients = patients_of().rename(columns={"phq9_pre": "wsas_pre", "phq9_post": "wsas_post"})
+    panel = sensitivity_panel(patients, "wsas", draws=0, leave_one_out=False)
+    notes = panel.rows.set_index("analysis")["note"]
+    assert notes["Reliable improvement (linear probability)"] == "WSAS has no threshold for it."
+    assert notes["Mean change, unadjusted"] == ""
 
 
 def test_completeness_counts_and_limits_therapists() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from pwp_lib.data.disclosure import MARK, DisclosurePolicy, aggregate_small
 from pwp_lib.output import report_figures
 from pwp_lib.output.joint import OTHERS
 from pwp_lib.output.release import release
-from pwp_lib.output.release_parts import band, fewest_splits, steps
+from pwp_lib.output.release_parts import band, fewest_splits, rounded, steps
 
 
 def test_small_caseloads_appear_only_together(
@@ -160,6 +161,30 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
         assert (safe_run / "figures" / f"{picture.name}.svg").read_bytes() == picture.svg
         text = re.sub(rb"(?s)<style.*?</style>|<[^>]+>", b" ", picture.svg).decode()
         assert not re.search(r"\bn ?= ?\d", text)
+
+
+def test_how_many_intervals_miss_zero_is_counted(safe_analysis: Analysis, safe_run: Path) -> None:
+    """Once it said "most overlap", whatever was drawn."""
+    frame = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")
+    alone = frame[frame["therapist"] != OTHERS]
+    apart = sum(row.lower > 0 or row.upper < 0 for row in alone.itertuples())
+    released = release(safe_analysis, DisclosurePolicy())
+    caption = report_figures._caterpillar(safe_analysis, released)[0].caption
+    assert f"differs from the average: {apart} of {len(alone)} on PHQ-9" in caption
+
+
+def test_services_that_are_not_recorded_are_not_counted_as_none(safe_analysis: Analysis) -> None:
+    flow = release(safe_analysis, DisclosurePolicy()).tables["flow"]
+    assert ("services" in flow.frame) == ("service_id" in safe_analysis.cohort.patients)
+    bare = replace(safe_analysis, flow=safe_analysis.flow.assign(services=0))
+    flow = release(bare, DisclosurePolicy()).tables["flow"]
+    assert "services" not in flow.frame
+    assert flow.title == "Patients and therapists at each rule"
+
+
+def test_p_values_are_rounded_once() -> None:
+    frame = pd.DataFrame({"p_value": [0.054502, 0.099467, 0.0012345, np.nan]})
+    assert rounded(frame, 3)["p_value"].tolist()[:3] == [0.055, 0.099, 0.00123]
 
 
 def test_numbers_of_patients_in_words_are_released_ones(safe_run: Path, texts) -> None:

@@ -102,5 +102,6 @@ def test_labels_and_order() -> None:
 
     assert style.measure_label(GAD7) == style.measure_label("gad7") == "GAD-7"
     assert style.measure_label(get_measure("wsas")) == get_measure("wsas").label
+    assert style.measure_label("core10") == "CORE-10"
     assert style.measure_order(["wsas", "gad7", "phq9"]) == ["phq9", "gad7", "wsas"]
     assert style.cluster_colour(None) == style.INK

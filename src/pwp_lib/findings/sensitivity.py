@@ -326,6 +326,8 @@ def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure) -> None
 
         def work(rate: str = rate) -> dict[str, Any]:
             yes = outcome_of_patients(patients, own, rate).astype("Float64")
+            if yes.isna().all():
+                raise InputError(f"{own.label} has no threshold for it")
             rows = patients.assign(yes_or_no=yes).dropna(subset=["yes_or_no"])
             rows = rows.assign(yes_or_no=rows["yes_or_no"].astype(float))
             formula = f"yes_or_no ~ center({own.pre}) + (1 | therapist_id)"

@@ -210,11 +210,14 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
 def _flow(b: _Builder) -> None:
     flow: Any = b.analysis.flow.astype({"excluded": "float"})
     flow.loc[0, "excluded"] = np.nan
-    for column in ("therapists", "services"):
+    if not flow["services"].any():
+        flow = flow.drop(columns="services")  # not recorded, which is not the same as none
+    for column in {"therapists", "services"} & {*flow}:
         flow[column] = parts.steps(flow[column], b.policy)
     groups = [f"rule {i}" for i in range(len(flow))]
     shown = b.counted(flow, groups, {c: c for c in ("patients", "excluded")}, {})
-    b.add("flow", "Patients, therapists and services at each rule", shown)
+    what = "Patients, therapists and services" if "services" in flow else "Patients and therapists"
+    b.add("flow", f"{what} at each rule", shown)
 
 
 def _sample(b: _Builder) -> None:

@@ -38,7 +38,7 @@ def marked(values: pd.Series, missing: pd.Series) -> list[object]:
 
 
 def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
-    """Round the numbers of a table; p-values keep three significant digits."""
+    """Round the numbers of a table; small p-values keep three significant digits."""
     out: Any = frame.copy()
     column: Any
     for column in out.columns:
@@ -63,7 +63,8 @@ def percent(frame: pd.DataFrame, decimals: int = 1) -> pd.DataFrame:
 def _significant(value: Any) -> object:
     if value is None or value == MARK or pd.isna(value):
         return value
-    return float(f"{float(value):.3g}")
+    # To three decimals at once: rounded to three digits first, .05450 would be shown as .054.
+    return round(float(value), 3) if value >= 0.01 else float(f"{float(value):.3g}")
 
 
 def outcome_table(

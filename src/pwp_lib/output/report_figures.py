@@ -89,9 +89,14 @@ def _caterpillar(analysis: Analysis, released: Release) -> list[Drawn]:
     ranks = released.frame("ranks")
     clusters = None if ranks is None else ranks.set_index("therapist")["cluster"]
     axes = figures.caterpillar_plot(frames, clusters=clusters, order=order)
+    apart = [
+        f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "
+        f"{analysis.measures[name].measure.label}"
+        for name, f in frames.items()
+    ]
     caption = (
         "Each therapist's residual with its 95% interval, most effective at the top. An interval "
-        "that misses zero differs from the average; most overlap."
+        f"that misses zero differs from the average: {', '.join(apart)}."
     )
     return [_drawn("caterpillar", caption, axes)]
 

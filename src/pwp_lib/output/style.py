@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pwp_lib.data.measures import MEASURES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -49,7 +51,6 @@ MEASURE_COLOURS = MappingProxyType(
     }
 )
 MEASURE_MARKERS = MappingProxyType({"phq9": "o", "gad7": "s"})
-MEASURE_LABELS = MappingProxyType({"phq9": "PHQ-9", "gad7": "GAD-7", "wsas": "WSAS"})
 _OTHER = "#4A5A6A"
 
 #: Sizes are for a column of about 700 pixels, and chosen so that the smallest text stays legible
@@ -164,7 +165,9 @@ def measure_label(measure: object) -> str:
     if label:
         return str(label)
     name = str(getattr(measure, "name", measure))
-    return MEASURE_LABELS.get(name, name.replace("_", "-").upper())
+    if name in MEASURES:
+        return MEASURES[name].label.split(" (")[0]
+    return name.replace("_", "-").upper()
 
 
 def measure_order(names: Iterable[str]) -> list[str]:

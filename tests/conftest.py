@@ -19,7 +19,7 @@ from pwp_lib.engine.truth import Truth
 from pwp_lib.output import report
 
 # Modules that several tests share.
-sys.path.extend(str(Path(__file__).parent / folder) for folder in ("data", "engine"))
+sys.path.extend(str(Path(__file__).parent / folder) for folder in ("", "data", "engine"))
 
 HOSTILE = [
     "<script>alert(1)</script>",

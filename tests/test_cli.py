@@ -13,19 +13,11 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running import run
 
-from pwp_lib.cli import main
 from pwp_lib.data.cohort import PACKAGED
 
 CATALOGUE = bad_files.CATALOGUE
-
-
-def _run(*arguments: str | Path) -> int:
-    try:
-        main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def _tree(folder: Path) -> dict[str, int]:
@@ -55,7 +47,7 @@ def test_bad_file_gives_one_sentence_and_writes_nothing(case, tmp_path: Path, ca
         (place / "study.toml").write_text(case.study, encoding="utf-8")
         command += ["--study", place / "study.toml"]
     before = _tree(tmp_path)
-    assert _run(*command) == 2
+    assert run(*command) == 2
     said = capsys.readouterr()
     assert said.out == ""
     lines = said.err.strip().splitlines()
@@ -79,7 +71,7 @@ PLAIN = [c for c in CATALOGUE if not c.study]
 def test_check_refuses_what_analyse_refuses(case, tmp_path: Path, capsys) -> None:
     path = case.build(tmp_path)
     before = _tree(tmp_path)
-    assert _run("check", path) == 2
+    assert run("check", path) == 2
     said = capsys.readouterr()
     assert len(said.err.strip().splitlines()) == 1
     assert bad_files.SECRET not in said.out + said.err
@@ -92,8 +84,8 @@ def test_book_and_summarise_refuse_it_too(case, tmp_path: Path, capsys) -> None:
     place.mkdir()
     path = case.build(place)
     before = _tree(tmp_path)
-    assert _run("book", "--data", path, "--out", tmp_path / "out") == 2
-    assert _run("summarise", path, "--out", tmp_path / "m.parquet") == 2
+    assert run("book", "--data", path, "--out", tmp_path / "out") == 2
+    assert run("summarise", path, "--out", tmp_path / "m.parquet") == 2
     one, two = capsys.readouterr().err.strip().splitlines()
     assert one == two
     assert case.says.lower() in one.lower()
@@ -104,7 +96,7 @@ def test_links_that_lead_nowhere_are_one_sentence(tmp_path: Path, capsys) -> Non
     for link, to in (("a.csv", "b.csv"), ("b.csv", "a.csv"), ("c.csv", "none.csv")):
         (tmp_path / link).symlink_to(tmp_path / to)
     for link, says in (("a.csv", "cannot be opened"), ("c.csv", "no such file")):
-        assert _run("check", tmp_path / link) == 2
+        assert run("check", tmp_path / link) == 2
         assert says in capsys.readouterr().err
 
 
@@ -147,7 +139,7 @@ def test_check_lists_every_problem_at_once(tmp_path: Path, capsys) -> None:
     frame.loc[4, "phq9_pre"] = 99
     frame.loc[5, "gad7_post"] = bad_files.SECRET
     frame.loc[6, "age"] = -4
-    assert _run("check", _write(tmp_path, frame)) == 2
+    assert run("check", _write(tmp_path, frame)) == 2
     said = capsys.readouterr()
     assert "4 kinds of problem in 4 places" in said.out
     assert "row 5, column phq9_pre" in said.err
@@ -160,7 +152,7 @@ def test_check_of_a_good_file_prints_no_identifier(tmp_path: Path, capsys) -> No
     frame = bad_files.good_frame()
     frame["therapist_id"] = "Dr-" + frame["therapist_id"]
     frame["patient_id"] = "nhs-" + frame["patient_id"]
-    assert _run("check", _write(tmp_path, frame)) == 0
+    assert run("check", _write(tmp_path, frame)) == 0
     said = capsys.readouterr()
     assert "Nothing has to be mended" in said.out
     assert "Dr-" not in said.out + said.err
@@ -173,22 +165,22 @@ def test_a_database_of_several_tables_is_read_as_the_advice_says(tmp_path: Path,
     with closing(sqlite3.connect(path)) as base:
         bad_files.good_frame().to_sql("outcomes", base, index=False)
         pd.DataFrame({"code": [1]}).to_sql("lookup", base, index=False)
-    assert _run("check", path, "--write-study", study) == 2
+    assert run("check", path, "--write-study", study) == 2
     assert "name one as table under [file] in a study file" in capsys.readouterr().err
     text = study.read_text(encoding="utf-8").replace('table = ""', 'table = "outcomes"')
     study.write_text(text, encoding="utf-8")
-    assert _run("check", path, "--study", study) == 0
+    assert run("check", path, "--study", study) == 0
 
 
 def test_check_says_how_to_list_every_row(tmp_path: Path, capsys) -> None:
     frame = bad_files.good_frame().astype(object)
     frame.loc[:6, "phq9_pre"] = "n.d."
     path = _write(tmp_path, frame)
-    assert _run("check", path) == 2
+    assert run("check", path) == 2
     out = capsys.readouterr().out
     assert "1 kind of problem in 7 places" in out
     assert "--all lists every row." in out
-    assert _run("check", path, "--all") == 2
+    assert run("check", path, "--all") == 2
     out = capsys.readouterr().out
     assert "7, 8" in out
     assert "--all" not in out
@@ -197,12 +189,12 @@ def test_check_says_how_to_list_every_row(tmp_path: Path, capsys) -> None:
 def test_check_writes_a_study_that_reads_back(tmp_path: Path, capsys) -> None:
     path = _write(tmp_path, bad_files.session_frame())
     study = tmp_path / "study.toml"
-    assert _run("check", path, "--write-study", study) == 0
+    assert run("check", path, "--write-study", study) == 0
     text = study.read_text(encoding="utf-8")
     assert 'therapist_id = "CarePersLocalId"  # guessed' in text
-    assert _run("check", path, "--study", study) == 0
+    assert run("check", path, "--study", study) == 0
     assert "as the study file says" in capsys.readouterr().out
-    assert _run("check", path, "--write-study", study) == 2
+    assert run("check", path, "--write-study", study) == 2
     assert "there already" in capsys.readouterr().err
     assert study.read_text(encoding="utf-8") == text
 
@@ -220,13 +212,13 @@ def test_check_writes_what_it_recognised_where_that_is_not_enough(
     frame = bad_files.session_frame()
     assert set(names) <= set(frame)
     path, study = _write(tmp_path, frame.rename(columns=names)), tmp_path / "study.toml"
-    assert _run("check", path, "--write-study", study) == 2
+    assert run("check", path, "--write-study", study) == 2
     assert "fill in what it could not guess" in capsys.readouterr().err
     text = study.read_text(encoding="utf-8")
     assert left in text
     if "therapist_id" in left:
         study.write_text(text.replace('# therapist_id = "?"', 'therapist_id = "seen by"'))
-        assert _run("check", path, "--study", study) == 0
+        assert run("check", path, "--study", study) == 0
 
 
 def test_summarise_and_pool_equal_the_fit_on_all(tmp_path: Path, capsys) -> None:
@@ -242,8 +234,8 @@ def test_summarise_and_pool_equal_the_fit_on_all(tmp_path: Path, capsys) -> None
         mine = people[people["service_id"].isin(half)]
         path = _write(tmp_path, mine, f"{half[0]}.csv")
         parts.append(tmp_path / f"{half[0]}.parquet")
-        assert _run("summarise", path, "--out", parts[-1]) == 0
-    assert _run("pool", *parts, "--out", tmp_path / "sum.parquet") == 0
+        assert run("summarise", path, "--out", parts[-1]) == 0
+    assert run("pool", *parts, "--out", tmp_path / "sum.parquet") == 0
     loads = people.groupby("therapist_id")["therapist_id"].transform("size")
     formula = model_formula("phq9", ["phq9", "gad7"], "intercept")
     fit = fit_mixed(formula, people[loads >= 20])
@@ -259,30 +251,30 @@ def test_summarise_of_own_data_holds_no_identifier(tmp_path: Path, capsys) -> No
     path = _write(tmp_path, frame)
     out = tmp_path / "out"
     out.mkdir()
-    assert _run("summarise", path, "--out", out / "m.parquet") == 0
+    assert run("summarise", path, "--out", out / "m.parquet") == 0
     assert b"Dr-" not in (out / "m.parquet").read_bytes()
     assert "Dr-" not in capsys.readouterr().out
-    assert _run("summarise", path, "--out", out / "m.parquet", "--key", out / "k.key") == 2
+    assert run("summarise", path, "--out", out / "m.parquet", "--key", out / "k.key") == 2
     assert "outside" in capsys.readouterr().err or not (out / "k.key").exists()
-    assert _run("summarise", path, "--out", out / "m.csv") == 2
-    assert _run("summarise", path, "--out", tmp_path / "none" / "m.parquet") == 2
-    assert _run("summarise", path, "--out", out / "n.parquet", "--caseload", "3") == 2
+    assert run("summarise", path, "--out", out / "m.csv") == 2
+    assert run("summarise", path, "--out", tmp_path / "none" / "m.parquet") == 2
+    assert run("summarise", path, "--out", out / "n.parquet", "--caseload", "3") == 2
 
 
 def test_pool_refuses_what_is_no_moments(tmp_path: Path, capsys) -> None:
     path = _write(tmp_path, bad_files.good_frame())
-    assert _run("pool", path) == 2
-    assert _run("pool", path, path) == 2
+    assert run("pool", path) == 2
+    assert run("pool", path, path) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_cohort_makes_a_class_and_refuses_bad_arguments(tmp_path: Path, capsys) -> None:
-    assert _run("cohort", "--students", "1", "--seed", "3", "--out", tmp_path / "class") == 0
+    assert run("cohort", "--students", "1", "--seed", "3", "--out", tmp_path / "class") == 0
     assert (tmp_path / "class" / "marking_key.csv").is_file()
-    assert _run("cohort", "--students", "0", "--out", tmp_path / "b") == 2
+    assert run("cohort", "--students", "0", "--out", tmp_path / "b") == 2
     assert "from 1 to 1,000" in capsys.readouterr().err
-    assert _run("cohort", "--students", "1", "--out", tmp_path / "class") == 2
-    assert _run("cohort", "--students", "many", "--out", tmp_path / "b") == 2
+    assert run("cohort", "--students", "1", "--out", tmp_path / "class") == 2
+    assert run("cohort", "--students", "many", "--out", tmp_path / "b") == 2
     assert not (tmp_path / "b").exists()
 
 
@@ -292,39 +284,39 @@ def test_unexpected_errors_show_no_data(tmp_path: Path, capsys, monkeypatch) -> 
 
     monkeypatch.setattr("pwp_lib.commands.check.check_study_data", broken)
     path = _write(tmp_path, bad_files.good_frame())
-    assert _run("check", path) == 1
+    assert run("check", path) == 1
     said = capsys.readouterr().err
     assert "KeyError" in said
     assert bad_files.SECRET not in said
     monkeypatch.setenv("PWP_DEBUG", "1")
     with pytest.raises(KeyError):
-        _run("check", path)
+        run("check", path)
 
 
 def test_help_explains_every_command(capsys) -> None:
-    assert _run("--help") == 0
+    assert run("--help") == 0
     out = capsys.readouterr().out
     for command in ("check", "analyse", "book", "summarise", "pool", "cohort"):
         assert command in out
-        assert _run(command, "--help") == 0
+        assert run(command, "--help") == 0
 
 
 def test_names_that_command_a_terminal_are_disarmed(tmp_path: Path, capsys) -> None:
-    assert _run("check", tmp_path / "a\x1b[31mb.csv") == 2
+    assert run("check", tmp_path / "a\x1b[31mb.csv") == 2
     frame = bad_files.good_frame().astype(object)
     frame.loc[0, "phq9_pre"] = "x"
     named = frame.rename(columns={"phq9_pre": "phq9_pre\x07"})
     (tmp_path / "study.toml").write_text(
         '[measures.phq9]\npre = "phq9_pre\\u0007"\npost = "phq9_post"\n'
     )
-    assert _run("check", _write(tmp_path, named), "--study", tmp_path / "study.toml") == 2
+    assert run("check", _write(tmp_path, named), "--study", tmp_path / "study.toml") == 2
     said = capsys.readouterr()
     assert not {"\x1b", "\x07"} & set(said.out + said.err)
 
 
 def test_packaged_cohort_passes(capsys) -> None:
     arguments = (PACKAGED / "patients.csv", "--therapists", PACKAGED / "therapists.csv")
-    assert _run("check", *arguments) == 0
+    assert run("check", *arguments) == 0
     assert "21" in capsys.readouterr().out
 
 
@@ -360,7 +352,7 @@ def _edited(edits: list[tuple[int, str, bytes]]) -> bytes:
 def _check_survives(content: bytes, folder: Path, capsys) -> None:
     path = folder / "fuzz.csv"
     path.write_bytes(content)
-    code = _run("check", path)
+    code = run("check", path)
     said = capsys.readouterr()
     assert code in (0, 2), said.err
     assert re.search("Traceback|went wrong", said.err) is None

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from running import run
 
 import pwp_lib as pwp
 from pwp_lib.analysis import Analysis
-from pwp_lib.cli import main
 from pwp_lib.commands import book
 from pwp_lib.data.cohort import PACKAGED, Cohort, Provenance
 from pwp_lib.data.disclosure import DisclosurePolicy
@@ -34,14 +34,6 @@ from pwp_lib.output.report_figures import draw_all
 def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
     monkeypatch.delenv("APPDATA", raising=False)
-
-
-def _run(*arguments: str | Path) -> int:
-    try:
-        main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def _named(cohort: Cohort, mark: str) -> Cohort:
@@ -101,7 +93,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(
         importlib.util, "find_spec", lambda n, *a: None if n == "jupyter_book" else found(n, *a)
     )
     out = tmp_path / "out"
-    assert _run("book", "--data", PACKAGED / "patients.csv", "--out", out) == 2
+    assert run("book", "--data", PACKAGED / "patients.csv", "--out", out) == 2
     assert 'python -m pip install "pwp-lib[book]"' in capsys.readouterr().err
     assert not out.exists()
 
@@ -111,7 +103,7 @@ def test_a_file_that_cannot_be_used_writes_nothing(
 ) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("patient,therapist,phq9_pre,phq9_post\n1,A,5,99\n2,B,4,3\n")
-    assert _run("book", "--data", file, "--out", tmp_path / "out") == 2
+    assert run("book", "--data", file, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert said.startswith("pwp: bad.csv")
     assert "Traceback" not in said
@@ -137,7 +129,7 @@ def test_a_chapter_that_stops_writes_nothing(
     monkeypatch.setattr(book, "_MANY", 100)
     data = tmp_path / "data.csv"
     _eight().patients.to_csv(data, index=False)
-    assert _run("book", "--data", data, "--out", tmp_path / "out") == 2
+    assert run("book", "--data", data, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert said.startswith("With so many patients this may take half an hour")
     assert '"Step 2: go on": KeyError' in said
@@ -199,7 +191,7 @@ def test_pages_over_own_data(
     cohort.therapists.to_csv(therapists, index=False)
     monkeypatch.setenv("PWP_DEBUG", "1")
     out = tmp_path / "out"
-    assert _run("book", "--data", data, "--therapists", therapists, "--out", out) == 0
+    assert run("book", "--data", data, "--therapists", therapists, "--out", out) == 0
     assert "WARNING" not in capfd.readouterr().err
     written = _pages(out / "latest")
     pages = {p.name: _text(p.read_text("utf-8")) for p in written}
@@ -336,9 +328,9 @@ def test_killed_at_random_moments_the_book_is_the_old_one_or_the_new(tmp_path: P
         child.wait()
         whole = {str(p.relative_to(out / "run-0001")) for p in (out / "run-0001").rglob("*.html")}
         assert {"index.html", "notebooks/01_data_preparation.html", "book/glossary.html"} <= whole
-        for run in out.glob("run-*"):
-            assert {str(p.relative_to(run)) for p in run.rglob("*.html")} == whole
-            pages = [p.read_text("utf-8").rstrip() for p in _pages(run)]
+        for made in out.glob("run-*"):
+            assert {str(p.relative_to(made)) for p in made.rglob("*.html")} == whole
+            pages = [p.read_text("utf-8").rstrip() for p in _pages(made)]
             assert all(page.endswith("</html>") for page in pages)
         assert (out / "latest").resolve().name.startswith("run-")
     assert not list(temporary.iterdir())

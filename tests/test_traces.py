@@ -10,21 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from running import run
 
 import pwp_lib as pwp
 from pwp_lib.analysis import Analysis, analyse
-from pwp_lib.cli import main
 from pwp_lib.data.cohort import Cohort
 
 MARK = "Zzyzx"
-
-
-def _run(*arguments: str | Path) -> int:
-    try:
-        main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +94,7 @@ def test_analyse_leaves_no_trace(
     data: Path, tmp_path: Path, settings: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert _run("analyse", data, "--out", out) == 0
+    assert run("analyse", data, "--out", out) == 0
     said = capfd.readouterr()
     texts = {str(p.relative_to(out)): _read(p) for p in _written(out)}
     assert len(texts) > 30
@@ -131,13 +123,13 @@ def test_check_and_the_study_file_leave_no_trace(
     data: Path, tmp_path: Path, settings: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     study = tmp_path / "study.toml"
-    assert _run("check", data, "--write-study", study) == 0
+    assert run("check", data, "--write-study", study) == 0
     frame = _frame().astype(object)
     frame.loc[3, "phq9_pre"] = f"{MARK} eleven"
     frame.loc[5, "patient_id"] = frame.loc[6, "patient_id"]
     frame.loc[9, "status"] = f"{MARK} limbo"
     frame.to_csv(tmp_path / "bad.csv", index=False)
-    assert _run("check", tmp_path / "bad.csv", "--all") == 2
+    assert run("check", tmp_path / "bad.csv", "--all") == 2
     said = capfd.readouterr()
     assert "row 5" in said.err
     texts = {"study": study.read_text("utf-8"), "out": said.out, "err": said.err}
@@ -152,9 +144,9 @@ def test_summarise_and_pool_leave_no_trace(
     half = len(_frame()) // 2
     for i, part in enumerate((_frame()[:half], _frame()[half:])):
         part.to_csv(tmp_path / f"{i}.csv", index=False)
-        assert _run("summarise", tmp_path / f"{i}.csv", "--out", out / f"{i}.parquet") == 0
+        assert run("summarise", tmp_path / f"{i}.csv", "--out", out / f"{i}.parquet") == 0
     parts = [out / "0.parquet", out / "1.parquet"]
-    assert _run("pool", *parts, "--same-therapists", "--out", out / "sum.parquet") == 0
+    assert run("pool", *parts, "--same-therapists", "--out", out / "sum.parquet") == 0
     said = capfd.readouterr()
     texts = {p.name: _read(p) for p in _written(out)}
     assert len(texts) == 3
@@ -196,7 +188,7 @@ def test_no_error_inside_shows_what_it_holds(
         "summarise": [data, "--out", out],
         "pool": [data, data],
     }
-    assert _run(command, *arguments[command]) == 1
+    assert run(command, *arguments[command]) == 1
     said = capfd.readouterr()
     assert MARK not in said.out + said.err
     assert "Traceback" not in said.err
@@ -214,6 +206,6 @@ def test_the_key_is_never_made_where_results_go(
     given = ["--data", data] if command == "book" else [data]
     (tmp_path / "link").symlink_to(out)
     for key in (out / "k.key", out / "deeper" / "k.key", tmp_path / "link" / "k.key"):
-        assert _run(command, *given, "--out", target, "--key", key) == 2
+        assert run(command, *given, "--out", target, "--key", key) == 2
         assert "the pseudonym key lies inside" in capfd.readouterr().err
     assert not list(out.iterdir())

@@ -33,8 +33,8 @@ def book_of(asked: Request, only: Sequence[str] = ()) -> None:
     cohort, known, policy = ready(asked)
     if len(cohort.patients) > _MANY:
         say(
-            "With so many patients this takes minutes: a million of 5,000 therapists took 5 minutes "
-            "and 1.2 GB of memory, without disclosure control 14 minutes and 2.1 GB.",
+            "With so many patients this takes minutes: a million of 5,000 therapists took 5 "
+            "minutes and 1.2 GB of memory, without disclosure control 14 minutes and 2.1 GB.",
             stderr=True,
         )
     with progress(len(CHAPTERS) + 4) as step:

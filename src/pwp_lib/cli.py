@@ -34,7 +34,11 @@ Therapists = Annotated[
 ]
 KeyFile = Annotated[
     Path | None,
-    typer.Option("--key", help="The key of the pseudonyms; made on first use, kept outside DIR."),
+    typer.Option(
+        "--key",
+        help="The key of the pseudonyms, made on first use [~/.config/pwp/pseudonym.key, on "
+        "Windows in %APPDATA%]; never inside the results.",
+    ),
 ]
 NoControl = Annotated[
     bool, typer.Option("--no-disclosure-control", help="Show everything; every page says so.")

@@ -182,6 +182,12 @@ def test_services_that_are_not_recorded_are_not_counted_as_none(safe_analysis: A
     assert flow.title == "Patients and therapists at each rule"
 
 
+def test_variances_by_severity_are_rounded(safe_run: Path) -> None:
+    """Seventeen digits differed from run to run in the last, and nobody reads them."""
+    text = (safe_run / "tables" / "severity_phq9.csv").read_text(encoding="utf-8")
+    assert not re.search(r"\.\d{4}", text)
+
+
 def test_p_values_are_rounded_once() -> None:
     frame = pd.DataFrame({"p_value": [0.054502, 0.099467, 0.0012345, np.nan]})
     assert rounded(frame, 3)["p_value"].tolist()[:3] == [0.055, 0.099, 0.00123]

@@ -54,9 +54,15 @@ def ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
     return cohort, found.study, DisclosurePolicy(active=active, caseload=found.study.caseload)
 
 
-def say_where(page: str, out: Path, run: Path, cohort: Cohort, policy: DisclosurePolicy) -> None:
-    """Say what to open, and that it must stay where it is if control was off."""
-    say(f"Done: open {out.name}/{run.name}/{page}; {out.name}/latest leads there.")
+def say_where(
+    page: str, asked: Request, run: Path, cohort: Cohort, policy: DisclosurePolicy
+) -> None:
+    """Say what to open, what the key is, and that all must stay there if control was off."""
+    out = asked.out.name
+    say(f"Done: open {out}/{run.name}/{page}; {out}/latest leads there.")
+    if policy.active:
+        # Its name alone: a path may hold a user's.
+        say(f"Who is behind a pseudonym, only {asked.key.name} tells; --help says where it is.")
     if not policy.active and not cohort.provenance.synthetic:
         say("Disclosure control was off: this must not leave the service.", stderr=True)
 
@@ -91,4 +97,4 @@ def analyse_file(asked: Request) -> None:
     with progress(6) as step:
         analysis = run_analysis(cohort, known, step)
         run = write_run(analysis, known, policy, asked.out, step)
-    say_where("report.html", asked.out, run, cohort, policy)
+    say_where("report.html", asked, run, cohort, policy)

@@ -59,7 +59,7 @@ def book_of(asked: Request, only: Sequence[str] = ()) -> None:
             build_pages(chapters, facts, gate, _index(shown, known, facts, gate), work)
 
         run = publish(asked.out, fill)
-    say_where("index.html", asked.out, run, cohort, policy)
+    say_where("index.html", asked, run, cohort, policy)
 
 
 def _index(cohort: Cohort, study: Study, facts: Facts, gate: Gate) -> str:

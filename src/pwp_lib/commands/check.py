@@ -81,7 +81,8 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
     except InputError:
         return  # the error that is raised anyway says why
     write_text(write, write_study(done))
-    say(f"The study file {write.name} is written: fill in what it could not guess.", stderr=True)
+    left = "name the table in it" if which else "fill in what it could not guess"
+    say(f"The study file {write.name} is written: {left}.", stderr=True)
 
 
 def write_text(path: Path, text: str) -> None:

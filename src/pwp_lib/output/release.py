@@ -306,8 +306,10 @@ def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
         title = f"What these caseloads can say of such an effect, {label}"
         b.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
     curve = result.fit.vpc_curve(result.measure.pre, parts.severity(result.measure))
-    frame = parts.percent(curve.reset_index(drop=result.measure.pre in curve), 2)
-    b.add(f"severity_{name}", f"Therapist effect by severity, {label}", frame)
+    curve = curve.reset_index(drop=result.measure.pre in curve)
+    frame = parts.rounded(parts.percent(curve, 2), 4)
+    title = f"Therapist effect by severity, {label}"
+    b.add(f"severity_{name}", title, parts.rounded(frame, 3))
 
 
 def _effects(b: _Builder) -> None:

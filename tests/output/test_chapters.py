@@ -93,6 +93,22 @@ def test_every_code_cell_is_python(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_steps_are_numbered_in_a_row_and_none_is_spoken_of_that_is_gone(way: str) -> None:
+    for name in CHAPTERS:
+        prose = [
+            c["source"]
+            for c in own_notebook(read_chapter(name), WAYS[way])
+            if c["cell_type"] == "markdown"
+        ]
+        steps = [int(n) for text in prose for n in re.findall(r"(?m)^### Step (\d+)\b", text)]
+        assert steps == [*range(1, len(steps) + 1)], name
+        if name == "04_mcmc_intervals":
+            continue  # "Step 2" is also a step of the sampler there.
+        told = {int(n) for text in prose for n in re.findall(r"\bsteps? (\d+)", text)}
+        assert told <= {*steps}, name
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_no_link_leads_out_of_the_book(way: str) -> None:
     pages = {*CHAPTERS, *PAGES}
     for name, cell in _cells(way):

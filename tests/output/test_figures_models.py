@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from pwp_lib.data.measures import Measure, known_measures
 from pwp_lib.errors import InputError
 from pwp_lib.output import figures, style
 
@@ -264,3 +265,18 @@ def test_caseloads_of_many_are_one_outline_and_their_ranks_carry_no_names() -> N
     assert "caseloads of 1,000 therapists, from 1 to 1,000" in figures.describe(ax)
     ranks = pd.DataFrame({"rank_phq9": loads, "rank_gad7": loads.to_numpy()[::-1]})
     assert not figures.rank_rank_plot(ranks).texts
+
+
+def test_of_many_therapists_beyond_zero_the_first_are_named() -> None:
+    names = [f"T{i:02d}" for i in range(20)]
+    frame = pd.DataFrame({"residual": -1.0, "lower": -2.0, "upper": -0.5}, index=names)
+    told = figures.describe(figures.caterpillar_plot({"phq9": frame})[0])
+    assert "T00, T01, T02, T03, T04, T05 and 14 more better than the average" in told
+    assert "T07" not in told
+
+
+def test_a_studys_own_measure_has_its_label() -> None:
+    mood = Measure("mood", "Mood (own scale)", 0, 10, cutoff=5, reliable_change=2)
+    assert style.measure_label("mood") == "MOOD"
+    with known_measures([mood]):
+        assert style.measure_label("mood") == "Mood"

@@ -65,6 +65,8 @@ _PAGE_PHRASES = {
     " The therapists of this book.": "",
 }
 _RELEASED = ("table", "figure")
+_STEP = re.compile(r"^### Step (\d+)\b", re.MULTILINE)
+_STEPS = re.compile(r"\b[Ss]teps? \d+(?: and \d+)?\b")
 _PLACE = {"phq9": 0, "gad7": 1, "PHQ-9": 0, "GAD-7": 1}
 
 
@@ -223,7 +225,19 @@ def own_notebook(cells: Sequence[Cell], facts: Facts) -> list[Cell]:
                     "pwp": own_marks(own, facts),
                 }
             )
-    return out
+    return _counted(out)
+
+
+def _counted(cells: list[Cell]) -> list[Cell]:
+    """Give the steps that are left numbers in a row, where the text speaks of them too."""
+    prose = [c for c in cells if c["cell_type"] == "markdown"]
+    steps = [n for c in prose for n in _STEP.findall(c["source"])]
+    new = {n: str(i) for i, n in enumerate(dict.fromkeys(steps), start=1)}
+    for cell in prose:
+        cell["source"] = _STEPS.sub(
+            lambda m: re.sub(r"\d+", lambda n: new.get(n[0], n[0]), m[0]), cell["source"]
+        )
+    return cells
 
 
 def _say(out: list[Cell], why: str) -> None:

@@ -128,7 +128,7 @@ def _caterpillar_sentence(frame: pd.DataFrame, name: str) -> str:
     better = [str(t) for t in frame.index[(frame["upper"] < 0).to_numpy()]]
     worse = [str(t) for t in frame.index[(frame["lower"] > 0).to_numpy()]]
     found = [
-        f"{listing(who)} {word} than the average"
+        f"{_first(who)} {word} than the average"
         for who, word in ((better, "better"), (worse, "worse"))
         if who
     ]
@@ -137,6 +137,12 @@ def _caterpillar_sentence(frame: pd.DataFrame, name: str) -> str:
         f"Caterpillar plot{what}: residuals of {count(len(frame), 'therapist')} with 95% "
         f"intervals, {outcome}."
     )
+
+
+def _first(names: list[str]) -> str:
+    """List names, or of many the first: a listener does not want them all."""
+    more = len(names) - 6
+    return listing(names) if more <= 1 else listing([*names[:6], f"{more} more"])
 
 
 @styled

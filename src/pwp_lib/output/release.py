@@ -194,7 +194,8 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
     if marks:
         builder.withheld.append(
             f"{marks:,} cells are withheld (marked {MARK}): counts below {policy.threshold}, "
-            "counts that would give one of those away, and what is worked out from either."
+            "zero among them, counts that would give one of those away, and what is worked out "
+            "from either."
         )
     return Release(
         tables=builder.tables,
@@ -307,9 +308,8 @@ def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
         b.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
     curve = result.fit.vpc_curve(result.measure.pre, parts.severity(result.measure))
     curve = curve.reset_index(drop=result.measure.pre in curve)
-    frame = parts.rounded(parts.percent(curve, 2), 4)
     title = f"Therapist effect by severity, {label}"
-    b.add(f"severity_{name}", title, parts.rounded(frame, 3))
+    b.add(f"severity_{name}", title, parts.rounded(parts.percent(curve, 2), 3))
 
 
 def _effects(b: _Builder) -> None:

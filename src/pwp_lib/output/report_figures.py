@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pwp_lib.data.measures import known_measures
+
 from . import figures, style
 from ._drawing import MOST_ROWS
 from .alt import describe
@@ -65,7 +67,8 @@ def draw_all(analysis: Analysis, released: Release) -> dict[str, Drawn]:
     makers: list[Callable[[Analysis, Release], list[Drawn]]] = [
         _caterpillar, _severity, _profiles, _ranks, _sensitivity,
     ]  # fmt: skip
-    return {d.name: d for make in makers for d in make(analysis, released)}
+    with known_measures(analysis.cohort.measures):
+        return {d.name: d for make in makers for d in make(analysis, released)}
 
 
 def _by_therapist(released: Release, name: str) -> pd.DataFrame | None:
@@ -94,9 +97,14 @@ def _caterpillar(analysis: Analysis, released: Release) -> list[Drawn]:
         f"{analysis.measures[name].measure.label}"
         for name, f in frames.items()
     ]
+    whose = (
+        "Each therapist's residual"
+        if len(first) <= MOST_ROWS
+        else f"Residuals of the first and the last {MOST_ROWS // 2} therapists, each"
+    )
     caption = (
-        "Each therapist's residual with its 95% interval, most effective at the top. An interval "
-        f"that misses zero differs from the average: {', '.join(apart)}."
+        f"{whose} with its 95% interval, most effective at the top. An interval that misses zero "
+        f"differs from the average: {', '.join(apart)}."
     )
     return [_drawn("caterpillar", caption, axes)]
 

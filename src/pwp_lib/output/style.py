@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pwp_lib.data.measures import MEASURES
+from pwp_lib.data.measures import get_measure
+from pwp_lib.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,9 +166,10 @@ def measure_label(measure: object) -> str:
     if label:
         return str(label)
     name = str(getattr(measure, "name", measure))
-    if name in MEASURES:
-        return MEASURES[name].label.split(" (")[0]
-    return name.replace("_", "-").upper()
+    try:
+        return get_measure(name).label.split(" (")[0]
+    except InputError:
+        return name.replace("_", "-").upper()
 
 
 def measure_order(names: Iterable[str]) -> list[str]:

@@ -132,7 +132,7 @@ def test_a_chapter_that_stops_writes_nothing(
     assert run("book", "--data", data, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert said.startswith("With so many patients this takes minutes")
-    assert '"Step 2: go on": KeyError' in said
+    assert '"Step 1: go on": KeyError' in said
     assert "Zzyzx" not in said
     assert not (tmp_path / "out").exists()
 

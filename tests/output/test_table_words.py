@@ -7,7 +7,7 @@ import pytest
 
 from pwp_lib.data.measures import get_measure
 from pwp_lib.output.release import Published
-from pwp_lib.output.table_words import entries, headings, measure_words
+from pwp_lib.output.table_words import entries, for_page, headings, measure_words
 
 
 def test_a_name_means_what_it_means_in_its_table() -> None:
@@ -48,3 +48,12 @@ def test_a_probability_that_rounds_to_nothing_says_so() -> None:
     assert entries(checks)["value"].tolist() == ["< .001", 0.0, 0.03]
     withheld = checks.assign(value=["*", 0.1, 0.2])
     assert entries(withheld)["value"].tolist() == ["*", 0.1, 0.2]
+
+
+def test_of_a_very_long_table_a_page_shows_both_ends() -> None:
+    table = Published("ranks", "Ranks", pd.DataFrame({"rank": range(5_000)}), "A note.")
+    frame, note = for_page(table, "ranks.csv")
+    assert frame["rank"].tolist() == [*range(100), *range(4_900, 5_000)]
+    assert note == "A note. The first and the last 100 of 5,000 rows; ranks.csv holds all."
+    short = Published("ranks", "Ranks", pd.DataFrame({"rank": range(400)}), "A note.")
+    assert (len(for_page(short, "ranks.csv")[0]), for_page(short, "")[1]) == (400, "A note.")

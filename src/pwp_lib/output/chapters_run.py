@@ -24,7 +24,7 @@ from pwp_lib.errors import InputError
 from . import show
 from .chapters import Cell
 from .report_figures import Drawn
-from .table_words import entries, headings
+from .table_words import for_page, headings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,10 +101,11 @@ class Gate:
         out = []
         for name in _found(marks.get("table"), self.released.tables):
             table = self.released.tables[name]
-            caption = f"{table.title}. {table.note}".strip()
+            frame, note = for_page(table, f"tables/{name}.csv of pwp analyse")
+            caption = f"{table.title}. {note}".strip()
             decimals = {str(c): _decimals(table.frame[c]) for c in table.frame}
             shown = show.table(
-                entries(table.frame),
+                frame,
                 caption=caption,
                 labels=headings(table),
                 index=False,

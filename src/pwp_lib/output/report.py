@@ -25,7 +25,7 @@ from .methods import methods_and_results, software
 from .release import Published, Release, release
 from .report_figures import Drawn, draw_all
 from .runs import publish
-from .table_words import entries, headings
+from .table_words import for_page, headings
 
 if TYPE_CHECKING:
     from pwp_lib.analysis import Analysis
@@ -34,8 +34,6 @@ __all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 
 SCHEMA_VERSION = 1
 _LONG = 30
-#: A table with more rows than this is cut on the page; its CSV file holds all of it.
-_CUT, _ENDS = 400, 100
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
@@ -362,11 +360,7 @@ def _picture(figure: Drawn) -> dict[str, str]:
 
 
 def _for_page(table: Published) -> dict[str, Any]:
-    frame, note = entries(table.frame), table.note
-    if len(frame) > _CUT:
-        all_rows = f"The first and the last {_ENDS} of {len(frame):,} rows; tables/{table.name}.csv"
-        note = f"{note} {all_rows} holds all.".strip()
-        frame = pd.concat([frame.iloc[:_ENDS], frame.iloc[-_ENDS:]])
+    frame, note = for_page(table, f"tables/{table.name}.csv")
     names = list(headings(table).values())
     cells = frame.astype(object).to_numpy().tolist()
     rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from .release import Published
 
-__all__ = ["entries", "headings", "measure_words"]
+__all__ = ["entries", "for_page", "headings", "measure_words"]
 
+#: A table with more rows than this is cut on a page.
+_CUT, _ENDS = 400, 100
 _HEADINGS: Mapping[str, str] = {
     "n": "patients",
     "n_therapists": "therapists",
@@ -156,3 +158,20 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
         )
         named["value"] = frame["value"].astype(object).mask(small, "< .001")
     return frame.assign(**named)
+
+
+def for_page(table: Published, whole: str) -> tuple[pd.DataFrame, str]:
+    """Entries in words, of a very long table both ends alone, and the note that says so.
+
+    Parameters
+    ----------
+    table : Published
+    whole : str
+        Which file holds all rows.
+    """
+    frame, note = entries(table.frame), table.note
+    if len(frame) > _CUT:
+        cut = f"The first and the last {_ENDS} of {len(frame):,} rows; {whole} holds all."
+        note = f"{note} {cut}".strip()
+        frame = pd.concat([frame.iloc[:_ENDS], frame.iloc[-_ENDS:]])
+    return frame, note

@@ -124,7 +124,8 @@ def test_a_page_is_light_enough(name: str) -> None:
 def test_headings_come_in_order(name: str) -> None:
     article = soup(own_page(name)).select_one("article.bd-article")
     if article is None:
-        pytest.skip("a page that only leads to another")
+        assert 'http-equiv="refresh"' in own_page(name).read_text(encoding="utf-8").lower()
+        return  # a page that only leads to another
     levels = [int(h.name[1]) for h in article.find_all(re.compile(r"^h[1-6]$"))]
     assert levels[:1] in ([], [1])
     assert all(b - a <= 1 for a, b in pairwise(levels)), levels
@@ -207,8 +208,7 @@ def _violations(page: Any) -> list[str]:
 @needs_browser
 def test_quick_questions_answer_at_once(browser: Any) -> None:
     name = next((n for n in NAMES if soup(own_page(n)).select_one(".pwp-question")), None)
-    if name is None:
-        pytest.skip("no page has quick questions")
+    assert name is not None, "no page has quick questions"
     page = browser.new_page()
     try:
         page.goto(own_page(name).as_uri())

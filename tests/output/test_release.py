@@ -81,7 +81,8 @@ def test_p_values_are_banded() -> None:
     [
         (2, 2, "Of 6 ways to deal 2 and 2 therapists to the clusters: p cannot be below 0.33."),
         (2, 3, "Of 10 ways to deal 2 and 3 therapists to the clusters: p cannot be below 0.1."),
-        (14, 14, "Of 40,116,600 ways to deal 14 and 14 therapists to the clusters."),
+        (14, 14, ""),
+        (20_000, 20_000, ""),  # whose number of ways has more digits than Python prints
     ],
 )
 def test_a_table_says_how_small_its_p_can_become(upper: int, lower: int, words: str) -> None:

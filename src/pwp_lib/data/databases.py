@@ -27,9 +27,9 @@ def read_parquet(place: Path) -> RawTable:
         with pq.ParquetFile(place) as source:
             _guard_width(source.metadata.num_columns, place)
             table = source.read()
-    except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError):
         raise InputError(
             "the Parquet file is damaged or not complete", mend="export it again", file=place
         ) from None

@@ -326,13 +326,20 @@ def nested_rates(
 
 
 def fewest_splits(clusters: pd.Series) -> str:
-    """Say how small a p-value can become where therapists are dealt anew to two clusters."""
+    """Say how small a p-value can become where therapists are dealt anew to two clusters.
+
+    Nothing where it can become as small as anybody would want.
+    """
     upper, lower = (int((clusters == c).sum()) for c in ("upper", "lower"))
     ways = comb(upper + lower, upper)
     # Clusters of the same size swap places, which turns the sign of the difference alone.
     least = (2 if upper == lower else 1) / ways
-    said = f"Of {ways:,} ways to deal {upper} and {lower} therapists to the clusters"
-    return f"{said}: p cannot be below {least:.2g}." if least >= 0.001 else f"{said}."
+    if least < 0.001:
+        return ""
+    return (
+        f"Of {ways:,} ways to deal {upper} and {lower} therapists to the clusters: p cannot be "
+        f"below {least:.2g}."
+    )
 
 
 def band(p: float) -> str:

@@ -78,20 +78,6 @@ def test_check_refuses_what_analyse_refuses(case, tmp_path: Path, capsys) -> Non
     assert _tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("case", PLAIN[::15], ids=lambda c: c.name)
-def test_book_and_summarise_refuse_it_too(case, tmp_path: Path, capsys) -> None:
-    place = tmp_path / "in"
-    place.mkdir()
-    path = case.build(place)
-    before = _tree(tmp_path)
-    assert run("book", "--data", path, "--out", tmp_path / "out") == 2
-    assert run("summarise", path, "--out", tmp_path / "m.parquet") == 2
-    one, two = capsys.readouterr().err.strip().splitlines()
-    assert one == two
-    assert case.says.lower() in one.lower()
-    assert _tree(tmp_path) == before
-
-
 def test_links_that_lead_nowhere_are_one_sentence(tmp_path: Path, capsys) -> None:
     for link, to in (("a.csv", "b.csv"), ("b.csv", "a.csv"), ("c.csv", "none.csv")):
         (tmp_path / link).symlink_to(tmp_path / to)

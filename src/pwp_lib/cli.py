@@ -1,4 +1,4 @@
-"""The command ``pwp``: check, analyse, summarise, pool, cohort and book."""
+"""The command ``pwp``: check, analyse, summarise, pool and cohort."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ app = typer.Typer(
 
 _DATA = "CSV, Excel, Parquet, DuckDB or SQLite; a row is a patient or a session."
 File = Annotated[Path, typer.Argument(help=_DATA, show_default=False)]
-Data = Annotated[Path, typer.Option("--data", help=_DATA)]
 StudyFile = Annotated[
     Path | None, typer.Option("--study", help="A study file (TOML); see --write-study.")
 ]
@@ -75,23 +74,6 @@ def analyse(
 
     place = key or default_key_file()
     analyse_file(Request(file, out, study, therapists, place, no_disclosure_control))
-
-
-@app.command()
-def book(
-    data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pages.")],
-    study: StudyFile = None,
-    therapists: Therapists = None,
-    key: KeyFile = None,
-    no_disclosure_control: NoControl = False,
-) -> None:
-    """Make the book's chapters over own data, as pages that need no network."""
-    from pwp_lib.commands.analyse import Request
-    from pwp_lib.commands.book import book_of
-
-    place = key or default_key_file()
-    book_of(Request(data, out, study, therapists, place, no_disclosure_control))
 
 
 @app.command()

@@ -24,7 +24,7 @@ __all__ = ["Request", "analyse_file", "ready", "run_analysis", "say_where"]
 
 @dataclass(frozen=True)
 class Request:
-    """What ``pwp analyse`` and ``pwp book`` are asked for."""
+    """What ``pwp analyse`` is asked for."""
 
     file: Path
     out: Path

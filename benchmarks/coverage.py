@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from pwp_lib.engine.design import DesignMoments
-from pwp_lib.engine.gibbs import gibbs_draws
-from pwp_lib.engine.mixed import MixedFit, fit_design
-from pwp_lib.engine.priors import Prior
-from pwp_lib.engine.simulate import simulate_designs
-from pwp_lib.engine.truth import Truth
+from multilevel.design import DesignMoments
+from multilevel.gibbs import gibbs_draws
+from multilevel.mixed import MixedFit, fit_design
+from multilevel.priors import Prior
+from pwp_lib.simulate import simulate_designs
+from pwp_lib.truth import Truth
 
 RESULTS = Path(__file__).parent / "results"
 EFFECTS = (0.02, 0.087, 0.20)

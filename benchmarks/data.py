@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pwp_lib.engine.truth import CASELOADS
+from pwp_lib.truth import CASELOADS
 
 #: Patients and therapists of the four sizes.
 SIZES = {"1,122/21": (1_122, 21), "6,111/56": (6_111, 56), "1 million/5,000": (1_000_000, 5_000),

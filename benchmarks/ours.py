@@ -16,13 +16,13 @@ import pandas as pd
 
 from benchmarks.data import ONE, TWO
 from benchmarks.timing import per_call, spent
-from pwp_lib.engine import newton
-from pwp_lib.engine.gibbs import gibbs_draws
-from pwp_lib.engine.many import fit_many
-from pwp_lib.engine.mixed import fit_mixed
-from pwp_lib.engine.moments import Moments, design_moments
-from pwp_lib.engine.simulate import simulate_designs
-from pwp_lib.engine.truth import Truth
+from multilevel import newton
+from multilevel.gibbs import gibbs_draws
+from multilevel.many import fit_many
+from multilevel.mixed import fit_mixed
+from multilevel.moments import Moments, design_moments
+from pwp_lib.simulate import simulate_designs
+from pwp_lib.truth import Truth
 
 
 @numba.njit(cache=True)
@@ -120,7 +120,7 @@ def parquet(path: Path) -> dict[str, Any]:
         "import sys, time, json, re, pathlib\n"
         "from benchmarks.ours import _both\n"
         "from benchmarks.data import TWO\n"
-        "from pwp_lib.engine.moments import Moments\n"
+        "from multilevel.moments import Moments\n"
         "c, w = time.process_time(), time.perf_counter()\n"
         "fits = _both(Moments.for_formula(TWO, sys.argv[1]))\n"
         "t = {'cpu': time.process_time() - c, 'wall': time.perf_counter() - w}\n"

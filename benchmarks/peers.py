@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import spent
-from pwp_lib.engine.diagnostics import effective_sample_size, quantile_error
+from multilevel.diagnostics import effective_sample_size, quantile_error
 
 SCRIPT = Path(__file__).with_name("peers.R")
 
@@ -127,7 +127,7 @@ def nutpie(frame: pd.DataFrame, draws: int) -> dict[str, Any]:
 
 def bambi(frame: pd.DataFrame, draws: int) -> dict[str, Any]:
     """bambi as it is, slope uncorrelated, sampled by nutpie; its compiling cannot be left out."""
-    from pwp_lib.engine.nuts import BAMBI_NOTE, bambi_posterior
+    from multilevel.nuts import BAMBI_NOTE, bambi_posterior
 
     data = frame.assign(g=[f"T{v:05}" for v in frame["g"]], x=frame["x"] - frame["x"].mean())
     data["y"] = data["y"].astype(float)

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from pwp_lib.engine.design import DesignMoments
-from pwp_lib.engine.diagnostics import effective_sample_size
-from pwp_lib.engine.gibbs import gibbs_draws, standardise
-from pwp_lib.engine.priors import Prior
+from multilevel.design import DesignMoments
+from multilevel.diagnostics import effective_sample_size
+from multilevel.gibbs import gibbs_draws, standardise
+from multilevel.priors import Prior
 
 RESULTS = Path(__file__).parent / "results"
 CASELOADS = [134, 58, 39, 36, 11, 56, 51, 39, 30, 29, 25, 20, 19, 10, 9, 8, 197, 163, 90, 72, 26]
@@ -128,7 +128,7 @@ def nuts_sampler(case: Case) -> Sampled:
     """Draws of nutpie, the model compiled once and given each data set's moments."""
     import nutpie
 
-    from pwp_lib.engine.nuts import pymc_model, to_parameters
+    from multilevel.nuts import pymc_model, to_parameters
 
     first, _ = simulate(case, np.random.default_rng(0))
     compiled = nutpie.compile_pymc_model(pymc_model(first, case.prior))

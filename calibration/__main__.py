@@ -26,7 +26,7 @@ def main() -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from pwp_lib.data.cohort import load_cohort, write_cohort
+    from pwp_lib.cohort import load_cohort, write_cohort
 
     from .extracts import make_extracts
     from .search import FULL, SEED, SHORT, TINY, find
@@ -53,7 +53,7 @@ def main() -> None:
     left = ", ".join(f"{x:.3g}" for x in found.loss)
     console.print(f"{folder}: {found.rounds} rounds; loss of PHQ-9, GAD-7: {left}")
     if given.board:
-        from pwp_lib.paper.scoreboard import scoreboard
+        from pwp_lib.scoreboard import scoreboard
 
         board = scoreboard(load_cohort(given.out))
         console.print(board["state"].value_counts().to_string())

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pwp_lib.data.cohort import Cohort, FlowStep, Provenance, read_cohort
-from pwp_lib.engine.simulate_interviews import simulate_segments
-from pwp_lib.engine.simulate_people import simulate_patients_details, simulate_therapists
-from pwp_lib.findings.scales import mann_whitney
+from pwp_lib.cohort import Cohort, FlowStep, Provenance, read_cohort
+from pwp_lib.scales import mann_whitney
+from pwp_lib.simulate_interviews import simulate_segments
+from pwp_lib.simulate_people import simulate_patients_details, simulate_therapists
 
 from .targets import TherapistPlan
 

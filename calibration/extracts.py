@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.systems import SYSTEMS, System
-from pwp_lib.data.cohort import PACKAGED, Cohort, load_cohort
+from pwp_lib.cohort import PACKAGED, Cohort, load_cohort
 
 __all__ = ["make_extracts"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pwp_lib.data.cohort import Cohort, load_cohort
-from pwp_lib.data.measures import Measure
+from pwp_lib.cohort import Cohort, load_cohort
+from pwp_lib.measures import Measure
 
 from .before import Real
 from .histograms import apart, bumps, furthest, rough, spike, step
@@ -75,7 +75,7 @@ def oddities(cohort: Cohort) -> pd.Series:
 
 def yardstick(cohorts: int = 100) -> pd.Series:
     """Value that 95 in 100 simulated cohorts do not exceed, by oddity."""
-    from pwp_lib.engine.simulate import simulate_cohort
+    from pwp_lib.simulate import simulate_cohort
 
     made = [oddities(simulate_cohort(seed=s, interviews=False)) for s in range(1, cohorts + 1)]
     return pd.concat(made, axis=1).quantile(0.95, axis=1)

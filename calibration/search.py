@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pwp_lib.data.cohort import Cohort
+from pwp_lib.cohort import Cohort
 
 from .after import FIGURES, TARGETS, AfterSearch
 from .assemble import assemble

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from pwp_lib.analysis import Analysis, analyse
-from pwp_lib.data.cohort import Cohort, Provenance
-from pwp_lib.data.disclosure import DisclosurePolicy
-from pwp_lib.data.pseudonyms import Pseudonyms, pseudonymise
-from pwp_lib.data.study import Study
-from pwp_lib.engine.simulate import simulate_cohort
-from pwp_lib.engine.truth import Truth
-from pwp_lib.output import report
+from pwp_lib.cohort import Cohort, Provenance
+from pwp_lib.simulate import simulate_cohort
+from pwp_lib.truth import Truth
+from pwp_report import report
+from pwp_report.analysis import Analysis, analyse
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.pseudonyms import Pseudonyms, pseudonymise
+from pwp_report.study import Study
 
 # Modules that several tests share.
-sys.path.extend(str(Path(__file__).parent / folder) for folder in ("", "data", "engine"))
+sys.path.extend(str(Path(__file__).parent / folder) for folder in ("multilevel", "pwp_report"))
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -72,7 +72,7 @@ def test_imports_point_down(floor: str) -> None:
         for name in imported_modules(file)
         if name.startswith(tuple(f"pwp_lib.{a}" for a in above))
         or name.startswith(
-            ("pwp_lib.cli", "pwp_lib.analysis", "pwp_lib.commands", "pwp_lib.classroom")
+            ("pwp_report.cli", "pwp_report.analysis", "pwp_report.commands", "pwp_lib.classroom")
         )
     ]
     # `output` shows results of the top floor's Analysis, of which it knows the type alone.

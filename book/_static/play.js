@@ -1,4 +1,4 @@
-// Figures to play with (src/pwp_lib/output/interactive.py writes them). Plain SVG, no network.
+// Figures to play with (src/pwp_lib/show/interactive.py writes them). Plain SVG, no network.
 // Each figure keeps its static picture until it has been drawn here, and again in print.
 (function () {
   "use strict";

@@ -6,4 +6,4 @@ The names below resolve when they are first used, so that ``import pwp_lib`` loa
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pwp_lib.data.cohort import Cohort, Provenance, write_cohort
-from pwp_lib.engine.simulate import simulate_cohort
-from pwp_lib.engine.truth import Truth
-from pwp_lib.errors import InputError
-from pwp_lib.findings.models import MeasureModels, fit_models
-from pwp_lib.findings.ranking import composite_ranks
+from multilevel.errors import InputError
+from pwp_lib.cohort import Cohort, Provenance, write_cohort
+from pwp_lib.models import MeasureModels, fit_models
+from pwp_lib.ranking import composite_ranks
+from pwp_lib.simulate import simulate_cohort
+from pwp_lib.truth import Truth
 
 if TYPE_CHECKING:
     import os
@@ -161,9 +161,9 @@ def make_classroom(
     """
     home = Path(out)
     if not 1 <= students <= _MOST:
-        raise InputError(f"the number of students must be from 1 to {_MOST:,}", mend="correct it")
+        raise InputError(f"the number of students must be from 1 to {_MOST:,}", hint="correct it")
     if not 0 <= seed < 2**32:
-        raise InputError("the seed must be from 0 to 4,294,967,295", mend="correct it")
+        raise InputError("the seed must be from 0 to 4,294,967,295", hint="correct it")
     _require_free(home)
     keys = []
     work = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.resolve().parent))
@@ -192,11 +192,11 @@ def _require_free(home: Path) -> None:
     try:
         if home.exists() and (not home.is_dir() or any(home.iterdir())):
             raise InputError(
-                "the folder for the cohorts is in use", mend="name a new or an empty one", file=home
+                "the folder for the cohorts is in use", hint="name a new or an empty one", file=home
             )
         if not home.resolve().parent.is_dir():
             raise InputError(
-                "there is no such folder", mend="make it first", file=home.resolve().parent
+                "there is no such folder", hint="make it first", file=home.resolve().parent
             )
     except OSError:
-        raise InputError("the folder cannot be used", mend="name another", file=home) from None
+        raise InputError("the folder cannot be used", hint="name another", file=home) from None

@@ -75,7 +75,7 @@ def test_ratios_hold_every_comparison_made_and_no_other() -> None:
 def test_the_figure_takes_the_ratios_of_one_size() -> None:
     import matplotlib.pyplot as plt
 
-    from pwp_lib.output import figures
+    from pwp_lib.show import figures
 
     chart = tables.for_figure(MADE_UP, "1,122/21")
     assert list(chart["ratio"]) == [60.0, 30.0, 12.0]

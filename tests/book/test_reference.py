@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pwp_lib
+import pwp_report
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = sorted(BOOK.glob("library*.md"))
@@ -37,13 +38,14 @@ FOUND = documented()
 
 
 def test_every_public_name_is_documented_once() -> None:
-    counts = Counter(name for module, name, _ in FOUND.elements() if module == "pwp_lib")
-    assert counts == Counter(pwp_lib.__all__)
+    for package in (pwp_lib, pwp_report):
+        counts = Counter(n for module, n, _ in FOUND.elements() if module == package.__name__)
+        assert counts == Counter(package.__all__)
 
 
 @pytest.mark.parametrize("part", ["figures", "narrative", "show", "interactive", "beside", "quiz"])
 def test_what_draws_and_says_is_documented(part: str) -> None:
-    module = importlib.import_module(f"pwp_lib.output.{part}")
+    module = importlib.import_module(f"pwp_lib.show.{part}")
     wanted = {n for n in module.__all__ if not inspect.isclass(getattr(module, n))}
     assert wanted <= {name for where, name, _ in FOUND if where == module.__name__}
 

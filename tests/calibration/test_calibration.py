@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pwp_lib.data.cohort import load_cohort
+from pwp_lib.cohort import load_cohort
 
 ROOT = Path(__file__).parents[2]
-PACKAGED = ROOT / "src" / "pwp_lib" / "data" / "packaged"
+PACKAGED = ROOT / "src" / "pwp_lib" / "packaged"
 
 
 def calibrate(out: Path, *options: str, jit: bool = False) -> str:
@@ -50,8 +50,8 @@ def test_compiled_fit_is_the_librarys() -> None:
 import numpy as np
 from calibration.before import moments
 from calibration.models import fit_intercept, fit_slope, standard_errors
-from pwp_lib.data.cohort import load_cohort
-from pwp_lib.engine.mixed import fit_mixed
+from pwp_lib.cohort import load_cohort
+from multilevel.mixed import fit_mixed
 p = load_cohort().patients
 codes = np.unique(p["therapist_id"], return_inverse=True)[1]
 a = (p["phq9_pre"] - p["phq9_pre"].mean()).to_numpy()
@@ -90,7 +90,7 @@ from calibration.anneal import _derivatives
 from calibration.assemble import _identifiers
 from calibration.kernel import KEPT, Tolerance, apply, model_loss
 from calibration.targets import plan_therapists
-from pwp_lib.data.cohort import load_cohort
+from pwp_lib.cohort import load_cohort
 p, plan = load_cohort().patients, plan_therapists(1)
 p["j"] = p["therapist_id"].map(_identifiers(np.random.default_rng([1, 4])).index)
 p = p.sort_values("j", kind="stable")

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import pwp_lib as pwp
-from pwp_lib.data.cohort import load_cohort
-from pwp_lib.paper.scoreboard import scoreboard
+from pwp_lib.cohort import load_cohort
+from pwp_lib.scoreboard import scoreboard
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "cohort_check.json"
 
@@ -28,7 +28,7 @@ def reference() -> dict[str, object]:
 
 
 def test_reference_is_of_the_packaged_file(reference: dict[str, object]) -> None:
-    data = (files("pwp_lib.data") / "packaged" / "patients.csv").read_bytes()
+    data = (files("pwp_lib") / "packaged" / "patients.csv").read_bytes()
     assert hashlib.sha256(data).hexdigest() == reference["patients_sha256"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pwp_lib.data.cohort import load_cohort
+from pwp_lib.cohort import load_cohort
 
 
 def test_a_step_is_what_a_curve_does_not_explain() -> None:

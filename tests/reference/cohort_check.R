@@ -1,5 +1,5 @@
 # The packaged cohort's figures without our library: lme4 (polished) for the models, base R for
-# the rest. Keys are the ids of src/pwp_lib/paper/published.csv.
+# the rest. Keys are the ids of src/pwp_lib/published.csv.
 # Run in this folder: Rscript cohort_check.R [folder of the cohort]
 # Writes cohort_check.json, with versions and the hash of the patients' file, for
 # tests/calibration/test_packaged.py.
@@ -10,7 +10,7 @@ suppressMessages({
 })
 options(digits = 17)
 given <- commandArgs(trailingOnly = TRUE)
-folder <- if (length(given)) given[1] else "../../src/pwp_lib/data/packaged"
+folder <- if (length(given)) given[1] else "../../src/pwp_lib/packaged"
 p <- read.csv(file.path(folder, "patients.csv"), na.strings = "")
 th <- read.csv(file.path(folder, "therapists.csv"), na.strings = "")
 out <- list()

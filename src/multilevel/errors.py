@@ -1,0 +1,62 @@
+"""One exception type for bad input, and how its sentence is worded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["InputError"]
+
+
+class InputError(ValueError):
+    """Input that cannot be used, said in one sentence that names the place and a remedy.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, without any value that a patient or therapist could be known by.
+    hint : str, optional
+        What the user can do about it.
+    file : str or Path, optional
+        The file concerned. Only its name is shown, never its folder.
+    row : int, optional
+        The row concerned as a spreadsheet counts it: the header is row 1.
+    column : str, optional
+        The column concerned.
+
+    Examples
+    --------
+    >>> print(InputError("a whole number (0 to 27) is needed",
+    ...                  hint="correct or clear it",
+    ...                  file="patients.csv", row=12, column="phq9_pre"))
+    patients.csv, row 12, column phq9_pre: a whole number (0 to 27) is needed; correct or clear it.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        hint: str | None = None,
+        file: str | Path | None = None,
+        row: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.hint = hint
+        self.file = Path(file).name if file is not None else None
+        self.row = row
+        self.column = column
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        place = ", ".join(
+            part
+            for part in (
+                self.file,
+                f"row {self.row}" if self.row is not None else None,
+                f"column {self.column}" if self.column is not None else None,
+            )
+            if part
+        )
+        body = f"{self.problem}; {self.hint}" if self.hint else self.problem
+        sentence = f"{place}: {body}" if place else body
+        return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."

@@ -1,0 +1,409 @@
+"""Two-level normal models by maximum likelihood and REML, from moments alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from multilevel.certificate import Certificate, certify
+from multilevel.design import DesignMoments
+from multilevel.errors import InputError
+from multilevel.identify import refuse_unidentified, refuse_without_variation
+from multilevel.likelihood import Array, Evaluation, Stack, evaluate, standardise
+from multilevel.optimise import Optimum, solve
+
+if TYPE_CHECKING:
+    from multilevel.intervals import BootstrapInterval, ProfileInterval
+
+__all__ = ["MixedFit", "fit_design", "fit_mixed"]
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """Per-therapist pieces in raw units that residuals and variances are made of.
+
+    Attributes
+    ----------
+    relative : ndarray of shape (q, q)
+        Covariance of the random terms over the residual variance.
+    c : ndarray of shape (J, q, q)
+        ``Z' V^-1 Z`` with ``V`` relative to the residual variance.
+    cx : ndarray of shape (J, q, p)
+        ``Z' V^-1 X``.
+    e : ndarray of shape (J, q)
+        ``Z' V^-1 (y - X beta)``.
+    inverse : ndarray of shape (p, p)
+        ``(X' V^-1 X)^-1``.
+    """
+
+    relative: Array
+    c: Array
+    cx: Array
+    e: Array
+    inverse: Array
+
+
+@dataclass(frozen=True)
+class MixedFit:
+    """A fitted two-level model; `fit_mixed` and `fit_design` make it.
+
+    Attributes
+    ----------
+    design : DesignMoments
+        What was fitted.
+    method : {"ML", "REML"}
+    stack : Stack
+        The design standardised, alone in its stack.
+    optimum : Optimum
+        What the search found.
+    """
+
+    design: DesignMoments
+    method: Literal["ML", "REML"]
+    stack: Stack = field(repr=False)
+    optimum: Optimum = field(repr=False)
+
+    # -- the fit as numbers ---------------------------------------------------------------------
+
+    @cached_property
+    def _at(self) -> Evaluation:
+        return evaluate(self.stack, self.optimum.g)
+
+    @cached_property
+    def ingredients(self) -> Ingredients:
+        """Per-therapist pieces in raw units, from which everything else is computed."""
+        at, stack = self._at, self.stack
+        z_root, x_root = stack.z_root[0], stack.x_root[0]
+        z_back, x_back = np.linalg.inv(z_root).T, np.linalg.inv(x_root).T
+        return Ingredients(
+            relative=z_back @ self.optimum.g[0] @ z_back.T,
+            c=z_root @ at.c[0] @ z_root.T,
+            cx=z_root @ at.cx[0] @ x_root.T,
+            e=float(stack.scale[0]) * at.e[0] @ z_root.T,
+            inverse=x_back @ at.inverse[0] @ x_back.T,
+        )
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the log-likelihood; the REML criterion when the method is REML."""
+        return float(self.optimum.deviance[0])
+
+    @cached_property
+    def residual_variance(self) -> float:
+        """Variance of patients around their therapist's line."""
+        stack = self.stack
+        return float(stack.scale[0] ** 2 * self._at.r2[0] / stack.dof[0])
+
+    @cached_property
+    def coefficients(self) -> Array:
+        """Fixed coefficients as an array of shape (p,)."""
+        stack = self.stack
+        back = np.linalg.inv(stack.x_root[0]).T @ self._at.beta[0]
+        out: Array = stack.ols[0] + stack.scale[0] * back
+        return out
+
+    @property
+    def n(self) -> int:
+        """Patients."""
+        return self.design.n_total
+
+    @property
+    def n_groups(self) -> int:
+        """Therapists."""
+        return len(self.design.groups)
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed coefficients, variances and covariances."""
+        q = len(self.design.random)
+        return len(self.design.fixed) + q * (q + 1) // 2 + 1
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion: deviance plus twice the number of parameters."""
+        return self.deviance + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion: deviance plus log(patients) times the number of parameters."""
+        return self.deviance + float(np.log(self.n)) * self.n_parameters
+
+    @cached_property
+    def theta(self) -> Array:
+        """Lower-triangular relative covariance factor in raw units, column by column as in lme4.
+
+        The diagonal elements are not negative; the number of elements is q(q + 1)/2.
+        """
+        values, vectors = np.linalg.eigh(self.optimum.g[0])
+        root = np.linalg.inv(self.stack.z_root[0]).T @ (vectors * np.sqrt(np.maximum(values, 0.0)))
+        upper: Array = np.linalg.qr(root.T)[1]
+        upper = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]
+        q = len(self.design.random)
+        return np.array([upper[j, i] for j in range(q) for i in range(j, q)])
+
+    # -- the fit as tables ----------------------------------------------------------------------
+
+    @cached_property
+    def fixed(self) -> pd.DataFrame:
+        """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
+        from scipy.stats import norm
+
+        estimate = self.coefficients
+        se = np.sqrt(self.residual_variance * np.diagonal(self.ingredients.inverse))
+        z = estimate / se
+        columns = {"estimate": estimate, "se": se, "z": z, "p_value": 2.0 * norm.sf(np.abs(z))}
+        return pd.DataFrame(columns, index=pd.Index(self.design.fixed_names, name="term"))
+
+    @cached_property
+    def fixed_covariance(self) -> pd.DataFrame:
+        """Sampling covariance of the fixed coefficients, p x p."""
+        names = list(self.design.fixed_names)
+        values = self.residual_variance * self.ingredients.inverse
+        return pd.DataFrame(values, index=names, columns=names)
+
+    @cached_property
+    def random_covariance(self) -> pd.DataFrame:
+        """Covariance of the random terms, q x q, in raw units."""
+        names = list(self.design.random_names)
+        values = self.residual_variance * self.ingredients.relative
+        return pd.DataFrame(values, index=names, columns=names)
+
+    @cached_property
+    def random_correlation(self) -> pd.DataFrame:
+        """Correlation of the random terms, q x q; NaN where a variance is nil."""
+        covariance = self.random_covariance.to_numpy()
+        sd = np.sqrt(np.diagonal(covariance))
+        product = np.outer(sd, sd)
+        values = np.where(product > 0, covariance / np.where(product > 0, product, 1.0), np.nan)
+        names = list(self.design.random_names)
+        return pd.DataFrame(np.clip(values, -1.0, 1.0), index=names, columns=names)
+
+    def variance_se(self, information: str = "expected") -> pd.Series[float]:
+        """Return standard errors of the variances and covariances.
+
+        Parameters
+        ----------
+        information : {"expected", "observed"}
+            Expected information is what MLwiN prints. Observed information is not defined on the
+            boundary, where its standard errors are NaN.
+
+        Returns
+        -------
+        Series
+            Indexed by component: ``var(Intercept)``, ``cov(Intercept, x)``, ..., ``residual``.
+        """
+        from multilevel.information import component_names, variance_covariance
+
+        covariance = variance_covariance(self, information)
+        se = np.sqrt(np.diagonal(covariance))
+        return pd.Series(se, index=pd.Index(component_names(self.design), name="component"))
+
+    def variance_covariance(self, information: str = "expected") -> pd.DataFrame:
+        """Return the sampling covariance of the components that `variance_se` names."""
+        from multilevel.information import component_names, variance_covariance
+
+        names = list(component_names(self.design))
+        return pd.DataFrame(variance_covariance(self, information), index=names, columns=names)
+
+    # -- therapists -----------------------------------------------------------------------------
+
+    def residuals(
+        self,
+        term: str | None = None,
+        se: str = "conditional",
+        multiplier: float = 1.96,
+        lower_is_better: bool = True,
+    ) -> pd.DataFrame:
+        """Residual of each therapist, with its interval and its rank.
+
+        Parameters
+        ----------
+        term : str, optional
+            A random term; the intercept (the first) unless given.
+        se : {"conditional", "comparative", "diagnostic"}
+            Given the estimates; including the fixed part's uncertainty; the spread of the
+            predicted residuals themselves.
+        multiplier : float
+            Half-width of the interval in standard errors: 1.96 to compare with the average
+            therapist, about 1.39 to compare pairs.
+        lower_is_better : bool
+            Rank 1, the most effective therapist, is the lowest residual.
+
+        Returns
+        -------
+        DataFrame
+            By therapist: n, residual, se, lower, upper, rank, shrinkage.
+        """
+        from multilevel.residuals import residual_table
+
+        return residual_table(self, term, se, multiplier, lower_is_better)
+
+    def residual_covariance(self, se: str = "comparative", term: str | None = None) -> pd.DataFrame:
+        """Joint covariance of the therapists' residuals of one term, J x J.
+
+        Parameters
+        ----------
+        se : {"conditional", "comparative", "diagnostic"}
+        term : str, optional
+            A random term; the first unless given.
+        """
+        from multilevel.residuals import joint_covariance
+
+        labels = pd.Index(self.design.groups, name=self.design.group_name or None)
+        return pd.DataFrame(joint_covariance(self, se, term), index=labels, columns=labels)
+
+    # -- therapist effect -----------------------------------------------------------------------
+
+    def vpc(self, at: Mapping[str, float] | str | None = None) -> float:
+        """Variance partition coefficient: the share of variance that lies between therapists.
+
+        Parameters
+        ----------
+        at : mapping of str to float, or "mean", optional
+            Values of the random terms' predictors in original units; their means unless given.
+        """
+        from multilevel.partition import therapist_variance
+
+        between = therapist_variance(self, at)
+        return between / (between + self.residual_variance)
+
+    def vpc_curve(
+        self, variable: str, values: Sequence[float], level: float = 0.95
+    ) -> pd.DataFrame:
+        """Variance partition coefficient over a predictor, with pointwise intervals.
+
+        Parameters
+        ----------
+        variable : str
+            A predictor of the random terms, in original units.
+        values : sequence of float
+        level : float
+            Coverage of the intervals, by the delta method on the logit scale.
+
+        Returns
+        -------
+        DataFrame
+            One row a value: the variable, therapist_variance, vpc, lower, upper.
+        """
+        from multilevel.partition import partition_curve
+
+        return partition_curve(self, variable, values, level)
+
+    def profile_interval(self, level: float = 0.95) -> ProfileInterval:
+        """Profile-likelihood interval for the variance partition coefficient at the mean."""
+        from multilevel.intervals import profile_interval
+
+        return profile_interval(self, level)
+
+    def bootstrap_interval(
+        self, level: float = 0.95, draws: int = 999, seed: int = 1
+    ) -> BootstrapInterval:
+        """Parametric-bootstrap intervals for the therapist effect and the variances."""
+        from multilevel.intervals import bootstrap_interval
+
+        return bootstrap_interval(self, level, draws, seed)
+
+    # -- how it went ----------------------------------------------------------------------------
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimum is certified."""
+        return bool(self.optimum.converged[0])
+
+    @property
+    def singular(self) -> bool:
+        """Whether a variance is nil or a correlation one, so that the fit lies on the boundary."""
+        return int(self.optimum.rank[0]) < len(self.design.random)
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """Gradient, curvature, and how the boundary was examined."""
+        return certify(self.stack, self.optimum)
+
+    def summary(self) -> str:
+        """Return a printed summary in the manner of lme4, with MLwiN's standard errors."""
+        from multilevel.display import summarise
+
+        return summarise(self)
+
+
+def _method(method: str) -> Literal["ML", "REML"]:
+    name = method.upper() if isinstance(method, str) else ""
+    if name == "ML":
+        return "ML"
+    if name == "REML":
+        return "REML"
+    raise InputError('the method is neither "ML" nor "REML"', hint="give one of the two")
+
+
+def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
+    """Fit a two-level model to the moments of its design.
+
+    Parameters
+    ----------
+    design : DesignMoments
+        No random term gives the single-level model.
+    method : {"ML", "REML"}
+
+    Returns
+    -------
+    MixedFit
+
+    Raises
+    ------
+    InputError
+        If the model is not identified: dependent or constant columns, fewer therapists than
+        random terms, one patient for every therapist, no residual variance.
+
+    Examples
+    --------
+    >>> d = DesignMoments.from_arrays([5, 7, 9, 1, 2, 3], {"Intercept": [1] * 6}, ["Intercept"],
+    ...                               ["a", "a", "a", "b", "b", "b"])
+    >>> fit = fit_design(d)
+    >>> round(fit.deviance, 4), round(fit.vpc(), 4)
+    (26.5548, 0.6842)
+    """
+    name = _method(method)
+    refuse_unidentified(design)
+    stack = standardise(
+        design.cross[None],
+        np.array([float(design.n_total)]),
+        design.fixed,
+        design.random,
+        design.response,
+        reml=name == "REML",
+    )
+    if design.random:
+        refuse_without_variation(design, stack)
+    return MixedFit(design, name, stack, solve(stack))
+
+
+def fit_mixed(formula: str, data: Any, method: str = "ML") -> MixedFit:
+    """Fit a two-level model given by a formula.
+
+    Parameters
+    ----------
+    formula : str
+        As in lme4, for example ``"y ~ center(x) + (1 + center(x) | g)"``; the random terms are
+        correlated. No random term gives the single-level model.
+    data : frame, Moments or DesignMoments
+        Patients in rows, or their moments.
+    method : {"ML", "REML"}
+
+    Returns
+    -------
+    MixedFit
+
+    Raises
+    ------
+    InputError
+        If the formula or the data cannot be used, or the model is not identified.
+    """
+    from multilevel.moments import design_moments
+
+    return fit_design(design_moments(formula, data), method)

@@ -1,0 +1,108 @@
+"""How the variance divides between therapists and patients, and where on a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from multilevel.design import DesignMoments
+from multilevel.errors import InputError
+from multilevel.identify import constant_column
+from multilevel.likelihood import Array, coordinates
+
+if TYPE_CHECKING:
+    from multilevel.mixed import MixedFit
+
+__all__ = ["partition_curve", "random_row", "random_variables", "therapist_variance"]
+
+
+def random_variables(design: DesignMoments) -> tuple[str, ...]:
+    """Variables of the data that the random terms are made of."""
+    seen: dict[str, None] = {}
+    for i in design.random if design.polynomials else ():
+        for monomial in design.polynomials[i]:
+            seen.update(dict.fromkeys(monomial))
+    return tuple(seen)
+
+
+def random_row(design: DesignMoments, at: Mapping[str, float] | str | None) -> Array:
+    """Values of the random terms at a point, shape (q,); at the predictors' means unless given."""
+    given = _given(design, at)
+    if not design.polynomials:
+        return _column_means(design)
+    values = {**design.means, **given}
+    row = [
+        sum(weight * prod(values[v] for v in monomial) for monomial, weight in poly.items())
+        for poly in (design.polynomials[i] for i in design.random)
+    ]
+    return np.array(row, dtype=float)
+
+
+def _given(design: DesignMoments, at: Mapping[str, float] | str | None) -> Mapping[str, float]:
+    if at is None or at == "mean":
+        return {}
+    if isinstance(at, str):
+        raise InputError(f"{at!r} is no place", hint='give "mean" or values by predictor')
+    known = random_variables(design)
+    for name in at:
+        if name not in known:
+            choice = f"choose from {', '.join(known)}" if known else "leave it out"
+            raise InputError(
+                "the therapist effect does not depend on this predictor in this model",
+                hint=choice,
+                column=name,
+            )
+    return at
+
+
+def _column_means(design: DesignMoments) -> Array:
+    """Pooled means of the random columns, for a design that records no polynomials."""
+    constant = constant_column(design)
+    if constant is None:
+        raise InputError(
+            "the design records neither polynomials nor a constant, so means are not known"
+        )
+    total = design.total
+    out: Array = total[constant, list(design.random)] / total[constant, constant]
+    return out
+
+
+def therapist_variance(fit: MixedFit, at: Mapping[str, float] | str | None = None) -> float:
+    """Variance between therapists at a point, in squared units of the response."""
+    if not fit.design.random:
+        raise InputError("the model has no random term, so there is no therapist effect")
+    row = random_row(fit.design, at)
+    covariance = fit.residual_variance * fit.ingredients.relative
+    return float(row @ covariance @ row)
+
+
+def partition_curve(
+    fit: MixedFit, variable: str, values: Sequence[float], level: float
+) -> pd.DataFrame:
+    """Variance partition coefficient over values of a predictor, with pointwise intervals."""
+    from scipy.special import expit, logit
+    from scipy.stats import norm
+
+    from multilevel.information import variance_covariance
+
+    width = float(norm.ppf(0.5 + level / 2.0))
+    sampling = variance_covariance(fit, "expected")
+    residual = fit.residual_variance
+    records = []
+    for value in values:
+        row = random_row(fit.design, {variable: float(value)})
+        between = therapist_variance(fit, {variable: float(value)})
+        places = coordinates(len(row))
+        slope = [row[i] * row[j] * (1.0 if i == j else 2.0) for i, j in places]
+        # The logit of the coefficient is log(between) - log(residual).
+        gradient = np.array([*(np.array(slope) / between), -1.0 / residual]) if between else None
+        error = np.sqrt(gradient @ sampling @ gradient) if gradient is not None else np.nan
+        share = between / (between + residual)
+        low, high = expit(logit(share) + np.array([-width, width]) * error)
+        records.append((value, between, share, float(low), float(high)))
+    names = [variable, "therapist_variance", "vpc", "lower", "upper"]
+    return pd.DataFrame(records, columns=names)

@@ -1,0 +1,309 @@
+"""Prior distributions for the multilevel model, and what they come to on given data.
+
+Every prior here is an inverse-Wishart kernel for the covariance matrix of the random terms times
+a factor that never exceeds one,
+
+    p(Omega) ~ |Omega|^-((df + q + 1) / 2) exp(-tr(S Omega^-1) / 2) |R|^power exp(-sum(half * var)),
+
+with ``R`` the correlation matrix and ``var`` the variances. That is why one sampler serves all: it
+proposes from the inverse-Wishart that the kernel leads to, and the factor decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multilevel.design import DesignMoments
+from multilevel.errors import InputError
+
+__all__ = ["Prior", "PriorValues", "as_prior"]
+
+Array = NDArray[np.float64]
+Kind: TypeAlias = Literal["mlwin", "flat-sd", "half-normal", "inverse-wishart"]
+
+KINDS: tuple[Kind, ...] = ("mlwin", "flat-sd", "half-normal", "inverse-wishart")
+#: Shape and rate of MLwiN's inverse-gamma prior for a variance.
+GAMMA = (0.001, 0.001)
+#: Eigenvalues of a correlation matrix are lifted to this before MLwiN's prior is built on it.
+LEAST_EIGENVALUE = 0.1
+
+
+@dataclass(frozen=True)
+class PriorValues:
+    """A prior with its numbers, for given data.
+
+    Attributes
+    ----------
+    name : str
+        The prior in words, as printed under a table.
+    df, scale : float, ndarray of shape (q, q)
+        Inverse-Wishart kernel of the random terms' covariance matrix.
+    power : float
+        Power of the determinant of the correlation matrix.
+    half : ndarray of shape (q,)
+        Multipliers of the variances in the exponent: ``1 / (2 scale**2)`` for a half-normal.
+    residual_shape, residual_rate : float
+        Inverse-gamma kernel of the residual variance.
+    fixed_mean, fixed_precision : ndarray of shape (p,)
+        Normal priors of the fixed effects; a precision of zero is a flat prior.
+    notes : tuple of str
+        What had to be decided, and how.
+    """
+
+    name: str
+    df: float
+    scale: Array
+    power: float
+    half: Array
+    residual_shape: float
+    residual_rate: float
+    fixed_mean: Array
+    fixed_precision: Array
+    notes: tuple[str, ...] = ()
+
+    def log_density(self, covariance: ArrayLike, residual_variance: ArrayLike) -> Array:
+        """Log density, up to a constant, of covariance matrices and residual variances.
+
+        Parameters
+        ----------
+        covariance : array_like of shape (..., q, q)
+        residual_variance : array_like of shape (...)
+
+        Returns
+        -------
+        ndarray of shape (...)
+            With respect to the elements of the matrix and the variance themselves.
+        """
+        cov, s2 = np.asarray(covariance, float), np.asarray(residual_variance, float)
+        q = cov.shape[-1]
+        log_det = np.linalg.slogdet(cov)[1]
+        variances = np.diagonal(cov, axis1=-2, axis2=-1)
+        value = -0.5 * (self.df + q + 1) * log_det - 0.5 * np.trace(
+            np.linalg.solve(cov, np.broadcast_to(self.scale, cov.shape)), axis1=-2, axis2=-1
+        )
+        value = value + self.power * (log_det - np.log(variances).sum(axis=-1))
+        value = value - variances @ self.half
+        total: Array = value - (self.residual_shape + 1) * np.log(s2) - self.residual_rate / s2
+        return total
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A prior as chosen, before it meets data.
+
+    Attributes
+    ----------
+    kind : {"mlwin", "flat-sd", "half-normal", "inverse-wishart"}
+        ``"mlwin"``, what is believed to be MLwiN's default: inverse-gamma(0.001, 0.001) for a
+        single variance; for a q x q covariance matrix inverse-Wishart with q degrees of freedom
+        and scale q times the maximum-likelihood estimate, which makes the prior depend on the
+        data. ``"flat-sd"``: flat on the standard deviations. ``"half-normal"``: half-normal on
+        them. ``"inverse-wishart"``: with `df` and `scale` as given.
+    scale : float, sequence or matrix, optional
+        Half-normal: its scale for each random term, in the units of its coefficient (half the SD
+        of the response, for one SD of the term, when left out). Inverse-Wishart: the q x q scale
+        matrix, or the variance for a single term.
+    df : float, optional
+        Degrees of freedom of the inverse-Wishart.
+    lkj : float
+        Shape of the LKJ prior of the correlations under flat and half-normal SDs; 1 is uniform
+        over correlation matrices.
+    residual : tuple of float, optional
+        Shape and rate of an inverse-gamma prior of the residual variance. Left out, it is (0.001,
+        0.001) with inverse-Wishart priors and a flat prior on the residual SD with the others.
+    fixed : tuple of float, optional
+        Mean and SD of normal priors of the fixed effects, single numbers or one per term. Flat
+        when left out.
+
+    Examples
+    --------
+    >>> Prior("half-normal", scale=[3.0, 0.5], lkj=2)
+    Prior(kind='half-normal', scale=[3.0, 0.5], df=None, lkj=2, residual=None, fixed=None)
+    """
+
+    kind: Kind = "mlwin"
+    scale: float | Sequence[float] | Sequence[Sequence[float]] | Array | None = None
+    df: float | None = None
+    lkj: float = 1.0
+    residual: tuple[float, float] | None = None
+    fixed: tuple[ArrayLike, ArrayLike] | None = None
+
+    def resolve(
+        self, design: DesignMoments, covariance: Array, residual_variance: float
+    ) -> PriorValues:
+        """Put numbers to the prior.
+
+        Parameters
+        ----------
+        design : DesignMoments
+        covariance, residual_variance : ndarray of shape (q, q), float
+            Maximum-likelihood estimates; MLwiN's prior is built on them.
+
+        Raises
+        ------
+        InputError
+            If the prior is incomplete or does not fit the model.
+        """
+        q = len(design.random)
+        if self.kind == "flat-sd" or self.kind == "half-normal":
+            name, df, scale, half, notes = self._on_sds(design)
+            power = q / 2 + self.lkj - 1
+        elif self.kind in KINDS:
+            name, df, scale, notes = self._inverse_wishart(design, covariance, residual_variance)
+            half, power = np.zeros(q), 0.0
+        else:
+            raise InputError(f"no prior is called {self.kind!r}", hint=f"use one of {KINDS}")
+        shape, rate, residual_name = self._residual()
+        mean, precision, fixed_name = self._fixed(len(design.fixed))
+        return PriorValues(
+            name=f"{name}; {residual_name}; {fixed_name}",
+            df=df,
+            scale=scale,
+            power=power if q > 1 else 0.0,
+            half=half,
+            residual_shape=shape,
+            residual_rate=rate,
+            fixed_mean=mean,
+            fixed_precision=precision,
+            notes=notes,
+        )
+
+    def _on_sds(self, design: DesignMoments) -> tuple[str, float, Array, Array, tuple[str, ...]]:
+        q = len(design.random)
+        if self.lkj <= 0:
+            raise InputError("the LKJ shape must be positive", hint="1 is uniform")
+        name, half = "flat on the standard deviations of the random terms", np.zeros(q)
+        if self.kind == "half-normal":
+            scales = self._half_normal_scales(design)
+            half = 0.5 / scales**2
+            shown = ", ".join(f"{s:.4g}" for s in scales)
+            name = f"half-normal on the standard deviations of the random terms, scale {shown}"
+        if q > 1:
+            name += f", LKJ({self.lkj:g}) on their correlations"
+        # With df = -1 the kernel and the factor |R|^(q/2) are flat SDs and correlations together.
+        return name, -1.0, np.zeros((q, q)), half, ()
+
+    def _half_normal_scales(self, design: DesignMoments) -> Array:
+        q = len(design.random)
+        if self.scale is None:
+            total, n = design.total, design.n_total
+            y, one = design.response, _constant(design)
+            mean = total[y, one] / n if one is not None else 0.0
+            sd = math.sqrt(max(total[y, y] / n - mean**2, 0.0))
+            size = np.sqrt(np.array([total[i, i] for i in design.random]) / n)
+            return 0.5 * sd / size
+        scales = np.broadcast_to(np.asarray(self.scale, float), (q,)).astype(float)
+        if not (scales > 0).all():
+            raise InputError("the scale of a half-normal prior must be positive")
+        return scales
+
+    def _inverse_wishart(
+        self, design: DesignMoments, covariance: Array, residual_variance: float
+    ) -> tuple[str, float, Array, tuple[str, ...]]:
+        q = len(design.random)
+        if self.kind == "inverse-wishart":
+            if self.df is None or self.scale is None:
+                raise InputError("an inverse-Wishart prior needs its df and its scale")
+            if not self.df > q - 1:
+                raise InputError(
+                    f"the df of an inverse-Wishart prior of {q} random terms must exceed {q - 1}"
+                )
+            scale = np.asarray(self.scale, float).reshape(q, q)
+            if not (np.isfinite(scale).all() and _is_regular(scale)):
+                raise InputError(
+                    "the scale of an inverse-Wishart prior must be positive definite",
+                    hint="a singular estimate cannot serve as one: give the matrix in numbers",
+                )
+            return f"inverse-Wishart({self.df:g}) on the covariance", float(self.df), scale, ()
+        if q == 1:
+            name = f"inverse-gamma{GAMMA} on the therapist variance"
+            return name, 2 * GAMMA[0], np.array([[2 * GAMMA[1]]]), ()
+        start, notes = _off_the_boundary(design, covariance, residual_variance)
+        name = f"inverse-Wishart({q}) on the covariance, scale {q} times the ML estimate"
+        return name, float(q), q * start, notes
+
+    def _residual(self) -> tuple[float, float, str]:
+        pair = self.residual
+        if pair is None and self.kind in ("mlwin", "inverse-wishart"):
+            pair = GAMMA
+        if pair is None:
+            return -0.5, 0.0, "flat on the residual standard deviation"
+        if not (pair[0] >= 0 and pair[1] >= 0):
+            raise InputError("shape and rate of an inverse-gamma prior cannot be negative")
+        return pair[0], pair[1], f"inverse-gamma({pair[0]:g}, {pair[1]:g}) on the residual variance"
+
+    def _fixed(self, p: int) -> tuple[Array, Array, str]:
+        if self.fixed is None:
+            return np.zeros(p), np.zeros(p), "flat on the fixed effects"
+        mean = np.broadcast_to(np.asarray(self.fixed[0], float), (p,)).astype(float)
+        sd = np.broadcast_to(np.asarray(self.fixed[1], float), (p,)).astype(float)
+        if not (sd > 0).all():
+            raise InputError("the SD of a normal prior must be positive")
+        return mean, sd**-2.0, "normal on the fixed effects"
+
+
+def _is_regular(matrix: Array) -> bool:
+    """Whether a matrix is positive definite, rounding allowed for and whatever the units."""
+    sd = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    if not (sd > 0).all():
+        return False
+    return bool(np.linalg.eigvalsh(matrix / np.outer(sd, sd)).min() > 1e-9)
+
+
+def as_prior(prior: str | Prior) -> Prior:
+    """Take a prior's name for the prior.
+
+    Examples
+    --------
+    >>> as_prior("flat-sd").kind
+    'flat-sd'
+    """
+    if isinstance(prior, Prior):
+        return prior
+    for kind in KINDS[:3]:
+        if prior == kind:
+            return Prior(kind)
+    raise InputError(
+        f"no prior is called {prior!r}",
+        hint='use "mlwin", "flat-sd", "half-normal" or a Prior(...)',
+    )
+
+
+def _constant(design: DesignMoments) -> int | None:
+    return design.names.index("Intercept") if "Intercept" in design.names else None
+
+
+def _off_the_boundary(
+    design: DesignMoments, covariance: Array, residual_variance: float
+) -> tuple[Array, tuple[str, ...]]:
+    """Return the ML estimate, or one moved off the boundary where no prior can be built on it.
+
+    A variance is lifted to the standard error (expected information) that an estimate of zero
+    would have; correlations are shrunk until no eigenvalue of their matrix is below 0.1.
+    """
+    information = np.array([design.cross[:, i, i] for i in design.random])
+    least = residual_variance * np.sqrt(2.0 / (information**2).sum(axis=1))
+    variances = np.diag(covariance).astype(float)
+    sds = np.sqrt(np.maximum(variances, least * 1e-6))
+    smallest = np.linalg.eigvalsh(covariance / np.outer(sds, sds))[0]
+    if (variances > least * 1e-6).all() and smallest > 1e-6:
+        return np.asarray(covariance, float), ()
+    sds = np.sqrt(np.maximum(variances, least))
+    correlation = covariance / np.outer(sds, sds)
+    np.fill_diagonal(correlation, 1.0)
+    values, vectors = np.linalg.eigh(correlation)
+    lifted = (vectors * np.maximum(values, LEAST_EIGENVALUE)) @ vectors.T
+    spread = np.sqrt(np.diag(lifted))
+    note = (
+        "The maximum-likelihood estimate of the therapists' covariance matrix is singular, where "
+        "MLwiN's prior is not defined. The prior was built on an estimate moved off the boundary: "
+        "a variance no smaller than the standard error that an estimate of zero would have, "
+        f"correlations shrunk until no eigenvalue of their matrix is below {LEAST_EIGENVALUE}."
+    )
+    return lifted / np.outer(spread, spread) * np.outer(sds, sds), (note,)

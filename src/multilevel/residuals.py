@@ -1,0 +1,123 @@
+"""Therapists' residuals, their three standard errors and their joint covariance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from multilevel.errors import InputError
+from multilevel.likelihood import Array
+
+if TYPE_CHECKING:
+    from multilevel.mixed import MixedFit
+
+__all__ = ["covariance_parts", "joint_covariance", "residual_table", "term_position"]
+
+_KINDS = ("conditional", "comparative", "diagnostic")
+
+
+def term_position(fit: MixedFit, term: str | None) -> int:
+    """Position of a random term among the random terms; the first unless named."""
+    names = fit.design.random_names
+    if not names:
+        raise InputError("the model has no random term, so there are no therapist residuals")
+    if term is None:
+        return 0
+    if term not in names:
+        raise InputError(
+            f"there is no random term {term!r}", hint=f"choose from {', '.join(names)}"
+        )
+    return names.index(term)
+
+
+def _kind(se: str) -> str:
+    if se not in _KINDS:
+        raise InputError(
+            f"there is no standard error of the kind {se!r}",
+            hint=f"choose from {', '.join(_KINDS)}",
+        )
+    return se
+
+
+def _pieces(fit: MixedFit, term: int) -> tuple[Array, Array, Array, float]:
+    """Residuals, conditional variances and fixed-part loadings of a term, and its variance.
+
+    All relative to the residual variance but the residuals. With ``g`` the term's row of the
+    relative covariance, the residual is ``g e_j`` and its pull on the fixed part ``g Z'V^-1 X``.
+    """
+    parts = fit.ingredients
+    row = parts.relative[term]
+    residual = parts.e @ row
+    explained = np.einsum("i,jik,k->j", row, parts.c, row)
+    loading = np.einsum("i,jip->jp", row, parts.cx)
+    return residual, explained, loading, float(row[term])
+
+
+def covariance_parts(fit: MixedFit, term: str | None = None) -> tuple[Array, Array]:
+    """Split the comparative covariance of a term's residuals, without forming the J x J matrix.
+
+    Returns
+    -------
+    own : array of shape (J,)
+        Each therapist's conditional variance.
+    shared : array of shape (J, p)
+        The fixed part's uncertainty: the covariance is ``diag(own) + shared @ shared.T``.
+    """
+    _, explained, loading, prior = _pieces(fit, term_position(fit, term))
+    values, vectors = np.linalg.eigh(fit.ingredients.inverse)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    own = fit.residual_variance * np.maximum(prior - explained, 0.0)
+    return own, np.sqrt(fit.residual_variance) * (loading @ root)
+
+
+def joint_covariance(fit: MixedFit, se: str, term: str | None) -> Array:
+    """Covariance of the residuals of one random term over therapists, shape (J, J)."""
+    kind = _kind(se)
+    own, root = covariance_parts(fit, term)
+    if kind == "conditional":
+        return np.diag(own)
+    if kind == "comparative":
+        out: Array = np.diag(own) + root @ root.T
+        return out
+    _, explained, _, _ = _pieces(fit, term_position(fit, term))
+    spread: Array = fit.residual_variance * np.diag(explained) - root @ root.T
+    return spread
+
+
+def _variances(fit: MixedFit, kind: str, term: int) -> Array:
+    """Diagonal of the joint covariance, without forming it."""
+    _, explained, loading, prior = _pieces(fit, term)
+    shared = np.einsum("jp,pr,jr->j", loading, fit.ingredients.inverse, loading)
+    left = np.maximum(prior - explained, 0.0)
+    relative = {
+        "conditional": left,
+        "comparative": left + shared,
+        "diagnostic": np.maximum(explained - shared, 0.0),
+    }[kind]
+    out: Array = fit.residual_variance * relative
+    return out
+
+
+def residual_table(
+    fit: MixedFit, term: str | None, se: str, multiplier: float, lower_is_better: bool
+) -> pd.DataFrame:
+    """Residuals by therapist: n, residual, se, lower, upper, rank, shrinkage."""
+    from scipy.stats import rankdata
+
+    kind, position = _kind(se), term_position(fit, term)
+    residual, explained, _, prior = _pieces(fit, position)
+    error = np.sqrt(_variances(fit, kind, position))
+    shrinkage = explained / prior if prior > 0 else np.zeros_like(explained)
+    columns = {
+        "n": fit.design.n,
+        "residual": residual,
+        "se": error,
+        "lower": residual - multiplier * error,
+        "upper": residual + multiplier * error,
+        "rank": rankdata(residual if lower_is_better else -residual),
+        "shrinkage": shrinkage,
+    }
+    index = pd.Index(fit.design.groups, name=fit.design.group_name or None)
+    return pd.DataFrame(columns, index=index)

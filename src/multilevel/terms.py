@@ -1,0 +1,135 @@
+"""Terms of a formula as named columns, each a polynomial in stored columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from multilevel.errors import InputError
+from multilevel.expression import Call, Expression, Name
+from multilevel.formula import Term
+from multilevel.polynomial import Lookup, Mean, Terms, expand, multiply
+
+__all__ = ["Vocabulary", "dummy", "factor_key", "term_columns"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What terms may be made of.
+
+    Attributes
+    ----------
+    lookup : callable
+        Polynomial of a stored column, or None.
+    mean : callable
+        Pooled mean of a polynomial.
+    levels : mapping of str to tuple of str
+        Levels of each categorical component; the first is the reference.
+    stored_levels : mapping of str to tuple of str
+        Levels with which the dummies were stored: the first has none of its own.
+    blocks : mapping of str to tuple of str
+        Components evaluated beforehand, such as splines, and the columns they gave.
+    """
+
+    lookup: Lookup
+    mean: Mean
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stored_levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def dummy(factor: str, level: str) -> str:
+    """Name of the column that is 1 where a factor has this level."""
+    return f"{factor}[{level}]"
+
+
+def factor_key(expression: Expression) -> str | None:
+    """Return the column behind ``C(x)``, or None for anything else."""
+    if not isinstance(expression, Call) or expression.function != "C" or expression.keywords:
+        return None
+    only = expression.arguments[0] if len(expression.arguments) == 1 else None
+    return only.name if isinstance(only, Name) else None
+
+
+def term_columns(terms: Sequence[Term], words: Vocabulary) -> list[tuple[str, Terms]]:
+    """Columns of one side of a formula, in order, each with its name and polynomial.
+
+    Raises
+    ------
+    InputError
+        When a term needs a column that is not there, naming it.
+    """
+    codings = _codings(terms, words)
+    columns: list[tuple[str, Terms]] = []
+    for term in terms:
+        for coding in codings.get(term.name, [{}]):
+            parts = [
+                _component(factor, coding, words)
+                for factor in term.factors
+                if not _is_factor(factor, words) or str(factor) in coding
+            ]
+            columns.extend(_multiplied(chosen) for chosen in product(*parts))
+    return columns
+
+
+def _multiplied(parts: tuple[tuple[str, Terms], ...]) -> tuple[str, Terms]:
+    whole: Terms = {(): 1.0}
+    for _, terms in parts:
+        whole = multiply(whole, terms)
+    return ":".join(name for name, _ in parts) or "Intercept", whole
+
+
+def _is_factor(factor: Expression, words: Vocabulary) -> bool:
+    return str(factor) in words.levels
+
+
+def _component(
+    factor: Expression, coding: Mapping[str, bool], words: Vocabulary
+) -> list[tuple[str, Terms]]:
+    """Columns of one component: one for a number, one a level for a category."""
+    name = str(factor)
+    if name in words.blocks:
+        return [(label, words.lookup(Name(label)) or {}) for label in words.blocks[name]]
+    if _is_factor(factor, words):
+        levels = words.levels[name] if coding[name] else words.levels[name][1:]
+        return [(dummy(name, level), _dummy_terms(name, level, words)) for level in levels]
+    terms = expand(factor, words.lookup, words.mean)
+    if terms is None:
+        raise InputError(
+            f"{name} cannot be computed: what is scaled is the same in every row",
+            hint="leave it out",
+        )
+    return [(name, terms)]
+
+
+def _dummy_terms(factor: str, level: str, words: Vocabulary) -> Terms:
+    """Write the dummy of a level; that of the first is one less all the others."""
+    stored = words.stored_levels[factor]
+    if level != stored[0]:
+        return {(dummy(factor, level),): 1.0}
+    return {(): 1.0} | {(dummy(factor, other),): -1.0 for other in stored[1:]}
+
+
+def _codings(terms: Sequence[Term], words: Vocabulary) -> dict[str, list[dict[str, bool]]]:
+    """Which categories keep all their levels, so that no column repeats others.
+
+    The rule is that of patsy and formulae; terms are compared within those that share their
+    numeric components.
+    """
+    from formulae.contrasts import pick_contrasts
+
+    families: dict[frozenset[str], dict[str, list[str]]] = {}
+    ordered = sorted(terms, key=lambda t: bool(t.factors))
+    for term in ordered:
+        names = [str(f) for f in term.factors]
+        categories = [n for n in names if n in words.levels]
+        numbers = frozenset(n for n in names if n not in words.levels)
+        families.setdefault(numbers, {})[term.name] = categories
+    codings: dict[str, list[dict[str, bool]]] = {}
+    for family in families.values():
+        if any(family.values()):
+            # A term without categories spans what the others need not span again.
+            lowest_first = dict(sorted(family.items(), key=lambda item: bool(item[1])))
+            codings.update(pick_contrasts(lowest_first))
+    return {name: found for name, found in codings.items() if any(found)}

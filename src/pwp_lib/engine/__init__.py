@@ -1,1 +1,0 @@
-"""The model: moments, fits and posteriors."""

@@ -1,0 +1,135 @@
+"""The paper's three models of a measure: single level, random intercept, random slope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from multilevel.mixed import MixedFit, fit_mixed
+from multilevel.ratio_test import LikelihoodRatioTest, likelihood_ratio_test
+from pwp_lib.measures import Measure, get_measure
+
+__all__ = ["MeasureModels", "fit_models", "model_formula"]
+
+Level = Literal["single", "intercept", "slope"]
+
+
+def model_formula(
+    measure: str | Measure,
+    measures: Iterable[str | Measure] = (),
+    level: Level = "slope",
+    *,
+    extra: Sequence[str] = (),
+    group: str = "therapist_id",
+) -> str:
+    """Write the paper's model of a measure as a formula.
+
+    Post score on own and other pre score, each centred on the grand mean, and the product of the
+    centred scores; intercept and slope on own pre score vary between therapists (p. 14, 18).
+
+    Parameters
+    ----------
+    measure : str or Measure
+        The measure whose post score is explained.
+    measures : iterable of str or Measure
+        All measures of the cohort; the others' pre scores are controlled for. With none, the own
+        pre score alone.
+    level : {"single", "intercept", "slope"}
+    extra : sequence of str
+        Further fixed terms, such as ``"C(service_id)"``.
+    group : str
+        The column that names the therapist.
+
+    Examples
+    --------
+    >>> model_formula("phq9", ["phq9", "gad7"], "intercept")
+    'phq9_post ~ center(phq9_pre) * center(gad7_pre) + (1 | therapist_id)'
+    >>> model_formula("phq9")
+    'phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)'
+    """
+    own = get_measure(measure)
+    others = [m for m in map(get_measure, measures) if m.name != own.name]
+    slope = f"center({own.pre})"
+    terms = [f"{slope} * center({m.pre})" for m in others] or [slope]
+    terms += list(extra)
+    if level == "intercept":
+        terms.append(f"(1 | {group})")
+    elif level == "slope":
+        terms.append(f"(1 + {slope} | {group})")
+    return f"{own.post} ~ {' + '.join(terms)}"
+
+
+@dataclass(frozen=True)
+class MeasureModels:
+    """The three models of one measure, fitted to the same patients, and their tests.
+
+    Attributes
+    ----------
+    measure : Measure
+    single, intercept, slope : MixedFit
+        `slope` is the model from which therapist effect and residuals are taken.
+    test_intercept, test_slope : LikelihoodRatioTest
+        Random intercept against single level, random slope against random intercept.
+    """
+
+    measure: Measure
+    single: MixedFit
+    intercept: MixedFit
+    slope: MixedFit
+    test_intercept: LikelihoodRatioTest
+    test_slope: LikelihoodRatioTest
+
+    def table(self) -> pd.DataFrame:
+        """Deviance of each model and its test against the one before."""
+        rows: dict[str, dict[str, Any]] = {
+            "single level": {"deviance": self.single.deviance, "aic": self.single.aic}
+        }
+        for name, fit, test in (
+            ("random intercept", self.intercept, self.test_intercept),
+            ("random slope", self.slope, self.test_slope),
+        ):
+            rows[name] = {
+                "deviance": fit.deviance,
+                "aic": fit.aic,
+                "chi2": test.statistic,
+                "df": test.df,
+                "p_value": test.p_value,
+                "p_value_boundary": test.p_value_boundary,
+            }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def fit_models(
+    patients: pd.DataFrame, measure: str | Measure, measures: Iterable[str | Measure] = ()
+) -> MeasureModels:
+    """Fit the paper's three models of a measure by maximum likelihood and test each step.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        ``therapist_id`` and the pre and post scores.
+    measure : str or Measure
+    measures : iterable of str or Measure
+        All measures of the cohort, as for `model_formula`.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or a model cannot be estimated.
+    """
+    own, listed = get_measure(measure), tuple(measures)
+    single, intercept, slope = (
+        fit_mixed(model_formula(own, listed, level), patients, method="ML")
+        for level in ("single", "intercept", "slope")
+    )
+    return MeasureModels(
+        measure=own,
+        single=single,
+        intercept=intercept,
+        slope=slope,
+        test_intercept=likelihood_ratio_test(single, intercept),
+        test_slope=likelihood_ratio_test(intercept, slope),
+    )

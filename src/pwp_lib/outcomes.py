@@ -1,0 +1,410 @@
+"""Change, caseness, reliable change and recovery, for patients and for groups of patients.
+
+A rate is a share from 0 to 1. It is NaN where nobody could have counted: a therapist without cases
+has no recovery rate, which is not a rate of nought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from multilevel.errors import InputError
+from pwp_lib.measures import Measure, get_measure
+
+__all__ = [
+    "national_outcomes",
+    "patient_national_outcomes",
+    "patient_outcome_table",
+    "patient_outcomes",
+    "summarise_outcomes",
+    "therapist_outcome_table",
+]
+
+Grouping: TypeAlias = "str | pd.Series[Any] | None"
+
+#: Contacts that make a course of treatment in the national figures.
+CONTACTS = 2
+
+
+def _scores(patients: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    for column in (measure.pre, measure.post):
+        if column not in patients.columns:
+            raise InputError(
+                "the column is missing", hint="add it, or choose another measure", column=column
+            )
+    pair = patients[[measure.pre, measure.post]].set_axis(["pre", "post"], axis=1)
+    return pair.astype(float)
+
+
+def _flag(
+    values: NDArray[np.bool_] | None, defined: NDArray[np.bool_], index: pd.Index[Any]
+) -> pd.Series[Any]:
+    """Mark true and false; missing where a score is, or where the measure has no threshold."""
+    if values is not None and bool(defined.all()):
+        return pd.Series(values, index=index, dtype="bool")
+    flags = pd.array(np.zeros(len(index), bool) if values is None else values, dtype="boolean")
+    result = pd.Series(flags, index=index)
+    return result.mask(np.ones(len(index), bool) if values is None else ~defined)
+
+
+def patient_outcomes(patients: pd.DataFrame, measure: str | Measure) -> pd.DataFrame:
+    """Work out each patient's outcome on one measure, as the paper defines it.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        With the measure's two columns.
+    measure : str or Measure
+        Either direction; without a cut-off or a reliable change what needs it is missing.
+
+    Returns
+    -------
+    DataFrame
+        Indexed like `patients`. ``pre, post``: the scores; ``change``: positive when the patient
+        is better at the end, whatever the direction of the scale; ``case_pre, case_post``: at or
+        beyond the cut-off; ``reliably_improved, reliably_deteriorated``: a change of at least the
+        reliable one; ``recovered``: a case before and not after; ``rcsi``: recovered and reliably
+        improved. Missing where a score is.
+
+    Notes
+    -----
+    Reliable change of 6 (PHQ-9) and 4 (GAD-7) and RCSI among cases are stated in the paper (p. 15);
+    that the cut-off itself counts as a case is inferred from its counts.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"phq9_pre": [16, 16, 8], "phq9_post": [9, 11, 15]})
+    >>> patient_outcomes(people, "phq9")[["change", "reliably_improved", "rcsi"]]
+       change  reliably_improved   rcsi
+    0     7.0               True   True
+    1     5.0              False  False
+    2    -7.0              False  False
+    """
+    measure = get_measure(measure)
+    scores = _scores(patients, measure)
+    pre, post = scores["pre"].to_numpy(), scores["post"].to_numpy()
+    change = measure.improvement(pre, post)
+    there = [~np.isnan(x) for x in (pre, post)]
+    case: list[NDArray[np.bool_] | None] = [None, None]
+    recovered = improved = worse = rcsi = None
+    if measure.cutoff is not None:
+        before, after = measure.is_case(pre), measure.is_case(post)
+        case, recovered = [before, after], before & ~after
+    if measure.reliable_change is not None:
+        # Scores with decimals: 0.73 reached exactly must not fail for its last binary digit.
+        threshold = measure.reliable_change - 1e-9
+        improved, worse = change >= threshold, change <= -threshold
+    if recovered is not None and improved is not None:
+        rcsi = recovered & improved
+    both, index = there[0] & there[1], patients.index
+    return scores.assign(
+        change=change,
+        case_pre=_flag(case[0], there[0], index),
+        case_post=_flag(case[1], there[1], index),
+        reliably_improved=_flag(improved, both, index),
+        reliably_deteriorated=_flag(worse, both, index),
+        recovered=_flag(recovered, both, index),
+        rcsi=_flag(rcsi, both, index),
+    )
+
+
+def _labels(patients: pd.DataFrame, by: Grouping) -> pd.Series[Any]:
+    if by is None:
+        return pd.Series("all", index=patients.index, name="group")
+    if isinstance(by, str):
+        if by not in patients.columns:
+            raise InputError("the column to group by is missing", hint="choose another", column=by)
+        return patients[by]
+    if len(by) != len(patients):
+        raise InputError("the grouping has another length than the patients")
+    return pd.Series(np.asarray(by), index=patients.index, name=by.name or "group")
+
+
+def _rate(count: pd.Series[Any], of: pd.Series[Any]) -> pd.Series[float]:
+    """Share, NaN where nobody could have counted."""
+    return count.astype(float) / of.astype(float).where(of > 0)
+
+
+def summarise_outcomes(
+    patients: pd.DataFrame, measure: str | Measure, by: Grouping = None
+) -> pd.DataFrame:
+    """Summarise outcomes on one measure, over all patients or by group.
+
+    Parameters
+    ----------
+    patients : DataFrame
+    measure : str or Measure
+    by : str or Series, optional
+        A column such as ``"therapist_id"``, or labels in the order of the patients; patients
+        without a label are left out. One row over all patients if not given.
+
+    Returns
+    -------
+    DataFrame
+        One row a group. ``n``; ``mean_pre, sd_pre, mean_post, sd_post, mean_change, sd_change``;
+        ``effect_size``: mean change over the SD before treatment of the same patients; and counts
+        with their rates: ``n_case_pre, caseness``; ``n_improved, improvement``; ``n_deteriorated,
+        deterioration``; ``n_recovered, recovery`` and ``n_rcsi, rcsi`` among those who were cases.
+        Patients without both scores do not count. What the measure has no threshold for is NaN.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"therapist_id": ["a", "a", "b"],
+    ...                        "gad7_pre": [12, 9, 5], "gad7_post": [6, 8, 5]})
+    >>> summarise_outcomes(people, "gad7", by="therapist_id")[["n", "n_case_pre", "rcsi"]]
+                  n  n_case_pre  rcsi
+    therapist_id
+    a             2           2   0.5
+    b             1           0   NaN
+    """
+    measure = get_measure(measure)
+    rows = patient_outcomes(patients, measure)
+    labels = _labels(patients, by)
+    complete = rows[["pre", "post"]].notna().all(axis=1).to_numpy() & labels.notna().to_numpy()
+    rows, labels = rows[complete], labels[complete]
+    groups = rows.groupby(labels.to_numpy(), sort=True)
+    table = pd.DataFrame({"n": groups.size()})
+    for name in ("pre", "post", "change"):
+        table[f"mean_{name}"] = groups[name].mean()
+        table[f"sd_{name}"] = groups[name].std()
+    spread = table["sd_pre"].where(table["sd_pre"] > 0)
+    table["effect_size"] = table["mean_change"] / spread
+    table = table.join(_counts(rows, labels, measure))
+    table.index.name = str(labels.name)
+    return table
+
+
+def _counts(rows: pd.DataFrame, labels: pd.Series[Any], measure: Measure) -> pd.DataFrame:
+    """Count by group, with rates; NaN for what the measure has no threshold for."""
+    flags = {
+        "case_pre": ("n_case_pre", "caseness", measure.cutoff),
+        "reliably_improved": ("n_improved", "improvement", measure.reliable_change),
+        "reliably_deteriorated": ("n_deteriorated", "deterioration", measure.reliable_change),
+        "recovered": ("n_recovered", "recovery", measure.cutoff),
+        "rcsi": ("n_rcsi", "rcsi", None if measure.cutoff is None else measure.reliable_change),
+    }
+    key = labels.to_numpy()
+    n = rows.groupby(key).size()
+    result: dict[str, Any] = {}
+    cases = None
+    for flag, (count_name, rate_name, threshold) in flags.items():
+        if threshold is None:
+            result[count_name] = result[rate_name] = pd.Series(np.nan, index=n.index)
+            continue
+        count = rows[flag].astype(int).groupby(key).sum()
+        cases = count if flag == "case_pre" else cases
+        of = cases if flag in ("recovered", "rcsi") and cases is not None else n
+        result[count_name], result[rate_name] = count, _rate(count, of)
+    return pd.DataFrame(result)
+
+
+_PATIENT_ROWS = {
+    "n": "Patients",
+    "mean_pre": "Before, mean",
+    "sd_pre": "Before, SD",
+    "mean_post": "After, mean",
+    "sd_post": "After, SD",
+    "mean_change": "Change, mean",
+    "sd_change": "Change, SD",
+    "effect_size": "Effect size",
+    "n_case_pre": "Cases before, n",
+    "caseness": "Cases before, rate",
+    "improvement": "Reliable improvement, rate",
+    "deterioration": "Reliable deterioration, rate",
+    "rcsi": "Reliable and clinically significant improvement, rate among cases",
+}
+_THERAPIST_ROWS = {
+    "effect_size": "Effect size",
+    "caseness": "Cases before, rate",
+    "improvement": "Reliable improvement, rate",
+    "deterioration": "Reliable deterioration, rate",
+    "rcsi": "Reliable and clinically significant improvement, rate among cases",
+}
+
+
+def patient_outcome_table(
+    patients: pd.DataFrame, measures: Sequence[str | Measure] = ("phq9", "gad7")
+) -> pd.DataFrame:
+    """Tabulate outcomes over all patients: one row a quantity, one column a measure.
+
+    The paper's Table 1 is of this kind. What it holds beyond the text is not known, so the
+    selection of rows is ours.
+
+    Examples
+    --------
+    >>> from pwp_lib import load_cohort
+    >>> patient_outcome_table(load_cohort().patients).loc["Patients"].tolist()
+    [1122.0, 1122.0]
+    """
+    chosen = [get_measure(m) for m in measures]
+    columns = {m.label: summarise_outcomes(patients, m).iloc[0] for m in chosen}
+    table = pd.DataFrame(columns).loc[list(_PATIENT_ROWS)].astype(float)
+    return table.rename(index=_PATIENT_ROWS).rename_axis("quantity")
+
+
+def therapist_outcome_table(
+    patients: pd.DataFrame,
+    measures: Sequence[str | Measure] = ("phq9", "gad7"),
+    by: Grouping = "therapist_id",
+) -> pd.DataFrame:
+    """Tabulate how outcomes vary between therapists: median, lowest, highest.
+
+    The paper's Table 2 is of this kind. What it holds beyond the text is not known, so the
+    selection of rows is ours.
+
+    Returns
+    -------
+    DataFrame
+        One row a quantity; columns in two levels: measure, and ``median, lowest, highest,
+        therapists``, the last being the number for whom the quantity is defined.
+
+    Examples
+    --------
+    >>> from pwp_lib import load_cohort
+    >>> table = therapist_outcome_table(load_cohort().patients)
+    >>> int(table.loc["Effect size", ("PHQ-9", "therapists")])
+    21
+    """
+    pieces = {}
+    for measure in (get_measure(m) for m in measures):
+        rows = summarise_outcomes(patients, measure, by)[list(_THERAPIST_ROWS)]
+        summary = {
+            "median": rows.median(),
+            "lowest": rows.min(),
+            "highest": rows.max(),
+            "therapists": rows.notna().sum(),
+        }
+        pieces[measure.label] = pd.DataFrame(summary)
+    table = pd.concat(pieces, axis=1)
+    return table.rename(index=_THERAPIST_ROWS).rename_axis("quantity")
+
+
+def _pair(measures: Sequence[str | Measure]) -> tuple[Measure, Measure]:
+    chosen = [get_measure(m) for m in measures]
+    if len(chosen) != 2:
+        raise InputError(
+            "the national definitions need two measures",
+            hint="name the depression measure and the anxiety measure",
+        )
+    for measure in chosen:
+        if measure.cutoff is None or measure.reliable_change is None:
+            raise InputError(
+                f"measure {measure.name} has no cut-off or no reliable change",
+                hint="give it both, or use the paper's definitions on one measure",
+            )
+    return chosen[0], chosen[1]
+
+
+def patient_national_outcomes(
+    patients: pd.DataFrame, measures: Sequence[str | Measure] = ("phq9", "gad7")
+) -> pd.DataFrame:
+    """Work out each patient's outcome by the national definitions, over two measures together.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        With the scores; ``sessions`` and ``status`` decide whose course is finished, and a column
+        that is absent excludes nobody.
+    measures : sequence of two str or Measure
+        The depression measure and the anxiety measure: GAD-7, or the disorder-specific one where
+        a service uses that in its place.
+
+    Returns
+    -------
+    DataFrame
+        Indexed like `patients`, all true or false. ``finished``: closed, two contacts or more,
+        both measures scored twice; ``case``: at caseness at the start on either measure;
+        ``recovered``: a case, and at caseness at the end on neither; ``reliably_improved``:
+        improved reliably on at least one, and deteriorated reliably on neither;
+        ``reliably_deteriorated``: the converse; ``reliably_recovered``: recovered and reliably
+        improved. False for a course that is not finished.
+
+    Notes
+    -----
+    After NHS England's definitions for NHS Talking Therapies. They are not the paper's.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"phq9_pre": [16, 16], "phq9_post": [9, 9],
+    ...                        "gad7_pre": [12, 5], "gad7_post": [8, 10]})
+    >>> patient_national_outcomes(people)[["recovered", "reliably_improved"]].values.tolist()
+    [[False, True], [False, False]]
+    """
+    each = [patient_outcomes(patients, m) for m in _pair(measures)]
+    finished = np.ones(len(patients), dtype=bool)
+    for rows in each:
+        finished &= rows[["pre", "post"]].notna().all(axis=1).to_numpy()
+    if "status" in patients.columns:
+        finished &= (patients["status"] == "closed").fillna(False).to_numpy(dtype=bool)
+    if "sessions" in patients.columns:
+        finished &= (patients["sessions"] >= CONTACTS).fillna(False).to_numpy(dtype=bool)
+    flag = {
+        name: [rows[name].fillna(False).to_numpy(dtype=bool) for rows in each]
+        for name in ("case_pre", "case_post", "reliably_improved", "reliably_deteriorated")
+    }
+    better, worse = flag["reliably_improved"], flag["reliably_deteriorated"]
+    case = finished & (flag["case_pre"][0] | flag["case_pre"][1])
+    recovered = case & ~flag["case_post"][0] & ~flag["case_post"][1]
+    improved = finished & (better[0] | better[1]) & ~worse[0] & ~worse[1]
+    columns = {
+        "finished": finished,
+        "case": case,
+        "recovered": recovered,
+        "reliably_improved": improved,
+        "reliably_deteriorated": finished & (worse[0] | worse[1]) & ~better[0] & ~better[1],
+        "reliably_recovered": recovered & improved,
+    }
+    return pd.DataFrame(columns, index=patients.index)
+
+
+def national_outcomes(
+    patients: pd.DataFrame,
+    measures: Sequence[str | Measure] = ("phq9", "gad7"),
+    by: Grouping = None,
+) -> pd.DataFrame:
+    """Summarise the national outcomes, over all patients or by group.
+
+    Parameters
+    ----------
+    patients : DataFrame
+    measures : sequence of two str or Measure
+    by : str or Series, optional
+
+    Returns
+    -------
+    DataFrame
+        One row a group: ``n`` patients, ``n_finished`` courses, ``n_case`` at caseness at the
+        start; counts and rates of ``recovery`` and ``reliable_recovery`` among cases, and of
+        ``reliable_improvement`` and ``reliable_deterioration`` among finished courses.
+
+    Examples
+    --------
+    >>> from pwp_lib import load_cohort
+    >>> row = national_outcomes(load_cohort().patients).loc["all"]
+    >>> bool(row["n_case"] <= row["n_finished"] <= row["n"])
+    True
+    """
+    rows = patient_national_outcomes(patients, measures)
+    labels = _labels(patients, by)
+    kept = labels.notna().to_numpy()
+    groups = rows[kept].groupby(labels[kept].to_numpy(), sort=True)
+    sums = groups.sum()
+    table = pd.DataFrame(
+        {"n": groups.size(), "n_finished": sums["finished"], "n_case": sums["case"]}
+    )
+    rates = {
+        "recovery": ("recovered", "n_case"),
+        "reliable_improvement": ("reliably_improved", "n_finished"),
+        "reliable_deterioration": ("reliably_deteriorated", "n_finished"),
+        "reliable_recovery": ("reliably_recovered", "n_case"),
+    }
+    for name, (flag, of) in rates.items():
+        table[f"n_{name}"] = sums[flag]
+        table[name] = _rate(sums[flag], table[of])
+    table.index.name = str(labels.name)
+    return table

@@ -1,0 +1,443 @@
+"""Therapists ranked by their residuals, and how uncertain the ranks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from multilevel.errors import InputError
+from multilevel.mixed import MixedFit
+from multilevel.residuals import covariance_parts
+from pwp_lib.measures import MEASURES, Measure
+
+__all__ = [
+    "RankCorrelation",
+    "cluster_size",
+    "composite_ranks",
+    "composite_uncertainty",
+    "differs_from_average",
+    "rank_correlation",
+    "rank_uncertainty",
+    "services_by_cluster",
+    "shared_ranks",
+]
+
+#: Draws that are held at once.
+_BLOCK = 500
+
+
+def cluster_size(n_therapists: int, asked: int | None = None) -> int:
+    """Therapists in the upper and in the lower cluster.
+
+    Five of 21, as in the paper; a quarter, rounded, of other numbers; never fewer than two, since
+    one therapist is no cluster.
+
+    Parameters
+    ----------
+    n_therapists : int
+    asked : int, optional
+        The size that a study asks for instead.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than five therapists, nobody would be left in the middle, or a cluster
+        would be a single therapist.
+
+    Examples
+    --------
+    >>> [cluster_size(n) for n in (5, 8, 10, 21, 22, 100)]
+    [2, 2, 3, 5, 6, 25]
+    """
+    if n_therapists < 5:
+        raise InputError(
+            f"{n_therapists} therapists cannot be put into an upper, a middle and a lower cluster",
+            hint="five are needed at least",
+        )
+    if asked is None:
+        return max(2, floor(n_therapists / 4 + 0.5))
+    if not 2 <= asked < n_therapists / 2:
+        raise InputError(
+            f"clusters of {asked} cannot be formed of {n_therapists} therapists",
+            hint="ask for two in each or more, with somebody left in the middle",
+        )
+    return asked
+
+
+def composite_ranks(
+    fits: Mapping[str, MixedFit], measures: Iterable[Measure] = (), size: int | None = None
+) -> pd.DataFrame:
+    """Ranks on each measure, their mean, and the clusters that follow.
+
+    Parameters
+    ----------
+    fits : mapping of str to MixedFit
+        The model of each measure, by the measure's name.
+    measures : iterable of Measure
+        Only needed for measures that `MEASURES` does not list: tells the direction of the scale.
+    size : int, optional
+        Therapists in the upper and in the lower cluster; see `cluster_size`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by therapist, best first: ``rank_<measure>`` (1 the most effective), ``composite``
+        (mean of the ranks), ``position`` (1 to J) and ``cluster`` (``upper``, ``middle``,
+        ``lower``). Equal composites are ordered by the mean of the residuals, each over the SD of
+        its measure's residuals.
+
+    Raises
+    ------
+    InputError
+        If there is no model, the models are of different therapists, or there are fewer than five.
+    """
+    if not fits:
+        raise InputError("ranks need a model of one measure at least")
+    known = {**MEASURES, **{m.name: m for m in measures}}
+    ranks: dict[str, pd.Series] = {}
+    standardised = []
+    for name, fit in fits.items():
+        worse = known[name].higher_is_worse if name in known else True
+        residuals = fit.residuals(lower_is_better=worse)
+        ranks[f"rank_{name}"] = residuals["rank"]
+        residual = residuals["residual"] * (1.0 if worse else -1.0)
+        spread = float(residual.std(ddof=0))
+        standardised.append(residual / spread if spread > 0 else residual)
+    table = pd.DataFrame(ranks)
+    if table.isna().any(axis=None):
+        raise InputError("the models are of different therapists", hint="fit all to one cohort")
+    table = table.rename_axis("therapist_id")
+    table["composite"] = table.mean(axis=1)
+    tie = sum(standardised) / len(standardised)
+    order = table.assign(tie=tie).sort_values(["composite", "tie"], kind="stable").index
+    table = table.loc[order]
+    return _with_clusters(table, cluster_size(len(table), size))
+
+
+def _with_clusters(table: pd.DataFrame, size: int) -> pd.DataFrame:
+    middle = len(table) - 2 * size
+    cluster = ["upper"] * size + ["middle"] * middle + ["lower"] * size
+    return table.assign(position=np.arange(1, len(table) + 1), cluster=cluster)
+
+
+def shared_ranks(ranks: pd.DataFrame, first: int, last: int) -> list[str]:
+    """Therapists whose ranks lie between two places on every measure.
+
+    Parameters
+    ----------
+    ranks : DataFrame
+        The table of `composite_ranks`.
+    first, last : int
+        The places, both included.
+
+    Examples
+    --------
+    >>> ranks = pd.DataFrame({"rank_phq9": [1, 2, 3], "rank_gad7": [1, 3, 2]}, index=list("abc"))
+    >>> shared_ranks(ranks, 1, 1), shared_ranks(ranks, 2, 3)
+    (['a'], ['b', 'c'])
+    """
+    columns = ranks.filter(regex="^rank_")
+    inside = ((columns >= first) & (columns <= last)).all(axis=1)
+    return [str(label) for label in ranks.index[inside]]
+
+
+def differs_from_average(fit: MixedFit, measure: Measure | None = None) -> pd.Series:
+    """Which therapists' residual intervals exclude zero.
+
+    Parameters
+    ----------
+    fit : MixedFit
+        The intervals are those of ``fit.residuals()``: the residual and 1.96 standard errors.
+    measure : Measure, optional
+        Tells the direction of the scale; a lower score is better when left out.
+
+    Returns
+    -------
+    Series of str
+        By therapist: ``"better"``, ``"worse"`` or an empty string.
+    """
+    residuals = fit.residuals()
+    below, above = residuals["upper"] < 0, residuals["lower"] > 0
+    if measure is not None and not measure.higher_is_worse:
+        below, above = above, below
+    verdict = np.where(below, "better", np.where(above, "worse", ""))
+    return pd.Series(verdict, index=residuals.index, name="differs")
+
+
+def rank_uncertainty(
+    fit: MixedFit,
+    draws: int = 10_000,
+    seed: int = 1,
+    *,
+    level: float = 0.95,
+    higher_is_worse: bool = True,
+    size: int | None = None,
+) -> pd.DataFrame:
+    """How uncertain the ranks are, by simulation from the residuals' joint covariance.
+
+    The therapists' effects are drawn around their residuals with the covariance that includes the
+    fixed part's uncertainty; the variances are held at their estimates, so the intervals are, if
+    anything, too narrow.
+
+    Parameters
+    ----------
+    fit : MixedFit
+    draws : int
+    seed : int
+    level : float
+        Of the rank intervals.
+    higher_is_worse : bool
+        Direction of the scale.
+    size : int, optional
+        Of a cluster; see `cluster_size`.
+
+    Returns
+    -------
+    DataFrame
+        By therapist, best first: ``rank``, ``mean_rank``, ``lower``, ``upper`` (bounds of the rank
+        interval), ``p_upper``, ``p_lower`` (probability of each cluster) and ``p_first``,
+        ``p_last``. The probabilities of a cluster are missing where none can be formed.
+    """
+    residuals = fit.residuals(lower_is_better=higher_is_worse)
+    n = len(residuals)
+    ranks = _drawn_positions([fit], [1.0 if higher_is_worse else -1.0], 0.0, draws, seed)
+    try:
+        size = cluster_size(n, size)
+    except InputError:
+        size = None
+    table = pd.DataFrame(
+        {
+            "rank": residuals["rank"],
+            "mean_rank": ranks.mean(axis=0),
+            **_bounds(ranks, level),
+            "p_upper": (ranks <= size).mean(axis=0) if size else np.nan,
+            "p_lower": (ranks > n - size).mean(axis=0) if size else np.nan,
+            "p_first": (ranks == 1).mean(axis=0),
+            "p_last": (ranks == n).mean(axis=0),
+        },
+        index=residuals.index,
+    )
+    return table.sort_values(["rank", "mean_rank"], kind="stable")
+
+
+def composite_uncertainty(
+    fits: Mapping[str, MixedFit],
+    draws: int = 10_000,
+    seed: int = 1,
+    *,
+    correlation: float = 0.0,
+    measures: Iterable[Measure] = (),
+    level: float = 0.95,
+    size: int | None = None,
+) -> pd.DataFrame:
+    """How uncertain positions and clusters by composite rank are.
+
+    As `rank_uncertainty`, over the measures together: effects are drawn on each, ranked, the ranks
+    averaged, and equal averages ordered by the mean standardised effect.
+
+    Parameters
+    ----------
+    fits : mapping of str to MixedFit
+    draws, seed, level
+        As for `rank_uncertainty`.
+    correlation : float
+        Of the errors on the measures, which come from the same patients: that of the patients'
+        residuals. With 0 the composite looks surer than it is.
+    measures, size
+        As for `composite_ranks`.
+
+    Returns
+    -------
+    DataFrame
+        By therapist, best first: ``position``, ``mean_position``, ``lower``, ``upper``,
+        ``p_upper``, ``p_lower`` and ``cluster``, the one by composite rank.
+
+    Raises
+    ------
+    InputError
+        As `composite_ranks`; or if the correlation is not one.
+    """
+    table = composite_ranks(fits, measures, size)
+    if not -1 / max(len(fits) - 1, 1) <= correlation <= 1:
+        raise InputError("the correlation of the errors lies outside what is possible")
+    known = {**MEASURES, **{m.name: m for m in measures}}
+    signs = [1.0 if name not in known or known[name].higher_is_worse else -1.0 for name in fits]
+    positions = _drawn_positions(list(fits.values()), signs, correlation, draws, seed)
+    n = len(table)
+    size = cluster_size(n, size)
+    columns = {
+        "mean_position": positions.mean(axis=0),
+        **_bounds(positions, level),
+        "p_upper": (positions <= size).mean(axis=0),
+        "p_lower": (positions > n - size).mean(axis=0),
+    }
+    drawn = pd.DataFrame(columns, index=next(iter(fits.values())).residuals().index)
+    out = table[["position"]].join(drawn)
+    return out.assign(cluster=table["cluster"])
+
+
+class _Noise:
+    """Errors of the residuals on all measures, drawn without a J x J matrix.
+
+    A measure's covariance is ``diag(own) + shared @ shared.T``. Each therapist's own error, and
+    the few directions in which the fixed part moves the therapists, are drawn with the
+    correlation between the measures.
+    """
+
+    def __init__(self, fits: list[MixedFit], correlation: float) -> None:
+        parts = [covariance_parts(fit) for fit in fits]
+        self.own = [np.sqrt(own) for own, _ in parts]
+        for own, (_, shared) in zip(self.own, parts, strict=True):
+            if not own.any() and not shared.any():
+                # No effect at all: nothing tells the therapists apart, so any order will do.
+                own[:] = 1.0
+        mix = (1 - correlation) * np.eye(len(fits)) + correlation
+        self.mix = _root(mix)
+        bases = [np.linalg.svd(shared, full_matrices=False)[:2] for _, shared in parts]
+        self.shared = [basis * sizes for basis, sizes in bases]
+        blocks = [
+            [mix[k, m] * a.T @ b for m, (b, _) in enumerate(bases)]
+            for k, (a, _) in enumerate(bases)
+        ]
+        self.directions = _root(np.block(blocks))
+
+    def draw(self, rng: np.random.Generator, draws: int) -> Iterator[NDArray[np.float64]]:
+        """Errors on one measure after another, each of shape (draws, J)."""
+        z = rng.standard_normal((len(self.own), draws, len(self.own[0])))
+        w = rng.standard_normal((draws, len(self.directions))) @ self.directions
+        at = 0
+        for k, (own, shared) in enumerate(zip(self.own, self.shared, strict=True)):
+            moved = w[:, at : at + shared.shape[1]] @ shared.T
+            at += shared.shape[1]
+            yield own * np.tensordot(self.mix[k], z, axes=1) + moved
+
+
+def _drawn_positions(
+    fits: list[MixedFit], signs: list[float], correlation: float, draws: int, seed: int
+) -> NDArray[np.int32]:
+    """Positions by composite rank in draws of the effects on all measures, shape (draws, J)."""
+    residuals = [fit.residuals()["residual"].to_numpy() for fit in fits]
+    noise, rng = _Noise(fits, correlation), np.random.default_rng(seed)
+    positions = np.empty((draws, len(residuals[0])), dtype=np.int32)
+    # In blocks, since thousands of therapists times thousands of draws fill the memory.
+    for start in range(0, draws, _BLOCK):
+        block = positions[start : start + _BLOCK]
+        score = np.zeros(block.shape)
+        drawn = noise.draw(rng, len(block))
+        for sign, residual, error in zip(signs, residuals, drawn, strict=True):
+            effects = sign * (residual + error)
+            # The effects themselves only order equal mean ranks: they add far less than a rank.
+            score += _ranked(effects) + 1e-4 * effects / max(float(effects.std()), 1e-300)
+        block[:] = _ranked(score) if len(fits) > 1 else score.round()
+    return positions
+
+
+def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Symmetric root; singular is welcome."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    root: NDArray[np.float64] = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return root
+
+
+def _ranked(effects: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Rank each row, 1 the lowest."""
+    places = np.arange(1, effects.shape[1] + 1, dtype=np.int32)[None, :]
+    ranks = np.empty(effects.shape, dtype=np.int32)
+    np.put_along_axis(ranks, effects.argsort(axis=1), places, axis=1)
+    return ranks
+
+
+def _bounds(ranks: NDArray[np.int32], level: float) -> dict[str, NDArray[np.int64]]:
+    """Bounds of each therapist's rank interval, by name."""
+    tail = (1 - level) / 2
+    bounds = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return dict(zip(("lower", "upper"), bounds.astype(int), strict=True))
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's correlation.
+
+    Attributes
+    ----------
+    correlation : float
+        NaN if one of the two does not vary.
+    p_value : float
+        Two-sided, from t with n - 2 degrees of freedom.
+    n : int
+        Pairs without a missing value.
+    """
+
+    correlation: float
+    p_value: float
+    n: int
+
+    def table(self) -> pd.DataFrame:
+        """One row."""
+        row = {"correlation": self.correlation, "p_value": self.p_value, "n": self.n}
+        return pd.DataFrame([row])
+
+
+def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> RankCorrelation:
+    """Spearman's correlation of two sets of ranks, or of anything that can be ranked.
+
+    Two Series are matched by index, anything else by position; pairs with a missing value are left
+    out.
+
+    Raises
+    ------
+    InputError
+        If fewer than three pairs are left.
+
+    Examples
+    --------
+    >>> result = rank_correlation([1, 2, 3, 4], [2, 1, 3, 4])
+    >>> round(result.correlation, 2), result.n
+    (0.8, 4)
+    """
+    index = next((s.index for s in (a, b) if isinstance(s, pd.Series)), None)
+    first, second = (s if isinstance(s, pd.Series) else pd.Series(s, index=index) for s in (a, b))
+    pairs = pd.concat([first.rename("a"), second.rename("b")], axis=1).dropna()
+    if len(pairs) < 3:
+        raise InputError("a rank correlation needs three pairs at least")
+    if pairs["a"].nunique() == 1 or pairs["b"].nunique() == 1:
+        return RankCorrelation(np.nan, np.nan, len(pairs))
+    from scipy.stats import spearmanr
+
+    test = spearmanr(pairs["a"].to_numpy(dtype=float), pairs["b"].to_numpy(dtype=float))
+    return RankCorrelation(float(test.statistic), float(test.pvalue), len(pairs))
+
+
+def services_by_cluster(ranks: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
+    """How many therapists of each cluster work in each service.
+
+    Parameters
+    ----------
+    ranks : DataFrame
+        The table of `composite_ranks`.
+    patients : DataFrame
+        Patients or therapists: ``therapist_id`` and ``service_id``.
+
+    Returns
+    -------
+    DataFrame
+        One row a cluster (upper, middle, lower), one column a service. A therapist who works in
+        two services counts in both.
+
+    Examples
+    --------
+    >>> ranks = pd.DataFrame({"cluster": ["upper", "upper", "lower"]}, index=list("abc"))
+    >>> patients = pd.DataFrame({"therapist_id": list("aabc"),
+    ...                          "service_id": ["S1", "S1", "S2", "S1"]})
+    >>> services_by_cluster(ranks, patients).loc["upper"].to_dict()
+    {'S1': 1, 'S2': 1}
+    """
+    pairs = patients[["therapist_id", "service_id"]].drop_duplicates()
+    cluster = pairs["therapist_id"].map(ranks["cluster"])
+    counts = pd.crosstab(cluster.rename("cluster"), pairs["service_id"])
+    return counts.reindex([c for c in ("upper", "middle", "lower") if c in counts.index])

@@ -1,0 +1,276 @@
+"""Therapists' own scales and their supervisors' ratings in two clusters: Mann-Whitney tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from multilevel.errors import InputError
+from pwp_lib.comparison import Clusters, as_cluster_series
+
+__all__ = ["SCALES", "MannWhitney", "Scale", "compare_scales", "mann_whitney"]
+
+#: Above so many ways to split the therapists the permutations are drawn, not enumerated.
+_MOST_SPLITS = 200_000
+_DRAWN = 50_000
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale on which therapists are compared.
+
+    Attributes
+    ----------
+    name : str
+        Column of the therapists' table.
+    label : str
+    rater : str
+        ``"self"`` or ``"supervisor"``.
+    expected : str
+        The cluster in which the paper expected higher scores, or empty if it expected none.
+    reported : str
+        What the paper prints of the test.
+    """
+
+    name: str
+    label: str
+    rater: str = "self"
+    expected: str = ""
+    reported: str = "not reported"
+
+
+#: The paper's six tests. It expected ego strength and resilience to go with better outcomes and
+#: intuition not to (p. 8).
+SCALES: tuple[Scale, ...] = (
+    Scale("resilience", "Resilience", expected="upper", reported="U and p"),
+    Scale("ego_strength", "Ego strength", expected="upper", reported="p > .05"),
+    Scale("rationality", "Rationality"),
+    Scale("experientiality", "Experientiality"),
+    Scale("supervisor_rationality", "Rationality, rated by supervisor", "supervisor"),
+    Scale(
+        "supervisor_experientiality",
+        "Experientiality, rated by supervisor",
+        "supervisor",
+        reported="U and p",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class MannWhitney:
+    """A Mann-Whitney test of two small groups.
+
+    Attributes
+    ----------
+    u : float
+        The smaller of the two U.
+    n : tuple of int
+        Scores in each group.
+    mean_ranks : tuple of float
+        Mean midrank of each group.
+    p_value : float
+        Two-sided: the share of all ways to split the scores in which the rank sum is as far from
+        its expectation as here, or farther.
+    p_first_higher : float
+        One-sided: the share in which the first group's rank sum is as high, or higher.
+    exact : bool
+        Whether all splits were enumerated; otherwise they were drawn.
+    superiority : float
+        Probability that a score of the first group is above one of the second, ties halved.
+    """
+
+    u: float
+    n: tuple[int, int]
+    mean_ranks: tuple[float, float]
+    p_value: float
+    p_first_higher: float
+    exact: bool
+    superiority: float
+
+    def table(self) -> pd.DataFrame:
+        """One row."""
+        row = {
+            "n_first": self.n[0],
+            "n_second": self.n[1],
+            "mean_rank_first": self.mean_ranks[0],
+            "mean_rank_second": self.mean_ranks[1],
+            "U": self.u,
+            "p_value": self.p_value,
+            "exact": self.exact,
+        }
+        return pd.DataFrame([row])
+
+
+def mann_whitney(x: ArrayLike, y: ArrayLike, *, seed: int = 1) -> MannWhitney:
+    """Mann-Whitney test by exact permutation over midranks.
+
+    ``scipy.stats.mannwhitneyu(method="exact")`` is not exact when scores tie; this is.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Scores of the two groups; missing ones are left out.
+    seed : int
+        Used only when the groups are so large that splits are drawn (50,000 of them).
+
+    Raises
+    ------
+    InputError
+        If a group has no score.
+
+    Examples
+    --------
+    >>> result = mann_whitney([78, 81, 84, 79, 90], [70, 72, 80, 65, 78])
+    >>> result.u, round(result.p_value, 4), result.exact
+    (2.5, 0.0397, True)
+    """
+    from scipy.stats import rankdata
+
+    first, second = _scores(x), _scores(y)
+    n = (len(first), len(second))
+    if min(n) == 0:
+        raise InputError("a group without a score cannot be compared")
+    ranks = rankdata(np.concatenate([first, second]))
+    exact = comb(sum(n), n[0]) <= _MOST_SPLITS
+    sums = _rank_sums(ranks, n[0]) if exact else _drawn_rank_sums(ranks, n[0], seed)
+    observed, expected = ranks[: n[0]].sum(), n[0] * (sum(n) + 1) / 2
+    # Midranks are halves, so that sums compare without rounding.
+    far = (np.abs(sums - expected) >= abs(observed - expected)).sum()
+    high = (sums >= observed).sum()
+    # Of drawn splits the observed one is one more, so that no p-value is nought.
+    drawn = 0 if exact else 1
+    u_first = float(ranks[: n[0]].sum() - n[0] * (n[0] + 1) / 2)
+    return MannWhitney(
+        u=min(u_first, n[0] * n[1] - u_first),
+        n=n,
+        mean_ranks=(float(ranks[: n[0]].mean()), float(ranks[n[0] :].mean())),
+        p_value=float((far + drawn) / (len(sums) + drawn)),
+        p_first_higher=float((high + drawn) / (len(sums) + drawn)),
+        exact=exact,
+        superiority=u_first / (n[0] * n[1]),
+    )
+
+
+def _rank_sums(ranks: np.ndarray, size: int) -> np.ndarray:
+    """Rank sum of the first group over all ways to split the ranks."""
+    splits = np.fromiter(chain.from_iterable(combinations(range(len(ranks)), size)), dtype=np.intp)
+    sums: np.ndarray = ranks[splits.reshape(-1, size)].sum(axis=1)
+    return sums
+
+
+def _drawn_rank_sums(ranks: np.ndarray, size: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.array([rng.permutation(ranks)[:size].sum() for _ in range(_DRAWN)])
+
+
+def _scores(values: ArrayLike) -> np.ndarray:
+    series = pd.to_numeric(pd.Series(np.asarray(values, dtype=object))).dropna()
+    scores: np.ndarray = series.to_numpy(dtype=float)
+    return scores
+
+
+def compare_scales(
+    therapists: pd.DataFrame,
+    clusters: Clusters,
+    scales: Iterable[str | Scale] | None = None,
+    compare: tuple[str, str] = ("upper", "lower"),
+) -> pd.DataFrame:
+    """Therapists' scales in two clusters, one Mann-Whitney test a scale.
+
+    Parameters
+    ----------
+    therapists : DataFrame
+        ``therapist_id`` and a column a scale. A therapist without a score on a scale, for want of
+        a supervisor say, is left out of that test.
+    clusters : mapping, Series or DataFrame
+        Cluster by therapist.
+    scales : iterable of str or Scale, optional
+        By default those of the paper that the table has.
+    compare : tuple of str
+        The two clusters.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by scale: ``label``, ``rater``, ``n_<cluster>``, ``mean_<cluster>``,
+        ``mean_rank_<cluster>``, ``U``, ``p_value``, ``p_holm`` (for the number of tests made),
+        ``higher_in``, ``superiority``, ``expected``, ``p_directed`` (one-sided, where the paper
+        expected a direction) and ``reported``, what the paper prints.
+
+    Raises
+    ------
+    InputError
+        If a scale is not a column.
+
+    Examples
+    --------
+    >>> therapists = pd.DataFrame({"therapist_id": list("abcdef"),
+    ...                            "resilience": [80, 85, 83, 70, 72, None]})
+    >>> compare_scales(therapists, dict(zip("abcdef", ["upper"] * 3 + ["lower"] * 3)))["U"].item()
+    0.0
+    """
+    by_therapist = therapists.set_index("therapist_id")
+    labels = as_cluster_series(clusters).reindex(by_therapist.index)
+    rows = {}
+    for scale in _chosen(by_therapist.columns, scales):
+        groups = [by_therapist.loc[(labels == c).to_numpy(), scale.name].dropna() for c in compare]
+        rows[scale.name] = _row(scale, groups, compare)
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("scale")
+    if len(table):
+        table.insert(list(table).index("p_value") + 1, "p_holm", holm(table["p_value"]))
+    return table
+
+
+def _chosen(columns: pd.Index, scales: Iterable[str | Scale] | None) -> list[Scale]:
+    if scales is None:
+        return [scale for scale in SCALES if scale.name in columns]
+    known = {scale.name: scale for scale in SCALES}
+    chosen = [
+        s if isinstance(s, Scale) else known.get(s, Scale(s, s.replace("_", " ").capitalize()))
+        for s in scales
+    ]
+    for scale in chosen:
+        if scale.name not in columns:
+            raise InputError("the therapists' table has no such column", column=scale.name)
+    return chosen
+
+
+def _row(scale: Scale, groups: list[pd.Series], compare: tuple[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"label": scale.label, "rater": scale.rater}
+    row |= {f"n_{c}": len(g) for c, g in zip(compare, groups, strict=True)}
+    row |= {
+        f"mean_{c}": float(g.mean()) if len(g) else np.nan
+        for c, g in zip(compare, groups, strict=True)
+    }
+    ends = {"expected": scale.expected, "reported": scale.reported}
+    if min(len(g) for g in groups) == 0:
+        return row | {"U": np.nan, "p_value": np.nan, "higher_in": "", **ends}
+    test = mann_whitney(groups[0], groups[1])
+    row |= {f"mean_rank_{c}": r for c, r in zip(compare, test.mean_ranks, strict=True)}
+    higher = "" if test.superiority == 0.5 else compare[int(test.superiority < 0.5)]
+    directed = np.nan
+    if scale.expected in compare:
+        reverse = scale.expected == compare[1]
+        directed = (mann_whitney(groups[1], groups[0]) if reverse else test).p_first_higher
+    return row | {
+        "U": test.u,
+        "p_value": test.p_value,
+        "higher_in": higher,
+        "superiority": test.superiority,
+        "p_directed": directed,
+        **ends,
+    }
+
+
+def holm(p_values: pd.Series) -> pd.Series:
+    """Holm's adjustment of p-values for their number; missing ones are not counted."""
+    known = p_values.dropna().sort_values(kind="stable")
+    steps = known * np.arange(len(known), 0, -1)
+    return steps.cummax().clip(upper=1.0).reindex(p_values.index)

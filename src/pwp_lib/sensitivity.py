@@ -1,0 +1,362 @@
+"""Would another analysis say the same? Therapist effect and ranks under other choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from multilevel.errors import InputError
+from multilevel.gibbs import gibbs_draws
+from multilevel.mixed import MixedFit, fit_mixed
+from multilevel.moments import Moments
+from pwp_lib.comparison import outcome_of_patients
+from pwp_lib.measures import Measure, get_measure
+from pwp_lib.models import model_formula
+from pwp_lib.outcomes import summarise_outcomes
+from pwp_lib.ranking import cluster_size, rank_correlation
+
+__all__ = ["SensitivityPanel", "completeness_by_therapist", "sensitivity_panel"]
+
+#: Priors of the therapists' covariance beside the believed defaults of MLwiN.
+PRIORS: Mapping[str, str] = {
+    "mlwin": "MCMC, MLwiN's priors",
+    "flat-sd": "MCMC, flat prior on SDs",
+    "half-normal": "MCMC, half-normal prior on SDs",
+}
+
+
+#: Of more therapists only so many, the furthest from the average, are left out in turn.
+_MOST_LEFT_OUT = 100
+
+
+@dataclass(frozen=True)
+class SensitivityPanel:
+    """Therapist effect and ranks of a measure under other choices.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        One row an analysis: ``family`` (``main``, ``model``, ``patients``, ``prior``, ``recovery``
+        or ``leave one out``), ``analysis`` in words, ``n_patients``, ``n_therapists``, ``vpc``
+        with ``lower`` and ``upper`` (shares; missing where not defined or not cheap),
+        ``interval`` (what kind), ``rank_correlation`` with the main analysis over the therapists
+        in both, ``upper_shared`` and ``lower_shared`` (therapists of the main analysis's clusters
+        on this measure who are in the other's too), and ``note``: why an analysis could not be
+        done.
+    measure : str
+    """
+
+    rows: pd.DataFrame
+    measure: str
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows, with the measure in front."""
+        return self.rows.assign(measure=self.measure).set_index(["measure", "family", "analysis"])
+
+    def estimates(self, *families: str) -> pd.DataFrame:
+        """Return what a picture needs: by analysis, estimate, bounds, rank correlation.
+
+        Only analyses that could be done; of the families named, or of all.
+        """
+        kept = self.rows[self.rows["vpc"].notna()]
+        if families:
+            kept = kept[kept["family"].isin(families)]
+        columns = {"vpc": "estimate"}
+        wanted = ["estimate", "lower", "upper", "rank_correlation"]
+        return kept.set_index("analysis").rename(columns=columns)[wanted]
+
+
+def completeness_by_therapist(
+    patients: pd.DataFrame,
+    measures: Iterable[str | Measure],
+    before: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """How many of each therapist's patients have every score, and how many are closed.
+
+    Therapists whose patients often lack a last score are measured on those who stayed.
+
+    Parameters
+    ----------
+    patients : DataFrame
+    measures : iterable of str or Measure
+    before : DataFrame, optional
+        `Cohort.completeness`, where those without every score are no longer among the patients.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by therapist: ``total``, ``complete``, ``share_complete`` and, where status is
+        recorded, ``share_closed`` of the complete.
+
+    Examples
+    --------
+    >>> patients = pd.DataFrame({"therapist_id": ["a", "a"], "phq9_pre": [9, 9],
+    ...                          "phq9_post": [4, None]})
+    >>> completeness_by_therapist(patients, ["phq9"])["share_complete"].tolist()
+    [0.5]
+    """
+    listed = [get_measure(m) for m in measures]
+    scores = [c for m in listed for c in (m.pre, m.post)]
+    complete = patients[scores].notna().all(axis=1)
+    groups = complete.groupby(patients["therapist_id"])
+    table = pd.DataFrame({"total": groups.size(), "complete": groups.sum().astype(int)})
+    if before is not None:
+        table["total"] = before.set_index("therapist_id")["total"].reindex(table.index)
+    table["share_complete"] = table["complete"] / table["total"]
+    if "status" in patients and patients["status"].notna().any():
+        closed = (patients.loc[complete, "status"] == "closed").astype(float)
+        table["share_closed"] = closed.groupby(patients["therapist_id"]).mean()
+    return table
+
+
+def sensitivity_panel(
+    patients: pd.DataFrame,
+    measure: str | Measure,
+    measures: Iterable[str | Measure] = (),
+    *,
+    draws: int = 10_000,
+    seed: int = 1,
+    least_complete: float = 0.8,
+    leave_one_out: bool = True,
+    size: int | None = None,
+    completeness: pd.DataFrame | None = None,
+) -> SensitivityPanel:
+    """Therapist effect and ranks of a measure under other choices.
+
+    The main analysis is the paper's: random slope, ML, all patients. Beside it: simpler models,
+    REML, service as a fixed effect, other priors; closed cases only, therapists with complete
+    records only; therapists ranked by change or recovery; one therapist left out at a time.
+
+    Parameters
+    ----------
+    patients : DataFrame
+    measure : str or Measure
+    measures : iterable of str or Measure
+        All measures of the cohort: the others' pre scores are controlled for.
+    draws : int
+        Of the posterior under each prior; 0 leaves priors out.
+    seed : int
+    least_complete : float
+        Therapists with a smaller share of complete patients are left out in the analysis that
+        looks at completeness.
+    leave_one_out : bool
+        Each therapist in turn; of more than 100, those furthest from the average.
+    size : int, optional
+        Of a cluster; see `pwp_lib.cluster_size`.
+    completeness : DataFrame, optional
+        `Cohort.completeness`, where those without every score are no longer among the patients.
+
+    Returns
+    -------
+    SensitivityPanel
+        An analysis that cannot be done has its row too, with the reason in ``note``.
+
+    Raises
+    ------
+    InputError
+        If the main analysis cannot be done.
+    """
+    own, listed = get_measure(measure), tuple(measures)
+    main = fit_mixed(model_formula(own, listed), patients)
+    panel = _Panel(main, own.higher_is_worse, size)
+    panel.add("main", "Random slope, ML, all patients", panel.profiled)
+    _other_models(panel, patients, own, listed)
+    complete = completeness_by_therapist(patients, listed or (own,), completeness)
+    _other_patients(panel, patients, model_formula(own, listed), complete, least_complete)
+    if draws:
+        _other_priors(panel, draws, seed)
+    _other_recovery(panel, patients, own)
+    if leave_one_out:
+        _leave_one_out(panel, patients, own, listed)
+    return SensitivityPanel(pd.DataFrame(panel.rows), own.name)
+
+
+class _Panel:
+    """Collects rows; an analysis that fails leaves its reason."""
+
+    def __init__(self, main: MixedFit, higher_is_worse: bool, size: int | None) -> None:
+        self.main = main
+        self.size = size
+        self.higher_is_worse = higher_is_worse
+        self.ranks = main.residuals(lower_is_better=higher_is_worse)["rank"]
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, family: str, analysis: str, work: Callable[[], dict[str, Any]]) -> None:
+        row: dict[str, Any] = {
+            "family": family,
+            "analysis": analysis,
+            "n_patients": self.main.n,
+            "n_therapists": self.main.n_groups,
+            **dict.fromkeys(("vpc", "lower", "upper"), np.nan),
+            "interval": "",
+            "rank_correlation": np.nan,
+            "upper_shared": np.nan,
+            "lower_shared": np.nan,
+            "note": "",
+        }
+        try:
+            row |= work()
+        except InputError as problem:
+            row["note"] = str(problem)
+        ranks = row.pop("ranks", None)
+        if ranks is not None and ranks.index.isin(self.ranks.index).sum() > 2:
+            row["rank_correlation"] = rank_correlation(self.ranks, ranks).correlation
+            if ranks.nunique() > 1:  # Where no therapist differs there are no ends to share.
+                row |= _shared_ends(self.ranks, ranks, self.size)
+        self.rows.append(row)
+
+    def fitted(self, fit: MixedFit) -> dict[str, Any]:
+        return {
+            "n_patients": fit.n,
+            "n_therapists": fit.n_groups,
+            "vpc": fit.vpc(),
+            "ranks": fit.residuals(lower_is_better=self.higher_is_worse)["rank"],
+        }
+
+    def profiled(self) -> dict[str, Any]:
+        interval = self.main.profile_interval()
+        bounds = {"lower": interval.lower, "upper": interval.upper}
+        return {**self.fitted(self.main), **bounds, "interval": "profile likelihood"}
+
+
+def _shared_ends(main: pd.Series, other: pd.Series, size: int | None) -> dict[str, float]:
+    """Count how many therapists of the main analysis's clusters keep their place in another's."""
+    both = (main, other.dropna())
+    try:
+        sizes = [cluster_size(len(r), size) for r in both]
+    except InputError:
+        return {}
+    ends = {}
+    for name, ascending in (("upper_shared", True), ("lower_shared", False)):
+        first, second = (
+            set(r.sort_values(ascending=ascending, kind="stable").index[:k])
+            for r, k in zip(both, sizes, strict=True)
+        )
+        ends[name] = float(len(first & second))
+    return ends
+
+
+def _other_models(
+    panel: _Panel, patients: pd.DataFrame, own: Measure, listed: tuple[str | Measure, ...]
+) -> None:
+    slope, intercept = model_formula(own, listed), model_formula(own, listed, "intercept")
+    with_service = model_formula(own, listed, extra=["C(service_id)"])
+    variants = {
+        "Random slope, REML": (slope, "REML"),
+        "Random intercept, ML": (intercept, "ML"),
+        "Own pre score only": (model_formula(own), "ML"),
+        "No pre scores": (f"{own.post} ~ 1 + (1 | therapist_id)", "ML"),
+        "Service as a fixed effect": (with_service, "ML"),
+    }
+    for name, (formula, method) in variants.items():
+
+        def work(formula: str = formula, method: str = method) -> dict[str, Any]:
+            if "service_id" in formula:
+                _need_services(patients)
+            return panel.fitted(fit_mixed(formula, patients, method=method))
+
+        panel.add("model", name, work)
+
+
+def _need_services(patients: pd.DataFrame) -> None:
+    if "service_id" not in patients or patients["service_id"].nunique() < 2:
+        raise InputError("there are not two services", column="service_id")
+
+
+def _other_patients(
+    panel: _Panel,
+    patients: pd.DataFrame,
+    formula: str,
+    table: pd.DataFrame,
+    least_complete: float,
+) -> None:
+    def closed() -> dict[str, Any]:
+        if "status" not in patients or patients["status"].isna().all():
+            raise InputError("whether a case is closed is not recorded", column="status")
+        if not (patients["status"] == "closed").any():
+            raise InputError("no patient is recorded as closed", column="status")
+        return panel.fitted(fit_mixed(formula, patients[patients["status"] == "closed"]))
+
+    def complete() -> dict[str, Any]:
+        if (table["share_complete"] == 1).all():
+            raise InputError("nobody is known to lack a score")
+        kept = table.index[table["share_complete"] >= least_complete]
+        return panel.fitted(fit_mixed(formula, patients[patients["therapist_id"].isin(kept)]))
+
+    panel.add("patients", "Closed cases only", closed)
+    panel.add("patients", f"Therapists with {least_complete:.0%} or more complete", complete)
+
+
+def _other_priors(panel: _Panel, draws: int, seed: int) -> None:
+    for prior, name in PRIORS.items():
+
+        def work(prior: str = prior) -> dict[str, Any]:
+            posterior = gibbs_draws(
+                panel.main.design, draws=draws, seed=seed, prior=prior, keep_effects=False
+            )
+            interval = posterior.vpc_interval()
+            effects = pd.Series(posterior.effects_mean[:, 0], index=panel.ranks.index)
+            return {
+                "vpc": interval.median,
+                "lower": interval.lower,
+                "upper": interval.upper,
+                "interval": "posterior",
+                "ranks": effects if panel.higher_is_worse else -effects,
+            }
+
+        panel.add("prior", name, work)
+
+
+def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure) -> None:
+    summary = summarise_outcomes(patients, own, by="therapist_id")
+
+    def by_rate(column: str) -> Callable[[], dict[str, Any]]:
+        return lambda: {"ranks": -summary[column].astype(float)}
+
+    panel.add("recovery", "Mean change, unadjusted", by_rate("mean_change"))
+    panel.add("recovery", "Effect size, unadjusted", by_rate("effect_size"))
+    for name, rate in (
+        ("Reliable improvement", "improvement"),
+        ("Reliable and clinically significant improvement", "rcsi"),
+    ):
+
+        def work(rate: str = rate) -> dict[str, Any]:
+            yes = outcome_of_patients(patients, own, rate).astype("Float64")
+            if yes.isna().all():
+                raise InputError(f"{own.label} has no threshold for it")
+            rows = patients.assign(yes_or_no=yes).dropna(subset=["yes_or_no"])
+            rows = rows.assign(yes_or_no=rows["yes_or_no"].astype(float))
+            formula = f"yes_or_no ~ center({own.pre}) + (1 | therapist_id)"
+            fit = fit_mixed(formula, rows)
+            return {
+                "n_patients": fit.n,
+                "n_therapists": fit.n_groups,
+                "vpc": fit.vpc(),
+                "ranks": -summary[rate].astype(float).dropna(),
+            }
+
+        panel.add("recovery", f"{name} (linear probability)", work)
+
+
+def _leave_one_out(
+    panel: _Panel, patients: pd.DataFrame, own: Measure, listed: tuple[str | Measure, ...]
+) -> None:
+    """Leave out each therapist, or the furthest from the average where they are very many."""
+    formula = model_formula(own, listed)
+    moments = Moments.for_formula(formula, patients)
+    chosen = np.arange(len(moments.groups))
+    if len(chosen) > _MOST_LEFT_OUT:
+        table = panel.main.residuals(se="diagnostic")
+        far = (table["residual"].abs() / table["se"].where(table["se"] > 0)).fillna(0.0)
+        furthest = far.sort_values(ascending=False, kind="stable").index[:_MOST_LEFT_OUT]
+        chosen = np.flatnonzero(np.isin(moments.groups, furthest))
+    for j in chosen.tolist():
+
+        def work(j: int = j) -> dict[str, Any]:
+            return panel.fitted(fit_mixed(formula, moments.without(j)))
+
+        panel.add("leave one out", f"Without {moments.groups[j]}", work)

@@ -1,0 +1,89 @@
+"""Every plot: a result in, ``ax=None`` in, matplotlib axes out; nothing is drawn unasked.
+
+Each figure keeps a computed sentence that says what it shows: `describe` gives it, and
+`pwp_lib.show.show.figure` uses it as alternative text.
+"""
+
+from __future__ import annotations
+
+from pwp_lib.show.alt import describe
+from pwp_lib.show.figures_bayes import (
+    autocorrelation_plot,
+    posterior_density,
+    prior_comparison,
+    trace_plot,
+)
+from pwp_lib.show.figures_comparison import (
+    cluster_comparison,
+    long_rates,
+    mann_whitney_strip,
+    scoreboard_picture,
+    sensitivity_panel,
+    theme_map,
+    wilson_interval,
+)
+from pwp_lib.show.figures_data import (
+    caseload_bars,
+    change_histogram,
+    completeness_by_therapist,
+    flow_diagram,
+    outcomes_by_therapist,
+    pre_post_scatter,
+    score_distributions,
+)
+from pwp_lib.show.figures_design import (
+    allocation_plot,
+    benchmark_ratios,
+    precision_map,
+    rank_bands,
+)
+from pwp_lib.show.figures_models import (
+    profile_likelihood,
+    regression_lines,
+    residual_qq,
+    residuals_by_fitted,
+    shrinkage_plot,
+    vpc_curve,
+)
+from pwp_lib.show.figures_ranks import (
+    caterpillar_plot,
+    cluster_probability_strip,
+    rank_interval_plot,
+    rank_rank_plot,
+)
+
+__all__ = [
+    "allocation_plot",
+    "autocorrelation_plot",
+    "benchmark_ratios",
+    "caseload_bars",
+    "caterpillar_plot",
+    "change_histogram",
+    "cluster_comparison",
+    "cluster_probability_strip",
+    "completeness_by_therapist",
+    "describe",
+    "flow_diagram",
+    "long_rates",
+    "mann_whitney_strip",
+    "outcomes_by_therapist",
+    "posterior_density",
+    "pre_post_scatter",
+    "precision_map",
+    "prior_comparison",
+    "profile_likelihood",
+    "rank_bands",
+    "rank_interval_plot",
+    "rank_rank_plot",
+    "regression_lines",
+    "residual_qq",
+    "residuals_by_fitted",
+    "score_distributions",
+    "scoreboard_picture",
+    "sensitivity_panel",
+    "shrinkage_plot",
+    "theme_map",
+    "trace_plot",
+    "vpc_curve",
+    "wilson_interval",
+]

@@ -1,0 +1,482 @@
+"""Figures that compare: clusters, groups of therapists, themes, the paper and what we compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from multilevel.errors import InputError
+from pwp_lib.show import style
+from pwp_lib.show._drawing import (
+    axes_or_new,
+    cluster_legend,
+    count,
+    finite,
+    legend_below,
+    need,
+    plain,
+    several,
+    styled,
+    wrapped,
+)
+from pwp_lib.show.alt import remember
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "cluster_comparison",
+    "long_rates",
+    "mann_whitney_strip",
+    "scoreboard_picture",
+    "sensitivity_panel",
+    "theme_map",
+    "wilson_interval",
+]
+
+
+def wilson_interval(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion.
+
+    Parameters
+    ----------
+    successes, n : float
+        Counts.
+    level : float
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound; not a number when `n` is 0.
+
+    Notes
+    -----
+    Wilson, E. B. (1927), Journal of the American Statistical Association 22, 209-212.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(129, 278)
+    >>> round(low, 3), round(high, 3)
+    (0.406, 0.523)
+    """
+    from statistics import NormalDist
+
+    if n <= 0:
+        return float("nan"), float("nan")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p, adjust = successes / n, z * z / n
+    middle = (p + adjust / 2) / (1 + adjust)
+    half = z * np.sqrt(p * (1 - p) / n + adjust / (4 * n)) / (1 + adjust)
+    return float(middle - half), float(middle + half)
+
+
+_RATES = {
+    "caseness": "Caseness before",
+    "improvement": "Reliable improvement",
+    "deterioration": "Reliable deterioration",
+    "rcsi": "Recovery of cases (RCSI)",
+}
+
+
+def long_rates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Turn the results of `compare_rates` into the long frame that `cluster_comparison` draws.
+
+    Parameters
+    ----------
+    tables : mapping of measure name to DataFrame
+        By outcome, ``yes_<cluster>`` and ``n_<cluster>``.
+
+    Returns
+    -------
+    DataFrame
+        ``measure, key, outcome, cluster, count, n``; `key` is the outcome's short name.
+    """
+    rows = [
+        (measure, key, _RATES.get(str(key), str(key)), cluster, row[f"yes_{cluster}"], row[column])
+        for measure, table in tables.items()
+        for key, row in table.iterrows()
+        for column in table.columns
+        if str(column).startswith("n_") and (cluster := str(column)[2:])
+    ]
+    return pd.DataFrame(rows, columns=["measure", "key", "outcome", "cluster", "count", "n"])
+
+
+@styled
+def cluster_comparison(
+    table: pd.DataFrame | Mapping[str, pd.DataFrame],
+    axes: Axes | Iterable[Axes] | None = None,
+    *,
+    published: str | None = None,
+) -> list[Axes]:
+    """Draw rates by cluster with Wilson intervals, and the paper's value as a diamond.
+
+    Parameters
+    ----------
+    table : mapping of measure name to DataFrame, or DataFrame
+        The result of `compare_rates` for each measure. Or one long frame: ``measure``, ``outcome``
+        (as printed beside the rows), ``cluster``, ``count``, ``n``; and `published`, a column of
+        proportions with gaps where the paper prints none.
+    axes : Axes or iterable of Axes, optional
+        One for each measure.
+    published : str, optional
+        Name of that column; left out, ``"published"`` if it is there.
+
+    Returns
+    -------
+    list of Axes
+        One for each measure, PHQ-9 before GAD-7.
+    """
+    table = table if isinstance(table, pd.DataFrame) else long_rates(table)
+    need(table, ["measure", "outcome", "cluster", "count", "n"], "a comparison of clusters")
+    names = style.measure_order(table["measure"])
+    paper = published or ("published" if "published" in table else None)
+    outcomes = list(dict.fromkeys(table["outcome"]))
+    width = style.PAGE_WIDTH if len(names) == 1 else style.WIDE
+    height = 1.4 + 0.27 * len(outcomes) * table["cluster"].nunique()
+    drawn = several(axes, len(names), width, height, sharey=True)
+    for ax, name in zip(drawn, names, strict=True):
+        _cluster_rates(ax, table[table["measure"] == name], outcomes, paper)
+        ax.set_title(style.measure_label(name))
+    right = max(ax.get_xlim()[1] for ax in drawn)
+    for ax in drawn:  # the user's axes need not share theirs
+        ax.set_yticks(np.arange(len(outcomes)), outcomes)
+        ax.set(ylim=(len(outcomes) - 0.5, -0.5), xlim=(-0.02, right))
+    printed = paper is not None and bool(table[paper].notna().any())
+    _comparison_legend(drawn, table, printed, axes is None)
+    return drawn
+
+
+def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str], paper: str | None) -> None:
+    present = [c for c in style.CLUSTERS if c in set(rows["cluster"])]
+    offsets = dict(zip(present, np.linspace(-0.26, 0.26, len(present)), strict=True))
+    told: dict[str, list[str]] = {o: [] for o in outcomes}
+    for _, row in rows.iterrows():
+        if row["cluster"] not in offsets or row["n"] <= 0:
+            continue
+        y = outcomes.index(row["outcome"]) + offsets[row["cluster"]]
+        colour, rate = style.CLUSTER_COLOURS[row["cluster"]], row["count"] / row["n"]
+        ax.hlines(y, *wilson_interval(row["count"], row["n"]), color=colour, linewidth=2.4)
+        ax.plot(rate, y, marker=style.CLUSTER_MARKERS[row["cluster"]], color=colour, markersize=8)
+        if paper and pd.notna(row[paper]):
+            ax.plot(
+                row[paper], y, marker="D", markerfacecolor="none", markeredgecolor=style.INK,
+                markersize=11, markeredgewidth=1.1, linestyle="none",
+            )  # fmt: skip
+        told[row["outcome"]].append(f"{row['cluster']} {100 * rate:.1f}%")
+    for line in range(1, len(outcomes)):
+        ax.axhline(line - 0.5, color=style.GRID, linewidth=1)
+    ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
+    ax.set_xlabel("Patients, with 95% interval")
+    ax.grid(visible=False, axis="y")
+    label = style.measure_label(rows["measure"].iloc[0])
+    lines = "; ".join(f"{o} {', '.join(c)}" for o, c in told.items() if c)
+    remember(ax, f"Rates by cluster on {label}: {lines}.")
+
+
+def _comparison_legend(drawn: list[Axes], table: pd.DataFrame, paper: bool, own: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    cluster_legend(drawn[0], table["cluster"])
+    legend = drawn[0].get_legend()
+    handles = list(legend.legend_handles) if legend is not None else []
+    if paper:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                marker="D",
+                markerfacecolor="none",
+                markeredgecolor=style.INK,
+                linestyle="none",
+                label="the paper",
+            )
+        )
+    if legend is not None and own:
+        # Beneath both panels, so that it takes no width from either.
+        legend.remove()
+        drawn[0].figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    elif handles:
+        drawn[0].legend(handles=handles)
+
+
+@styled
+def mann_whitney_strip(
+    upper: ArrayLike, lower: ArrayLike, ax: Axes | None = None, *, label: str = "Score"
+) -> Axes:
+    """Draw the scores of two groups of therapists, each point with its midrank.
+
+    Parameters
+    ----------
+    upper, lower : array_like
+        Scores of the upper and the lower cluster; missing ones are left out.
+    ax : Axes, optional
+    label : str
+        Name of the scale.
+
+    Returns
+    -------
+    Axes
+    """
+    from scipy.stats import rankdata
+
+    groups = {"upper": finite(upper), "lower": finite(lower)}
+    pooled = np.concatenate(list(groups.values()))
+    if not all(len(g) for g in groups.values()):
+        raise InputError("both groups need at least one score")
+    midranks = rankdata(pooled)
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 3.1)
+    start = 0
+    for y, (cluster, scores) in enumerate(groups.items()):
+        ranks = midranks[start : start + len(scores)]
+        start += len(scores)
+        for x, at, rank in _stacked(scores, ranks):
+            ax.plot(
+                x, y + at, marker=style.CLUSTER_MARKERS[cluster], markersize=10,
+                color=style.CLUSTER_COLOURS[cluster],
+            )  # fmt: skip
+            ax.annotate(
+                plain(rank, 1), (x, y + at), (0, 9), textcoords="offset points", ha="center",
+                fontsize=9.5,
+            )  # fmt: skip
+    ax.set_yticks([0, 1], ["upper cluster", "lower cluster"])
+    ax.set(ylim=(1.75, -0.5), xlabel=f"{label} (number above each point: its rank)")
+    ax.margins(x=0.08)
+    sums = [midranks[: len(groups["upper"])].sum(), midranks[len(groups["upper"]) :].sum()]
+    return remember(
+        ax,
+        f"{label} of {len(groups['upper'])} therapists of the upper cluster (median "
+        f"{plain(float(np.median(groups['upper'])))}, rank sum {plain(sums[0], 1)}) and "
+        f"{len(groups['lower'])} of the lower (median "
+        f"{plain(float(np.median(groups['lower'])))}, rank sum {plain(sums[1], 1)}).",
+    )
+
+
+def _stacked(scores: np.ndarray, ranks: np.ndarray) -> list[tuple[float, float, float]]:
+    """Points with equal scores one below another."""
+    seen: dict[float, int] = {}
+    out = []
+    for score, rank in zip(scores, ranks, strict=True):
+        level = seen.get(score, 0)
+        seen[score] = level + 1
+        out.append((float(score), 0.34 * level, float(rank)))
+    return out
+
+
+@styled
+def theme_map(
+    themes: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    clusters: tuple[str, ...] = ("upper", "lower"),
+    of: str = "people",
+) -> Axes:
+    """Draw which lower-order themes each cluster has, under their high-order themes.
+
+    Parameters
+    ----------
+    themes : DataFrame
+        ``high_order_theme``, ``lower_order_theme``, and for each cluster a count of the people
+        who described it (``upper``, ``lower``); if known ``stays_<cluster>``, whether it stays:
+        the table ``lower_order`` of `template_analysis`, for one role.
+    ax : Axes, optional
+    clusters : tuple of str
+        Which columns to show.
+    of : str
+        Who was interviewed, for the title.
+
+    Returns
+    -------
+    Axes
+    """
+    need(themes, ["high_order_theme", "lower_order_theme", *clusters], "a theme map")
+    highs = list(dict.fromkeys(themes["high_order_theme"]))
+    lines: list[tuple[str, pd.Series | None]] = []
+    for high in highs:
+        lines.append((high, None))
+        own = themes[themes["high_order_theme"] == high]
+        lines += [(str(r["lower_order_theme"]), r) for _, r in own.iterrows()]
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 0.9 + 0.25 * len(lines))
+    ax.set(xlim=(0, 10), ylim=(len(lines) - 0.3, -1.4))
+    ax.set_axis_off()
+    places = {c: 8.0 + 1.3 * k for k, c in enumerate(clusters)}
+    for cluster, x in places.items():
+        ax.text(x, -0.8, cluster, ha="center", fontsize=10, fontweight="bold")
+    for y, (text, row) in enumerate(lines):
+        _theme_line(ax, y, text, row, places)
+    unique = _unique_themes(themes, clusters)
+    return remember(
+        ax,
+        f"Theme map of {of}: {count(len(highs), 'high-order theme')} and "
+        f"{count(len(themes), 'lower-order theme')}; "
+        + " and ".join(f"{n} only in the {c} cluster" for c, n in unique.items())
+        + ".",
+    )
+
+
+def _theme_line(
+    ax: Axes, y: int, text: str, row: pd.Series | None, places: dict[str, float]
+) -> None:
+    if row is None:
+        ax.text(0, y, text, va="center", fontsize=10.5, fontweight="bold")
+        ax.axhline(y - 0.55, color=style.GRID, linewidth=1)
+        return
+    ax.text(0.35, y, text, va="center", fontsize=10)
+    for cluster, x in places.items():
+        n = row[cluster]
+        if pd.isna(n) or n == 0:
+            ax.text(x, y, "–", ha="center", va="center", color=style.MUTED)
+            continue
+        stays = bool(row.get(f"stays_{cluster}", True))
+        colour = style.cluster_colour(cluster)
+        ax.scatter(
+            [x], [y], s=175, color=colour if stays else "white", edgecolor=colour, linewidth=1.4
+        )
+        ax.text(
+            x, y, f"{int(n)}", ha="center", va="center_baseline", fontsize=9,
+            color="white" if stays else colour,
+        )  # fmt: skip
+
+
+def _unique_themes(themes: pd.DataFrame, clusters: tuple[str, ...]) -> dict[str, int]:
+    stays = {
+        c: (
+            themes[f"stays_{c}"].astype(bool) if f"stays_{c}" in themes else themes[c].fillna(0) > 0
+        )
+        for c in clusters
+    }
+    out = {}
+    for c in clusters:
+        others = np.column_stack(
+            [stays[o].to_numpy() for o in clusters if o != c] or [np.zeros(len(themes), dtype=bool)]
+        )
+        out[c] = int((stays[c].to_numpy() & ~others.astype(bool).any(axis=1)).sum())
+    return out
+
+
+@styled
+def scoreboard_picture(board: pd.DataFrame, ax: Axes | None = None, *, by: str = "topic") -> Axes:
+    """Draw each computed figure on the scale of the paper's rounding: within the band it matches.
+
+    Parameters
+    ----------
+    board : DataFrame
+        `scoreboard`: ``published``, ``computed``, ``rounding`` (half a unit of the last printed
+        digit; 0 for counts), ``state``; and `by`, what the rows are grouped by.
+    ax : Axes, optional
+    by : str
+        A column; if it is missing, the part of ``id`` before the first dot.
+
+    Returns
+    -------
+    Axes
+    """
+    need(board, ["published", "computed", "rounding", "state"], "a picture of the scoreboard")
+    group = board[by] if by in board else board["id"].astype(str).str.split(".").str[0]
+    tested = board["state"].isin(["match", "no match"])
+    off = _in_roundings(board[tested])
+    matches = board.loc[tested, "state"] == "match"
+    names = list(dict.fromkeys(group[tested]))
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.5 + 0.62 * len(names))
+    ax.axvspan(-1, 1, color="#E3F0EC", zorder=0, label="rounds to the printed figure")
+    _scoreboard_points(ax, off.clip(-4, 4), group[tested], matches, names)
+    tally = matches.groupby(group[tested]).agg(["sum", "size"])
+    labels = [f"{name}\n{tally.loc[name, 'sum']} of {tally.loc[name, 'size']}" for name in names]
+    ax.set_yticks(np.arange(len(names)), labels, fontsize=9.5)
+    ax.set(xlim=(-4.4, 4.4), ylim=(len(names) - 0.4, -0.6))
+    ax.set_xticks([-4, -2, -1, 0, 1, 2, 4], ["≤ −4", "−2", "−1", "0", "1", "2", "≥ 4"])
+    ax.set_xlabel("Ours less the paper's, in units of its rounding")
+    ax.grid(visible=False, axis="y")
+    legend_below(ax, 3)
+    return remember(
+        ax,
+        f"Scoreboard: {int(matches.sum())} of {count(len(matches), 'figure')} that can be tested "
+        f"round to what the paper prints; {int((~tested).sum())} cannot be tested.",
+    )
+
+
+def _in_roundings(rows: pd.DataFrame) -> pd.Series:
+    """Ours less the paper's, in units of the rounding; what is exact counts from the band's edge.
+
+    A bound such as p < .001, and a statement, either holds (0) or does not (far out).
+    """
+    gap = rows["computed"].astype(float) - rows["published"].astype(float)
+    unit = rows["rounding"].astype(float)
+    exact = np.where(gap == 0, 0.0, np.sign(gap) * 4.0)
+    off = pd.Series(np.where(unit > 0, gap / unit.where(unit > 0, 1.0), exact), index=rows.index)
+    bound = rows["relation"] != "=" if "relation" in rows else unit == 0
+    return off.mask(bound & (rows["state"] == "match"), 0.0).fillna(4.0)
+
+
+def _scoreboard_points(
+    ax: Axes, off: pd.Series, group: pd.Series, matches: pd.Series, names: list[str]
+) -> None:
+    for state, marker, colour, label in (
+        (True, "o", style.CLUSTER_COLOURS["upper"], "match"),
+        (False, "X", style.CLUSTER_COLOURS["lower"], "no match"),
+    ):
+        label_once: str | None = label
+        for y, name in enumerate(names):
+            x = off[(group == name) & (matches == state)].to_numpy(dtype=float)
+            if not len(x):
+                continue
+            height = (np.arange(len(x)) % 7 - 3) * 0.09
+            ax.scatter(
+                x, y + height, marker=marker, s=22 if state else 40, color=colour, linewidths=0,
+                alpha=0.8, label=label_once, zorder=3,
+            )  # fmt: skip
+            label_once = None
+
+
+@styled
+def sensitivity_panel(
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    reference: float | None = None,
+    measure: str = "",
+    label: str = "Therapist effect",
+    percent: bool = True,
+) -> Axes:
+    """Draw one estimate under several choices of analysis, one below another.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a choice, indexed by its name, with ``estimate`` and if known ``lower``, ``upper``.
+    ax : Axes, optional
+    reference : float, optional
+        The value to compare with; left out, that of the first row.
+    measure : str
+        Short name, for the colour.
+    label : str
+    percent : bool
+        Whether the values are proportions.
+
+    Returns
+    -------
+    Axes
+    """
+    need(table, ["estimate"], "a sensitivity panel")
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.4 * len(table))
+    colour, y = style.measure_colour(measure), np.arange(len(table))
+    line = float(table["estimate"].iloc[0]) if reference is None else reference
+    ax.axvline(line, color=style.INK, linestyle="--", linewidth=1.2)
+    if {"lower", "upper"} <= set(table.columns):
+        ax.hlines(y, table["lower"], table["upper"], color=colour, linewidth=2.4)
+    # Not clipped: a point at zero lies on the axis, and half of it beyond.
+    ax.plot(table["estimate"], y, "o", color=colour, markersize=8, linestyle="none", clip_on=False)
+    ax.set_yticks(y, [wrapped(str(i), 30) for i in table.index])
+    ax.set(ylim=(len(table) - 0.5, -0.5), xlabel=label)
+    if percent:
+        ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
+        ax.set_xlim(left=0)
+    ax.grid(visible=False, axis="y")
+    low, high = table["estimate"].min(), table["estimate"].max()
+    span = f"{100 * low:.1f}% to {100 * high:.1f}%" if percent else f"{plain(low)} to {plain(high)}"
+    return remember(
+        ax, f"{label} under {count(len(table), 'choice')} of analysis: estimates from {span}."
+    )

@@ -1,0 +1,230 @@
+"""Figures of studies yet to be made, and of programs compared: precision, allocation, speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pwp_lib.show import style
+from pwp_lib.show._drawing import axes_or_new, count, need, plain, several, styled
+from pwp_lib.show.alt import remember
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["allocation_plot", "benchmark_ratios", "precision_map", "rank_bands"]
+
+
+@styled
+def precision_map(
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    value: str = "power",
+    label: str = "",
+    design: tuple[float, float] | None = None,
+    percent: bool = True,
+    better: str = "high",
+) -> Axes:
+    """Draw precision or power by number of therapists and of patients each, as a labelled map.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``therapists``, ``patients`` (each), and `value`.
+    ax : Axes, optional
+    value : str
+        Column to show.
+    label : str
+        What it is, as the title.
+    design : tuple of float, optional
+        Therapists and patients each of a design to mark, such as the paper's.
+    percent : bool
+        Whether values are proportions.
+    better : {"high", "low"}
+        Which values are desirable: those are dark.
+
+    Returns
+    -------
+    Axes
+    """
+    need(table, ["therapists", "patients", value], "a map of precision")
+    grid = table.pivot_table(index="patients", columns="therapists", values=value).sort_index()
+    z = grid.to_numpy(dtype=float)
+    therapists, patients = grid.columns.to_numpy(dtype=float), grid.index.to_numpy(dtype=float)
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.6 + 0.46 * len(grid))
+    colours = "GnBu" if better == "high" else "GnBu_r"
+    ax.imshow(z, origin="lower", aspect="auto", cmap=colours, alpha=0.92)
+    _label_cells(ax, z, percent, better)
+    ax.set_xticks(np.arange(z.shape[1]), [plain(t) for t in therapists])
+    ax.set_yticks(np.arange(z.shape[0]), [plain(p) for p in patients])
+    ax.set(xlabel="Therapists", ylabel="Patients of each", title=label or value)
+    ax.grid(visible=False)
+    if design is not None:
+        x = np.interp(design[0], therapists, np.arange(z.shape[1]))
+        y = np.interp(design[1], patients, np.arange(z.shape[0]))
+        ax.plot(
+            x,
+            y,
+            "o",
+            markersize=30,
+            markerfacecolor="none",
+            markeredgecolor="#FFB000",
+            markeredgewidth=2.4,
+        )
+        ax.set_xlabel("Therapists (ring: the paper's design)")
+    scale, unit = (100.0, "%") if percent else (1.0, "")
+    best = int(np.nanargmax(z) if better == "high" else np.nanargmin(z))
+    row, column = divmod(best, z.shape[1])
+    return remember(
+        ax,
+        f"Map of {label or value} by {z.shape[1]} numbers of therapists and {z.shape[0]} of "
+        f"patients each, from {plain(scale * np.nanmin(z), 1)}{unit} to "
+        f"{plain(scale * np.nanmax(z), 1)}{unit}; best with {plain(therapists[column])} "
+        f"therapists of {plain(patients[row])} patients.",
+    )
+
+
+def _label_cells(ax: Axes, z: np.ndarray, percent: bool, better: str) -> None:
+    low, high = np.nanmin(z), np.nanmax(z)
+    places = 0 if 100 * high >= 20 else 1  # neighbours among small percentages must differ
+    for (row, column), v in np.ndenumerate(z):
+        if np.isnan(v):
+            continue
+        share = (v - low) / (high - low) if high > low else 0.0
+        dark = share > 0.62 if better == "high" else share < 0.38
+        text = f"{100 * v:.{places}f}" if percent else plain(float(v), 2)
+        ax.text(
+            column, row, text, ha="center", va="center", fontsize=10,
+            color="white" if dark else style.INK,
+        )  # fmt: skip
+
+
+@styled
+def allocation_plot(
+    table: pd.DataFrame, axes: Axes | Iterable[Axes] | None = None, *, by: str = "allocation"
+) -> list[Axes]:
+    """Draw what a model finds against what is true, one panel for each way of allocating patients.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``truth``, ``residual`` and `by`.
+    axes : Axes or iterable of Axes, optional
+        One for each way.
+    by : str
+        Column of the ways of allocation.
+
+    Returns
+    -------
+    list of Axes
+    """
+    need(table, ["truth", "residual", by], "a plot of simulated allocation")
+    ways = list(dict.fromkeys(table[by]))
+    width = style.PAGE_WIDTH if len(ways) == 1 else style.WIDE
+    drawn = several(axes, len(ways), width, 4.3, sharex=True, sharey=True)
+    both = table[["truth", "residual"]].to_numpy(dtype=float)
+    ends = np.array([both.min(), both.max()])
+    for ax, way in zip(drawn, ways, strict=True):
+        rows = table[table[by] == way]
+        ax.plot(ends, ends, color=style.MUTED, linewidth=1)
+        ax.scatter(
+            rows["truth"], rows["residual"], s=30, alpha=0.75, linewidths=0,
+            color=style.measure_colour("phq9"),
+        )  # fmt: skip
+        ax.set(title=str(way), xlabel="True effect (points, left: better)")
+        r = float(np.corrcoef(rows["truth"], rows["residual"])[0, 1]) if len(rows) > 1 else np.nan
+        ax.text(0.03, 0.97, f"r = {r:.2f}", transform=ax.transAxes, va="top", fontsize=10)
+        remember(
+            ax,
+            f"Residual against true effect of {count(len(rows), 'therapist')}, patients allocated "
+            f"{way}: correlation {r:.2f}.",
+        )
+    drawn[0].set_ylabel("Residual of the model")
+    return drawn
+
+
+@styled
+def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how many times as long other programs take, on a logarithmic scale.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``task``, ``peer`` and ``ratio`` (the peer's time over ours).
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    from matplotlib.ticker import LogLocator
+
+    need(table, ["task", "peer", "ratio"], "a chart of benchmarks")
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.0 + 0.36 * len(table))
+    y = np.arange(len(table))
+    faster = table["ratio"].to_numpy(dtype=float) >= 1
+    colours = np.where(faster, style.measure_colour("phq9"), style.measure_colour("gad7"))
+    left = np.minimum(table["ratio"], 1.0)
+    ax.barh(y, np.maximum(table["ratio"], 1.0) - left, left=left, color=colours, height=0.7)
+    ax.axvline(1, color=style.INK, linewidth=1.2)
+    ax.set_xscale("log")
+    # Every second power of ten: the labels of all of them run into one another.
+    ax.xaxis.set_major_locator(LogLocator(base=100.0, numticks=5))
+    ax.xaxis.set_major_formatter(lambda v, _: f"{_times(v)}×")
+    for at, ratio in enumerate(table["ratio"]):
+        ax.annotate(
+            f"{_times(ratio)}×", (max(ratio, 1.0), at), (5, 0), textcoords="offset points",
+            va="center", fontsize=9.5,
+        )  # fmt: skip
+    ax.margins(x=0.14)
+    ax.set_yticks(y, [f"{t}: {p}" for t, p in zip(table["task"], table["peer"], strict=True)])
+    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="Time taken, as a multiple of pwp_lib's")
+    ax.grid(visible=False, axis="y")
+    told = "; ".join(f"{t}, {p} {_times(r)} times" for t, p, r in
+                     zip(table["task"], table["peer"], table["ratio"], strict=True))  # fmt: skip
+    return remember(ax, f"Time taken by other programs against ours: {told}.")
+
+
+@styled
+def rank_bands(table: pd.DataFrame, axes: list[Axes] | None = None) -> list[Axes]:
+    """Draw ranks of simulation-based calibration against simultaneous bands, a panel a model.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``case``, ``quantity``, ``at``, ``difference`` (distribution function less the uniform
+        one), ``lower`` and ``upper`` (the bands).
+    axes : list of Axes, optional
+
+    Returns
+    -------
+    list of Axes
+    """
+    columns = ["case", "quantity", "at", "difference", "lower", "upper"]
+    need(table, columns, "a plot of ranks")
+    cases = list(dict.fromkeys(table["case"]))
+    drawn = several(axes, len(cases), style.WIDE, 3.6, sharex=True, sharey=True)
+    for ax, case in zip(drawn, cases, strict=True):
+        lines = table[table["case"] == case].groupby("quantity", sort=False)
+        outside = []
+        for name, rows in lines:
+            beyond = (rows["difference"] < rows["lower"]) | (rows["difference"] > rows["upper"])
+            outside += [str(name)] * bool(beyond.any())
+            colour = style.measure_colour("gad7" if beyond.any() else "phq9")
+            ax.plot(rows["at"], rows["difference"], color=colour, linewidth=1, alpha=0.8)
+        ax.fill_between(rows["at"], rows["lower"], rows["upper"], color=style.MUTED, alpha=0.25)
+        ax.axhline(0, color=style.MUTED, linewidth=1)
+        ax.set(title=str(case).replace(", ", ",\n"), xlabel="Rank, as a share")
+        told = f"outside the bands: {', '.join(outside)}" if outside else "all inside the bands"
+        remember(ax, f"Ranks of {len(lines)} quantities, {case}: {told}.")
+    drawn[0].set_ylabel("Share below, less expected")
+    return drawn
+
+
+def _times(ratio: float) -> str:
+    """Write three figures, and thousands in full."""
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"

@@ -1,0 +1,319 @@
+"""Figures that rank therapists, and that show how little or much the ranks can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from multilevel.errors import InputError
+from pwp_lib.show import style
+from pwp_lib.show._drawing import (
+    MOST_ROWS,
+    axes_or_new,
+    both_ends,
+    cluster_legend,
+    clusters_of,
+    count,
+    left_out,
+    listing,
+    need,
+    several,
+    styled,
+)
+from pwp_lib.show.alt import remember
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+__all__ = ["caterpillar_plot", "cluster_probability_strip", "rank_interval_plot", "rank_rank_plot"]
+
+
+@styled
+def caterpillar_plot(
+    residuals: pd.DataFrame | Mapping[str, pd.DataFrame],
+    axes: Axes | Iterable[Axes] | None = None,
+    *,
+    clusters: pd.Series | None = None,
+    order: Iterable[str] | None = None,
+    labels: bool = True,
+) -> list[Axes]:
+    """Draw each therapist's residual with its 95% interval, best first, in one order for all.
+
+    Of more than 80 therapists the first and the last 40 are drawn.
+
+    Parameters
+    ----------
+    residuals : DataFrame, or mapping of measure name to DataFrame
+        `MixedFit.residuals()`: one row a therapist, ``residual``, ``lower``, ``upper``, ``n``.
+    axes : Axes or iterable of Axes, optional
+        One for each measure.
+    clusters : Series of str, optional
+        Cluster by therapist; without it, whoever differs from the average is in full colour.
+    order : iterable of str, optional
+        Therapists, most effective first; left out, by the mean residual over the measures.
+    labels : bool
+        Whether therapists are named, with their caseload.
+
+    Returns
+    -------
+    list of Axes
+        One for each measure, PHQ-9 before GAD-7.
+    """
+    frames = {"": residuals} if isinstance(residuals, pd.DataFrame) else dict(residuals)
+    names = style.measure_order(frames)
+    for name in names:
+        need(frames[name], ["residual", "lower", "upper"], "a caterpillar plot")
+    everybody = list(order) if order is not None else _by_mean(frames)
+    ranked = both_ends(everybody)
+    # Telephones: two measures stand side by side, and the figure then scrolls rather than shrinks.
+    height = 1.0 + 0.23 * len(ranked)
+    width = style.PAGE_WIDTH if len(names) == 1 else style.WIDE
+    drawn = several(axes, len(names), width, height, sharey=True)
+    for ax, name in zip(drawn, names, strict=True):
+        _caterpillar(ax, frames[name].reindex(ranked), name, clusters)
+    frame = frames[names[0]].reindex(ranked)
+    for ax in drawn:  # the user's axes need not share theirs
+        ax.set_yticks(np.arange(len(ranked)), _names(frame) if labels else [""] * len(ranked))
+        ax.set_ylim(len(ranked) - 0.3, -0.7)
+    drawn[0].set_ylabel("Therapist (caseload), most effective at the top" if labels else "")
+    for ax in drawn[::-1]:
+        remember(ax, left_out(ax, len(everybody), named=ax is drawn[0]))
+    of = clusters_of(clusters, frame.index)
+    cluster_legend(drawn[-1], of, loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=9.5)
+    return drawn
+
+
+def _by_mean(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    means = pd.concat([f["residual"] / f["residual"].std() for f in frames.values()], axis=1)
+    return list(means.mean(axis=1).sort_values(kind="stable").index)
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    if "n" not in frame:
+        return [str(t) for t in frame.index]
+    return [f"{t} ({int(n)})" for t, n in zip(frame.index, frame["n"], strict=True)]
+
+
+def _caterpillar(ax: Axes, frame: pd.DataFrame, name: str, clusters: pd.Series | None) -> None:
+    y = np.arange(len(frame))
+    differs = ((frame["lower"] > 0) | (frame["upper"] < 0)).to_numpy()
+    of = clusters_of(clusters, frame.index)
+    faint = style.CLUSTER_COLOURS["middle"]
+    if clusters is None:
+        colours = [style.measure_colour(name) if d else faint for d in differs]
+    else:
+        colours = [style.cluster_colour(c) for c in of]
+    ax.axvline(0, color=style.INK, linewidth=1.2, zorder=1)
+    ax.hlines(y, frame["lower"], frame["upper"], color=colours, linewidth=2.2)
+    for at, (value, colour, cluster, off) in enumerate(
+        zip(frame["residual"], colours, of, differs, strict=True)
+    ):
+        ax.plot(
+            value, at, marker=style.CLUSTER_MARKERS.get(cluster, "o"), color=colour, markersize=7,
+            markerfacecolor=colour if off else "white", markeredgewidth=1.5,
+        )  # fmt: skip
+    if name:
+        ax.set_title(style.measure_label(name))
+    ax.set_xlabel("Points from the average (left: better)")
+    ax.grid(visible=False, axis="y")
+    remember(ax, _caterpillar_sentence(frame, name))
+
+
+def _caterpillar_sentence(frame: pd.DataFrame, name: str) -> str:
+    what = f" on {style.measure_label(name)}" if name else ""
+    better = [str(t) for t in frame.index[(frame["upper"] < 0).to_numpy()]]
+    worse = [str(t) for t in frame.index[(frame["lower"] > 0).to_numpy()]]
+    found = [
+        f"{_first(who)} {word} than the average"
+        for who, word in ((better, "better"), (worse, "worse"))
+        if who
+    ]
+    outcome = f"beyond zero: {' and '.join(found)}" if found else "none of them clear of zero"
+    return (
+        f"Caterpillar plot{what}: residuals of {count(len(frame), 'therapist')} with 95% "
+        f"intervals, {outcome}."
+    )
+
+
+def _first(names: list[str]) -> str:
+    """List names, or of many the first: a listener does not want them all."""
+    more = len(names) - 6
+    return listing(names) if more <= 1 else listing([*names[:6], f"{more} more"])
+
+
+@styled
+def rank_rank_plot(
+    ranks: pd.DataFrame, ax: Axes | None = None, *, measures: tuple[str, str] | None = None
+) -> Axes:
+    """Draw therapists' ranks on one measure against their ranks on the other.
+
+    Parameters
+    ----------
+    ranks : DataFrame
+        `composite_ranks`: by therapist, ``rank_<measure>`` for two measures and, if known,
+        ``cluster``.
+    ax : Axes, optional
+    measures : pair of str, optional
+        Which two; left out, the two that are there.
+
+    Returns
+    -------
+    Axes
+    """
+    there = [c.removeprefix("rank_") for c in ranks.columns if c.startswith("rank_")]
+    names = list(measures) if measures else style.measure_order(there)
+    if len(names) != 2:
+        raise InputError("a plot of ranks against ranks needs exactly two measures")
+    first, second = (ranks[f"rank_{m}"] for m in names)
+    ax = axes_or_new(ax, 5.2, 5.2)
+    size = len(ranks)
+    ax.plot([0.5, size + 0.5], [0.5, size + 0.5], color=style.MUTED, linewidth=1)
+    of = clusters_of(ranks.get("cluster"), ranks.index)
+    for cluster in dict.fromkeys(of):
+        own = np.array([c == cluster for c in of])
+        ax.plot(
+            first[own], second[own], marker=style.CLUSTER_MARKERS.get(cluster, "o"),
+            color=style.cluster_colour(cluster), markersize=8, linestyle="none",
+        )  # fmt: skip
+    for t, x, y in zip(ranks.index, first, second, strict=True):
+        if size <= 12 or (abs(x - y) >= max(2, size / 8) and size <= MOST_ROWS):
+            ax.annotate(str(t), (x, y), (7, -3), textcoords="offset points", fontsize=9)
+    ax.set(xlim=(0.2, size + 0.8), ylim=(0.2, size + 0.8), aspect="equal")
+    _rank_ticks(ax.xaxis, size)
+    _rank_ticks(ax.yaxis, size)
+    ax.set(xlabel=f"Rank on {style.measure_label(names[0])} (1: most effective)")
+    ax.set_ylabel(f"Rank on {style.measure_label(names[1])}")
+    cluster_legend(ax, of, loc="upper left")
+    rho = float(first.corr(second, method="spearman")) if size > 2 else float("nan")
+    furthest = (first - second).abs()
+    return remember(
+        ax,
+        f"Ranks of {count(size, 'therapist')} on {style.measure_label(names[1])} against "
+        f"{style.measure_label(names[0])}, rank correlation {rho:.2f}; the ranks differ most, by "
+        f"{furthest.max():.0f}, for {furthest.idxmax()}.",
+    )
+
+
+def _rank_ticks(axis: Axis, size: int) -> None:
+    """Mark whole ranks, the first and the last among them."""
+    step = max(1, -(-size // 5))
+    inner = [t for t in range(step, size, step) if size - t >= step / 2 and t > 1]
+    axis.set_ticks(sorted({1, *inner, size}))
+
+
+@styled
+def rank_interval_plot(
+    ranks: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    clusters: pd.Series | None = None,
+    measure: str = "",
+    places: int | None = None,
+) -> Axes:
+    """Draw each therapist's rank with the interval in which it may lie.
+
+    Of more than 80 therapists the first and the last 40 are drawn.
+
+    Parameters
+    ----------
+    ranks : DataFrame
+        `rank_uncertainty`: by therapist, ``rank``, ``lower``, ``upper``.
+    ax : Axes, optional
+    clusters : Series of str, optional
+    measure : str
+        Short name, for colour and title.
+    places : int, optional
+        Therapists ranked, where not all of them are in the table.
+
+    Returns
+    -------
+    Axes
+    """
+    need(ranks, ["rank", "lower", "upper"], "a plot of rank intervals")
+    last = places or max(len(ranks), int(np.nanmax(ranks[["rank", "upper"]].to_numpy(float))))
+    rows = ranks.loc[both_ends(ranks.sort_values("rank", kind="stable").index)]
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.0 + 0.23 * len(rows))
+    of, y = clusters_of(clusters, rows.index), np.arange(len(rows))
+    colours = [style.cluster_colour(c) if c else style.measure_colour(measure) for c in of]
+    ax.hlines(y, rows["lower"], rows["upper"], color=colours, linewidth=4, alpha=0.45)
+    for at, (rank, colour, cluster) in enumerate(zip(rows["rank"], colours, of, strict=True)):
+        ax.plot(
+            rank, at, marker=style.CLUSTER_MARKERS.get(cluster, "o"), color=colour, markersize=7
+        )
+    ax.set_yticks(y, [str(t) for t in rows.index])
+    ax.set(ylim=(len(rows) - 0.3, -0.7), xlim=(0.3, last + 0.7))
+    _rank_ticks(ax.xaxis, last)
+    ax.set_xlabel("Rank (1: most effective), with 95% interval")
+    if measure:
+        ax.set_title(style.measure_label(measure))
+    ax.grid(visible=False, axis="y")
+    cluster_legend(ax, of, loc="lower left")
+    note = left_out(ax, len(ranks))
+    width = rows["upper"] - rows["lower"] + 1
+    return remember(
+        ax,
+        f"Ranks of {count(len(rows), 'therapist')}"
+        f"{f' among {last:,}' if last > len(rows) else ''} with 95% intervals, which span "
+        f"{width.min():.0f} to {width.max():.0f} ranks, {width.median():.0f} in the median. {note}",
+    )
+
+
+@styled
+def cluster_probability_strip(
+    ranks: pd.DataFrame, ax: Axes | None = None, *, order: Iterable[str] | None = None
+) -> Axes:
+    """Draw how probable it is that each therapist belongs to the upper and the lower cluster.
+
+    Of more than 80 therapists the first and the last 40 are drawn.
+
+    Parameters
+    ----------
+    ranks : DataFrame
+        `rank_uncertainty`: by therapist, ``rank``, ``p_upper``, ``p_lower``.
+    ax : Axes, optional
+    order : iterable of str, optional
+        Therapists, most effective first; left out, by rank.
+
+    Returns
+    -------
+    Axes
+    """
+    need(ranks, ["rank", "p_upper", "p_lower"], "a strip of cluster probabilities")
+    everybody = list(order) if order is not None else list(ranks.sort_values("rank").index)
+    rows = ranks.reindex(both_ends(everybody))
+    shares = np.column_stack(
+        [rows["p_upper"], 1 - rows["p_upper"] - rows["p_lower"], rows["p_lower"]]
+    )
+    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.2 + 0.23 * len(rows))
+    y, start = np.arange(len(rows)), np.zeros(len(rows))
+    for k, cluster in enumerate(style.CLUSTERS):
+        colour = style.CLUSTER_COLOURS[cluster] if cluster != "middle" else "#E1E4E8"
+        ax.barh(y, shares[:, k], left=start, height=0.84, color=colour, label=cluster)
+        for at, share in enumerate(shares[:, k]):
+            if share >= 0.095:
+                ax.text(
+                    start[at] + share / 2, at, f"{100 * share:.0f}", ha="center", va="center",
+                    fontsize=9, color=style.INK if cluster == "middle" else "white",
+                )  # fmt: skip
+        start = start + shares[:, k]
+    ax.set_yticks(y, [str(t) for t in rows.index])
+    ax.set(
+        ylim=(len(rows) - 0.4, -0.6),
+        xlim=(0, 1),
+        xlabel="Probability of belonging to a cluster (%)",
+    )
+    ax.set_xticks([])
+    ax.grid(visible=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    note = left_out(ax, len(everybody))
+    sure_upper, sure_lower = (rows["p_upper"] > 0.95).sum(), (rows["p_lower"] > 0.95).sum()
+    return remember(
+        ax,
+        f"Bars of the probability that each of {count(len(rows), 'therapist')} belongs to the "
+        f"upper, middle or lower cluster: {sure_upper} in the upper and {sure_lower} in the lower "
+        f"with a probability above 95%. {note}",
+    )

@@ -1,0 +1,269 @@
+"""Who the simulated patients and therapists are: ages, sessions, services, scales.
+
+The scores come from :mod:`pwp_lib.simulate`. What stands here is drawn to quotas, so that a
+cohort of the paper's size has the paper's percentages, means and ranges whatever the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+__all__ = [
+    "ETHNICITIES",
+    "SERVICE_KINDS",
+    "numbers_with",
+    "quota",
+    "simulate_patients_details",
+    "simulate_therapists",
+]
+
+#: Shares of the paper's p. 11, which sum to 99.7%; the rest, .2% to .4% with its roundings, are
+#: called "Other", our own word.
+ETHNICITIES: Mapping[str | None, float] = {
+    "Caucasian": 0.658,
+    "Asian": 0.028,
+    "Black Caribbean or African": 0.007,
+    "Mixed": 0.011,
+    "Other": 0.0035,
+    None: 0.293,
+}
+#: What runs the six services (p. 9); which is which is our own choice.
+SERVICE_KINDS: Mapping[str, str] = {
+    "S1": "NHS",
+    "S2": "NHS",
+    "S3": "NHS",
+    "S4": "NHS",
+    "S5": "third sector",
+    "S6": "voluntary",
+}
+#: Therapist scales: mean, SD, least, most, and correlation with effectiveness. The means and SDs
+#: are our own; so are the correlations, apart from their signs for resilience (higher in more
+#: effective therapists) and supervisors' experientiality (lower), which the paper found.
+SCALES: Mapping[str, tuple[float, float, int, int, float]] = {
+    "ego_strength": (243, 22, 64, 320, 0.15),
+    "rationality": (72, 9, 20, 100, 0.05),
+    "experientiality": (69, 9, 20, 100, -0.10),
+    "resilience": (76, 8, 0, 100, 0.65),
+    "supervisor_rationality": (74, 9, 20, 100, 0.20),
+    "supervisor_experientiality": (66, 9, 20, 100, -0.70),
+}
+#: Of 21 supervisors 17 took part (p. 10).
+SUPERVISORS_TAKING_PART = 17 / 21
+
+
+def quota(n: int, shares: Mapping[Any, float], rng: np.random.Generator) -> NDArray[np.object_]:
+    """Give labels in fixed shares, shuffled; the counts are rounded by largest remainder.
+
+    Parameters
+    ----------
+    n : int
+    shares : mapping of label to share
+        Scaled to sum to 1.
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of object, shape (n,)
+
+    Examples
+    --------
+    >>> sorted(quota(5, {"a": 0.6, "b": 0.4}, np.random.default_rng(1)))
+    ['a', 'a', 'a', 'b', 'b']
+    """
+    weights = np.array(list(shares.values()))
+    exact = n * weights / weights.sum()
+    counts = np.floor(exact).astype(int)
+    short = n - counts.sum()
+    counts[np.argsort(counts - exact, kind="stable")[:short]] += 1
+    labels = np.empty(n, dtype=object)
+    labels[:] = [label for label, k in zip(shares, counts, strict=True) for _ in range(k)]
+    return rng.permutation(labels)
+
+
+def numbers_with(
+    n: int,
+    mean: float,
+    sd: float,
+    low: float,
+    high: float,
+    rng: np.random.Generator,
+    step: float = 1.0,
+) -> NDArray[np.float64]:
+    """Draw numbers with a given mean, SD, least and most, as near as a grid of `step` allows.
+
+    Quantiles of a beta distribution on the range, rounded to the grid and then nudged.
+
+    Parameters
+    ----------
+    n : int
+    mean, sd, low, high : float
+    rng : Generator
+        For the order.
+    step : float
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Examples
+    --------
+    >>> x = numbers_with(1122, 41, 14.23, 16, 92, np.random.default_rng(1))
+    >>> round(float(x.mean())), round(float(x.std(ddof=1)), 2), int(x.min()), int(x.max())
+    (41, 14.23, 16, 92)
+    """
+    share, spread = (mean - low) / (high - low), (sd / (high - low)) ** 2
+    size = max(share * (1 - share) / spread - 1, 0.05)
+    at = (np.arange(n) + 0.5) / n
+    values = low + (high - low) * betaincinv(share * size, (1 - share) * size, at)
+    grid = np.clip(np.round(values / step), np.ceil(low / step), np.floor(high / step))
+    if n >= 10:
+        grid[0], grid[-1] = np.ceil(low / step), np.floor(high / step)
+        grid = _nudge(grid, mean / step, sd / step, rng)
+    return rng.permutation(grid) * step
+
+
+def _nudge(
+    x: NDArray[np.float64], mean: float, sd: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Move single numbers by one while it brings mean and SD nearer; the ends stay."""
+    n, low, high = len(x), x.min(), x.max()
+    total, squares = x.sum(), float(x @ x)
+
+    def miss(total: float, squares: float) -> float:
+        variance = (squares - total**2 / n) / (n - 1)
+        return float(abs(total / n - mean) + abs(variance**0.5 - sd))
+
+    best, idle = miss(total, squares), 0
+    for i, by in zip(rng.integers(1, n - 1, 20_000), rng.choice([-1.0, 1.0], 20_000), strict=True):
+        idle += 1
+        if best < 1e-3 or idle > 1_000:
+            break
+        moved = x[i] + by
+        if not low <= moved <= high:
+            continue
+        new_total, new_squares = total + by, squares + moved**2 - x[i] ** 2
+        new = miss(new_total, new_squares)
+        if new < best:
+            x[i], total, squares, best, idle = moved, new_total, new_squares, new, 0
+    return x
+
+
+def _even_out(
+    values: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    low: float,
+    high: float,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Swap values between therapists until their means span `low` to `high`, when rounded."""
+    sums = np.bincount(codes, weights=values)
+    n = np.bincount(codes)
+
+    def miss(means: NDArray[np.float64]) -> float:
+        outside = np.clip(low - means, 0, None).sum() + np.clip(means - high, 0, None).sum()
+        ends = max(abs(means.min() - low) - 0.4, 0) + max(abs(means.max() - high) - 0.4, 0)
+        return float(outside + ends)
+
+    best = miss(sums / n)
+    for i, k in rng.integers(0, len(values), (20_000, 2)):
+        if best == 0:
+            break
+        if codes[i] == codes[k]:
+            continue
+        by = values[k] - values[i]
+        sums[codes[i]] += by
+        sums[codes[k]] -= by
+        new = miss(sums / n)
+        if new <= best:
+            values[i], values[k], best = values[k], values[i], new
+        else:
+            sums[codes[i]] -= by
+            sums[codes[k]] += by
+    return values
+
+
+def simulate_patients_details(
+    codes: NDArray[np.int64], rng: np.random.Generator, *, age_means: tuple[float, float] | None
+) -> pd.DataFrame:
+    """Give patients sessions, age, gender, ethnicity and status in the paper's proportions.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (N,)
+        Therapist of each patient, 0 to J - 1.
+    rng : Generator
+    age_means : (low, high) or None
+        Range of the mean age of a therapist's patients, if it is to be kept.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``sessions, age, gender, ethnicity, status``. The share in treatment (a quarter)
+        is our own; the paper does not print it.
+    """
+    n = len(codes)
+    age = numbers_with(n, 41, 14.23, 16, 92, rng)
+    if age_means is not None:
+        age = _even_out(age, codes, *age_means, rng)
+    return pd.DataFrame(
+        {
+            "sessions": numbers_with(n, 5, 2.88, 2, 21, rng).astype(int),
+            "age": age.astype(int),
+            "gender": quota(n, {"female": 0.647, "male": 0.353}, rng),
+            "ethnicity": quota(n, ETHNICITIES, rng),
+            "status": quota(n, {"closed": 0.75, "in_treatment": 0.25}, rng),
+        }
+    )
+
+
+def simulate_therapists(
+    ids: Sequence[str],
+    effectiveness: NDArray[np.float64],
+    n_services: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Give therapists their services, scales and supervisors' ratings.
+
+    Parameters
+    ----------
+    ids : sequence of str, length J
+    effectiveness : ndarray of shape (J,)
+        Higher is more effective; resilience and supervisors' experientiality go with it.
+    n_services : int
+    rng : Generator
+
+    Returns
+    -------
+    DataFrame
+        One row a therapist. Supervisors who did not take part leave both ratings missing; they are
+        never those of the most or the least effective quarter.
+    """
+    j = len(ids)
+    services = np.resize([f"S{i + 1}" for i in range(n_services)], j)
+    order = np.argsort(np.argsort(-effectiveness, kind="stable"), kind="stable")
+    table = pd.DataFrame(
+        {
+            "therapist_id": list(ids),
+            "service_id": rng.permutation(services),
+            "gender": quota(j, {"female": 16 / 21, "male": 5 / 21}, rng),
+            "age": numbers_with(j, 29.91, 7.6, 23, 52, rng, step=0.1).round(1),
+            "years_experience": numbers_with(j, 3.5, 4.0, 0, 17, rng, step=0.5),
+        }
+    )
+    sd = effectiveness.std()
+    z = (effectiveness - effectiveness.mean()) / (sd if sd > 0 else 1.0)
+    for name, (mean, spread, low, high, r) in SCALES.items():
+        score = mean + spread * (r * z + np.sqrt(1 - r**2) * rng.standard_normal(j))
+        table[name] = np.clip(np.round(score), low, high)
+    missing = j - round(j * SUPERVISORS_TAKING_PART)
+    quarter = max(round(j / 4), 1)
+    middle = np.flatnonzero((order >= quarter) & (order < j - quarter))
+    absent = rng.permutation(middle)[:missing]
+    table.loc[absent, ["supervisor_rationality", "supervisor_experientiality"]] = np.nan
+    return table

@@ -1,0 +1,345 @@
+"""Template analysis of coded interviews: which themes stay, whose they are, and do coders agree.
+
+The rules are those of the paper (p. 16). A high-order theme goes if fewer than two people of the
+clusters compared described a similar lower-order theme; a lower-order theme stays in a group (the
+therapists of a cluster, or their supervisors) if more than two of the group were given it. That a
+theme is *unique* to a cluster when it does not stay in the other is our own reading. People are
+counted, not mentions: who speaks of a theme three times is one person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from multilevel.errors import InputError
+
+__all__ = [
+    "CoderAgreement",
+    "TemplateAnalysis",
+    "coder_agreement",
+    "high_order_themes",
+    "lower_order_themes",
+    "template_analysis",
+    "theme_map",
+]
+
+Clusters: TypeAlias = "Mapping[str, str] | pd.Series[Any] | pd.DataFrame"
+
+_COLUMNS = (
+    "participant_id",
+    "role",
+    "therapist_id",
+    "coder",
+    "high_order_theme",
+    "lower_order_theme",
+)
+#: Fewer people than this with a similar lower-order theme, and the high-order theme goes.
+HIGH_ORDER_PEOPLE = 2
+#: A lower-order theme stays with so many people of a group: "more than two".
+LOWER_ORDER_PEOPLE = 3
+
+
+def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str) -> pd.DataFrame:
+    """One row a person and code, of one coder, with the person's cluster."""
+    for column in _COLUMNS:
+        if column not in segments.columns:
+            raise InputError("the column is missing", hint="add it", column=column)
+    codes = segments.loc[segments["coder"] == coder, list(_COLUMNS)].drop_duplicates()
+    if codes.empty:
+        raise InputError(
+            "no segment is by that coder", hint="name one of the coders", column="coder"
+        )
+    if clusters is None:
+        return codes
+    if isinstance(clusters, pd.DataFrame):
+        if "cluster" not in clusters.columns:
+            raise InputError("the ranks have no clusters", hint="add them", column="cluster")
+        clusters = clusters["cluster"]
+    cluster = codes["therapist_id"].map(dict(clusters.items()))
+    return codes.assign(cluster=cluster)
+
+
+def high_order_themes(
+    segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first"
+) -> pd.DataFrame:
+    """Decide which high-order themes stay.
+
+    Parameters
+    ----------
+    segments : DataFrame
+        A cohort's coded segments.
+    clusters : mapping, Series or DataFrame
+        Cluster of each therapist (``"upper"``, ``"lower"`` or anything else), or the composite
+        ranks with their column ``cluster``.
+    coder : str
+        Whose codes count.
+
+    Returns
+    -------
+    DataFrame
+        One row a theme, in the order of its first mention among all participants: ``asked_of``
+        (``"pwp and supervisor"``, ``"pwp"`` or ``"supervisor"``, by whose interviews have it),
+        ``lower_order`` (number of different codes), ``people`` (the most people of both clusters
+        with one and the same code) and ``stays``.
+
+    Examples
+    --------
+    >>> segments = pd.DataFrame({
+    ...     "participant_id": ["I1", "I2"], "role": "pwp", "therapist_id": ["T1", "T2"],
+    ...     "coder": "first", "high_order_theme": "Limits", "lower_order_theme": ["a", "b"]})
+    >>> high_order_themes(segments, {"T1": "upper", "T2": "lower"})["stays"].tolist()
+    [False]
+    """
+    codes = _codes(segments, clusters, coder)
+    order = codes["high_order_theme"].drop_duplicates()
+    roles = codes.groupby("high_order_theme")["role"].agg(lambda r: " and ".join(sorted(set(r))))
+    compared = codes[codes["cluster"].isin(["upper", "lower"])]
+    people = compared.groupby(["high_order_theme", "lower_order_theme"])["participant_id"].nunique()
+    most = people.groupby("high_order_theme").max()
+    different = codes.groupby("high_order_theme")["lower_order_theme"].nunique()
+    table = pd.DataFrame({"asked_of": roles, "lower_order": different}).loc[order]
+    table["people"] = most.reindex(table.index, fill_value=0)
+    table["stays"] = table["people"] >= HIGH_ORDER_PEOPLE
+    return table
+
+
+def lower_order_themes(
+    segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first"
+) -> pd.DataFrame:
+    """Decide which lower-order themes stay in which cluster, and which are unique to one.
+
+    Parameters
+    ----------
+    segments, clusters, coder
+        As in :func:`high_order_themes`.
+
+    Returns
+    -------
+    DataFrame
+        One row a role, high-order and lower-order theme of the clusters compared: ``upper`` and
+        ``lower`` (people given the code), ``stays_upper, stays_lower``, and ``unique``:
+        ``"upper"``, ``"lower"`` or an empty string. Themes under a high-order theme that goes do
+        not stay.
+    """
+    codes = _codes(segments, clusters, coder)
+    compared = codes[codes["cluster"].isin(["upper", "lower"])]
+    keys = ["role", "high_order_theme", "lower_order_theme"]
+    people = (
+        compared.groupby([*keys, "cluster"], sort=False)["participant_id"]
+        .nunique()
+        .unstack("cluster", fill_value=0)
+        .reindex(columns=["upper", "lower"], fill_value=0)
+        .reset_index()
+        .rename_axis(columns=None)
+    )
+    kept = high_order_themes(segments, clusters, coder=coder)["stays"]
+    under = people["high_order_theme"].map(kept)
+    for cluster in ("upper", "lower"):
+        people[f"stays_{cluster}"] = (people[cluster] >= LOWER_ORDER_PEOPLE) & under
+    people["unique"] = ""
+    only_upper = people["stays_upper"] & ~people["stays_lower"]
+    only_lower = people["stays_lower"] & ~people["stays_upper"]
+    people.loc[only_upper, "unique"] = "upper"
+    people.loc[only_lower, "unique"] = "lower"
+    rank = {theme: i for i, theme in enumerate(kept.index)}
+    place = people["high_order_theme"].map(rank)
+    people = people.assign(place=place).sort_values(["role", "place", "lower_order_theme"])
+    return people.drop(columns="place").reset_index(drop=True)
+
+
+def theme_map(segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first") -> pd.DataFrame:
+    """Map the unique lower-order themes: high-order themes down, clusters and roles across.
+
+    Returns
+    -------
+    DataFrame
+        One row a high-order theme that stays, those asked of both roles first; columns in two
+        levels, cluster and role; each cell holds labels joined by semicolons, or an empty string.
+    """
+    high = high_order_themes(segments, clusters, coder=coder)
+    high = high[high["stays"]]
+    first = high["asked_of"].str.contains(" and ")
+    rows = [*high.index[first], *high.index[~first]]
+    unique = lower_order_themes(segments, clusters, coder=coder)
+    unique = unique[unique["unique"] != ""]
+    labels: dict[tuple[str, str, str], list[str]] = {}
+    for row in unique.itertuples(index=False):
+        place = (str(row.unique), str(row.role), str(row.high_order_theme))
+        labels.setdefault(place, []).append(str(row.lower_order_theme))
+    cells = {
+        (cluster, role): ["; ".join(labels.get((cluster, role, theme), [])) for theme in rows]
+        for cluster in ("upper", "lower")
+        for role in ("pwp", "supervisor")
+    }
+    table = pd.DataFrame(cells, index=pd.Index(rows, name="high_order_theme"), dtype="str")
+    return table.rename_axis(columns=["cluster", "role"])
+
+
+@dataclass(frozen=True)
+class CoderAgreement:
+    """How far two coders gave the same lower-order codes to the same interviews.
+
+    Attributes
+    ----------
+    participants : tuple of str
+        Interviews coded by both.
+    agreed, only_first, only_second : int
+        Codes, counted once an interview.
+    percent : float
+        Agreed codes over the codes that either coder gave, in percent: our reading, since the
+        paper does not say how its 78% was counted.
+    kappa : float
+        Cohen's kappa over presence and absence of every lower-order theme of the interview's role
+        in each interview. NaN if neither coder ever varied.
+    by_participant : DataFrame
+        The counts for each interview.
+    """
+
+    participants: tuple[str, ...]
+    agreed: int
+    only_first: int
+    only_second: int
+    percent: float
+    kappa: float
+    by_participant: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """Show the figures, one row each."""
+        rows = {
+            "interviews coded twice": len(self.participants),
+            "codes agreed": self.agreed,
+            "codes of the first coder only": self.only_first,
+            "codes of the second coder only": self.only_second,
+            "agreement, percent": self.percent,
+            "Cohen's kappa": self.kappa,
+        }
+        return pd.DataFrame({"value": rows})
+
+
+def coder_agreement(
+    segments: pd.DataFrame, first: str = "first", second: str = "second"
+) -> CoderAgreement:
+    """Compare two coders over the interviews that both coded.
+
+    Parameters
+    ----------
+    segments : DataFrame
+    first, second : str
+        Names of the coders.
+
+    Returns
+    -------
+    CoderAgreement
+
+    Raises
+    ------
+    InputError
+        If no interview was coded by both.
+
+    Examples
+    --------
+    >>> segments = pd.DataFrame({
+    ...     "participant_id": "I1", "role": "pwp", "therapist_id": "T1",
+    ...     "coder": ["first", "first", "second"], "high_order_theme": "Limits",
+    ...     "lower_order_theme": ["a", "b", "a"]})
+    >>> coder_agreement(segments).percent
+    50.0
+    """
+    one, two = (_codes(segments, None, c) for c in (first, second))
+    both = sorted(set(one["participant_id"]) & set(two["participant_id"]))
+    if not both:
+        raise InputError("no interview was coded by both coders", column="coder")
+    template = segments.groupby("role")["lower_order_theme"].agg(lambda t: sorted(set(t)))
+    role = segments.drop_duplicates("participant_id").set_index("participant_id")["role"]
+    given = [set(zip(c["participant_id"], c["lower_order_theme"], strict=True)) for c in (one, two)]
+    rows = []
+    for person in both:
+        cells = [(person, theme) for theme in template[role[person]]]
+        a = sum(c in given[0] and c in given[1] for c in cells)
+        b, c = (sum(x in given[i] for x in cells) - a for i in (0, 1))
+        rows.append((person, a, b, c, len(cells) - a - b - c))
+    names = ["participant_id", "agreed", "only_first", "only_second", "neither"]
+    counts = pd.DataFrame(rows, columns=names).set_index("participant_id")
+    a, b, c, d = (int(v) for v in counts.sum())
+    n = a + b + c + d
+    chance = ((a + b) * (a + c) + (c + d) * (b + d)) / n**2
+    kappa = ((a + d) / n - chance) / (1 - chance) if chance < 1 else float("nan")
+    return CoderAgreement(
+        participants=tuple(both),
+        agreed=a,
+        only_first=b,
+        only_second=c,
+        percent=100 * a / (a + b + c),
+        kappa=kappa,
+        by_participant=counts,
+    )
+
+
+@dataclass(frozen=True)
+class TemplateAnalysis:
+    """The template analysis of two clusters in one object.
+
+    Attributes
+    ----------
+    high_order : DataFrame
+        See :func:`high_order_themes`.
+    lower_order : DataFrame
+        See :func:`lower_order_themes`.
+    map : DataFrame
+        See :func:`theme_map`.
+    agreement : CoderAgreement or None
+        None if no interview was coded twice.
+    """
+
+    high_order: pd.DataFrame
+    lower_order: pd.DataFrame
+    map: pd.DataFrame
+    agreement: CoderAgreement | None
+
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        """High-order themes that go."""
+        return tuple(self.high_order.index[~self.high_order["stays"]])
+
+    def unique_counts(self) -> pd.DataFrame:
+        """Count unique lower-order themes: clusters down, roles across."""
+        unique = self.lower_order[self.lower_order["unique"] != ""]
+        counts = pd.crosstab(unique["unique"], unique["role"])
+        return counts.reindex(
+            index=["upper", "lower"], columns=["pwp", "supervisor"], fill_value=0
+        ).rename_axis(index="cluster", columns="role")
+
+    def table(self) -> pd.DataFrame:
+        """Show the theme map."""
+        return self.map
+
+
+def template_analysis(
+    segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first"
+) -> TemplateAnalysis:
+    """Carry the template analysis out over two clusters.
+
+    Parameters
+    ----------
+    segments, clusters, coder
+        As in :func:`high_order_themes`.
+
+    Examples
+    --------
+    >>> from pwp_lib import load_cohort
+    >>> segments = load_cohort().segments
+    >>> found = template_analysis(segments, {t: "upper" for t in segments["therapist_id"]})
+    >>> len(found.deleted)
+    2
+    """
+    twice = set(segments["coder"]) >= {"first", "second"}
+    return TemplateAnalysis(
+        high_order=high_order_themes(segments, clusters, coder=coder),
+        lower_order=lower_order_themes(segments, clusters, coder=coder),
+        map=theme_map(segments, clusters, coder=coder),
+        agreement=coder_agreement(segments) if twice else None,
+    )

@@ -1,0 +1,15 @@
+from .analysis import Analysis as Analysis
+from .analysis import Comparison as Comparison
+from .analysis import MeasureResult as MeasureResult
+from .analysis import analyse as analyse
+from .disclosure import DisclosurePolicy as DisclosurePolicy
+from .disclosure import audit as audit
+from .disclosure import release_counts as release_counts
+from .owndata import check_study_data as check_study_data
+from .owndata import load_study_data as load_study_data
+from .pseudonyms import Pseudonyms as Pseudonyms
+from .pseudonyms import pseudonymise as pseudonymise
+from .read.files import read_table as read_table
+from .study import Study as Study
+from .study import read_study as read_study
+from .study_writer import write_study as write_study

@@ -1,0 +1,157 @@
+"""``pwp check``: what a file holds, all that is wrong with it, and what it is enough for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from multilevel.errors import InputError
+from pwp_report.commands.terminal import say, show
+from pwp_report.disclosure import MARK, DisclosurePolicy, percentage
+from pwp_report.owndata import Check, check_study_data
+from pwp_report.read.files import read_table, shown_name
+from pwp_report.read.problems import Problem
+from pwp_report.study import Study, read_study, recognise_study
+from pwp_report.study_writer import write_study
+
+__all__ = ["check_file", "write_text"]
+
+
+def check_file(
+    file: Path,
+    study: Path | None,
+    therapists: Path | None,
+    write: Path | None,
+    every: bool,
+) -> None:
+    """Check a file and print what was found.
+
+    Raises
+    ------
+    InputError
+        If the file has problems: after all of them have been printed.
+    """
+    if write is not None and write.exists():
+        raise InputError(
+            "the study file is there already", hint="name another, or move it", file=write
+        )
+    try:
+        found = check_study_data(file, study, therapists)
+    except InputError as problem:
+        if write is not None:
+            _write_what_is_known(file, study, write, "[file]" in (problem.hint or ""))
+        raise
+    say(*found.understood, "")
+    if found.problems:
+        _show_problems(found, every)
+    policy = DisclosurePolicy(
+        active=found.cohort is None or not found.cohort.provenance.synthetic,
+        caseload=found.study.caseload,
+    )
+    show(
+        "Rules of inclusion: patients excluded in turn, and by each alone",
+        _rules(found, policy),
+    )
+    show(
+        "Completeness by therapist, named by the row of the first patient",
+        _complete(found, policy),
+    )
+    if not found.problems:
+        show("Enough for each step", _enough(found, policy))
+    if write is not None:
+        write_text(write, write_study(found.study))
+        say(f"The study file {write.name} is written: check what it guessed.")
+    if found.problems:
+        raise found.problems.first()
+    say("Nothing has to be mended.")
+
+
+def _write_what_is_known(file: Path, study: Path | None, write: Path, which: bool) -> None:
+    """Write what was recognised where that was not enough: what is missing can be filled in.
+
+    Where it is open `which` table of the file is meant, nothing is known, and that can be said.
+    """
+    try:
+        done = Study() if study is None else read_study(study)
+        if not which:
+            raw = read_table(file, table=done.table or None)
+            done = recognise_study(done, list(raw.frame.columns), raw.name)
+    except InputError:
+        return  # the error that is raised anyway says why
+    write_text(write, write_study(done))
+    left = "name the table in it" if which else "fill in what it could not guess"
+    say(f"The study file {write.name} is written: {left}.", stderr=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole, or say why not."""
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError:
+        raise InputError(
+            "the file cannot be written", hint="name a folder that you may write to", file=path
+        ) from None
+
+
+def _show_problems(found: Check, every: bool) -> None:
+    items = list(found.problems)
+    lines = [(_rows(p, every), shown_name(p.column), p.kind, p.problem, p.hint) for p in items]
+    frame = pd.DataFrame(lines, columns=["rows", "column", "found", "problem", "hint"])
+    count = sum(max(1, p.count) for p in items)
+    kinds, places = ("kind" if len(items) == 1 else "kinds"), ("place" if count == 1 else "places")
+    show(f"To be mended: {len(items):,} {kinds} of problem in {count:,} {places}", frame)
+    if not every and any(p.count > 5 for p in items):
+        say("--all lists every row.", "")
+
+
+def _rows(problem: Problem, every: bool) -> str:
+    if not problem.rows:
+        return "all"
+    shown = problem.rows if every else problem.rows[:5]
+    more = problem.count - len(shown)
+    text = ", ".join(map(str, shown))
+    return f"{text} and {more:,} more" if more > 0 else text
+
+
+def _rules(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
+    rules = found.rules.copy()
+    for column in ("excluded", "excluded_alone"):
+        # Nobody excluded is a statement about the rule, not about a patient.
+        rules[column] = ["0" if n == 0 else policy.text(n) for n in rules[column]]
+    return rules
+
+
+def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
+    table = found.completeness
+    shares = [
+        percentage(policy.count(c), policy.count(e))
+        for c, e in zip(table["complete"], table["eligible"], strict=True)
+    ]
+    shown = pd.DataFrame(
+        {
+            "therapist": [f"row {r}" for r in found.first_rows.reindex(table.index)],
+            "eligible": [policy.text(n) for n in table["eligible"]],
+            "complete": [policy.text(n) for n in table["complete"]],
+            "share": [MARK if s is None else f"{s:.0f}%" for s in shares],
+        }
+    )
+    order = pd.Series(shares, dtype="float64").sort_values(kind="stable", na_position="last").index
+    worst = shown.iloc[order[:10]].reset_index(drop=True)
+    if len(shown) > 10:
+        worst.loc[10] = [
+            f"{len(shown) - 10:,} others",
+            "",
+            "",
+            "100%" if worst["share"].iloc[-1] == "100%" else f"{worst['share'].iloc[-1]} or more",
+        ]
+    return worst
+
+
+def _enough(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
+    frame = found.enough.copy()
+    frame["enough"] = ["yes" if e else "no" for e in frame["enough"]]
+    patients = frame["step"] == "outcomes by patient"
+    if found.cohort is not None:
+        frame.loc[patients, "has"] = policy.text(len(found.cohort.patients))
+    return frame

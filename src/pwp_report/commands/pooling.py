@@ -1,0 +1,120 @@
+"""``pwp summarise`` in each service, ``pwp pool`` in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from multilevel.errors import InputError
+from pwp_lib.measures import MEASURES, Measure
+from pwp_report.commands.terminal import say, show
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.owndata import check_study_data
+from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
+
+__all__ = ["pool_files", "summarise_file"]
+
+
+def summarise_file(
+    file: Path, out: Path, study: Path | None, key: Path, caseload: int | None
+) -> None:
+    """Write the moments of a file, small caseloads withheld and therapists under pseudonyms."""
+    from multilevel.moments import Moments
+
+    if out.suffix.lower() != ".parquet":
+        raise InputError(
+            "moments are written as Parquet", hint="let the name end in .parquet", file=out
+        )
+    if not out.parent.is_dir():
+        raise InputError("there is no such folder", hint="make it first", file=out.parent)
+    found = check_study_data(file, study)
+    if found.cohort is None:
+        raise found.problems.first()
+    cohort = found.cohort
+    if not cohort.provenance.synthetic:
+        cohort = pseudonymise(cohort, Pseudonyms(open_key(key, outside=out.parent)))
+    columns = _columns(cohort.measures)
+    moments = Moments.from_frame(cohort.patients, columns, group="therapist_id")
+    least = caseload or found.study.caseload
+    if least < 10:
+        raise InputError("a caseload below 10 cannot be shared", hint="give 10 or more")
+    written = moments.write(out, minimum_caseload=least)
+    policy = DisclosurePolicy(active=not cohort.provenance.synthetic)
+    say(
+        f"{out.name} holds the moments of {len(written.groups):,} therapists and "
+        f"{policy.text(int(written.n.sum()))} patients.",
+        f"Withheld: {written.withheld_therapists:,} therapists with fewer than {least} patients.",
+        "Moments are aggregated, not anonymous: pass them on under your data-sharing agreement.",
+    )
+
+
+def _columns(measures: Sequence[Measure]) -> list[str]:
+    """Scores and products of pre scores, so that the paper's models can be fitted to the sums."""
+    scores = [c for m in measures for c in (m.pre, m.post)]
+    pres = [m.pre for m in measures]
+    products = [f"{a}:{b}" for i, a in enumerate(pres) for b in pres[i + 1 :]]
+    return [*scores, *products]
+
+
+def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -> None:
+    """Add moments of several services, and fit the models to the sum."""
+    from multilevel.moments import Moments
+    from multilevel.pooling import pool_moments
+
+    if len(files) < 2:
+        raise InputError("pooling needs two files or more", hint="name them one after the other")
+    parts = [Moments.read(f) for f in files]
+    total = pool_moments(parts, same_therapists=same_therapists)
+    table = pool_table(total)
+    say(
+        f"{len(files)} files, {len(total.groups):,} therapists; withheld before they came here: "
+        f"{total.withheld_therapists:,} therapists. The fits equal those on all patients of the "
+        "therapists not withheld."
+    )
+    show("Random intercept and random slope, by measure", table.round(3).astype(str))
+    if out is not None:
+        if not out.parent.is_dir():
+            raise InputError("there is no such folder", hint="make it first", file=out.parent)
+        total.write(out, share=False)
+        say(f"The sum is written to {out.name}.")
+
+
+def pool_table(moments: object) -> pd.DataFrame:
+    """Fit both models of each measure that the moments hold, and list what they say."""
+    from multilevel.mixed import fit_mixed
+    from multilevel.moments import Moments
+    from pwp_lib.models import model_formula
+
+    if not isinstance(moments, Moments):
+        raise InputError("moments are needed")
+    names = [v.removesuffix("_post") for v in moments.variables if v.endswith("_post")]
+    measures = [
+        MEASURES.get(n) or Measure(n, n, -1e9, 1e9, None, None)
+        for n in names
+        if f"{n}_pre" in moments.variables
+    ]
+    if not measures:
+        raise InputError(
+            "the moments hold no measure with a first and a last score",
+            hint="make them with pwp summarise",
+        )
+    lines = []
+    for m in measures:
+        for level in ("intercept", "slope"):
+            fit = fit_mixed(model_formula(m, measures, level), moments)
+            interval = fit.profile_interval() if level == "intercept" else None
+            lines.append(
+                (
+                    m.label, f"random {level}", fit.deviance,
+                    float(fit.random_covariance.to_numpy()[0, 0]), fit.residual_variance, fit.vpc(),
+                    interval.lower if interval else float("nan"),
+                    interval.upper if interval else float("nan"),
+                )
+            )  # fmt: skip
+    columns = [
+        "measure", "model", "deviance", "intercept variance", "residual variance",
+        "therapist effect", "lower 95%", "upper 95%",
+    ]  # fmt: skip
+    return pd.DataFrame(lines, columns=columns)

@@ -1,0 +1,442 @@
+"""What may leave: counts, tables and identifiers, made safe and audited.
+
+Rules, in the order in which they act
+-------------------------------------
+1. Therapist and service identifiers become keyed pseudonyms (`pseudonyms`); patient identifiers
+   become running numbers and never leave at all.
+2. A count under 5 is suppressed (0 included: "none recovered" is a statement about everybody),
+   every other count is rounded to the nearest 5 (`release_counts`).
+3. Where totals would give a suppressed count back, the smallest neighbour is suppressed too,
+   until an audit shows that every suppressed count could be at least two numbers.
+4. Percentages are computed from released counts, so they tell nothing more (`percentage`).
+5. Therapists with a caseload below 20 appear only together (`aggregate_small`), in every total
+   and cluster that is published, since the width of an interval tells the caseload; for the others
+   the interval is that of the rounded caseload.
+
+What this does not protect against: two runs over nearly the same patients, compared. Where one
+more patient turns a withheld count into a 5, it was 4; no rule that rounds the same way each time
+can help that. Whoever publishes is told so.
+
+Why not ``acro``
+----------------
+`acro` was looked at first. It serves a researcher and a human output checker in a trusted
+research environment: its own ``crosstab``, ``pivot_table`` and regressions on patient-level
+frames, tested against a frequency threshold and dominance rules, with exceptions to be signed
+off. Totals it recomputes without the suppressed cells, so that they are no longer the totals; it
+looks for no second cell to suppress, audits no table against its totals and percentages, and
+makes no pseudonyms. What it does is the first half of rule 2, a comparison with 5; the rest is
+what is needed here. An organisation can still run it on its own tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from multilevel.errors import InputError
+from pwp_report.ledger import MARK, Cell, DisclosurePolicy, Ledger, Percentage, Relation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "MARK",
+    "DisclosurePolicy",
+    "Percentage",
+    "Relation",
+    "ReleasedCounts",
+    "aggregate_small",
+    "audit",
+    "percentage",
+    "release_counts",
+]
+
+
+#: Tables with more linked cells than this are not given to the integer programmes.
+_PROGRAMMED = 2_000
+
+
+@dataclass(frozen=True)
+class ReleasedCounts:
+    """Counts as they may be shown.
+
+    Attributes
+    ----------
+    values : DataFrame
+        Released counts, missing where suppressed.
+    secondary : DataFrame of bool
+        Cells suppressed only to protect others.
+    audited : DataFrame
+        One row for each suppressed cell: row, column, and how many values it could at least hold.
+    policy : DisclosurePolicy
+    """
+
+    values: pd.DataFrame
+    secondary: pd.DataFrame
+    audited: pd.DataFrame
+    policy: DisclosurePolicy = field(default_factory=DisclosurePolicy)
+
+    def table(self) -> pd.DataFrame:
+        """Write the counts as text, with the mark where one is withheld."""
+        return self.values.map(lambda v: MARK if pd.isna(v) else f"{int(v):,}").astype(object)
+
+    @property
+    def n_suppressed(self) -> int:
+        """How many cells are withheld."""
+        return int(self.values.isna().to_numpy().sum())
+
+    def percentage(self, part: str, whole: str) -> pd.Series:
+        """Share of one column in another, by row, from the released counts alone."""
+        shares = [
+            percentage(p, w) for p, w in zip(self.values[part], self.values[whole], strict=True)
+        ]
+        return pd.Series(shares, index=self.values.index, dtype="Float64", name=part)
+
+
+def percentage(part: float | None, whole: float | None) -> float | None:
+    """Percentage of two released counts, a whole number; ``None`` if either is withheld.
+
+    Examples
+    --------
+    >>> percentage(35, 80), percentage(None, 80)
+    (44.0, None)
+    """
+    if part is None or whole is None or pd.isna(part) or pd.isna(whole) or whole == 0:
+        return None
+    # Rounding each may lift the part above the whole by one step.
+    return float(min(100.0, np.floor(100.0 * part / whole + 0.5)))
+
+
+def _set_bounds(
+    ledger: Ledger,
+    truth: NDArray[np.float64],
+    hidden: set[int],
+    known: set[int],
+    unpublished: set[int],
+) -> None:
+    for i, value in enumerate(truth):
+        if i in unpublished:
+            ledger.lower[i], ledger.upper[i] = 0.0, np.inf
+        elif i in known:
+            ledger.lower[i] = ledger.upper[i] = value
+        elif i in hidden:
+            ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(None)
+        else:
+            ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(ledger.policy.count(value))
+
+
+def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
+    if ledger.has_witness(target, truth):
+        return True
+    if ledger.size_around(target) > _PROGRAMMED:
+        # No proof at hand, and a programme of this size would take too long: hide more.
+        return False
+    low, high = ledger.range_of(target)
+    return high > low
+
+
+def _neighbour(
+    ledger: Ledger, target: int, truth: NDArray[np.float64], shown: set[int], told: set[int]
+) -> int | None:
+    """Find the cell whose loss costs least: the smallest shown in a sum with the unsafe one.
+
+    Where its own sums show nothing more, those of the withheld cells in them are looked at, and so
+    on outwards; never beyond a count that is known, since what lies there cannot help.
+    """
+    seen, edge = {target}, {target}
+    while edge:
+        near = {i for c in edge for r in ledger.rows_of[c] for i in ledger.rows[r]} - seen
+        if found := near & shown:
+            return min(found, key=lambda i: (truth[i], i))
+        seen |= near
+        edge = near - told
+    return None
+
+
+def _spread(ledger: Ledger, told: set[int]) -> set[int]:
+    """Add what is the same count as a known one: its only part, or what it is the only part of."""
+    pairs = [set(row) for row in ledger.rows if len(row) == 2]
+    pairs = [p for p in pairs if not any(ledger.is_rest(i) for i in p)]
+    told = set(told)
+    while fresh := {i for p in pairs if p & told for i in p} - told:
+        told |= fresh
+    return told
+
+
+def release_counts(
+    counts: pd.DataFrame,
+    relations: Iterable[Relation] = (),
+    policy: DisclosurePolicy | None = None,
+    *,
+    known: Iterable[Cell] = (),
+    unpublished: Iterable[Cell] = (),
+) -> ReleasedCounts:
+    """Make a table of counts safe: suppress, round, suppress again where a sum tells, audit.
+
+    Parameters
+    ----------
+    counts : DataFrame of int
+        Counts of people. A missing entry means that the count does not exist (no such thing as a
+        recovery rate without cases); it stays missing.
+    relations : iterable of Relation
+        The sums that a reader knows of: totals in the same table or in another one shown.
+    policy : DisclosurePolicy, optional
+    known : iterable of Cell
+        Counts that are shown rounded and that an attacker is taken to know exactly, because
+        standard errors or means published with them tell: they protect nothing.
+    unpublished : iterable of Cell
+        Counts that are in no table, but that sums of published ones could tell: what clusters
+        leave over, the therapists of a cluster who are not shown alone. They are withheld.
+
+    Returns
+    -------
+    ReleasedCounts
+
+    Raises
+    ------
+    InputError
+        If a count is negative, or the parts of a sum do not add up.
+
+    Examples
+    --------
+    >>> counts = pd.DataFrame({"improved": [8, 8, 8, 8, 0, 32]}, index=[*"abcde", "all"])
+    >>> total = Relation(("all", "improved"), tuple((r, "improved") for r in "abcde"))
+    >>> release_counts(counts, [total]).table()["improved"].tolist()
+    ['*', '10', '10', '10', '*', '30']
+
+    Without the second suppression the total, 28 to 32, less four counts of 8 or more would say
+    that *e* is 0.
+    """
+    policy = policy or DisclosurePolicy()
+    by_cell = _counts_by_cell(counts)
+    cells = list(by_cell)
+    if not policy.active:
+        false = pd.DataFrame(False, index=counts.index, columns=counts.columns)
+        return ReleasedCounts(counts.astype("Int64"), false, _audit_frame([]), policy)
+    ledger = Ledger(cells, tuple(relations), policy)
+    truth = _truth(ledger, list(by_cell.values()))
+    silent = {ledger.position[c] for c in unpublished} | set(range(len(cells), len(truth)))
+    small = set(np.flatnonzero(truth < policy.threshold).tolist())
+    hidden = small - silent
+    told = _spread(ledger, {ledger.position[c] for c in known}) - hidden
+    _set_bounds(ledger, truth, hidden, told, silent)
+    shown = set(range(len(cells))) - hidden - silent - told
+    extra = _protect(ledger, truth, sorted(small), shown, told)
+    return _released(counts, ledger, hidden, extra, silent, policy)
+
+
+def _protect(
+    ledger: Ledger,
+    truth: NDArray[np.float64],
+    todo: list[int],
+    shown: set[int],
+    told: set[int],
+) -> set[int]:
+    """Withhold further cells until each of those given could hold two values; say which."""
+    extra: set[int] = set()
+    while todo:
+        if _safe(ledger, todo[-1], truth):
+            # What is safe stays so: to hide more only widens what an attacker must allow for.
+            todo.pop()
+            continue
+        more = _neighbour(ledger, todo[-1], truth, shown, told)
+        if more is None:
+            # Never seen, and never to be seen: rather no number near it than one that tells.
+            lost = shown & set(ledger.members_around(todo.pop()).tolist())
+            shown -= lost
+            extra |= lost
+            continue
+        shown.remove(more)
+        extra.add(more)
+        ledger.lower[more], ledger.upper[more] = 0.0, np.inf
+        todo.insert(0, more)
+    return extra
+
+
+def _entry(frame: pd.DataFrame, cell: Cell) -> Any:
+    return frame.at[cell]
+
+
+def _counts_by_cell(counts: pd.DataFrame) -> dict[Cell, float]:
+    """Every count that there is, row by row; a missing entry is no count."""
+    numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    return {
+        (row, column): float(value)
+        for row, line in zip(counts.index, numbers, strict=True)
+        for column, value in zip(counts.columns, line, strict=True)
+        if not np.isnan(value)
+    }
+
+
+def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
+    truth = np.zeros(len(ledger.cells))
+    truth[: len(known)] = known
+    if (truth < 0).any():
+        raise InputError("a count is below 0")
+    for row in ledger.rows:
+        rest = next((i for i in row if ledger.is_rest(i)), None)
+        left = -sum(weight * truth[i] for i, weight in row.items() if i != rest)
+        if rest is None and left != 0:
+            raise InputError("the parts of a sum do not add up to its total")
+        if rest is not None:
+            if left < 0:
+                raise InputError("the parts of a sum exceed its total")
+            truth[rest] = left
+    return truth
+
+
+def _released(
+    counts: pd.DataFrame,
+    ledger: Ledger,
+    hidden: set[int],
+    extra: set[int],
+    silent: set[int],
+    policy: DisclosurePolicy,
+) -> ReleasedCounts:
+    rows = {label: i for i, label in enumerate(counts.index)}
+    columns = {label: i for i, label in enumerate(counts.columns)}
+    numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    shown = policy.base * np.floor((numbers + policy.base // 2) / policy.base)
+    second = np.zeros(shown.shape, dtype=bool)
+    for i in hidden | extra | silent:
+        if not ledger.is_rest(i):
+            row, column = ledger.cells[i]
+            shown[rows[row], columns[column]] = np.nan
+            second[rows[row], columns[column]] = i in extra
+    audited = [(*ledger.cells[i], 2) for i in sorted(hidden | extra)]
+    return ReleasedCounts(
+        pd.DataFrame(shown, counts.index, counts.columns).astype("Int64"),
+        pd.DataFrame(second, counts.index, counts.columns),
+        _audit_frame(audited),
+        policy,
+    )
+
+
+def _audit_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["row", "column", "possible_values"])
+
+
+def audit(
+    released: ReleasedCounts | pd.DataFrame,
+    relations: Iterable[Relation] = (),
+    percentages: Iterable[Percentage] = (),
+    policy: DisclosurePolicy | None = None,
+) -> pd.DataFrame:
+    """Attack a published table: what each suppressed count could be, given all that is shown.
+
+    Works from the published numbers alone, by integer programmes, and so checks `release_counts`
+    from outside. The attacker is taken to know which cells were suppressed for being small.
+
+    Parameters
+    ----------
+    released : ReleasedCounts or DataFrame
+        Published counts, missing where suppressed.
+    relations, percentages
+        The sums and percentages that are published with them.
+    policy : DisclosurePolicy, optional
+
+    Returns
+    -------
+    DataFrame
+        One row for each suppressed cell: row, column, lower, upper, safe (two values or more).
+
+    Examples
+    --------
+    >>> shown = pd.DataFrame({"n": [10, 10, 10, 10, None, 30]}, index=[*"abcde", "all"])
+    >>> total = Relation(("all", "n"), tuple((r, "n") for r in "abcde"))
+    >>> audit(shown, [total])[["row", "lower", "upper", "safe"]].values.tolist()
+    [['e', 0, 0, False]]
+    """
+    policy = policy or DisclosurePolicy()
+    values = released.values if isinstance(released, ReleasedCounts) else released
+    second = released.secondary if isinstance(released, ReleasedCounts) else None
+    cells = [(r, c) for r in values.index for c in values.columns]
+    ledger = Ledger(cells, tuple(relations), policy)
+    for share in percentages:
+        ledger.add_share(share)
+    targets = []
+    for i, cell in enumerate(cells):
+        shown = _entry(values, cell)
+        if pd.isna(shown):
+            targets.append(i)
+            if second is not None and bool(second.at[cell]):
+                continue
+            ledger.lower[i], ledger.upper[i] = policy.bounds(None)
+        else:
+            ledger.lower[i], ledger.upper[i] = policy.bounds(float(shown))
+    rows = []
+    for i in targets:
+        low, high = ledger.range_of(i)
+        top = int(high) if np.isfinite(high) else -1
+        rows.append((*cells[i], int(low) if np.isfinite(low) else -1, top, bool(high > low)))
+    return pd.DataFrame(rows, columns=["row", "column", "lower", "upper", "safe"])
+
+
+def aggregate_small(
+    caseloads: pd.Series,
+    policy: DisclosurePolicy | None = None,
+    groups: pd.Series | None = None,
+    *,
+    at_least: int = 2,
+) -> tuple[list[Any], list[Any]]:
+    """Split therapists into those shown alone and those shown only together.
+
+    A single small therapist would be plain to see in an aggregate of one, so the next smallest
+    join until the aggregate has two therapists and the caseload that the policy asks for. Where
+    groups of therapists are published too, so it is in each of them: a group less those shown
+    alone is an aggregate that anybody can form.
+
+    Parameters
+    ----------
+    caseloads : Series of int
+        Patients by therapist.
+    policy : DisclosurePolicy, optional
+    groups : Series, optional
+        By therapist, the cluster whose figures are published.
+    at_least : int
+        Therapists that an aggregate must have.
+
+    Returns
+    -------
+    alone, together : list
+        Labels, in the order of `caseloads`.
+
+    Examples
+    --------
+    >>> aggregate_small(pd.Series({"A": 60, "B": 30, "C": 8, "D": 45}))
+    (['A', 'D'], ['B', 'C'])
+    >>> loads, groups = pd.Series([60, 30, 8, 45], [*"ABCD"]), pd.Series([*"xyxy"], [*"ABCD"])
+    >>> aggregate_small(loads, groups=groups)
+    (['B', 'D'], ['A', 'C'])
+    """
+    policy = policy or DisclosurePolicy()
+    if not policy.active:
+        return list(caseloads.index), []
+    # The groups first: who joins there serves the whole as well.
+    kinds = caseloads.map(lambda _: "") if groups is None else groups.reindex(caseloads.index)
+    parts = [*(part for _, part in caseloads.groupby(kinds)), caseloads]
+    members: set[Any] = set()
+    before = -1
+    while len(members) > before:
+        before = len(members)
+        for part in parts:
+            members |= _too_small(part, policy, at_least, members)
+    alone = [label for label in caseloads.index if label not in members]
+    return alone, [label for label in caseloads.index if label in members]
+
+
+def _too_small(
+    caseloads: pd.Series, policy: DisclosurePolicy, at_least: int, chosen: set[Any]
+) -> set[Any]:
+    """Find the small caseloads of a group, and the next ones until they are enough together."""
+    ordered = caseloads.sort_values(kind="stable")
+    found = {t: n for t, n in ordered.items() if n < policy.caseload or t in chosen}
+    for label, n in ordered.items() if found else ():
+        if len(found) >= at_least and sum(found.values()) >= policy.caseload:
+            break
+        found[label] = n
+    return set(found)

@@ -1,0 +1,202 @@
+"""Rules of inclusion, one after the other, with the count at each; and whether enough is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pwp_lib.cohort import FlowStep, flow_step
+from pwp_lib.measures import Measure
+from pwp_report.study import Study
+
+__all__ = ["Included", "apply_rules", "completeness", "enough_for"]
+
+
+#: Whose patient somebody is who had several therapists: a paper has to say so.
+_SEVERAL = {
+    "most_sessions": " (of several, the one with most sessions)",
+    "first": " (of several, the first)",
+    "last": " (of several, the last)",
+}
+
+
+@dataclass(frozen=True)
+class Included:
+    """What the rules left.
+
+    Attributes
+    ----------
+    patients : DataFrame
+    eligible : DataFrame
+        Patients who meet every rule but the one on complete scores.
+    flow : tuple of FlowStep
+    rules : DataFrame
+        By rule: patients excluded in turn, and whom the rule would exclude if it stood alone.
+    """
+
+    patients: pd.DataFrame
+    eligible: pd.DataFrame
+    flow: tuple[FlowStep, ...]
+    rules: pd.DataFrame
+
+    def completeness(self, measures: Sequence[Measure]) -> pd.DataFrame:
+        """Count as `Cohort.completeness` does, for the therapists who have a patient left."""
+        counts = completeness(self.eligible, measures).rename(columns={"eligible": "total"})
+        left = counts[counts.index.isin(self.patients["therapist_id"])]
+        return left[["total", "complete"]].reset_index()
+
+
+def _masks(
+    patients: pd.DataFrame, study: Study, measures: Sequence[Measure]
+) -> list[tuple[str, pd.Series]]:
+    """Give each rule in words, and who meets it. A rule on something not recorded is left out."""
+    has = patients.columns
+    rules: list[tuple[str, pd.Series]] = []
+    known = patients["therapist_id"].notna()
+    if study.several == "exclude" and "n_therapists" in has:
+        rules.append(("one therapist throughout", patients["n_therapists"] <= 1))
+        known = known | (patients["n_therapists"] > 1)
+    words = "a therapist is recorded"
+    if "n_therapists" in has and bool((patients["n_therapists"] > 1).any()):
+        words += _SEVERAL.get(study.several, "")
+    rules.append((words, known))
+    if study.minimum_sessions > 0 and "sessions" in has:
+        words = f"{study.minimum_sessions} sessions or more"
+        rules.append((words, patients["sessions"] >= study.minimum_sessions))
+    if study.assessment and "assessment" in has:
+        rules.append(("an assessment among the sessions", patients["assessment"] == True))  # noqa: E712
+    if study.one_to_one and "one_to_one" in has:
+        rules.append(("one-to-one", patients["one_to_one"] == True))  # noqa: E712
+    if "status" in has:
+        words = " or ".join(s.replace("_", " ") for s in study.status)
+        met = patients["status"].isin(study.status) | patients["status"].isna()
+        rules.append((words, met))
+    if "age" in has and study.minimum_age is not None:
+        words = f"aged {study.minimum_age:g} or more"
+        rules.append((words, patients["age"] >= study.minimum_age))
+    if "age" in has and study.maximum_age is not None:
+        words = f"aged {study.maximum_age:g} or less"
+        rules.append((words, patients["age"] <= study.maximum_age))
+    scores = [c for m in measures for c in (m.pre, m.post)]
+    rules.append(("a score on every measure at both ends", patients[scores].notna().all(axis=1)))
+    return rules
+
+
+def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure]) -> Included:
+    """Apply the study's rules in turn.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        One row a patient, with ``therapist_id``, the scores, and what the rules ask for.
+    study : Study
+    measures : sequence of Measure
+    """
+    flow = [flow_step("patients in the file", patients, 0)]
+    left = pd.Series(True, index=patients.index)
+    eligible = left
+    lines = []
+    for words, met in _masks(patients, study, measures):
+        met = met.fillna(False).astype(bool)
+        eligible = left
+        excluded = int((left & ~met).sum())
+        left = left & met
+        flow.append(flow_step(words, patients[left], excluded))
+        lines.append((words, excluded, int((~met).sum())))
+    kept = patients[left]
+    if study.minimum_caseload > 1:
+        words = f"therapists with {study.minimum_caseload} patients or more"
+        loads = kept.groupby("therapist_id")["therapist_id"].transform("size")
+        small = loads < study.minimum_caseload
+        flow.append(flow_step(words, kept[~small], int(small.sum())))
+        lines.append((words, int(small.sum()), int(small.sum())))
+        kept = kept[~small]
+    rules = pd.DataFrame(lines, columns=["rule", "excluded", "excluded_alone"])
+    return Included(kept, patients[eligible], tuple(flow), rules)
+
+
+def completeness(eligible: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame:
+    """Count by therapist who has every score, of those who meet all other rules.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by therapist: ``eligible``, ``complete``, ``percentage``.
+    """
+    scores = [c for m in measures for c in (m.pre, m.post)]
+    whole = eligible[scores].notna().all(axis=1)
+    groups = whole.groupby(eligible["therapist_id"])
+    counts = pd.DataFrame({"eligible": groups.size(), "complete": groups.sum().astype("int64")})
+    counts["percentage"] = 100.0 * counts["complete"] / counts["eligible"]
+    return counts
+
+
+def enough_for(
+    patients: pd.DataFrame,
+    measures: Sequence[Measure],
+    *,
+    therapist_table: bool,
+    caseload: int,
+    cluster_size: int | None = None,
+) -> pd.DataFrame:
+    """Say of each step of the analysis whether there are enough therapists and patients.
+
+    Returns
+    -------
+    DataFrame
+        ``step, needs, has, enough, advice``, one row a step.
+    """
+    loads = patients["therapist_id"].value_counts()
+    t, pairs = len(loads), int((loads >= 2).sum())
+    size = cluster_size or max(2, int(t / 4 + 0.5))
+    clustered = max(8, 2 * size + 1) if cluster_size else 8
+    alone = int((loads >= caseload).sum())
+    lines = [
+        ("outcomes by patient", "5 patients", f"{len(patients):,}", len(patients) >= 5, ""),
+        (
+            "therapist effect (random intercept)",
+            "5 therapists with 2 patients or more",
+            f"{pairs:,}",
+            pairs >= 5,
+            "more than 30 therapists give an interval worth reading" if t <= 30 else "",
+        ),
+        (
+            "slopes that differ by therapist",
+            "8 therapists with 5 patients or more",
+            f"{int((loads >= 5).sum()):,}",
+            int((loads >= 5).sum()) >= 8,
+            "",
+        ),
+        (
+            "ranks over two measures",
+            "2 measures",
+            f"{len(measures)}",
+            len(measures) >= 2,
+            "with one measure, ranks are those on that measure",
+        ),
+        (
+            "upper and lower cluster",
+            f"{clustered} therapists",
+            f"{t:,}",
+            t >= clustered,
+            f"{size} in each",
+        ),
+        (
+            "therapists shown one by one",
+            f"1 therapist with {caseload} patients or more",
+            f"{alone:,}",
+            alone >= 1,
+            "those with fewer appear only together" if t > alone else "",
+        ),
+        (
+            "therapists' own scales",
+            "a table of therapists, and 8 of them",
+            f"{t:,}" if therapist_table else "no table",
+            therapist_table and t >= 8,
+            "give one with --therapists",
+        ),
+    ]
+    frame = pd.DataFrame(lines, columns=["step", "needs", "has", "enough", "advice"])
+    return frame.astype({"enough": "bool"})

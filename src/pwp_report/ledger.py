@@ -1,0 +1,269 @@
+"""A published table as an attacker knows it: bounds of each count, and the sums between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from multilevel.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MARK", "Cell", "DisclosurePolicy", "Ledger", "Percentage", "Relation"]
+
+#: Moves that the search for a witness may try for one cell.
+_TRIES = 120
+#: What stands in a published table for a number that is withheld.
+MARK = "*"
+
+#: A cell of a table: label of the row, label of the column.
+Cell: TypeAlias = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class DisclosurePolicy:
+    """The rules of release.
+
+    Parameters
+    ----------
+    active : bool
+        Whether rules are applied at all. Off only for synthetic data or by an explicit flag.
+    threshold : int
+        Counts below it are suppressed.
+    base : int
+        Other counts are rounded to the nearest multiple of it.
+    caseload : int
+        Therapists with fewer patients appear only in aggregate.
+
+    Examples
+    --------
+    >>> policy = DisclosurePolicy()
+    >>> [policy.count(n) for n in (3, 7, 8, 1122)]
+    [None, 5, 10, 1120]
+    >>> policy.text(3), policy.text(1122)
+    ('*', '1,120')
+    """
+
+    active: bool = True
+    threshold: int = 5
+    base: int = 5
+    caseload: int = 20
+
+    def __post_init__(self) -> None:
+        if self.threshold < 2 or self.base < 2:
+            raise InputError(
+                "disclosure control needs a threshold and a rounding base of 2 or more"
+            )
+        if self.caseload < 2 * self.threshold:
+            raise InputError(
+                f"the smallest caseload shown must be at least {2 * self.threshold}",
+                hint="raise caseload under [disclosure] in the study file",
+            )
+
+    def count(self, n: float) -> int | None:
+        """Give the number that may be shown for a count, or ``None`` if none may."""
+        value = int(n)
+        if not self.active:
+            return value
+        if value < self.threshold:
+            return None
+        return self.base * ((value + self.base // 2) // self.base)
+
+    def text(self, n: float) -> str:
+        """Write a count as it may be printed."""
+        shown = self.count(n)
+        return MARK if shown is None else f"{shown:,}"
+
+    def bounds(self, shown: float | None) -> tuple[float, float]:
+        """Smallest and largest count that a shown number can stand for."""
+        if shown is None or np.isnan(shown):
+            return 0.0, float(self.threshold - 1)
+        if not self.active:
+            return float(shown), float(shown)
+        # Nearest multiple, halves up: 5 stands for 5 to 7, 10 for 8 to 12.
+        low = max(self.threshold, int(shown) - self.base // 2)
+        return float(low), float(int(shown) + (self.base - 1) // 2)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One sum that a reader of the table knows of: parts that add up to a whole.
+
+    Parameters
+    ----------
+    whole : Cell
+        The cell with the total.
+    parts : tuple of Cell
+        The cells that it is made of.
+    exhaustive : bool
+        Whether the parts are all of the whole. If not, what is left over is a count as well, and
+        is protected like one: 24 of 25 improved says that one did not.
+    """
+
+    whole: Cell
+    parts: tuple[Cell, ...]
+    exhaustive: bool = True
+
+
+@dataclass(frozen=True)
+class Percentage:
+    """A percentage that is published beside its table, for the audit."""
+
+    part: Cell
+    whole: Cell
+    value: float
+    decimals: int = 0
+
+
+class Ledger:
+    """The table as an attacker knows it: bounds of every count and the sums between them."""
+
+    def __init__(
+        self, cells: Sequence[Cell], relations: Sequence[Relation], policy: DisclosurePolicy
+    ) -> None:
+        self.policy = policy
+        self.cells: list[Cell] = list(cells)
+        self.position = {cell: i for i, cell in enumerate(self.cells)}
+        self.rows: list[dict[int, float]] = []
+        for relation in relations:
+            row = {self._at(part): 1.0 for part in relation.parts}
+            row[self._at(relation.whole)] = -1.0
+            if not relation.exhaustive:
+                rest = ("(rest)", len(self.rows))
+                self.position[rest] = len(self.cells)
+                self.cells.append(rest)
+                row[self.position[rest]] = 1.0
+            self.rows.append(row)
+        self.lower = np.zeros(len(self.cells))
+        self.upper = np.full(len(self.cells), np.inf)
+        self.rows_of: list[list[int]] = [[] for _ in self.cells]
+        for r, row in enumerate(self.rows):
+            for i in row:
+                self.rows_of[i].append(r)
+        self._order: dict[int, list[int]] = {}
+        self._tries = 0
+        self._part_of: NDArray[np.int32] | None = None
+        self.shares: list[dict[int, float]] = []
+        self.shares_of: dict[int, list[int]] = {}
+
+    def _at(self, cell: Cell) -> int:
+        if cell not in self.position:
+            raise InputError("a sum names a cell that the table does not have")
+        return self.position[cell]
+
+    def is_rest(self, i: int) -> bool:
+        """Whether the cell is what a sum leaves over, in no table but known all the same."""
+        cell = self.cells[i]
+        return isinstance(cell[0], str) and cell[0] == "(rest)"
+
+    def add_share(self, share: Percentage) -> None:
+        """Bound a part by a published percentage: two inequalities, both linear."""
+        half = 0.5 * 10.0**-share.decimals
+        part, whole = self._at(share.part), self._at(share.whole)
+        for sign, edge in ((-1.0, share.value - half), (1.0, share.value + half)):
+            for i in (part, whole):
+                self.shares_of.setdefault(i, []).append(len(self.shares))
+            self.shares.append({part: sign, whole: -sign * edge / 100.0})
+
+    def _component(self, start: int) -> tuple[list[int], list[int], list[int]]:
+        """Cells that sums or percentages link to this one, and those sums and percentages."""
+        seen, sums, shares, todo = {start}, set[int](), set[int](), [start]
+        while todo:
+            i = todo.pop()
+            sums.update(self.rows_of[i])
+            shares.update(self.shares_of.get(i, ()))
+            near = [k for r in self.rows_of[i] for k in self.rows[r]]
+            near += [k for r in self.shares_of.get(i, ()) for k in self.shares[r]]
+            fresh = set(near) - seen
+            seen |= fresh
+            todo.extend(fresh)
+        return sorted(seen), sorted(sums), sorted(shares)
+
+    def size_around(self, target: int) -> int:
+        """Count the cells that sums link to this one."""
+        return len(self.members_around(target))
+
+    def members_around(self, target: int) -> NDArray[np.int64]:
+        """Find the cells that sums link to this one, itself included."""
+        if self._part_of is None:
+            from scipy.sparse import coo_matrix
+            from scipy.sparse.csgraph import connected_components
+
+            pairs = [(next(iter(row)), i) for row in self.rows for i in row]
+            ends = np.array(pairs, dtype=int).reshape(-1, 2).T
+            size = (len(self.cells), len(self.cells))
+            graph = coo_matrix((np.ones(ends.shape[1]), (ends[0], ends[1])), size)
+            self._part_of = connected_components(graph, directed=False)[1]
+        members: NDArray[np.int64] = np.flatnonzero(self._part_of == self._part_of[target])
+        return members
+
+    def range_of(self, target: int) -> tuple[float, float]:
+        """Find the smallest and largest number that the cell could hold: two integer programmes."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import lil_matrix
+
+        members, sums, shares = self._component(target)
+        place = {i: k for k, i in enumerate(members)}
+        links = [self.rows[r] for r in sums] + [self.shares[r] for r in shares]
+        matrix = lil_matrix((len(links), len(members)))
+        for r, link in enumerate(links):
+            for i, weight in link.items():
+                matrix[r, place[i]] = weight
+        low = [0.0] * len(sums) + [-np.inf] * len(shares)
+        high = [0.0] * len(sums) + [1e-9] * len(shares)
+        rules = [LinearConstraint(matrix.tocsr(), low, high)] if links else []
+        box = Bounds(self.lower[members], self.upper[members])
+        cost = np.zeros(len(members))
+        cost[place[target]] = 1.0
+        ends = []
+        for sign in (1.0, -1.0):
+            found = milp(
+                sign * cost, constraints=rules, bounds=box, integrality=np.ones(len(members))
+            )
+            # Status 2: nothing fits; otherwise no solution means that nothing bounds the cell.
+            none = -np.inf if found.status == 2 else np.inf
+            ends.append(none if found.x is None else float(np.round(found.x[place[target]])))
+        return ends[0], ends[1]
+
+    def has_witness(self, target: int, truth: NDArray[np.float64]) -> bool:
+        """Whether a second table, one step away from the true one, would look the same.
+
+        A quick and sufficient proof: move the cell by one, and repair each broken sum by moving one
+        other cell of it. What it cannot settle goes to the integer programmes.
+        """
+        for step in (1.0, -1.0):
+            moved = truth[target] + step
+            if self.lower[target] <= moved <= self.upper[target]:
+                self._tries = _TRIES
+                if self._mend({target: step}, list(self.rows_of[target]), truth):
+                    return True
+        return False
+
+    def _least_bound(self, r: int) -> list[int]:
+        """Cells of a sum in which to look for a countermove: those in the fewest other sums."""
+        if r not in self._order:
+            by_sums = sorted(self.rows[r], key=lambda i: len(self.rows_of[i]))
+            self._order[r] = by_sums[:24]
+        return self._order[r]
+
+    def _mend(self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]) -> bool:
+        if not broken:
+            return True
+        self._tries -= 1
+        if self._tries < 0:
+            return False
+        row = self.rows[broken[0]]
+        gap = sum(row[i] * step for i, step in moves.items() if i in row)
+        if gap == 0.0:
+            return self._mend(moves, broken[1:], truth)
+        for i in [i for i in self._least_bound(broken[0]) if i not in moves][:6]:
+            step = -gap / row[i]
+            if abs(step) == 1.0 and self.lower[i] <= truth[i] + step <= self.upper[i]:
+                others = [r for r in self.rows_of[i] if r != broken[0] and r not in broken]
+                if self._mend({**moves, i: step}, broken[1:] + others, truth):
+                    return True
+        return False

@@ -1,0 +1,183 @@
+"""Keyed pseudonyms for therapists and services: the same key gives the same names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multilevel.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pwp_lib.cohort import Cohort
+
+__all__ = ["Pseudonyms", "default_key_file", "open_key", "pseudonymise"]
+
+_KEY_BYTES = 32
+
+
+def default_key_file() -> Path:
+    """Where the key is kept unless told otherwise: the user's own settings folder."""
+    base = os.environ.get("APPDATA") or os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "pwp" / "pseudonym.key"
+
+
+def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
+    """Read the key, or make one on first use.
+
+    Parameters
+    ----------
+    path : str or Path
+        The key file. Made if it does not exist, readable by its owner alone.
+    outside : str or Path, optional
+        A folder in which the key must not lie: the results', since whoever has both can undo the
+        pseudonyms of any list of names.
+
+    Raises
+    ------
+    InputError
+        If the key lies in that folder, cannot be written, or is no key.
+    """
+    place = Path(path).expanduser()
+    if outside is not None and _within(place, Path(outside)):
+        raise InputError(
+            "the pseudonym key lies inside the folder for results",
+            hint="keep it elsewhere, so that results can be passed on without it",
+            file=place,
+        )
+    try:
+        if not place.exists():
+            _write_key(place)
+        text = place.read_text(encoding="ascii").strip()
+        key = bytes.fromhex(text)
+    except (UnicodeDecodeError, ValueError):
+        key = b""
+    except OSError as error:
+        raise InputError(
+            "the pseudonym key cannot be read or written",
+            hint="name another place with --key",
+            file=place,
+        ) from error
+    if len(key) != _KEY_BYTES:
+        raise InputError(
+            "this is not a pseudonym key",
+            hint="name the right file with --key, or a new one to begin afresh",
+            file=place,
+        )
+    return key
+
+
+def _within(place: Path, folder: Path) -> bool:
+    return place.resolve().is_relative_to(folder.expanduser().resolve())
+
+
+def _write_key(place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as out:
+        out.write(secrets.token_hex(_KEY_BYTES) + "\n")
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Names for therapists and services that only the holder of the key can trace.
+
+    A plain hash would not do: staff codes are few, and hashing them all finds the one. With a
+    secret key (HMAC-SHA256) that takes the key as well.
+
+    Parameters
+    ----------
+    key : bytes
+        At least 16 bytes; see `open_key`.
+
+    Examples
+    --------
+    >>> names = Pseudonyms(b"0123456789abcdef").names(["smith j", "jones k"], "T")
+    >>> sorted(names) == ["jones k", "smith j"] and all(v.startswith("T-") for v in names.values())
+    True
+    >>> names == Pseudonyms(b"0123456789abcdef").names(["jones k", "smith j"], "T")
+    True
+    """
+
+    key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.key) < 16:
+            raise InputError("a pseudonym key needs 16 bytes or more")
+
+    def names(self, identifiers: Iterable[object], kind: str) -> dict[object, str]:
+        """Pseudonym of each identifier.
+
+        Parameters
+        ----------
+        identifiers : iterable
+        kind : str
+            ``"T"`` for therapists, ``"S"`` for services: the two never share a name.
+        """
+        unique = list(dict.fromkeys(identifiers))
+        for length in (8, 16, 32):
+            names = {item: f"{kind}-{self._digest(kind, item)[:length]}" for item in unique}
+            if len(set(names.values())) == len(unique):
+                return names
+        raise InputError("two identifiers have the same pseudonym", hint="begin with a new key")
+
+    def _digest(self, kind: str, item: object) -> str:
+        raw = hmac.new(
+            self.key, f"{kind}\x1f{item}".encode("utf-8", "surrogatepass"), hashlib.sha256
+        )
+        return base64.b32encode(raw.digest()).decode("ascii").lower()
+
+
+def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
+    """Give the cohort back without any identifier, before anything is computed from it.
+
+    Therapists and services get keyed pseudonyms, the same in all tables; patients get running
+    numbers. Rows are put in the order of the pseudonyms, so that their order tells nothing.
+    """
+    therapists = _all_values("therapist_id", cohort.patients, cohort.therapists, cohort.segments)
+    services = _all_values("service_id", cohort.patients, cohort.therapists, cohort.segments)
+    maps = {
+        "therapist_id": pseudonyms.names(therapists, "T"),
+        "service_id": pseudonyms.names(services, "S"),
+    }
+    patients = _renamed(cohort.patients, maps)
+    patients = patients.sort_values("therapist_id", kind="stable").reset_index(drop=True)
+    patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
+    counts = cohort.completeness
+    if counts is not None:
+        counts = _renamed(counts, maps).sort_values("therapist_id").reset_index(drop=True)
+    therapist_table = cohort.therapists
+    if therapist_table is not None:
+        therapist_table = _renamed(therapist_table, maps).sort_values("therapist_id")
+        therapist_table = therapist_table.reset_index(drop=True)
+    return replace(
+        cohort,
+        patients=patients,
+        therapists=therapist_table,
+        segments=None if cohort.segments is None else _renamed(cohort.segments, maps),
+        completeness=counts,
+    )
+
+
+def _all_values(column: str, *frames: pd.DataFrame | None) -> list[object]:
+    seen: dict[object, None] = {}
+    for frame in frames:
+        if frame is not None and column in frame:
+            seen.update(dict.fromkeys(frame[column].dropna().unique()))
+    return list(seen)
+
+
+def _renamed(frame: pd.DataFrame, maps: dict[str, dict[object, str]]) -> pd.DataFrame:
+    out = frame.copy()
+    for column, names in maps.items():
+        if column in out:
+            out[column] = out[column].map(names)
+    return out

@@ -1,0 +1,1 @@
+"""Files of tables: text, Excel, columnar; what is in their cells."""

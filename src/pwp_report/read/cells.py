@@ -1,0 +1,255 @@
+"""What a cell holds: a number, a date, a word for missing, or something that has to be mended.
+
+Each distinct entry is looked at once, so that a million rows cost no more than their distinct
+values. Entries themselves never leave this module; only their kind does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pwp_lib.measures import Measure
+from pwp_lib.schema import MISSING
+
+__all__ = [
+    "KINDS",
+    "MISSING_CODES",
+    "Kind",
+    "ReadColumn",
+    "read_codes",
+    "read_dates",
+    "read_numbers",
+    "read_scores",
+]
+
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
+_COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
+_PERCENT = re.compile(r"[-+]?\d+([.,]\d+)?\s*%", re.ASCII)
+_DATE = re.compile(
+    r"\d{1,4}[-/. ](\d{1,2}|[A-Za-z]{3,9})([-/. ]\d{2,4})?([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?"
+    r"|[A-Za-z]{3,9}[-/. ]\d{2,4}",
+    re.ASCII,
+)
+#: Numbers that extracts use for "not recorded" where the scale cannot have them.
+MISSING_CODES = (-1, -8, -9, -88, -99, -999, 77, 88, 99, 777, 888, 999, 9999)
+_DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%d/%m/%Y",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%d-%m-%Y",
+    "%d.%m.%Y",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%Y%m%d",
+    "%d/%m/%y",
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an entry is where it should not be, and what to do about it."""
+
+    text: str
+    hint: str
+
+
+KINDS: dict[str, Kind] = {
+    "text": Kind("text", "correct or clear it"),
+    "percentage": Kind("a percentage", "give the score itself"),
+    "date": Kind(
+        "a date",
+        "check whether a spreadsheet turned a score into a date, and whether the column is right",
+    ),
+    "comma": Kind(
+        "a number with a comma",
+        'write a point, or set decimal = "," under [file] in the study file',
+    ),
+    "code": Kind(
+        "a number that the scale cannot have, which looks like a code for missing",
+        "list it as missing under [file] in the study file, or clear it",
+    ),
+    "no_identifier": Kind(
+        "a negative number or a sign, which looks like a code for missing",
+        "list it as missing under [file] in the study file, or clear it",
+    ),
+    "range": Kind("a number outside the scale", "correct or clear it, or check the column"),
+    "fraction": Kind("a number that is not whole", "correct or clear it, or check the column"),
+    "missing": Kind("nothing", "fill it in"),
+    "not_date": Kind("something that is not a date", "correct it, or set date_format under [file]"),
+}
+
+
+@dataclass(frozen=True)
+class ReadColumn:
+    """A column as it was understood.
+
+    Attributes
+    ----------
+    values : Series
+        Numbers, dates or text; missing where empty, coded as missing, or wrong.
+    kinds : Series
+        Key of `KINDS` where the entry is wrong, missing elsewhere.
+    coded : int
+        Entries that were a word or a code for missing.
+    """
+
+    values: pd.Series
+    kinds: pd.Series
+    coded: int = 0
+
+    @property
+    def wrong(self) -> pd.Series:
+        """Which rows have to be mended."""
+        return self.kinds.notna()
+
+
+def _is_text(cells: pd.Series) -> bool:
+    return bool(pd.api.types.is_string_dtype(cells) or pd.api.types.is_object_dtype(cells))
+
+
+def _is_missing(text: str, codes: Collection[str]) -> bool:
+    return text in MISSING or text in codes or text.casefold() in codes
+
+
+def read_numbers(
+    cells: pd.Series, codes: Collection[str] = (), decimal: str | None = None
+) -> ReadColumn:
+    """Read a column of numbers.
+
+    Parameters
+    ----------
+    cells : Series
+        Text or numbers, shape (N,).
+    codes : collection of str
+        Entries that mean missing, besides the usual words.
+    decimal : {".", ",", None}
+        ``None`` accepts decimal commas where no entry has a decimal point.
+
+    Examples
+    --------
+    >>> read = read_numbers(pd.Series(["12,5", " 7", "n/a", "45%", "03-Mar"], dtype="str"))
+    >>> read.values.tolist()
+    [12.5, 7.0, nan, nan, nan]
+    >>> read.kinds.dropna().tolist()
+    ['percentage', 'date']
+    """
+    if not _is_text(cells):
+        return _native_numbers(cells, codes)
+    labels, distinct = pd.factorize(cells)
+    texts = [str(t).strip() for t in distinct]
+    commas = decimal == "," or (
+        decimal is None and not any("." in t and _NUMBER.fullmatch(t) for t in texts)
+    )
+    values = np.full(len(texts) + 1, np.nan)
+    kinds: list[str | None] = [None] * (len(texts) + 1)
+    coded = np.zeros(len(texts) + 1, dtype=bool)
+    for i, text in enumerate(texts):
+        if _is_missing(text, codes):
+            coded[i] = True
+        elif _NUMBER.fullmatch(text):
+            values[i] = float(text)
+        elif commas and _COMMA.fullmatch(text):
+            values[i] = float(text.replace(",", "."))
+        else:
+            kinds[i] = _wrong_kind(text)
+    index = cells.index
+    return ReadColumn(
+        pd.Series(values[labels], index=index),
+        pd.Series(np.array(kinds, dtype=object)[labels], index=index, dtype="str"),
+        int(coded[labels].sum()),
+    )
+
+
+def _native_numbers(cells: pd.Series, codes: Collection[str]) -> ReadColumn:
+    none = pd.Series(None, index=cells.index, dtype="str")
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        wrong = none.mask(cells.notna(), "date")
+        return ReadColumn(pd.Series(np.nan, index=cells.index), wrong)
+    values = pd.to_numeric(cells, errors="coerce").astype("float64")
+    numbers = [float(c) for c in codes if _NUMBER.fullmatch(c)]
+    is_code = values.isin(numbers)
+    endless = np.isinf(values)
+    return ReadColumn(
+        values.mask(is_code | endless), none.mask(endless, "range"), int(is_code.sum())
+    )
+
+
+def _wrong_kind(text: str) -> str:
+    if _PERCENT.fullmatch(text):
+        return "percentage"
+    if _COMMA.fullmatch(text):
+        return "comma"
+    if _DATE.fullmatch(text):
+        return "date"
+    return "text"
+
+
+def read_scores(
+    cells: pd.Series, measure: Measure, codes: Collection[str] = (), decimal: str | None = None
+) -> ReadColumn:
+    """Read a column of scores, with what the measure allows.
+
+    Examples
+    --------
+    >>> from pwp_lib.measures import PHQ9
+    >>> read_scores(pd.Series(["12", "28", "99", "3.5"], dtype="str"), PHQ9).kinds.tolist()
+    [nan, 'range', 'code', 'fraction']
+    """
+    read = read_numbers(cells, codes, decimal)
+    values, kinds = read.values, read.kinds
+    outside = values.notna() & ~values.between(measure.minimum, measure.maximum)
+    code = outside & values.isin(MISSING_CODES)
+    broken = values.notna() & ~outside & (values % 1 != 0) if measure.integer else outside & False
+    kinds = kinds.mask(outside, "range").mask(code, "code").mask(broken, "fraction")
+    return ReadColumn(values.mask(kinds.notna()), kinds, read.coded)
+
+
+def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
+    """Read identifiers and categories: trimmed text, with words for missing as missing."""
+    if not _is_text(cells):
+        cells = _whole(cells)
+    text = cells.astype("str").str.strip()
+    return text.mask(text.isin(MISSING | set(codes)) | (text == ""))
+
+
+def _whole(cells: pd.Series) -> pd.Series:
+    """Turn 7.0, stored so because a neighbour was missing, back into the identifier 7."""
+    if pd.api.types.is_float_dtype(cells) and bool((cells.dropna() % 1 == 0).all()):
+        return cells.astype("Int64")
+    return cells
+
+
+def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = None) -> ReadColumn:
+    """Read a column of dates: ISO or day first, one form for the whole column.
+
+    Examples
+    --------
+    >>> read = read_dates(pd.Series(["03/04/2021", "25/12/2020", "soon"], dtype="str"))
+    >>> read.values.dt.month.tolist(), read.kinds.dropna().tolist()
+    ([4.0, 12.0, nan], ['not_date'])
+    """
+    none = pd.Series(None, index=cells.index, dtype="str")
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        return ReadColumn(cells.dt.tz_localize(None), none)
+    text = read_codes(cells, codes)
+    labels, distinct = pd.factorize(text)
+    pool = pd.Series(list(distinct), dtype="str")
+    best = pd.Series(pd.NaT, index=pool.index, dtype="datetime64[us]")
+    for form in (fmt,) if fmt else _DATE_FORMATS:
+        found: Any = pd.to_datetime(pool, format=form, errors="coerce")
+        if found.notna().sum() > best.notna().sum():
+            best = found
+        if bool(best.notna().all()):
+            break
+    filled = np.append(best.to_numpy(dtype="datetime64[us]"), np.datetime64("NaT"))
+    values = pd.Series(filled[labels], index=cells.index)
+    return ReadColumn(values, none.mask(values.isna() & text.notna(), "not_date"))

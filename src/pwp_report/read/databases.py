@@ -1,0 +1,166 @@
+"""Parquet files and tables of DuckDB and SQLite databases, opened for reading alone."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.request import pathname2url
+
+import numpy as np
+import pandas as pd
+
+from multilevel.errors import InputError
+from pwp_lib.schema import WIDEST
+from pwp_report.read.files import RawTable, name_columns, shown_name
+
+__all__ = ["read_duckdb", "read_parquet", "read_sqlite"]
+
+
+def read_parquet(place: Path) -> RawTable:
+    """Read a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(place) as source:
+            _guard_width(source.metadata.num_columns, place)
+            table = source.read()
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError):
+        raise InputError(
+            "the Parquet file is damaged or not complete", hint="export it again", file=place
+        ) from None
+    return _from_arrow(table, place, "Parquet")
+
+
+def _guard_width(width: int, place: Path) -> None:
+    if width > WIDEST:
+        raise InputError(
+            f"the table has more than {WIDEST:,} columns",
+            hint="turn it so that rows are patients",
+            file=place,
+        )
+
+
+def _from_arrow(table: Any, place: Path, kind: str) -> RawTable:
+    series = {i: _plain(column) for i, column in enumerate(table.columns)}
+    return _raw(pd.DataFrame(series), list(table.column_names), place, kind)
+
+
+def _plain(column: Any) -> pd.Series:
+    """One column in a plain pandas type: codes become text, decimals floats."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    elif pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif pa.types.is_boolean(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind):
+        column = column.cast(pa.string())
+    elif pa.types.is_nested(kind):
+        # Lists and records are no entries: where the column is used, each is named as text.
+        column = pa.array(["(nested)"] * len(column), pa.string())
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        column = pa.array([None] * len(column), pa.string())
+    elif pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("us"))
+    values: pd.Series = column.to_pandas()
+    return values.reset_index(drop=True)
+
+
+def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTable:
+    if frame.empty:
+        raise InputError("there are columns and no rows", hint="export it again", file=place)
+    named = name_columns(frame, names, place)
+    # A database has no header row, but users look at it in a viewer that shows one.
+    return RawTable(place.name, kind, named, np.arange(2, len(named) + 2))
+
+
+def read_duckdb(place: Path, table: str | None) -> RawTable:
+    """Read a table of a DuckDB database."""
+    import duckdb
+
+    try:
+        # External access off: a view in a database from elsewhere could read other files.
+        with closing(
+            duckdb.connect(str(place), read_only=True, config={"enable_external_access": "false"})
+        ) as base:
+            found = base.execute(
+                "select table_name from information_schema.tables order by table_name"
+            ).fetchall()
+            name = _choose([str(row[0]) for row in found], table, place)
+            relation = base.execute(f"select * from {_quoted(name)} limit 0")
+            _guard_width(len(relation.description), place)
+            result = base.sql(f"select * from {_quoted(name)}").to_arrow_table()
+    except duckdb.Error:
+        raise InputError(
+            "the DuckDB database cannot be read, or was written by another version",
+            hint="export the table as Parquet or CSV",
+            file=place,
+        ) from None
+    return _from_arrow(result, place, "DuckDB")
+
+
+def read_sqlite(place: Path, table: str | None) -> RawTable:
+    """Read a table of an SQLite database."""
+    import sqlite3
+
+    # Immutable: SQLite would otherwise leave journal files beside the database.
+    address = f"file:{pathname2url(str(place.resolve()))}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as base:
+            base.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            found = base.execute(
+                "select name from sqlite_master where type in ('table', 'view') "
+                "and name not like 'sqlite_%' order by name"
+            ).fetchall()
+            name = _choose([str(row[0]) for row in found], table, place)
+            cursor = base.execute(f"select * from {_quoted(name)}")
+            names = [str(column[0]) for column in cursor.description]
+            _guard_width(len(names), place)
+            rows = cursor.fetchall()
+    except sqlite3.Error:
+        raise InputError(
+            "the SQLite database cannot be read", hint="export the table as CSV", file=place
+        ) from None
+    # Text throughout: a column of SQLite may hold any type in any row.
+    frame = pd.DataFrame(
+        {
+            i: pd.Series(
+                [
+                    None if row[i] is None or isinstance(row[i], bytes) else str(row[i])
+                    for row in rows
+                ],
+                dtype="str",
+            )
+            for i in range(len(names))
+        }
+    )
+    return _raw(frame, names, place, "SQLite")
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _choose(names: list[str], wanted: str | None, place: Path) -> str:
+    if not names:
+        raise InputError("the database has no table", hint="name another file", file=place)
+    if wanted is None and len(names) == 1:
+        return names[0]
+    listed = ", ".join(shown_name(n) for n in names[:8]) + (" and more" if len(names) > 8 else "")
+    if wanted is None:
+        raise InputError(
+            "the database has several tables",
+            hint=f"name one as table under [file] in a study file: {listed}",
+            file=place,
+        )
+    if wanted not in names:
+        raise InputError(
+            "the database has no table of that name", hint=f"it has {listed}", file=place
+        )
+    return wanted

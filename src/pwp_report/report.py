@@ -1,0 +1,397 @@
+"""The results of ``pwp analyse``: report, tables, figures, JSON and text, in a folder per run.
+
+How a run is written is `runs`' business. No date is written anywhere, so that a second run gives
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pwp_lib.cohort import Cohort
+from pwp_report.disclosure import MARK, DisclosurePolicy
+from pwp_report.methods import methods_and_results, software
+from pwp_report.release import Published, Release, release
+from pwp_report.report_figures import Drawn, draw_all
+from pwp_report.runs import publish
+from pwp_report.study import Study
+from pwp_report.table_words import for_page, headings
+
+if TYPE_CHECKING:
+    from pwp_report.analysis import Analysis
+
+__all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
+
+SCHEMA_VERSION = 1
+_LONG = 30
+_SAFE = re.compile(r"[^\w .,'()/-]")
+_HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
+
+#: Sections of the report: title, tables by the beginning of their names, figures likewise.
+_SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("summary", "Methods and results in brief", (), ()),
+    ("patients", "Patients and therapists", ("flow", "sample", "completeness"), ()),
+    ("outcomes", "Outcomes", ("outcomes", "national"), ()),
+    (
+        "effect",
+        "Therapist effect",
+        ("therapist_effect", "models", "fixed", "variances", "severity", "precision"),
+        ("severity", "profile"),
+    ),
+    ("checks", "Model checks", ("checks",), ()),
+    (
+        "therapists",
+        "Therapists, one by one",
+        (
+            "ranks",
+            "composite_uncertainty",
+            "residuals",
+            "rank_intervals",
+            "rank_correlations",
+            "services",
+        ),
+        ("caterpillar", "rank_intervals"),
+    ),
+    (
+        "clusters",
+        "Clusters compared",
+        ("clusters", "ancova", "nested_ancova", "rates", "nested_rates", "split_sample"),
+        (),
+    ),
+    ("scales", "Therapists' own scales", ("scales", "predictors"), ()),
+    ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
+)
+_SECTION_TEXT: Mapping[str, str] = {
+    "therapists": (
+        "Ranks are uncertain and patients were not allocated at random: this is no league table, "
+        "and not for managing anybody's performance."
+    ),
+    "clusters": (
+        "Clusters were chosen on the outcomes on which they are compared, which flatters the "
+        "difference; the split-sample comparison chooses on some patients and compares on others."
+    ),
+}
+
+
+def safe_labels(cohort: Cohort) -> Cohort:
+    """Give everything that was read as text a form that does no harm in a page, a file or a plot.
+
+    Identifiers and other words are data of unknown origin: markup, formulas, mathematics and
+    endless names are replaced before anything is computed, and labels stay different from each
+    other. So are the measures' labels, which the chapters' code holds, and the file's name.
+    """
+    tables = ("patients", "therapists", "segments", "completeness")
+    frames: dict[str, Any] = {n: getattr(cohort, n) for n in tables}
+    there = [f for f in frames.values() if f is not None]
+    for column in dict.fromkeys(c for f in there for c in f.select_dtypes(["object", "str"])):
+        texts = pd.concat([f[column] for f in there if column in f]).dropna().astype(str)
+        if texts.str.fullmatch(_HARMLESS).all():
+            continue
+        names = _labels(pd.unique(texts))
+        for name, frame in frames.items():
+            if frame is not None and column in frame:
+                frames[name] = frame.assign(**{column: frame[column].map(names)})
+    measures = tuple(
+        replace(m, label=_plain_label(m.label.replace("'", " ")) or m.name) for m in cohort.measures
+    )
+    source = replace(cohort.provenance, source=_SAFE.sub("_", cohort.provenance.source)[:200])
+    return replace(cohort, measures=measures, provenance=source, **frames)
+
+
+def _plain_label(label: str) -> str:
+    return _SAFE.sub("_", label)[:40].strip()
+
+
+def _labels(seen: Iterable[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for label in seen:
+        name = plain = _plain_label(label) or "_"
+        while name in taken:
+            taken[plain] += 1
+            name = f"{plain[:30]} ({taken[plain]})"
+        names[label] = name
+        taken[name] = 1
+    return names
+
+
+def write_run(
+    analysis: Analysis,
+    study: Study,
+    policy: DisclosurePolicy,
+    out: str | os.PathLike[str],
+    step: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Write everything that may be published of an analysis, and point to it.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    study : Study
+    policy : DisclosurePolicy
+    out : path
+        Folder of runs; made if it does not exist.
+    step : callable, optional
+
+    Returns
+    -------
+    Path
+        The folder of this run, ``run-0001`` or the next number.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    step("disclosure control")
+    released = release(analysis, policy)
+    step("figures")
+    drawn = draw_all(analysis, released)
+    step("report")
+    text = methods_and_results(analysis, study, released)
+    page = _page(analysis, study, released, drawn, text)
+    content = results(analysis, study, released, text)
+    step("writing")
+    return publish(out, lambda work: _write_files(work, released, drawn, text, page, content))
+
+
+def _write_files(
+    work: Path,
+    released: Release,
+    drawn: Mapping[str, Drawn],
+    text: Sequence[str],
+    page: str,
+    content: Mapping[str, Any],
+) -> None:
+    (work / "tables").mkdir()
+    (work / "figures").mkdir()
+    for name, table in released.tables.items():
+        _write(work / "tables" / f"{name}.csv", _csv(table.frame))
+    for name, figure in drawn.items():
+        (work / "figures" / f"{name}.svg").write_bytes(figure.svg)
+        (work / "figures" / f"{name}.png").write_bytes(figure.png)
+    _write(work / "methods.txt", "\n\n".join(text) + "\n")
+    _write(
+        work / "results.json",
+        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    )
+    _write(work / "report.html", page)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+# --- Tables as CSV and JSON -----------------------------------------------------------------------
+
+
+def guarded(value: Any) -> Any:
+    """Disarm text that a spreadsheet would take for a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    plain = frame.astype(object).map(guarded)
+    plain.columns = [guarded(str(c)) for c in frame.columns]
+    return str(plain.to_csv(index=False, lineterminator="\n"))
+
+
+def _plain(value: Any) -> Any:
+    """Turn a cell into what JSON knows."""
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        if value != value:
+            return None
+        return value if abs(value) != float("inf") else str(value)
+    return value if isinstance(value, str | int | bool) else str(value)
+
+
+def results(
+    analysis: Analysis, study: Study, released: Release, text: Sequence[str]
+) -> dict[str, Any]:
+    """Gather the results in the form that ``schemas/results-1.json`` describes.
+
+    Parameters
+    ----------
+    analysis, study, released, text
+        The analysis, and what `release` and `methods_and_results` made of it.
+    """
+    policy = released.policy
+    return {
+        "schema": "pwp_lib/results",
+        "schema_version": SCHEMA_VERSION,
+        "synthetic": analysis.cohort.provenance.synthetic,
+        "disclosure": {
+            "active": policy.active,
+            "threshold": policy.threshold,
+            "base": policy.base,
+            "caseload": policy.caseload,
+            "mark": MARK,
+        },
+        "study": {
+            "title": study.title,
+            "seed": study.seed,
+            "engines": list(study.engines),
+            "measures": [asdict(m) for m in analysis.cohort.measures],
+        },
+        "software": software(),
+        "sample": {"patients": released.patients, "therapists": released.therapists},
+        "tables": {name: _as_json(table) for name, table in released.tables.items()},
+        "text": list(text),
+        "not_done": _not_done(analysis, released),
+        "withheld": list(released.withheld),
+    }
+
+
+def _as_json(table: Published) -> dict[str, Any]:
+    rows = table.frame.astype(object).to_numpy().tolist()
+    return {
+        "title": table.title,
+        "note": table.note,
+        "columns": [str(c) for c in table.frame.columns],
+        "rows": [[_plain(v) for v in row] for row in rows],
+    }
+
+
+def _not_done(analysis: Analysis, released: Release) -> dict[str, str]:
+    """Say what could not be done, without the exact numbers that a reason may hold."""
+    if not released.policy.active:
+        return dict(analysis.not_done)
+    hidden = {str(t) for t in released.together}
+    return {
+        name: re.sub(r"\d[\d,]*", "some", reason)
+        for name, reason in analysis.not_done.items()
+        if not any(t in name for t in hidden)
+    }
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Section:
+    id: str
+    title: str
+    text: Sequence[str]
+    tables: Sequence[Mapping[str, Any]]
+    figures: Sequence[Mapping[str, str]]
+
+
+def _page(
+    analysis: Analysis,
+    study: Study,
+    released: Release,
+    drawn: Mapping[str, Drawn],
+    text: Sequence[str],
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    engine = Environment(
+        loader=PackageLoader("pwp_report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    sections = [s for s in _sections(released, drawn, text) if s.text or s.tables or s.figures]
+    not_done = [f"{name}: {why}" for name, why in _not_done(analysis, released).items()]
+    if not_done:
+        sections.append(_Section("not-done", "What could not be done", not_done, (), ()))
+    if released.withheld:
+        sections.append(_Section("withheld", "What was withheld", released.withheld, (), ()))
+    return engine.get_template("report.html.j2").render(
+        title=study.title or "Therapist effects: report",
+        synthetic=analysis.cohort.provenance.synthetic,
+        controlled=released.policy.active,
+        threshold=released.policy.threshold,
+        base=released.policy.base,
+        sections=sections,
+        software=software(),
+        seed=study.seed,
+    )
+
+
+def _sections(released: Release, drawn: Mapping[str, Drawn], text: Sequence[str]) -> list[_Section]:
+    measures = sorted({n.rsplit("_", 1)[-1] for n in released.tables if n.startswith("models_")})
+    out = []
+    for name, title, tables, pictures in _SECTIONS:
+        mine = [
+            released.tables[t]
+            for head in tables
+            for t in released.tables
+            if t == head or t in {f"{head}_{m}" for m in measures} or t.startswith(f"{head}_by_")
+        ]
+        shown = [
+            d
+            for head in pictures
+            for n, d in drawn.items()
+            if n == head or n.startswith(f"{head}_")
+        ]
+        words = list(text) if name == "summary" else [_SECTION_TEXT.get(name, "")]
+        out.append(
+            _Section(
+                name,
+                title,
+                [w for w in words if w and (name == "summary" or mine)],
+                [_for_page(t) for t in {t.name: t for t in mine}.values()],
+                [_picture(d) for d in shown],
+            )
+        )
+    return out
+
+
+def _picture(figure: Drawn) -> dict[str, str]:
+    code = base64.b64encode(figure.svg).decode("ascii")
+    return {"svg": code, "alt": figure.alt, "caption": figure.caption}
+
+
+def _for_page(table: Published) -> dict[str, Any]:
+    frame, note = for_page(table, f"tables/{table.name}.csv")
+    names = list(headings(table).values())
+    cells = frame.astype(object).to_numpy().tolist()
+    rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]
+    word = [_wordy(frame[c]) for c in frame.columns]
+    if len(rows) <= 2 and len(names) > 10:
+        # A short and wide table is read, and fits a telephone, when it stands upright.
+        rows = [list(line) for line in zip(names, *rows, strict=True)]
+        names, word = ["", *[""] * (len(rows[0]) - 1)], [True, *[False] * (len(rows[0]) - 1)]
+        if rows[0][0] == "measure":
+            names, rows = rows[0], rows[1:]
+    return {
+        "title": table.title,
+        "note": note,
+        "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
+        "rows": rows,
+        "long": len(rows) > _LONG,
+    }
+
+
+def _wordy(column: pd.Series) -> bool:
+    return any(isinstance(v, str) and v != MARK for v in column)
+
+
+def _shown(value: Any, column: str) -> str:
+    plain = _plain(value)
+    if plain is None:
+        return ""
+    if isinstance(plain, bool):
+        return "yes" if plain else "no"
+    if isinstance(plain, float):
+        if column.startswith(("p_value", "p_holm", "p_directed")) and plain < 0.001:
+            return "< .001"
+        text = f"{plain:,.3f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
+    return f"{plain:,}" if isinstance(plain, int) else plain

@@ -1,0 +1,176 @@
+"""Headings and entries of the released tables, as a reader of a page should see them.
+
+The tables' files and the JSON keep the library's own names, which programs rely on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from pwp_lib.measures import Measure
+    from pwp_report.release import Published
+
+__all__ = ["entries", "for_page", "headings", "measure_words"]
+
+#: A table with more rows than this is cut on a page.
+_CUT, _ENDS = 400, 100
+_HEADINGS: Mapping[str, str] = {
+    "n": "patients",
+    "n_therapists": "therapists",
+    "n_case_pre": "cases before",
+    "caseness": "cases before, %",
+    "n_improved": "reliably improved",
+    "improvement": "improved, %",
+    "n_deteriorated": "reliably deteriorated",
+    "deterioration": "deteriorated, %",
+    "n_recovered": "recovered",
+    "recovery": "recovered, % of cases",
+    "n_rcsi": "reliably and clinically improved",
+    "rcsi": "RCSI, % of cases",
+    "n_finished": "finished courses",
+    "n_case": "cases among them",
+    "n_recovery": "recovered",
+    "n_reliable_improvement": "reliably improved",
+    "reliable_improvement": "reliably improved, %",
+    "n_reliable_deterioration": "reliably deteriorated",
+    "reliable_deterioration": "reliably deteriorated, %",
+    "n_reliable_recovery": "reliably recovered",
+    "reliable_recovery": "reliably recovered, % of cases",
+    "share_complete": "complete, %",
+    "vpc": "therapist effect, %",
+    "profile_lower": "lower 95%",
+    "profile_upper": "upper 95%",
+    "mcse": "Monte Carlo error",
+    "reml": "by REML",
+    "nuts_median": "median by NUTS",
+    "nuts_lower": "lower by NUTS",
+    "nuts_upper": "upper by NUTS",
+    "nuts_mcse": "Monte Carlo error by NUTS",
+    "p_holm": "p after Holm",
+    "p_directed": "p, one-sided",
+    "chi2": "chi-square",
+    "p_value": "p",
+    "p_value_boundary": "p at the boundary",
+    "se": "standard error",
+    "sd": "SD",
+    "sd_pre": "SD pre",
+    "sd_post": "SD post",
+    "sd_change": "SD change",
+    "aic": "AIC",
+    "p_upper": "probability upper",
+    "p_lower": "probability lower",
+    "p_first": "probability first",
+    "p_last": "probability last",
+    "df1": "df 1",
+    "df2": "df 2",
+    "n_upper": "patients, upper",
+    "n_lower": "patients, lower",
+    "upper_shared": "of the upper cluster, shared",
+    "lower_shared": "of the lower cluster, shared",
+}
+#: Where a name means something else in one table.
+_OF_TABLE: Mapping[str, Mapping[str, str]] = {
+    "sample": {"n": "number"},
+    "rank_correlations": {"n": "therapists"},
+    "scales": {"n_upper": "therapists, upper", "n_lower": "therapists, lower"},
+    "rates": {
+        f"{column}_{cluster}": f"{cluster}: {word}"
+        for cluster in ("upper", "lower")
+        for column, word in (("yes", "number"), ("n", "of"), ("rate", "%"))
+    },
+    "nested_rates": {"difference": "difference, points of %"},
+    "predictors": {"estimate": "for one SD more"},
+}
+_RATES = {
+    "caseness": "cases before",
+    "improvement": "reliably improved",
+    "deterioration": "reliably deteriorated",
+    "rcsi": "RCSI, of cases",
+}
+_FIGURES = {
+    "effect_size": "effect size",
+    "ancova_F": "ANCOVA, F",
+    "ancova_difference": "ANCOVA, difference",
+    **_RATES,
+}
+#: Entries of columns that hold names.
+_ENTRIES: Mapping[str, Mapping[str, str]] = {
+    "outcome": _RATES,
+    "figure": {
+        **_FIGURES,
+        **{
+            f"{k}_{c}": f"{v}, {c} cluster" for k, v in _FIGURES.items() for c in ("upper", "lower")
+        },
+    },
+    "check": {
+        f"patients at the {end}, after": f"share of patients at the {end}, after"
+        for end in ("minimum", "maximum")
+    },
+}
+
+
+def measure_words(measures: Sequence[Measure]) -> dict[str, str]:
+    """Headings that name a measure."""
+    return {
+        name: text
+        for m in measures
+        for name, text in ((f"rank_{m.name}", f"rank, {m.label}"), (m.pre, f"{m.label} before"))
+    }
+
+
+def headings(table: Published) -> dict[str, str]:
+    """Headings by column.
+
+    Examples
+    --------
+    >>> from pwp_report.release import Published
+    >>> frame = pd.DataFrame({"n": [21], "rank_phq9": [1]})
+    >>> headings(Published("rank_correlations", "Ranks", frame, words={"rank_phq9": "rank, PHQ-9"}))
+    {'n': 'therapists', 'rank_phq9': 'rank, PHQ-9'}
+    """
+    known = {**_HEADINGS, **_OF_TABLE.get(table.name, {}), **table.words}
+    return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
+
+
+def entries(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put words in place of names, and of probabilities that round to nothing.
+
+    Examples
+    --------
+    >>> entries(pd.DataFrame({"outcome": ["rcsi"]}))["outcome"].tolist()
+    ['RCSI, of cases']
+    """
+    named: dict[str, pd.Series] = {
+        column: frame[column].map(lambda v, words=words: words.get(v, v))
+        for column, words in _ENTRIES.items()
+        if column in frame
+    }
+    if "predictor" in frame:
+        named["predictor"] = frame["predictor"].str.replace("_", " ")
+    if {"check", "value"} <= {*frame}:
+        small = frame["check"].str.fullmatch(r".*\bp") & (
+            pd.to_numeric(frame["value"], errors="coerce") < 0.001
+        )
+        named["value"] = frame["value"].astype(object).mask(small, "< .001")
+    return frame.assign(**named)
+
+
+def for_page(table: Published, whole: str) -> tuple[pd.DataFrame, str]:
+    """Entries in words, of a very long table both ends alone, and the note that says so.
+
+    Parameters
+    ----------
+    table : Published
+    whole : str
+        Which file holds all rows.
+    """
+    frame, note = entries(table.frame), table.note
+    if len(frame) > _CUT:
+        cut = f"The first and the last {_ENDS} of {len(frame):,} rows; {whole} holds all."
+        note = f"{note} {cut}".strip()
+        frame = pd.concat([frame.iloc[:_ENDS], frame.iloc[-_ENDS:]])
+    return frame, note

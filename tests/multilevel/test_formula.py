@@ -1,0 +1,150 @@
+"""Formulas mean what they mean in lme4, or are refused in words."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multilevel.errors import InputError
+from multilevel.formula import parse_formula
+
+
+def fixed(text: str) -> list[str]:
+    return [t.name for t in parse_formula(text).fixed]
+
+
+def random(text: str) -> list[str]:
+    return [t.name for t in parse_formula(text).random]
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("y ~ 1", ["Intercept"]),
+        ("y ~ x", ["Intercept", "x"]),
+        ("y ~ x - 1", ["x"]),
+        ("y ~ -1 + x", ["x"]),
+        ("y ~ 0 + x", ["x"]),
+        ("y ~ x + 0", ["x"]),
+        ("y ~ (1 | g)", ["Intercept"]),
+        ("y ~ a * b", ["Intercept", "a", "b", "a:b"]),
+        ("y ~ a + b:a + a:b", ["Intercept", "a", "b:a"]),
+        ("y ~ a / b", ["Intercept", "a", "a:b"]),
+        ("y ~ (a + b) / c", ["Intercept", "a", "b", "a:b:c"]),
+        ("y ~ (a + b + c) ** 2", ["Intercept", "a", "b", "c", "a:b", "a:c", "b:c"]),
+        ("y ~ a * b * c - a:b:c", ["Intercept", "a", "b", "a:b", "c", "a:c", "b:c"]),
+        ("y ~ a + b - a", ["Intercept", "b"]),
+        ("y ~ x + x:x", ["Intercept", "x"]),
+        ("y ~ {x - 10}", ["Intercept", "I(x - 10)"]),
+        ("y ~ I(x - 10) + {x-10}", ["Intercept", "I(x - 10)"]),
+        ("y ~ center(x) * scale(z)", ["Intercept", "center(x)", "scale(z)", "center(x):scale(z)"]),
+        ("y ~ `a b` + C(s)", ["Intercept", "a b", "C(s)"]),
+    ],
+)
+def test_fixed_terms(text: str, terms: list[str]) -> None:
+    assert fixed(text) == terms
+
+
+@pytest.mark.parametrize(
+    ("bar", "terms"),
+    [
+        ("(1 | g)", ["Intercept"]),
+        ("(x | g)", ["Intercept", "x"]),
+        ("(1 + x | g)", ["Intercept", "x"]),
+        ("(x + 1 | g)", ["Intercept", "x"]),
+        ("(0 + x | g)", ["x"]),
+        ("(x - 1 | g)", ["x"]),
+        ("(-1 + x | g)", ["x"]),
+        ("(center(x) + z | g)", ["Intercept", "center(x)", "z"]),
+        ("(0 + x * z | g)", ["x", "z", "x:z"]),
+    ],
+)
+def test_random_terms(bar: str, terms: list[str]) -> None:
+    formula = parse_formula(f"y ~ w + {bar}")
+    assert [t.name for t in formula.random] == terms
+    assert formula.group == "g"
+    assert fixed(f"y ~ w + {bar}") == ["Intercept", "w"]
+
+
+def test_taking_the_constant_out_leaves_the_random_part_alone() -> None:
+    text = "y ~ x + (1 + x | g) - 1"
+    assert fixed(text) == ["x"]
+    assert random(text) == ["Intercept", "x"]
+
+
+def test_no_random_term_gives_a_single_level_model() -> None:
+    formula = parse_formula("y ~ x")
+    assert formula.random == ()
+    assert formula.group == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("y ~ x + (1 || g)", "uncorrelated"),
+        ("y ~ x + (x | | g)", "uncorrelated"),
+        ("y ~ x + (1 | g) + (0 + x | g)", "uncorrelated"),
+        ("y ~ x + (1 | g) + (1 | h)", "two grouping factors, g and h"),
+        ("y ~ x + (1 | g/h)", "nested"),
+        ("y ~ x + (1 | g:h)", "nested"),
+        ("y ~ x + (1 | g + h)", "one grouping factor"),
+        ("y ~ x | g", "in brackets"),
+        ("y ~ (a + b + c | g)", "4 random terms"),
+        ("y ~ x - (1 | g)", "not taken away"),
+        ("y ~ x * (1 | g)", "stands alone"),
+        ("y ~ (0 | g)", "no term"),
+        ("y ~ (1 | log(g))", "one column"),
+        ("y ~ x ** 2", "write {x ** 2}"),
+        ("y ~ x ^ 2", "cannot be read"),
+        ("y ~ (x + z", "cannot be read"),
+        ("y ~ x) + z", "cannot be read"),
+        ("y ~ 3 + x", "3 on its own"),
+        ("y", "one ~"),
+        ("y ~ x ~ z", "one ~"),
+        ("1 ~ x", "response"),
+        ("y ~ y + x", "y is the response"),
+        ("y ~ g + (1 | g)", "g is the grouping factor"),
+        ("y ~ 0", "no term"),
+        ("y ~ {a:b}", "inside"),
+        ("", "one ~"),
+    ],
+)
+def test_refusals_say_why(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_formula(text)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        ("{(x - 1) * 2}", "I((x - 1) * 2)"),
+        ("{x - (1 - z)}", "I(x - (1 - z))"),
+        ("{x - 1 - z}", "I(x - 1 - z)"),
+        ("{(x / z) ** 2}", "I((x / z) ** 2)"),
+        ("{-(x + 1)}", "I(-(x + 1))"),
+        ("bs(x, df=4)", "bs(x, df=4)"),
+    ],
+)
+def test_names_keep_the_brackets_that_matter(written: str, printed: str) -> None:
+    assert fixed(f"y ~ {written}") == ["Intercept", printed]
+    assert fixed(f"y ~ {printed}") == ["Intercept", printed]
+
+
+def test_table_lists_every_term_with_its_part() -> None:
+    table = parse_formula("y ~ x + (1 | g)").table()
+    assert table.to_numpy().tolist() == [
+        ["y", "response"],
+        ["Intercept", "fixed"],
+        ["x", "fixed"],
+        ["Intercept", "random"],
+    ]
+
+
+@given(st.text(alphabet="xyzg01 +-*/:|(){}~,.^C'", max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with suppress(InputError):  # anything else would be a fault
+        assert parse_formula(text).text == text

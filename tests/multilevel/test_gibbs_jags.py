@@ -1,0 +1,54 @@
+"""Gibbs sampling against JAGS: figures from tests/reference/gibbs_jags.R."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multilevel.design import DesignMoments
+from multilevel.diagnostics import quantile_error
+from multilevel.gibbs import gibbs_draws
+from multilevel.priors import Prior
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+PROBS = (0.025, 0.5, 0.975)
+CASES: dict[str, Prior] = {
+    "intercept_mlwin": Prior("mlwin"),
+    "intercept_flat_sd": Prior("flat-sd"),
+    "slope_mlwin": Prior("inverse-wishart", df=2, scale=[[5.0, 0.2], [0.2, 0.03]]),
+    "slope_half_normal": Prior("half-normal", scale=[3.0, 0.3]),
+}
+
+
+@pytest.fixture(scope="module")
+def jags() -> dict[str, Any]:
+    return json.loads((REFERENCE / "gibbs_jags.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_quantiles_are_those_of_jags(case: str, jags: dict[str, Any]) -> None:
+    y, x, g = np.loadtxt(REFERENCE / "gibbs_data.csv", delimiter=",", skiprows=1).T
+    columns = {"Intercept": np.ones_like(y), "x": x - x.mean()}
+    random = ["Intercept"] if case.startswith("intercept") else ["Intercept", "x"]
+    design = DesignMoments.from_arrays(y, columns, random, g)
+    drawn = gibbs_draws(design, draws=60_000, prior=CASES[case], keep_effects=False)
+    cov = drawn.random_covariance
+    ours = {
+        "b[1]": drawn.beta[..., 0],
+        "b[2]": drawn.beta[..., 1],
+        "s2": drawn.residual_variance,
+        "vpc": drawn.vpc,
+        "v": cov[..., 0, 0],
+        "v[1,1]": cov[..., 0, 0],
+        "v[1,2]": cov[..., 0, -1],
+        "v[2,2]": cov[..., -1, -1],
+    }
+    for name, figures in jags[case].items():
+        for prob, value, error in zip(PROBS, figures["value"], figures["error"], strict=True):
+            got = float(np.quantile(ours[name], prob))
+            allowed = 4 * np.hypot(error, quantile_error(ours[name], prob))
+            assert abs(got - value) < allowed, (name, prob, got, value)

@@ -1,0 +1,160 @@
+"""Figures to play with: what stands on the page before, and what the script needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+
+from multilevel.errors import InputError
+from pwp_lib.show import interactive
+
+ROOT = Path(__file__).resolve().parents[3]
+NAMES = ["T01", "T02", "T03", "T04", "T05"]
+
+
+def page_of(playable: interactive.Playable) -> Any:
+    return BeautifulSoup(playable.to_html(), "html.parser")
+
+
+def data_of(playable: interactive.Playable) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(page_of(playable).script.string)
+    return found
+
+
+def five_residuals(shift: float = 0.0) -> pd.DataFrame:
+    residual = np.array([-2.0, -1.0, 0.0, 1.0, 2.0]) + shift
+    frame = pd.DataFrame({"n": [40, 8, 20, 12, 100], "residual": residual}, index=NAMES)
+    return frame.assign(lower=residual - 1.5, upper=residual + 1.5, rank=[1, 2, 3, 4, 5])
+
+
+def shrinkage() -> interactive.Playable:
+    table = pd.DataFrame({"n": [8, 20, 100], "raw": [-3.0, 1, 2], "residual": [-1.0, 0.7, 1.9]})
+    table.index = pd.Index(["a", "b", "c"])
+    return interactive.play_shrinkage(table, 2.8, 27.0, caption="Move the *sliders*.")
+
+
+def caterpillar() -> interactive.Playable:
+    frames = {"gad7": five_residuals(0.1), "phq9": five_residuals()}
+    clusters = pd.Series(["upper", "upper", "middle", "lower", "lower"], index=NAMES)
+    return interactive.play_caterpillar(frames, clusters=clusters)
+
+
+def overlap() -> interactive.Playable:
+    ranks = pd.DataFrame(
+        {"rank": [1, 2, 3, 4, 5], "lower": [1, 1, 2, 2, 4], "upper": [2, 3, 4, 5, 5]}
+    )
+    ranks.index = pd.Index(NAMES)
+    covariance = pd.DataFrame(np.eye(5) * 0.5, index=NAMES, columns=NAMES)
+    return interactive.play_rank_overlap(ranks, five_residuals(), covariance)
+
+
+def precision() -> interactive.Playable:
+    rows = [(t, p, v, v / 2, 2 * v, 0.5) for v in (0.05, 0.1) for t in (10, 20) for p in (5, 50)]
+    columns = ["therapists", "patients", "vpc", "lower", "upper", "power"]
+    return interactive.play_precision(pd.DataFrame(rows, columns=columns), design=(21, 53))
+
+
+@pytest.mark.parametrize("make", [shrinkage, caterpillar, overlap, precision])
+def test_it_reads_without_the_script_and_every_control_has_a_label(make: Any) -> None:
+    page = page_of(make())
+    figure = page.find("figure", class_="pwp-play")
+    picture = figure.select_one(".pwp-static img")
+    assert len(picture["alt"]) > 20
+    assert picture["src"].startswith("data:image/")
+    controls = figure.select("input, select")
+    assert controls
+    assert all(
+        c.find_parent("label") and c.find_parent("label").get_text(strip=True) for c in controls
+    )
+    # The script names its drawings as the page does.
+    script = (ROOT / "book" / "_static" / "play.js").read_text(encoding="utf-8")
+    assert f"draw.{figure['data-play']} =" in script
+
+
+def test_shrinkage_holds_the_raw_means_and_starts_at_the_fit() -> None:
+    playable = shrinkage()
+    assert data_of(playable)["raw"] == [-3.0, 1.0, 2.0]
+    values = {c.name: c.value for c in playable.controls}
+    assert values["tau"] == pytest.approx(2.8**0.5, abs=0.05)
+    assert values["sigma"] == pytest.approx(27**0.5, abs=0.05)
+    assert page_of(playable).figcaption.em.get_text() == "sliders"
+
+
+def test_shrinkage_needs_variances_above_zero() -> None:
+    table = pd.DataFrame({"n": [8], "raw": [1.0], "residual": [0.0]})
+    with pytest.raises(InputError, match="above zero"):
+        interactive.play_shrinkage(table, 0.0, 5.0)
+
+
+def test_caterpillar_keeps_measures_in_their_place() -> None:
+    data = data_of(caterpillar())
+    assert list(data["measures"]) == ["phq9", "gad7"]
+    assert data["measures"]["gad7"]["residual"][0] == pytest.approx(-1.9)
+    assert data["cluster"][0] == "upper"
+
+
+def test_probability_that_one_is_better_is_the_normal_one_and_complementary() -> None:
+    better = np.array(data_of(overlap())["better"])
+    # One point apart with standard errors of 0.71 each: the SE of the difference is 1.
+    assert better[0, 1] == pytest.approx(0.841, abs=5e-4)
+    assert np.allclose(better + better.T, 1.0, atol=1.1e-3)
+
+
+def test_precision_starts_at_the_nearest_design_and_lists_every_combination() -> None:
+    playable = precision()
+    data = data_of(playable)
+    assert data["therapists"][data["start"][1]] == 20
+    assert data["patients"][data["start"][2]] == 50
+    assert len(data["power"]) == 8
+    assert data["upper"][-1] == pytest.approx(0.2)
+
+
+def test_a_grid_with_gaps_is_refused() -> None:
+    rows = pd.DataFrame([(10, 5, 0.1, 0, 0.2, 0.5), (20, 50, 0.1, 0, 0.2, 0.6)])
+    rows.columns = pd.Index(["therapists", "patients", "vpc", "lower", "upper", "power"])
+    with pytest.raises(InputError, match="every combination"):
+        interactive.play_precision(rows)
+
+
+def test_severity_takes_its_curve_from_the_fits() -> None:
+    import pwp_lib as pwp
+
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"g": np.repeat(np.arange(12), 30), "phq9_pre": rng.integers(0, 28, 360)})
+    u = rng.normal(size=(12, 2)) * [1.6, 0.15]
+    off = frame["phq9_pre"] - frame["phq9_pre"].mean()
+    frame["phq9_post"] = 9 + u[frame["g"], 0] + (0.5 + u[frame["g"], 1]) * off
+    frame["phq9_post"] += rng.normal(size=360) * 4
+    fit = pwp.fit_mixed("phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | g)", frame)
+    data = data_of(interactive.play_severity({"phq9": fit}, {"phq9": range(0, 28, 3)}))
+    m = data["measures"]["phq9"]
+    off_centre = 15 - m["centre"]
+    between = m["v0"] + 2 * m["cov"] * off_centre + m["v1"] * off_centre**2
+    assert between / (between + m["residual"]) == pytest.approx(fit.vpc({"phq9_pre": 15}), abs=1e-4)
+
+
+def test_data_cannot_end_the_script_element() -> None:
+    table = pd.DataFrame({"n": [8], "raw": [1.0], "residual": [0.5]}, index=["</script><b>"])
+    html = interactive.play_shrinkage(table, 1.0, 5.0).to_html()
+    assert "</script><b>" not in html
+
+
+def test_of_a_thousand_therapists_the_data_hold_eighty() -> None:
+    at = np.linspace(-5, 5, 1_000)
+    table = pd.DataFrame(
+        {"n": 30, "residual": at, "lower": at - 1, "upper": at + 1, "rank": np.arange(1_000) + 1},
+        index=[f"T{i:04d}" for i in range(1_000)],
+    )
+    covariance = pd.DataFrame(np.eye(1_000), index=table.index, columns=table.index)
+    for made in (
+        interactive.play_caterpillar({"phq9": table}),
+        interactive.play_rank_overlap(table, table, covariance),
+    ):
+        assert made.data["names"] == [*table.index[:40], *table.index[-40:]]
+        assert len(made.to_html()) < 1_500_000

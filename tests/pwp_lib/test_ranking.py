@@ -1,0 +1,348 @@
+"""Ranks, clusters, and how uncertain ranks are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multilevel.design import DesignMoments
+from multilevel.errors import InputError
+from multilevel.mixed import MixedFit, fit_design, fit_mixed
+from multilevel.residuals import covariance_parts
+from pwp_lib.measures import Measure
+from pwp_lib.ranking import (
+    _Noise,
+    cluster_size,
+    composite_ranks,
+    composite_uncertainty,
+    differs_from_average,
+    rank_correlation,
+    rank_uncertainty,
+    services_by_cluster,
+    shared_ranks,
+)
+from pwp_lib.simulate import simulate_cohort
+from pwp_lib.truth import Truth
+
+
+def fit_of(effects: np.ndarray, patients: int = 40, seed: int = 1, sd: float = 1.0) -> MixedFit:
+    """A random-intercept fit of therapists with given effects, labelled T00, T01, ..."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat([f"T{i:02d}" for i in range(len(effects))], patients)
+    y = np.repeat(effects, patients) + rng.normal(scale=sd, size=len(group))
+    return fit_design(
+        DesignMoments.from_arrays(
+            y, {"Intercept": np.ones(len(y))}, ["Intercept"], group, group_name="therapist_id"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "size"), [(5, 2), (6, 2), (9, 2), (10, 3), (20, 5), (21, 5), (30, 8)]
+)
+def test_cluster_size(n: int, size: int) -> None:
+    assert cluster_size(n) == size
+    assert 2 * size < n
+
+
+def test_too_few_therapists_for_clusters() -> None:
+    with pytest.raises(InputError, match="4 therapists"):
+        cluster_size(4)
+
+
+def test_composite_rank_is_the_mean_of_the_ranks_and_lower_scores_are_better() -> None:
+    effects = np.linspace(-5, 5, 21)
+    swapped = effects.copy()
+    swapped[[4, 6]] = swapped[[6, 4]]
+    ranks = composite_ranks({"phq9": fit_of(effects, sd=0.2), "gad7": fit_of(swapped, sd=0.2)})
+    assert ranks.index[0] == "T00"
+    assert ranks.loc["T04", ["rank_phq9", "rank_gad7", "composite"]].tolist() == [5, 7, 6]
+    assert ranks["cluster"].value_counts().to_dict() == {"middle": 11, "upper": 5, "lower": 5}
+    assert ranks["position"].tolist() == list(range(1, 22))
+    assert shared_ranks(ranks, 17, 21) == [f"T{i}" for i in range(16, 21)]
+    assert set(shared_ranks(ranks, 1, 5)) == {"T00", "T01", "T02", "T03"}
+
+
+def test_ties_go_by_the_mean_standardised_residual() -> None:
+    # T00 is first by far on one measure, T01 barely first on the other: both have a mean of 1.5.
+    first = np.array([-9, 0, 1, 2, 3, 4, 5.0])
+    second = np.array([0.5, 0.0, 1, 2, 3, 4, 5])
+    ranks = composite_ranks({"phq9": fit_of(first, sd=0.1), "gad7": fit_of(second, sd=0.1)})
+    assert ranks["composite"].iloc[:2].tolist() == [1.5, 1.5]
+    assert ranks.index[:2].tolist() == ["T00", "T01"]
+    # The units of a measure do not matter.
+    scaled = {"phq9": fit_of(first, sd=0.1), "gad7": fit_of(1000 * second, sd=100)}
+    assert composite_ranks(scaled).index[:2].tolist() == ["T00", "T01"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000), shift=st.floats(-50, 50), scale=st.floats(0.1, 20))
+def test_units_of_a_measure_do_not_move_ranks(seed: int, shift: float, scale: float) -> None:
+    effects = np.random.default_rng(seed).normal(scale=2, size=9)
+    plain = composite_ranks({"phq9": fit_of(effects, 12, seed)})
+    other = composite_ranks({"phq9": fit_of(shift + scale * effects, 12, seed, sd=scale)})
+    assert other.index.tolist() == plain.index.tolist()
+    assert sorted(plain["rank_phq9"]) == list(range(1, 10))
+
+
+def test_direction_of_the_scale() -> None:
+    fit = fit_of(np.linspace(-5, 5, 8))
+    better_high = Measure("wellbeing", "Wellbeing", 0, 100, None, None, higher_is_worse=False)
+    ranks = composite_ranks({"wellbeing": fit}, [better_high])
+    assert ranks.index[0] == "T07"
+    assert rank_uncertainty(fit, 500, higher_is_worse=False).index[0] == "T07"
+    assert differs_from_average(fit, better_high)["T07"] == "better"
+    assert differs_from_average(fit)["T07"] == "worse"
+
+
+def test_models_of_different_therapists_are_refused() -> None:
+    with pytest.raises(InputError, match="different therapists"):
+        composite_ranks({"phq9": fit_of(np.arange(6.0)), "gad7": fit_of(np.arange(7.0))})
+    with pytest.raises(InputError, match="one measure"):
+        composite_ranks({})
+
+
+def test_rank_uncertainty_of_two_therapists_is_the_normal_probability() -> None:
+    from scipy.stats import norm
+
+    fit = fit_of(np.array([0.0, 1.2]), patients=10)
+    residual = fit.residuals()["residual"].to_numpy()
+    covariance = fit.residual_covariance("comparative").to_numpy()
+    contrast = np.array([1.0, -1.0])
+    z = contrast @ residual / np.sqrt(contrast @ covariance @ contrast)
+    table = rank_uncertainty(fit, draws=40_000, seed=3)
+    expected = norm.cdf(-z)  # the first of the two is the lower one
+    assert table.loc["T00", "p_first"] == pytest.approx(expected, abs=4 * 0.5 / 200)
+    assert table["p_upper"].isna().all()
+
+
+def test_rank_uncertainty_is_a_distribution_over_ranks() -> None:
+    table = rank_uncertainty(fit_of(np.linspace(-0.6, 0.6, 21), patients=15), draws=2_000, seed=2)
+    assert table["mean_rank"].sum() == pytest.approx(21 * 22 / 2)
+    assert table["p_upper"].sum() == pytest.approx(5)
+    assert table["p_lower"].sum() == pytest.approx(5)
+    assert table["p_first"].sum() == pytest.approx(1)
+    assert (table["lower"] <= table["upper"]).all()
+    assert table["rank"].is_monotonic_increasing
+    again = rank_uncertainty(fit_of(np.linspace(-0.6, 0.6, 21), patients=15), draws=2_000, seed=2)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_composite_of_one_measure_is_that_measure() -> None:
+    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
+    one = rank_uncertainty(fit, draws=3_000, seed=6)
+    both = composite_uncertainty({"phq9": fit}, draws=3_000, seed=6)
+    assert both.index.tolist() == one.index.tolist()
+    assert both["mean_position"].to_numpy() == pytest.approx(one["mean_rank"].to_numpy())
+    assert both["p_upper"].to_numpy() == pytest.approx(one["p_upper"].to_numpy())
+
+
+def test_errors_shared_by_the_measures_make_the_composite_less_certain() -> None:
+    fits = {
+        "phq9": fit_of(np.linspace(-0.6, 0.6, 12), patients=15, seed=1),
+        "gad7": fit_of(np.linspace(-0.6, 0.6, 12), patients=15, seed=2),
+    }
+    apart = composite_uncertainty(fits, draws=4_000)
+    together = composite_uncertainty(fits, draws=4_000, correlation=0.9)
+    assert (together["upper"] - together["lower"]).sum() > (apart["upper"] - apart["lower"]).sum()
+    assert together["p_upper"].sum() == pytest.approx(3)
+    assert together["position"].tolist() == list(range(1, 13))
+    with pytest.raises(InputError, match="correlation"):
+        composite_uncertainty(fits, correlation=-2)
+
+
+def test_without_a_therapist_effect_every_rank_is_as_likely() -> None:
+    # Every therapist's patients do the same on average, so nothing is left between therapists.
+    group = np.repeat(np.arange(8), 20)
+    fit = fit_design(
+        DesignMoments.from_arrays(
+            np.tile([-1.0, 1.0], 80), {"Intercept": np.ones(160)}, ["Intercept"], group
+        )
+    )
+    assert fit.singular
+    table = rank_uncertainty(fit, draws=4_000)
+    assert table["p_first"].to_numpy() == pytest.approx(np.full(8, 1 / 8), abs=0.03)
+    assert set(table["rank"]) == {4.5}
+
+
+def test_ranks_of_therapists_far_apart_are_certain() -> None:
+    table = rank_uncertainty(fit_of(10 * np.arange(10.0)), draws=500)
+    assert (table["lower"] == table["rank"]).all()
+    assert (table["upper"] == table["rank"]).all()
+    assert set(table["p_upper"]) == {0.0, 1.0}
+
+
+def test_spearman_agrees_with_r() -> None:
+    # tests/reference/comparison.R
+    result = rank_correlation([1, 2, 3, 4, 5, 6.5, 6.5], [2, 1, 4, 3, 7, 5, 6])
+    assert result.correlation == pytest.approx(0.81084371642600295, rel=1e-12)
+
+
+def test_rank_correlation_matches_series_by_index_and_drops_gaps() -> None:
+    a = pd.Series([1, 2, 3, 4], index=list("abcd"))
+    b = pd.Series([4, 3, 2, 1, np.nan], index=list("dcbae"))
+    assert rank_correlation(a, b).correlation == pytest.approx(1.0)
+    assert rank_correlation(a, b).n == 4
+    assert np.isnan(rank_correlation(a, [2, 2, 2, 2]).correlation)
+    with pytest.raises(InputError, match="three pairs"):
+        rank_correlation([1, 2], [1, 2])
+
+
+def test_services_by_cluster_counts_therapists_not_patients() -> None:
+    ranks = pd.DataFrame({"cluster": ["upper", "middle", "lower"]}, index=list("abc"))
+    patients = pd.DataFrame(
+        {"therapist_id": list("aaabbc"), "service_id": ["S1"] * 3 + ["S2", "S2", "S1"]}
+    )
+    table = services_by_cluster(ranks, patients)
+    assert table.index.tolist() == ["upper", "middle", "lower"]
+    assert table.to_numpy().tolist() == [[1, 0], [0, 1], [1, 0]]
+
+
+SLOPE = "phq9_post ~ center(phq9_pre) * center(gad7_pre) + (1 + center(phq9_pre) | therapist_id)"
+
+
+@pytest.fixture(scope="module")
+def two_fits() -> list[MixedFit]:
+    """The paper's model of two measures, few patients, so that the fixed part is uncertain."""
+    patients = simulate_cohort(
+        Truth().with_therapists(9, caseload=8), seed=3, interviews=False
+    ).patients
+    other = SLOPE.replace("phq9", "x").replace("gad7", "phq9").replace("x_", "gad7_")
+    return [fit_mixed(formula, patients) for formula in (SLOPE, other)]
+
+
+def flat_fit() -> MixedFit:
+    """A singular fit: nothing is left between therapists."""
+    group, y = np.repeat(np.arange(8), 20), np.tile([-1.0, 1.0], 80)
+    columns = {"Intercept": np.ones(160)}
+    return fit_design(DesignMoments.from_arrays(y, columns, ["Intercept"], group))
+
+
+@pytest.mark.parametrize("term", ["Intercept", "center(phq9_pre)"])
+def test_covariance_is_own_part_plus_few_shared_directions(
+    two_fits: list[MixedFit], term: str
+) -> None:
+    own, shared = covariance_parts(two_fits[0], term)
+    # The dense matrix from the model's definition: what the data leave of the prior, and what
+    # the fixed part's uncertainty adds.
+    fit = two_fits[0]
+    design, s2 = fit.design, fit.residual_variance
+    q = design.random_names.index(term)
+    prior = fit.random_covariance.to_numpy()
+    z = design.cross[:, design.random][:, :, design.random]
+    zx = design.cross[:, design.random][:, :, design.fixed]
+    left = np.array([np.linalg.solve(np.eye(2) + prior @ zz / s2, prior)[q, q] for zz in z])
+    pull = np.array(
+        [
+            (np.linalg.solve(np.eye(2) + prior @ zz / s2, prior) @ cross / s2)[q]
+            for zz, cross in zip(z, zx, strict=True)
+        ]
+    )
+    dense = np.diag(left) + pull @ fit.fixed_covariance.to_numpy() @ pull.T
+    assert shared.shape == (9, 4)
+    assert np.diag(own) + shared @ shared.T == pytest.approx(dense, rel=1e-8, abs=1e-10)
+    assert fit.residual_covariance("comparative", term).to_numpy() == pytest.approx(
+        dense, rel=1e-8, abs=1e-10
+    )
+
+
+def test_a_singular_fit_has_neither_part() -> None:
+    own, shared = covariance_parts(flat_fit())
+    assert not own.any()
+    assert not shared.any()
+
+
+def covariance_of(noise: _Noise) -> np.ndarray:
+    """Exact covariance of what is drawn, shape (measures x J): its map squared."""
+
+    class Unit:
+        """Hands out one unit vector after another in place of normals."""
+
+        def __init__(self, at: int) -> None:
+            self.at, self.gone = at, 0
+
+        def standard_normal(self, shape: tuple[int, ...]) -> np.ndarray:
+            out = np.zeros(int(np.prod(shape)))
+            if 0 <= self.at - self.gone < len(out):
+                out[self.at - self.gone] = 1.0
+            self.gone += len(out)
+            return out.reshape(shape)
+
+    size = len(noise.own) * len(noise.own[0]) + len(noise.directions)
+    columns = [np.concatenate([e[0] for e in noise.draw(Unit(i), 1)]) for i in range(size)]
+    root = np.column_stack(columns)
+    return root @ root.T
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
+def test_errors_drawn_have_the_dense_covariance(
+    two_fits: list[MixedFit], correlation: float
+) -> None:
+    dense = [f.residual_covariance("comparative").to_numpy() for f in two_fits]
+    drawn = covariance_of(_Noise(two_fits, correlation))
+    assert drawn[:9, :9] == pytest.approx(dense[0], rel=1e-8, abs=1e-10)
+    assert drawn[9:, 9:] == pytest.approx(dense[1], rel=1e-8, abs=1e-10)
+    # Over the measures each part is correlated as asked: own errors therapist by therapist, and
+    # the shared ones through the symmetric roots of their covariances.
+    (own, shared), (other, mate) = (covariance_parts(f) for f in two_fits)
+    between = np.diag(np.sqrt(own * other)) + _symmetric_root(shared) @ _symmetric_root(mate)
+    assert drawn[:9, 9:] == pytest.approx(correlation * between, rel=1e-6, abs=1e-8)
+
+
+def _symmetric_root(factor: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(factor @ factor.T)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def test_errors_of_a_single_term_and_of_no_effect() -> None:
+    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
+    dense = fit.residual_covariance("comparative").to_numpy()
+    assert covariance_of(_Noise([fit], 0.0)) == pytest.approx(dense, rel=1e-8, abs=1e-12)
+    assert covariance_of(_Noise([flat_fit()], 0.0)) == pytest.approx(np.eye(8))
+
+
+def test_thousands_of_therapists_need_no_square_matrix() -> None:
+    import tracemalloc
+
+    rng = np.random.default_rng(1)
+    j = 4_000
+    group = np.repeat(np.arange(j), 3)
+    y = np.repeat(rng.normal(size=j), 3) + rng.normal(size=len(group))
+    n, total = np.full(j, 3), y.reshape(j, 3)
+    cross = np.empty((j, 2, 2))
+    cross[:, 0, 0], cross[:, 0, 1] = n, total.sum(axis=1)
+    cross[:, 1, 0], cross[:, 1, 1] = cross[:, 0, 1], (total**2).sum(axis=1)
+    fit = fit_design(
+        DesignMoments(
+            np.arange(j).astype(object),
+            n.astype(np.int64),
+            cross,
+            ("Intercept", "y"),
+            (0,),
+            (0,),
+            1,
+        )
+    )
+    tracemalloc.start()
+    table = rank_uncertainty(fit, draws=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table["mean_rank"].mean() == pytest.approx((j + 1) / 2)
+    assert peak < j * j * 8  # one matrix of the therapists by themselves
+
+
+def test_size_of_clusters_can_be_asked_for() -> None:
+    assert cluster_size(21, 3) == 3
+    for wrong in (1, 11):
+        with pytest.raises(InputError, match=f"clusters of {wrong}"):
+            cluster_size(21, wrong)
+    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
+    ranks = composite_ranks({"phq9": fit}, size=4)
+    assert ranks["cluster"].value_counts().to_dict() == {"upper": 4, "middle": 4, "lower": 4}
+    assert rank_uncertainty(fit, 500, size=4)["p_upper"].sum() == pytest.approx(4)
+    both = composite_uncertainty({"phq9": fit}, 500, size=4)
+    assert both["p_lower"].sum() == pytest.approx(4)
+    assert both["cluster"].value_counts()["lower"] == 4

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from multilevel.errors import InputError
+from multilevel.posterior import PosteriorInterval
+from pwp_lib.cohort import Cohort
+from pwp_lib.simulate import simulate_cohort
+from pwp_lib.truth import Truth
+from pwp_report import report
+from pwp_report.analysis import Analysis, analyse
+from pwp_report.cli import main
+from pwp_report.commands.analyse import run_analysis
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.methods import methods_and_results
+from pwp_report.release import release
+from pwp_report.study import Study
+
+_INTERVAL = PosteriorInterval(0.12, 0.05, 0.2, 0.95, 1e-3, 1e-3, 1e-3, 4_000.0, 1.0)
+
+
+def test_command_analyses_own_data_without_a_trace_of_it(
+    hostile: Cohort,
+    texts,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def quick(cohort: Cohort, **options: object) -> Analysis:
+        return analyse(cohort, draws=200, repeats=1, sensitivity=False)
+
+    monkeypatch.setattr("pwp_report.analysis.analyse", quick)
+    monkeypatch.setattr(report, "draw_all", lambda *_: {})
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.delenv("APPDATA", raising=False)
+    hostile.patients.to_csv(tmp_path / "own.csv", index=False)
+    main_out = tmp_path / "results"
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stop:
+            main(["analyse", str(tmp_path / "own.csv"), "--out", str(main_out)])
+        assert not stop.value.code
+    said = capsys.readouterr()
+    assert "report.html" in said.out
+    assert "only pseudonym.key tells" in said.out
+    assert "models, ranks and comparisons" in said.err
+    for word in ("nhs-", "leeds", "alert", str(tmp_path)):
+        assert word not in said.out + said.err
+    one, two = main_out / "run-0001", main_out / "run-0002"
+    assert texts(one) == texts(two)
+    for text in texts(one).values():
+        assert "nhs-" not in text
+        assert "alert(1)" not in text
+    key = tmp_path / "settings" / "pwp" / "pseudonym.key"
+    secret = key.read_text().strip()
+    assert not any(secret in text for text in texts(one).values())
+    assert os.path.realpath(main_out / "latest") == os.path.realpath(two)
+
+
+def _small() -> Cohort:
+    truth = Truth.one_measure().with_therapists(9, caseload=15)
+    return simulate_cohort(truth, seed=2, interviews=False)
+
+
+def test_what_a_study_asks_for_is_done_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwp_report.measured._nuts", lambda *_: _INTERVAL)
+    study = Study(cluster_size=3, engines=("ml", "reml", "nuts"))
+    analysis = run_analysis(_small(), study, lambda _: None)
+    result = analysis.measures["phq9"]
+    assert result.posterior is None
+    assert result.rank_uncertainty["p_upper"].sum() == pytest.approx(3)
+    assert analysis.ranks is not None
+    assert analysis.ranks["cluster"].value_counts().to_dict() == dict.fromkeys(
+        ("upper", "middle", "lower"), 3
+    )
+    assert analysis.composite_uncertainty is not None
+    assert analysis.composite_uncertainty["p_lower"].sum() == pytest.approx(3)
+    assert analysis.comparison is not None
+    upper = analysis.ranks.index[:3]
+    patients = analysis.cohort.patients
+    compared = analysis.comparison.effect_sizes.loc[("phq9", "upper"), "n"]
+    assert compared == patients["therapist_id"].isin(upper).sum()
+    assert result.sensitivity is not None
+    assert result.sensitivity.rows["upper_shared"].max() == 3
+    released = release(analysis, DisclosurePolicy(active=False))
+    effect = released.frame("therapist_effect")
+    assert effect is not None
+    assert {"reml", "nuts_median", "nuts_lower", "nuts_upper"} <= set(effect)
+    assert "median" not in effect
+    text = " ".join(methods_and_results(analysis, study, released))
+    assert "first and the last 3 of 9" in text
+    assert "NUTS in PyMC" in text
+    assert "posterior median by NUTS was 12.0% (5.0% to 20.0%)" in text
+    assert "Gibbs" not in text
+
+
+def test_nuts_without_pymc_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "pwp_report.measured.find_spec", lambda name: None if name == "pymc" else name
+    )
+    with pytest.raises(InputError, match=r"the engine nuts needs pymc.*extra bayes"):
+        run_analysis(_small(), Study(engines=("ml", "nuts")), lambda _: None)
+
+
+@pytest.mark.nightly
+def test_nuts_agrees_with_gibbs() -> None:
+    pytest.importorskip("nutpie")
+    row = (
+        analyse(_small(), sensitivity=False, repeats=0, engines=("gibbs", "nuts"))
+        .table()
+        .loc["phq9"]
+    )
+    for name in ("median", "lower", "upper"):
+        assert row[f"nuts_{name}"] == pytest.approx(row[name], rel=0.15)
+
+
+@pytest.mark.nightly
+def test_a_million_patients_and_5000_therapists(tmp_path: Path) -> None:
+    loads = np.random.default_rng(1).negative_binomial(4, 4 / 204, 5_000) + 1
+    truth = replace(Truth().with_therapists(5_000, caseload=None), caseloads=tuple(loads.tolist()))
+    cohort = simulate_cohort(truth, seed=1, interviews=False)
+    assert len(cohort.patients) > 950_000
+    cohort.patients.to_csv(tmp_path / "own.csv", index=False)
+    home, peak = tmp_path / "out", tmp_path / "peak"
+    script = (
+        "import resource, sys; from pathlib import Path; from pwp_report.cli import app; "
+        "app(sys.argv[2:], standalone_mode=False); "
+        "Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
+    )
+    arguments = ["analyse", str(tmp_path / "own.csv"), "--out", str(home), "--key"]
+    command = [sys.executable, "-c", script, str(peak), *arguments, str(tmp_path / "key")]
+    subprocess.run(command, check=True, capture_output=True)
+    page = home / "latest" / "report.html"
+    assert page.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert page.stat().st_size < 5e6
+    assert len(pd.read_csv(home / "latest" / "tables" / "ranks.csv")) > 4_500
+    assert int(peak.read_text()) < 4 * 1024**2  # kilobytes on Linux

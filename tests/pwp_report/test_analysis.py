@@ -1,0 +1,147 @@
+"""The whole analysis as one result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from pwp_lib.cohort import Cohort
+from pwp_lib.measures import Measure
+from pwp_lib.models import fit_models
+from pwp_lib.ranking import composite_ranks
+from pwp_lib.simulate import simulate_cohort
+from pwp_lib.truth import Truth
+from pwp_report.analysis import Analysis, analyse
+
+
+@pytest.fixture(scope="module")
+def cohort() -> Cohort:
+    return simulate_cohort(Truth().with_therapists(12, caseload=30), seed=4)
+
+
+@pytest.fixture(scope="module")
+def analysis(cohort: Cohort) -> Analysis:
+    return analyse(cohort, draws=500, repeats=1, sensitivity=False)
+
+
+def quick(cohort: Cohort) -> Analysis:
+    return analyse(cohort, draws=500, repeats=0, sensitivity=False)
+
+
+def test_everything_is_done_on_a_whole_cohort(analysis: Analysis) -> None:
+    assert set(analysis.not_done) == {"sensitivity.phq9", "sensitivity.gad7"}
+    assert sorted(analysis.measures) == ["gad7", "phq9"]
+    for part in (
+        "ranks",
+        "composite_uncertainty",
+        "services",
+        "comparison",
+        "scales",
+        "predictors",
+        "themes",
+        "national",
+    ):
+        assert getattr(analysis, part) is not None
+
+
+def test_it_gathers_the_calls_of_the_chapters(cohort: Cohort, analysis: Analysis) -> None:
+    models = {m.name: fit_models(cohort.patients, m, cohort.measures) for m in cohort.measures}
+    for name, fitted in models.items():
+        result = analysis.measures[name]
+        assert result.vpc == pytest.approx(fitted.slope.vpc(), rel=1e-12)
+        assert result.models.test_slope.statistic == pytest.approx(fitted.test_slope.statistic)
+    ranks = composite_ranks({name: fitted.slope for name, fitted in models.items()})
+    pd.testing.assert_frame_equal(analysis.ranks, ranks)
+
+
+def test_table_has_both_intervals(analysis: Analysis) -> None:
+    table = analysis.table()
+    assert (table["profile_lower"] < table["vpc"]).all()
+    assert (table["vpc"] < table["profile_upper"]).all()
+    assert (table["lower"] < table["median"]).all()
+    assert (table["median"] < table["upper"]).all()
+
+
+def test_comparison_has_a_row_a_measure(analysis: Analysis) -> None:
+    comparison = analysis.comparison
+    assert comparison is not None
+    assert comparison.ancova.index.tolist() == ["phq9", "gad7"]
+    assert comparison.nested_ancova.index.tolist() == ["phq9", "gad7"]
+    assert ("gad7", "rcsi") in comparison.rates.index
+    assert ("phq9", "lower") in comparison.effect_sizes.index
+    assert comparison.split is not None
+
+
+def test_same_seed_same_result(cohort: Cohort, analysis: Analysis) -> None:
+    # The split sample, left out here, has a test of its own.
+    again = quick(cohort)
+    pd.testing.assert_frame_equal(again.table(), analysis.table())
+    for name, result in again.measures.items():
+        pd.testing.assert_frame_equal(
+            result.rank_uncertainty, analysis.measures[name].rank_uncertainty
+        )
+
+
+def test_one_measure_alone(cohort: Cohort) -> None:
+    one = replace(cohort, measures=cohort.measures[1:], therapists=None, segments=None)
+    result = quick(one)
+    assert list(result.measures) == ["gad7"]
+    assert result.ranks is not None
+    assert result.national is None
+    assert {"national", "scales", "predictors", "themes"} <= set(result.not_done)
+    assert result.rank_correlations.index.tolist() == [("composite", "rcsi gad7")]
+
+
+def test_four_therapists_have_models_but_no_clusters() -> None:
+    few = simulate_cohort(Truth().with_therapists(4, caseload=40), seed=2)
+    result = quick(few)
+    assert result.ranks is None
+    assert result.comparison is None
+    assert "4 therapists" in result.not_done["ranks"]
+    assert result.measures["phq9"].models.intercept.n_groups == 4
+
+
+def test_one_therapist_has_descriptions_only(cohort: Cohort) -> None:
+    patients = cohort.patients[cohort.patients["therapist_id"] == "T01"]
+    result = quick(replace(cohort, patients=patients))
+    assert result.measures == {}
+    assert result.ranks is None
+    assert {"models.phq9", "models.gad7", "ranks"} <= set(result.not_done)
+    assert result.outcomes.loc["phq9", "n"] == len(patients)
+
+
+def test_a_measure_without_thresholds_and_with_high_scores_good(cohort: Cohort) -> None:
+    patients = cohort.patients.rename(columns=lambda c: c.replace("phq9", "wellbeing"))
+    for column in ("wellbeing_pre", "wellbeing_post"):
+        patients[column] = 27 - patients[column]
+    wellbeing = Measure("wellbeing", "Wellbeing", 0, 27, None, None, higher_is_worse=False)
+    result = quick(replace(cohort, patients=patients, measures=(wellbeing,)))
+    plain = quick(replace(cohort, measures=cohort.measures[:1]))
+    assert result.ranks is not None
+    assert plain.ranks is not None
+    assert result.ranks.index.tolist() == plain.ranks.index.tolist()
+    assert result.comparison is not None
+    assert result.comparison.rates.empty
+    assert result.rank_correlations.empty
+
+
+def test_a_measure_without_a_therapist_effect_ranks_nobody(cohort: Cohort) -> None:
+    """Every therapist gets the same patients, so nothing is left between therapists."""
+    some = cohort.patients.head(30)
+    copies = [some.assign(therapist_id=f"T{i:02d}") for i in range(8)]
+    patients = pd.concat(copies, ignore_index=True)
+    patients["patient_id"] = [f"P{i:04d}" for i in range(len(patients))]
+    result = quick(replace(cohort, patients=patients))
+    assert result.measures["phq9"].vpc == 0
+    assert "nil" in result.not_done["ranks.phq9"]
+    assert result.ranks is None
+
+
+def test_the_sensitivity_panel_is_there_when_asked_for() -> None:
+    small = simulate_cohort(Truth().with_therapists(5, caseload=20), seed=3)
+    result = analyse(small, draws=500, repeats=0)
+    panel = result.measures["phq9"].sensitivity
+    assert panel is not None
+    assert panel.rows["family"].eq("leave one out").sum() == 5

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import codecs
+import sqlite3
+from pathlib import Path
+
+import bad_files
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from multilevel.errors import InputError
+from pwp_lib.measures import GAD7, PHQ9
+from pwp_report.owndata import check_study_data, load_study_data
+from pwp_report.read import files
+from pwp_report.read.cells import read_dates, read_numbers, read_scores
+from pwp_report.read.files import read_table, shown_name
+
+FRAME = bad_files.good_frame()
+
+
+def _scores(path: Path) -> pd.DataFrame:
+    cohort, problems = load_study_data(path)
+    assert not problems, problems.table()
+    assert cohort is not None
+    people = cohort.patients.set_index("patient_id").loc[FRAME["patient_id"]]
+    return people[["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]].reset_index(drop=True)
+
+
+EXPECTED = FRAME[["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]].astype("int64")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"]
+)
+def test_any_usual_delimiter_and_encoding(delimiter: str, encoding: str, tmp_path: Path) -> None:
+    frame = FRAME.assign(therapist_id=FRAME["therapist_id"] + " Müller, é")
+    text = frame.to_csv(index=False, sep=delimiter, lineterminator="\r\n")
+    (tmp_path / "own.csv").write_bytes(text.encode(encoding))
+    raw = read_table(tmp_path / "own.csv")
+    assert raw.delimiter == delimiter
+    assert raw.frame["therapist_id"].str.endswith(" Müller, é").all()
+    pd.testing.assert_frame_equal(_scores(tmp_path / "own.csv"), EXPECTED)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_any_line_end(end: str, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(FRAME.to_csv(index=False, lineterminator=end).encode())
+    pd.testing.assert_frame_equal(_scores(tmp_path / "own.csv"), EXPECTED)
+
+
+def test_mark_in_big_endian(tmp_path: Path) -> None:
+    text = FRAME.to_csv(index=False).encode("utf-16-be")
+    (tmp_path / "own.csv").write_bytes(codecs.BOM_UTF16_BE + text)
+    pd.testing.assert_frame_equal(_scores(tmp_path / "own.csv"), EXPECTED)
+
+
+def test_quoted_line_breaks_and_delimiters(tmp_path: Path) -> None:
+    frame = FRAME.assign(note='said "yes",\nthen; left')
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    raw = read_table(tmp_path / "own.csv")
+    assert (raw.frame["note"] == 'said "yes",\nthen; left').all()
+    assert raw.rows.tolist() == list(range(2, len(FRAME) + 2))
+
+
+def test_decimal_commas(tmp_path: Path) -> None:
+    frame = FRAME.assign(core10_pre=FRAME["phq9_pre"] + 0.5, core10_post=FRAME["phq9_post"] + 0.3)
+    frame.to_csv(tmp_path / "own.csv", index=False, sep=";", decimal=",")
+    cohort, problems = load_study_data(tmp_path / "own.csv")
+    assert not problems
+    assert cohort is not None
+    assert [m.name for m in cohort.measures] == ["phq9", "gad7", "core10"]
+    assert (cohort.patients["core10_pre"] % 1 == 0.5).all()
+
+
+def test_blank_lines_keep_the_row_numbers_of_a_spreadsheet(tmp_path: Path) -> None:
+    lines = FRAME.to_csv(index=False).splitlines()
+    lines[10] = lines[10].replace(",", ",x", 3)
+    text = "\n".join([*lines[:5], "", ",,,,,,,,", *lines[5:]])
+    (tmp_path / "own.csv").write_text(text)
+    _, problems = load_study_data(tmp_path / "own.csv")
+    assert problems.items[0].rows == (13,)
+    assert "2 blank lines left out" in read_table(tmp_path / "own.csv").notes
+
+
+def test_spreadsheet_hint_and_trailing_delimiters(tmp_path: Path) -> None:
+    lines = [line + ";;" for line in FRAME.to_csv(index=False, sep=";").splitlines()]
+    (tmp_path / "own.csv").write_text("sep=;\n" + "\n".join(lines))
+    pd.testing.assert_frame_equal(_scores(tmp_path / "own.csv"), EXPECTED)
+    assert read_table(tmp_path / "own.csv").rows[0] == 3
+
+
+def test_excel_parquet_duckdb_and_sqlite(tmp_path: Path) -> None:
+    import duckdb
+
+    FRAME.to_excel(tmp_path / "own.xlsx", index=False)
+    FRAME.astype({"phq9_pre": "int16", "service_id": "category"}).to_parquet(
+        tmp_path / "own.parquet"
+    )
+    frame = FRAME
+    with duckdb.connect(str(tmp_path / "own.duckdb")) as base:
+        base.register("frame", frame)
+        base.execute("create table outcomes as select * from frame")
+    with sqlite3.connect(tmp_path / "own.db") as base:
+        FRAME.to_sql("outcomes", base, index=False)
+    base.close()
+    before = sorted(p.name for p in tmp_path.iterdir())
+    kinds = {
+        "own.xlsx": "Excel", "own.parquet": "Parquet", "own.duckdb": "DuckDB", "own.db": "SQLite",
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        assert read_table(tmp_path / name).kind == kind
+        pd.testing.assert_frame_equal(_scores(tmp_path / name), EXPECTED)
+    # Reading leaves nothing behind: no journal, no lock.
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_kind_is_told_by_content_not_by_name(tmp_path: Path) -> None:
+    FRAME.to_parquet(tmp_path / "own.csv")
+    assert read_table(tmp_path / "own.csv").kind == "Parquet"
+
+
+def test_sheet_or_table_can_be_named(tmp_path: Path) -> None:
+    with pd.ExcelWriter(tmp_path / "own.xlsx") as book:
+        FRAME.to_excel(book, sheet_name="data", index=False)
+        FRAME.head(3).to_excel(book, sheet_name="other", index=False)
+    assert len(read_table(tmp_path / "own.xlsx", table="data").frame) == len(FRAME)
+    with pytest.raises(InputError, match="no sheet of that name"):
+        read_table(tmp_path / "own.xlsx", table="none")
+
+
+def test_header_guard_acts_before_parsing(tmp_path: Path, monkeypatch) -> None:
+    import csv
+
+    (tmp_path / "own.csv").write_bytes(b"a," * 100_000 + b"b\n1\n")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr(csv, "reader", never)
+    with pytest.raises(InputError, match="more than 5,000 columns"):
+        read_table(tmp_path / "own.csv")
+
+
+def test_a_table_shows_no_row_when_printed(tmp_path: Path) -> None:
+    FRAME.assign(note=bad_files.SECRET).to_csv(tmp_path / "own.csv", index=False)
+    assert repr(read_table(tmp_path / "own.csv")) == "<CSV own.csv: 80 rows, 10 columns>"
+
+
+def test_names_are_shown_without_control_characters() -> None:
+    assert shown_name("a\x1b[31mb\n") == "a [31mb"
+    assert len(shown_name("x" * 10_000)) == 40
+
+
+def test_native_numbers_and_codes() -> None:
+    read = read_numbers(pd.Series([12.0, 99.0, np.nan]), codes=["99"])
+    assert read.values.tolist()[0] == 12
+    assert read.coded == 1
+    assert read.kinds.isna().all()
+    assert read_scores(pd.Series([5, 22]), GAD7).kinds.tolist()[1] == "range"
+    words = pd.Series(["NULL", "n/a", "", "7"], dtype="str")
+    assert read_scores(words, PHQ9).values.notna().tolist() == [False, False, False, True]
+
+
+def test_dates_take_one_form_for_a_column() -> None:
+    day_first = read_dates(pd.Series(["03/04/2021", "04/05/2021"], dtype="str"))
+    assert day_first.values.dt.month.tolist() == [4, 5]
+    stated = read_dates(pd.Series(["03/04/2021"], dtype="str"), fmt="%m/%d/%Y")
+    assert stated.values.dt.month.tolist() == [3]
+    stamps = read_dates(pd.Series(pd.to_datetime(["2021-03-04"])))
+    assert stamps.values.dt.day.tolist() == [4]
+
+
+def test_what_was_understood_is_said(tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "own.csv", index=False, sep=";")
+    said = " | ".join(check_study_data(tmp_path / "own.csv").understood)
+    assert "text in utf-8, semicolon between columns" in said
+    assert "PHQ-9 is in phq9_pre and phq9_post (recognised by its name)" in said
+    assert "no column was recognised that says whether a case is closed" in said
+
+
+_rows_of_cells = st.lists(
+    st.lists(st.text("a7,;\t \r\n\"'é\0", max_size=4), min_size=3, max_size=3),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_rows_of_cells, st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]), st.booleans())
+def test_a_file_read_at_once_is_the_same_as_row_by_row(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], encoding: str, raw: bool
+) -> None:
+    lines = [",".join(r) if raw else ",".join(c.strip('",;\r\n\0') for c in r) for r in rows]
+    path = tmp_path_factory.mktemp("same") / "own.csv"
+    path.write_bytes("\n".join(["one,two,three", *lines]).encode(encoding))
+
+    def read() -> tuple[object, ...]:
+        try:
+            table = read_table(path)
+        except InputError as error:
+            return (str(error),)
+        return (
+            table.frame.to_dict("list"),
+            table.rows.tolist(),
+            table.notes,
+            str(table.frame.dtypes.tolist()),
+        )
+
+    at_once = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_at_once", lambda *_: None)
+        assert str(at_once) == str(read())
+
+
+def test_a_plain_file_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_collect", lambda *_: pytest.fail("row by row"))
+    (tmp_path / "own.csv").write_text("a,b,c\n1,,3\r\n4, 5 ,NULL\n", newline="")
+    table = read_table(tmp_path / "own.csv")
+    assert table.rows.tolist() == [2, 3]
+    assert table.frame["b"].tolist()[1] == "5"

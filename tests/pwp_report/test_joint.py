@@ -1,0 +1,219 @@
+"""Attacks on what is published: over several tables at once, and by statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pwp_lib.cohort import PACKAGED, Cohort, FlowStep, Provenance
+from pwp_lib.measures import PHQ9
+from pwp_report import report
+from pwp_report.analysis import Analysis, analyse
+from pwp_report.disclosure import MARK, DisclosurePolicy, Relation, audit, release_counts
+from pwp_report.joint import OTHERS
+from pwp_report.owndata import load_study_data
+from pwp_report.pseudonyms import Pseudonyms, pseudonymise
+from pwp_report.release import release
+from pwp_report.study import Study
+
+POLICY = DisclosurePolicy()
+COUNTS = ["n", "n_case_pre", "n_improved", "n_deteriorated", "n_recovered", "n_rcsi"]
+DETERIORATED = {"A": 4, "B": 7, "C": 7}
+
+
+def _therapist(label: str, level: float, worse: int, each: int = 60) -> pd.DataFrame:
+    """Patients of whom all but `worse` end about `level` points better than they began."""
+    rng = np.random.default_rng(sum(map(ord, label)))
+    pre = rng.integers(14, 24, each)
+    post = np.clip(pre - level - rng.integers(-3, 4, each), 0, 27)
+    post[:worse] = np.minimum(pre[:worse] + 6, 27)
+    pre[:worse] = post[:worse] - 6
+    return pd.DataFrame({"therapist_id": label, "phq9_pre": pre, "phq9_post": post})
+
+
+def _linked_cohort() -> Cohort:
+    """Three therapists form the upper cluster; 4, 7 and 7 of their patients deteriorated.
+
+    By itself the table by therapist may withhold the 4 alone, since nine others share the total.
+    The cluster's 18 is shown as 20, so 18 or more; the others' 7 as 5, so 7 at most: 4.
+    """
+    people = [_therapist(t, 14.0, n) for t, n in DETERIORATED.items()]
+    people += [_therapist(f"M{i}", 6.0, 20 + i) for i in range(6)]
+    people += [_therapist(f"Z{i}", 0.0, 20) for i in range(3)]
+    table = pd.concat(people, ignore_index=True)
+    table["patient_id"] = [f"P{i}" for i in range(len(table))]
+    flow = (FlowStep("all patients", len(table), 12, 1, 0),)
+    return Cohort(table, None, None, (PHQ9,), Provenance(False, "own.csv"), flow)
+
+
+@pytest.fixture(scope="module")
+def linked() -> Analysis:
+    return analyse(_linked_cohort(), draws=200, repeats=0, sensitivity=False)
+
+
+@pytest.fixture(scope="module")
+def run(linked: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report.write_run(linked, Study(), POLICY, tmp_path_factory.mktemp("linked") / "out")
+
+
+def _published(run: Path) -> tuple[pd.DataFrame, list[Relation]]:
+    """Cells and sums as a reader of the files has them: nothing of the library's own."""
+    tables = run / "tables"
+    people = pd.read_csv(tables / "outcomes_by_therapist_phq9.csv", dtype=str)
+    clusters = pd.read_csv(tables / "clusters.csv", dtype=str)
+    ranks = pd.read_csv(tables / "ranks.csv", dtype=str).set_index("therapist")["cluster"]
+    frame = pd.concat([
+        people.set_index("therapist")[COUNTS],
+        clusters.assign(cluster="cluster " + clusters["cluster"]).set_index("cluster")[COUNTS],
+    ])  # fmt: skip
+    shown = frame.apply(lambda c: pd.to_numeric(c.replace(MARK, None)))
+    single = [t for t in people["therapist"] if t not in ("all", OTHERS)]
+    relations = []
+    for column in COUNTS:
+        relations.append(Relation(("all", column), tuple((t, column) for t in single)))
+        for side in ("upper", "lower"):
+            members = tuple((t, column) for t in single if ranks[t] == side)
+            relations.append(Relation((f"cluster {side}", column), members))
+    for row in shown.index:
+        parts = ((row, "n_improved"), (row, "n_deteriorated"))
+        relations.append(Relation((row, "n"), parts, exhaustive=False))
+        for whole, part in (("n", "n_case_pre"), ("n_case_pre", "n_recovered"),
+                            ("n_recovered", "n_rcsi"), ("n_improved", "n_rcsi")):  # fmt: skip
+            relations.append(Relation((row, whole), ((row, part),), exhaustive=False))
+    return shown, relations
+
+
+def test_the_cohort_is_as_constructed(linked: Analysis) -> None:
+    assert linked.ranks is not None
+    upper = linked.ranks.index[linked.ranks["cluster"] == "upper"]
+    assert set(upper) == set(DETERIORATED)
+    found = linked.outcomes_by_therapist["phq9"]["n_deteriorated"]
+    assert found[list(DETERIORATED)].to_dict() == DETERIORATED
+    assert (found.drop(["A"]) >= 5).all()
+
+
+def test_two_tables_each_safe_give_a_cell_away_together(linked: Analysis) -> None:
+    """What joint control is for: one table at a time, the 4 could be read off."""
+    found = linked.outcomes_by_therapist["phq9"][["n_deteriorated"]].astype(int)
+    labels = list(found.index)
+    found.loc["all"] = found.sum()
+    total = Relation(("all", "n_deteriorated"), tuple((t, "n_deteriorated") for t in labels))
+    alone = release_counts(found, [total])
+    assert alone.values["n_deteriorated"].isna().sum() == 1
+    assert audit(alone, [total])["safe"].all()
+    both = alone.values.copy()
+    both.loc["upper"] = POLICY.count(sum(DETERIORATED.values()))
+    link = Relation(("upper", "n_deteriorated"), tuple((t, "n_deteriorated") for t in "ABC"))
+    attacked = audit(both, [total, link])
+    assert attacked[["lower", "upper", "safe"]].values.tolist() == [[4, 4, False]]
+
+
+def test_published_tables_together_give_no_cell_away(run: Path) -> None:
+    shown, relations = _published(run)
+    assert shown["n_deteriorated"].isna().sum() >= 2
+    attacked = audit(shown, relations)
+    # The attacker of `audit` takes every withheld cell for a small one; those withheld to
+    # protect others are larger, so bound them by nothing at all.
+    secondary = joint_counts_of(run, shown)
+    attacked = audit(secondary, relations)
+    assert attacked["safe"].all()
+    assert len(attacked) == shown.isna().to_numpy().sum()
+
+
+def joint_counts_of(run: Path, shown: pd.DataFrame):
+    """The published cells with those marked that were withheld to protect others."""
+    from pwp_report.disclosure import ReleasedCounts
+
+    exact = analyse(_linked_cohort(), draws=200, repeats=0, sensitivity=False)
+    by = exact.outcomes_by_therapist["phq9"][COUNTS]
+    assert exact.comparison is not None
+    ends = exact.comparison.effect_sizes.loc["phq9"][COUNTS]
+    truth = pd.concat([by, by.sum().to_frame("all").T, ends.rename(index="cluster {}".format)])
+    second = shown.isna() & (truth.loc[shown.index] >= POLICY.threshold)
+    return ReleasedCounts(shown, second, pd.DataFrame(), POLICY)
+
+
+def test_clusters_that_would_leave_a_small_caseload_are_withheld() -> None:
+    """Both therapists of the upper cluster have eight patients: the cluster is a small caseload."""
+    people = [_therapist(f"U{i}", 15.0, 0, each=8) for i in range(2)]
+    people += [_therapist(f"M{i}", 5.0, 10) for i in range(4)]
+    people += [_therapist(f"Z{i}", 0.0, 20) for i in range(2)]
+    table = pd.concat(people, ignore_index=True)
+    table["patient_id"] = [f"P{i}" for i in range(len(table))]
+    flow = (FlowStep("all patients", len(table), 8, 1, 0),)
+    cohort = Cohort(table, None, None, (PHQ9,), Provenance(False, "own.csv"), flow)
+    analysis = analyse(cohort, draws=200, repeats=1, sensitivity=False)
+    assert analysis.ranks is not None
+    assert set(analysis.ranks.index[analysis.ranks["cluster"] == "upper"]) == {"U0", "U1"}
+    compared = {"clusters", "ancova", "nested_ancova", "rates", "nested_rates", "split_sample"}
+    released = release(analysis, POLICY)
+    assert not compared & {*released.tables}
+    assert any("The clusters compared" in line for line in released.withheld)
+    assert compared <= {*release(analysis, DisclosurePolicy(active=False)).tables}
+
+
+def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path) -> None:
+    """Noughts in the flow once cost every count of the report."""
+    people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")
+    people.to_csv(tmp_path / "own.csv", index=False)
+    cohort, problems = load_study_data(tmp_path / "own.csv")
+    assert cohort is not None, problems
+    assert (cohort.flow_table()["excluded"].fillna(0) == 0).all()
+    found = release(analyse(cohort, draws=200, repeats=0, sensitivity=False), POLICY)
+    totals = found.tables["outcomes"].frame[COUNTS]
+    assert not (totals == MARK).to_numpy().any()
+    clusters = found.tables["clusters"].frame[["n", "n_case_pre", "n_improved"]]
+    assert not (clusters == MARK).to_numpy().any()
+    complete = found.tables["completeness"].frame
+    assert (complete["total"] == complete["complete"]).all()
+    steps = found.tables["flow"].frame["patients"].tolist()
+    assert steps[-1] == "1,120" or steps[-1] == 1120
+    assert set(steps[:-1]) == {MARK}
+
+
+def _with_missing(folder: Path, missing: int) -> tuple[Analysis, pd.DataFrame]:
+    """The packaged patients as own data, of whom each therapist's first lack a last score."""
+    people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")
+    people["gad7_post"] = people["gad7_post"].where(
+        people.groupby("therapist_id").cumcount() >= missing
+    )
+    people.to_csv(folder / "own.csv", index=False)
+    cohort, problems = load_study_data(folder / "own.csv")
+    assert cohort is not None, problems
+    done = pseudonymise(cohort, Pseudonyms(b"0123456789abcdef"))
+    return analyse(report.safe_labels(done), draws=200, repeats=0, sensitivity=False), people
+
+
+def test_the_completeness_told_is_that_before_patients_were_left_out(tmp_path: Path) -> None:
+    """It once read 100% for every therapist of own data, whoever had been left out."""
+    analysis, people = _with_missing(tmp_path, 9)
+    true = people.groupby("therapist_id").size()
+    assert sorted(analysis.completeness["total"]) == sorted(true[true > 9])
+    assert (analysis.completeness["complete"] == analysis.completeness["total"] - 9).all()
+    shown = release(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
+    whole = shown.loc[shown.index != OTHERS]
+    exact = analysis.completeness.loc[whole.index]
+    assert [*whole["total"]] == [POLICY.count(n) for n in exact["total"]]
+    assert (whole["share_complete"] < 100).all()
+
+
+@pytest.mark.parametrize("missing", [1, 2, 4])
+def test_few_incomplete_patients_of_a_therapist_cannot_be_told(
+    tmp_path: Path, missing: int
+) -> None:
+    """The number with every score is known exactly; one more each of 42 is no longer 40."""
+    analysis, _ = _with_missing(tmp_path, missing)
+    shown = release(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
+    seen = 0
+    for therapist, row in shown[shown.index != OTHERS].iterrows():
+        if row["total"] == MARK:
+            continue
+        low, high = POLICY.bounds(row["total"])
+        complete = analysis.completeness.loc[therapist, "complete"]
+        lacking = range(max(0, int(low - complete)), int(high - complete) + 1)
+        assert len(lacking) > 1
+        seen += 1
+    assert seen

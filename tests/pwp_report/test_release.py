@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pwp_report import report_figures
+from pwp_report.analysis import Analysis
+from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
+from pwp_report.joint import OTHERS
+from pwp_report.release import release
+from pwp_report.release_parts import band, fewest_splits, rounded, steps
+
+
+def test_small_caseloads_appear_only_together(
+    safe_run: Path, safe_analysis: Analysis, texts
+) -> None:
+    loads = safe_analysis.cohort.caseloads()
+    small = [str(t) for t in loads.index[loads < 20]]
+    assert len(small) == 2
+    everything = "".join(texts(safe_run).values())
+    assert not any(t in everything for t in small)
+    residuals = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")
+    assert OTHERS in set(residuals["therapist"])
+    # The two have 17 patients together, in two clusters: in each another therapist joins, so that
+    # a cluster less those shown alone is two therapists with 20 patients at the least.
+    assert len(residuals) == 6 + 1
+
+
+def test_width_of_an_interval_tells_only_the_rounded_caseload(safe_analysis: Analysis) -> None:
+    released = release(safe_analysis, DisclosurePolicy())
+    frame = released.frame("residuals_phq9")
+    assert frame is not None
+    result = safe_analysis.measures["phq9"]
+    between = float(result.fit.random_covariance.to_numpy()[0, 0])
+    within = result.fit.residual_variance
+    exact = result.residuals["se"] * (result.residuals["n"] * between + within) ** 0.5
+    for row in frame[frame["therapist"] != OTHERS].itertuples():
+        n = float(row.n)
+        expected = exact[row.therapist] / (n * between + within) ** 0.5
+        assert row.se == pytest.approx(expected, abs=0.006)
+        assert n % 5 == 0
+
+
+def test_published_counts_are_multiples_of_five_or_withheld(safe_run: Path) -> None:
+    seen = 0
+    for path in (safe_run / "tables").glob("outcomes*.csv"):
+        table = pd.read_csv(path, dtype=str)
+        for column in [c for c in table if c == "n" or c.startswith("n_")]:
+            for value in table[column].dropna():
+                seen += 1
+                assert value == MARK or (float(value) % 5 == 0 and float(value) >= 5)
+    assert seen > 50
+
+
+def test_percentages_follow_from_released_counts(safe_run: Path) -> None:
+    table = pd.read_csv(safe_run / "tables" / "outcomes_by_therapist_phq9.csv", dtype=str)
+    for row in table.itertuples():
+        if MARK in (row.n_improved, row.n):
+            assert row.improvement == MARK
+        else:
+            share = 100 * float(row.n_improved) / float(row.n)
+            assert abs(float(row.improvement) - share) <= 0.5
+
+
+def test_p_values_are_banded() -> None:
+    assert [band(p) for p in (0.0001, 0.005, 0.03, 0.4)] == [
+        "< .001", "< .01", "< .05", ".05 or more",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "words"),
+    [
+        (2, 2, "Of 6 ways to deal 2 and 2 therapists to the clusters: p cannot be below 0.33."),
+        (2, 3, "Of 10 ways to deal 2 and 3 therapists to the clusters: p cannot be below 0.1."),
+        (14, 14, ""),
+        (20_000, 20_000, ""),  # whose number of ways has more digits than Python prints
+    ],
+)
+def test_a_table_says_how_small_its_p_can_become(upper: int, lower: int, words: str) -> None:
+    clusters = pd.Series(["upper"] * upper + ["middle"] + ["lower"] * lower)
+    assert fewest_splits(clusters) == words
+
+
+def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) -> None:
+    for run in (open_run, safe_run):
+        for path in sorted((run / "tables").glob("*.csv")):
+            table = pd.read_csv(path, dtype=str)
+            for column in {"n", "missing", "patients"} & {*table}:
+                numbers = table[column].dropna()
+                assert numbers[numbers != MARK].str.fullmatch(r"[\d.]+").all(), path.name
+
+
+# --- Attacks by difference, by statistics and by pictures -----------------------------------------
+
+
+def _left_over(analysis: Analysis, alone: set[str]) -> list[pd.Series]:
+    """Caseloads of what a total or a cluster leaves when those shown alone are taken from it."""
+    loads = analysis.cohort.caseloads()
+    rest = loads[~loads.index.isin(alone)]
+    assert analysis.ranks is not None
+    return [rest, *(g for _, g in rest.groupby(analysis.ranks["cluster"].reindex(rest.index)))]
+
+
+def test_what_a_total_or_a_cluster_leaves_over_is_no_small_caseload(
+    safe_analysis: Analysis, safe_run: Path
+) -> None:
+    shown = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")["therapist"]
+    rests = _left_over(safe_analysis, set(shown) - {OTHERS})
+    assert len(rests) == 3
+    for rest in rests:
+        assert len(rest) >= 2
+        assert rest.sum() >= 20
+    # The rule by the smallest caseloads alone would have left one of 9 in a cluster.
+    alone, _ = aggregate_small(safe_analysis.cohort.caseloads())
+    assert min(rest.sum() for rest in _left_over(safe_analysis, set(alone))) < 20
+
+
+def test_no_mean_rules_out_a_number_of_patients_or_tells_a_sum(safe_run: Path) -> None:
+    """Scores are whole: a mean with many decimals would fit few numbers of patients and one sum."""
+    policy, seen = DisclosurePolicy(), 0
+    for name in (
+        "outcomes",
+        "outcomes_by_therapist_phq9",
+        "outcomes_by_therapist_gad7",
+        "clusters",
+    ):
+        table = pd.read_csv(safe_run / "tables" / f"{name}.csv", dtype=str)
+        for row in table.to_dict("records"):
+            low, high = policy.bounds(float(row["n"]))
+            for column in ("mean_pre", "mean_post", "mean_change"):
+                half = 0.5 * 10.0 ** -len(row[column].partition(".")[2].ljust(1, "0"))
+                mean, sums = float(row[column]), 0
+                for n in range(int(low), int(high) + 1):
+                    fits = np.floor((mean + half) * n + 1e-9) - np.ceil((mean - half) * n - 1e-9)
+                    assert fits >= 0, (name, column, n)
+                    sums += int(fits) + 1
+                assert sums >= 5
+                seen += 1
+    assert seen > 40
+
+
+def test_pictures_are_drawn_from_the_released_tables_alone(
+    safe_analysis: Analysis, safe_run: Path
+) -> None:
+    """Points and whiskers lie where the tables say: nothing finer can be read off them."""
+    released = release(safe_analysis, DisclosurePolicy())
+    blank = {n: SimpleNamespace(measure=r.measure) for n, r in safe_analysis.measures.items()}
+    nothing_else: Any = SimpleNamespace(measures=blank)
+    makers = (report_figures._caterpillar, report_figures._ranks, report_figures._sensitivity)
+    drawn = [d for make in makers for d in make(nothing_else, released)]
+    assert {d.name for d in drawn} >= {"caterpillar", "rank_intervals_phq9"}
+    for picture in drawn:
+        assert (safe_run / "figures" / f"{picture.name}.svg").read_bytes() == picture.svg
+        text = re.sub(rb"(?s)<style.*?</style>|<[^>]+>", b" ", picture.svg).decode()
+        assert not re.search(r"\bn ?= ?\d", text)
+
+
+def test_how_many_intervals_miss_zero_is_counted(safe_analysis: Analysis, safe_run: Path) -> None:
+    """Once it said "most overlap", whatever was drawn."""
+    frame = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")
+    alone = frame[frame["therapist"] != OTHERS]
+    apart = sum(row.lower > 0 or row.upper < 0 for row in alone.itertuples())
+    released = release(safe_analysis, DisclosurePolicy())
+    caption = report_figures._caterpillar(safe_analysis, released)[0].caption
+    assert f"differs from the average: {apart} of {len(alone)} on PHQ-9" in caption
+
+
+def test_services_that_are_not_recorded_are_not_counted_as_none(safe_analysis: Analysis) -> None:
+    flow = release(safe_analysis, DisclosurePolicy()).tables["flow"]
+    assert ("services" in flow.frame) == ("service_id" in safe_analysis.cohort.patients)
+    bare = replace(safe_analysis, flow=safe_analysis.flow.assign(services=0))
+    flow = release(bare, DisclosurePolicy()).tables["flow"]
+    assert "services" not in flow.frame
+    assert flow.title == "Patients and therapists at each rule"
+
+
+def test_variances_by_severity_are_rounded(safe_run: Path) -> None:
+    """Seventeen digits differed from run to run in the last, and nobody reads them."""
+    text = (safe_run / "tables" / "severity_phq9.csv").read_text(encoding="utf-8")
+    assert not re.search(r"\.\d{4}", text)
+
+
+def test_p_values_are_rounded_once() -> None:
+    frame = pd.DataFrame({"p_value": [0.054502, 0.099467, 0.0012345, np.nan]})
+    assert rounded(frame, 3)["p_value"].tolist()[:3] == [0.055, 0.099, 0.00123]
+
+
+def test_numbers_of_patients_in_words_are_released_ones(safe_run: Path, texts) -> None:
+    counted = re.compile(r"(?<![\d.,])(\d[\d,]*) (?:patients|cases|people)\b")
+    seen = 0
+    for name, text in texts(safe_run).items():
+        for found in counted.findall(re.sub(r"base64,[^\"]*", "", text)):
+            seen += 1
+            assert int(found.replace(",", "")) % 5 == 0, (name, found)
+    assert seen >= 2
+
+
+def test_no_exact_count_of_the_whole_stands_anywhere(
+    safe_analysis: Analysis, safe_run: Path, texts
+) -> None:
+    counts = safe_analysis.outcomes.filter(regex="^n").to_numpy().ravel().astype(int)
+    telling = {int(n) for n in counts if n > 100 and n % 5}
+    assert len(telling) >= 3
+    for name, text in texts(safe_run).items():
+        words = re.sub(r"base64,[^\"]*|<svg.*?</svg>", "", text, flags=re.DOTALL)
+        if not name.endswith(".svg"):
+            assert not telling & {int(n) for n in re.findall(r"(?<![\d.#])\d{3}(?![\d.])", words)}
+
+
+def test_a_few_therapists_who_fell_at_a_rule_are_not_counted() -> None:
+    policy = DisclosurePolicy()
+    assert steps(pd.Series([30, 22, 21, 21]), policy) == [30, MARK, 21, 21]
+    assert steps(pd.Series([22, 21]), DisclosurePolicy(active=False)) == [22, 21]
+
+
+def test_measures_are_named_as_readers_know_them(safe_run: Path) -> None:
+    for name in ("clusters", "ancova", "rates", "outcomes"):
+        table = pd.read_csv(safe_run / "tables" / f"{name}.csv")
+        assert set(table["measure"]) == {"PHQ-9", "GAD-7"}
+    other = pd.read_csv(safe_run / "tables" / "rank_correlations.csv")
+    assert {*other["with"]} == {"GAD-7", "RCSI PHQ-9", "RCSI GAD-7"}
+
+
+def test_what_control_cannot_do_is_said(safe_run: Path, open_run: Path) -> None:
+    said = json.loads((safe_run / "results.json").read_text(encoding="utf-8"))["withheld"]
+    assert any("withheld in one and 5 in the other was 4" in line for line in said)
+    assert any("Numbers of therapists are exact" in line for line in said)
+    assert json.loads((open_run / "results.json").read_text(encoding="utf-8"))["withheld"] == []
+    # One patient more, and the count under 5 is known: the sentence is true.
+    policy = DisclosurePolicy()
+    assert (policy.count(4), policy.count(5)) == (None, 5)

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from multilevel.errors import InputError
+from pwp_lib.cohort import Cohort
+from pwp_report import report, runs
+from pwp_report.analysis import Analysis
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.study import Study
+
+
+def test_second_run_gives_the_same_bytes(safe_analysis: Analysis, safe_run: Path) -> None:
+    again = report.write_run(safe_analysis, STUDY, DisclosurePolicy(), safe_run.parent)
+    assert again.name == "run-0002"
+    assert _hashes(again) == _hashes(safe_run)
+    assert (safe_run.parent / "latest").resolve() == again.resolve()
+
+
+def test_a_killed_run_leaves_the_old_results(
+    safe_analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "out"
+    monkeypatch.setattr(report, "draw_all", lambda *_: {})
+    first = report.write_run(safe_analysis, STUDY, DisclosurePolicy(), home)
+    before = _hashes(first)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for module, name in ((report, "_write_files"), (runs, "_move"), (runs, "_point")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                report.write_run(safe_analysis, STUDY, DisclosurePolicy(), home)
+        assert (home / "latest").resolve() == first.resolve()
+        assert _hashes(first) == before
+    assert not list(home.glob(".run-*"))
+
+
+def test_pointer_is_a_file_where_links_are_not_allowed(
+    safe_analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("links are not allowed")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    (tmp_path / "run-0007").mkdir()
+    runs._point(tmp_path, tmp_path / "run-0007")
+    assert (tmp_path / "latest.txt").read_text() == "run-0007\n"
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence(
+    safe_analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "draw_all", lambda *_: {})
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="nothing can be written"):
+        report.write_run(safe_analysis, STUDY, DisclosurePolicy(), tmp_path / "file" / "out")
+
+
+STUDY = Study(title="Report <b>&</b> title")
+
+
+def _hashes(run: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(run.rglob("*"))
+        if p.is_file()
+    }
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from pwp_report.analysis import analyse
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.study import Study
+from pwp_lib.simulate import simulate_cohort
+from pwp_lib.truth import Truth
+from pwp_report import report
+
+cohort = simulate_cohort(Truth.one_measure().with_therapists(8, caseload=25), interviews=False)
+analysis = analyse(cohort, draws=100, repeats=0, sensitivity=False)
+released = report.release(analysis, DisclosurePolicy())
+report.release = lambda *_: released
+report.draw_all = lambda *_: {}
+while True:
+    report.write_run(analysis, Study(), DisclosurePolicy(), Path(sys.argv[1]))
+"""
+
+
+def _whole(home: Path) -> dict[str, str]:
+    """The results that the pointer leads to, after a kill: complete, as every run beside them."""
+    pointed = (home / "latest").resolve()
+    assert re.fullmatch(r"run-\d{4}", pointed.name)
+    found = _hashes(pointed)
+    assert {"report.html", "results.json", "methods.txt", "tables/outcomes.csv"} <= set(found)
+    assert json.loads((pointed / "results.json").read_text())["schema_version"] == 1
+    assert (pointed / "report.html").read_text().rstrip().endswith("</html>")
+    for run in home.glob("run-*"):
+        assert _hashes(run) == found
+    return found
+
+
+_SLOW = """
+import sys, time
+from pathlib import Path
+from pwp_report.runs import publish
+
+def fill(work):
+    (work / "page").write_text("half")
+    print(work.name, flush=True)
+    time.sleep(600)
+
+publish(Path(sys.argv[1]), fill)
+"""
+
+
+def _left(home: Path) -> set[str]:
+    return {p.name for p in home.iterdir() if p.name.startswith(".run-")}
+
+
+def _started(home: Path) -> tuple[subprocess.Popen[str], str]:
+    child = subprocess.Popen([sys.executable, "-c", _SLOW, str(home)], stdout=-1, text=True)
+    assert child.stdout is not None
+    return child, child.stdout.readline().strip()
+
+
+def test_what_a_killed_run_leaves_goes_with_the_next_and_a_living_run_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "out"
+    living, its = _started(home)
+    killed, left = _started(home)
+    try:
+        assert {its, left} <= _left(home)
+        assert (home / left).stat().st_mode & 0o777 == 0o700
+        killed.kill()
+        killed.wait()
+        (home / ".run-older.partial").mkdir()  # as a version without locks left it
+        (home / ".run-other.lock").touch()  # killed between its move and the end
+        (home / "mine.partial").mkdir()
+        runs.publish(home, lambda work: (work / "page").write_text("whole"))
+        assert _left(home) == {its, its.replace("partial", "lock")}
+        assert (home / its / "page").read_text() == "half"
+        assert (home / "latest" / "page").read_text() == "whole"
+    finally:
+        for child in (living, killed):
+            child.kill()
+            child.wait()
+            assert child.stdout is not None
+            child.stdout.close()
+    runs.publish(home, lambda work: None)
+    assert {p.name for p in home.iterdir()} == {"run-0001", "run-0002", "latest", "mine.partial"}
+    assert (home / "run-0002").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_taken_before_it_was_locked_is_replaced_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken = runs._lock, []
+
+    def late(file: IO[str]) -> None:
+        if not taken:
+            taken.append(Path(file.name).with_suffix(".partial"))
+            taken[0].rmdir()
+        lock(file)
+
+    monkeypatch.setattr(runs, "_lock", late)
+    run = runs.publish(tmp_path, lambda work: (work / "page").write_text("whole"))
+    assert (run / "page").read_text() == "whole"
+    assert not _left(tmp_path)
+
+
+def test_where_there_are_no_locks_runs_are_written_and_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: IO[str]) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(runs, "_lock", refused)
+    (tmp_path / ".run-older.partial").mkdir()
+    run = runs.publish(tmp_path, lambda work: (work / "page").write_text("whole"))
+    assert (run / "page").read_text() == "whole"
+    assert ".run-older.partial" in _left(tmp_path)
+
+
+def test_killed_while_writing_the_results_are_old_or_new(tmp_path: Path) -> None:
+    home = tmp_path / "out"
+    child = subprocess.Popen([sys.executable, "-c", _WRITER, str(home)])
+    try:
+        for _ in range(1_200):
+            if len(list(home.glob("run-*"))) >= 3 or child.poll() is not None:
+                break
+            time.sleep(0.05)
+        time.sleep(random.Random(home.as_posix()).uniform(0, 0.2))
+    finally:
+        child.kill()
+        child.wait()
+    assert len(list(home.glob("run-*"))) >= 3
+    _whole(home)
+    runs.publish(home, lambda work: None)
+    assert not _left(home)
+
+
+@pytest.mark.nightly
+def test_the_command_killed_at_random_moments_leaves_old_or_new(
+    hostile: Cohort, tmp_path: Path
+) -> None:
+    hostile.patients.to_csv(tmp_path / "own.csv", index=False)
+    home = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "pwp_lib", "analyse", str(tmp_path / "own.csv"), "--out", str(home),
+        "--key", str(tmp_path / "key"),
+    ]  # fmt: skip
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    lasted = time.monotonic() - began
+    old = _whole(home)
+    moments = random.Random(5)
+    for part in range(8):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(lasted * (part + moments.random()) / 8)
+        child.kill()
+        child.wait()
+        # A second run gives the same bytes, so that old and new cannot be told apart.
+        assert _whole(home) == old
+    subprocess.run(command, check=True, capture_output=True)
+    assert _whole(home) == old
+    assert not _left(home)

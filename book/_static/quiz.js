@@ -10,10 +10,11 @@
       choice.classList.remove("pwp-right", "pwp-wrong");
     });
     input.closest(".pwp-choice").classList.add(right ? "pwp-right" : "pwp-wrong");
-    // The reasons come from the book's own source, escaped when the page was written.
+    var because = input.closest(".pwp-choice").querySelector(".pwp-because");
+    // The reasons come from the book's own source.
     feedback.innerHTML =
       "<strong>" + (right ? "✓ Right." : "✗ Not quite.") + "</strong> " +
-      (input.dataset.because || "");
+      (because ? because.innerHTML : "");
   }
   document.addEventListener("change", function (event) {
     if (event.target.matches && event.target.matches(".pwp-choice input")) {

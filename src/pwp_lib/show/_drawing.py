@@ -131,25 +131,3 @@ def wrapped(text: str, width: int) -> str:
 def lower_first(text: str) -> str:
     """Lower the first letter, unless the word is an abbreviation."""
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
-
-
-def plain(value: float, decimals: int = 2) -> str:
-    """Write a number for a sentence: no trailing zeros, a true minus."""
-    text = f"{value:,.{decimals}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in {"-0", ""} else text.replace("-", "−")
-
-
-def count(n: int, noun: str) -> str:
-    """Count and noun in agreement: ``1 therapist``, ``2 therapists``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
-    return f"{n:,} {noun if n == 1 else plural}"
-
-
-def listing(items: Iterable[object]) -> str:
-    """Items as in a sentence: ``a, b and c``."""
-    words = [str(i) for i in items]
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_lib.numbers import bare_p, number
 from pwp_lib.show import show
 
 __all__ = ["paper_beside_ours", "paper_table"]
@@ -65,9 +66,9 @@ def _ours(row: pd.Series) -> str:
     if row["relation"] == "holds":
         return "holds" if float(value) == 1.0 else "does not hold"
     if row["unit"] == "probability":
-        return show.probability(float(value))
+        return bare_p(float(value))
     digits = str(row["printed"]).partition(".")[2]
-    return f"{show.number(float(value), len(digits))}{_UNITS.get(row['unit'], '')}"
+    return f"{number(float(value), len(digits))}{_UNITS.get(row['unit'], '')}"
 
 
 def paper_beside_ours(

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
 from multilevel.posterior import PosteriorInterval
+from pwp_lib.numbers import certain_percent, count, percent, plain
 from pwp_lib.show import style
-from pwp_lib.show._drawing import axes_or_new, count, need, plain, styled
-from pwp_lib.show._wording import certain_percent, percent
+from pwp_lib.show._drawing import axes_or_new, need, styled
 from pwp_lib.show.alt import remember
 
 if TYPE_CHECKING:

@@ -10,15 +10,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from multilevel.errors import InputError
+from pwp_lib.numbers import count, plain
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
     axes_or_new,
     cluster_legend,
-    count,
     finite,
     legend_below,
     need,
-    plain,
     several,
     styled,
     wrapped,

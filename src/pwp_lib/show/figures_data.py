@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pwp_lib.numbers import count, listing, plain
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
     MOST_ROWS,
@@ -15,14 +16,11 @@ from pwp_lib.show._drawing import (
     both_ends,
     cluster_legend,
     clusters_of,
-    count,
     finite,
     left_out,
     legend_below,
-    listing,
     lower_first,
     need,
-    plain,
     several,
     styled,
     wrapped,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pwp_lib.numbers import count, plain
 from pwp_lib.show import style
-from pwp_lib.show._drawing import axes_or_new, count, need, plain, several, styled
+from pwp_lib.show._drawing import axes_or_new, need, several, styled
 from pwp_lib.show.alt import remember
 
 if TYPE_CHECKING:

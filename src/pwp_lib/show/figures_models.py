@@ -9,18 +9,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from multilevel.errors import InputError
+from pwp_lib.numbers import count, listing, plain
 from pwp_lib.show import style
-from pwp_lib.show._drawing import (
-    axes_or_new,
-    clusters_of,
-    count,
-    finite,
-    legend_below,
-    listing,
-    need,
-    plain,
-    styled,
-)
+from pwp_lib.show._drawing import axes_or_new, clusters_of, finite, legend_below, need, styled
 from pwp_lib.show.alt import remember
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_lib.numbers import count, listing
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
     MOST_ROWS,
@@ -16,9 +17,7 @@ from pwp_lib.show._drawing import (
     both_ends,
     cluster_legend,
     clusters_of,
-    count,
     left_out,
-    listing,
     need,
     several,
     styled,

@@ -6,7 +6,7 @@ fifty-six, nobody who differs from the average. `pwp_lib.show.show.text` puts it
 
 from __future__ import annotations
 
-from pwp_lib.show._wording import count, interval, listing, p_value, percent, plain, share
+from pwp_lib.numbers import count, interval, listing, p_value, percent, plain, share
 from pwp_lib.show.sentences_comparison import (
     NOT_REPORTED,
     agreement_sentence,

@@ -9,17 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pwp_lib.show._wording import (
-    count,
-    listing,
-    lower_first,
-    measure_label,
-    p_value,
-    percent,
-    plain,
-    share,
-    sign_fixed,
-)
+from pwp_lib.numbers import count, listing, p_value, percent, plain, share, sign_fixed
+from pwp_lib.show._drawing import lower_first
+from pwp_lib.show.style import measure_label
 
 __all__ = [
     "NOT_REPORTED",

@@ -7,16 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from pwp_lib.show._wording import (
-    count,
-    listing,
-    lower_first,
-    measure_label,
-    percent,
-    plain,
-    share,
-    sign_fixed,
-)
+from pwp_lib.numbers import count, listing, percent, plain, share, sign_fixed
+from pwp_lib.show._drawing import lower_first
+from pwp_lib.show.style import measure_label
 
 __all__ = [
     "caseloads",

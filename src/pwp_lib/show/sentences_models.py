@@ -7,16 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pwp_lib.show._wording import (
-    certain_percent,
-    count,
-    listing,
-    measure_label,
-    p_value,
-    percent,
-    plain,
-    sign_fixed,
-)
+from pwp_lib.numbers import certain_percent, count, listing, p_value, percent, plain, sign_fixed
+from pwp_lib.show.style import measure_label
 
 __all__ = [
     "boundary_note",

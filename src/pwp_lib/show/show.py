@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_lib.numbers import bare_p, number
 from pwp_lib.show import style
 from pwp_lib.show.alt import describe
 
@@ -236,48 +237,6 @@ def versions(*packages: str) -> ShownTable:
     return table(frame, caption="What this page ran with.")
 
 
-def number(value: object, decimals: int = 2) -> str:
-    """Write a number for readers: thousands apart, a true minus, a dash for a missing one.
-
-    Examples
-    --------
-    >>> number(1122), number(-0.5, 1), number(float("nan"))
-    ('1,122', '−0.5', '–')
-    """
-    if value is None or value is pd.NA or value is pd.NaT:
-        return "–"
-    if isinstance(value, bool) or type(value).__name__ == "bool":
-        return "yes" if value else "no"
-    if isinstance(value, str) or not hasattr(value, "__float__"):
-        return str(value)
-    as_float = float(value)
-    if as_float != as_float:
-        return "–"
-    whole = isinstance(value, int) or getattr(getattr(value, "dtype", None), "kind", "") in (
-        "i",
-        "u",
-    )
-    text = f"{int(as_float):,}" if whole else f"{as_float:,.{decimals}f}"
-    if text.startswith("-"):
-        text = text[1:] if not text.strip("-0.,") else f"−{text[1:]}"
-    return text
-
-
-def probability(value: float) -> str:
-    """Write a p value with three decimals and no leading zero.
-
-    Examples
-    --------
-    >>> probability(0.0317), probability(1e-9), probability(1.0)
-    ('.032', '< .001', '1.000')
-    """
-    if pd.isna(value):
-        return "–"
-    if value < 0.001:
-        return "< .001"
-    return f"{value:.3f}".removeprefix("0")
-
-
 def _figure_of(drawn: Axes | Figure | Iterable[Axes]) -> Figure:
     from matplotlib.figure import Figure
 
@@ -357,7 +316,7 @@ def _cells(frame: pd.DataFrame, decimals: int | Mapping[str, int]) -> list[list[
 def _column(values: pd.Series, decimals: int | Mapping[str, int]) -> list[tuple[str, str]]:
     name = str(values.name)
     if pd.api.types.is_float_dtype(values) and re.fullmatch(r"p(_(value|holm|directed).*)?", name):
-        return [(probability(v), "n") for v in values]
+        return [(bare_p(v), "n") for v in values]
     places = decimals.get(name, 2) if isinstance(decimals, Mapping) else decimals
     if pd.api.types.is_float_dtype(values) and not (
         isinstance(decimals, Mapping) and name in decimals

@@ -29,6 +29,8 @@ __all__ = [
 
 #: Draws that are held at once.
 _BLOCK = 500
+#: The p-value of a rank correlation of so many pairs is exact.
+_EXACT_PAIRS = 10
 
 
 def cluster_size(n_therapists: int, asked: int | None = None) -> int:
@@ -368,7 +370,8 @@ class RankCorrelation:
     correlation : float
         NaN if one of the two does not vary.
     p_value : float
-        Two-sided, from t with n - 2 degrees of freedom.
+        Two-sided: of ten pairs or fewer the share of all orders with a correlation as far from 0,
+        or farther; of more, from t with n - 2 degrees of freedom.
     n : int
         Pairs without a missing value.
     """
@@ -392,7 +395,7 @@ def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> Rank
     Raises
     ------
     InputError
-        If fewer than three pairs are left.
+        If fewer than three pairs are left, or something is not a number.
 
     Examples
     --------
@@ -400,17 +403,58 @@ def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> Rank
     >>> round(result.correlation, 2), result.n
     (0.8, 4)
     """
-    index = next((s.index for s in (a, b) if isinstance(s, pd.Series)), None)
-    first, second = (s if isinstance(s, pd.Series) else pd.Series(s, index=index) for s in (a, b))
-    pairs = pd.concat([first.rename("a"), second.rename("b")], axis=1).dropna()
-    if len(pairs) < 3:
+    if isinstance(a, pd.Series) and isinstance(b, pd.Series):
+        if not (a.index.is_unique and b.index.is_unique):
+            raise InputError("a label stands twice, so that the two cannot be matched")
+        a, b = a.align(b, join="inner")
+    first, second = as_scores(a), as_scores(b)
+    if len(first) != len(second):
+        raise InputError(f"{len(first)} and {len(second)} values make no pairs")
+    known = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[known], second[known]
+    if len(first) < 3:
         raise InputError("a rank correlation needs three pairs at least")
-    if pairs["a"].nunique() == 1 or pairs["b"].nunique() == 1:
-        return RankCorrelation(np.nan, np.nan, len(pairs))
-    from scipy.stats import spearmanr
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return RankCorrelation(np.nan, np.nan, len(first))
+    from scipy.stats import rankdata, spearmanr
 
-    test = spearmanr(pairs["a"].to_numpy(dtype=float), pairs["b"].to_numpy(dtype=float))
-    return RankCorrelation(float(test.statistic), float(test.pvalue), len(pairs))
+    test = spearmanr(first, second)
+    exact = len(first) <= _EXACT_PAIRS
+    p = _exact_p(rankdata(first), rankdata(second)) if exact else float(test.pvalue)
+    return RankCorrelation(float(test.statistic), p, len(first))
+
+
+def as_scores(values: ArrayLike | pd.Series) -> NDArray[np.float64]:
+    """Read numbers as a vector of floats, missing ones as NaN, or say what was given instead."""
+    try:
+        series = pd.to_numeric(pd.Series(np.asarray(values, dtype=object)))
+        if series.dtype.kind == "c":
+            raise TypeError
+        scores: NDArray[np.float64] = series.to_numpy(dtype=float, na_value=np.nan)
+    except (ValueError, TypeError):
+        raise InputError("numbers are needed", hint="give one column of them") from None
+    return scores
+
+
+def _exact_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Share of all orders of `second` whose rank correlation is as far from 0, or farther.
+
+    Orders are not enumerated (ten have 3.6 million): for each set of ranks already given away, it
+    is counted how often each sum of products comes about. Midranks are halves, so that four times
+    a sum is a whole number.
+    """
+    a, b = (2 * first).astype(int), (2 * second).astype(int)
+    n, top = len(a), int((np.sort(a) * np.sort(b)).sum())
+    ways = np.zeros((1 << n, top + 1))
+    ways[0, 0] = 1
+    for given in range(1, 1 << n):
+        places = [k for k in range(n) if given >> k & 1]
+        for k in places:
+            product = int(a[len(places) - 1] * b[k])
+            ways[given, product:] += ways[given ^ (1 << k), : top + 1 - product]
+    middle = a.sum() * b.sum() / n
+    far = np.abs(np.arange(top + 1) - middle) >= abs((a * b).sum() - middle) - 1e-9
+    return float(ways[-1][far].sum() / ways[-1].sum())
 
 
 def services_by_cluster(ranks: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:

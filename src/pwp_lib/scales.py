@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, combinations
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from multilevel.errors import InputError
-from pwp_lib.comparison import Clusters, as_cluster_series
+from pwp_lib.comparison import Clusters, as_cluster_series, permuted, share
+from pwp_lib.ranking import as_scores
 
 __all__ = ["SCALES", "MannWhitney", "Scale", "compare_scales", "mann_whitney"]
-
-#: Above so many ways to split the therapists the permutations are drawn, not enumerated.
-_MOST_SPLITS = 200_000
-_DRAWN = 50_000
 
 
 @dataclass(frozen=True)
@@ -108,22 +103,21 @@ class MannWhitney:
         return pd.DataFrame([row])
 
 
-def mann_whitney(x: ArrayLike, y: ArrayLike, *, seed: int = 1) -> MannWhitney:
+def mann_whitney(x: ArrayLike, y: ArrayLike) -> MannWhitney:
     """Mann-Whitney test by exact permutation over midranks.
 
-    ``scipy.stats.mannwhitneyu(method="exact")`` is not exact when scores tie; this is.
+    ``scipy.stats.mannwhitneyu(method="exact")`` is not exact when scores tie; this is. Where there
+    are more than 200,000 ways to split the scores, 50,000 are drawn.
 
     Parameters
     ----------
     x, y : array_like
         Scores of the two groups; missing ones are left out.
-    seed : int
-        Used only when the groups are so large that splits are drawn (50,000 of them).
 
     Raises
     ------
     InputError
-        If a group has no score.
+        If a group has no score, or something that is not a number.
 
     Examples
     --------
@@ -133,47 +127,26 @@ def mann_whitney(x: ArrayLike, y: ArrayLike, *, seed: int = 1) -> MannWhitney:
     """
     from scipy.stats import rankdata
 
-    first, second = _scores(x), _scores(y)
+    first, second = (scores[~np.isnan(scores)] for scores in map(as_scores, (x, y)))
     n = (len(first), len(second))
     if min(n) == 0:
         raise InputError("a group without a score cannot be compared")
     ranks = rankdata(np.concatenate([first, second]))
-    exact = comb(sum(n), n[0]) <= _MOST_SPLITS
-    sums = _rank_sums(ranks, n[0]) if exact else _drawn_rank_sums(ranks, n[0], seed)
-    observed, expected = ranks[: n[0]].sum(), n[0] * (sum(n) + 1) / 2
-    # Midranks are halves, so that sums compare without rounding.
-    far = (np.abs(sums - expected) >= abs(observed - expected)).sum()
-    high = (sums >= observed).sum()
-    # Of drawn splits the observed one is one more, so that no p-value is nought.
-    drawn = 0 if exact else 1
-    u_first = float(ranks[: n[0]].sum() - n[0] * (n[0] + 1) / 2)
+    sides = ranks[: n[0]], ranks[n[0] :]
+    sums, exact = permuted(*sides, lambda a, b, axis: a.sum(axis=axis), most=200_000, drawn=50_000)
+    observed, expected = sides[0].sum(), n[0] * (sum(n) + 1) / 2
+    u_first = float(observed - n[0] * (n[0] + 1) / 2)
+
     return MannWhitney(
         u=min(u_first, n[0] * n[1] - u_first),
         n=n,
-        mean_ranks=(float(ranks[: n[0]].mean()), float(ranks[n[0] :].mean())),
-        p_value=float((far + drawn) / (len(sums) + drawn)),
-        p_first_higher=float((high + drawn) / (len(sums) + drawn)),
+        mean_ranks=(float(sides[0].mean()), float(sides[1].mean())),
+        # Midranks are halves, so that sums compare without rounding.
+        p_value=share(np.abs(sums - expected) >= abs(observed - expected), exact),
+        p_first_higher=share(sums >= observed, exact),
         exact=exact,
         superiority=u_first / (n[0] * n[1]),
     )
-
-
-def _rank_sums(ranks: np.ndarray, size: int) -> np.ndarray:
-    """Rank sum of the first group over all ways to split the ranks."""
-    splits = np.fromiter(chain.from_iterable(combinations(range(len(ranks)), size)), dtype=np.intp)
-    sums: np.ndarray = ranks[splits.reshape(-1, size)].sum(axis=1)
-    return sums
-
-
-def _drawn_rank_sums(ranks: np.ndarray, size: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return np.array([rng.permutation(ranks)[:size].sum() for _ in range(_DRAWN)])
-
-
-def _scores(values: ArrayLike) -> np.ndarray:
-    series = pd.to_numeric(pd.Series(np.asarray(values, dtype=object))).dropna()
-    scores: np.ndarray = series.to_numpy(dtype=float)
-    return scores
 
 
 def compare_scales(
@@ -207,7 +180,7 @@ def compare_scales(
     Raises
     ------
     InputError
-        If a scale is not a column.
+        If a scale is not a column, or a therapist has two rows.
 
     Examples
     --------
@@ -217,6 +190,8 @@ def compare_scales(
     0.0
     """
     by_therapist = therapists.set_index("therapist_id")
+    if not by_therapist.index.is_unique:
+        raise InputError("a therapist has more than one row", column="therapist_id")
     labels = as_cluster_series(clusters).reindex(by_therapist.index)
     rows = {}
     for scale in _chosen(by_therapist.columns, scales):
@@ -271,6 +246,9 @@ def _row(scale: Scale, groups: list[pd.Series], compare: tuple[str, str]) -> dic
 
 def holm(p_values: pd.Series) -> pd.Series:
     """Holm's adjustment of p-values for their number; missing ones are not counted."""
-    known = p_values.dropna().sort_values(kind="stable")
-    steps = known * np.arange(len(known), 0, -1)
-    return steps.cummax().clip(upper=1.0).reindex(p_values.index)
+    from statsmodels.stats.multitest import multipletests
+
+    known = p_values.dropna()
+    if known.empty:
+        return p_values
+    return pd.Series(multipletests(known, method="holm")[1], known.index).reindex(p_values.index)

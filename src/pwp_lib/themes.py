@@ -9,13 +9,12 @@ counted, not mentions: who speaks of a theme three times is one person.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_lib.comparison import Clusters, as_cluster_series
 
 __all__ = [
     "CoderAgreement",
@@ -26,8 +25,6 @@ __all__ = [
     "template_analysis",
     "theme_map",
 ]
-
-Clusters: TypeAlias = "Mapping[str, str] | pd.Series[Any] | pd.DataFrame"
 
 _COLUMNS = (
     "participant_id",
@@ -43,7 +40,7 @@ HIGH_ORDER_PEOPLE = 2
 LOWER_ORDER_PEOPLE = 3
 
 
-def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str) -> pd.DataFrame:
+def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str = "first") -> pd.DataFrame:
     """One row a person and code, of one coder, with the person's cluster."""
     for column in _COLUMNS:
         if column not in segments.columns:
@@ -55,28 +52,19 @@ def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str) -> pd.
         )
     if clusters is None:
         return codes
-    if isinstance(clusters, pd.DataFrame):
-        if "cluster" not in clusters.columns:
-            raise InputError("the ranks have no clusters", hint="add them", column="cluster")
-        clusters = clusters["cluster"]
-    cluster = codes["therapist_id"].map(dict(clusters.items()))
-    return codes.assign(cluster=cluster)
+    return codes.assign(cluster=codes["therapist_id"].map(as_cluster_series(clusters)))
 
 
-def high_order_themes(
-    segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first"
-) -> pd.DataFrame:
+def high_order_themes(segments: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
     """Decide which high-order themes stay.
 
     Parameters
     ----------
     segments : DataFrame
-        A cohort's coded segments.
+        A cohort's coded segments; those of the coder ``"first"`` count.
     clusters : mapping, Series or DataFrame
         Cluster of each therapist (``"upper"``, ``"lower"`` or anything else), or the composite
         ranks with their column ``cluster``.
-    coder : str
-        Whose codes count.
 
     Returns
     -------
@@ -94,7 +82,7 @@ def high_order_themes(
     >>> high_order_themes(segments, {"T1": "upper", "T2": "lower"})["stays"].tolist()
     [False]
     """
-    codes = _codes(segments, clusters, coder)
+    codes = _codes(segments, clusters)
     order = codes["high_order_theme"].drop_duplicates()
     roles = codes.groupby("high_order_theme")["role"].agg(lambda r: " and ".join(sorted(set(r))))
     compared = codes[codes["cluster"].isin(["upper", "lower"])]
@@ -107,14 +95,12 @@ def high_order_themes(
     return table
 
 
-def lower_order_themes(
-    segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first"
-) -> pd.DataFrame:
+def lower_order_themes(segments: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
     """Decide which lower-order themes stay in which cluster, and which are unique to one.
 
     Parameters
     ----------
-    segments, clusters, coder
+    segments, clusters
         As in :func:`high_order_themes`.
 
     Returns
@@ -125,7 +111,7 @@ def lower_order_themes(
         ``"upper"``, ``"lower"`` or an empty string. Themes under a high-order theme that goes do
         not stay.
     """
-    codes = _codes(segments, clusters, coder)
+    codes = _codes(segments, clusters)
     compared = codes[codes["cluster"].isin(["upper", "lower"])]
     keys = ["role", "high_order_theme", "lower_order_theme"]
     people = (
@@ -136,7 +122,7 @@ def lower_order_themes(
         .reset_index()
         .rename_axis(columns=None)
     )
-    kept = high_order_themes(segments, clusters, coder=coder)["stays"]
+    kept = high_order_themes(segments, clusters)["stays"]
     under = people["high_order_theme"].map(kept)
     for cluster in ("upper", "lower"):
         people[f"stays_{cluster}"] = (people[cluster] >= LOWER_ORDER_PEOPLE) & under
@@ -151,7 +137,7 @@ def lower_order_themes(
     return people.drop(columns="place").reset_index(drop=True)
 
 
-def theme_map(segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first") -> pd.DataFrame:
+def theme_map(segments: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
     """Map the unique lower-order themes: high-order themes down, clusters and roles across.
 
     Returns
@@ -160,11 +146,11 @@ def theme_map(segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first
         One row a high-order theme that stays, those asked of both roles first; columns in two
         levels, cluster and role; each cell holds labels joined by semicolons, or an empty string.
     """
-    high = high_order_themes(segments, clusters, coder=coder)
+    high = high_order_themes(segments, clusters)
     high = high[high["stays"]]
     first = high["asked_of"].str.contains(" and ")
     rows = [*high.index[first], *high.index[~first]]
-    unique = lower_order_themes(segments, clusters, coder=coder)
+    unique = lower_order_themes(segments, clusters)
     unique = unique[unique["unique"] != ""]
     labels: dict[tuple[str, str, str], list[str]] = {}
     for row in unique.itertuples(index=False):
@@ -193,8 +179,8 @@ class CoderAgreement:
         Agreed codes over the codes that either coder gave, in percent: our reading, since the
         paper does not say how its 78% was counted.
     kappa : float
-        Cohen's kappa over presence and absence of every lower-order theme of the interview's role
-        in each interview. NaN if neither coder ever varied.
+        Cohen's kappa over presence and absence of every code of the interview's role in each
+        interview. NaN if neither coder ever varied.
     by_participant : DataFrame
         The counts for each interview.
     """
@@ -220,16 +206,16 @@ class CoderAgreement:
         return pd.DataFrame({"value": rows})
 
 
-def coder_agreement(
-    segments: pd.DataFrame, first: str = "first", second: str = "second"
-) -> CoderAgreement:
+def coder_agreement(segments: pd.DataFrame) -> CoderAgreement:
     """Compare two coders over the interviews that both coded.
+
+    A code is a lower-order theme within its high-order theme: the same label under another
+    high-order theme is another code.
 
     Parameters
     ----------
     segments : DataFrame
-    first, second : str
-        Names of the coders.
+        Of the coders ``"first"`` and ``"second"``.
 
     Returns
     -------
@@ -249,19 +235,19 @@ def coder_agreement(
     >>> coder_agreement(segments).percent
     50.0
     """
-    one, two = (_codes(segments, None, c) for c in (first, second))
-    both = sorted(set(one["participant_id"]) & set(two["participant_id"]))
+    coded = [_codes(segments, None, coder) for coder in ("first", "second")]
+    both = sorted(set.intersection(*(set(c["participant_id"]) for c in coded)))
     if not both:
         raise InputError("no interview was coded by both coders", column="coder")
-    template = segments.groupby("role")["lower_order_theme"].agg(lambda t: sorted(set(t)))
+    theme = ["high_order_theme", "lower_order_theme"]
+    template = segments.drop_duplicates(["role", *theme]).groupby("role").size()
     role = segments.drop_duplicates("participant_id").set_index("participant_id")["role"]
-    given = [set(zip(c["participant_id"], c["lower_order_theme"], strict=True)) for c in (one, two)]
+    given = [set(c[["participant_id", *theme]].itertuples(index=False, name=None)) for c in coded]
     rows = []
     for person in both:
-        cells = [(person, theme) for theme in template[role[person]]]
-        a = sum(c in given[0] and c in given[1] for c in cells)
-        b, c = (sum(x in given[i] for x in cells) - a for i in (0, 1))
-        rows.append((person, a, b, c, len(cells) - a - b - c))
+        one, two = ({code for code in codes if code[0] == person} for codes in given)
+        agreed, alone = len(one & two), (len(one - two), len(two - one))
+        rows.append((person, agreed, *alone, template[role[person]] - agreed - sum(alone)))
     names = ["participant_id", "agreed", "only_first", "only_second", "neither"]
     counts = pd.DataFrame(rows, columns=names).set_index("participant_id")
     a, b, c, d = (int(v) for v in counts.sum())
@@ -318,14 +304,12 @@ class TemplateAnalysis:
         return self.map
 
 
-def template_analysis(
-    segments: pd.DataFrame, clusters: Clusters, *, coder: str = "first"
-) -> TemplateAnalysis:
+def template_analysis(segments: pd.DataFrame, clusters: Clusters) -> TemplateAnalysis:
     """Carry the template analysis out over two clusters.
 
     Parameters
     ----------
-    segments, clusters, coder
+    segments, clusters
         As in :func:`high_order_themes`.
 
     Examples
@@ -338,8 +322,8 @@ def template_analysis(
     """
     twice = set(segments["coder"]) >= {"first", "second"}
     return TemplateAnalysis(
-        high_order=high_order_themes(segments, clusters, coder=coder),
-        lower_order=lower_order_themes(segments, clusters, coder=coder),
-        map=theme_map(segments, clusters, coder=coder),
+        high_order=high_order_themes(segments, clusters),
+        lower_order=lower_order_themes(segments, clusters),
+        map=theme_map(segments, clusters),
         agreement=coder_agreement(segments) if twice else None,
     )

@@ -14,15 +14,17 @@ from itertools import combinations
 import pandas as pd
 
 from pwp_lib.cohort import Cohort
-from pwp_lib.comparison import ancova, cluster_effect_sizes, compare_rates
-from pwp_lib.description import SampleDescription, describe_sample
-from pwp_lib.nested import (
+from pwp_lib.comparison import (
     SplitSample,
+    ancova,
+    cluster_effect_sizes,
+    compare_rates,
     nested_ancova,
     nested_rates,
     split_sample_comparison,
     therapist_predictors,
 )
+from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.outcomes import national_outcomes, summarise_outcomes
 from pwp_lib.ranking import (
     composite_ranks,

@@ -1,23 +1,29 @@
-"""The clusters compared as the paper did it, against base R (tests/reference/comparison.R)."""
+"""Clusters compared: as the paper did it, and with the therapist as the unit.
+
+Figures of R are in tests/reference: comparison.R, nested.R.
+"""
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from multilevel.errors import InputError
 from pwp_lib.comparison import (
     ancova,
-    chi_square,
-    chi_square_of_counts,
     cluster_effect_sizes,
-    cluster_of_patients,
     compare_rates,
+    nested_ancova,
+    nested_rates,
+    patients_in_clusters,
+    permute_therapists,
+    rates_of_summary,
+    split_sample_comparison,
+    therapist_predictors,
 )
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -34,16 +40,6 @@ def test_ancova_agrees_with_r() -> None:
     assert result.p_value == pytest.approx(REFERENCE["ancova_p"], rel=1e-8)
     assert result.df == (1, REFERENCE["ancova_df2"])
     assert result.n == (60, 60)
-
-
-def test_ancova_agrees_with_statsmodels() -> None:
-    import statsmodels.formula.api as smf
-
-    rows = PATIENTS.assign(first=(PATIENTS["cluster"] == "upper").astype(float))
-    fit = smf.ols("phq9_post ~ phq9_pre + first", rows).fit()
-    assert ancova(PATIENTS, "phq9", CLUSTERS).statistic == pytest.approx(
-        fit.tvalues["first"] ** 2, rel=1e-10
-    )
 
 
 def test_ancova_leaves_rows_without_scores_out() -> None:
@@ -73,48 +69,6 @@ def test_recovery_is_among_cases() -> None:
         assert rates.loc["improvement", f"n_{cluster}"] == 60
 
 
-def test_the_papers_counts_give_its_chi_squares() -> None:
-    """Counts worked out from the percentages of 278 and 548 patients; p. 21."""
-    for yes, n, printed in (
-        ((129, 104), (278, 548), 68.5),
-        ((162, 141), (278, 548), 84.1),
-        ((98, 82), (189, 389), 56.17),
-        ((118, 99), (204, 430), 74.52),
-    ):
-        outcome = np.concatenate(
-            [np.repeat([1, 0], [y, k - y]) for y, k in zip(yes, n, strict=True)]
-        )
-        result = chi_square(outcome, np.repeat(["upper", "lower"], n))
-        decimals = len(str(printed).partition(".")[2])
-        assert round(result.statistic, decimals) == printed
-
-
-@settings(max_examples=25, deadline=None)
-@given(cells=st.lists(st.integers(1, 60), min_size=4, max_size=4))
-def test_chi_square_is_the_same_for_the_opposite_outcome(cells: list[int]) -> None:
-    a, b, c, d = cells
-    n = pd.Series({"upper": a + b, "lower": c + d})
-    yes = pd.Series({"upper": a, "lower": c})
-    one, other = chi_square_of_counts(yes, n), chi_square_of_counts(n - yes, n)
-    assert one.statistic == pytest.approx(other.statistic, abs=1e-9)
-    total = a + b + c + d
-    by_hand = total * (a * d - b * c) ** 2 / ((a + b) * (c + d) * (a + c) * (b + d))
-    assert one.statistic == pytest.approx(by_hand, abs=1e-9)
-
-
-def test_an_outcome_that_nobody_has_gives_no_test() -> None:
-    result = chi_square([False] * 4, list("aabb"))
-    assert np.isnan(result.statistic)
-    assert result.counts["yes"].tolist() == [0, 0]
-    with pytest.raises(InputError, match="two groups"):
-        chi_square([True, False], ["a", "a"])
-
-
-def test_missing_outcomes_are_left_out() -> None:
-    result = chi_square([True, None, False, True], list("aabb"))
-    assert result.counts["n"].tolist() == [1, 2]
-
-
 def test_effect_size_is_over_the_clusters_own_pre_sd() -> None:
     table = cluster_effect_sizes(PATIENTS, "phq9", CLUSTERS)
     rows = PATIENTS[PATIENTS["cluster"] == "upper"]
@@ -123,15 +77,312 @@ def test_effect_size_is_over_the_clusters_own_pre_sd() -> None:
     assert table.index.tolist() == ["upper", "lower"]
 
 
+def test_the_papers_counts_give_its_chi_squares() -> None:
+    """Counts worked out from the percentages of 278 and 548 patients; p. 21."""
+    for yes, n, printed in (
+        ((129, 104), (278, 548), 68.5),
+        ((162, 141), (278, 548), 84.1),
+        ((98, 82), (189, 389), 56.17),
+        ((118, 99), (204, 430), 74.52),
+    ):
+        counts = {"n_improved": yes, "n": n, "n_deteriorated": (0, 0)}
+        counts |= {"n_case_pre": n, "n_rcsi": n}
+        rates = rates_of_summary(pd.DataFrame(counts, index=["upper", "lower"]))
+        decimals = len(str(printed).partition(".")[2])
+        assert round(rates.loc["improvement", "chi2"], decimals) == printed
+        # With nobody or everybody there is nothing to test.
+        assert rates.loc[["deterioration", "caseness", "rcsi"], "chi2"].isna().all()
+
+
 def test_clusters_come_as_mapping_series_or_table() -> None:
     as_table = CLUSTERS.to_frame("cluster").assign(position=1)
     for clusters in (CLUSTERS, dict(CLUSTERS), as_table):
-        assert cluster_of_patients(PATIENTS, clusters).equals(PATIENTS["cluster"])
+        assert patients_in_clusters(PATIENTS, clusters)["cluster"].equals(PATIENTS["cluster"])
+    with pytest.raises(InputError, match="more than one cluster"):
+        patients_in_clusters(PATIENTS, pd.concat([CLUSTERS, CLUSTERS]))
 
 
 def test_middle_patients_are_left_out_and_empty_clusters_refused() -> None:
     clusters = CLUSTERS.copy()
     clusters.iloc[0] = "middle"
-    assert len(cluster_of_patients(PATIENTS, clusters)) == 108
+    assert len(patients_in_clusters(PATIENTS, clusters)) == 108
     with pytest.raises(InputError, match="upper cluster has no patient"):
-        cluster_of_patients(PATIENTS, CLUSTERS.replace("upper", "middle"))
+        patients_in_clusters(PATIENTS, CLUSTERS.replace("upper", "middle"))
+
+
+def with_index(kind: str) -> pd.DataFrame:
+    """Give the same patients under another index."""
+    half = len(PATIENTS) // 2
+    if kind == "two tables, one below the other":
+        parts = [PATIENTS.iloc[:half], PATIENTS.iloc[half:]]
+        return pd.concat([part.reset_index(drop=True) for part in parts])
+    if kind == "one label for all":
+        return PATIENTS.set_axis([0] * len(PATIENTS))
+    if kind == "therapists":
+        return PATIENTS.set_axis(PATIENTS["therapist_id"])
+    if kind == "missing":
+        return PATIENTS.set_axis(pd.Index([np.nan] * len(PATIENTS)))
+    if kind == "two levels":
+        return PATIENTS.set_index(["cluster", "therapist_id"], drop=False)
+    return PATIENTS.set_axis(range(len(PATIENTS))[::-1])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "two tables, one below the other",
+        "one label for all",
+        "therapists",
+        "missing",
+        "two levels",
+        "backwards",
+    ],
+)
+@pytest.mark.parametrize(
+    "compare", [ancova, compare_rates, cluster_effect_sizes, nested_ancova, nested_rates]
+)
+def test_patients_are_joined_by_therapist_and_never_by_index(compare, kind: str) -> None:
+    def numbers(patients: pd.DataFrame) -> np.ndarray:
+        found = compare(patients.rename_axis(None), "phq9", CLUSTERS)
+        table = found if isinstance(found, pd.DataFrame) else found.table()
+        return table.select_dtypes("number").to_numpy()
+
+    if kind == "two levels":
+        other = with_index(kind).rename_axis([None, None])
+        found = compare(other, "phq9", CLUSTERS)
+        table = found if isinstance(found, pd.DataFrame) else found.table()
+        np.testing.assert_array_equal(table.select_dtypes("number").to_numpy(), numbers(PATIENTS))
+    else:
+        np.testing.assert_array_equal(numbers(with_index(kind)), numbers(PATIENTS))
+
+
+def patients_of(
+    effect_sd: float, shift: float = 0.0, seed: int = 1, therapists: int = 12, each: int = 30
+) -> pd.DataFrame:
+    """Therapists of two halves, the first of which is `shift` points better."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(therapists), each)
+    pre = rng.normal(14, 5, size=len(group))
+    effect = rng.normal(scale=effect_sd, size=therapists) + shift * (
+        np.arange(therapists) >= therapists / 2
+    )
+    post = 2 + 0.5 * pre + effect[group] + rng.normal(scale=4, size=len(group))
+    return pd.DataFrame(
+        {"therapist_id": [f"T{i:02d}" for i in group], "phq9_pre": pre, "phq9_post": post}
+    )
+
+
+HALVES = {f"T{i:02d}": "upper" if i < 6 else "lower" for i in range(12)}
+
+
+def test_balanced_nested_ancova_is_the_t_test_of_therapists() -> None:
+    """With one pre score for all, REML's contrast is the t-test of the therapists' means."""
+    from scipy.stats import ttest_ind
+
+    patients = patients_of(2.0, shift=3.0)
+    # The same pre scores within each therapist, so that they say nothing of therapists.
+    patients["phq9_pre"] = np.tile(np.linspace(5, 20, 30), 12)
+    means = patients.groupby("therapist_id")["phq9_post"].mean()
+    test = ttest_ind(means[:6], means[6:])
+    result = nested_ancova(patients, "phq9", HALVES)
+    assert result.intercept_variance > 0
+    assert result.statistic == pytest.approx(test.statistic, rel=1e-5)
+    assert result.p_value == pytest.approx(test.pvalue, rel=1e-4)
+    assert (result.df, result.n_therapists) == (10, (6, 6))
+
+
+def test_nested_ancova_and_predictors_agree_with_lme4() -> None:
+    # tests/reference/nested.R
+    reference = pd.read_csv(FOLDER / "nested.csv", comment="#", index_col="name")["value"]
+    patients = pd.read_csv(FOLDER / "comparison_data.csv")
+    clusters = patients.drop_duplicates("therapist_id").set_index("therapist_id")["cluster"]
+    result = nested_ancova(patients, "phq9", clusters)
+    assert result.difference == pytest.approx(reference["ancova_estimate"], rel=1e-5)
+    assert result.se == pytest.approx(reference["ancova_se"], rel=1e-4)
+    assert result.intercept_variance == pytest.approx(reference["ancova_variance"], rel=1e-3)
+    assert result.p_value == pytest.approx(reference["ancova_p"], rel=1e-3)
+
+    scores = [70, 75, 81, 68, 90, 62, 66, 71, 59, 73]
+    therapists = pd.DataFrame(
+        {"therapist_id": [f"T{i:02d}" for i in range(1, 11)], "resilience": scores}
+    )
+    row = therapist_predictors(patients, therapists, "phq9", ["resilience"]).loc["resilience"]
+    for name, value in (
+        ("predictor_estimate", row["estimate"]),
+        ("predictor_se", row["se"]),
+        ("predictor_variance", row["intercept_variance"]),
+        ("without_variance", row["variance_without"]),
+    ):
+        assert value == pytest.approx(reference[name], rel=1e-3), name
+
+
+def test_nesting_costs_certainty() -> None:
+    patients = patients_of(2.0, shift=5.0)
+    nested, naive = nested_ancova(patients, "phq9", HALVES), ancova(patients, "phq9", HALVES)
+    assert nested.p_value > 10 * naive.p_value
+    assert nested.difference == pytest.approx(naive.difference, abs=0.3)
+    few = {"T00": "upper", "T06": "lower", "T07": "lower"}
+    with pytest.raises(InputError, match="four"):
+        nested_ancova(patients, "phq9", few)
+
+
+def test_permutation_test_by_hand() -> None:
+    yes, n = np.array([9, 5, 4, 2, 1]), np.array([10, 20, 8, 9, 5])
+    inside = np.array([True, True, False, False, False])
+
+    def studentised(chosen: np.ndarray) -> float:
+        rate = [yes[side].sum() / n[side].sum() for side in (chosen, ~chosen)]
+        variance = sum(
+            side.sum() / (side.sum() - 1) * ((yes - r * n)[side] ** 2).sum() / n[side].sum() ** 2
+            for r, side in zip(rate, (chosen, ~chosen), strict=True)
+        )
+        return (rate[0] - rate[1]) / variance**0.5
+
+    every = [studentised(np.isin(range(5), pair)) for pair in combinations(range(5), 2)]
+    result = permute_therapists(yes, n, inside)
+    assert result.difference == pytest.approx(14 / 30 - 7 / 22)
+    assert result.p_value == np.mean(np.abs(every) >= abs(studentised(inside)) - 1e-12)
+    assert (result.splits, result.exact) == (10, True)
+
+
+def test_with_equal_caseloads_the_difference_itself_is_permuted() -> None:
+    yes, n, inside = np.array([9, 5, 4, 2, 1, 7]), np.full(6, 10), np.arange(6) < 3
+    splits = [np.isin(range(6), three) for three in combinations(range(6), 3)]
+    every = [yes[split].sum() - yes[~split].sum() for split in splits]
+    expected = np.mean(np.abs(every) >= abs(yes[inside].sum() - yes[~inside].sum()))
+    assert permute_therapists(yes, n, inside).p_value == expected
+
+
+BOOK = [11, 36, 39, 58, 134, 26, 72, 90, 163, 197]
+APART = [197, 163, 134, 90, 72, 8, 9, 10, 11, 19]
+
+
+@pytest.mark.parametrize("caseloads", [BOOK, APART, [200] * 5 + [20] * 5, [30] * 10])
+@pytest.mark.parametrize("spread", [0.0, 0.6])
+@pytest.mark.parametrize("level", [0.0, -1.5])
+def test_the_permutation_test_keeps_its_size(
+    caseloads: list[int], spread: float, level: float
+) -> None:
+    """Of 300 data sets without a difference, no more than .05 and three standard errors."""
+    rng = np.random.default_rng(7)
+    first = np.arange(10) < 5
+    log_odds = level + spread * rng.normal(size=(300, 10))
+    yes = rng.binomial(caseloads, 1 / (1 + np.exp(-log_odds)))
+    p = [permute_therapists(row, caseloads, first).p_value for row in yes]
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+
+
+def test_a_cluster_where_every_therapist_has_the_same_rate_can_be_compared() -> None:
+    same = permute_therapists([5, 5, 5, 5], [10] * 4, [True, True, False, False])
+    assert (same.difference, same.p_value) == (0, 1)
+    apart = permute_therapists([9, 9, 1, 1], [10] * 4, [True, True, False, False])
+    assert apart.p_value == pytest.approx(2 / 6)
+    alone = permute_therapists([9, 1, 2, 3], [10] * 4, [True, False, False, False])
+    assert alone.p_value == pytest.approx(1 / 4)
+
+
+def test_permutations_are_drawn_when_there_are_too_many() -> None:
+    rng = np.random.default_rng(1)
+    n = np.full(30, 20)
+    yes = rng.binomial(20, 0.4, size=30)
+    result = permute_therapists(yes, n, np.arange(30) < 15)
+    assert not result.exact
+    assert 0 < result.p_value <= 1
+    assert result == permute_therapists(yes, n, np.arange(30) < 15)
+    with pytest.raises(InputError, match="without a patient"):
+        permute_therapists([1, 2], [3, 0], [False, True])
+
+
+def test_nested_rates_of_clusters_without_cases_are_missing() -> None:
+    patients = patients_of(1.0)
+    patients.loc[patients["therapist_id"] < "T06", "phq9_pre"] = 5
+    table = nested_rates(patients, "phq9", HALVES)
+    assert np.isnan(table.loc["rcsi", "p_value"])
+    assert table.loc["caseness", "difference"] == pytest.approx(
+        -(patients.loc[patients["therapist_id"] >= "T06", "phq9_pre"] >= 10).mean()
+    )
+    assert table.loc["improvement", "splits"] == 924
+
+
+def test_choosing_and_testing_on_the_same_patients_flatters() -> None:
+    """No therapist effect at all: the same patients show one, other patients do not."""
+    patients = patients_of(0.0, therapists=12, each=20, seed=8)
+    result = split_sample_comparison(patients, ["phq9"], repeats=6, seed=2)
+    same = result.same.iloc[0]
+    gap = same["effect_size_upper"] - same["effect_size_lower"]
+    other = result.repeats["effect_size_upper"] - result.repeats["effect_size_lower"]
+    assert gap > 0.25
+    assert abs(other.mean()) < gap / 2
+    assert len(result.repeats) == 12
+
+
+def test_a_true_difference_survives_the_split() -> None:
+    patients = patients_of(3.0, therapists=12, each=40, seed=3)
+    result = split_sample_comparison(patients, ["phq9"], repeats=2, seed=2)
+    table = result.table()["other_patients"]["phq9"]
+    assert table["effect_size_upper"] > table["effect_size_lower"] + 0.5
+    again = split_sample_comparison(patients, ["phq9"], repeats=2, seed=2)
+    pd.testing.assert_frame_equal(result.repeats, again.repeats)
+
+
+def test_a_measure_without_thresholds_is_split_too() -> None:
+    patients = patients_of(2.0, seed=4)
+    other = patients_of(2.0, seed=5)
+    patients[["wsas_pre", "wsas_post"]] = other[["phq9_pre", "phq9_post"]]
+    result = split_sample_comparison(patients, ["wsas", "phq9"], repeats=1, seed=2)
+    figures = result.table().reset_index().groupby("measure")["figure"].agg(set)
+    assert "effect_size_upper" in figures["wsas"]
+    assert {"improvement_upper", "rcsi_lower", "rcsi_chi2"} <= figures["phq9"] - figures["wsas"]
+    assert not [f for f in figures["wsas"] if f.split("_")[0] in ("improvement", "rcsi")]
+    alone = split_sample_comparison(patients, ["wsas"], repeats=1, seed=2)
+    assert set(alone.repeats) == {"repeat", "half", "measure", *figures["wsas"]}
+
+
+def test_a_predictor_of_therapists_is_found_and_explains_variance() -> None:
+    patients = patients_of(0.3, shift=4.0)
+    therapists = pd.DataFrame(
+        {
+            "therapist_id": [f"T{i:02d}" for i in range(12)],
+            "resilience": [80.0] * 6 + [60.0] * 6,
+            "noise": np.tile([1.0, 2.0, 3.0], 4),
+            "rated": [1.0, 2.0, 3.0, *[np.nan] * 9],
+        }
+    )
+    table = therapist_predictors(patients, therapists, "phq9", ["resilience", "noise", "rated"])
+    strong = table.loc["resilience"]
+    assert strong["p_value"] < 0.001
+    assert strong["intercept_variance"] < 0.3 * strong["variance_without"]
+    # 20 points of resilience are 20 / SD standard deviations and go with about 4 points less.
+    sd = therapists["resilience"].std()
+    assert strong["estimate"] * 20 / sd == pytest.approx(-4, abs=1)
+    assert table.loc["noise", "p_value"] > 0.05
+    assert table.loc["rated", "n_therapists"] == 3
+    assert np.isnan(table.loc["rated", "estimate"])
+    with pytest.raises(InputError, match="warmth"):
+        therapist_predictors(patients, therapists, "phq9", ["warmth"])
+
+
+@pytest.mark.parametrize("column", ["phq9_pre", "phq9_post", "gad7_pre"])
+@pytest.mark.parametrize("gone", [1, 3, 5])
+def test_a_therapist_without_complete_patients_is_no_degree_of_freedom(
+    column: str, gone: int
+) -> None:
+    patients = patients_of(2.0).assign(gad7_pre=1.0)
+    patients["gad7_pre"] = patients_of(2.0, seed=3)["phq9_pre"]
+    scores = np.random.default_rng(2).normal(size=12)
+    therapists = pd.DataFrame({"therapist_id": [f"T{i:02d}" for i in range(12)], "warmth": scores})
+    without = patients["therapist_id"].isin(therapists["therapist_id"].iloc[:gone])
+    gaps = patients.copy()
+    gaps.loc[without, column] = np.nan
+    asked = ("phq9", ["warmth"], ["phq9", "gad7"])
+    found = therapist_predictors(gaps, therapists, *asked)
+    pd.testing.assert_frame_equal(
+        found, therapist_predictors(patients[~without], therapists, *asked)
+    )
+    assert found.loc["warmth", ["n_therapists", "df"]].tolist() == [12 - gone, 10 - gone]
+
+
+def test_two_rows_for_one_therapist_are_refused() -> None:
+    therapists = pd.DataFrame({"therapist_id": ["T00", "T00"], "warmth": [1.0, 2.0]})
+    with pytest.raises(InputError, match="more than one row"):
+        therapist_predictors(patients_of(1.0), therapists, "phq9", ["warmth"])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from multilevel.errors import InputError
-from pwp_lib.coverage import interval_coverage, simulate_precision
-from pwp_lib.precision import precision
+from pwp_lib.precision import interval_coverage, precision, simulate_precision
 
 
 def test_precision_and_simulation_agree_with_many_therapists() -> None:
@@ -59,7 +58,7 @@ def test_the_profile_at_the_estimate_is_the_engines_deviance() -> None:
     found = simulate_precision([8, 20, 50, 12, 31], 0.2, replicates=3, seed=1)
     from multilevel.many import fit_many
     from multilevel.replicate import replicate_moments
-    from pwp_lib.coverage import _profile_deviance, _random_intercept
+    from pwp_lib.precision import _profile_deviance, _random_intercept
 
     roles = _random_intercept(np.array([8.0, 20, 50, 12, 31]))
     cross = replicate_moments(roles, [0.0], [[0.2]], 0.8, 3, np.random.default_rng(1))

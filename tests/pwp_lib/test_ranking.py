@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from math import factorial
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
@@ -181,6 +185,28 @@ def test_spearman_agrees_with_r() -> None:
     assert result.correlation == pytest.approx(0.81084371642600295, rel=1e-12)
 
 
+@pytest.mark.parametrize("n", range(3, 9))
+@pytest.mark.parametrize("values", [3, 5, 100])
+def test_the_p_value_of_few_ranks_is_that_of_all_orders(n: int, values: int) -> None:
+    rng = np.random.default_rng(100 * n + values)
+    a, b = rng.integers(0, values, n), rng.integers(0, values, n)
+    a[:2], b[:2] = (0, 1), (1, 0)
+    ranks = [pd.Series(v).rank().to_numpy() for v in (a, b)]
+    orders = np.array(list(permutations(ranks[1])))
+    sums = np.abs((orders - ranks[1].mean()) @ (ranks[0] - ranks[0].mean()))
+    found = abs((ranks[1] - ranks[1].mean()) @ (ranks[0] - ranks[0].mean()))
+    expected = np.mean(sums >= found - 1e-9)
+    assert rank_correlation(a, b).p_value == pytest.approx(expected, rel=1e-12)
+
+
+def test_exact_up_to_ten_pairs_and_by_t_beyond() -> None:
+    # A perfect order of n comes about in 2 of n! orders.
+    assert rank_correlation(range(3), range(3)).p_value == pytest.approx(1 / 3)
+    assert rank_correlation(range(10), range(10)).p_value == pytest.approx(2 / factorial(10))
+    eleven = [2, 1, 4, 3, 9, 5, 6, 10, 7, 8, 11]
+    assert rank_correlation(range(11), eleven).p_value == spearmanr(range(11), eleven).pvalue
+
+
 def test_rank_correlation_matches_series_by_index_and_drops_gaps() -> None:
     a = pd.Series([1, 2, 3, 4], index=list("abcd"))
     b = pd.Series([4, 3, 2, 1, np.nan], index=list("dcbae"))
@@ -189,6 +215,10 @@ def test_rank_correlation_matches_series_by_index_and_drops_gaps() -> None:
     assert np.isnan(rank_correlation(a, [2, 2, 2, 2]).correlation)
     with pytest.raises(InputError, match="three pairs"):
         rank_correlation([1, 2], [1, 2])
+    with pytest.raises(InputError, match="make no pairs"):
+        rank_correlation([1, 2, 3], [1, 2, 3, 4])
+    with pytest.raises(InputError, match="stands twice"):
+        rank_correlation(a, pd.Series([1, 2, 3, 4], index=list("aabb")))
 
 
 def test_services_by_cluster_counts_therapists_not_patients() -> None:

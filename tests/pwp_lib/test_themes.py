@@ -202,7 +202,7 @@ def test_bad_input_is_said_in_a_sentence():
     with pytest.raises(InputError, match="column coder: the column is missing"):
         coder_agreement(segments.drop(columns="coder"))
     with pytest.raises(InputError, match="no segment is by that coder"):
-        high_order_themes(segments, CLUSTERS, coder="third")
+        high_order_themes(segments.assign(coder="third"), CLUSTERS)
     apart = segments.assign(participant_id=segments["participant_id"] + segments["coder"])
     with pytest.raises(InputError, match="coded by both"):
         coder_agreement(apart)
@@ -212,3 +212,17 @@ def test_bad_input_is_said_in_a_sentence():
         theme_map(segments, pd.DataFrame({"x": [1]}))
     alone = template_analysis(segments[segments["coder"] == "first"], CLUSTERS)
     assert alone.agreement is None
+
+
+@pytest.mark.parametrize("apart", range(4))
+def test_a_label_under_another_high_order_theme_is_another_code(apart):
+    """Of four labels given by both coders, some stand under another theme with the second."""
+    one = _codes(*(("a", "pwp", "h", label) for label in "wxyz"))
+    two = _codes(
+        *(("a", "pwp", "k" if k < apart else "h", label) for k, label in enumerate("wxyz")),
+        coder="second",
+    )
+    found = coder_agreement(pd.concat([one, two]))
+    assert (found.agreed, found.only_first, found.only_second) == (4 - apart, apart, apart)
+    assert found.percent == 100 * (4 - apart) / (4 + apart)
+    assert np.isnan(found.kappa) if not apart else found.kappa < 0

@@ -8,14 +8,13 @@ import pytest
 
 from multilevel.errors import InputError
 from multilevel.mixed import fit_mixed
-from pwp_lib.care import (
+from pwp_lib.demonstrations import (
     comparison_under_chance,
     recovery_by_therapist,
     regression_to_the_mean,
     simulate_allocation,
 )
-from pwp_lib.crosscheck import crosscheck_statsmodels
-from pwp_lib.shrinkage import raw_and_shrunken, therapist_lines
+from pwp_lib.models import raw_and_shrunken, therapist_lines
 from pwp_lib.simulate import simulate_cohort
 
 FORMULA = "phq9_post ~ center(phq9_pre) + (1 | therapist_id)"
@@ -90,15 +89,6 @@ def test_raw_departures_shrink_by_the_reliability(patients: pd.DataFrame) -> Non
     between = float(fit.random_covariance.iloc[0, 0])
     reliability = between / (between + fit.residual_variance / table["n"])
     np.testing.assert_allclose(table["kept"], reliability, rtol=1e-8)
-
-
-def test_statsmodels_never_finds_a_better_optimum(patients: pd.DataFrame) -> None:
-    table = crosscheck_statsmodels(FORMULA, patients)
-    deviance = table.loc["deviance"]
-    assert deviance["pwp_lib"] <= deviance["statsmodels"] + 1e-8
-    assert table.loc["Intercept"].diff().iloc[-1] == pytest.approx(0, abs=0.05)
-    with pytest.raises(InputError, match="random term"):
-        crosscheck_statsmodels("phq9_post ~ phq9_pre", patients)
 
 
 def test_therapists_lines_are_the_average_line_plus_their_residuals(patients: pd.DataFrame) -> None:

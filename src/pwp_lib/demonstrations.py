@@ -11,6 +11,7 @@ import pandas as pd
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.mixed import MixedFit, fit_design, fit_mixed
+from pwp_lib.checks import patient_residuals
 from pwp_lib.comparison import ancova, compare_rates
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
@@ -285,11 +286,10 @@ def recovery_by_therapist(
     """
     from scipy.stats import norm
 
-    from pwp_lib.checks import patient_residuals
-
     m = measure if isinstance(measure, Measure) else get_measure(measure)
     if m.cutoff is None:
         raise InputError(f"{m.label} has no cut-off, so recovery is not defined")
+    patients = patients.reset_index(drop=True)  # two tables put together repeat their index
     expected = patient_residuals(fit, patients)["expected"]
     cases = np.asarray(m.is_case(patients.loc[expected.index, m.pre]), dtype=bool)
     if not cases.any():

@@ -81,7 +81,9 @@ def test_caches_go_when_the_library_changes_and_stay_when_it_does_not(tasks: Mod
     assert rebuild() == [True, True]
     source.write_text("VALUE = 2")
     assert rebuild() == [False, False]
-    (source.parent / "cli.py").write_text("the command line shows on no page")
+    report = tasks.ROOT / "src" / "pwp_report" / "cli.py"
+    report.parent.mkdir()
+    report.write_text("the command line shows on no page")
     assert rebuild() == [True, True]
 
 

@@ -22,7 +22,7 @@ from pwp_lib.schema import (
     parse_table,
     patient_fields,
 )
-from pwp_report.read.files import read_table
+from pwp_report.read.table import read_table
 
 __all__ = [
     "Cohort",

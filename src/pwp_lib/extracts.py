@@ -23,7 +23,8 @@ from pwp_lib.cohort import PACKAGED, Cohort, Provenance, flow_step, read_cohort,
 from pwp_lib.measures import Measure, get_measure
 from pwp_report.inclusion import Included, apply_rules, completeness
 from pwp_report.read.cells import KINDS, ReadColumn, read_codes, read_dates, read_scores
-from pwp_report.read.files import RawTable, read_table
+from pwp_report.read.raw import RawTable
+from pwp_report.read.table import read_table
 from pwp_report.sessions import reduce_sessions
 from pwp_report.study import Study
 
@@ -267,7 +268,7 @@ def tidy_extract(
     Parameters
     ----------
     raw : RawTable
-        From :func:`pwp_report.read.files.read_table`.
+        From :func:`pwp_report.read.table.read_table`.
     map_ : ServiceMap
     measures : sequence of str or Measure
 
@@ -431,7 +432,7 @@ def extract_completeness(
     Returns
     -------
     DataFrame
-        Indexed by therapist: ``eligible, complete, percentage``.
+        Indexed by therapist: ``eligible, complete, share``.
 
     Examples
     --------

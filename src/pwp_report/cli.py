@@ -54,7 +54,7 @@ def check(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="List every row of a problem.")] = False,
 ) -> None:
-    """Say what a file holds, all that has to be mended, and what it is enough for."""
+    """Say what a file holds, all that has to be corrected, and what it is enough for."""
     from pwp_report.commands.check import check_file
 
     check_file(file, study, therapists, write_study, every)
@@ -114,9 +114,15 @@ def cohort(
     seed: Annotated[int, typer.Option(help="The same seed makes the same cohorts.")] = 1,
 ) -> None:
     """Make a cohort with a known truth for every student, and one marking key."""
-    from pwp_report.commands.teaching import make_class
+    from pwp_lib.classroom import KEY_FILE, make_classroom
+    from pwp_report.commands.terminal import progress, say
 
-    make_class(students, seed, out)
+    with progress(max(students, 1)) as step:
+        make_classroom(students, seed, out, on_step=step)
+    word = "cohort" if students == 1 else "cohorts"
+    say(
+        f"{students:,} {word} in {out.name}; {KEY_FILE} in it is yours: take it out before sharing."
+    )
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

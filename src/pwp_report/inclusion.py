@@ -123,14 +123,12 @@ def completeness(eligible: pd.DataFrame, measures: Sequence[Measure]) -> pd.Data
     Returns
     -------
     DataFrame
-        Indexed by therapist: ``eligible``, ``complete``, ``percentage``.
+        Indexed by therapist: ``eligible, complete`` (patients) and ``share`` (from 0 to 1).
     """
     scores = [c for m in measures for c in (m.pre, m.post)]
-    whole = eligible[scores].notna().all(axis=1)
-    groups = whole.groupby(eligible["therapist_id"])
+    groups = eligible[scores].notna().all(axis=1).groupby(eligible["therapist_id"])
     counts = pd.DataFrame({"eligible": groups.size(), "complete": groups.sum().astype("int64")})
-    counts["percentage"] = 100.0 * counts["complete"] / counts["eligible"]
-    return counts
+    return counts.assign(share=counts["complete"] / counts["eligible"])
 
 
 def enough_for(
@@ -149,54 +147,35 @@ def enough_for(
         ``step, needs, has, enough, advice``, one row a step.
     """
     loads = patients["therapist_id"].value_counts()
-    t, pairs = len(loads), int((loads >= 2).sum())
+    t = len(loads)
+    pairs, fives, alone = (int((loads >= n).sum()) for n in (2, 5, caseload))
     size = cluster_size or max(2, int(t / 4 + 0.5))
     clustered = max(8, 2 * size + 1) if cluster_size else 8
-    alone = int((loads >= caseload).sum())
+    wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
+    together = "those with fewer appear only together" if t > alone else ""
+    table = f"{t:,}" if therapist_table else "no table"
+    one = "with one measure, ranks are those on that measure"
     lines = [
-        ("outcomes by patient", "5 patients", f"{len(patients):,}", len(patients) >= 5, ""),
+        ("outcomes by patient", "5 patients", len(patients), 5, ""),
         (
             "therapist effect (random intercept)",
             "5 therapists with 2 patients or more",
-            f"{pairs:,}",
-            pairs >= 5,
-            "more than 30 therapists give an interval worth reading" if t <= 30 else "",
+            pairs,
+            5,
+            wide,
         ),
-        (
-            "slopes that differ by therapist",
-            "8 therapists with 5 patients or more",
-            f"{int((loads >= 5).sum()):,}",
-            int((loads >= 5).sum()) >= 8,
-            "",
-        ),
-        (
-            "ranks over two measures",
-            "2 measures",
-            f"{len(measures)}",
-            len(measures) >= 2,
-            "with one measure, ranks are those on that measure",
-        ),
-        (
-            "upper and lower cluster",
-            f"{clustered} therapists",
-            f"{t:,}",
-            t >= clustered,
-            f"{size} in each",
-        ),
+        ("slopes that differ by therapist", "8 therapists with 5 patients or more", fives, 8, ""),
+        ("ranks over two measures", "2 measures", len(measures), 2, one),
+        ("upper and lower cluster", f"{clustered} therapists", t, clustered, f"{size} in each"),
         (
             "therapists shown one by one",
             f"1 therapist with {caseload} patients or more",
-            f"{alone:,}",
-            alone >= 1,
-            "those with fewer appear only together" if t > alone else "",
-        ),
-        (
-            "therapists' own scales",
-            "a table of therapists, and 8 of them",
-            f"{t:,}" if therapist_table else "no table",
-            therapist_table and t >= 8,
-            "give one with --therapists",
+            alone,
+            1,
+            together,
         ),
     ]
-    frame = pd.DataFrame(lines, columns=["step", "needs", "has", "enough", "advice"])
-    return frame.astype({"enough": "bool"})
+    steps = [(step, need, f"{n:,}", n >= least, advice) for step, need, n, least, advice in lines]
+    scales = ("therapists' own scales", "a table of therapists, and 8 of them")
+    steps.append((*scales, table, therapist_table and t >= 8, "give one with --therapists"))
+    return pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])

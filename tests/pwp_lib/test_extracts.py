@@ -23,7 +23,7 @@ from pwp_lib.extracts import (
 )
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
-from pwp_report.read.files import read_table
+from pwp_report.read.table import read_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def test_completeness_by_therapist_is_of_those_who_meet_the_other_rules(folder, 
     last = flow["a score on every measure at both ends"]
     assert table["eligible"].sum() == last.patients + last.excluded
     assert table["complete"].to_dict() == small.caseloads().to_dict()
-    assert (table["percentage"] <= 100).all()
+    assert (table["share"] <= 1).all()
 
 
 def test_counts_of_the_downloads_are_those_of_their_rows(folder):

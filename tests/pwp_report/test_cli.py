@@ -140,7 +140,7 @@ def test_check_of_a_good_file_prints_no_identifier(tmp_path: Path, capsys) -> No
     frame["patient_id"] = "nhs-" + frame["patient_id"]
     assert run("check", _write(tmp_path, frame)) == 0
     said = capsys.readouterr()
-    assert "Nothing has to be mended" in said.out
+    assert "Nothing has to be corrected" in said.out
     assert "Dr-" not in said.out + said.err
     assert "nhs-" not in said.out + said.err
     assert "row 12" in said.out

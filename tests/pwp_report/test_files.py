@@ -12,18 +12,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from multilevel.errors import InputError
+from pwp_lib.cohort import Cohort
 from pwp_lib.measures import GAD7, PHQ9
-from pwp_report.owndata import check_study_data, load_study_data
-from pwp_report.read import files
+from pwp_report.check import check_study_data
+from pwp_report.problems import Problems
+from pwp_report.read import text as reading
 from pwp_report.read.cells import read_dates, read_numbers, read_scores
-from pwp_report.read.files import read_table, shown_name
+from pwp_report.read.raw import shown_name
+from pwp_report.read.table import read_table
 
 FRAME = bad_files.good_frame()
 
 
+def load_study_data(path: Path) -> tuple[Cohort | None, Problems]:
+    check = check_study_data(path)
+    return check.cohort, check.problems
+
+
 def _scores(path: Path) -> pd.DataFrame:
     cohort, problems = load_study_data(path)
-    assert not problems, problems.table()
+    assert not problems, list(problems)
     assert cohort is not None
     people = cohort.patients.set_index("patient_id").loc[FRAME["patient_id"]]
     return people[["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]].reset_index(drop=True)
@@ -128,7 +136,7 @@ def test_sheet_or_table_can_be_named(tmp_path: Path) -> None:
         FRAME.to_excel(book, sheet_name="data", index=False)
         FRAME.head(3).to_excel(book, sheet_name="other", index=False)
     assert len(read_table(tmp_path / "own.xlsx", table="data").frame) == len(FRAME)
-    with pytest.raises(InputError, match="no sheet of that name"):
+    with pytest.raises(InputError, match="no table of that name"):
         read_table(tmp_path / "own.xlsx", table="none")
 
 
@@ -212,12 +220,12 @@ def test_a_file_read_at_once_is_the_same_as_row_by_row(
 
     at_once = read()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_at_once", lambda *_: None)
+        patch.setattr(reading, "_at_once", lambda *_: None)
         assert str(at_once) == str(read())
 
 
 def test_a_plain_file_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_collect", lambda *_: pytest.fail("row by row"))
+    monkeypatch.setattr(reading, "_row_by_row", lambda *_: pytest.fail("row by row"))
     (tmp_path / "own.csv").write_text("a,b,c\n1,,3\r\n4, 5 ,NULL\n", newline="")
     table = read_table(tmp_path / "own.csv")
     assert table.rows.tolist() == [2, 3]

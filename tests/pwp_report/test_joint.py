@@ -12,9 +12,9 @@ from pwp_lib.cohort import PACKAGED, Cohort, FlowStep, Provenance
 from pwp_lib.measures import PHQ9
 from pwp_report import report
 from pwp_report.analysis import Analysis, analyse
+from pwp_report.check import check_study_data
 from pwp_report.disclosure import MARK, DisclosurePolicy, Relation, audit, release_counts
 from pwp_report.joint import OTHERS
-from pwp_report.owndata import load_study_data
 from pwp_report.pseudonyms import Pseudonyms, pseudonymise
 from pwp_report.release import release
 from pwp_report.study import Study
@@ -159,8 +159,8 @@ def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path)
     """Noughts in the flow once cost every count of the report."""
     people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")
     people.to_csv(tmp_path / "own.csv", index=False)
-    cohort, problems = load_study_data(tmp_path / "own.csv")
-    assert cohort is not None, problems
+    cohort = check_study_data(tmp_path / "own.csv").cohort
+    assert cohort is not None
     assert (cohort.flow_table()["excluded"].fillna(0) == 0).all()
     found = release(analyse(cohort, draws=200, repeats=0, sensitivity=False), POLICY)
     totals = found.tables["outcomes"].frame[COUNTS]
@@ -181,8 +181,8 @@ def _with_missing(folder: Path, missing: int) -> tuple[Analysis, pd.DataFrame]:
         people.groupby("therapist_id").cumcount() >= missing
     )
     people.to_csv(folder / "own.csv", index=False)
-    cohort, problems = load_study_data(folder / "own.csv")
-    assert cohort is not None, problems
+    cohort = check_study_data(folder / "own.csv").cohort
+    assert cohort is not None
     done = pseudonymise(cohort, Pseudonyms(b"0123456789abcdef"))
     return analyse(report.safe_labels(done), draws=200, repeats=0, sensitivity=False), people
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bad_files
 import numpy as np
@@ -12,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multilevel.errors import InputError
+from pwp_lib.cohort import Cohort
 from pwp_lib.measures import PHQ9
+from pwp_report.check import check_study_data
+from pwp_report.problems import Problems
 from pwp_report.inclusion import enough_for
-from pwp_report.owndata import check_study_data, load_study_data
 from pwp_report.recognise import PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
 from pwp_report.sessions import choose_therapist, reduce_sessions
-from pwp_report.study import Study, complete_study, read_study, recognise_study
-from pwp_report.study_writer import write_study
+from pwp_report.study import Study, complete_study, recognise_study
+from pwp_report.study_file import read_study, write_study
 
 FRAME = bad_files.good_frame()
 
@@ -26,6 +29,11 @@ FRAME = bad_files.good_frame()
 def _file(folder: Path, frame: pd.DataFrame, name: str = "own.csv") -> Path:
     frame.to_csv(folder / name, index=False)
     return folder / name
+
+
+def load_study_data(*given: Any) -> tuple[Cohort | None, Problems]:
+    check = check_study_data(*given)
+    return check.cohort, check.problems
 
 
 def _study(folder: Path, text: str) -> Study:
@@ -193,7 +201,7 @@ def test_completeness_counts_the_eligible(tmp_path: Path) -> None:
     frame = FRAME.astype({"phq9_post": object})
     frame.loc[[0, 1, 2], "phq9_post"] = ""
     check = check_study_data(_file(tmp_path, frame))
-    assert check.completeness.loc["t0"].tolist() == [10, 7, 70]
+    assert check.completeness.loc["t0"].tolist() == [10, 7, 0.7]
     assert check.first_rows["t1"] == 12
     kept = check.cohort.completeness.set_index("therapist_id")
     assert kept.loc["t0"].tolist() == [10, 7]

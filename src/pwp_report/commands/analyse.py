@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
+from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
 from pwp_report.disclosure import DisclosurePolicy
-from pwp_report.owndata import check_study_data
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
 from pwp_report.study import Study
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_report.check import Check, check_study_data
 from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import MARK, DisclosurePolicy, percentage
-from pwp_report.owndata import Check, check_study_data
-from pwp_report.read.files import read_table, shown_name
-from pwp_report.read.problems import Problem
-from pwp_report.study import Study, read_study, recognise_study
-from pwp_report.study_writer import write_study
+from pwp_report.problems import Problem
+from pwp_report.read.raw import shown_name
+from pwp_report.read.table import read_table
+from pwp_report.study import Study, recognise_study
+from pwp_report.study_file import read_study, write_study
 
-__all__ = ["check_file", "write_text"]
+__all__ = ["check_file"]
 
 
 def check_file(
@@ -33,9 +34,8 @@ def check_file(
         If the file has problems: after all of them have been printed.
     """
     if write is not None and write.exists():
-        raise InputError(
-            "the study file is there already", hint="name another, or move it", file=write
-        )
+        problem = "the study file is there already"
+        raise InputError(problem, hint="name another, or move it", file=write)
     try:
         found = check_study_data(file, study, therapists)
     except InputError as problem:
@@ -49,22 +49,17 @@ def check_file(
         active=found.cohort is None or not found.cohort.provenance.synthetic,
         caseload=found.study.caseload,
     )
-    show(
-        "Rules of inclusion: patients excluded in turn, and by each alone",
-        _rules(found, policy),
-    )
-    show(
-        "Completeness by therapist, named by the row of the first patient",
-        _complete(found, policy),
-    )
+    show("Rules of inclusion: patients excluded in turn, and by each alone", _rules(found, policy))
+    title = "Completeness by therapist, named by the row of the first patient"
+    show(title, _complete(found, policy))
     if not found.problems:
         show("Enough for each step", _enough(found, policy))
     if write is not None:
-        write_text(write, write_study(found.study))
+        _write_text(write, write_study(found.study))
         say(f"The study file {write.name} is written: check what it guessed.")
     if found.problems:
         raise found.problems.first()
-    say("Nothing has to be mended.")
+    say("Nothing has to be corrected.")
 
 
 def _write_what_is_known(file: Path, study: Path | None, write: Path, which: bool) -> None:
@@ -79,19 +74,18 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
             done = recognise_study(done, list(raw.frame.columns), raw.name)
     except InputError:
         return  # the error that is raised anyway says why
-    write_text(write, write_study(done))
+    _write_text(write, write_study(done))
     left = "name the table in it" if which else "fill in what it could not guess"
     say(f"The study file {write.name} is written: {left}.", stderr=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> None:
     """Write a small file whole, or say why not."""
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError:
-        raise InputError(
-            "the file cannot be written", hint="name a folder that you may write to", file=path
-        ) from None
+        problem = "the file cannot be written"
+        raise InputError(problem, hint="name a folder that you may write to", file=path) from None
 
 
 def _show_problems(found: Check, every: bool) -> None:
@@ -100,7 +94,7 @@ def _show_problems(found: Check, every: bool) -> None:
     frame = pd.DataFrame(lines, columns=["rows", "column", "found", "problem", "hint"])
     count = sum(max(1, p.count) for p in items)
     kinds, places = ("kind" if len(items) == 1 else "kinds"), ("place" if count == 1 else "places")
-    show(f"To be mended: {len(items):,} {kinds} of problem in {count:,} {places}", frame)
+    show(f"To be corrected: {len(items):,} {kinds} of problem in {count:,} {places}", frame)
     if not every and any(p.count > 5 for p in items):
         say("--all lists every row.", "")
 
@@ -115,11 +109,10 @@ def _rows(problem: Problem, every: bool) -> str:
 
 
 def _rules(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
-    rules = found.rules.copy()
-    for column in ("excluded", "excluded_alone"):
-        # Nobody excluded is a statement about the rule, not about a patient.
-        rules[column] = ["0" if n == 0 else policy.text(n) for n in rules[column]]
-    return rules
+    # Nobody excluded is a statement about the rule, not about a patient.
+    counts = ["excluded", "excluded_alone"]
+    shown = found.rules[counts].map(lambda n: "0" if n == 0 else policy.text(n))
+    return found.rules.assign(**{c: shown[c] for c in counts})
 
 
 def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
@@ -139,12 +132,9 @@ def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
     order = pd.Series(shares, dtype="float64").sort_values(kind="stable", na_position="last").index
     worst = shown.iloc[order[:10]].reset_index(drop=True)
     if len(shown) > 10:
-        worst.loc[10] = [
-            f"{len(shown) - 10:,} others",
-            "",
-            "",
-            "100%" if worst["share"].iloc[-1] == "100%" else f"{worst['share'].iloc[-1]} or more",
-        ]
+        last = worst["share"].iloc[-1]
+        least = last if last == "100%" else f"{last} or more"
+        worst.loc[10] = [f"{len(shown) - 10:,} others", "", "", least]
     return worst
 
 

@@ -8,10 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from multilevel.errors import InputError
+from multilevel.mixed import fit_mixed
+from multilevel.moments import Moments
+from multilevel.pooling import pool_moments
 from pwp_lib.measures import MEASURES, Measure
+from pwp_lib.models import model_formula
+from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import DisclosurePolicy
-from pwp_report.owndata import check_study_data
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
 
 __all__ = ["pool_files", "summarise_file"]
@@ -21,8 +25,6 @@ def summarise_file(
     file: Path, out: Path, study: Path | None, key: Path, caseload: int | None
 ) -> None:
     """Write the moments of a file, small caseloads withheld and therapists under pseudonyms."""
-    from multilevel.moments import Moments
-
     if out.suffix.lower() != ".parquet":
         raise InputError(
             "moments are written as Parquet", hint="let the name end in .parquet", file=out
@@ -60,9 +62,6 @@ def _columns(measures: Sequence[Measure]) -> list[str]:
 
 def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -> None:
     """Add moments of several services, and fit the models to the sum."""
-    from multilevel.moments import Moments
-    from multilevel.pooling import pool_moments
-
     if len(files) < 2:
         raise InputError("pooling needs two files or more", hint="name them one after the other")
     parts = [Moments.read(f) for f in files]
@@ -81,14 +80,8 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
         say(f"The sum is written to {out.name}.")
 
 
-def pool_table(moments: object) -> pd.DataFrame:
+def pool_table(moments: Moments) -> pd.DataFrame:
     """Fit both models of each measure that the moments hold, and list what they say."""
-    from multilevel.mixed import fit_mixed
-    from multilevel.moments import Moments
-    from pwp_lib.models import model_formula
-
-    if not isinstance(moments, Moments):
-        raise InputError("moments are needed")
     names = [v.removesuffix("_post") for v in moments.variables if v.endswith("_post")]
     measures = [
         MEASURES.get(n) or Measure(n, n, -1e9, 1e9, None, None)
@@ -104,17 +97,16 @@ def pool_table(moments: object) -> pd.DataFrame:
     for m in measures:
         for level in ("intercept", "slope"):
             fit = fit_mixed(model_formula(m, measures, level), moments)
-            interval = fit.profile_interval() if level == "intercept" else None
-            lines.append(
-                (
-                    m.label, f"random {level}", fit.deviance,
-                    float(fit.random_covariance.to_numpy()[0, 0]), fit.residual_variance, fit.vpc(),
-                    interval.lower if interval else float("nan"),
-                    interval.upper if interval else float("nan"),
-                )
-            )  # fmt: skip
-    columns = [
-        "measure", "model", "deviance", "intercept variance", "residual variance",
-        "therapist effect", "lower 95%", "upper 95%",
-    ]  # fmt: skip
-    return pd.DataFrame(lines, columns=columns)
+            line = {
+                "measure": m.label,
+                "model": f"random {level}",
+                "deviance": fit.deviance,
+                "intercept variance": float(fit.random_covariance.to_numpy()[0, 0]),
+                "residual variance": fit.residual_variance,
+                "therapist effect": fit.vpc(),
+            }
+            if level == "intercept":
+                interval = fit.profile_interval()
+                line |= {"lower 95%": interval.lower, "upper 95%": interval.upper}
+            lines.append(line)
+    return pd.DataFrame(lines)

@@ -1,4 +1,4 @@
-"""What a cell holds: a number, a date, a word for missing, or something that has to be mended.
+"""What a cell holds: a number, a date, a word for missing, or something wrong.
 
 Each distinct entry is looked at once, so that a million rows cost no more than their distinct
 values. Entries themselves never leave this module; only their kind does.
@@ -108,7 +108,7 @@ class ReadColumn:
 
     @property
     def wrong(self) -> pd.Series:
-        """Which rows have to be mended."""
+        """Which rows have to be corrected."""
         return self.kinds.notna()
 
 

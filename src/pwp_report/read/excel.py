@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_lib.schema import WIDEST
-from pwp_report.read.files import RawTable, name_columns, shown_name
+from pwp_report.read.raw import WIDEST, RawTable, check_width, choose_table, name_columns
 
 __all__ = ["read_excel"]
 
@@ -96,23 +95,9 @@ def _check_cells(archive: zipfile.ZipFile, name: str, place: Path) -> None:
 
 
 def _choose(book: Any, wanted: str | None, place: Path) -> Any:
-    sheets = list(book.worksheets)
-    names = [s.title for s in sheets]
-    if wanted is not None:
-        if wanted not in names:
-            raise InputError("the workbook has no sheet of that name", file=place)
-        return sheets[names.index(wanted)]
-    filled = [s for s in sheets if any(any(c is not None for c in r) for r in _top(s))]
-    if not filled:
-        raise InputError("the workbook is empty", hint="name another file", file=place)
-    if len(filled) > 1:
-        listed = ", ".join(shown_name(s.title) for s in filled[:8])
-        raise InputError(
-            "the workbook has several sheets with data",
-            hint=f"name one as table under [file] in a study file: {listed}",
-            file=place,
-        )
-    return filled[0]
+    sheets = {s.title: s for s in book.worksheets}
+    filled = [n for n, s in sheets.items() if any(any(c is not None for c in r) for r in _top(s))]
+    return sheets[choose_table(filled, wanted, "workbook", place)]
 
 
 def _top(sheet: Any) -> Iterator[tuple[Any, ...]]:
@@ -126,20 +111,11 @@ def _rows(sheet: Any, place: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
         filled = [i for i, cell in enumerate(cells) if cell is not None]
         if filled:
             row = cells[: filled[-1] + 1]
-            if len(row) > WIDEST:
-                raise InputError(
-                    f"the header has more than {WIDEST:,} columns",
-                    hint="turn the table so that rows are patients",
-                    file=place,
-                )
+            check_width(len(row), place)
             yield number, row
 
 
 def _table(rows: list[tuple[int, tuple[Any, ...]]], place: Path) -> RawTable:
-    if not rows:
-        raise InputError("the sheet is empty", hint="name another with --table", file=place)
-    if len(rows) == 1:
-        raise InputError("there is a header and no rows", hint="export it again", file=place)
     (top, header), *records = rows
     width = max(len(cells) for _, cells in rows)
     columns = {
@@ -148,7 +124,7 @@ def _table(rows: list[tuple[int, tuple[Any, ...]]], place: Path) -> RawTable:
         )
         for i in range(width)
     }
-    names = ["" if i >= len(header) or header[i] is None else str(header[i]) for i in range(width)]
+    names = [*header, *[None] * (width - len(header))]
     frame = name_columns(pd.DataFrame(columns), names, place, top)
     numbers = np.array([number for number, _ in records], dtype=np.int64)
     return RawTable(place.name, "Excel", frame, numbers, notes=("an Excel sheet",))

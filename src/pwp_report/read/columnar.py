@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_lib.schema import WIDEST
-from pwp_report.read.files import RawTable, name_columns, shown_name
+from pwp_report.read.raw import RawTable, check_width, choose_table, name_columns
 
 __all__ = ["read_duckdb", "read_parquet", "read_sqlite"]
 
@@ -24,7 +23,7 @@ def read_parquet(place: Path) -> RawTable:
 
     try:
         with pq.ParquetFile(place) as source:
-            _guard_width(source.metadata.num_columns, place)
+            check_width(source.metadata.num_columns, place)
             table = source.read()
     except InputError:
         raise
@@ -33,15 +32,6 @@ def read_parquet(place: Path) -> RawTable:
             "the Parquet file is damaged or not complete", hint="export it again", file=place
         ) from None
     return _from_arrow(table, place, "Parquet")
-
-
-def _guard_width(width: int, place: Path) -> None:
-    if width > WIDEST:
-        raise InputError(
-            f"the table has more than {WIDEST:,} columns",
-            hint="turn it so that rows are patients",
-            file=place,
-        )
 
 
 def _from_arrow(table: Any, place: Path, kind: str) -> RawTable:
@@ -72,8 +62,6 @@ def _plain(column: Any) -> pd.Series:
 
 
 def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTable:
-    if frame.empty:
-        raise InputError("there are columns and no rows", hint="export it again", file=place)
     named = name_columns(frame, names, place)
     # A database has no header row, but users look at it in a viewer that shows one.
     return RawTable(place.name, kind, named, np.arange(2, len(named) + 2))
@@ -91,9 +79,9 @@ def read_duckdb(place: Path, table: str | None) -> RawTable:
             found = base.execute(
                 "select table_name from information_schema.tables order by table_name"
             ).fetchall()
-            name = _choose([str(row[0]) for row in found], table, place)
+            name = choose_table([str(row[0]) for row in found], table, "database", place)
             relation = base.execute(f"select * from {_quoted(name)} limit 0")
-            _guard_width(len(relation.description), place)
+            check_width(len(relation.description), place)
             result = base.sql(f"select * from {_quoted(name)}").to_arrow_table()
     except duckdb.Error:
         raise InputError(
@@ -117,50 +105,25 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
                 "select name from sqlite_master where type in ('table', 'view') "
                 "and name not like 'sqlite_%' order by name"
             ).fetchall()
-            name = _choose([str(row[0]) for row in found], table, place)
+            name = choose_table([str(row[0]) for row in found], table, "database", place)
             cursor = base.execute(f"select * from {_quoted(name)}")
             names = [str(column[0]) for column in cursor.description]
-            _guard_width(len(names), place)
+            check_width(len(names), place)
             rows = cursor.fetchall()
     except sqlite3.Error:
         raise InputError(
             "the SQLite database cannot be read", hint="export the table as CSV", file=place
         ) from None
     # Text throughout: a column of SQLite may hold any type in any row.
-    frame = pd.DataFrame(
-        {
-            i: pd.Series(
-                [
-                    None if row[i] is None or isinstance(row[i], bytes) else str(row[i])
-                    for row in rows
-                ],
-                dtype="str",
-            )
-            for i in range(len(names))
-        }
-    )
-    return _raw(frame, names, place, "SQLite")
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    series = {i: pd.Series(map(_text, column), dtype="str") for i, column in enumerate(columns)}
+    return _raw(pd.DataFrame(series), names, place, "SQLite")
+
+
+def _text(entry: object) -> str | None:
+    return None if entry is None or isinstance(entry, bytes) else str(entry)
 
 
 def _quoted(name: str) -> str:
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
-
-
-def _choose(names: list[str], wanted: str | None, place: Path) -> str:
-    if not names:
-        raise InputError("the database has no table", hint="name another file", file=place)
-    if wanted is None and len(names) == 1:
-        return names[0]
-    listed = ", ".join(shown_name(n) for n in names[:8]) + (" and more" if len(names) > 8 else "")
-    if wanted is None:
-        raise InputError(
-            "the database has several tables",
-            hint=f"name one as table under [file] in a study file: {listed}",
-            file=place,
-        )
-    if wanted not in names:
-        raise InputError(
-            "the database has no table of that name", hint=f"it has {listed}", file=place
-        )
-    return wanted

@@ -1,0 +1,280 @@
+"""Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from multilevel.errors import InputError
+from pwp_lib.cohort import Cohort, FlowStep, Provenance
+from pwp_lib.measures import Measure
+from pwp_report.inclusion import Included, apply_rules, completeness, enough_for
+from pwp_report.patients import PatientReader, score_columns
+from pwp_report.problems import Problems
+from pwp_report.read.cells import KINDS, read_codes, read_numbers
+from pwp_report.read.raw import RawTable, shown_name
+from pwp_report.read.table import read_table
+from pwp_report.recognise import guess_therapist_columns
+from pwp_report.study import ScoreColumns, Study, complete_study
+from pwp_report.study_file import read_study
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["Check", "check_study_data"]
+
+#: Used by the rules of inclusion and not kept with the patients.
+_FOR_RULES = ["n_therapists", "assessment", "one_to_one", "order", "synthetic"]
+#: Columns of a table of therapists that are text; the others are numbers from zero, up to:
+_THERAPIST_TEXT = ("therapist_id", "service_id", "gender")
+_THERAPIST_MOST = {"age": 100, "years_experience": 80}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a file holds, what is wrong with it, and what could be done with it.
+
+    Attributes
+    ----------
+    study : Study
+        As completed from the file.
+    problems : Problems
+    understood : tuple of str
+        How the file was read, in sentences.
+    rules : DataFrame
+        By rule of inclusion: patients excluded in turn, and if the rule stood alone.
+    flow : tuple of FlowStep
+    completeness : DataFrame
+        By therapist; see `pwp_report.inclusion.completeness`. The index holds identifiers.
+    first_rows : Series of int
+        By therapist, the row of the file where they first stand: how the holder of the file can
+        find a therapist who is not named.
+    enough : DataFrame
+        By step of the analysis: needed, found, enough.
+    cohort : Cohort or None
+        ``None`` if there are problems.
+    """
+
+    study: Study
+    problems: Problems
+    understood: tuple[str, ...]
+    rules: pd.DataFrame
+    flow: tuple[FlowStep, ...]
+    completeness: pd.DataFrame
+    first_rows: pd.Series
+    enough: pd.DataFrame
+    cohort: Cohort | None
+
+
+def check_study_data(
+    file: str | os.PathLike[str],
+    study: Study | str | os.PathLike[str] | None = None,
+    therapists: str | os.PathLike[str] | None = None,
+) -> Check:
+    """Read own data into a cohort, and say everything about it at once.
+
+    Parameters
+    ----------
+    file : path
+        One row a patient or one row a session; any format that `read_table` knows.
+    study : Study or path, optional
+    therapists : path, optional
+        A table of therapists and their scales.
+
+    Returns
+    -------
+    Check
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read as a table at all.
+
+    Examples
+    --------
+    >>> from pwp_lib.cohort import PACKAGED
+    >>> check = check_study_data(PACKAGED / "patients.csv")
+    >>> len(check.problems), check.cohort.provenance.synthetic
+    (0, True)
+    """
+    given = study if isinstance(study, Study) else Study() if study is None else read_study(study)
+    raw = read_table(file, table=given.table or None)
+    done = complete_study(given, list(raw.frame.columns), raw.name)
+    found = Problems(raw.name, raw.rows)
+    reader = PatientReader(raw, done, found)
+    patients = reader.patients()
+    measures = tuple(s.measure for s in done.measures)
+    included = apply_rules(patients, done, measures)
+    if not found:
+        _feasible(included, found, done)
+    table = None
+    if therapists is not None:
+        table = _therapists(therapists, included.patients, done, found)
+    known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")
+    return Check(
+        study=done,
+        problems=found,
+        understood=(*_understood(raw, done), *reader.notes),
+        rules=included.rules,
+        flow=included.flow,
+        completeness=completeness(included.eligible, measures),
+        first_rows=pd.Series(raw.rows[known.index], index=known["therapist_id"].to_list()),
+        enough=enough_for(
+            included.patients,
+            measures,
+            therapist_table=table is not None,
+            caseload=done.caseload,
+            cluster_size=done.cluster_size,
+        ),
+        cohort=None if found else _cohort(raw, included, measures, table),
+    )
+
+
+def _feasible(included: Included, found: Problems, study: Study) -> None:
+    """Note what no model can be fitted to: said here, before anything is computed."""
+    people, therapist = included.patients, study.columns["therapist_id"]
+    if people.empty:
+        last = next((s for s in included.flow if s.patients == 0), included.flow[-1])
+        hint = "relax the rule in a study file, or check the columns that it uses"
+        found.add(f"no patient is left after the rule: {last.rule}", hint)
+        return
+    loads = people["therapist_id"].value_counts()
+    if len(loads) < 2:
+        problem = "there is only one therapist, and a therapist effect needs two or more"
+        found.add(problem, "add the patients of other therapists", therapist)
+    elif int(loads.max()) < 2:
+        problem = "every therapist has one patient only, so patients and therapists cannot be told"
+        hint = "add patients, or check that the column identifies therapists"
+        found.add(f"{problem} apart", hint, therapist)
+    elif len(people) < len(loads) + 5:
+        hint = "add patients: five more than therapists at the least"
+        found.add("there are too few patients for a model", hint, therapist)
+    for entry in study.measures:
+        _varies(people, entry, found)
+    if "service_id" in people and not found:
+        services = people.groupby("therapist_id")["service_id"].transform("nunique")
+        found.add(
+            "this therapist has patients in two services",
+            "give each therapist one service, or one identifier a service; or leave services out: "
+            'service_id = "" under [columns] in a study file',
+            study.columns["service_id"],
+            "another service",
+            services > 1,
+        )
+
+
+def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:
+    pre, post = people[entry.measure.pre], people[entry.measure.post]
+    for values, column in ((pre, entry.pre or entry.score), (post, entry.post or entry.score)):
+        if values.nunique() < 2:
+            problem = "all scores are equal, so nothing can be estimated"
+            found.add(problem, "check whether this is the right column", column)
+            return
+    if bool((pre == post).all()):
+        problem = "every last score equals the first, so nothing can be estimated"
+        hint = "check whether the two columns are the same"
+        found.add(problem, hint, entry.post or entry.score)
+
+
+def _therapists(
+    path: str | os.PathLike[str], people: pd.DataFrame, study: Study, found: Problems
+) -> pd.DataFrame:
+    """Read the table of therapists by the same rules as the patients' file."""
+    raw = read_table(path)
+    columns = guess_therapist_columns(list(raw.frame.columns))
+    if "therapist_id" not in columns:
+        problem = "no column that identifies the therapist was recognised"
+        raise InputError(problem, hint="name it therapist_id", file=raw.name)
+    mine, table = Problems(raw.name, raw.rows), pd.DataFrame(index=raw.frame.index)
+    for role, column in columns.items():
+        if role in _THERAPIST_TEXT:
+            table[role] = read_codes(raw.frame[column], study.missing)
+            continue
+        read = read_numbers(raw.frame[column], study.missing, study.decimal or None)
+        outside = ~read.values.between(0, _THERAPIST_MOST.get(role, float("inf")))
+        kinds = read.kinds.mask(outside & read.values.notna(), "range")
+        for kind in kinds.dropna().unique():
+            problem = f"a number is needed, and this is {KINDS[kind].text}"
+            mine.add(problem, KINDS[kind].hint, column, KINDS[kind].text, kinds == kind)
+        table[role] = read.values
+    name, therapist = columns["therapist_id"], table["therapist_id"]
+    mine.add("an entry is missing", "fill it in", name, "nothing", therapist.isna())
+    repeated = therapist.notna() & therapist.duplicated()
+    problem = "this therapist stands in a row above"
+    mine.add(problem, "keep one row for each", name, "a repeated therapist", repeated)
+    if mine:
+        raise mine.first()
+    unknown = people["therapist_id"].notna() & ~people["therapist_id"].isin(therapist)
+    problem, hint = f"this therapist has no row in {raw.name}", "add one, or correct this"
+    found.add(problem, hint, study.columns["therapist_id"], "another therapist", unknown)
+    return table[therapist.isin(people["therapist_id"])]
+
+
+def _cohort(
+    raw: RawTable, included: Included, measures: tuple[Measure, ...], table: pd.DataFrame | None
+) -> Cohort:
+    """Build the cohort from what has been read and checked."""
+    people = included.patients
+    synthetic = "synthetic" in people and bool(people["synthetic"].str.lower().eq("true").all())
+    people = people.drop(columns=_FOR_RULES, errors="ignore")
+    if "sessions" in people:
+        people["sessions"] = people["sessions"].where(people["sessions"] >= 1)
+    return Cohort(
+        patients=_finished(people, ["therapist_id", "patient_id"]),
+        therapists=None if table is None else _finished(table, ["therapist_id"]),
+        segments=None,
+        measures=measures,
+        provenance=Provenance(synthetic=synthetic, source=raw.name),
+        flow=included.flow,
+        completeness=included.completeness(measures),
+    )
+
+
+def _finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Sort, number the rows anew, and make whole columns integers."""
+    table = table.sort_values(list(order), kind="stable").reset_index(drop=True)
+    floats = table.select_dtypes("float")
+    whole = floats.columns[(floats.notna() & (floats % 1 == 0)).all()]
+    return table.astype(dict.fromkeys(whole, "int64"))
+
+
+def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
+    said = [f"{raw.name} is {_kind(raw)}: {len(raw.frame):,} rows, {raw.frame.shape[1]} columns"]
+    said += list(raw.notes)
+    said.append(f"a row is a {study.level}")
+    for role, column in study.columns.items():
+        how = "recognised by its name" if role in study.guessed else "as the study file says"
+        said.append(f"{role} is column {shown_name(column)} ({how})")
+    for entry in study.measures:
+        how = (
+            "recognised by its name"
+            if entry.measure.name in study.guessed
+            else "as the study file says"
+        )
+        columns = " and ".join(shown_name(c) for _, c in score_columns(entry, study.level))
+        said.append(f"{entry.measure.label} is in {columns} ({how})")
+    used = {*study.columns.values(), *(c for s in study.measures for c in (s.pre, s.post, s.score))}
+    unused = [c for c in raw.frame.columns if c not in used and c != "synthetic"]
+    if unused:
+        few = ", ".join(shown_name(c) or "one without a name" for c in unused[:8])
+        more = f" and {len(unused) - 8:,} more" if len(unused) > 8 else ""
+        said.append(f"not used: {few}{more}")
+    if study.level == "session":
+        said.append("scores before and after are those of the first and the last attended session")
+    for role, what in (
+        ("sessions", "the number of sessions"),
+        ("status", "whether a case is closed"),
+        ("mode", "whether sessions were one-to-one"),
+    ):
+        absent = role not in study.columns and not (role == "status" and "ended" in study.columns)
+        if absent and not (role == "sessions" and study.level == "session"):
+            said.append(f"no column was recognised that says {what}, so no rule on it applies")
+    return tuple(said)
+
+
+def _kind(raw: RawTable) -> str:
+    article = "an" if raw.kind[0] in "AEIOU" else "a"
+    return f"{article} {raw.kind} file"

@@ -1,0 +1,115 @@
+"""Everything that is wrong with a file, gathered before anything is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from multilevel.errors import InputError
+from pwp_report.read.raw import shown_name
+
+__all__ = ["Problem", "Problems"]
+
+#: Rows listed for one problem; the count is complete all the same.
+_LISTED = 1_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, with the rows where it is.
+
+    Attributes
+    ----------
+    problem, hint : str
+        What is wrong and what to do, without any entry of the file.
+    column : str
+        As the file names it; empty if the problem lies in no column.
+    kind : str
+        Kind of value that was found.
+    rows : tuple of int
+        Rows as a spreadsheet counts them, the first thousand.
+    count : int
+        How many rows in all; 0 if the problem lies in no row.
+    """
+
+    problem: str
+    hint: str
+    column: str = ""
+    kind: str = ""
+    rows: tuple[int, ...] = ()
+    count: int = 0
+
+    def error(self, file: str) -> InputError:
+        """Give the problem as one sentence about its first row."""
+        more = f" ({self.count - 1:,} more such rows)" if self.count > 1 else ""
+        return InputError(
+            self.problem + more,
+            hint=self.hint,
+            file=file,
+            row=self.rows[0] if self.rows else None,
+            column=shown_name(self.column) or None,
+        )
+
+
+class Problems:
+    """All problems of a file, gathered before anything is said.
+
+    Parameters
+    ----------
+    file : str
+        The file's name.
+    rows : ndarray of int, shape (N,)
+        The row of each record, as a spreadsheet counts it.
+    """
+
+    def __init__(self, file: str, rows: NDArray[np.int64]) -> None:
+        self.file, self.rows = file, rows
+        self.items: list[Problem] = []
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Problem]:
+        """Give the problems in the order of their first rows; those without a row come last."""
+        return iter(sorted(self.items, key=lambda p: p.rows[0] if p.rows else 1 << 62))
+
+    def add(
+        self,
+        problem: str,
+        hint: str,
+        column: str = "",
+        kind: str = "",
+        where: pd.Series | None = None,
+    ) -> None:
+        """Add a problem; `where` says, by the positions of records, which of them have it."""
+        if where is None:
+            self.items.append(Problem(problem, hint, column, kind))
+            return
+        at = np.sort(where.index[where.fillna(False).astype(bool)].to_numpy(dtype=int))
+        if len(at):
+            listed = tuple(int(r) for r in self.rows[at[:_LISTED]])
+            self.items.append(Problem(problem, hint, column, kind, listed, len(at)))
+
+    def replace_rows(self, problem: str, hint: str, kind: str, where: pd.Series) -> None:
+        """Add a problem of whole rows, and forget what is wrong in those rows alone."""
+        rows = set(self.rows[where.index[where]])
+        self.items = [p for p in self.items if not p.rows or p.count > 1 or p.rows[0] not in rows]
+        self.add(problem, hint, "", kind, where)
+
+    def first(self) -> InputError:
+        """Give the first problem as one sentence, and say how many there are besides.
+
+        Raises
+        ------
+        StopIteration
+            If there is none.
+        """
+        item, others = next(iter(self)), len(self) - 1
+        if others:
+            word = "problem is" if others == 1 else "problems are"
+            item = replace(item, hint=f"{item.hint}; {others:,} other {word} listed by pwp check")
+        return item.error(self.file)

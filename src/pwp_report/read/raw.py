@@ -1,0 +1,156 @@
+"""A table as it stood in its file, and how its header is understood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from multilevel.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["WIDEST", "RawTable", "check_width", "choose_table", "name_columns", "shown_name"]
+
+#: A wider header is no table of outcomes, and reading it would cost memory for nothing.
+WIDEST = 5_000
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as it stood in the file.
+
+    Attributes
+    ----------
+    name : str
+        The file's name, without its folder.
+    kind : str
+        ``"CSV"``, ``"Excel"``, ``"Parquet"``, ``"DuckDB"`` or ``"SQLite"``.
+    frame : DataFrame
+        One row a record. Text columns are trimmed, with empty cells missing.
+    rows : ndarray of int, shape (N,)
+        The row of each record as a spreadsheet counts it: the header is row 1.
+    delimiter, encoding : str
+        Of a CSV file.
+    notes : tuple of str
+        What was understood, in words.
+    """
+
+    name: str
+    kind: str
+    frame: pd.DataFrame
+    rows: NDArray[np.int64]
+    delimiter: str = ""
+    encoding: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        # Never the rows: a notebook prints this unasked.
+        return f"<{self.kind} {self.name}: {len(self.frame):,} rows, {self.frame.shape[1]} columns>"
+
+
+def shown_name(name: object) -> str:
+    """Write a column's name so that it can be printed: no control characters, 40 at most."""
+    text = "".join(c if c.isprintable() else " " for c in str(name)).strip()
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def check_width(width: int, place: Path) -> None:
+    """Refuse a table with more columns than a table of outcomes can have."""
+    if width > WIDEST:
+        raise InputError(
+            f"the header has more than {WIDEST:,} columns",
+            hint="check the delimiter, or turn the table so that rows are patients",
+            file=place,
+        )
+
+
+def choose_table(names: Sequence[str], wanted: str | None, whole: str, place: Path) -> str:
+    """Choose the table of a database or the sheet of a workbook that is meant.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Those that hold data.
+    wanted : str or None
+        The one that the user named.
+    whole : str
+        What the file is, in words.
+    place : Path
+    """
+    if not names:
+        raise InputError(f"the {whole} is empty", hint="name another file", file=place)
+    listed = ", ".join(shown_name(n) for n in names[:8]) + (" and more" if len(names) > 8 else "")
+    if wanted in names:
+        return str(wanted)
+    if wanted:
+        problem = f"the {whole} has no table of that name"
+        raise InputError(problem, hint=f"it has {listed}", file=place)
+    if len(names) > 1:
+        raise InputError(
+            f"the {whole} has several tables",
+            hint=f"name one as table under [file] in a study file: {listed}",
+            file=place,
+        )
+    return names[0]
+
+
+def name_columns(
+    frame: pd.DataFrame, header: Sequence[object], place: Path, row: int = 1
+) -> pd.DataFrame:
+    """Trim text and name the columns, or say what is wrong with the header."""
+    if frame.empty:
+        raise InputError("there is a header and no rows", hint="export it again", file=place)
+    names = [_clean(h) for h in header]
+    _check_names(names, place, row)
+    columns: dict[str, pd.Series] = {}
+    for i, name in enumerate(names):
+        values = _trimmed(frame.iloc[:, i])
+        if name:
+            columns[name] = values
+        elif values.notna().any():
+            raise InputError(
+                f"column {i + 1} has entries and no name",
+                hint="name it in the header, or remove it",
+                file=place,
+                row=row,
+            )
+    return pd.DataFrame(columns)
+
+
+def _clean(name: object) -> str:
+    text = "" if name is None else str(name)
+    return re.sub(r"\s+", " ", text.replace("\ufeff", "").replace("\u200b", "")).strip()
+
+
+def _check_names(names: list[str], place: Path, row: int) -> None:
+    check_width(len(names), place)
+    filled = [n for n in names if n]
+    # Names are not shown here: without a header they are the first patient's values.
+    values = [n for n in filled if re.fullmatch(r"[-+]?[\d.,/: ]+%?", n)]
+    twice = next((n for i, n in enumerate(names) if n and n in names[:i]), "")
+    if len(names) > 2 and len(filled) == 1:
+        problem = "only one column has a name, as if a title stood above the header"
+        hint = "delete what stands above the header"
+    elif filled and len(values) * 3 >= len(filled):
+        problem = "the first row holds values rather than names"
+        hint = "put a row with the names of the columns at the top"
+    elif twice:
+        problem, hint = "two columns have the same name", "rename or remove one of them"
+    else:
+        return
+    column = shown_name(twice) if problem.startswith("two") else None
+    raise InputError(problem, hint=hint, file=place, row=row, column=column)
+
+
+def _trimmed(values: pd.Series) -> pd.Series:
+    if not (pd.api.types.is_string_dtype(values) or pd.api.types.is_object_dtype(values)):
+        return values
+    text = values.astype("str").str.strip()
+    return text.mask(text == "")

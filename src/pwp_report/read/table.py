@@ -1,0 +1,105 @@
+"""The one way to a table in a file, whatever the file is: its first bytes say, not its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multilevel.errors import InputError
+from pwp_report.read.columnar import read_duckdb, read_parquet, read_sqlite
+from pwp_report.read.excel import read_excel
+from pwp_report.read.raw import RawTable
+from pwp_report.read.text import read_text
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["read_table"]
+
+_COMPRESSED = ("this is a compressed file", "unpack it first")
+_PAGE = ("this is a web page", "export the data as CSV")
+#: First bytes of files that are often sent by mistake, and what to do with each.
+_OTHERS: dict[bytes, tuple[str, str]] = {
+    b"%PDF": ("this is a PDF", "ask for the data as CSV or Excel"),
+    b"\x1f\x8b": _COMPRESSED,
+    b"7z\xbc\xaf": _COMPRESSED,
+    b"\xd0\xcf\x11\xe0": (
+        "this is an old or password-protected Excel file",
+        "open it in Excel and save it as .xlsx without a password, or as CSV",
+    ),
+    b"$FL2": ("this is an SPSS file", "export it as CSV"),
+    b"\x89PNG": ("this is a picture", "name the file with the data"),
+    b"{\\rtf": ("this is a word processor's file", "export the data as CSV"),
+    b"<html": _PAGE,
+    b"<!doc": _PAGE,
+    b"<?xml": ("this is an XML file", "export the data as CSV"),
+}
+
+
+def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> RawTable:
+    r"""Read a file, whatever it is.
+
+    Parameters
+    ----------
+    path : path
+        CSV (comma, semicolon, tab or bar; UTF-8, UTF-16, Windows-1252 and others), Excel (.xlsx),
+        Parquet, a DuckDB or an SQLite database.
+    table : str, optional
+        The sheet or the table, where the file has several.
+
+    Returns
+    -------
+    RawTable
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as a table with a header.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "scores.csv"
+    >>> _ = file.write_bytes("id;score\r\nMüller;12,5\r\n".encode("cp1252"))
+    >>> raw = read_table(file)
+    >>> raw.delimiter, raw.encoding, raw.frame.columns.tolist()
+    (';', 'cp1252', ['id', 'score'])
+    """
+    place = Path(path)
+    head = _first_bytes(place)
+    if head.startswith(b"SQLite format 3\x00"):
+        return read_sqlite(place, table)
+    if head[8:12] == b"DUCK":
+        return read_duckdb(place, table)
+    if head.startswith(b"PK\x03\x04"):
+        return read_excel(place, table)
+    if table is not None:
+        problem = "a sheet or table was named, but this is a text file or a Parquet file"
+        raise InputError(problem, hint="leave the name out", file=place)
+    if head.startswith(b"PAR1"):
+        return read_parquet(place)
+    for magic, (problem, hint) in _OTHERS.items():
+        if head.lstrip()[: len(magic)].lower() == magic.lower():
+            raise InputError(problem, hint=hint, file=place)
+    return read_text(place)
+
+
+def _first_bytes(place: Path) -> bytes:
+    if place.is_dir():
+        raise InputError("this is a folder", hint="name the file in it", file=place)
+    if place.exists() and not place.is_file():
+        # A pipe would be waited for without end, and cannot be read twice.
+        raise InputError("this is a pipe or a device", hint="save the data in a file", file=place)
+    try:
+        with place.open("rb") as source:
+            head = source.read(4096)
+    except FileNotFoundError:
+        problem = "there is no such file"
+        raise InputError(problem, hint="check its name and folder", file=place) from None
+    except (OSError, ValueError):
+        problem = "the file cannot be opened"
+        hint = "close it elsewhere, or ask for access"
+        raise InputError(problem, hint=hint, file=place) from None
+    if not head.strip(b"\x00 \t\r\n\xef\xbb\xbf"):
+        raise InputError("the file is empty", hint="export it again", file=place)
+    return head

@@ -1,0 +1,404 @@
+"""The study file: TOML that says what the columns are, who is included and how it is analysed.
+
+A study file is optional: columns with usual names are recognised without one. It is read strictly,
+so that a misspelt key is an error rather than a rule that silently does not hold. One list of keys
+is what it is read and written by.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multilevel.errors import InputError
+from pwp_lib.measures import MEASURES, Measure
+from pwp_report.read.raw import shown_name
+from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
+from pwp_report.study import NEEDED, ScoreColumns, Study
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["read_study", "write_study"]
+
+#: Beyond any number that a study file could mean, and beyond any score.
+_FAR, _FAR_SCORE = 10**10, 10**6
+_SECTIONS = ("file", "columns", "measures", "inclusion", "therapists", "codes", "disclosure")
+
+
+@dataclass(frozen=True)
+class _Key:
+    """One key of a study file: where it stands, what it may hold, and the comment beside it.
+
+    ``kind`` is what the value is; ``example`` is written as a comment where there is no value.
+    """
+
+    section: str
+    name: str
+    kind: str
+    allowed: tuple[str, ...] = ()
+    low: float = 0
+    high: float = _FAR
+    note: str = ""
+    example: str = ""
+
+
+_KEYS = (
+    _Key("", "title", "text"),
+    _Key("", "seed", "whole", high=2**32 - 1, note="same seed, same result"),
+    _Key("", "engines", "words", ("ml", "reml", "gibbs", "nuts"), note="of ml, reml, gibbs, nuts"),
+    _Key("", "cluster_size", "size", low=1, note="therapists in the upper and the lower cluster"),
+    _Key(
+        "file", "level", "text", ("patient", "session"), note="what a row is", example='"session"'
+    ),
+    _Key("file", "table", "text", note="sheet or table, where the file has several"),
+    _Key(
+        "file",
+        "missing",
+        "texts",
+        note='entries that mean missing, besides empty, NULL and n/a; for instance ["99", "-9"]',
+    ),
+    _Key("file", "decimal", "text", (".", ","), example='"," or "."'),
+    _Key("file", "date_format", "text", example='"%d/%m/%Y" for instance'),
+    _Key("inclusion", "minimum_sessions", "whole"),
+    _Key("inclusion", "assessment", "flag", note="an assessment among the sessions"),
+    _Key("inclusion", "one_to_one", "flag"),
+    _Key("inclusion", "status", "words", ("closed", "in_treatment")),
+    _Key("inclusion", "minimum_caseload", "whole", low=1),
+    _Key("inclusion", "minimum_age", "number", high=130, example="18"),
+    _Key("inclusion", "maximum_age", "number", high=130, example="65"),
+    _Key(
+        "therapists",
+        "several",
+        "text",
+        ("most_sessions", "first", "last", "exclude"),
+        note="a patient of several: most_sessions, first, last or exclude",
+    ),
+    _Key(
+        "disclosure",
+        "caseload",
+        "whole",
+        low=10,
+        note="therapists with fewer patients only in aggregate",
+    ),
+)
+_MEASURE_KEYS = (
+    *(_Key("measure", k, "filled", note="name the column") for k in ("pre", "post", "score")),
+    *(_Key("measure", k, "filled", note="say it in words") for k in ("label", "kind")),
+    *(_Key("measure", k, "number", (), -_FAR_SCORE, _FAR_SCORE) for k in ("minimum", "maximum")),
+    *(
+        _Key("measure", k, "number or false", (), -_FAR_SCORE, _FAR_SCORE)
+        for k in ("cutoff", "reliable_change")
+    ),
+    *(_Key("measure", k, "flag") for k in ("higher_is_worse", "integer")),
+)
+_COLUMN_KEYS = tuple(
+    _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column")
+    for r in dict.fromkeys((*PATIENT_ROLES, *SESSION_ROLES))
+)
+_CODE_KEYS = tuple(_Key("codes", name, "texts") for name in CODES)
+
+
+class _Section:
+    """One table of the file, read strictly."""
+
+    def __init__(self, values: Any, name: str, file: Path, keys: Sequence[str]) -> None:
+        self.name, self.file = name, file
+        if not isinstance(values, dict):
+            raise self.error("must be a table", f"write it as [{name}]")
+        self.values: dict[str, Any] = values
+        for key in values:
+            if not shown_name(key):
+                where = f"[{name}]" if name else "the study file"
+                raise InputError(f"a key in {where} has no name", hint="name it", file=file)
+            if key not in keys:
+                raise self.error("is not known", _hint(key, keys), key)
+
+    def error(self, problem: str, hint: str, key: str = "") -> InputError:
+        place = ".".join(part for part in (self.name, shown_name(key)) if part)
+        return InputError(f"{place} {problem}", hint=hint, file=self.file)
+
+    def read(self, keys: Sequence[_Key]) -> dict[str, Any]:
+        """Read the values of those keys that stand here."""
+        readers: dict[str, Callable[[Any, _Key], Any]] = {
+            "text": self._text,
+            "filled": self._text,
+            "words": self._texts,
+            "texts": self._texts,
+            "flag": self._flag,
+            "size": self._size,
+            **dict.fromkeys(("whole", "number", "number or false"), self._number),
+        }
+        there = [key for key in keys if key.name in self.values]
+        return {k.name: readers[k.kind](self.values[k.name], k) for k in there}
+
+    def _text(self, value: Any, key: _Key) -> str:
+        if not isinstance(value, str):
+            raise self.error(
+                "must be text", 'write it in quotation marks, as in "closed"', key.name
+            )
+        if key.kind == "filled" and not shown_name(value):
+            raise self.error("is empty", f"{key.note}, or remove the line", key.name)
+        if key.allowed and value not in key.allowed and not (key.example and value == ""):
+            raise self.error(
+                "has an unknown value", f"give one of {', '.join(key.allowed)}", key.name
+            )
+        return value
+
+    def _texts(self, value: Any, key: _Key) -> tuple[str, ...]:
+        items = [value] if isinstance(value, str | int | float) else value
+        if not isinstance(items, list) or any(isinstance(i, dict | list) for i in items):
+            raise self.error("must be a list", 'write it as ["one", "two"]', key.name)
+        texts = tuple(str(i) for i in items)
+        choice = ", ".join(key.allowed)
+        if choice and not set(texts) <= set(key.allowed):
+            raise self.error("has an unknown entry", f"known are {choice}", key.name)
+        if choice and not texts:
+            raise self.error("is empty", f"give one or more of {choice}", key.name)
+        return texts
+
+    def _size(self, value: Any, key: _Key) -> int | None:
+        if value == "":
+            raise self.error("is empty", 'give a number, or write "quarter"', key.name)
+        return None if value == "quarter" else int(self._number(value, key) or 0)
+
+    def _number(self, value: Any, key: _Key) -> float | None:
+        if value is False and key.kind == "number or false":
+            return None  # TOML has no empty value: false says that there is none
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not key.low <= value <= key.high:
+            far = key.high >= _FAR
+            span = f"of {key.low:,} or more" if far else f"from {key.low:,} to {key.high:,}"
+            raise self.error(f"must be a number {span}", "correct it", key.name)
+        if key.kind in ("whole", "size") and value % 1:
+            raise self.error("must be a whole number", "correct it", key.name)
+        return int(value) if key.kind == "whole" else value
+
+    def _flag(self, value: Any, key: _Key) -> bool:
+        if not isinstance(value, bool):
+            raise self.error("must be true or false", "correct it", key.name)
+        return value
+
+
+def _names(section: str) -> tuple[str, ...]:
+    return tuple(k.name for k in (*_KEYS, *_COLUMN_KEYS, *_CODE_KEYS) if k.section == section)
+
+
+def _hint(key: str, keys: Sequence[str]) -> str:
+    """Say what a key that is not known here may have been meant to be."""
+    role = next(iter(guess_roles([key], _names("columns"))), "") if "columns" in keys else ""
+    home = next((s for s in _SECTIONS if key in _names(s)), "columns" if role else "")
+    if home and "columns" in keys:
+        return f"did you mean {role or key} under [{home}]?"
+    near = get_close_matches(key, keys, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
+
+
+def read_study(path: str | os.PathLike[str]) -> Study:
+    r"""Read a study file.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InputError
+        If it is no TOML, or has a key or a value that is not known.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "study.toml"
+    >>> _ = file.write_text('seed = 7\n[measures.phq9]\npre = "First"\npost = "Last"\n')
+    >>> study = read_study(file)
+    >>> study.seed, study.measures[0].pre
+    (7, 'First')
+    """
+    place = Path(path)
+    try:
+        text = place.read_text(encoding="utf-8-sig")
+        content = tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError("there is no such study file", hint="check its name", file=place) from None
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(text, str(error), place) from None
+    except (OSError, UnicodeDecodeError, ValueError):
+        problem = "the study file cannot be read"
+        raise InputError(problem, hint="save it as UTF-8 text", file=place) from None
+    return _study(content, place)
+
+
+def _not_toml(text: str, said: str, place: Path) -> InputError:
+    """Name the line, and what it lacks where that can be told."""
+    found = re.search(r"at line (\d+)", said)
+    row = int(found[1]) if found else len(text.splitlines())
+    name, equals, value = text.splitlines()[row - 1].split("#")[0].partition("=")
+    problem = "the study file is not valid TOML"
+    hint = "quote text, and write lists in square brackets"
+    if equals and not name.strip():
+        problem = "the line has no name before its equals sign"
+        hint = "name what is set, or remove it"
+    elif equals and not value.strip():
+        problem, hint = f"{shown_name(name)} has no value", "give it one, or remove the line"
+    elif "overwrite" in said or "Cannot declare" in said:
+        hint = "a name or a section stands twice: keep one"
+    return InputError(problem, hint=hint, file=place, row=row)
+
+
+def _study(content: dict[str, Any], place: Path) -> Study:
+    top = _Section(content, "", place, ("version", *_names(""), *_SECTIONS))
+    if top.read([_Key("", "version", "whole", low=1)]).get("version", 1) != 1:
+        raise top.error("is of a later version", "update pwp-lib", "version")
+    values = top.read([k for k in _KEYS if not k.section])
+    parts = {
+        name: _Section(content.get(name, {}), name, place, _names(name))
+        for name in _SECTIONS
+        if name != "measures"
+    }
+    for name, part in parts.items():
+        values |= part.read([k for k in _KEYS if k.section == name])
+    columns = {k: v.strip() for k, v in parts["columns"].read(_COLUMN_KEYS).items()}
+    codes = {
+        k: tuple(c.strip().lower() for c in v) for k, v in parts["codes"].read(_CODE_KEYS).items()
+    }
+    return Study(
+        # An empty name of a role says that a column is not to be used, whatever its name.
+        columns=columns,
+        codes={**CODES, **codes},
+        measures=_measures(content.get("measures", {}), place),
+        several_stated="several" in values,
+        **values,
+    )
+
+
+def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
+    outer = _Section(values, "measures", place, list(values) if isinstance(values, dict) else [])
+    found = []
+    for name, entry in outer.values.items():
+        keys = [k.name for k in _MEASURE_KEYS]
+        part = _Section(entry, f"measures.{shown_name(name)}", place, keys)
+        columns = part.read(_MEASURE_KEYS[:3])
+        if ("pre" in columns) != ("post" in columns):
+            named, other = ("pre", "post") if "pre" in columns else ("post", "pre")
+            raise part.error(f"names a column for {named} and none for {other}", f"add {other}")
+        found.append(ScoreColumns(_measure(name, part), **columns))
+    return tuple(found)
+
+
+def _measure(name: str, part: _Section) -> Measure:
+    known = MEASURES.get(name)
+    if known is None and not {"minimum", "maximum"} <= set(part.values):
+        raise part.error(
+            "is not a measure of the library",
+            f"give its minimum and maximum, or use one of {', '.join(MEASURES)}",
+        )
+    changes = part.read(_MEASURE_KEYS[3:])
+    try:
+        if known is not None:
+            return replace(known, **changes)
+        blank = {"label": name, "cutoff": None, "reliable_change": None}
+        return Measure(name, **{**blank, "source": "the study file", **changes})
+    except InputError as error:
+        raise InputError(error.problem, hint=error.hint, file=part.file) from None
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(bool(value)).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)
+
+
+def _lines(section: str, values: Mapping[str, Any]) -> list[str]:
+    """Write the keys of a section; one that says nothing is left as a comment to fill in."""
+    lines = [f"\n[{section}]"] if section else []
+    for key in _KEYS:
+        if key.section == section:
+            value = values[key.name]
+            note = f"  # {key.note}" if key.note else ""
+            if key.example and value in (None, ""):
+                lines.append(f"# {key.name} = {key.example}{note}")
+            else:
+                value = "quarter" if key.kind == "size" and value is None else value
+                lines.append(f"{key.name} = {_toml(value)}{note}")
+    return lines
+
+
+def write_study(study: Study) -> str:
+    """Write a study as a commented study file, saying what was guessed.
+
+    Parameters
+    ----------
+    study : Study
+        As completed from a file; what was not recognised is left as a comment to fill in.
+
+    Returns
+    -------
+    str
+        TOML that `read_study` reads back as the same study.
+    """
+    # What a row is, is not sure where no measure was recognised.
+    values = vars(study) | ({} if study.measures else {"level": ""})
+    lines = [
+        "# Study file for pwp. Every line is optional; a line that starts with # says nothing.",
+        "version = 1",
+        *_lines("", values),
+        *_lines("file", values),
+        '\n[columns]  # names in your file; "" for what is not to be used',
+        *(f"{r} = {_toml(c)}{_guess(r, study)}" for r, c in study.columns.items()),
+        *_open_roles(study),
+    ]
+    for entry in study.measures:
+        lines += _measure_lines(entry, study)
+    if not study.measures:
+        lines.append("\n# No measure with a first and a last score was recognised: for instance")
+        lines += ["# [measures.phq9]", '# pre = "?"', '# post = "?"']
+    lines += _lines("inclusion", values) + _lines("therapists", values)
+    lines.append("\n[codes]  # what entries mean, in small letters")
+    lines += [f"{key} = {_toml(entries)}" for key, entries in study.codes.items()]
+    return "\n".join([*lines, *_lines("disclosure", values)]) + "\n"
+
+
+def _guess(name: str, study: Study) -> str:
+    return "  # guessed from its name: please check" if name in study.guessed else ""
+
+
+def _open_roles(study: Study) -> list[str]:
+    """Name what was not recognised, since nobody can name a key that is not shown."""
+    roles = SESSION_ROLES if study.level == "session" else PATIENT_ROLES
+    left = [r for r in roles if r not in study.columns]
+    put = "take the # away and put your column's name"
+    lines = [f'# {r} = "?"  # needed and not recognised: {put}' for r in left if r in NEEDED]
+    rest = [f'# {r} = "?"' for r in left if r not in NEEDED]
+    if rest:
+        lines += ["# Not recognised: where you have one, take the # away and put its name.", *rest]
+    return lines
+
+
+def _measure_lines(entry: ScoreColumns, study: Study) -> list[str]:
+    measure, lines = entry.measure, [f"\n[measures.{entry.measure.name}]"]
+    for key in _MEASURE_KEYS:
+        if key.note == "name the column":
+            if column := getattr(entry, key.name):
+                lines.append(f"{key.name} = {_toml(column)}{_guess(measure.name, study)}")
+        elif key.name != "kind":
+            note = "  # first score of a case, or false" if key.name == "cutoff" else ""
+            lines.append(f"{key.name} = {_toml(getattr(measure, key.name))}{note}")
+    return lines

@@ -16,8 +16,8 @@ from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import PHQ9
 from pwp_report.check import check_study_data
-from pwp_report.problems import Problems
 from pwp_report.inclusion import enough_for
+from pwp_report.problems import Problems
 from pwp_report.recognise import PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
 from pwp_report.sessions import choose_therapist, reduce_sessions
 from pwp_report.study import Study, complete_study, recognise_study

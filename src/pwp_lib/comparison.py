@@ -272,7 +272,6 @@ def compare_rates(
     patients: pd.DataFrame,
     measure: str | Measure,
     clusters: Clusters,
-    compare: tuple[str, str] = ("upper", "lower"),
 ) -> pd.DataFrame:
     """Rates of caseness, improvement, deterioration and recovery in two clusters.
 
@@ -291,7 +290,7 @@ def compare_rates(
     >>> compare_rates(patients, "phq9", {"a": "upper", "b": "lower"})["yes_upper"].to_dict()
     {'caseness': 3, 'improvement': 3, 'deterioration': 0, 'rcsi': 2}
     """
-    return rates_of_summary(cluster_effect_sizes(patients, measure, clusters, compare))
+    return rates_of_summary(cluster_effect_sizes(patients, measure, clusters))
 
 
 def rates_of_summary(summary: pd.DataFrame) -> pd.DataFrame:
@@ -449,9 +448,7 @@ class PermutationTest:
     exact: bool
 
 
-def permute_therapists(
-    yes: ArrayLike, n: ArrayLike, in_first: ArrayLike, *, seed: int = 1
-) -> PermutationTest:
+def permute_therapists(yes: ArrayLike, n: ArrayLike, in_first: ArrayLike) -> PermutationTest:
     """Permutation test of a rate with the therapist as the unit.
 
     A therapist moves with all patients, so that what patients of one therapist share does not
@@ -460,7 +457,8 @@ def permute_therapists(
     a true null hypothesis in a third of data sets where the caseloads of the clusters differ. At
     .05 it rejects in .02 to .07, by simulation with five therapists against five, caseloads up to
     twenty times apart, and therapists who do not differ or do (SD of log odds up to 1.2).
-    It respects nesting, not the choice of the clusters on the same outcomes.
+    It respects nesting, not the choice of the clusters on the same outcomes. Of more than 50,000
+    ways 9,999 are drawn.
 
     Parameters
     ----------
@@ -469,8 +467,6 @@ def permute_therapists(
         are left out.
     in_first : array_like of bool, shape (J,)
         Whether the therapist is in the first cluster.
-    seed : int
-        Used when there are more than 50,000 ways, of which then 9,999 are drawn.
 
     Raises
     ------
@@ -492,7 +488,7 @@ def permute_therapists(
     def statistic(a: NDArray[np.intp], b: NDArray[np.intp], axis: int = -1) -> NDArray[np.float64]:
         return np.abs(_studentised(counts[a], counts[b]))
 
-    found, exact = permuted(*sides, statistic, most=50_000, drawn=9_999, seed=seed)
+    found, exact = permuted(*sides, statistic, most=50_000, drawn=9_999)
     pooled = [float(side[0] / side[1]) for side in (counts[at].sum(axis=0) for at in sides)]
     p = share(found >= statistic(*sides) * (1 - 1e-12), exact)
     return PermutationTest(pooled[0] - pooled[1], p, len(found), exact)
@@ -505,7 +501,6 @@ def permuted(
     *,
     most: int,
     drawn: int,
-    seed: int = 1,
 ) -> tuple[NDArray[np.float64], bool]:
     """Compute a statistic over all ways to split the values, or over some drawn, and say which.
 
@@ -522,7 +517,7 @@ def permuted(
         return statistic(turns[:, :size], turns[:, size:], axis=-1), True
     ways = np.inf if exact else drawn
     test = permutation_test(
-        (first, second), statistic, vectorized=True, n_resamples=ways, random_state=seed
+        (first, second), statistic, vectorized=True, n_resamples=ways, random_state=1
     )
     return test.null_distribution, exact
 
@@ -552,9 +547,6 @@ def nested_rates(
     patients: pd.DataFrame,
     measure: str | Measure,
     clusters: Clusters,
-    compare: tuple[str, str] = ("upper", "lower"),
-    *,
-    seed: int = 1,
 ) -> pd.DataFrame:
     """Test the rates of `compare_rates` by permuting therapists.
 
@@ -564,16 +556,16 @@ def nested_rates(
         Indexed by outcome: ``difference``, ``p_value``, ``splits``, ``exact``. A rate that is not
         defined in one of the clusters has missing values.
     """
-    chosen = patients_in_clusters(patients, clusters, compare)
+    chosen = patients_in_clusters(patients, clusters)
     by_therapist = summarise_outcomes(chosen, measure, by="therapist_id")
-    first = as_cluster_series(clusters).reindex(by_therapist.index) == compare[0]
+    first = as_cluster_series(clusters).reindex(by_therapist.index) == "upper"
     rows: dict[str, dict[str, Any]] = {}
     for rate, (count, of) in COUNTS.items():
         yes, n = by_therapist[count].to_numpy(float), by_therapist[of].to_numpy(float)
         if np.isnan(yes).any():
             continue  # the measure has no cut-off or no reliable change
         try:
-            test = permute_therapists(yes, n, first, seed=seed)
+            test = permute_therapists(yes, n, first)
         except InputError:
             rows[rate] = {"difference": np.nan, "p_value": np.nan, "splits": 0, "exact": True}
         else:

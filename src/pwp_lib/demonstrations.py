@@ -26,6 +26,12 @@ __all__ = [
 ]
 
 
+#: A simulated allocation, in points: SD of first scores and of what is left of last ones, mean
+#: last score, SD of the therapists' true effects; and the slope on the first score.
+_PRE_SD, _NOISE_SD, _POST_MEAN, _THERAPIST_SD, _SLOPE = 6.4, 4.7, 8.7, 1.7, 0.55
+_PERCENTILES = (5, 25, 50, 75, 95)
+
+
 @dataclass(frozen=True)
 class ChanceComparison:
     """Clusters compared when patients are dealt to therapists at random.
@@ -64,7 +70,6 @@ def comparison_under_chance(
     *,
     repeats: int = 40,
     seed: int = 1,
-    size: int | None = None,
 ) -> ChanceComparison:
     """Rank, choose and compare after dealing the patients to therapists at random.
 
@@ -78,8 +83,6 @@ def comparison_under_chance(
     repeats : int
         Random deals.
     seed : int
-    size : int, optional
-        Therapists of a cluster; see `composite_ranks`.
 
     Raises
     ------
@@ -91,18 +94,16 @@ def comparison_under_chance(
     rows = []
     for _ in range(repeats):
         dealt = rng.permutation(patients["therapist_id"].to_numpy(dtype=object))
-        rows.append(_chosen_and_compared(patients.assign(therapist_id=dealt), named, size))
+        rows.append(_chosen_and_compared(patients.assign(therapist_id=dealt), named))
     return ChanceComparison(
         repeats=pd.concat(rows, ignore_index=True),
-        observed=_chosen_and_compared(patients, named, size).set_index("measure"),
+        observed=_chosen_and_compared(patients, named).set_index("measure"),
     )
 
 
-def _chosen_and_compared(
-    patients: pd.DataFrame, measures: list[Measure], size: int | None
-) -> pd.DataFrame:
+def _chosen_and_compared(patients: pd.DataFrame, measures: list[Measure]) -> pd.DataFrame:
     fits = {m.name: fit_mixed(model_formula(m, measures), patients) for m in measures}
-    ranks = composite_ranks(fits, measures, size)
+    ranks = composite_ranks(fits, measures)
     rows = []
     for m in measures:
         test = ancova(patients, m, ranks)
@@ -124,7 +125,6 @@ def simulate_allocation(
     *,
     therapists: int = 40,
     caseload: int = 50,
-    therapist_sd: float = 1.7,
     hidden: float = 2.5,
     seed: int = 1,
 ) -> pd.DataFrame:
@@ -137,8 +137,6 @@ def simulate_allocation(
     Parameters
     ----------
     therapists, caseload : int
-    therapist_sd : float
-        SD of the therapists' true effects, in points.
     hidden : float
         Points of last score that go with one SD of hidden burden.
     seed : int
@@ -160,31 +158,26 @@ def simulate_allocation(
     rng = np.random.default_rng(seed)
     n = therapists * caseload
     burden = rng.normal(size=n)
-    pre = 6.4 * (0.5 * burden + np.sqrt(0.75) * rng.normal(size=n))
-    noise = rng.normal(scale=4.7, size=n)
-    truth = rng.normal(scale=therapist_sd, size=therapists)
-    lot = rng.normal(size=n)
-    orders = {"at random": lot, "by first score": pre + 6.4 * lot, "by hidden burden": burden + lot}
+    pre = _PRE_SD * (0.5 * burden + np.sqrt(0.75) * rng.normal(size=n))
+    noise = rng.normal(scale=_NOISE_SD, size=n)
+    truth = rng.normal(scale=_THERAPIST_SD, size=therapists)
+    chance = rng.normal(size=n)
+    orders = {
+        "at random": chance,
+        "by first score": pre + _PRE_SD * chance,
+        "by hidden burden": burden + chance,
+    }
     tables = []
     for name, key in orders.items():
         group = np.empty(n, dtype=np.int64)
         group[np.argsort(key)] = np.repeat(np.arange(therapists), caseload)
-        post = 8.7 + 0.55 * pre + hidden * burden + truth[group] + noise
+        post = _POST_MEAN + _SLOPE * pre + hidden * burden + truth[group] + noise
         columns = {"Intercept": np.ones(n), "pre": pre - pre.mean()}
         fit = fit_design(DesignMoments.from_arrays(post, columns, ["Intercept"], group))
-        residual = fit.residuals()["residual"].to_numpy()
-        labels = fit.design.groups.astype(int)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "allocation": name,
-                    "truth": truth[labels],
-                    "residual": residual,
-                    "vpc": fit.vpc(),
-                }
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
+        table = fit.residuals()[["residual"]].assign(allocation=name, vpc=fit.vpc())
+        tables.append(table.assign(truth=truth[table.index.astype(int)]))
+    found = pd.concat(tables, ignore_index=True)
+    return found[["allocation", "truth", "residual", "vpc"]]
 
 
 def regression_to_the_mean(
@@ -255,7 +248,6 @@ def recovery_by_therapist(
     fit: MixedFit,
     patients: pd.DataFrame,
     measure: str | Measure,
-    percentiles: Iterable[float] = (5, 25, 50, 75, 95),
 ) -> pd.DataFrame:
     """Turn a share of variance into patients: expected recoveries by the therapist's percentile.
 
@@ -271,13 +263,12 @@ def recovery_by_therapist(
         Those to whom the model was fitted.
     measure : str or Measure
         With a cut-off.
-    percentiles : iterable of float
-        Of effectiveness: 95 is a therapist better than 95% of therapists.
 
     Returns
     -------
     DataFrame
-        By percentile: ``intercept`` (points relative to the average), ``recovered_per_100`` cases.
+        By percentile of effectiveness, from 5 to 95 (better than 95% of therapists): ``intercept``
+        (points relative to the average) and ``recovered_per_100`` cases.
 
     Raises
     ------
@@ -300,7 +291,7 @@ def recovery_by_therapist(
     limit = m.cutoff - 0.5 * sign
     between = float(fit.random_covariance["Intercept"].loc["Intercept"]) ** 0.5
     rows = {}
-    for percentile in percentiles:
+    for percentile in _PERCENTILES:
         shift = -sign * between * float(norm.ppf(percentile / 100))
         chance = norm.cdf(sign * (limit - at - shift) / fit.residual_variance**0.5)
         rows[percentile] = {"intercept": shift, "recovered_per_100": 100 * float(chance.mean())}

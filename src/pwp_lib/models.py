@@ -31,7 +31,6 @@ def model_formula(
     level: Level = "slope",
     *,
     extra: Sequence[str] = (),
-    group: str = "therapist_id",
 ) -> str:
     """Write the paper's model of a measure as a formula.
 
@@ -48,8 +47,6 @@ def model_formula(
     level : {"single", "intercept", "slope"}
     extra : sequence of str
         Further fixed terms, such as ``"C(service_id)"``.
-    group : str
-        The column that names the therapist.
 
     Examples
     --------
@@ -64,9 +61,9 @@ def model_formula(
     terms = [f"{slope} * center({m.pre})" for m in others] or [slope]
     terms += list(extra)
     if level == "intercept":
-        terms.append(f"(1 | {group})")
+        terms.append("(1 | therapist_id)")
     elif level == "slope":
-        terms.append(f"(1 + {slope} | {group})")
+        terms.append(f"(1 + {slope} | therapist_id)")
     return f"{own.post} ~ {' + '.join(terms)}"
 
 

@@ -40,7 +40,7 @@ class Precision:
         Where the 95% interval is expected to lie, built on the log-odds scale; of no use for an
         effect below its own standard error.
     power : float
-        Probability that the one-way F test at `alpha` finds the therapists to differ; exact for
+        Probability that the one-way F test at .05 finds the therapists to differ; exact for
         equal caseloads, otherwise by the approximation of Satterthwaite.
     reliability_smallest, reliability_largest : float
         Share of a therapist's observed deviation that is real, for the smallest and the largest
@@ -99,8 +99,6 @@ def precision(
     vpc: float,
     *,
     therapists: int | None = None,
-    level: float = 0.95,
-    alpha: float = 0.05,
 ) -> Precision:
     """Precision and power of a therapist effect, without simulation.
 
@@ -113,10 +111,6 @@ def precision(
     vpc : float
         Therapist effect supposed, a share from 0 to below 1.
     therapists : int, optional
-    level : float
-        Of the interval.
-    alpha : float
-        Of the test.
 
     Raises
     ------
@@ -134,7 +128,7 @@ def precision(
     if not 0 <= vpc < 1:
         raise InputError("a therapist effect is a share from 0 to below 1", hint="8.7% is 0.087")
     se = standard_error(n, vpc)
-    lower, upper = log_odds_interval(vpc, se, level)
+    lower, upper = log_odds_interval(vpc, se)
     shrink = n * vpc / (n * vpc + 1 - vpc)
     return Precision(
         vpc=float(vpc),
@@ -143,25 +137,25 @@ def precision(
         se=se,
         lower=lower,
         upper=upper,
-        power=_power(n, vpc, alpha),
+        power=_power(n, vpc),
         reliability_smallest=float(shrink.min()),
         reliability_largest=float(shrink.max()),
     )
 
 
-def log_odds_interval(vpc: float, se: float, level: float) -> tuple[float, float]:
-    """Delta method on the log-odds of the therapist effect, which keeps the bounds shares."""
+def log_odds_interval(vpc: float, se: float) -> tuple[float, float]:
+    """Form the 95% interval on the log-odds of the effect, which keeps the bounds shares."""
     if vpc == 0:
         return 0.0, np.nan
     from scipy.special import expit, logit
     from scipy.stats import norm
 
-    half = norm.ppf((1 + level) / 2) * se / (vpc * (1 - vpc))
+    half = norm.ppf(0.975) * se / (vpc * (1 - vpc))
     return float(expit(logit(vpc) - half)), float(expit(logit(vpc) + half))
 
 
-def _power(n: NDArray[np.float64], vpc: float, alpha: float) -> float:
-    """Of the one-way F test.
+def _power(n: NDArray[np.float64], vpc: float) -> float:
+    """Compute the power of the one-way F test at .05.
 
     The mean square between therapists is a quadratic form of normal means; its first two moments
     are matched by a scaled chi-square. With equal caseloads that is no approximation.
@@ -177,7 +171,7 @@ def _power(n: NDArray[np.float64], vpc: float, alpha: float) -> float:
     square = (weighted**2 * (1 - 2 * n / total)).sum() + ((n * weighted).sum() / total) ** 2
     df = mean**2 / square
     scale = mean / (j - 1) / (1 - vpc)
-    critical = f_distribution.isf(alpha, j - 1, total - j)
+    critical = f_distribution.isf(0.05, j - 1, total - j)
     return float(f_distribution.sf(critical / scale, df, total - j))
 
 
@@ -403,7 +397,7 @@ def _information_coverage(
     above = estimates[estimates > 0]
     errors = np.array([standard_error(n, float(estimate)) for estimate in above])
     wald = np.abs(above - vpc) <= 1.96 * errors
-    ends = [log_odds_interval(*pair, 0.95) for pair in zip(above, errors, strict=True)]
+    ends = [log_odds_interval(*pair) for pair in zip(above, errors, strict=True)]
     log_odds = [lower <= vpc <= upper for lower, upper in ends]
     at_zero = (vpc == 0) * (len(estimates) - len(above))
     return (int(wald.sum()) + at_zero) / len(estimates), sum(log_odds) / len(estimates)

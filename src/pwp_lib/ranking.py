@@ -176,7 +176,6 @@ def rank_uncertainty(
     draws: int = 10_000,
     seed: int = 1,
     *,
-    level: float = 0.95,
     higher_is_worse: bool = True,
     size: int | None = None,
 ) -> pd.DataFrame:
@@ -191,8 +190,6 @@ def rank_uncertainty(
     fit : MixedFit
     draws : int
     seed : int
-    level : float
-        Of the rank intervals.
     higher_is_worse : bool
         Direction of the scale.
     size : int, optional
@@ -201,8 +198,8 @@ def rank_uncertainty(
     Returns
     -------
     DataFrame
-        By therapist, best first: ``rank``, ``mean_rank``, ``lower``, ``upper`` (bounds of the rank
-        interval), ``p_upper``, ``p_lower`` (probability of each cluster) and ``p_first``,
+        By therapist, best first: ``rank``, ``mean_rank``, ``lower``, ``upper`` (bounds of the 95%
+        rank interval), ``p_upper``, ``p_lower`` (probability of each cluster) and ``p_first``,
         ``p_last``. The probabilities of a cluster are missing where none can be formed.
     """
     residuals = fit.residuals(lower_is_better=higher_is_worse)
@@ -216,7 +213,7 @@ def rank_uncertainty(
         {
             "rank": residuals["rank"],
             "mean_rank": ranks.mean(axis=0),
-            **_bounds(ranks, level),
+            **_bounds(ranks),
             "p_upper": (ranks <= size).mean(axis=0) if size else np.nan,
             "p_lower": (ranks > n - size).mean(axis=0) if size else np.nan,
             "p_first": (ranks == 1).mean(axis=0),
@@ -234,7 +231,6 @@ def composite_uncertainty(
     *,
     correlation: float = 0.0,
     measures: Iterable[Measure] = (),
-    level: float = 0.95,
     size: int | None = None,
 ) -> pd.DataFrame:
     """How uncertain positions and clusters by composite rank are.
@@ -245,7 +241,7 @@ def composite_uncertainty(
     Parameters
     ----------
     fits : mapping of str to MixedFit
-    draws, seed, level
+    draws, seed
         As for `rank_uncertainty`.
     correlation : float
         Of the errors on the measures, which come from the same patients: that of the patients'
@@ -274,7 +270,7 @@ def composite_uncertainty(
     size = cluster_size(n, size)
     columns = {
         "mean_position": positions.mean(axis=0),
-        **_bounds(positions, level),
+        **_bounds(positions),
         "p_upper": (positions <= size).mean(axis=0),
         "p_lower": (positions > n - size).mean(axis=0),
     }
@@ -354,10 +350,9 @@ def _ranked(effects: NDArray[np.float64]) -> NDArray[np.int32]:
     return ranks
 
 
-def _bounds(ranks: NDArray[np.int32], level: float) -> dict[str, NDArray[np.int64]]:
-    """Bounds of each therapist's rank interval, by name."""
-    tail = (1 - level) / 2
-    bounds = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
+def _bounds(ranks: NDArray[np.int32]) -> dict[str, NDArray[np.int64]]:
+    """Find the bounds of each therapist's 95% rank interval, by name."""
+    bounds = np.quantile(ranks, [0.025, 0.975], axis=0, method="inverted_cdf")
     return dict(zip(("lower", "upper"), bounds.astype(int), strict=True))
 
 

@@ -153,7 +153,6 @@ def compare_scales(
     therapists: pd.DataFrame,
     clusters: Clusters,
     scales: Iterable[str | Scale] | None = None,
-    compare: tuple[str, str] = ("upper", "lower"),
 ) -> pd.DataFrame:
     """Therapists' scales in two clusters, one Mann-Whitney test a scale.
 
@@ -166,8 +165,6 @@ def compare_scales(
         Cluster by therapist.
     scales : iterable of str or Scale, optional
         By default those of the paper that the table has.
-    compare : tuple of str
-        The two clusters.
 
     Returns
     -------
@@ -195,8 +192,9 @@ def compare_scales(
     labels = as_cluster_series(clusters).reindex(by_therapist.index)
     rows = {}
     for scale in _chosen(by_therapist.columns, scales):
-        groups = [by_therapist.loc[(labels == c).to_numpy(), scale.name].dropna() for c in compare]
-        rows[scale.name] = _row(scale, groups, compare)
+        scores = by_therapist[scale.name]
+        groups = {c: scores[(labels == c).to_numpy()].dropna() for c in ("upper", "lower")}
+        rows[scale.name] = _row(scale, groups)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("scale")
     if len(table):
         table.insert(list(table).index("p_value") + 1, "p_holm", holm(table["p_value"]))
@@ -217,29 +215,27 @@ def _chosen(columns: pd.Index, scales: Iterable[str | Scale] | None) -> list[Sca
     return chosen
 
 
-def _row(scale: Scale, groups: list[pd.Series], compare: tuple[str, str]) -> dict[str, Any]:
+def _row(scale: Scale, groups: dict[str, pd.Series]) -> dict[str, Any]:
     row: dict[str, Any] = {"label": scale.label, "rater": scale.rater}
-    row |= {f"n_{c}": len(g) for c, g in zip(compare, groups, strict=True)}
-    row |= {
-        f"mean_{c}": float(g.mean()) if len(g) else np.nan
-        for c, g in zip(compare, groups, strict=True)
-    }
+    row |= {f"n_{c}": len(g) for c, g in groups.items()}
+    row |= {f"mean_{c}": float(g.mean()) if len(g) else np.nan for c, g in groups.items()}
     ends = {"expected": scale.expected, "reported": scale.reported}
-    if min(len(g) for g in groups) == 0:
+    upper, lower = groups.values()
+    if upper.empty or lower.empty:
         return row | {"U": np.nan, "p_value": np.nan, "higher_in": "", **ends}
-    test = mann_whitney(groups[0], groups[1])
-    row |= {f"mean_rank_{c}": r for c, r in zip(compare, test.mean_ranks, strict=True)}
-    higher = "" if test.superiority == 0.5 else compare[int(test.superiority < 0.5)]
-    directed = np.nan
-    if scale.expected in compare:
-        reverse = scale.expected == compare[1]
-        directed = (mann_whitney(groups[1], groups[0]) if reverse else test).p_first_higher
+    test = mann_whitney(upper, lower)
+    directed = {
+        "upper": lambda: test.p_first_higher,
+        "lower": lambda: mann_whitney(lower, upper).p_first_higher,
+    }
+    higher = "" if test.superiority == 0.5 else "upper" if test.superiority > 0.5 else "lower"
     return row | {
+        **{f"mean_rank_{c}": r for c, r in zip(groups, test.mean_ranks, strict=True)},
         "U": test.u,
         "p_value": test.p_value,
         "higher_in": higher,
         "superiority": test.superiority,
-        "p_directed": directed,
+        "p_directed": directed.get(scale.expected, lambda: np.nan)(),
         **ends,
     }
 

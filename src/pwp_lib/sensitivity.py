@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,8 @@ PRIORS: Mapping[str, str] = {
 }
 
 
+#: Share of complete patients below which a therapist is left out in one of the analyses.
+_LEAST_COMPLETE = 0.8
 #: Of more therapists only so many, the furthest from the average, are left out in turn.
 _MOST_LEFT_OUT = 100
 
@@ -56,18 +59,6 @@ class SensitivityPanel:
     def table(self) -> pd.DataFrame:
         """Return the rows, with the measure in front."""
         return self.rows.assign(measure=self.measure).set_index(["measure", "family", "analysis"])
-
-    def estimates(self, *families: str) -> pd.DataFrame:
-        """Return what a picture needs: by analysis, estimate, bounds, rank correlation.
-
-        Only analyses that could be done; of the families named, or of all.
-        """
-        kept = self.rows[self.rows["vpc"].notna()]
-        if families:
-            kept = kept[kept["family"].isin(families)]
-        columns = {"vpc": "estimate"}
-        wanted = ["estimate", "lower", "upper", "rank_correlation"]
-        return kept.set_index("analysis").rename(columns=columns)[wanted]
 
 
 def completeness_by_therapist(
@@ -120,16 +111,15 @@ def sensitivity_panel(
     *,
     draws: int = 10_000,
     seed: int = 1,
-    least_complete: float = 0.8,
-    leave_one_out: bool = True,
     size: int | None = None,
     completeness: pd.DataFrame | None = None,
 ) -> SensitivityPanel:
     """Therapist effect and ranks of a measure under other choices.
 
     The main analysis is the paper's: random slope, ML, all patients. Beside it: simpler models,
-    REML, service as a fixed effect, other priors; closed cases only, therapists with complete
-    records only; therapists ranked by change or recovery; one therapist left out at a time.
+    REML, service as a fixed effect, other priors; closed cases only, therapists with 80% or more
+    complete only; therapists ranked by change or recovery; one therapist left out at a time (of
+    more than 100, those furthest from the average).
 
     Parameters
     ----------
@@ -140,11 +130,6 @@ def sensitivity_panel(
     draws : int
         Of the posterior under each prior; 0 leaves priors out.
     seed : int
-    least_complete : float
-        Therapists with a smaller share of complete patients are left out in the analysis that
-        looks at completeness.
-    leave_one_out : bool
-        Each therapist in turn; of more than 100, those furthest from the average.
     size : int, optional
         Of a cluster; see `pwp_lib.cluster_size`.
     completeness : DataFrame, optional
@@ -166,12 +151,11 @@ def sensitivity_panel(
     panel.add("main", "Random slope, ML, all patients", panel.profiled)
     _other_models(panel, patients, own, listed)
     complete = completeness_by_therapist(patients, listed or (own,), completeness)
-    _other_patients(panel, patients, model_formula(own, listed), complete, least_complete)
+    _other_patients(panel, patients, model_formula(own, listed), complete)
     if draws:
         _other_priors(panel, draws, seed)
     _other_recovery(panel, patients, own)
-    if leave_one_out:
-        _leave_one_out(panel, patients, own, listed)
+    _leave_one_out(panel, patients, own, listed)
     return SensitivityPanel(pd.DataFrame(panel.rows), own.name)
 
 
@@ -245,26 +229,21 @@ def _other_models(
 ) -> None:
     slope, intercept = model_formula(own, listed), model_formula(own, listed, "intercept")
     with_service = model_formula(own, listed, extra=["C(service_id)"])
-    variants = {
+    variants: dict[str, tuple[str, Literal["ML", "REML"]]] = {
         "Random slope, REML": (slope, "REML"),
         "Random intercept, ML": (intercept, "ML"),
         "Own pre score only": (model_formula(own), "ML"),
         "No pre scores": (f"{own.post} ~ 1 + (1 | therapist_id)", "ML"),
         "Service as a fixed effect": (with_service, "ML"),
     }
-    for name, (formula, method) in variants.items():
 
-        def work(formula: str = formula, method: str = method) -> dict[str, Any]:
-            if "service_id" in formula:
-                _need_services(patients)
-            return panel.fitted(fit_mixed(formula, patients, method=method))
+    def work(formula: str, method: Literal["ML", "REML"]) -> dict[str, Any]:
+        if "service_id" in formula and patients.get("service_id", pd.Series()).nunique() < 2:
+            raise InputError("there are not two services", column="service_id")
+        return panel.fitted(fit_mixed(formula, patients, method=method))
 
-        panel.add("model", name, work)
-
-
-def _need_services(patients: pd.DataFrame) -> None:
-    if "service_id" not in patients or patients["service_id"].nunique() < 2:
-        raise InputError("there are not two services", column="service_id")
+    for name, choices in variants.items():
+        panel.add("model", name, partial(work, *choices))
 
 
 def _other_patients(
@@ -272,7 +251,6 @@ def _other_patients(
     patients: pd.DataFrame,
     formula: str,
     table: pd.DataFrame,
-    least_complete: float,
 ) -> None:
     def closed() -> dict[str, Any]:
         if "status" not in patients or patients["status"].isna().all():
@@ -284,62 +262,54 @@ def _other_patients(
     def complete() -> dict[str, Any]:
         if (table["share_complete"] == 1).all():
             raise InputError("nobody is known to lack a score")
-        kept = table.index[table["share_complete"] >= least_complete]
+        kept = table.index[table["share_complete"] >= _LEAST_COMPLETE]
         return panel.fitted(fit_mixed(formula, patients[patients["therapist_id"].isin(kept)]))
 
     panel.add("patients", "Closed cases only", closed)
-    panel.add("patients", f"Therapists with {least_complete:.0%} or more complete", complete)
+    panel.add("patients", f"Therapists with {_LEAST_COMPLETE:.0%} or more complete", complete)
 
 
 def _other_priors(panel: _Panel, draws: int, seed: int) -> None:
+
+    def work(prior: str) -> dict[str, Any]:
+        posterior = gibbs_draws(
+            panel.main.design, draws=draws, seed=seed, prior=prior, keep_effects=False
+        )
+        interval = posterior.vpc_interval()
+        effects = pd.Series(posterior.effects_mean[:, 0], index=panel.ranks.index)
+        return {
+            "vpc": interval.median,
+            "lower": interval.lower,
+            "upper": interval.upper,
+            "interval": "posterior",
+            "ranks": effects if panel.higher_is_worse else -effects,
+        }
+
     for prior, name in PRIORS.items():
-
-        def work(prior: str = prior) -> dict[str, Any]:
-            posterior = gibbs_draws(
-                panel.main.design, draws=draws, seed=seed, prior=prior, keep_effects=False
-            )
-            interval = posterior.vpc_interval()
-            effects = pd.Series(posterior.effects_mean[:, 0], index=panel.ranks.index)
-            return {
-                "vpc": interval.median,
-                "lower": interval.lower,
-                "upper": interval.upper,
-                "interval": "posterior",
-                "ranks": effects if panel.higher_is_worse else -effects,
-            }
-
-        panel.add("prior", name, work)
+        panel.add("prior", name, partial(work, prior))
 
 
 def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure) -> None:
     summary = summarise_outcomes(patients, own, by="therapist_id")
 
-    def by_rate(column: str) -> Callable[[], dict[str, Any]]:
-        return lambda: {"ranks": -summary[column].astype(float)}
+    def ranked(column: str) -> pd.Series:
+        return -summary[column].astype(float).dropna()
 
-    panel.add("recovery", "Mean change, unadjusted", by_rate("mean_change"))
-    panel.add("recovery", "Effect size, unadjusted", by_rate("effect_size"))
+    def work(rate: str) -> dict[str, Any]:
+        yes = outcome_of_patients(patients, own, rate).to_numpy(dtype=float, na_value=np.nan)
+        if np.isnan(yes).all():
+            raise InputError(f"{own.label} has no threshold for it")
+        formula = f"yes_or_no ~ center({own.pre}) + (1 | therapist_id)"
+        fit = fit_mixed(formula, patients.assign(yes_or_no=yes))
+        return {**panel.fitted(fit), "ranks": ranked(rate)}
+
+    panel.add("recovery", "Mean change, unadjusted", lambda: {"ranks": ranked("mean_change")})
+    panel.add("recovery", "Effect size, unadjusted", lambda: {"ranks": ranked("effect_size")})
     for name, rate in (
         ("Reliable improvement", "improvement"),
         ("Reliable and clinically significant improvement", "rcsi"),
     ):
-
-        def work(rate: str = rate) -> dict[str, Any]:
-            yes = outcome_of_patients(patients, own, rate).astype("Float64")
-            if yes.isna().all():
-                raise InputError(f"{own.label} has no threshold for it")
-            rows = patients.assign(yes_or_no=yes).dropna(subset=["yes_or_no"])
-            rows = rows.assign(yes_or_no=rows["yes_or_no"].astype(float))
-            formula = f"yes_or_no ~ center({own.pre}) + (1 | therapist_id)"
-            fit = fit_mixed(formula, rows)
-            return {
-                "n_patients": fit.n,
-                "n_therapists": fit.n_groups,
-                "vpc": fit.vpc(),
-                "ranks": -summary[rate].astype(float).dropna(),
-            }
-
-        panel.add("recovery", f"{name} (linear probability)", work)
+        panel.add("recovery", f"{name} (linear probability)", partial(work, rate))
 
 
 def _leave_one_out(
@@ -354,9 +324,9 @@ def _leave_one_out(
         far = (table["residual"].abs() / table["se"].where(table["se"] > 0)).fillna(0.0)
         furthest = far.sort_values(ascending=False, kind="stable").index[:_MOST_LEFT_OUT]
         chosen = np.flatnonzero(np.isin(moments.groups, furthest))
+
+    def work(left_out: int) -> dict[str, Any]:
+        return panel.fitted(fit_mixed(formula, moments.without(left_out)))
+
     for j in chosen.tolist():
-
-        def work(j: int = j) -> dict[str, Any]:
-            return panel.fitted(fit_mixed(formula, moments.without(j)))
-
-        panel.add("leave one out", f"Without {moments.groups[j]}", work)
+        panel.add("leave one out", f"Without {moments.groups[j]}", partial(work, j))

@@ -36,7 +36,7 @@ def test_the_expected_information_is_the_engines() -> None:
 
 def test_power_without_an_effect_is_the_level_of_the_test() -> None:
     assert precision(20, 0.0, therapists=12).power == pytest.approx(0.05)
-    assert precision([5, 50, 20, 9], 0.0, alpha=0.1).power == pytest.approx(0.1)
+    assert precision([5, 50, 20, 9], 0.0).power == pytest.approx(0.05)
 
 
 def test_power_with_unequal_caseloads_agrees_with_simulation() -> None:

@@ -27,12 +27,9 @@ BUDGETS = {"multilevel": (5700, 0), "pwp_lib": (4850, 2950), "pwp_report": (5250
 UNUSED = {
     "multilevel": {"Formula", "withhold_small"},
     "pwp_lib": {
-        *("ChiSquare", "PermutationTest", "Scale", "ServiceMap", "SimulatedPrecision"),
-        *("check_tables", "chi_square", "describe_caseloads", "describe_categories"),
-        *("describe_numbers", "floor_table", "get_measure", "holm", "patient_national_outcomes"),
-        *("patient_residuals", "permute_therapists", "published", "published_figures", "read_map"),
-        *("shared_ranks", "simulate_precision", "spread_by_therapist", "student_cohort"),
-        *("theme_origins", "tidy_extract"),
+        *("ServiceMap", "check_tables", "describe_caseloads", "describe_categories"),
+        *("describe_numbers", "get_measure", "patient_national_outcomes", "published"),
+        *("published_figures", "read_map", "student_cohort", "theme_origins", "tidy_extract"),
     },
     "pwp_report": {"audit", "load_study_data", "release_counts"},
 }

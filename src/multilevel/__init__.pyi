@@ -1,7 +1,6 @@
 from .design import DesignMoments as DesignMoments
 from .errors import InputError as InputError
 from .formula import Formula as Formula
-from .formula import parse_formula as parse_formula
 from .gibbs import gibbs_draws as gibbs_draws
 from .gibbs import sample_posterior as sample_posterior
 from .grid import GridPosterior as GridPosterior

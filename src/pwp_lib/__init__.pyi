@@ -45,7 +45,6 @@ from .engine import fit_mixed as fit_mixed
 from .engine import gibbs_draws as gibbs_draws
 from .engine import grid_posterior as grid_posterior
 from .engine import likelihood_ratio_test as likelihood_ratio_test
-from .engine import parse_formula as parse_formula
 from .engine import pool_moments as pool_moments
 from .engine import sample_posterior as sample_posterior
 from .engine import withhold_small as withhold_small

@@ -14,7 +14,6 @@ from multilevel import fit_mixed as fit_mixed
 from multilevel import gibbs_draws as gibbs_draws
 from multilevel import grid_posterior as grid_posterior
 from multilevel import likelihood_ratio_test as likelihood_ratio_test
-from multilevel import parse_formula as parse_formula
 from multilevel import pool_moments as pool_moments
 from multilevel import sample_posterior as sample_posterior
 from multilevel import withhold_small as withhold_small

@@ -23,8 +23,8 @@ import numpy as np
 from scipy.special import expit
 
 from multilevel.design import DesignMoments
-from multilevel.gibbs import gibbs_draws
 from multilevel.mixed import MixedFit, fit_design
+from multilevel.posterior import sample_posterior
 from multilevel.priors import Prior
 from pwp_lib.simulate import simulate_designs
 from pwp_lib.truth import Truth
@@ -67,9 +67,7 @@ def posterior(design: DesignMoments, fit: MixedFit, seed: int) -> dict[str, Inte
     }
     out = {}
     for name, prior in priors.items():
-        drawn = gibbs_draws(
-            design, draws=DRAWS, seed=seed, prior=prior, start=start, keep_effects=False
-        )
+        drawn = sample_posterior(design, draws=DRAWS, seed=seed, prior=prior, start=start)
         low, high = np.quantile(drawn.vpc, [0.025, 0.975])
         out[f"Gibbs, {name}"] = (float(low), float(high))
     return out

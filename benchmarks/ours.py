@@ -17,10 +17,10 @@ import pandas as pd
 from benchmarks.data import ONE, TWO
 from benchmarks.timing import per_call, spent
 from multilevel import newton
-from multilevel.gibbs import gibbs_draws
 from multilevel.many import fit_many
 from multilevel.mixed import fit_mixed
 from multilevel.moments import Moments, design_moments
+from multilevel.posterior import sample_posterior
 from pwp_lib.simulate import simulate_designs
 from pwp_lib.truth import Truth
 
@@ -91,9 +91,9 @@ def sampling(frame: pd.DataFrame) -> dict[str, Any]:
     out = {}
     for name, formula in (("intercept", ONE), ("slope", TWO)):
         design = design_moments(formula, frame)
-        gibbs_draws(design, draws=10)
-        times, drawn = spent(lambda d=design: gibbs_draws(d, draws=25_000), repeats=5)
-        got = drawn.vpc_interval()
+        sample_posterior(design, draws=10)
+        times, drawn = spent(lambda d=design: sample_posterior(d, draws=25_000), repeats=5)
+        got = drawn.interval()
         out[name] = times | {
             "draws": 25_000, "ess": got.ess, "ess per cpu second": got.ess / times["cpu"],
             "median": got.median, "mcse": got.mcse, "prior": drawn.prior.name,

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arviz_stats.base import array_stats
 from scipy import stats
 
 from multilevel.design import DesignMoments
-from multilevel.diagnostics import effective_sample_size
-from multilevel.gibbs import gibbs_draws, standardise
+from multilevel.posterior import sample_posterior
 from multilevel.priors import Prior
 
 RESULTS = Path(__file__).parent / "results"
@@ -117,7 +117,7 @@ def gibbs_sampler(case: Case) -> Sampled:
 
     def sample(design: DesignMoments, seed: int, draws: int) -> dict[str, Array]:
         start = (np.eye(len(case.random)), 4.0)
-        d = gibbs_draws(design, draws=draws, seed=seed, prior=case.prior, start=start)
+        d = sample_posterior(design, draws=draws, seed=seed, prior=case.prior, start=start)
         parts = (d.beta, d.random_covariance, d.residual_variance, d.u)
         return flatten(*(a[0] for a in parts))
 
@@ -128,10 +128,13 @@ def nuts_sampler(case: Case) -> Sampled:
     """Draws of nutpie, the model compiled once and given each data set's moments."""
     import nutpie
 
-    from multilevel.nuts import pymc_model, to_parameters
+    from benchmarks.moments_model import pymc_model, to_parameters
+    from multilevel.gibbs import standardise
 
     first, _ = simulate(case, np.random.default_rng(0))
-    compiled = nutpie.compile_pymc_model(pymc_model(first, case.prior))
+    compiled = nutpie.compile_pymc_model(
+        pymc_model(first, case.prior, (np.eye(len(case.random)), 4.0))
+    )
 
     def sample(design: DesignMoments, seed: int, draws: int) -> dict[str, Array]:
         m = standardise(design)
@@ -159,7 +162,7 @@ def independent(
     for _ in range(8):
         drawn = sample(design, seed, draws)
         diverging = int(drawn.pop(DIVERGENT, np.zeros(1)).sum())
-        least = min(effective_sample_size(v) for v in drawn.values())
+        least = min(float(array_stats.ess(v[None])) for v in drawn.values())
         if least >= 2 * KEPT:
             break
         draws = int(draws * min(max(2.4 * KEPT / max(least, 1.0), 1.3), 8))

@@ -1,8 +1,7 @@
 from .design import DesignMoments as DesignMoments
+from .draws import PosteriorInterval as PosteriorInterval
 from .errors import InputError as InputError
 from .formula import Formula as Formula
-from .gibbs import gibbs_draws as gibbs_draws
-from .gibbs import sample_posterior as sample_posterior
 from .grid import GridPosterior as GridPosterior
 from .grid import grid_posterior as grid_posterior
 from .many import fit_many as fit_many
@@ -13,7 +12,7 @@ from .moments import Moments as Moments
 from .moments import design_moments as design_moments
 from .pooling import pool_moments as pool_moments
 from .pooling import withhold_small as withhold_small
-from .posterior import GibbsDraws as GibbsDraws
-from .posterior import PosteriorInterval as PosteriorInterval
+from .posterior import Posterior as Posterior
+from .posterior import sample_posterior as sample_posterior
 from .priors import Prior as Prior
 from .ratio_test import likelihood_ratio_test as likelihood_ratio_test

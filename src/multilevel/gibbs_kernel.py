@@ -1,25 +1,82 @@
-"""One chain of the Gibbs sampler, compiled. Imported only where numba is installed.
+"""One chain of the Gibbs sampler, compiled.
 
-`gibbs_arrays.run_chains` does the same in whole arrays, takes the same random numbers, drawn
-beforehand, and so gives the same chain up to rounding. Therapists are the last axis here, so that
-the compiler works on several at once; the other axes have one to three entries, or as many as
-there are fixed effects.
+Random numbers are drawn beforehand. Groups are the last axis, so that the compiler works on
+several at once; the other axes have one to three entries, or as many as there are fixed effects.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["run_chain"]
+__all__ = ["Belief", "Draws", "Noise", "Sums", "run_chain"]
 
 Array = NDArray[np.float64]
 
 #: A pivot of the fixed part's precision never falls below this share of its scale: where a
-#: therapist variance dwarfs the residual one, the subtraction that makes it loses its digits.
+#: variance between groups dwarfs the residual one, the subtraction that makes it loses its digits.
 PIVOT = 1e-14
-#: Sums may be reordered, which is what lets them run several therapists at a time.
+
+
+class Sums(NamedTuple):
+    """What the data say: cross-products with orthonormal fixed columns.
+
+    ``zz`` (q, q, J) of the random terms; ``right`` (p + 1, q, J) of the random terms with the
+    fixed columns and, last, the response about its least-squares fit; ``rr`` the square of that
+    response, summed over all rows.
+    """
+
+    zz: Array
+    right: Array
+    rr: float
+
+
+class Belief(NamedTuple):
+    """The prior in the sampler's coordinates (see `priors.PriorValues`).
+
+    ``precision`` (p, p) and ``shift`` (p,) of the fixed part; the inverse-Wishart kernel ``df``
+    and ``scale`` (q, q); ``residual_rate``; ``power`` and ``half`` (q,). With ``leaning`` the
+    proposals allow for ``half``, as they must where it outweighs the data.
+    """
+
+    precision: Array
+    shift: Array
+    df: float
+    scale: Array
+    residual_rate: float
+    power: float
+    half: Array
+    leaning: bool
+
+
+class Noise(NamedTuple):
+    """Random numbers of some iterations: normals, chi-squares, logs of two uniforms."""
+
+    normals: Array
+    chi2: Array
+    log_uniform: Array
+
+
+class Draws(NamedTuple):
+    """What a chain writes.
+
+    ``fixed`` (draws, p) in orthonormal columns; ``covariance`` (draws, q, q);
+    ``residual_variance`` (draws,); ``effects`` (kept, J, q), of every `every`-th draw;
+    ``effects_sum`` and ``effects_squares`` (q, J) over all draws.
+    """
+
+    fixed: Array
+    covariance: Array
+    residual_variance: Array
+    effects: Array
+    effects_sum: Array
+    effects_squares: Array
+
+
+#: Sums may be reordered, which is what lets them run several groups at a time.
 jit = njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 
 
@@ -74,9 +131,9 @@ def _log_weight(cov: Array, root: float, power: float, half: Array) -> float:
 
 @jit  # type: ignore[untyped-decorator]
 def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
-    """Cholesky factors of every therapist's precision; their diagonals are kept inverted.
+    """Cholesky factors of every group's precision; their diagonals are kept inverted.
 
-    Here and below two terms, the commonest number, are done in one loop: with few therapists it
+    Here and below two terms, the commonest number, are done in one loop: with few groups it
     is the number of loops that costs.
     """
     q, n_groups = zz.shape[0], zz.shape[2]
@@ -103,7 +160,7 @@ def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
 
 @jit  # type: ignore[untyped-decorator]
 def _forward(c: float, right: Array, low: Array, out: Array) -> None:
-    """Solve every therapist's lower-triangular system for ``c`` times `right`."""
+    """Solve every group's lower-triangular system for ``c`` times `right`."""
     q, n_groups = right.shape
     for g in range(n_groups):
         out[0, g] = right[0, g] * c * low[0, 0, g]
@@ -157,8 +214,8 @@ def _draw_normal(
 
 
 @jit  # type: ignore[untyped-decorator]
-def _leave(right: Array, delta: Array, left: Array) -> None:
-    """Write what the fixed part leaves of the response."""
+def _take_off_fixed(right: Array, delta: Array, left: Array) -> None:
+    """Write the response less its fixed part, by its products with the random terms."""
     p, n = right.shape[0] - 1, right.shape[1]
     for g in range(n):
         left[g] = right[p, g]
@@ -227,7 +284,7 @@ def _stretch_weight(
 
 
 @jit  # type: ignore[untyped-decorator]
-def _bend(
+def _apply_stretch(
     stretch: Array, inner: Array, outer: Array, u: Array, scatter: Array, cov: Array
 ) -> float:
     """Stretch effects, their cross-products and their covariance; their part of the SSE."""
@@ -275,33 +332,59 @@ def _draw_covariance(
 
 
 @jit  # type: ignore[untyped-decorator]
-def _record(
-    row: int, delta: Array, cov: Array, s2: float, u: Array,
-    out: tuple[Array, Array, Array, Array, Array, Array],
-) -> None:  # fmt: skip
-    """Write one draw, and add its random effects and their squares to the totals."""
-    deltas, covs, s2s, us, total_u, total_u2 = out
-    q, n_groups = u.shape
-    for i in range(len(delta)):
-        deltas[row, i] = delta[i]
-    s2s[row] = s2
+def _lean(scatter: Array, df: float, half: Array, leaned: Array) -> None:
+    """Shrink the scale of the proposal so that its mode is that of the density with `half`.
+
+    In one dimension ``v^-m exp(-b / v - h v)`` has its mode at ``2b / (m + sqrt(m^2 + 4 h b))``,
+    without `h` at ``b / m``; several terms are shrunk each by the root of its own ratio.
+    """
+    q = scatter.shape[0]
+    m = 0.5 * (df + q + 1.0)
     for i in range(q):
         for k in range(q):
-            covs[row, i, k] = cov[i, k]
+            leaned[i, k] = scatter[i, k]
+    for i in range(q):
+        shrink = np.sqrt(2.0 * m / (m + np.sqrt(m * m + 2.0 * half[i] * scatter[i, i])))
+        for k in range(q):
+            leaned[i, k] *= shrink
+            leaned[k, i] *= shrink
+
+
+@jit  # type: ignore[untyped-decorator]
+def _lean_weight(
+    scatter: Array, leaned: Array, cov: Array, chol: Array, t: Array, inv: Array
+) -> float:
+    """Log of what the proposal with scale `leaned` lacks against that with `scatter`, at `cov`."""
+    _cholesky(cov, chol, 1e-300)
+    _invert_lower(chol, t)
+    _gram(t, inv)
+    return float(0.5 * ((leaned - scatter) * inv).sum())
+
+
+@jit  # type: ignore[untyped-decorator]
+def _record(
+    row: int, every: int, delta: Array, cov: Array, s2: float, u: Array, out: Draws
+) -> None:
+    """Write one draw, and add its random effects and their squares to the totals."""
+    q, n_groups = u.shape
+    for i in range(len(delta)):
+        out.fixed[row, i] = delta[i]
+    out.residual_variance[row] = s2
+    for i in range(q):
+        for k in range(q):
+            out.covariance[row, i, k] = cov[i, k]
         for g in range(n_groups):
-            total_u[i, g] += u[i, g]
-            total_u2[i, g] += u[i, g] * u[i, g]
-        if us.shape[0] > 0:
+            out.effects_sum[i, g] += u[i, g]
+            out.effects_squares[i, g] += u[i, g] * u[i, g]
+        if row % every == 0:
             for g in range(n_groups):
-                us[row, g, i] = u[i, g]
+                out.effects[row // every, g, i] = u[i, g]
 
 
 @jit  # type: ignore[untyped-decorator]
 def run_chain(
-    cov: Array, s2: float, moments: tuple[Array, Array, float],
-    prior: tuple[Array, Array, float, Array, float, float, Array],
-    random: tuple[Array, Array, Array], first: int,
-    out: tuple[Array, Array, Array, Array, Array, Array],
+    cov: Array, s2: float, sums: Sums, belief: Belief, noise: Noise,
+    first: int, every: int, out: Draws,
 ) -> tuple[float, int]:  # fmt: skip
     """Run the chain over the given random numbers.
 
@@ -309,49 +392,53 @@ def run_chain(
     `cov` is overwritten and the last residual variance returned, so that the next block of
     random numbers goes on where this one ended; with it the covariance matrices accepted.
     """
-    zz, right, rr = moments
-    precision, shift, df, scale, residual_rate, power, half = prior
-    normals, chi2, log_unif = random
+    zz, right, rr = sums
+    df, scale, half, leaning = belief.df, belief.scale, belief.half, belief.leaning
     columns, q, n_groups = right.shape
     p, end = columns - 1, columns - 1 + q * n_groups
     low, a = np.zeros((q, q, n_groups)), np.zeros((columns, q, n_groups))
     u, left = np.zeros((q, n_groups)), np.zeros((q, n_groups))
-    # The same numbers, terms and therapists in one row, where the terms make no difference.
+    # The same numbers, terms and groups in one row, where the terms make no difference.
     right_flat, a_flat = right.reshape(columns, -1), a.reshape(columns, -1)
     left_flat = left.reshape(-1)
     h, h_low, delta = np.zeros((p, p)), np.zeros((p, p)), np.zeros(p)
     # One by one: slices of one array would be compiled as if their rows lay apart.
     inv, chol, t, new = np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q))
     outer, scatter, wish = np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q))
-    inner, stretch, accepted = np.zeros(q), np.zeros(q), 0
-    for it in range(normals.shape[0]):
-        noise, gammas = normals[it], chi2[it]
+    leaned, inner, stretch, accepted = np.zeros((q, q)), np.zeros(q), np.zeros(q), 0
+    # A leaning stretch has the half-normal in its normal, so that its weight has none.
+    weighed = np.zeros(q) if leaning else half
+    for it in range(noise.normals.shape[0]):
+        normals, gammas = noise.normals[it], noise.chi2[it]
         c = 1.0 / s2
         _cholesky(cov, chol, 1e-300)
         _invert_lower(chol, t)
         _gram(t, inv)
         for i in range(p):
-            delta[i] = shift[i]
+            delta[i] = belief.shift[i]
             for k in range(p):
-                h[i, k] = precision[i, k]
+                h[i, k] = belief.precision[i, k]
             h[i, i] += c
         _factor(c, inv, zz, low)
         for m in range(p + 1):
             _forward(c, right[m], low, a[m])
         _eliminate(a_flat, h, delta)
-        _draw_normal(h, h_low, delta, noise, 0, PIVOT * c)
-        _leave(right_flat, delta, left_flat)
+        _draw_normal(h, h_low, delta, normals, 0, PIVOT * c)
+        _take_off_fixed(right_flat, delta, left_flat)
         _forward(c, left, low, a[p])
-        _draw_effects(a[p], low, noise, p, u)
+        _draw_effects(a[p], low, normals, p, u)
         _products(zz, left, u, outer, inner, scatter)
         for i in range(q):
             stretch[i] = inner[i] * c
             for k in range(q):
                 wish[i, k] = outer[i, k] * c
-        _draw_normal(wish, chol, stretch, noise, end, 1e-300)
-        if not log_unif[it, 0] <= _stretch_weight(stretch, df, scale, inv, half, cov):
+            if leaning:
+                wish[i, i] += 2.0 * half[i] * cov[i, i]
+        _draw_normal(wish, chol, stretch, normals, end, 1e-300)
+        gain = _stretch_weight(stretch, df, scale, inv, weighed, cov)
+        if not noise.log_uniform[it, 0] <= gain:
             stretch[:] = 1.0
-        sse = rr + _bend(stretch, inner, outer, u, scatter, cov)
+        sse = rr + _apply_stretch(stretch, inner, outer, u, scatter, cov)
         for i in range(p):
             sse += delta[i] ** 2
         root = 1.0
@@ -359,14 +446,21 @@ def run_chain(
             root *= abs(stretch[i]) / t[i, i]
             for k in range(q):
                 scatter[i, k] += scale[i, k]
-        s2 = (max(sse, 0.0) + 2.0 * residual_rate) / gammas[0]
-        weight = _log_weight(cov, root, power, half)
-        root = _draw_covariance(scatter, noise, end + q, gammas, chol, t, wish, new)
-        if log_unif[it, 1] <= _log_weight(new, root, power, half) - weight:
+        s2 = (max(sse, 0.0) + 2.0 * belief.residual_rate) / gammas[0]
+        gain = -_log_weight(cov, root, belief.power, half)
+        if leaning:
+            _lean(scatter, df + n_groups, half, leaned)
+            gain -= _lean_weight(scatter, leaned, cov, chol, t, inv)
+            root = _draw_covariance(leaned, normals, end + q, gammas, chol, t, wish, new)
+            gain += _lean_weight(scatter, leaned, new, chol, t, inv)
+        else:
+            root = _draw_covariance(scatter, normals, end + q, gammas, chol, t, wish, new)
+        gain += _log_weight(new, root, belief.power, half)
+        if noise.log_uniform[it, 1] <= gain:
             for i in range(q):
                 for k in range(q):
                     cov[i, k] = new[i, k]
             accepted += 1
         if first + it >= 0:
-            _record(first + it, delta, cov, s2, u, out)
+            _record(first + it, every, delta, cov, s2, u, out)
     return s2, accepted

@@ -1,116 +1,38 @@
-"""Draws from the posterior as a result: intervals, Monte Carlo errors, tables, InferenceData."""
+"""The posterior of a multilevel model: sampled, summed up and handed on."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multilevel.design import DesignMoments
-from multilevel.diagnostics import decimals, effective_sample_size, quantile_error, r_hat
+from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
+from multilevel.gibbs import check_proper, run_chains, standardise
+from multilevel.mixed import fit_design
+from multilevel.moments import design_moments
 from multilevel.partition import random_row
-from multilevel.priors import PriorValues
+from multilevel.priors import Prior, PriorValues, as_prior
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GibbsDraws", "PosteriorInterval", "variance_partition"]
+__all__ = ["Posterior", "sample_posterior"]
 
 Array = NDArray[np.float64]
 
-
-def variance_partition(covariance: ArrayLike, residual: ArrayLike, point: Array) -> Array:
-    """Share of the variance that lies between therapists, at values of the random terms.
-
-    Examples
-    --------
-    >>> float(variance_partition([[1.0]], 9.0, np.array([1.0])))
-    0.1
-    """
-    between: Array = np.einsum("i,...ij,j->...", point, np.asarray(covariance, float), point)
-    share: Array = between / (between + np.asarray(residual, float))
-    return share
+#: Below this share of accepted proposals the covariance matrix hardly moves.
+LEAST_ACCEPTANCE = 0.05
 
 
 @dataclass(frozen=True)
-class PosteriorInterval:
-    """Median and percentile interval of one quantity, with what the sampling leaves open.
-
-    Attributes
-    ----------
-    median, lower, upper : float
-    level : float
-    mcse, mcse_lower, mcse_upper : float
-        Monte Carlo standard errors of the median and of the bounds.
-    ess, r_hat : float
-        Bulk effective sample size; rank-normalised split R-hat.
-    """
-
-    median: float
-    lower: float
-    upper: float
-    level: float
-    mcse: float
-    mcse_lower: float
-    mcse_upper: float
-    ess: float
-    r_hat: float
-
-    @property
-    def decimals(self) -> int:
-        """Decimals that the largest of the three Monte Carlo errors allows."""
-        return decimals(max(self.mcse, self.mcse_lower, self.mcse_upper))
-
-    def __str__(self) -> str:
-        d = self.decimals
-        return f"{self.median:.{d}f} ({self.lower:.{d}f} to {self.upper:.{d}f})"
-
-    def as_row(self) -> dict[str, float | int]:
-        """Return the interval as one row of a table."""
-        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "level"}
-        return row | {"decimals": self.decimals}
-
-    def table(self) -> pd.DataFrame:
-        """Return the interval as a table of one row."""
-        import pandas as pd
-
-        return pd.DataFrame([self.as_row()], index=pd.Index(["vpc"]))
-
-    @classmethod
-    def of(cls, draws: ArrayLike, level: float = 0.95) -> PosteriorInterval:
-        """Interval of draws of shape (chains, draws).
-
-        Examples
-        --------
-        >>> draws = np.random.default_rng(1).normal(10, 2, size=(4, 5_000))
-        >>> print(PosteriorInterval.of(draws))
-        10.0 (6.1 to 13.9)
-        """
-        if not 0 < level < 1:
-            raise InputError("the level of an interval lies between 0 and 1", hint="use 0.95")
-        x = np.asarray(draws, dtype=float)
-        tail = (1 - level) / 2
-        lower, median, upper = np.quantile(x, [tail, 0.5, 1 - tail])
-        errors = [quantile_error(x, p) for p in (0.5, tail, 1 - tail)]
-        return cls(
-            median=float(median),
-            lower=float(lower),
-            upper=float(upper),
-            level=level,
-            mcse=errors[0],
-            mcse_lower=errors[1],
-            mcse_upper=errors[2],
-            ess=effective_sample_size(x),
-            r_hat=r_hat(x),
-        )
-
-
-@dataclass(frozen=True)
-class GibbsDraws:
+class Posterior:
     """Draws from the posterior of a multilevel model.
 
     Attributes
@@ -120,17 +42,16 @@ class GibbsDraws:
     random_covariance : ndarray of shape (chains, draws, q, q)
         Covariance matrix of the random terms.
     residual_variance : ndarray of shape (chains, draws)
-    u : ndarray of shape (chains, draws, J, q)
-        Random effects; no draws (second axis of length 0) where they were not kept.
+    u : ndarray of shape (chains, kept, J, q)
+        Random effects: of every draw, or of evenly spaced ones where all would take more than
+        256 MiB.
     effects_mean, effects_sd : ndarray of shape (J, q)
-        Posterior mean and SD of the random effects, kept or not.
+        Mean and SD of the random effects over all draws.
     vpc : ndarray of shape (chains, draws)
-        Therapist effect with every variable at its pooled mean.
+        Share of the variance that lies between groups, at the place asked for.
     design : DesignMoments
     prior : PriorValues
     seed, burn_in : int
-    software : mapping of str to str
-        Versions of what ran; ``numba`` only where it did.
     acceptance : ndarray of shape (chains,)
         Share of covariance matrices accepted; 1 under inverse-Wishart and inverse-gamma priors.
     notes : tuple of str
@@ -149,22 +70,11 @@ class GibbsDraws:
     seed: int
     burn_in: int
     acceptance: Array
-    software: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def vpc_interval(self, level: float = 0.95) -> PosteriorInterval:
-        """Median and percentile interval of the therapist effect, everything at its mean."""
+    def interval(self, level: float = 0.95) -> PosteriorInterval:
+        """Median and percentile interval of the share of variance between groups."""
         return PosteriorInterval.of(self.vpc, level)
-
-    def vpc_at(self, at: Mapping[str, float]) -> Array:
-        """Draws of the therapist effect at given values of the variables, original units.
-
-        Returns
-        -------
-        ndarray of shape (chains, draws)
-        """
-        point = random_row(self.design, at)
-        return variance_partition(self.random_covariance, self.residual_variance, point)
 
     def quantities(self) -> dict[str, Array]:
         """Every scalar of the model by name, each of shape (chains, draws)."""
@@ -178,55 +88,231 @@ class GibbsDraws:
         return out | {"residual variance": self.residual_variance, "vpc": self.vpc}
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
-        """One row a quantity: median, bounds, Monte Carlo errors, ESS and R-hat."""
+        """One row a quantity, ``vpc`` last: median, bounds, Monte Carlo errors, ESS and R-hat."""
         import pandas as pd
 
         rows = {n: PosteriorInterval.of(x, level).as_row() for n, x in self.quantities().items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
 
-    def attributes(self) -> dict[str, str | int]:
-        """Return what repeats the sampling: prior, seed, burn-in, software, notes."""
-        return {
+    def residuals(
+        self, term: str | None = None, level: float = 0.95, lower_is_better: bool = True
+    ) -> pd.DataFrame:
+        """Effect of each group with its interval, and its rank with its own.
+
+        Unlike the standard errors of `MixedFit.residuals` the intervals carry the uncertainty of
+        the variances and of the fixed part.
+
+        Parameters
+        ----------
+        term : str, optional
+            A random term; the intercept (the first) unless given.
+        level : float
+            Probability that each interval holds.
+        lower_is_better : bool
+            Whether rank 1 is the lowest effect, or the highest.
+
+        Returns
+        -------
+        DataFrame
+            By group: n, residual (the posterior mean), lower, upper, rank (the posterior mean of
+            the rank), rank_lower, rank_upper.
+
+        Raises
+        ------
+        InputError
+            If there is no such term.
+        """
+        import pandas as pd
+
+        tail, names = tail_of(level), self.design.random_names
+        if term is not None and term not in names:
+            choice = f"choose from {', '.join(names)}"
+            raise InputError(f"there is no random term {term!r}", hint=choice)
+        k = 0 if term is None else names.index(term)
+        drawn = self.u[..., k].reshape(-1, len(self.design.groups))
+        lower, upper = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        order = drawn if lower_is_better else -drawn
+        rank = order.argsort(axis=1).argsort(axis=1) + 1
+        rank_lower, rank_upper = np.quantile(rank, [tail, 1 - tail], axis=0, method="inverted_cdf")
+        columns = {
+            "n": self.design.n,
+            "residual": self.effects_mean[:, k],
+            "lower": lower,
+            "upper": upper,
+            "rank": rank.mean(axis=0),
+            "rank_lower": rank_lower,
+            "rank_upper": rank_upper,
+        }
+        index = pd.Index(self.design.groups, name=self.design.group_name or None)
+        return pd.DataFrame(columns, index=index)
+
+    def to_arviz(self) -> Any:
+        """ArviZ InferenceData with variables beta, random_covariance, residual_variance, u, vpc.
+
+        The attributes say what repeats the sampling: prior, seed, burn-in, versions, notes.
+        Thinned random effects are left out: InferenceData has all variables at the same draws.
+        """
+        import arviz as az
+
+        names = ("beta", "random_covariance", "residual_variance", "vpc", "u")
+        draws = {name: getattr(self, name) for name in names}
+        if self.u.shape[1] < self.vpc.shape[1]:
+            del draws["u"]
+        random, group = list(self.design.random_names), self.design.group_name or "group"
+        data = az.from_dict(
+            draws,
+            coords={
+                "term": list(self.design.fixed_names),
+                "random_term": random,
+                "random_term_other": random,
+                group: [str(g) for g in self.design.groups],
+            },
+            dims={
+                "beta": ["term"],
+                "random_covariance": ["random_term", "random_term_other"],
+                "u": [group, "random_term"],
+            },
+        )
+        about = {
             "model": self.design.formula,
             "prior": self.prior.name,
             "seed": self.seed,
             "burn_in": self.burn_in,
-            "software": "; ".join(f"{k} {v}" for k, v in self.software.items()),
+            "software": "; ".join(f"{n} {version(n)}" for n in ("pwp-lib", "numpy", "numba")),
             "notes": " ".join(self.notes),
         }
-
-    def to_inference_data(self) -> Any:
-        """ArviZ InferenceData with variables beta, random_covariance, residual_variance, u, vpc."""
-        import arviz as az
-
-        draws = {
-            "beta": self.beta,
-            "random_covariance": self.random_covariance,
-            "residual_variance": self.residual_variance,
-            "vpc": self.vpc,
-        }
-        if self.u.shape[1]:
-            draws["u"] = self.u
-        coords, dims = inference_dims(self.design)
-        data = az.from_dict(draws, coords=coords, dims=dims)
-        data.attrs.update(self.attributes())
-        data.posterior.attrs.update(self.attributes())
+        data.attrs.update(about)
+        data.posterior.attrs.update(about)
         return data
 
 
-def inference_dims(design: DesignMoments) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Coordinates and dimensions of the posterior's variables, the same for every sampler."""
-    random = list(design.random_names)
-    group = design.group_name or "group"
-    coords = {
-        "term": list(design.fixed_names),
-        "random_term": random,
-        "random_term_other": random,
-        group: [str(g) for g in design.groups],
-    }
-    dims = {
-        "beta": ["term"],
-        "random_covariance": ["random_term", "random_term_other"],
-        "u": [group, "random_term"],
-    }
-    return coords, dims
+def sample_posterior(
+    formula: str | DesignMoments,
+    data: Any = None,
+    *,
+    prior: str | Prior = "mlwin",
+    draws: int = 25_000,
+    burn_in: int = 500,
+    chains: int = 1,
+    seed: int = 1,
+    at: Mapping[str, float] | None = None,
+    start: tuple[ArrayLike, float] | None = None,
+) -> Posterior:
+    """Sample the posterior of a model with random terms, by Gibbs sampling.
+
+    Parameters
+    ----------
+    formula : str or DesignMoments
+        As in lme4; ``(1 + x | g)`` is a correlated intercept and slope. Or a design ready made,
+        without `data`.
+    data : frame, Moments or DesignMoments
+        Rows, or moments of them.
+    prior : str or Prior
+        ``"mlwin"``, ``"flat-sd"``, ``"half-normal"`` or a `Prior`.
+    draws, burn_in, chains : int
+        Iterations kept of each chain, discarded before them, and chains. The first chain starts
+        at the maximum-likelihood estimate, as MLwiN does, the others around it.
+    seed : int
+        Zero or more. The same seed gives the same draws.
+    at : mapping of str to float, optional
+        Values of the random terms' predictors, in original units, at which the variance is
+        shared out; their means unless given.
+    start : tuple of (ndarray of shape (q, q), float), optional
+        Covariance matrix and residual variance in place of the maximum-likelihood estimates.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    InputError
+        If there is no random term, there are fewer than two groups more than random terms, or
+        the prior leaves no proper posterior.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> g = np.repeat(np.arange(20), 30)
+    >>> y = rng.normal(size=20)[g] + rng.normal(scale=3, size=600)
+    >>> d = DesignMoments.from_arrays(y, {"Intercept": np.ones(600)}, ["Intercept"], g)
+    >>> sample_posterior(d, draws=1_000).vpc.shape
+    (1, 1000)
+    """
+    design = formula if isinstance(formula, DesignMoments) else design_moments(formula, data)
+    _check(design, draws, burn_in, chains, seed)
+    point = random_row(design, at)
+    moments = standardise(design)
+    ml = _estimates(design) if start is None else _given_start(start, len(design.random))
+    values = as_prior(prior).resolve(design, *ml)
+    check_proper(moments, values, design.n_total)
+    out, acceptance = run_chains(
+        moments, values, ml,
+        n_rows=design.n_total, draws=draws, burn_in=burn_in, chains=chains, seed=seed,
+    )  # fmt: skip
+    mean = out.effects_sum.sum(axis=0).T / (chains * draws)
+    squares = out.effects_squares.sum(axis=0).T / (chains * draws)
+    between = np.einsum("i,...ij,j->...", point, out.covariance, point)
+    return Posterior(
+        beta=moments.least_squares + out.fixed @ moments.back.T,
+        random_covariance=out.covariance,
+        residual_variance=out.residual_variance,
+        u=out.effects,
+        effects_mean=mean,
+        effects_sd=np.sqrt(np.maximum(squares - mean**2, 0.0)),
+        vpc=between / (between + out.residual_variance),
+        design=design,
+        prior=values,
+        seed=seed,
+        burn_in=burn_in,
+        acceptance=acceptance,
+        notes=(*values.notes, *_notes_on_moving(acceptance)),
+    )
+
+
+def _check(design: DesignMoments, draws: int, burn_in: int, chains: int, seed: int) -> None:
+    q, n_groups = len(design.random), len(design.groups)
+    if q == 0:
+        raise InputError(
+            "the model has no random term, so there is nothing between groups to sample",
+            hint="add one, as (1 | g)",
+        )
+    if n_groups < q + 2:
+        raise InputError(
+            f"{n_groups} groups are too few to sample {q} random term(s)",
+            hint=f"{q + 2} or more are needed",
+        )
+    whole = all(isinstance(v, (int, np.integer)) for v in (draws, burn_in, chains, seed))
+    if not whole or draws < 1 or burn_in < 0 or chains < 1 or seed < 0:
+        raise InputError(
+            "draws and chains must be whole numbers of 1 or more, burn_in and seed of 0 or more"
+        )
+
+
+def _estimates(design: DesignMoments) -> tuple[Array, float]:
+    """Maximum-likelihood estimates, which start the chain and which MLwiN's prior is built on."""
+    fit = fit_design(design, "ML")
+    return fit.random_covariance.to_numpy(dtype=float), float(fit.residual_variance)
+
+
+def _given_start(start: tuple[ArrayLike, float], q: int) -> tuple[Array, float]:
+    try:
+        cov, s2 = np.asarray(start[0], dtype=float), float(start[1])
+        fits = cov.shape == (q, q) and bool(np.isfinite(cov).all()) and 0 < s2 < math.inf
+    except (TypeError, ValueError, IndexError):
+        fits = False
+    if not fits or not np.allclose(cov, cov.T) or np.linalg.eigvalsh(cov)[0] < -1e-9 * cov.max():
+        raise InputError(
+            "this start is no covariance matrix of the random terms with a residual variance",
+            hint=f"give a {q} x {q} matrix and a positive number, or leave it out",
+        )
+    return cov, s2
+
+
+def _notes_on_moving(acceptance: Array) -> tuple[str, ...]:
+    if acceptance.min() >= LEAST_ACCEPTANCE:
+        return ()
+    return (
+        f"Only {100 * acceptance.min():.1f}% of the proposed covariance matrices were accepted: "
+        "the prior and the data pull apart, and the effective sample sizes are small.",
+    )

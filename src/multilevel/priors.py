@@ -32,6 +32,9 @@ KINDS: tuple[Kind, ...] = ("mlwin", "flat-sd", "half-normal", "inverse-wishart")
 GAMMA = (0.001, 0.001)
 #: Eigenvalues of a correlation matrix are lifted to this before MLwiN's prior is built on it.
 LEAST_EIGENVALUE = 0.1
+#: Below this LKJ shape so much of the prior lies at correlations that rounding makes exactly one
+#: that a chain would meet matrices which cannot be inverted.
+LEAST_LKJ = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,31 +70,6 @@ class PriorValues:
     fixed_precision: Array
     notes: tuple[str, ...] = ()
 
-    def log_density(self, covariance: ArrayLike, residual_variance: ArrayLike) -> Array:
-        """Log density, up to a constant, of covariance matrices and residual variances.
-
-        Parameters
-        ----------
-        covariance : array_like of shape (..., q, q)
-        residual_variance : array_like of shape (...)
-
-        Returns
-        -------
-        ndarray of shape (...)
-            With respect to the elements of the matrix and the variance themselves.
-        """
-        cov, s2 = np.asarray(covariance, float), np.asarray(residual_variance, float)
-        q = cov.shape[-1]
-        log_det = np.linalg.slogdet(cov)[1]
-        variances = np.diagonal(cov, axis1=-2, axis2=-1)
-        value = -0.5 * (self.df + q + 1) * log_det - 0.5 * np.trace(
-            np.linalg.solve(cov, np.broadcast_to(self.scale, cov.shape)), axis1=-2, axis2=-1
-        )
-        value = value + self.power * (log_det - np.log(variances).sum(axis=-1))
-        value = value - variances @ self.half
-        total: Array = value - (self.residual_shape + 1) * np.log(s2) - self.residual_rate / s2
-        return total
-
 
 @dataclass(frozen=True)
 class Prior:
@@ -112,8 +90,8 @@ class Prior:
     df : float, optional
         Degrees of freedom of the inverse-Wishart.
     lkj : float
-        Shape of the LKJ prior of the correlations under flat and half-normal SDs; 1 is uniform
-        over correlation matrices.
+        Shape of the LKJ prior of the correlations under flat and half-normal SDs, 0.5 or more; 1
+        is uniform over correlation matrices.
     residual : tuple of float, optional
         Shape and rate of an inverse-gamma prior of the residual variance. Left out, it is (0.001,
         0.001) with inverse-Wishart priors and a flat prior on the residual SD with the others.
@@ -153,7 +131,7 @@ class Prior:
         q = len(design.random)
         if self.kind == "flat-sd" or self.kind == "half-normal":
             name, df, scale, half, notes = self._on_sds(design)
-            power = q / 2 + self.lkj - 1
+            power = q / 2 + float(self.lkj) - 1
         elif self.kind in KINDS:
             name, df, scale, notes = self._inverse_wishart(design, covariance, residual_variance)
             half, power = np.zeros(q), 0.0
@@ -176,8 +154,12 @@ class Prior:
 
     def _on_sds(self, design: DesignMoments) -> tuple[str, float, Array, Array, tuple[str, ...]]:
         q = len(design.random)
-        if self.lkj <= 0:
-            raise InputError("the LKJ shape must be positive", hint="1 is uniform")
+        if not _numbers(self.lkj, (), "the LKJ shape") >= LEAST_LKJ:
+            raise InputError(
+                f"the LKJ shape is below {LEAST_LKJ}, where correlations of exactly one cannot be "
+                "told from others",
+                hint="1 is uniform over correlation matrices",
+            )
         name, half = "flat on the standard deviations of the random terms", np.zeros(q)
         if self.kind == "half-normal":
             scales = self._half_normal_scales(design)
@@ -193,15 +175,14 @@ class Prior:
         q = len(design.random)
         if self.scale is None:
             total, n = design.total, design.n_total
-            y, one = design.response, _constant(design)
-            mean = total[y, one] / n if one is not None else 0.0
+            y = design.response
+            mean = 0.0
+            if "Intercept" in design.names:
+                mean = total[y, design.names.index("Intercept")] / n
             sd = math.sqrt(max(total[y, y] / n - mean**2, 0.0))
             size = np.sqrt(np.array([total[i, i] for i in design.random]) / n)
             return 0.5 * sd / size
-        scales = np.broadcast_to(np.asarray(self.scale, float), (q,)).astype(float)
-        if not (scales > 0).all():
-            raise InputError("the scale of a half-normal prior must be positive")
-        return scales
+        return _positive(self.scale, (q,), "the scale of a half-normal prior")
 
     def _inverse_wishart(
         self, design: DesignMoments, covariance: Array, residual_variance: float
@@ -210,19 +191,21 @@ class Prior:
         if self.kind == "inverse-wishart":
             if self.df is None or self.scale is None:
                 raise InputError("an inverse-Wishart prior needs its df and its scale")
-            if not self.df > q - 1:
+            df = float(_numbers(self.df, (), "the df of an inverse-Wishart prior"))
+            if not df > q - 1:
                 raise InputError(
                     f"the df of an inverse-Wishart prior of {q} random terms must exceed {q - 1}"
                 )
-            scale = np.asarray(self.scale, float).reshape(q, q)
-            if not (np.isfinite(scale).all() and _is_regular(scale)):
+            given = np.reshape(self.scale, (1, 1)) if np.size(self.scale) == 1 else self.scale
+            scale = _numbers(given, (q, q), "the scale of an inverse-Wishart prior")
+            if not _is_regular(scale):
                 raise InputError(
                     "the scale of an inverse-Wishart prior must be positive definite",
                     hint="a singular estimate cannot serve as one: give the matrix in numbers",
                 )
-            return f"inverse-Wishart({self.df:g}) on the covariance", float(self.df), scale, ()
+            return f"inverse-Wishart({df:g}) on the covariance", df, scale, ()
         if q == 1:
-            name = f"inverse-gamma{GAMMA} on the therapist variance"
+            name = f"inverse-gamma{GAMMA} on the variance between groups"
             return name, 2 * GAMMA[0], np.array([[2 * GAMMA[1]]]), ()
         start, notes = _off_the_boundary(design, covariance, residual_variance)
         name = f"inverse-Wishart({q}) on the covariance, scale {q} times the ML estimate"
@@ -234,18 +217,39 @@ class Prior:
             pair = GAMMA
         if pair is None:
             return -0.5, 0.0, "flat on the residual standard deviation"
-        if not (pair[0] >= 0 and pair[1] >= 0):
+        shape, rate = _numbers(pair, (2,), "shape and rate of an inverse-gamma prior")
+        if shape < 0 or rate < 0:
             raise InputError("shape and rate of an inverse-gamma prior cannot be negative")
-        return pair[0], pair[1], f"inverse-gamma({pair[0]:g}, {pair[1]:g}) on the residual variance"
+        name = f"inverse-gamma({shape:g}, {rate:g}) on the residual variance"
+        return float(shape), float(rate), name
 
     def _fixed(self, p: int) -> tuple[Array, Array, str]:
         if self.fixed is None:
             return np.zeros(p), np.zeros(p), "flat on the fixed effects"
-        mean = np.broadcast_to(np.asarray(self.fixed[0], float), (p,)).astype(float)
-        sd = np.broadcast_to(np.asarray(self.fixed[1], float), (p,)).astype(float)
-        if not (sd > 0).all():
-            raise InputError("the SD of a normal prior must be positive")
+        if not isinstance(self.fixed, tuple) or len(self.fixed) != 2:
+            raise InputError("normal priors of the fixed effects need a mean and an SD")
+        mean = _numbers(self.fixed[0], (p,), "the mean of a normal prior")
+        sd = _positive(self.fixed[1], (p,), "the SD of a normal prior")
         return mean, sd**-2.0, "normal on the fixed effects"
+
+
+def _numbers(given: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+    """Take finite numbers of the shape wanted, a single one for all."""
+    try:
+        found = np.broadcast_to(np.asarray(given, dtype=float), shape).astype(float)
+    except (TypeError, ValueError):
+        wanted = " x ".join(map(str, shape)) or "a single number"
+        raise InputError(f"{what} is not of the shape wanted", hint=f"give {wanted}") from None
+    if not np.isfinite(found).all():
+        raise InputError(f"{what} is not a finite number")
+    return found
+
+
+def _positive(given: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+    found = _numbers(given, shape, what)
+    if not (found > 0).all():
+        raise InputError(f"{what} must be positive")
+    return found
 
 
 def _is_regular(matrix: Array) -> bool:
@@ -253,7 +257,8 @@ def _is_regular(matrix: Array) -> bool:
     sd = np.sqrt(np.maximum(np.diag(matrix), 0.0))
     if not (sd > 0).all():
         return False
-    return bool(np.linalg.eigvalsh(matrix / np.outer(sd, sd)).min() > 1e-9)
+    scaled = matrix / np.outer(sd, sd)
+    return bool(np.allclose(scaled, scaled.T) and np.linalg.eigvalsh(scaled).min() > 1e-9)
 
 
 def as_prior(prior: str | Prior) -> Prior:
@@ -273,10 +278,6 @@ def as_prior(prior: str | Prior) -> Prior:
         f"no prior is called {prior!r}",
         hint='use "mlwin", "flat-sd", "half-normal" or a Prior(...)',
     )
-
-
-def _constant(design: DesignMoments) -> int | None:
-    return design.names.index("Intercept") if "Intercept" in design.names else None
 
 
 def _off_the_boundary(
@@ -301,8 +302,9 @@ def _off_the_boundary(
     lifted = (vectors * np.maximum(values, LEAST_EIGENVALUE)) @ vectors.T
     spread = np.sqrt(np.diag(lifted))
     note = (
-        "The maximum-likelihood estimate of the therapists' covariance matrix is singular, where "
-        "MLwiN's prior is not defined. The prior was built on an estimate moved off the boundary: "
+        "The maximum-likelihood estimate of the covariance matrix between groups is singular, "
+        "where MLwiN's prior is not defined. The prior was built on an estimate moved off the "
+        "boundary: "
         "a variance no smaller than the standard error that an estimate of zero would have, "
         f"correlations shrunk until no eigenvalue of their matrix is below {LEAST_EIGENVALUE}."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from multilevel.diagnostics import decimals as decimals_allowed
+from multilevel.draws import decimals as decimals_allowed
 
 __all__ = [
     "bare_p",

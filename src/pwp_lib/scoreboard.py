@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from multilevel.gibbs import gibbs_draws
+from multilevel.posterior import sample_posterior
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import ancova, cluster_effect_sizes, compare_rates
 from pwp_lib.description import SampleDescription, describe_sample
@@ -171,10 +171,8 @@ def _models(work: _Work, m: str) -> Computed:
 
 
 def _mcmc(work: _Work, m: str) -> Computed:
-    posterior = gibbs_draws(
-        work.models[m].slope.design, draws=work.draws, seed=work.seed, keep_effects=False
-    )
-    got = posterior.vpc_interval()
+    design = work.models[m].slope.design
+    got = sample_posterior(design, draws=work.draws, seed=work.seed).interval()
     errors = (got.mcse, got.mcse_lower, got.mcse_upper)
     values = (got.median, got.lower, got.upper)
     return {

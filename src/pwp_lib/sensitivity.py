@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from multilevel.gibbs import gibbs_draws
 from multilevel.mixed import MixedFit, fit_mixed
 from multilevel.moments import Moments
+from multilevel.posterior import sample_posterior
 from pwp_lib.comparison import outcome_of_patients
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
@@ -272,10 +272,8 @@ def _other_patients(
 def _other_priors(panel: _Panel, draws: int, seed: int) -> None:
 
     def work(prior: str) -> dict[str, Any]:
-        posterior = gibbs_draws(
-            panel.main.design, draws=draws, seed=seed, prior=prior, keep_effects=False
-        )
-        interval = posterior.vpc_interval()
+        posterior = sample_posterior(panel.main.design, draws=draws, seed=seed, prior=prior)
+        interval = posterior.interval()
         effects = pd.Series(posterior.effects_mean[:, 0], index=panel.ranks.index)
         return {
             "vpc": interval.median,

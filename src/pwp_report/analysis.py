@@ -166,7 +166,7 @@ def analyse(
     cluster_size : int, optional
         Therapists in the upper and in the lower cluster; a quarter of them unless given.
     engines : sequence of str
-        ``"reml"``, ``"gibbs"`` and ``"nuts"`` give further estimates of the therapist effect;
+        ``"reml"`` and ``"gibbs"`` give further estimates of the therapist effect;
         maximum likelihood is always used.
 
     Returns
@@ -179,7 +179,7 @@ def analyse(
     Raises
     ------
     InputError
-        If NUTS is asked for and PyMC is not installed.
+        If an engine is not known.
     """
     need_engines(engines)
     doing = Doing(cohort, seed, draws, cluster_size, engines)

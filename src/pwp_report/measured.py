@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TypeVar
 
 import pandas as pd
 
 from multilevel.errors import InputError
-from multilevel.gibbs import gibbs_draws
 from multilevel.intervals import ProfileInterval
 from multilevel.mixed import MixedFit, fit_design
-from multilevel.posterior import GibbsDraws, PosteriorInterval
+from multilevel.posterior import Posterior, sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import Measure
@@ -40,7 +38,7 @@ class MeasureResult:
         Therapist effect at the mean pre score, a share; random slope model, ML.
     profile : ProfileInterval or None
         Profile-likelihood interval of the therapist effect.
-    posterior : GibbsDraws or None
+    posterior : Posterior or None
         The same model by Gibbs sampling, MLwiN's priors.
     residuals : DataFrame
         By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
@@ -54,15 +52,13 @@ class MeasureResult:
         What these caseloads can say of a therapist effect of this size.
     reml : float or None
         The therapist effect by REML, where that engine was asked for.
-    nuts : PosteriorInterval or None
-        The therapist effect by NUTS in PyMC, under the same prior, where it was asked for.
     """
 
     measure: Measure
     models: MeasureModels
     vpc: float
     profile: ProfileInterval | None
-    posterior: GibbsDraws | None
+    posterior: Posterior | None
     residuals: pd.DataFrame
     differs: pd.Series
     rank_uncertainty: pd.DataFrame
@@ -70,7 +66,6 @@ class MeasureResult:
     sensitivity: SensitivityPanel | None
     precision: Precision | None
     reml: float | None = None
-    nuts: PosteriorInterval | None = None
 
     @property
     def fit(self) -> MixedFit:
@@ -84,10 +79,9 @@ class MeasureResult:
             row |= {"profile_lower": self.profile.lower, "profile_upper": self.profile.upper}
         if self.reml is not None:
             row["reml"] = self.reml
-        gibbs = None if self.posterior is None else self.posterior.vpc_interval()
-        for head, got in (("", gibbs), ("nuts_", self.nuts)):
-            if got is not None:
-                row |= {f"{head}{k}": getattr(got, k) for k in ("median", "lower", "upper", "mcse")}
+        if self.posterior is not None:
+            got = self.posterior.interval()
+            row |= {k: getattr(got, k) for k in ("median", "lower", "upper", "mcse")}
         return row
 
 
@@ -102,7 +96,7 @@ class Doing:
     cluster_size : int or None
         Therapists in each cluster as asked; a quarter unless given.
     engines : sequence of str
-        Of ``ml``, ``reml``, ``gibbs`` and ``nuts``; maximum likelihood is always used.
+        Of ``ml``, ``reml`` and ``gibbs``; maximum likelihood is always used.
     """
 
     cohort: Cohort
@@ -129,27 +123,15 @@ class Doing:
 
 
 def need_engines(engines: Sequence[str]) -> None:
-    """Refuse an engine that is not installed, before hours are spent.
+    """Refuse an engine that is not known, before hours are spent.
 
     Raises
     ------
     InputError
-        If NUTS is asked for and PyMC, nutpie or ArviZ is missing.
+        If an engine is none of ml, reml and gibbs.
     """
-    missing = [n for n in ("pymc", "nutpie", "arviz") if find_spec(n) is None]
-    if "nuts" in engines and missing:
-        raise InputError(
-            f"the engine nuts needs {', '.join(missing)}",
-            hint="install pwp_lib with the extra bayes, or take nuts out of the engines",
-        )
-
-
-def _nuts(fit: MixedFit, seed: int) -> PosteriorInterval:
-    """Sample the Gibbs sampler's model, under its prior, in PyMC."""
-    from multilevel.nuts import nuts_posterior
-
-    trace = nuts_posterior(fit.design, seed=seed, prior="mlwin")
-    return PosteriorInterval.of(trace.posterior["vpc"].to_numpy())
+    if not set(engines) <= {"ml", "reml", "gibbs"}:
+        raise InputError("an engine is not known", hint="known are ml, reml, gibbs")
 
 
 def measure_result(doing: Doing, measure: Measure, sensitivity: bool) -> MeasureResult | None:
@@ -173,7 +155,7 @@ def measure_result(doing: Doing, measure: Measure, sensitivity: bool) -> Measure
         profile=doing.attempt(f"profile.{name}", fit.profile_interval),
         posterior=doing.attempt(
             f"posterior.{name}",
-            lambda: gibbs_draws(fit.design, draws=doing.draws, seed=doing.seed, keep_effects=False),
+            lambda: sample_posterior(fit.design, draws=doing.draws, seed=doing.seed),
         )
         if gibbs
         else None,
@@ -197,5 +179,4 @@ def measure_result(doing: Doing, measure: Measure, sensitivity: bool) -> Measure
         else None,
         precision=doing.attempt(f"precision.{name}", lambda: precision(fit.design.n, fit.vpc())),
         reml=asked("reml", lambda: fit_design(fit.design, "REML").vpc()),
-        nuts=asked("nuts", lambda: _nuts(fit, doing.seed)),
     )

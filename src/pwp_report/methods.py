@@ -152,11 +152,6 @@ def _beside(analysis: Analysis) -> str:
             "Gibbs sampling after 500 discarded; inverse-gamma and inverse-Wishart priors as in "
             "MLwiN)."
         )
-    if any(r.nuts is not None for r in results):
-        said.append(
-            " The posterior under the same priors was also sampled by NUTS in PyMC (four chains "
-            "of 1,000 draws after 500 of tuning)."
-        )
     if any(r.reml is not None for r in results):
         said.append(" Restricted maximum likelihood stands beside it.")
     return "".join(said)
@@ -185,12 +180,12 @@ def _result(result: whole.MeasureResult, released: Release) -> str:
         if _there(row.get("profile_lower"))
         else ""
     )
-    chain = "".join(
-        f" The posterior median{how} was {row[f'{head}median']:.1f}% ({row[f'{head}lower']:.1f}% "
-        f"to {row[f'{head}upper']:.1f}%)."
-        for head, how in (("", ""), ("nuts_", " by NUTS"))
-        if _there(row.get(f"{head}median"))
-    )
+    chain = ""
+    if _there(row.get("median")):
+        chain = (
+            f" The posterior median was {row['median']:.1f}% ({row['lower']:.1f}% to "
+            f"{row['upper']:.1f}%)."
+        )
     if _there(row.get("reml")):
         chain += f" By restricted maximum likelihood it was {row['reml']:.1f}%."
     return (

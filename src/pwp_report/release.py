@@ -332,7 +332,6 @@ def _effects(b: _Builder) -> None:
                 ("profile_lower", " with its profile-likelihood interval"),
                 ("reml", "; by REML"),
                 ("median", "; median and interval by Gibbs sampling"),
-                ("nuts_median", "; median and interval by NUTS"),
             )
             if column in table
         )

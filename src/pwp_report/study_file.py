@@ -52,7 +52,7 @@ class _Key:
 _KEYS = (
     _Key("", "title", "text"),
     _Key("", "seed", "whole", high=2**32 - 1, note="same seed, same result"),
-    _Key("", "engines", "words", ("ml", "reml", "gibbs", "nuts"), note="of ml, reml, gibbs, nuts"),
+    _Key("", "engines", "words", ("ml", "reml", "gibbs"), note="of ml, reml, gibbs"),
     _Key("", "cluster_size", "size", low=1, note="therapists in the upper and the lower cluster"),
     _Key(
         "file", "level", "text", ("patient", "session"), note="what a row is", example='"session"'

@@ -59,7 +59,7 @@ def test_posterior_medians_match_from_every_seed(measure: str) -> None:
     formula = pwp.model_formula(measure, ["phq9", "gad7"])
     design = pwp.design_moments(formula, load_cohort().patients)
     published = pwp.published_figure(f"mcmc.{measure}.vpc_median")
-    found = [pwp.gibbs_draws(design, seed=s).vpc_interval() for s in range(1, 21)]
+    found = [pwp.sample_posterior(design, seed=s).interval() for s in range(1, 21)]
     medians = [100 * f.median for f in found]
     assert all(published.matches(m, 100 * f.mcse) for m, f in zip(medians, found, strict=True))
     assert published.matches(sum(medians) / 20, pd.Series(medians).sem())

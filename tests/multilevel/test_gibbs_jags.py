@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 
 from multilevel.design import DesignMoments
-from multilevel.diagnostics import quantile_error
-from multilevel.gibbs import gibbs_draws
+from multilevel.posterior import sample_posterior
 from multilevel.priors import Prior
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -35,7 +35,7 @@ def test_quantiles_are_those_of_jags(case: str, jags: dict[str, Any]) -> None:
     columns = {"Intercept": np.ones_like(y), "x": x - x.mean()}
     random = ["Intercept"] if case.startswith("intercept") else ["Intercept", "x"]
     design = DesignMoments.from_arrays(y, columns, random, g)
-    drawn = gibbs_draws(design, draws=60_000, prior=CASES[case], keep_effects=False)
+    drawn = sample_posterior(design, draws=60_000, prior=CASES[case])
     cov = drawn.random_covariance
     ours = {
         "b[1]": drawn.beta[..., 0],
@@ -50,5 +50,7 @@ def test_quantiles_are_those_of_jags(case: str, jags: dict[str, Any]) -> None:
     for name, figures in jags[case].items():
         for prob, value, error in zip(PROBS, figures["value"], figures["error"], strict=True):
             got = float(np.quantile(ours[name], prob))
-            allowed = 4 * np.hypot(error, quantile_error(ours[name], prob))
+            allowed = 4 * np.hypot(
+                error, array_stats.mcse(ours[name], method="quantile", prob=prob)
+            )
             assert abs(got - value) < allowed, (name, prob, got, value)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from prior_density import log_density
 from scipy import stats
 
 from multilevel.design import DesignMoments
-from multilevel.gibbs import gibbs_draws
+from multilevel.errors import InputError
+from multilevel.posterior import sample_posterior
 from multilevel.priors import Prior, as_prior
-from pwp_lib import InputError
 
 
 def prior_design(random: list[str]) -> DesignMoments:
@@ -29,10 +30,10 @@ def relative(values: np.ndarray) -> np.ndarray:
 def test_mlwin_s_prior_of_one_variance_is_inverse_gamma() -> None:
     prior = as_prior("mlwin").resolve(ONE, np.array([[1.0]]), 4.0)
     v = np.array([0.3, 1.0, 4.0])
-    got = prior.log_density(v[:, None, None], np.ones(3))
+    got = log_density(prior, v[:, None, None], np.ones(3))
     expected = stats.invgamma.logpdf(v, 0.001, scale=0.001)
     np.testing.assert_allclose(relative(got), relative(expected), atol=1e-12)
-    got = prior.log_density(np.ones((3, 1, 1)), v)
+    got = log_density(prior, np.ones((3, 1, 1)), v)
     np.testing.assert_allclose(relative(got), relative(expected), atol=1e-12)
 
 
@@ -40,7 +41,7 @@ def test_mlwin_s_prior_of_a_matrix_is_inverse_wishart_on_the_estimate() -> None:
     prior = as_prior("mlwin").resolve(TWO, ML, 4.0)
     matrices = np.array([ML, np.eye(2), [[1.0, -0.4], [-0.4, 3.0]]])
     expected = [stats.invwishart.logpdf(m, 2, 2 * ML) for m in matrices]
-    got = prior.log_density(matrices, np.ones(3))
+    got = log_density(prior, matrices, np.ones(3))
     np.testing.assert_allclose(relative(got), relative(np.array(expected)), atol=1e-12)
     assert prior.notes == ()
 
@@ -58,9 +59,9 @@ def test_priors_on_sds_are_what_they_say(lkj: float) -> None:
         + (lkj - 1) * np.log(1 - r**2)
         - 2 * np.log(s).sum(axis=1)
     )
-    got = prior.log_density(cov, np.ones(3))
+    got = log_density(prior, cov, np.ones(3))
     np.testing.assert_allclose(relative(got), relative(expected), atol=1e-12)
-    flat = Prior("flat-sd", lkj=lkj).resolve(TWO, ML, 4.0).log_density(cov, np.ones(3))
+    flat = log_density(Prior("flat-sd", lkj=lkj).resolve(TWO, ML, 4.0), cov, np.ones(3))
     expected -= stats.halfnorm.logpdf(s, scale=[1.5, 0.7]).sum(axis=1)
     np.testing.assert_allclose(relative(flat), relative(expected), atol=1e-12)
 
@@ -68,7 +69,7 @@ def test_priors_on_sds_are_what_they_say(lkj: float) -> None:
 def test_flat_on_the_residual_sd() -> None:
     prior = as_prior("flat-sd").resolve(ONE, np.eye(1), 1.0)
     s2 = np.array([1.0, 4.0, 25.0])
-    got = prior.log_density(np.ones((3, 1, 1)), s2)
+    got = log_density(prior, np.ones((3, 1, 1)), s2)
     np.testing.assert_allclose(relative(got), -0.5 * np.log(s2), atol=1e-12)
 
 
@@ -97,7 +98,7 @@ def test_mlwin_s_prior_on_a_singular_estimate_is_defined_and_said(singular: np.n
     assert "not defined" in prior.notes[0]
     least = 4.0 * np.sqrt(2 / (TWO.cross[:, [0, 1], [0, 1]] ** 2).sum(axis=0))
     np.testing.assert_allclose(np.diag(prior.scale) / 2, np.maximum(np.diag(singular), least))
-    drawn = gibbs_draws(TWO, draws=200, start=(singular, 4.0))
+    drawn = sample_posterior(TWO, draws=200, start=(singular, 4.0))
     assert drawn.notes == prior.notes
     assert np.isfinite(drawn.vpc).all()
 
@@ -117,7 +118,31 @@ def test_a_regular_estimate_is_left_alone() -> None:
         (Prior("inverse-wishart", df=3, scale=[[1, 0], [0, 0]]), "must be positive definite"),
         (Prior("inverse-wishart", df=1, scale=[[1, 0], [0, 1]]), "must exceed 1"),
         (Prior("half-normal", scale=-1.0), "must be positive"),
-        (Prior("flat-sd", lkj=0.0), "LKJ shape must be positive"),
+        (Prior("flat-sd", lkj=0.0), "LKJ shape is below 0.5"),
+        (Prior("flat-sd", lkj=-1.0), "LKJ shape is below 0.5"),
+        (Prior("flat-sd", lkj=0.1), "LKJ shape is below 0.5"),
+        (Prior("half-normal", lkj=0.49), "LKJ shape is below 0.5"),
+        (Prior("flat-sd", lkj=np.nan), "LKJ shape is not a finite number"),
+        (Prior("flat-sd", lkj=np.inf), "LKJ shape is not a finite number"),
+        (Prior("flat-sd", lkj="2b"), "LKJ shape is not of the shape wanted"),  # type: ignore
+        (Prior("half-normal", scale=np.nan), "not a finite number"),
+        (Prior("half-normal", scale=np.inf), "not a finite number"),
+        (Prior("half-normal", scale=[1.0, 0.0]), "must be positive"),
+        (Prior("half-normal", scale=[1.0, 2.0, 3.0]), "not of the shape wanted; give 2"),
+        (Prior("half-normal", scale="wide"), "not of the shape wanted"),  # type: ignore
+        (Prior("inverse-wishart", df=np.nan, scale=np.eye(2)), "not a finite number"),
+        (Prior("inverse-wishart", df=np.inf, scale=np.eye(2)), "not a finite number"),
+        (Prior("inverse-wishart", df=3, scale=np.eye(3)), "not of the shape wanted; give 2 x 2"),
+        (Prior("inverse-wishart", df=3, scale=[[1, 0.5], [0, 1]]), "must be positive definite"),
+        (Prior("inverse-wishart", df=3, scale=[[1, np.nan], [np.nan, 1]]), "not a finite number"),
+        (Prior("mlwin", residual=(np.nan, 1.0)), "not a finite number"),
+        (Prior("mlwin", residual=(1.0, np.inf)), "not a finite number"),
+        (Prior("mlwin", residual=(1.0, 1.0, 1.0)), "not of the shape wanted"),  # type: ignore
+        (Prior("mlwin", fixed=(np.nan, 1.0)), "not a finite number"),
+        (Prior("mlwin", fixed=(0.0, np.nan)), "not a finite number"),
+        (Prior("mlwin", fixed=([0.0, 1.0, 2.0], 1.0)), "not of the shape wanted; give 2"),
+        (Prior("mlwin", fixed=(0.0, [1.0, -1.0])), "must be positive"),
+        (Prior("mlwin", fixed=5.0), "need a mean and an SD"),  # type: ignore[arg-type]
         (Prior("mlwin", residual=(-1.0, 0.0)), "cannot be negative"),
         (Prior("mlwin", fixed=(0.0, 0.0)), "SD of a normal prior must be positive"),
         (Prior("jeffreys"), "no prior is called 'jeffreys'"),  # type: ignore[arg-type]

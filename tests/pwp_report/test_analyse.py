@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from multilevel.errors import InputError
-from multilevel.posterior import PosteriorInterval
 from pwp_lib.cohort import Cohort
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
@@ -23,8 +22,6 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.methods import methods_and_results
 from pwp_report.release import release
 from pwp_report.study import Study
-
-_INTERVAL = PosteriorInterval(0.12, 0.05, 0.2, 0.95, 1e-3, 1e-3, 1e-3, 4_000.0, 1.0)
 
 
 def test_command_analyses_own_data_without_a_trace_of_it(
@@ -69,9 +66,8 @@ def _small() -> Cohort:
     return simulate_cohort(truth, seed=2, interviews=False)
 
 
-def test_what_a_study_asks_for_is_done_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pwp_report.measured._nuts", lambda *_: _INTERVAL)
-    study = Study(cluster_size=3, engines=("ml", "reml", "nuts"))
+def test_what_a_study_asks_for_is_done_everywhere() -> None:
+    study = Study(cluster_size=3, engines=("ml", "reml"))
     analysis = run_analysis(_small(), study, lambda _: None)
     result = analysis.measures["phq9"]
     assert result.posterior is None
@@ -92,33 +88,17 @@ def test_what_a_study_asks_for_is_done_everywhere(monkeypatch: pytest.MonkeyPatc
     released = release(analysis, DisclosurePolicy(active=False))
     effect = released.frame("therapist_effect")
     assert effect is not None
-    assert {"reml", "nuts_median", "nuts_lower", "nuts_upper"} <= set(effect)
+    assert "reml" in effect
     assert "median" not in effect
     text = " ".join(methods_and_results(analysis, study, released))
     assert "first and the last 3 of 9" in text
-    assert "NUTS in PyMC" in text
-    assert "posterior median by NUTS was 12.0% (5.0% to 20.0%)" in text
+    assert "Restricted maximum likelihood stands beside it" in text
     assert "Gibbs" not in text
 
 
-def test_nuts_without_pymc_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pwp_report.measured.find_spec", lambda name: None if name == "pymc" else name
-    )
-    with pytest.raises(InputError, match=r"the engine nuts needs pymc.*extra bayes"):
+def test_an_engine_that_is_not_known_is_refused() -> None:
+    with pytest.raises(InputError, match="known are ml, reml, gibbs"):
         run_analysis(_small(), Study(engines=("ml", "nuts")), lambda _: None)
-
-
-@pytest.mark.nightly
-def test_nuts_agrees_with_gibbs() -> None:
-    pytest.importorskip("nutpie")
-    row = (
-        analyse(_small(), sensitivity=False, repeats=0, engines=("gibbs", "nuts"))
-        .table()
-        .loc["phq9"]
-    )
-    for name in ("median", "lower", "upper"):
-        assert row[f"nuts_{name}"] == pytest.approx(row[name], rel=0.15)
 
 
 @pytest.mark.nightly

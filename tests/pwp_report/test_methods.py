@@ -52,7 +52,7 @@ def test_a_singular_fit_is_said_in_words(matrix: list[list[float]], words: str) 
 
 
 def test_with_one_measure_nothing_is_said_of_another() -> None:
-    result = SimpleNamespace(posterior=None, nuts=None, reml=None)
+    result = SimpleNamespace(posterior=None, reml=None)
     one = SimpleNamespace(measures={"phq9": result}, ranks=None, seed=1)
     text = _model(one)  # type: ignore[arg-type]
     assert "own score before treatment, centred on the mean" in text

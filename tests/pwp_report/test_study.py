@@ -367,7 +367,7 @@ def test_study_is_strict_about_its_values(tmp_path: Path) -> None:
             '[measures.phq9]\ncutoff = ""',
             "measures.phq9.cutoff must be a number from -1,000,000 to 1,000,000",
         ),
-        ("engines = []", "engines is empty; give one or more of ml, reml, gibbs, nuts."),
+        ("engines = []", "engines is empty; give one or more of ml, reml, gibbs."),
         ("[inclusion]\nstatus = []", "inclusion.status is empty; give one or more of closed, in_"),
         ('cluster_size = ""', 'cluster_size is empty; give a number, or write "quarter".'),
         ('seed = ""', "seed must be a number from 0 to 4,294,967,295; correct it."),

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from multilevel.draws import PosteriorInterval
 from multilevel.errors import InputError
-from multilevel.posterior import PosteriorInterval
 from pwp_lib.numbers import certain_percent, count, percent, plain
 from pwp_lib.show import style
 from pwp_lib.show._drawing import axes_or_new, need, styled
@@ -58,7 +58,7 @@ def posterior_density(
     Parameters
     ----------
     draws : array_like of shape (draws,) or (chains, draws)
-        Proportions: `GibbsDraws.vpc`, or ``posterior.posterior["vpc"]``.
+        Proportions: `Posterior.vpc`.
     ax : Axes, optional
     measure : str
         Short name, for colour and title.

@@ -283,7 +283,7 @@ def posterior_sentence(interval: Any, measure: Any = "") -> str:
     Parameters
     ----------
     interval : PosteriorInterval
-        Shares and their Monte Carlo errors, from `GibbsDraws.vpc_interval`.
+        Shares and their Monte Carlo errors, from `Posterior.interval`.
     measure : Measure or str
     """
     on = f" on {measure_label(measure)}" if measure else ""

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import expit
 
 from multilevel.design import DesignMoments
-from multilevel.mixed import MixedFit, fit_design
+from multilevel.fit import MixedFit, fit_design
 from multilevel.posterior import sample_posterior
 from multilevel.priors import Prior
 from pwp_lib.simulate import simulate_designs

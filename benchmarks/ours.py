@@ -17,8 +17,8 @@ import pandas as pd
 from benchmarks.data import ONE, TWO
 from benchmarks.timing import per_call, spent
 from multilevel import newton
+from multilevel.fit import fit_mixed
 from multilevel.many import fit_many
-from multilevel.mixed import fit_mixed
 from multilevel.moments import Moments, design_moments
 from multilevel.posterior import sample_posterior
 from pwp_lib.simulate import simulate_designs

@@ -1,13 +1,13 @@
 from .design import DesignMoments as DesignMoments
 from .draws import PosteriorInterval as PosteriorInterval
 from .errors import InputError as InputError
+from .fit import MixedFit as MixedFit
+from .fit import fit_design as fit_design
+from .fit import fit_mixed as fit_mixed
 from .formula import Formula as Formula
 from .grid import GridPosterior as GridPosterior
 from .grid import grid_posterior as grid_posterior
 from .many import fit_many as fit_many
-from .mixed import MixedFit as MixedFit
-from .mixed import fit_design as fit_design
-from .mixed import fit_mixed as fit_mixed
 from .moments import Moments as Moments
 from .moments import design_moments as design_moments
 from .pooling import pool_moments as pool_moments

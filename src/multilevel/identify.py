@@ -172,7 +172,7 @@ def refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     """
     p, total = stack.p, float(stack.n[0])
     _refuse_saturated(design, stack)
-    inner = np.linalg.eigvalsh(stack.inner[0])
+    inner = np.linalg.eigvalsh(_inner(stack))
     ranks = int((inner > 1e-10 * inner[:, -1:]).sum())
     values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
     real = values > 1e-10
@@ -194,11 +194,18 @@ def refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
         )
 
 
+def _inner(stack: Stack) -> Array:
+    """Cross-products of the random terms in each group, shape (J, q, q)."""
+    out: Array = stack.root[0].swapaxes(-1, -2) @ stack.root[0]
+    return out
+
+
 def _refuse_saturated(design: DesignMoments, stack: Stack) -> None:
     """Refuse random terms that vary only as the fixed terms already let them."""
-    shared = stack.inner[0] @ stack.coef[0, :, :, : stack.p]
+    inner = _inner(stack)
+    shared = stack.root[0].swapaxes(-1, -2) @ stack.outer[0, :, :, : stack.p]
     # The fixed terms are orthonormal here, so this is what they leave of the random ones.
-    left = (stack.inner[0] - shared @ shared.swapaxes(-1, -2)).sum(axis=0)
+    left = (inner - shared @ shared.swapaxes(-1, -2)).sum(axis=0)
     if np.linalg.eigvalsh(left)[0] <= 1e-10 * float(stack.n[0]):
         raise InputError(
             "the fixed terms already tell every therapist from every other, so that nothing is "

@@ -1,66 +1,67 @@
-"""The profiled deviance of a two-level normal model, from moments, with exact derivatives.
+"""The profiled deviance of a two-level normal model, from sums within groups. Compiled.
 
-Everything is an array with a leading axis for stacked designs, so that one fit, many starts of
-one fit and a thousand simulated cohorts all run the same lines.
-
-With `A` a therapist's cross-products of the random terms, `G` the covariance of the random
-effects relative to the residual variance and `M` the therapist's own least-squares coefficients
-of every column on the random terms, all that the likelihood needs is ``C = (I + A G)^-1 A`` and
-``M``: for columns `w` and `v`, ``w' V^-1 v`` is their within-therapist product plus ``m_w' C m_v``.
-Both parts are sums of squares, so nothing cancels however large the therapist effect is.
+With `A` a group's cross-products of the random terms, ``A = R'R``, and ``U`` what the group's
+other columns have in the space of the random terms, ``U'U = w' Z A^- Z' w``, all that the
+likelihood needs of a relative covariance ``G = L L'`` of the random effects is the Cholesky
+factor ``K`` of ``I + (R L)(R L)'`` in each group: the log determinant is ``2 log |K|``, and
+products through the inverse covariance are those within groups plus ``Y'Y`` with ``Y = K^-1 U``.
+Both parts are sums of squares, so that nothing cancels however large the variance of the random
+effects is, or how few rows a group has.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, TypeAlias, cast
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multilevel.small import add, cholesky, compiled, gram, invert_lower, product
+
 __all__ = [
     "Array",
-    "Evaluation",
+    "Pieces",
     "Stack",
     "coordinates",
-    "covariance_hessian",
-    "derivatives",
-    "dual",
+    "curvature",
+    "deviances",
     "element_tables",
     "evaluate",
-    "factor",
+    "measure",
+    "one_design",
+    "pieces",
     "standardise",
     "symmetric_basis",
-    "traces",
+    "workspace",
 ]
 
 Array: TypeAlias = NDArray[np.float64]
 
-#: An eigenvalue of a therapist's cross-products below this share of the largest counts as nil.
-_NIL = 1e-13
+#: A direction of a group's random terms with less than this share of the largest is none.
+_NONE = 1e-13
 
 
 @dataclass(frozen=True)
 class Stack:
     """Standardised statistics of `R` designs that share the roles of their columns.
 
-    The random terms are rotated and scaled to pooled mean square 1 and no correlation, the fixed
-    terms to an orthonormal basis, the response to its least-squares residual of mean square 1.
-    The answer does not depend on the units or the origin of any predictor.
+    The random terms are rotated and scaled to mean square 1 over all rows and no correlation,
+    the fixed terms to an orthonormal basis, the response to its least-squares residual of mean
+    square 1. So the answer does not depend on the units of any column.
 
     Attributes
     ----------
-    inner : ndarray of shape (R, J, q, q)
-        Cross-products of the random terms.
-    coef : ndarray of shape (R, J, q, p + 1)
-        Coefficients of fixed terms and response on the random terms within each therapist.
+    root : ndarray of shape (R, J, q, q)
+        Factor `R` of the random terms' cross-products in each group.
+    outer : ndarray of shape (R, J, q, p + 1)
+        `U` of the fixed terms and the response in each group.
     within : ndarray of shape (R, p + 1, p + 1)
-        Products of what those coefficients leave over, summed over therapists.
+        What is left of their products within groups, summed over groups.
     n : ndarray of shape (R,)
-        Patients.
+        Rows.
     reml : bool
-        Restricted maximum likelihood.
     shift : ndarray of shape (R,)
         What standardising takes off the deviance.
     z_root, x_root : ndarray of shape (R, q, q) and (R, p, p)
@@ -71,8 +72,8 @@ class Stack:
         Root mean square of the least-squares residual.
     """
 
-    inner: Array
-    coef: Array
+    root: Array
+    outer: Array
     within: Array
     n: Array
     reml: bool
@@ -82,73 +83,29 @@ class Stack:
     ols: Array
     scale: Array
 
+    def __len__(self) -> int:
+        """Return the number of designs."""
+        return len(self.root)
+
     @property
     def q(self) -> int:
         """Number of random terms."""
-        return int(self.inner.shape[-1])
+        return int(self.root.shape[-1])
 
     @property
     def p(self) -> int:
         """Number of fixed terms."""
-        return int(self.coef.shape[-1]) - 1
+        return int(self.outer.shape[-1]) - 1
 
     @property
     def dof(self) -> Array:
-        """Divisor of the residual variance: patients, less the fixed terms when REML."""
+        """Divisor of the residual variance: rows, less the fixed terms under REML."""
         return self.n - self.p if self.reml else self.n
 
-    def __len__(self) -> int:
-        """Return the number of stacked designs."""
-        return int(self.inner.shape[0])
-
-    def take(self, rows: NDArray[np.intp]) -> Stack:
-        """Keep the designs at `rows`, in that order, repeats allowed."""
-        arrays = {
-            name: getattr(self, name)[rows]
-            for name in ("inner", "coef", "within", "n", "shift", "z_root", "x_root", "ols")
-        }
-        return replace(self, **arrays, scale=self.scale[rows])
-
-    def rotate(self, basis: Array) -> Stack:
-        """Express the random terms in another orthonormal basis, shape (R, q, q)."""
-        turned = basis.swapaxes(-1, -2)
-        by_group, turned_by_group = basis[:, None], turned[:, None]
-        return replace(
-            self,
-            inner=turned_by_group @ self.inner @ by_group,
-            coef=turned_by_group @ self.coef,
-            z_root=self.z_root @ basis,
-        )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The deviance at a relative covariance, and what its derivatives are made of.
-
-    Attributes
-    ----------
-    deviance : ndarray of shape (R,)
-    c : ndarray of shape (R, J, q, q)
-        ``Z' V^-1 Z`` of each therapist.
-    cx : ndarray of shape (R, J, q, p)
-        ``Z' V^-1 X``.
-    e : ndarray of shape (R, J, q)
-        ``Z' V^-1 (y - X beta)``.
-    inverse : ndarray of shape (R, p, p)
-        ``(X' V^-1 X)^-1``.
-    beta : ndarray of shape (R, p)
-        Coefficients of the standardised fixed terms.
-    r2 : ndarray of shape (R,)
-        ``(y - X beta)' V^-1 (y - X beta)``.
-    """
-
-    deviance: Array
-    c: Array
-    cx: Array
-    e: Array
-    inverse: Array
-    beta: Array
-    r2: Array
+    @cached_property
+    def arrays(self) -> tuple[Any, ...]:
+        """What the compiled functions take."""
+        return self.root, self.outer, self.within, self.n, self.dof, self.shift, self.reml
 
 
 @cache
@@ -166,53 +123,42 @@ def symmetric_basis(q: int) -> Array:
     return basis
 
 
-@cache
-def _pairs(q: int) -> Array:
-    """Weights that turn ``sum Y[i,k] C[l,m]`` into ``tr(Y E_a C E_b)``, shape (q^4, k^2)."""
-    basis = symmetric_basis(q)
-    weights = np.einsum("akl,bmi->iklmab", basis, basis)
-    weights = (weights + weights.swapaxes(-1, -2)) / 2
-    return np.ascontiguousarray(weights.reshape(q**4, -1))
+class Tables(NamedTuple):
+    """Weights and places of the elements of a factor with `q` rows."""
+
+    pairs: Array
+    chain: Array
+    basis: Array
+    row: NDArray[np.intp]
+    col: NDArray[np.intp]
 
 
 @cache
-def _chain(q: int) -> Array:
-    """Weights that turn a factor into the derivative of ``G = L L'`` by it, shape (q^2, k^2)."""
-    places = coordinates(q)
-    weights = np.zeros((q, q, len(places), len(places)))
+def element_tables(q: int) -> Tables:
+    """Return the tables that the compiled derivatives need.
+
+    ``pairs``, shape (q^4, k^2), turns ``sum Y[i,k] C[l,m]`` into ``tr(Y E_a C E_b)``; ``chain``,
+    shape (q^2, k^2), a factor into the derivative of ``G = L L'`` by it.
+    """
+    places, basis = coordinates(q), symmetric_basis(q)
+    k = len(places)
+    pairs = np.einsum("akl,bmi->iklmab", basis, basis)
+    pairs = (pairs + pairs.swapaxes(-1, -2)) / 2
+    chain = np.zeros((q, q, k, k))
     for a, (r, c) in enumerate(places):
         for t, (i, j) in enumerate(places):
-            weights[c, j, a, t] += r == i
-            weights[r, j, a, t] += c == i
-    return weights.reshape(q * q, -1)
+            chain[c, j, a, t] += r == i
+            chain[r, j, a, t] += c == i
+    return Tables(
+        np.ascontiguousarray(pairs.reshape(q**4, k * k)),
+        np.ascontiguousarray(chain.reshape(q * q, k * k)),
+        np.ascontiguousarray(basis.reshape(k, q * q)),
+        np.array([i for i, _ in places], dtype=np.intp),
+        np.array([j for _, j in places], dtype=np.intp),
+    )
 
 
-@cache
-def _same_column(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
-    """Return rows of the factor's elements and which pairs of elements share a column."""
-    rows = np.array([i for i, _ in coordinates(q)], dtype=np.intp)
-    cols = np.array([j for _, j in coordinates(q)], dtype=np.intp)
-    return rows, cols, 2.0 * (cols[:, None] == cols[None, :])
-
-
-@cache
-def element_tables(q: int) -> tuple[Array, Array, Array, NDArray[np.intp], NDArray[np.intp]]:
-    """Weights and places of the factor's elements, for the compiled search."""
-    row, col, _ = _same_column(q)
-    flat = symmetric_basis(q).reshape(-1, q * q)
-    return _pairs(q), np.ascontiguousarray(_chain(q)), flat, row, col
-
-
-def factor(theta: Array, q: int) -> Array:
-    """Lower-triangular factors, shape (R, q, q), from their elements, shape (R, k)."""
-    rows, cols, _ = _same_column(q)
-    out = np.zeros((*theta.shape[:-1], q, q))
-    out[..., rows, cols] = theta
-    return out
-
-
-def _transpose(a: NDArray[Any]) -> Array:
-    return a.swapaxes(-1, -2)
+# -- from raw to standardised ------------------------------------------------------------------
 
 
 def standardise(
@@ -229,7 +175,7 @@ def standardise(
     ----------
     cross : ndarray of shape (R, J, m, m)
     n : ndarray of shape (R,)
-        Patients in all, for each design.
+        Rows in all, for each design.
     fixed, random : tuple of int
         Positions of the terms among the columns.
     response : int
@@ -246,27 +192,25 @@ def standardise(
     xx, xy = total[:, x][:, :, x], total[:, x, response, None]
     x_root = _scaled_cholesky(xx)
     x_inverse = np.linalg.inv(x_root)
-    ols = _transpose(x_inverse) @ (x_inverse @ xy)
+    ols = x_inverse.swapaxes(1, 2) @ (x_inverse @ xy)
     # One step of refinement: the residual of the normal equations is known exactly enough.
-    ols = (ols + _transpose(x_inverse) @ (x_inverse @ (xy - xx @ ols)))[..., 0]
+    ols = (ols + x_inverse.swapaxes(1, 2) @ (x_inverse @ (xy - xx @ ols)))[..., 0]
     z_root = _scaled_cholesky(total[:, z][:, :, z] / n[:, None, None])
     change = np.zeros((len(total), m, q + p + 1))
-    change[:, z, :q] += _transpose(np.linalg.inv(z_root))
-    change[:, x, q : q + p] += _transpose(x_inverse)
+    change[:, z, :q] += np.linalg.inv(z_root).swapaxes(1, 2)
+    change[:, x, q : q + p] += x_inverse.swapaxes(1, 2)
     change[:, response, -1] = 1.0
     change[:, x, -1] -= ols
-    blocks = _transpose(change)[:, None] @ cross @ change[:, None]
+    blocks = change.swapaxes(1, 2)[:, None] @ cross @ change[:, None]
     scale = np.sqrt(blocks[..., -1, -1].sum(axis=1) / n)
     blocks[..., -1, :] /= scale[:, None, None]
     blocks[..., :, -1] /= scale[:, None, None]
-    inner = blocks[..., :q, :q]
-    coef = _own_coefficients(inner, blocks[..., :q, q:])
-    within = (blocks[..., q:, q:] - _transpose(coef) @ inner @ coef).sum(axis=1)
+    root, outer, within = _split(blocks, q)
     dof = n - p if reml else n
     shift = 2.0 * dof * np.log(scale)
     if reml:
         shift = shift + 2.0 * np.log(np.diagonal(x_root, axis1=1, axis2=2)).sum(axis=1)
-    return Stack(inner, coef, within, n, reml, shift, z_root, x_root, ols, scale)
+    return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale)
 
 
 def _scaled_cholesky(square: Array) -> Array:
@@ -277,130 +221,439 @@ def _scaled_cholesky(square: Array) -> Array:
     return root
 
 
-def _own_coefficients(inner: Array, outer: Array) -> Array:
-    """Least-squares coefficients within each therapist, by the pseudo-inverse."""
-    if inner.shape[-1] == 0:
-        return outer
-    values, vectors = np.linalg.eigh(inner)
-    nil = values <= _NIL * np.maximum(values[..., -1:], np.finfo(float).tiny)
-    inverse = np.where(nil, 0.0, 1.0 / np.where(nil, 1.0, values))
-    return vectors @ (inverse[..., None] * (_transpose(vectors) @ outer))
+@compiled  # type: ignore[untyped-decorator]
+def _split(blocks: Any, q: Any) -> tuple[Any, Any, Any]:
+    """Take each group's products apart: `R` and `U` by a pivoted Cholesky factor, and the rest."""
+    designs, groups, width = blocks.shape[:3]
+    root = np.zeros((designs, groups, q, q))
+    outer = np.zeros((designs, groups, q, width - q))
+    within = np.zeros((designs, width - q, width - q))
+    row = np.zeros(width)
+    for r in range(designs):
+        for j in range(groups):
+            block = blocks[r, j]
+            largest = 0.0
+            for i in range(q):
+                largest = max(largest, block[i, i])
+            for s in range(q):
+                pivot = 0
+                for i in range(q):
+                    if block[i, i] > block[pivot, pivot]:
+                        pivot = i
+                if not block[pivot, pivot] > _NONE * largest:
+                    break
+                size = np.sqrt(block[pivot, pivot])
+                for i in range(width):
+                    row[i] = block[pivot, i] / size
+                for i in range(width):
+                    for m in range(width):
+                        block[i, m] -= row[i] * row[m]
+                for i in range(q):
+                    root[r, j, s, i] = row[i]
+                    block[pivot, i] = block[i, pivot] = 0.0
+                for i in range(q, width):
+                    outer[r, j, s, i - q] = row[i]
+            for i in range(width - q):
+                for m in range(width - q):
+                    within[r, i, m] += block[q + i, q + m]
+    return root, outer, within
 
 
-def _marginal(inner: Array, g: Array) -> tuple[Array, Array]:
-    """``(I + A G)^-1 A``, shape (R, J, q, q), and the log determinants' sum, shape (R,)."""
-    q = inner.shape[-1]
-    g = g[:, None]
-    if q == 1:
-        bulk = 1.0 + inner[..., 0, 0] * g[..., 0, 0]
-        return inner / bulk[..., None, None], np.log(bulk).sum(axis=1)
-    if q == 2:
-        area = inner[..., 0, 0] * inner[..., 1, 1] - inner[..., 0, 1] ** 2
-        area = np.maximum(area, 0.0)
-        adjoint = np.empty_like(g)
-        adjoint[..., 0, 0], adjoint[..., 1, 1] = g[..., 1, 1], g[..., 0, 0]
-        adjoint[..., 0, 1] = adjoint[..., 1, 0] = -g[..., 0, 1]
-        g_area = np.maximum(g[..., 0, 0] * g[..., 1, 1] - g[..., 0, 1] ** 2, 0.0)
-        bulk = 1.0 + (inner * g).sum(axis=(-2, -1)) + area * g_area
-        c = (inner + area[..., None, None] * adjoint) / bulk[..., None, None]
-        return c, np.log(bulk).sum(axis=1)
-    if q == 0:
-        return inner, np.zeros(len(inner))
-    bulk = np.eye(q) + inner @ g
-    c = np.linalg.solve(bulk, inner)
-    return (c + _transpose(c)) / 2, np.linalg.slogdet(bulk)[1].sum(axis=1)
+# -- the deviance ------------------------------------------------------------------------------
 
 
-def evaluate(stack: Stack, g: Array) -> Evaluation:
-    """Deviance at relative covariances `g`, shape (R, q, q)."""
-    rows, p = len(stack), stack.p
-    c, log_det = _marginal(stack.inner, g)
-    cm = c @ stack.coef
-    flat = (rows, -1, p + 1)
-    total = stack.within + _transpose(stack.coef.reshape(flat)) @ cm.reshape(flat)
-    inverse = cast(Array, np.linalg.inv(total[:, :p, :p]))
-    beta = (inverse @ total[:, :p, p:])[..., 0]
-    r2 = total[:, p, p] - (total[:, p, :p] * beta).sum(axis=-1)
-    dof = stack.dof
-    deviance = log_det + dof * (1.0 + np.log(2.0 * np.pi * r2 / dof)) + stack.shift
-    if stack.reml:
-        deviance = deviance - np.linalg.slogdet(inverse)[1]
-    cx = cm[..., :p]
-    e = cm[..., p] - (cx @ beta[:, None, :, None])[..., 0]
-    return Evaluation(deviance, c, cx, e, inverse, beta, r2)
+class Workspace(NamedTuple):
+    """Room for what one evaluation fills, so that no evaluation asks for memory."""
+
+    x: Array
+    y: Array
+    total: Array
+    low: Array
+    inverse: Array
+    beta: Array
 
 
-def dual(stack: Stack, at: Evaluation) -> Array:
-    """Differentiate the deviance by the relative covariance: a symmetric (R, q, q) matrix."""
-    ratio = (stack.dof / at.r2)[:, None, None]
-    out: Array = at.c.sum(axis=1) - ratio * (_transpose(at.e) @ at.e)
-    if stack.reml:
-        out = out - (at.cx @ at.inverse[:, None] @ _transpose(at.cx)).sum(axis=1)
-    return out
+class Design(NamedTuple):
+    """One design of a stack, its random terms turned to another orthonormal basis."""
+
+    root: Array
+    outer: Array
+    within: Array
+    n: float
+    dof: float
+    shift: float
+    reml: bool
 
 
-def covariance_hessian(stack: Stack, at: Evaluation) -> Array:
-    """Second derivatives by the elements of the relative covariance, shape (R, k, k)."""
-    rows, q, p = len(stack), stack.q, stack.p
-    basis = symmetric_basis(q)
-    k = len(basis)
-    ratio = (stack.dof / at.r2)[:, None, None]
-    squares = at.e[..., :, None] * at.e[..., None, :]
-    weights = 2.0 * ratio[..., None] * squares - at.c
-    if stack.reml:
-        weights = weights + 2.0 * at.cx @ at.inverse[:, None] @ _transpose(at.cx)
-    paired = _transpose(weights.reshape(rows, -1, q * q)) @ at.c.reshape(rows, -1, q * q)
-    hessian = (paired.reshape(rows, -1) @ _pairs(q)).reshape(rows, k, k)
-    flat_basis = basis.reshape(k, -1)
-    slope = squares.sum(axis=1).reshape(rows, -1) @ flat_basis.T
-    hessian = hessian - (ratio / at.r2[:, None, None]) * slope[:, :, None] * slope[:, None, :]
-    by_group = at.cx.reshape(rows, -1, q * p)
-    mixed = (_transpose(at.e) @ by_group).reshape(rows, q * q, p)
-    pull = flat_basis @ mixed
-    hessian = hessian - 2.0 * ratio * (pull @ at.inverse @ _transpose(pull))
-    if stack.reml:
-        hessian = hessian - _restricted_part(stack, at, by_group)
-    out: Array = hessian
-    return out
+@compiled  # type: ignore[untyped-decorator]
+def one_design(arrays: Any, r: Any, basis: Any) -> Any:
+    """Take a design out of a stack's arrays, and turn its random terms."""
+    root, outer, within, n, dof, shift, reml = arrays
+    turned = np.zeros(root.shape[1:])
+    for j in range(root.shape[1]):
+        add(turned[j], 1.0, product(root[r, j], basis))
+    return Design(turned, outer[r], within[r], n[r], dof[r], shift[r], reml)
 
 
-def _restricted_part(stack: Stack, at: Evaluation, by_group: Array) -> Array:
-    """``tr(P K_a P K_b)``, what the fixed part's uncertainty adds to the REML curvature."""
-    rows, q, p = len(stack), stack.q, stack.p
-    products = (_transpose(by_group) @ by_group).reshape(rows, q, p, q, p)
-    k = np.einsum("aij,rixjy->raxy", symmetric_basis(q), products)
-    pk = at.inverse[:, None] @ k
-    out: Array = np.einsum("raxy,rbyx->rab", pk, pk)
-    return out
+@compiled  # type: ignore[untyped-decorator]
+def workspace(groups: Any, q: Any, p: Any) -> Any:
+    """Make room for the evaluations of one design."""
+    return Workspace(
+        np.zeros((groups, q, q)),
+        np.zeros((groups, q, p + 1)),
+        np.zeros((p + 1, p + 1)),
+        np.zeros((p + 1, p + 1)),
+        np.zeros((p, p)),
+        np.zeros(p),
+    )
 
 
-def traces(stack: Stack, at: Evaluation) -> tuple[Array, Array]:
-    """``tr(P Z E_a Z' P Z E_b Z')``, (R, k, k), and ``tr(P Z E_a Z')``, (R, k), for information.
+@compiled  # type: ignore[untyped-decorator]
+def _sums(design: Any, factor: Any, space: Any) -> Any:
+    """Fill ``X = K^-1 R`` and ``Y = K^-1 U`` of each group and the total; the log determinant."""
+    root, outer, within = design.root, design.outer, design.within
+    x, y, total = space.x, space.y, space.total
+    groups, q, width = outer.shape
+    for w in range(width):
+        for v in range(w + 1):
+            total[w, v] = within[w, v]
+    bulk, k = np.zeros((q, q)), np.zeros((q, q))
+    log_det = 0.0
+    for j in range(groups):
+        for i in range(q):
+            for m in range(q):
+                bulk[i, m] = 0.0
+                for t in range(m, q):
+                    bulk[i, m] += root[j, i, t] * factor[t, m]
+        log_part = 1.0
+        for i in range(q):
+            for m in range(i + 1):
+                value = 1.0 if i == m else 0.0
+                for t in range(q):
+                    value += bulk[i, t] * bulk[m, t]
+                for t in range(m):
+                    value -= k[i, t] * k[m, t]
+                k[i, m] = np.sqrt(max(value, 1.0)) if i == m else value / k[m, m]
+            log_part *= k[i, i]
+            for m in range(q):
+                value = root[j, i, m]
+                for t in range(i):
+                    value -= k[i, t] * x[j, t, m]
+                x[j, i, m] = value / k[i, i]
+            for w in range(width):
+                value = outer[j, i, w]
+                for t in range(i):
+                    value -= k[i, t] * y[j, t, w]
+                y[j, i, w] = value / k[i, i]
+            for w in range(width):
+                for v in range(w + 1):
+                    total[w, v] += y[j, i, w] * y[j, i, v]
+        log_det += 2.0 * np.log(log_part)
+    return log_det
 
-    `P` is ``V^-1``, less its projection on the fixed terms when REML.
+
+@compiled  # type: ignore[untyped-decorator]
+def evaluate(design: Any, factor: Any, space: Any) -> Any:
+    """Deviance at the relative covariance ``factor factor'``; its parts are left in `space`.
+
+    Parameters
+    ----------
+    design : Design
+    factor : ndarray of shape (q, q)
+        Lower-triangular.
+    space : Workspace
+
+    Returns
+    -------
+    deviance, residual_squares : float
     """
-    rows, q, p = len(stack), stack.q, stack.p
-    k = len(coordinates(q))
-    weights, single = at.c, at.c.sum(axis=1)
-    if stack.reml:
-        shared = at.cx @ at.inverse[:, None] @ _transpose(at.cx)
-        weights, single = at.c - 2.0 * shared, single - shared.sum(axis=1)
-    paired = _transpose(weights.reshape(rows, -1, q * q)) @ at.c.reshape(rows, -1, q * q)
-    products = (paired.reshape(rows, -1) @ _pairs(q)).reshape(rows, k, k)
-    if stack.reml:
-        products = products + _restricted_part(stack, at, at.cx.reshape(rows, -1, q * p))
-    return products, single.reshape(rows, -1) @ symmetric_basis(q).reshape(k, -1).T
+    log_det = _sums(design, factor, space)
+    p = len(space.beta)
+    cholesky(space.total, space.low, 0.0)
+    squares = space.low[p, p] ** 2
+    dof = design.dof
+    deviance = log_det + dof * (1.0 + np.log(2.0 * np.pi * squares / dof)) + design.shift
+    if design.reml:
+        for i in range(p):
+            deviance += 2.0 * np.log(space.low[i, i])
+    return deviance, squares
 
 
-def derivatives(stack: Stack, at: Evaluation, theta: Array) -> tuple[Array, Array, Array]:
-    """Gradient (R, k) and Hessian (R, k, k) by the factor's elements, and the dual (R, q, q)."""
-    rows, q = len(stack), stack.q
-    k = theta.shape[-1]
-    row, col, same = _same_column(q)
-    root = factor(theta, q)
-    gamma = dual(stack, at)
-    gradient = 2.0 * (gamma @ root)[:, row, col]
-    chain = (root.reshape(rows, -1) @ _chain(q)).reshape(rows, k, k)
-    hessian = _transpose(chain) @ covariance_hessian(stack, at) @ chain
-    hessian = hessian + same * gamma[:, row][:, :, row]
-    return gradient, hessian, gamma
+@compiled  # type: ignore[untyped-decorator]
+def _solve(space: Any) -> None:
+    """Fill the coefficients and the inverse from the factor that `evaluate` left."""
+    p = len(space.beta)
+    root = np.zeros((p, p))
+    invert_lower(space.low[:p, :p], root)
+    gram(root, space.inverse)
+    for i in range(p):
+        space.beta[i] = 0.0
+        for j in range(i, p):
+            space.beta[i] += root[j, i] * space.low[p, j]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def covariance_hessian(design: Any, space: Any, squares: Any, tables: Any, gradient: Any) -> Any:
+    """First and second derivatives of the deviance by the relative covariance.
+
+    Parameters
+    ----------
+    design : Design
+    space : Workspace
+        As `evaluate` left it.
+    squares : float
+        The residual squares that it returned.
+    tables : Tables
+    gradient : ndarray of shape (q, q)
+        Overwritten; symmetric.
+
+    Returns
+    -------
+    ndarray of shape (k, k)
+        By the elements of the covariance.
+    """
+    _solve(space)
+    x, y, inverse, beta = space.x, space.y, space.inverse, space.beta
+    groups, q, width = y.shape
+    p, k = width - 1, len(tables.basis)
+    ratio = design.dof / squares
+    outer = np.zeros((q * q, 1))
+    mixed, paired = np.zeros((q * q, p)), np.zeros(q**4)
+    by_term = np.zeros((k, p, p))
+    c, cx, e = np.zeros((q, q)), np.zeros((q, p)), np.zeros(q)
+    shared = np.zeros((q, q))
+    for i in range(q):
+        for m in range(q):
+            gradient[i, m] = 0.0
+    for j in range(groups):
+        for i in range(q):
+            e[i] = 0.0
+            for t in range(q):
+                e[i] += x[j, t, i] * y[j, t, p]
+            for w in range(p):
+                cx[i, w] = 0.0
+                for t in range(q):
+                    cx[i, w] += x[j, t, i] * y[j, t, w]
+                e[i] -= cx[i, w] * beta[w]
+            for m in range(q):
+                c[i, m] = 0.0
+                for t in range(q):
+                    c[i, m] += x[j, t, i] * x[j, t, m]
+        if design.reml:
+            shared = product(product(cx, inverse), cx.T)
+            _by_term(cx, tables.basis, by_term)
+        for i in range(q):
+            for m in range(q):
+                square = e[i] * e[m]
+                outer[i * q + m, 0] += square
+                gradient[i, m] += c[i, m] - ratio * square - shared[i, m]
+                weight = 2.0 * ratio * square - c[i, m] + 2.0 * shared[i, m]
+                for a in range(q):
+                    for b in range(q):
+                        paired[((i * q + m) * q + a) * q + b] += weight * c[a, b]
+                for w in range(p):
+                    mixed[i * q + m, w] += e[i] * cx[m, w]
+    hessian = _spread(paired, tables.pairs, k)
+    slope, pull = product(tables.basis, outer), product(tables.basis, mixed)
+    add(hessian, -ratio / squares, product(slope, slope.T))
+    add(hessian, -2.0 * ratio, product(product(pull, inverse), pull.T))
+    if design.reml:
+        add(hessian, -1.0, _restricted(by_term, inverse))
+    return hessian
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _by_term(cx: Any, basis: Any, by_term: Any) -> None:
+    """Add a group's ``(Z'V^-1 X)' E_a (Z'V^-1 X)`` for each element of the covariance."""
+    q, p = cx.shape
+    for a in range(len(basis)):
+        for i in range(q):
+            for m in range(q):
+                weight = basis[a, i * q + m]
+                if weight:
+                    for w in range(p):
+                        for v in range(p):
+                            by_term[a, w, v] += weight * cx[i, w] * cx[m, v]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _restricted(by_term: Any, inverse: Any) -> Any:
+    """``tr(P K_a P K_b)``, what the fixed part's uncertainty adds to the REML curvature."""
+    k, p = by_term.shape[0], by_term.shape[1]
+    out = np.zeros((k, k))
+    for a in range(k):
+        left = product(inverse, by_term[a])
+        for b in range(k):
+            right = product(inverse, by_term[b])
+            for w in range(p):
+                for v in range(p):
+                    out[a, b] += left[w, v] * right[v, w]
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _spread(weights: Any, table: Any, k: Any) -> Any:
+    """Sum the tables of k x k numbers, a row each, with these weights."""
+    out = np.zeros((k, k))
+    for m in range(len(weights)):
+        for i in range(k):
+            for j in range(k):
+                out[i, j] += weights[m] * table[m, i * k + j]
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def measure(
+    design: Any,
+    theta: Any,
+    free: Any,
+    tables: Any,
+    space: Any,
+    gradient: Any,
+    hessian: Any,
+    gamma: Any,
+) -> Any:
+    """Fill gradient and Hessian by the elements of the factor; the deviance.
+
+    Parameters
+    ----------
+    design : Design
+    theta, free : ndarray of shape (k,)
+        Elements, column by column, and one where an element may move.
+    tables : Tables
+    space : Workspace
+    gradient, hessian : ndarray of shape (k,) and (k, k)
+        Overwritten; elements that are held have none.
+    gamma : ndarray of shape (q, q)
+        Overwritten by the derivatives by the relative covariance.
+    """
+    row, col = tables.row, tables.col
+    q, k = design.root.shape[1], len(theta)
+    factor, flat = np.zeros((q, q)), np.zeros(q * q)
+    for t in range(k):
+        factor[row[t], col[t]] = theta[t]
+        flat[row[t] * q + col[t]] = theta[t]
+    deviance, squares = evaluate(design, factor, space)
+    inside = covariance_hessian(design, space, squares, tables, gamma)
+    link = _spread(flat, tables.chain, k)
+    half, lean = product(inside, link), product(gamma, factor)
+    for t in range(k):
+        gradient[t] = 2.0 * lean[row[t], col[t]] * free[t]
+        for s in range(k):
+            hessian[t, s] = 0.0
+            for m in range(k):
+                hessian[t, s] += link[m, t] * half[m, s]
+            if col[s] == col[t]:
+                hessian[t, s] += 2.0 * gamma[row[t], row[s]]
+            if free[t] * free[s] == 0.0:
+                hessian[t, s] = 1.0 if s == t else 0.0
+    return deviance
+
+
+@compiled  # type: ignore[untyped-decorator]
+def deviances(arrays: Any, factors: Any) -> Any:
+    """Deviances of each design at its factors: (R, S) from factors of shape (R, S, q, q).
+
+    Parameters
+    ----------
+    arrays : tuple
+        Those of a stack.
+    factors : ndarray of shape (R, S, q, q)
+        Lower-triangular.
+    """
+    designs, count, q = factors.shape[:3]
+    groups, width = arrays[1].shape[1], arrays[1].shape[3]
+    out = np.zeros((designs, count))
+    space = workspace(groups, q, width - 1)
+    basis = np.eye(q)
+    for r in range(designs):
+        design = one_design(arrays, r, basis)
+        for s in range(count):
+            value = evaluate(design, factors[r, s], space)[0]
+            out[r, s] = value if np.isfinite(value) else np.inf
+    return out
+
+
+class Pieces(NamedTuple):
+    """What everything but the search is computed from, for each of `R` designs.
+
+    Attributes
+    ----------
+    c : ndarray of shape (R, J, q, q)
+        ``Z' V^-1 Z`` of each group, with ``V`` relative to the residual variance.
+    cx : ndarray of shape (R, J, q, p)
+        ``Z' V^-1 X``.
+    e : ndarray of shape (R, J, q)
+        ``Z' V^-1 (y - X beta)``.
+    inverse : ndarray of shape (R, p, p)
+        ``(X' V^-1 X)^-1``.
+    beta : ndarray of shape (R, p)
+        Coefficients of the standardised fixed terms.
+    squares : ndarray of shape (R,)
+        ``(y - X beta)' V^-1 (y - X beta)``.
+    """
+
+    c: Array
+    cx: Array
+    e: Array
+    inverse: Array
+    beta: Array
+    squares: Array
+
+
+def pieces(stack: Stack, g: Array) -> Pieces:
+    """Pieces of every design at its relative covariance, shape (R, q, q)."""
+    values, vectors = np.linalg.eigh(g)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
+    factors = np.linalg.qr(root.swapaxes(1, 2))[1].swapaxes(1, 2) if stack.q else g
+    return _pieces(stack.arrays, np.array(factors, order="C"))
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _pieces(arrays: Any, factors: Any) -> Any:
+    designs, groups, q, width = arrays[1].shape
+    p = width - 1
+    out = Pieces(
+        np.zeros((designs, groups, q, q)),
+        np.zeros((designs, groups, q, p)),
+        np.zeros((designs, groups, q)),
+        np.zeros((designs, p, p)),
+        np.zeros((designs, p)),
+        np.zeros(designs),
+    )
+    space = workspace(groups, q, p)
+    for r in range(designs):
+        design = one_design(arrays, r, np.eye(q))
+        out.squares[r] = evaluate(design, factors[r], space)[1]
+        _solve(space)
+        add(out.inverse[r], 1.0, space.inverse)
+        for w in range(p):
+            out.beta[r, w] = space.beta[w]
+        for j in range(groups):
+            x, y = space.x[j], space.y[j]
+            add(out.c[r, j], 1.0, product(x.T, x))
+            add(out.cx[r, j], 1.0, product(x.T, y[:, :p]))
+            for i in range(q):
+                for t in range(q):
+                    out.e[r, j, i] += x[t, i] * y[t, p]
+                for w in range(p):
+                    out.e[r, j, i] -= out.cx[r, j, i, w] * space.beta[w]
+    return out
+
+
+def curvature(stack: Stack, g: Array) -> Array:
+    """Second derivatives of one design's deviance by the relative covariance, shape (k, k)."""
+    values, vectors = np.linalg.eigh(g)
+    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
+    factor = np.array(upper.T, order="C")
+    out: Array = _curvature(stack.arrays, factor, element_tables(stack.q))
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _curvature(arrays: Any, factor: Any, tables: Any) -> Any:
+    groups, q, width = arrays[1].shape[1:]
+    space = workspace(groups, q, width - 1)
+    design = one_design(arrays, 0, np.eye(q))
+    squares = evaluate(design, factor, space)[1]
+    return covariance_hessian(design, space, squares, tables, np.zeros((q, q)))

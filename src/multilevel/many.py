@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.identify import constant_column
-from multilevel.likelihood import Array, Stack, coordinates, evaluate, standardise
-from multilevel.optimise import solve
+from multilevel.likelihood import Array, Stack, coordinates, pieces, standardise
+from multilevel.search import solve
 
 __all__ = ["ManyFits", "fit_many", "stack_designs"]
 
@@ -216,10 +216,10 @@ def _points(roles: DesignMoments, cross: Array) -> Array:
 
 def _raw(stack: Stack, point: Array) -> dict[str, NDArray[Any]]:
     """Optima of a stack in raw units."""
-    found = solve(stack, thorough=False)
-    at = evaluate(stack, found.g)
+    found = solve(stack)
+    at = pieces(stack, found.g)
     unit = stack.scale**2
-    residual = unit * at.r2 / stack.dof
+    residual = unit * at.squares / stack.dof
     x_back = np.linalg.inv(stack.x_root).swapaxes(-1, -2)
     beta = stack.ols + stack.scale[:, None] * (x_back @ at.beta[..., None])[..., 0]
     covariance = residual[:, None, None] * x_back @ at.inverse @ x_back.swapaxes(-1, -2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,9 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.identify import constant_column
 from multilevel.likelihood import Array, coordinates
+from multilevel.solution import Solution
 
-if TYPE_CHECKING:
-    from multilevel.mixed import MixedFit
-
-__all__ = ["partition_curve", "random_row", "random_variables", "therapist_variance"]
+__all__ = ["group_variance", "partition_curve", "random_row", "random_variables"]
 
 
 def random_variables(design: DesignMoments) -> tuple[str, ...]:
@@ -71,7 +68,7 @@ def _column_means(design: DesignMoments) -> Array:
     return out
 
 
-def therapist_variance(fit: MixedFit, at: Mapping[str, float] | str | None = None) -> float:
+def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
     """Variance between therapists at a point, in squared units of the response."""
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no therapist effect")
@@ -81,7 +78,7 @@ def therapist_variance(fit: MixedFit, at: Mapping[str, float] | str | None = Non
 
 
 def partition_curve(
-    fit: MixedFit, variable: str, values: Sequence[float], level: float
+    fit: Solution, variable: str, values: Sequence[float], level: float
 ) -> pd.DataFrame:
     """Variance partition coefficient over values of a predictor, with pointwise intervals."""
     from scipy.special import expit, logit
@@ -95,7 +92,7 @@ def partition_curve(
     records = []
     for value in values:
         row = random_row(fit.design, {variable: float(value)})
-        between = therapist_variance(fit, {variable: float(value)})
+        between = group_variance(fit, {variable: float(value)})
         places = coordinates(len(row))
         slope = [row[i] * row[j] * (1.0 if i == j else 2.0) for i, j in places]
         # The logit of the coefficient is log(between) - log(residual).
@@ -104,5 +101,5 @@ def partition_curve(
         share = between / (between + residual)
         low, high = expit(logit(share) + np.array([-width, width]) * error)
         records.append((value, between, share, float(low), float(high)))
-    names = [variable, "therapist_variance", "vpc", "lower", "upper"]
+    names = [variable, "group_variance", "vpc", "lower", "upper"]
     return pd.DataFrame(records, columns=names)

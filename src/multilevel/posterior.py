@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.design import DesignMoments
 from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
+from multilevel.fit import fit_design
 from multilevel.gibbs import check_proper, run_chains, standardise
-from multilevel.mixed import fit_design
 from multilevel.moments import design_moments
 from multilevel.partition import random_row
 from multilevel.priors import Prior, PriorValues, as_prior

@@ -9,7 +9,7 @@ import pandas as pd
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit
+from multilevel.fit import MixedFit
 
 __all__ = ["LikelihoodRatioTest", "likelihood_ratio_test"]
 
@@ -68,7 +68,7 @@ def likelihood_ratio_test(smaller: MixedFit, larger: MixedFit) -> LikelihoodRati
 
     Examples
     --------
-    >>> from multilevel.mixed import fit_design
+    >>> from multilevel.fit import fit_design
     >>> columns = {"Intercept": [1] * 6}
     >>> y, g = [5, 7, 9, 1, 2, 3], ["a", "a", "a", "b", "b", "b"]
     >>> single = fit_design(DesignMoments.from_arrays(y, columns, [], g))

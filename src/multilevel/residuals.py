@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
 from multilevel.likelihood import Array
-
-if TYPE_CHECKING:
-    from multilevel.mixed import MixedFit
+from multilevel.solution import Solution
 
 __all__ = ["covariance_parts", "joint_covariance", "residual_table", "term_position"]
 
 _KINDS = ("conditional", "comparative", "diagnostic")
 
 
-def term_position(fit: MixedFit, term: str | None) -> int:
+def term_position(fit: Solution, term: str | None) -> int:
     """Position of a random term among the random terms; the first unless named."""
     names = fit.design.random_names
     if not names:
@@ -41,7 +37,7 @@ def _kind(se: str) -> str:
     return se
 
 
-def _pieces(fit: MixedFit, term: int) -> tuple[Array, Array, Array, float]:
+def _pieces(fit: Solution, term: int) -> tuple[Array, Array, Array, float]:
     """Residuals, conditional variances and fixed-part loadings of a term, and its variance.
 
     All relative to the residual variance but the residuals. With ``g`` the term's row of the
@@ -55,7 +51,7 @@ def _pieces(fit: MixedFit, term: int) -> tuple[Array, Array, Array, float]:
     return residual, explained, loading, float(row[term])
 
 
-def covariance_parts(fit: MixedFit, term: str | None = None) -> tuple[Array, Array]:
+def covariance_parts(fit: Solution, term: str | None = None) -> tuple[Array, Array]:
     """Split the comparative covariance of a term's residuals, without forming the J x J matrix.
 
     Returns
@@ -72,7 +68,7 @@ def covariance_parts(fit: MixedFit, term: str | None = None) -> tuple[Array, Arr
     return own, np.sqrt(fit.residual_variance) * (loading @ root)
 
 
-def joint_covariance(fit: MixedFit, se: str, term: str | None) -> Array:
+def joint_covariance(fit: Solution, se: str, term: str | None) -> Array:
     """Covariance of the residuals of one random term over therapists, shape (J, J)."""
     kind = _kind(se)
     own, root = covariance_parts(fit, term)
@@ -86,7 +82,7 @@ def joint_covariance(fit: MixedFit, se: str, term: str | None) -> Array:
     return spread
 
 
-def _variances(fit: MixedFit, kind: str, term: int) -> Array:
+def _variances(fit: Solution, kind: str, term: int) -> Array:
     """Diagonal of the joint covariance, without forming it."""
     _, explained, loading, prior = _pieces(fit, term)
     shared = np.einsum("jp,pr,jr->j", loading, fit.ingredients.inverse, loading)
@@ -101,7 +97,7 @@ def _variances(fit: MixedFit, kind: str, term: int) -> Array:
 
 
 def residual_table(
-    fit: MixedFit, term: str | None, se: str, multiplier: float, lower_is_better: bool
+    fit: Solution, term: str | None, se: str, multiplier: float, lower_is_better: bool
 ) -> pd.DataFrame:
     """Residuals by therapist: n, residual, se, lower, upper, rank, shrinkage."""
     from scipy.stats import rankdata

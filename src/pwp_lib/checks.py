@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit
+from multilevel.fit import MixedFit
 from pwp_lib.measures import Measure, get_measure
 
 __all__ = [

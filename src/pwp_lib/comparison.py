@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit, fit_mixed
+from multilevel.fit import MixedFit, fit_mixed
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
 from pwp_lib.outcomes import patient_outcomes, summarise_outcomes

@@ -10,7 +10,7 @@ import pandas as pd
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit, fit_design, fit_mixed
+from multilevel.fit import MixedFit, fit_design, fit_mixed
 from pwp_lib.checks import patient_residuals
 from pwp_lib.comparison import ancova, compare_rates
 from pwp_lib.measures import Measure, get_measure

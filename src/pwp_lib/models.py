@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit, fit_mixed
+from multilevel.fit import MixedFit, fit_mixed
 from multilevel.ratio_test import LikelihoodRatioTest, likelihood_ratio_test
 from pwp_lib.measures import Measure, get_measure
 
@@ -165,7 +165,7 @@ def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
     Examples
     --------
     >>> from multilevel.design import DesignMoments
-    >>> from multilevel.mixed import fit_design
+    >>> from multilevel.fit import fit_design
     >>> y = [1, 2, 3, 7, 8, 9, 4, 5, 6]
     >>> d = DesignMoments.from_arrays(y, {"Intercept": [1] * 9}, ["Intercept"], list("aaabbbccc"))
     >>> raw_and_shrunken(fit_design(d))["raw"].round(2).tolist()

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit
+from multilevel.fit import MixedFit
 from multilevel.residuals import covariance_parts
 from pwp_lib.measures import MEASURES, Measure
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit, fit_mixed
+from multilevel.fit import MixedFit, fit_mixed
 from multilevel.moments import Moments
 from multilevel.posterior import sample_posterior
 from pwp_lib.comparison import outcome_of_patients

@@ -9,8 +9,8 @@ from typing import TypeVar
 import pandas as pd
 
 from multilevel.errors import InputError
+from multilevel.fit import MixedFit, fit_design
 from multilevel.intervals import ProfileInterval
-from multilevel.mixed import MixedFit, fit_design
 from multilevel.posterior import Posterior, sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort

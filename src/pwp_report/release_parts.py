@@ -17,7 +17,7 @@ from pwp_report.joint import ALL, OTHERS
 from pwp_report.joint import COUNTS as OUTCOME_COUNTS
 
 if TYPE_CHECKING:
-    from multilevel.mixed import MixedFit
+    from multilevel.fit import MixedFit
     from pwp_report import analysis as whole
     from pwp_report.analysis import Analysis
 

@@ -51,7 +51,7 @@ import numpy as np
 from calibration.before import moments
 from calibration.models import fit_intercept, fit_slope, standard_errors
 from pwp_lib.cohort import load_cohort
-from multilevel.mixed import fit_mixed
+from multilevel.fit import fit_mixed
 p = load_cohort().patients
 codes = np.unique(p["therapist_id"], return_inverse=True)[1]
 a = (p["phq9_pre"] - p["phq9_pre"].mean()).to_numpy()

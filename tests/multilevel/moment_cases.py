@@ -56,3 +56,12 @@ def assert_same_design(one: DesignMoments, other: DesignMoments, tolerance: floa
 
 def columns_only(*columns: str) -> Moments:
     return Moments.from_frame(make_patients(), columns=columns, group="therapist_id")
+
+
+def deviance_at(fit, g: np.ndarray) -> float:
+    """Deviance of a fit's design at a relative covariance in standardised terms."""
+    from multilevel.likelihood import deviances
+
+    values, vectors = np.linalg.eigh(g)
+    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
+    return float(deviances(fit.stack.arrays, np.array(upper.T, order="C")[None, None])[0, 0])

@@ -11,7 +11,7 @@ import pytest
 import pwp_lib as pwp
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.mixed import fit_design
+from multilevel.fit import fit_design
 
 Columns = dict[str, np.ndarray]
 

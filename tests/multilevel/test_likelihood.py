@@ -7,12 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multilevel import likelihood
+from multilevel import likelihood, search
 from multilevel.design import DesignMoments
+from multilevel.fit import fit_design
 from multilevel.likelihood import Stack
-from multilevel.mixed import fit_design
-from multilevel.newton import newton, square
-from multilevel.optimise import solve
+from multilevel.search import minimise, solve
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -46,13 +45,17 @@ def stacked(design: DesignMoments, reml: bool) -> Stack:
 def test_gradient_and_hessian_equal_finite_differences(seed: int, q: int, reml: bool) -> None:
     stack = stacked(three_column_design(seed, q), reml)
     k = q * (q + 1) // 2
-    theta = np.random.default_rng(seed).normal(size=(1, k)) * 0.5
+    theta = np.random.default_rng(seed).normal(size=k) * 0.5
+
+    tables, groups = likelihood.element_tables(q), len(stack.root[0])
+    one = likelihood.one_design(stack.arrays, 0, np.eye(q))
+    space = likelihood.workspace(groups, q, stack.p)
 
     def at(t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        root = likelihood.factor(t, q)
-        found = likelihood.evaluate(stack, root @ root.swapaxes(-1, -2))
-        gradient, hessian, _ = likelihood.derivatives(stack, found, t)
-        return float(found.deviance[0]), gradient[0], hessian[0]
+        gradient, hessian, dual = np.zeros(k), np.zeros((k, k)), np.zeros((q, q))
+        free = np.ones(k)
+        value = likelihood.measure(one, t, free, tables, space, gradient, hessian, dual)
+        return value, gradient, hessian
 
     _, gradient, hessian = at(theta)
     h = 1e-5
@@ -72,10 +75,9 @@ def test_no_start_ends_lower(seed: int, q: int, reml: bool) -> None:
     rng = np.random.default_rng(seed)
     k = q * (q + 1) // 2
     theta = rng.normal(size=(20, k)) * rng.choice([0.1, 0.5, 2.0], size=(20, 1))
-    path = newton(stack.take(np.zeros(20, dtype=np.intp)), theta, np.ones_like(theta))
-    assert path.deviance.min() >= best.deviance[0] - 1e-9
-    looser = solve(stack, thorough=False)
-    assert looser.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
+    same = np.zeros(20, dtype=np.intp)
+    ends = minimise(stack, same, np.eye(q), theta, np.ones_like(theta))
+    assert ends.deviance.min() >= best.deviance[0] - 1e-9
 
 
 @SLOW
@@ -166,8 +168,6 @@ def test_moments_of_two_files_add_up_to_the_fit_of_both(seed: int) -> None:
 
 def test_a_face_that_is_no_minimum_is_left() -> None:
     """Start on the face without slope variance where the slopes do vary."""
-    from multilevel.boundary import Settled
-
     design = three_column_design(1, 2, groups=20)
     rng = np.random.default_rng(4)
     g = np.repeat(np.arange(20), 15)
@@ -180,9 +180,9 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
     best = solve(stack)
     for start in ([0.0, 0.0, 0.0], [0.4, 0.0, 0.0], [0.0, 0.0, 0.4]):
         theta = np.array([start])
-        path = newton(stack, theta, np.ones_like(theta))
-        assert path.deviance[0] > best.deviance[0] + 1.0
-        state = Settled(stack, square(path.theta, 2), path.deviance, path.steps)
+        ends = minimise(stack, np.zeros(1, dtype=np.intp), np.eye(2), theta, np.ones_like(theta))
+        assert ends.deviance[0] > best.deviance[0] + 1.0
+        state = search._Settling(stack, search._square(ends.theta, 2), ends.deviance)
         state.examine()
         assert state.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
         assert state.rank[0] == 2
@@ -193,7 +193,6 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
 def test_many_therapists_are_searched_by_a_shorter_way_to_the_same_end(
     covariance: list[list[float]], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multilevel import optimise
     from multilevel.replicate import replicate_moments
 
     rng = np.random.default_rng(3)
@@ -205,9 +204,9 @@ def test_many_therapists_are_searched_by_a_shorter_way_to_the_same_end(
         empty.groups, empty.n, cross, empty.names, empty.fixed, empty.random, empty.response
     )
     short = fit_design(design, method)
-    monkeypatch.setattr(optimise, "_LARGE", 10**9)
+    monkeypatch.setattr(search, "_MANY_GROUPS", 10**9)
     long = fit_design(design, method)
     assert short.deviance == pytest.approx(long.deviance, abs=1e-8)
     assert short.singular == long.singular
     assert short.converged
-    assert len(short.certificate.starts) == len(long.certificate.starts)
+    assert short.certificate.screened < long.certificate.screened

@@ -8,14 +8,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import moment_cases
 import numpy as np
 import pytest
 from scipy import stats
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
+from multilevel.fit import fit_design
 from multilevel.many import fit_many, stack_designs
-from multilevel.mixed import fit_design
 from multilevel.replicate import replicate_moments
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -165,8 +166,6 @@ def test_profile_bounds_are_where_the_deviance_has_risen_enough(terms: int) -> N
     interval = fit.profile_interval(0.9)
     assert interval.lower < interval.estimate < interval.upper
     assert interval.estimate == pytest.approx(fit.vpc())
-    from multilevel.likelihood import evaluate
-
     # Independently: the deviance at a held relative variance, minimised by a simplex.
     scale = np.linalg.inv(fit.stack.z_root[0])
     row = np.array([1.0, float(design.total[0, 1] / design.n_total)])[:terms]
@@ -190,7 +189,7 @@ def test_profile_bounds_are_where_the_deviance_has_risen_enough(terms: int) -> N
                 back[0, 1] = -row[1]
             raw = back @ full @ back.T
             root = np.linalg.inv(scale)
-            return float(evaluate(fit.stack, (root.T @ raw @ root)[None]).deviance[0])
+            return moment_cases.deviance_at(fit, root.T @ raw @ root)
 
         if terms == 1:
             return deviance(np.zeros(0))
@@ -209,29 +208,13 @@ def test_profile_bounds_are_where_the_deviance_has_risen_enough(terms: int) -> N
     assert interval.table().shape == (1, 4)
 
 
-def test_bootstrap_interval_covers_its_estimate_and_repeats() -> None:
-    fit = fit_design(cohort_design(3))
-    one, two = (fit.bootstrap_interval(draws=200, seed=9) for _ in range(2))
-    assert one.intervals.equals(two.intervals)
-    assert one.lower < fit.vpc() < one.upper
-    assert one.failed == 0
-    assert list(one.table().index)[:2] == ["vpc", "var(Intercept)"]
-    # The bootstrap's spread of the residual variance is the information's.
-    se = fit.variance_se()["residual"]
-    assert one.intervals.loc["residual", "se"] == pytest.approx(se, rel=0.2)
-
-
 def test_interval_refusals() -> None:
     fit = fit_design(replace(cohort_design(120), random=()))
     with pytest.raises(InputError, match="no random term"):
         fit.profile_interval()
-    with pytest.raises(InputError, match="no random term"):
-        fit.bootstrap_interval()
     nested = fit_design(cohort_design(120))
     with pytest.raises(InputError, match="between 0 and 1"):
         nested.profile_interval(95)
-    with pytest.raises(InputError, match="too few"):
-        nested.bootstrap_interval(draws=3)
 
 
 def test_a_thousand_cohorts_take_seconds() -> None:

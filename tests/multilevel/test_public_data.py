@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from multilevel.design import DesignMoments
-from multilevel.mixed import MixedFit, fit_design
+from multilevel.fit import MixedFit, fit_design
 
 REFERENCE = json.loads(
     (Path(__file__).parents[1] / "reference" / "public_data.json").read_text(encoding="utf-8")

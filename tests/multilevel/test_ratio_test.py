@@ -12,7 +12,7 @@ from scipy import stats
 import pwp_lib as pwp
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit, fit_design
+from multilevel.fit import MixedFit, fit_design
 from multilevel.ratio_test import likelihood_ratio_test
 
 Columns = dict[str, np.ndarray]

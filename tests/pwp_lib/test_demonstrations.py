@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from multilevel.errors import InputError
-from multilevel.mixed import fit_mixed
+from multilevel.fit import fit_mixed
 from pwp_lib.demonstrations import (
     comparison_under_chance,
     recovery_by_therapist,

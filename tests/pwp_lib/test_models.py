@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multilevel.mixed import fit_mixed
+from multilevel.fit import fit_mixed
 from pwp_lib.models import fit_models, model_formula
 
 

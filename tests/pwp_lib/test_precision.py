@@ -7,7 +7,7 @@ import pytest
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.mixed import fit_design
+from multilevel.fit import fit_design
 from pwp_lib.precision import precision, precision_grid
 
 

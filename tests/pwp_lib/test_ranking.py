@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.mixed import MixedFit, fit_design, fit_mixed
+from multilevel.fit import MixedFit, fit_design, fit_mixed
 from multilevel.residuals import covariance_parts
 from pwp_lib.measures import Measure
 from pwp_lib.ranking import (

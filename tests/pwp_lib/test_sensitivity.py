@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from multilevel.errors import InputError
-from multilevel.mixed import fit_mixed
+from multilevel.fit import fit_mixed
 from pwp_lib.models import model_formula
 from pwp_lib.sensitivity import completeness_by_therapist, sensitivity_panel
 

@@ -208,7 +208,7 @@ def test_check_writes_what_it_recognised_where_that_is_not_enough(
 
 
 def test_summarise_and_pool_equal_the_fit_on_all(tmp_path: Path, capsys) -> None:
-    from multilevel.mixed import fit_mixed
+    from multilevel.fit import fit_mixed
     from pwp_lib.cohort import load_cohort
     from pwp_lib.models import model_formula
 

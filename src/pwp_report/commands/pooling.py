@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from multilevel.errors import InputError
-from multilevel.mixed import fit_mixed
+from multilevel.fit import fit_mixed
 from multilevel.moments import Moments
 from multilevel.pooling import pool_moments
 from pwp_lib.measures import MEASURES, Measure

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from multilevel.design import DesignMoments
-from multilevel.mixed import MixedFit, fit_design
+from multilevel.fit import MixedFit, fit_design
 from multilevel.posterior import PosteriorInterval
 from pwp_lib.measures import PHQ9
 from pwp_lib.show import narrative

@@ -3,125 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from multilevel.certificate import Certificate, certify
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.identify import refuse_unidentified, refuse_without_variation
-from multilevel.likelihood import Array, Evaluation, Stack, evaluate, standardise
-from multilevel.optimise import Optimum, solve
-
-if TYPE_CHECKING:
-    from multilevel.intervals import BootstrapInterval, ProfileInterval
+from multilevel.information import component_names, variance_covariance
+from multilevel.intervals import ProfileInterval, profile_interval
+from multilevel.likelihood import Array, standardise
+from multilevel.moments import design_moments
+from multilevel.partition import group_variance, partition_curve
+from multilevel.residuals import joint_covariance, residual_table
+from multilevel.search import Certificate, certify, solve
+from multilevel.solution import Solution
+from multilevel.summary import summarise
 
 __all__ = ["MixedFit", "fit_design", "fit_mixed"]
 
 
 @dataclass(frozen=True)
-class Ingredients:
-    """Per-therapist pieces in raw units that residuals and variances are made of.
-
-    Attributes
-    ----------
-    relative : ndarray of shape (q, q)
-        Covariance of the random terms over the residual variance.
-    c : ndarray of shape (J, q, q)
-        ``Z' V^-1 Z`` with ``V`` relative to the residual variance.
-    cx : ndarray of shape (J, q, p)
-        ``Z' V^-1 X``.
-    e : ndarray of shape (J, q)
-        ``Z' V^-1 (y - X beta)``.
-    inverse : ndarray of shape (p, p)
-        ``(X' V^-1 X)^-1``.
-    """
-
-    relative: Array
-    c: Array
-    cx: Array
-    e: Array
-    inverse: Array
-
-
-@dataclass(frozen=True)
-class MixedFit:
-    """A fitted two-level model; `fit_mixed` and `fit_design` make it.
-
-    Attributes
-    ----------
-    design : DesignMoments
-        What was fitted.
-    method : {"ML", "REML"}
-    stack : Stack
-        The design standardised, alone in its stack.
-    optimum : Optimum
-        What the search found.
-    """
-
-    design: DesignMoments
-    method: Literal["ML", "REML"]
-    stack: Stack = field(repr=False)
-    optimum: Optimum = field(repr=False)
-
-    # -- the fit as numbers ---------------------------------------------------------------------
-
-    @cached_property
-    def _at(self) -> Evaluation:
-        return evaluate(self.stack, self.optimum.g)
-
-    @cached_property
-    def ingredients(self) -> Ingredients:
-        """Per-therapist pieces in raw units, from which everything else is computed."""
-        at, stack = self._at, self.stack
-        z_root, x_root = stack.z_root[0], stack.x_root[0]
-        z_back, x_back = np.linalg.inv(z_root).T, np.linalg.inv(x_root).T
-        return Ingredients(
-            relative=z_back @ self.optimum.g[0] @ z_back.T,
-            c=z_root @ at.c[0] @ z_root.T,
-            cx=z_root @ at.cx[0] @ x_root.T,
-            e=float(stack.scale[0]) * at.e[0] @ z_root.T,
-            inverse=x_back @ at.inverse[0] @ x_back.T,
-        )
-
-    @property
-    def deviance(self) -> float:
-        """Minus twice the log-likelihood; the REML criterion when the method is REML."""
-        return float(self.optimum.deviance[0])
-
-    @cached_property
-    def residual_variance(self) -> float:
-        """Variance of patients around their therapist's line."""
-        stack = self.stack
-        return float(stack.scale[0] ** 2 * self._at.r2[0] / stack.dof[0])
-
-    @cached_property
-    def coefficients(self) -> Array:
-        """Fixed coefficients as an array of shape (p,)."""
-        stack = self.stack
-        back = np.linalg.inv(stack.x_root[0]).T @ self._at.beta[0]
-        out: Array = stack.ols[0] + stack.scale[0] * back
-        return out
-
-    @property
-    def n(self) -> int:
-        """Patients."""
-        return self.design.n_total
-
-    @property
-    def n_groups(self) -> int:
-        """Therapists."""
-        return len(self.design.groups)
-
-    @property
-    def n_parameters(self) -> int:
-        """Fixed coefficients, variances and covariances."""
-        q = len(self.design.random)
-        return len(self.design.fixed) + q * (q + 1) // 2 + 1
+class MixedFit(Solution):
+    """A fitted two-level model; `fit_mixed` and `fit_design` make it."""
 
     @property
     def aic(self) -> float:
@@ -197,16 +104,12 @@ class MixedFit:
         Series
             Indexed by component: ``var(Intercept)``, ``cov(Intercept, x)``, ..., ``residual``.
         """
-        from multilevel.information import component_names, variance_covariance
-
         covariance = variance_covariance(self, information)
         se = np.sqrt(np.diagonal(covariance))
         return pd.Series(se, index=pd.Index(component_names(self.design), name="component"))
 
     def variance_covariance(self, information: str = "expected") -> pd.DataFrame:
         """Return the sampling covariance of the components that `variance_se` names."""
-        from multilevel.information import component_names, variance_covariance
-
         names = list(component_names(self.design))
         return pd.DataFrame(variance_covariance(self, information), index=names, columns=names)
 
@@ -239,8 +142,6 @@ class MixedFit:
         DataFrame
             By therapist: n, residual, se, lower, upper, rank, shrinkage.
         """
-        from multilevel.residuals import residual_table
-
         return residual_table(self, term, se, multiplier, lower_is_better)
 
     def residual_covariance(self, se: str = "comparative", term: str | None = None) -> pd.DataFrame:
@@ -252,8 +153,6 @@ class MixedFit:
         term : str, optional
             A random term; the first unless given.
         """
-        from multilevel.residuals import joint_covariance
-
         labels = pd.Index(self.design.groups, name=self.design.group_name or None)
         return pd.DataFrame(joint_covariance(self, se, term), index=labels, columns=labels)
 
@@ -267,9 +166,7 @@ class MixedFit:
         at : mapping of str to float, or "mean", optional
             Values of the random terms' predictors in original units; their means unless given.
         """
-        from multilevel.partition import therapist_variance
-
-        between = therapist_variance(self, at)
+        between = group_variance(self, at)
         return between / (between + self.residual_variance)
 
     def vpc_curve(
@@ -290,45 +187,21 @@ class MixedFit:
         DataFrame
             One row a value: the variable, therapist_variance, vpc, lower, upper.
         """
-        from multilevel.partition import partition_curve
-
         return partition_curve(self, variable, values, level)
 
     def profile_interval(self, level: float = 0.95) -> ProfileInterval:
         """Profile-likelihood interval for the variance partition coefficient at the mean."""
-        from multilevel.intervals import profile_interval
-
         return profile_interval(self, level)
 
-    def bootstrap_interval(
-        self, level: float = 0.95, draws: int = 999, seed: int = 1
-    ) -> BootstrapInterval:
-        """Parametric-bootstrap intervals for the therapist effect and the variances."""
-        from multilevel.intervals import bootstrap_interval
-
-        return bootstrap_interval(self, level, draws, seed)
-
     # -- how it went ----------------------------------------------------------------------------
-
-    @property
-    def converged(self) -> bool:
-        """Whether the optimum is certified."""
-        return bool(self.optimum.converged[0])
-
-    @property
-    def singular(self) -> bool:
-        """Whether a variance is nil or a correlation one, so that the fit lies on the boundary."""
-        return int(self.optimum.rank[0]) < len(self.design.random)
 
     @cached_property
     def certificate(self) -> Certificate:
         """Gradient, curvature, and how the boundary was examined."""
-        return certify(self.stack, self.optimum)
+        return certify(self.optimum)
 
     def summary(self) -> str:
         """Return a printed summary in the manner of lme4, with MLwiN's standard errors."""
-        from multilevel.display import summarise
-
         return summarise(self)
 
 
@@ -404,6 +277,4 @@ def fit_mixed(formula: str, data: Any, method: str = "ML") -> MixedFit:
     InputError
         If the formula or the data cannot be used, or the model is not identified.
     """
-    from multilevel.moments import design_moments
-
     return fit_design(design_moments(formula, data), method)

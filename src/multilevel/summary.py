@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from multilevel.likelihood import coordinates
-
-if TYPE_CHECKING:
-    from multilevel.mixed import MixedFit
+from multilevel.solution import Solution
 
 __all__ = ["summarise"]
 
 
-def summarise(fit: MixedFit) -> str:
+def summarise(fit: Solution) -> str:
     """Summary of a fit, in lines of at most about 75 characters."""
     blocks = [_heading(fit), _criteria(fit), _random_part(fit), _fixed_part(fit), _closing(fit)]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
-def _heading(fit: MixedFit) -> list[str]:
+def _heading(fit: Solution) -> list[str]:
     by = "maximum likelihood" if fit.method == "ML" else "REML"
     kind = "Linear mixed model" if fit.design.random else "Single-level linear model"
     lines = [f"{kind} fit by {by}"]
@@ -29,7 +25,7 @@ def _heading(fit: MixedFit) -> list[str]:
     return lines
 
 
-def _criteria(fit: MixedFit) -> list[str]:
+def _criteria(fit: Solution) -> list[str]:
     name = "-2 log-likelihood" if fit.method == "ML" else "REML criterion"
     left = fit.n - fit.n_parameters
     return [
@@ -38,7 +34,7 @@ def _criteria(fit: MixedFit) -> list[str]:
     ]
 
 
-def _random_part(fit: MixedFit) -> list[str]:
+def _random_part(fit: Solution) -> list[str]:
     names = fit.design.random_names
     se = fit.variance_se().to_numpy()
     covariance = fit.random_covariance.to_numpy()
@@ -69,7 +65,7 @@ def _random_part(fit: MixedFit) -> list[str]:
     return lines
 
 
-def _fixed_part(fit: MixedFit) -> list[str]:
+def _fixed_part(fit: Solution) -> list[str]:
     table = fit.fixed
     wide = max(len(str(name)) for name in table.index)
     lines = [
@@ -83,7 +79,7 @@ def _fixed_part(fit: MixedFit) -> list[str]:
     return lines
 
 
-def _closing(fit: MixedFit) -> list[str]:
+def _closing(fit: Solution) -> list[str]:
     if not fit.design.random:
         return []
     lines = [f"Variance partition coefficient at the mean: {fit.vpc():.4f}"]

@@ -1,0 +1,639 @@
+"""The minimum of the profiled deviance, its boundary included, and the proof that it is one.
+
+The search is Newton's method on the elements of the relative covariance factor, with the
+absolute values of the curvatures and a trust radius. Some forty starts, at scales from a
+thirtieth to thirty times the residual standard deviation and of both signs of correlation, are
+screened by their deviance alone, and the best three that are no neighbours are followed. The
+deviance is even in the diagonal elements, so nothing has to be constrained; a variance of zero or
+a correlation of one is a point where an element is zero. The best end is then polished inside and
+on every face of the boundary. A face that is as low is taken if no direction that leads inside
+lowers the deviance; otherwise the search goes on from there.
+
+Every function works on a stack of designs; one fit is a stack of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import product as every
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from multilevel.likelihood import (
+    Array,
+    Stack,
+    coordinates,
+    deviances,
+    element_tables,
+    measure,
+    one_design,
+    workspace,
+)
+from multilevel.small import compiled, diagonalise
+
+__all__ = ["Certificate", "Optimum", "certify", "minimise", "solve"]
+
+#: Newton stops when the decrease that it can still expect in the deviance is below the first of
+#: these, or after the step that follows an expected decrease below the second: no digit is left.
+_TOLERANCE, _LAST = 1e-20, 1e-12
+#: Enough to tell which start is best; the best is polished afterwards.
+_LOOSE = 1e-7
+#: Newton steps allowed from one start.
+_STEPS = 100
+#: Starts that are followed to their end.
+_FOLLOWED = 3
+#: With more groups than this, three starts are enough.
+_MANY_GROUPS = 600
+#: Starts whose standard deviations differ by less than this factor are neighbours.
+_NEIGHBOUR = np.log(8.0)
+#: A derivative into the interior counts as negative beyond this, for each row.
+_DESCENT = 1e-9
+#: Optima whose deviances differ by less are one optimum.
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What the search found for each of `R` designs, in standardised random terms.
+
+    Attributes
+    ----------
+    g : ndarray of shape (R, q, q)
+        Relative covariance of the random effects.
+    deviance : ndarray of shape (R,)
+    rank : ndarray of int, shape (R,)
+        Rank of `g`; below `q` the fit is singular.
+    gradient_norm : ndarray of shape (R,)
+        Largest absolute derivative by the free elements of the factor.
+    curvature : ndarray of shape (R, k)
+        Eigenvalues of the Hessian by the free elements, NaN for those that are held.
+    inward : ndarray of shape (R,)
+        Least derivative of the deviance in a direction that leads inside from the boundary; NaN
+        where the optimum is inside.
+    on_boundary : ndarray of shape (R,)
+        Lowest deviance found on the boundary where the optimum is inside, NaN otherwise.
+    converged : ndarray of bool, shape (R,)
+    steps : ndarray of int, shape (R,)
+        Newton steps of the start that won.
+    starts : ndarray of shape (R, S)
+        Deviance that each start which was followed reached.
+    screened : int
+        Starts whose deviance was looked at.
+    """
+
+    g: Array
+    deviance: Array
+    rank: NDArray[np.intp]
+    gradient_norm: Array
+    curvature: Array
+    inward: Array
+    on_boundary: Array
+    converged: NDArray[np.bool_]
+    steps: NDArray[np.intp]
+    starts: Array
+    screened: int
+
+
+# -- compiled: the deviance at many factors, Newton's method from many starts ------------------
+
+
+class Ends(NamedTuple):
+    """Where Newton's method ended, by run: elements, derivatives, steps."""
+
+    theta: Array
+    deviance: Array
+    gradient: Array
+    hessian: Array
+    gamma: Array
+    expected: Array
+    steps: NDArray[np.int64]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _step(gradient: Any, hessian: Any, radius: Any, step: Any) -> Any:
+    """Fill the step with absolute curvatures inside the trust radius; its expected gain."""
+    k = len(gradient)
+    turned, axes = hessian.copy(), np.zeros((k, k))
+    diagonalise(turned, axes)
+    largest = 0.0
+    for t in range(k):
+        step[t] = 0.0
+        largest = max(largest, abs(turned[t, t]))
+    gain, length = 0.0, 0.0
+    for t in range(k):
+        size, along = max(abs(turned[t, t]), 1e-9 * largest + 1e-300), 0.0
+        for s in range(k):
+            along += axes[s, t] * gradient[s]
+        for s in range(k):
+            step[s] -= axes[s, t] * along / size
+        gain += 0.5 * along**2 / size
+    for t in range(k):
+        length += step[t] ** 2
+    shrink = min(1.0, radius / max(np.sqrt(length), 1e-300))
+    for t in range(k):
+        step[t] *= shrink
+    return gain
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _newton(
+    arrays: Any, which: Any, basis: Any, theta: Any, free: Any, tables: Any, tolerance: Any
+) -> Any:
+    """Minimise the deviance from many starts.
+
+    Parameters
+    ----------
+    arrays : tuple
+        Those of a stack.
+    which : ndarray of int, shape (S,)
+        The design of each run.
+    basis : ndarray of shape (S, q, q)
+        Orthonormal basis in which each run's elements are.
+    theta, free : ndarray of shape (S, k)
+        Elements to start from, moved in place, and one where an element may move.
+    tables : Tables
+    tolerance : float
+        Expected decrease in deviance at which to stop.
+    """
+    runs, k = theta.shape
+    groups, q, width = arrays[1].shape[1:]
+    out = Ends(
+        theta,
+        np.zeros(runs),
+        np.zeros((runs, k)),
+        np.zeros((runs, k, k)),
+        np.zeros((runs, q, q)),
+        np.zeros(runs),
+        np.zeros(runs, dtype=np.int64),
+    )
+    space = workspace(groups, q, width - 1)
+    step, trial = np.zeros(k), np.zeros(k)
+    slope, bend, dual = np.zeros(k), np.zeros((k, k)), np.zeros((q, q))
+    for s in range(runs):
+        design = one_design(arrays, which[s], basis[s])
+        here, radius = np.inf, 1.0
+        for t in range(k):
+            trial[t] = theta[s, t]
+        length, out.expected[s] = 0.0, np.inf
+        for turn in range(_STEPS):
+            found = measure(design, trial, free[s], tables, space, slope, bend, dual)
+            # The deviance itself is known to about its last digits only.
+            better = np.isfinite(found) and (
+                turn == 0 or found <= here + 4e-15 * (abs(here) + design.n)
+            )
+            expected = out.expected[s]
+            if better:
+                here = found
+                for t in range(k):
+                    theta[s, t], out.gradient[s, t] = trial[t], slope[t]
+                    for m in range(k):
+                        out.hessian[s, t, m] = bend[t, m]
+                for i in range(q):
+                    for m in range(q):
+                        out.gamma[s, i, m] = dual[i, m]
+                radius = max(radius, 2.0 * length)
+            else:
+                radius = length / 4.0
+            if turn > 0 and (expected < _LAST or (not better and expected < 1e-8)):
+                break
+            out.expected[s] = _step(out.gradient[s], out.hessian[s], radius, step)
+            if not out.expected[s] > tolerance:
+                break
+            out.steps[s] += 1
+            length = 0.0
+            for t in range(k):
+                trial[t] = theta[s, t] + step[t]
+                length += step[t] ** 2
+            length = np.sqrt(length)
+        out.deviance[s] = here
+    return out
+
+
+# -- starts ------------------------------------------------------------------------------------
+
+
+@cache
+def _starts(q: int, many_groups: bool) -> Array:
+    """Lower-triangular factors to start from, shape (S, q, q), in standardised units."""
+    if many_groups:
+        # With many groups the deviance has one minimum for all practical purposes.
+        return np.array([s * np.eye(q) for s in (0.1, 0.5, 2.0)])
+    if q == 1:
+        return np.geomspace(0.02, 50.0, 40)[:, None, None]
+    if q == 2:
+        sizes = every((0.03, 0.3, 3.0, 30.0), repeat=2)
+        return np.array([_factor(s, (r,)) for s in sizes for r in (0.0, 0.8, -0.8)])
+    made = [_factor(s, (0.0, 0.0, 0.0)) for s in every((0.05, 0.7, 10.0), repeat=3)]
+    for s in (0.05, 0.3, 2.0, 15.0):
+        for a, b in every((0.7, -0.7), repeat=2):
+            made.append(_factor((s, s, s), (a, b, np.sign(a * b) * 0.7)))
+    return np.array(made)
+
+
+def _factor(sizes: tuple[float, ...], correlations: tuple[float, ...]) -> Array:
+    """Cholesky factor of a covariance with these standard deviations and correlations."""
+    square = np.eye(len(sizes))
+    for value, (i, j) in zip(correlations, [(1, 0), (2, 0), (2, 1)], strict=False):
+        square[i, j] = square[j, i] = value
+    out: Array = np.linalg.cholesky(square * np.outer(sizes, sizes))
+    return out
+
+
+def _candidates(stack: Stack) -> Array:
+    """Factors to start each design from, shape (R, S, q, q): a table, and lme4's own start."""
+    table = _starts(stack.q, stack.root.shape[1] > _MANY_GROUPS)
+    shared = np.broadcast_to(table, (len(stack), *table.shape))
+    # lme4 starts from one in raw units.
+    raw = np.linalg.cholesky(stack.z_root.swapaxes(1, 2) @ stack.z_root)
+    sizes = np.array([1.0, 0.1, 10.0])[:, None, None]
+    return np.concatenate([shared, raw[:, None] * sizes], axis=1)
+
+
+def _distinct(candidates: Array, deviance: Array) -> NDArray[np.intp]:
+    """Positions of the lowest candidates that are no neighbours, shape (R, 3), best first."""
+    rows = np.arange(len(deviance))
+    square = candidates @ candidates.swapaxes(-1, -2)
+    size = np.sqrt(np.maximum(np.diagonal(square, axis1=-2, axis2=-1), 1e-300))
+    correlation = square / (size[..., :, None] * size[..., None, :])
+    log_size = np.log(size)
+    left = deviance.copy()
+    chosen = np.zeros((len(deviance), _FOLLOWED), dtype=np.intp)
+    for place in range(_FOLLOWED):
+        best = left.argmin(axis=1)
+        spent = np.isinf(left[rows, best])
+        best = np.where(spent, chosen[:, 0], best)
+        chosen[:, place] = best
+        close = np.abs(log_size - log_size[rows, best][:, None]).max(axis=-1) < _NEIGHBOUR
+        turn = np.abs(correlation - correlation[rows, best][:, None]).max(axis=(-2, -1))
+        left[close & (turn < 1.0)] = np.inf
+    return chosen
+
+
+def _elements(factors: Array) -> Array:
+    """Elements of lower-triangular factors, column by column."""
+    places = coordinates(factors.shape[-1])
+    rows, cols = [i for i, _ in places], [j for _, j in places]
+    return np.ascontiguousarray(factors[..., rows, cols])
+
+
+def _square(theta: Array, q: int) -> Array:
+    """Relative covariances, shape (..., q, q), from the elements of their factors, (..., k)."""
+    factor = np.zeros((*theta.shape[:-1], q, q))
+    for t, (i, j) in enumerate(coordinates(q)):
+        factor[..., i, j] = theta[..., t]
+    out: Array = factor @ factor.swapaxes(-1, -2)
+    return out
+
+
+def _follow(stack: Stack) -> tuple[Array, Array, NDArray[np.intp], Array, int]:
+    """Best end of the starts: covariance, deviance, its steps, all ends, how many were screened."""
+    q, rows = stack.q, np.arange(len(stack))
+    candidates = np.ascontiguousarray(_candidates(stack))
+    screened = deviances(stack.arrays, candidates)
+    chosen = _distinct(candidates, screened)
+    best = np.full(len(stack), np.inf)
+    theta = np.zeros((len(stack), len(coordinates(q))))
+    steps = np.zeros(len(stack), dtype=np.intp)
+    reached = []
+    while len(rows):
+        count = chosen.shape[1]
+        screened[rows[:, None], chosen] = np.inf
+        runs = np.repeat(rows, count)
+        start = _elements(candidates[runs, chosen.ravel()])
+        ends = minimise(stack, runs, np.eye(q), start, np.ones_like(start), _LOOSE)
+        column = np.full((len(stack), count), np.nan)
+        column[rows] = ends.deviance.reshape(-1, count)
+        reached.append(column)
+        win = np.arange(len(rows)) * count + column[rows].argmin(axis=1)
+        lower = ends.deviance[win] < best[rows]
+        best[rows[lower]], theta[rows[lower]] = ends.deviance[win[lower]], ends.theta[win[lower]]
+        steps[rows[lower]] = ends.steps[win[lower]]
+        # A start that lies below the best end is followed as well.
+        rows = np.flatnonzero(screened.min(axis=1) < best - _SAME)
+        chosen = screened[rows].argmin(axis=1)[:, None]
+    return _square(theta, q), best, steps, np.hstack(reached), candidates.shape[1]
+
+
+def minimise(
+    stack: Stack,
+    which: NDArray[np.intp],
+    basis: Array,
+    theta: Array,
+    free: Array,
+    tolerance: float = _TOLERANCE,
+) -> Any:
+    """Apply Newton's method from these elements, each run in its own basis or all in one."""
+    own = np.array(np.broadcast_to(basis, (len(which), stack.q, stack.q)), order="C")
+    tables = element_tables(stack.q)
+    moved, may = np.array(theta, order="C"), np.array(free, order="C")
+    return _newton(stack.arrays, which, own, moved, may, tables, tolerance)
+
+
+# -- inside and on the boundary ----------------------------------------------------------------
+
+
+@cache
+def _faces(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Order of the principal axes, (F, q), and rank, (F,), of every face and, last, the inside.
+
+    Lower ranks come first: all axes but the leading ones at zero; then each axis alone at zero.
+    """
+    orders = [list(range(q))] * (q - 1)
+    ranks = list(range(q - 1))
+    for dropped in range(q):
+        orders.append([i for i in range(q) if i != dropped] + [dropped])
+        ranks.append(q - 1)
+    return np.array([*orders, list(range(q))]), np.array([*ranks, q])
+
+
+@dataclass
+class _Polished:
+    """Every face and the inside of one design after another, polished: arrays (R, F, ...)."""
+
+    basis: Array
+    theta: Array
+    free: Array
+    deviance: Array
+    gradient: Array
+    hessian: Array
+    gamma: Array
+    expected: Array
+    steps: NDArray[np.int64]
+
+
+def _polish(stack: Stack, rows: NDArray[np.intp], g: Array) -> _Polished:
+    """Polish the designs `rows` from their covariances `g`, (n, q, q), on each face and inside."""
+    q = stack.q
+    orders, ranks = _faces(q)
+    values, vectors = np.linalg.eigh(g)
+    values, vectors = np.maximum(values[:, ::-1], 0.0), vectors[:, :, ::-1]
+    basis = np.moveaxis(vectors[:, :, orders], 2, 1)
+    places = coordinates(q)
+    on = [t for t, (i, j) in enumerate(places) if i == j]
+    held = np.array([j for _, j in places])[None, :] >= ranks[:, None]
+    theta = np.zeros((len(rows), len(ranks), len(places)))
+    theta[..., on] = np.sqrt(values[:, orders])
+    theta[:, held] = 0.0
+    free = np.broadcast_to(1.0 - held, theta.shape)
+    shape = (len(rows) * len(ranks), -1)
+    which = np.repeat(rows, len(ranks))
+    flat = free.reshape(shape)
+    ends = minimise(stack, which, basis.reshape(-1, q, q), theta.reshape(shape), flat)
+    parts = (a.reshape(len(rows), len(ranks), *a.shape[1:]) for a in ends)
+    return _Polished(basis, *_second(parts, free))
+
+
+def _second(parts: Any, free: Array) -> list[Array]:
+    """Put the free elements behind the elements."""
+    first, *rest = parts
+    return [first, free, *rest]
+
+
+def _inward(polished: _Polished, row: int, face: int, rank: int) -> tuple[float, Array]:
+    """Least derivative inside from a face, and its direction in the design's own basis.
+
+    Inside leads whatever adds variance in a direction that the covariance lacks.
+    """
+    q = polished.basis.shape[-1]
+    lacking = np.linalg.eigh(_square(polished.theta[row, face], q))[1][:, : q - rank]
+    inside = lacking.T @ polished.gamma[row, face] @ lacking
+    values, vectors = np.linalg.eigh(inside)
+    return float(values[0]), polished.basis[row, face] @ lacking @ vectors[:, 0]
+
+
+def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Array, float]:
+    """Lowest of some covariances inside from a face, along a direction, and its deviance."""
+    sizes = np.geomspace(1e-6, 10.0, 22)
+    trials = g + sizes[:, None, None] * np.outer(direction, direction)
+    values, vectors = np.linalg.eigh(trials)
+    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))[:, None]).swapaxes(1, 2))[1]
+    one = tuple(a[row : row + 1] if isinstance(a, np.ndarray) else a for a in stack.arrays)
+    deviance = deviances(one, np.ascontiguousarray(upper.swapaxes(1, 2))[None])[0]
+    best = int(deviance.argmin())
+    return trials[best], float(deviance[best])
+
+
+class _Settling:
+    """The best point of each design while the boundary is examined."""
+
+    def __init__(self, stack: Stack, g: Array, deviance: Array) -> None:
+        rows, k = len(stack), len(coordinates(stack.q))
+        self.stack, self.g, self.deviance = stack, g, deviance
+        self.rank = np.full(rows, stack.q, dtype=np.intp)
+        self.gradient_norm, self.inward, self.on_boundary = np.full((3, rows), np.nan)
+        self.curvature = np.full((rows, k), np.nan)
+        self.expected = np.full(rows, np.inf)
+        self.steps = np.zeros(rows, dtype=np.intp)
+
+    def examine(self) -> None:
+        """Polish every design inside and on its faces, and leave what is no minimum."""
+        todo = np.arange(len(self.stack))
+        for _ in range(4 * self.stack.q + 4):
+            polished = _polish(self.stack, todo, self.g[todo])
+            todo = todo[[not self._settle(polished, i, row) for i, row in enumerate(todo)]]
+            if not len(todo):
+                return
+
+    def _settle(self, polished: _Polished, i: int, row: int) -> bool:
+        """Take the best face of one design, or its inside; False when it had to be left."""
+        ranks = _faces(self.stack.q)[1]
+        deviance = polished.deviance[i]
+        lowest = float(deviance.min())
+        slack = 1e-10 + 1e-13 * (abs(lowest) + float(self.stack.n[row]))
+        for face, rank in enumerate(ranks):
+            if deviance[face] > lowest + slack:
+                continue
+            least, direction = np.nan, np.zeros(0)
+            if rank < self.stack.q:
+                least, direction = _inward(polished, i, face, int(rank))
+                if least < -_DESCENT * float(self.stack.n[row]):
+                    g = self._covariance(polished, i, face)
+                    inside, reached = _walk_inside(self.stack, row, g, direction)
+                    if reached < lowest - slack:
+                        self.g[row] = inside
+                        return False
+                    continue
+            self._record(polished, i, row, face, least)
+            return True
+        return False
+
+    def _covariance(self, polished: _Polished, i: int, face: int) -> Array:
+        basis = polished.basis[i, face]
+        out: Array = basis @ _square(polished.theta[i, face], self.stack.q) @ basis.T
+        return out
+
+    def _record(self, polished: _Polished, i: int, row: int, face: int, least: float) -> None:
+        q, rank = self.stack.q, int(_faces(self.stack.q)[1][face])
+        self.g[row] = self._covariance(polished, i, face)
+        self.deviance[row] = polished.deviance[i, face]
+        self.rank[row], self.inward[row] = rank, least
+        self.on_boundary[row] = polished.deviance[i, :-1].min() if rank == q else np.nan
+        self.steps[row] += polished.steps[i, face]
+        self.expected[row] = polished.expected[i, face]
+        moves = polished.free[i, face] > 0
+        self.gradient_norm[row] = np.abs(polished.gradient[i, face]).max(initial=0.0)
+        self.curvature[row] = np.nan
+        block = polished.hessian[i, face][np.ix_(moves, moves)]
+        self.curvature[row, : int(moves.sum())] = np.linalg.eigvalsh(block)
+
+
+def solve(stack: Stack) -> Optimum:
+    """Find the minimum of the deviance for every design of a stack.
+
+    Parameters
+    ----------
+    stack : Stack
+    """
+    if stack.q == 0:
+        return _nothing_random(stack)
+    g, deviance, steps, reached, screened = _follow(stack)
+    state = _Settling(stack, g, deviance.copy())
+    state.examine()
+    curved = np.where(np.isnan(state.curvature), np.inf, state.curvature).min(axis=-1)
+    most = np.where(np.isnan(state.curvature), 0.0, state.curvature).max(axis=-1)
+    slack = 1e-7 + 1e-13 * (np.abs(state.deviance) + stack.n)
+    converged = (
+        (state.expected < 1e-8)
+        & (curved >= -1e-7 * np.maximum(most, 1.0))
+        & np.isfinite(state.deviance)
+        & (np.nanmin(reached, axis=1) >= state.deviance - slack)
+    )
+    return Optimum(
+        g=state.g,
+        deviance=state.deviance,
+        rank=state.rank,
+        gradient_norm=state.gradient_norm,
+        curvature=state.curvature,
+        inward=state.inward,
+        on_boundary=state.on_boundary,
+        converged=converged,
+        steps=steps + state.steps,
+        starts=reached,
+        screened=screened,
+    )
+
+
+def _nothing_random(stack: Stack) -> Optimum:
+    """Give the single-level fit, which has nothing to search for."""
+    rows = len(stack)
+    none = np.zeros((rows, 0, 0))
+    deviance = deviances(stack.arrays, none[:, None])[:, 0]
+    empty, count = np.full(rows, np.nan), np.zeros(rows, dtype=np.intp)
+    return Optimum(
+        g=none,
+        deviance=deviance,
+        rank=count,
+        gradient_norm=np.zeros(rows),
+        curvature=np.zeros((rows, 0)),
+        inward=empty,
+        on_boundary=empty,
+        converged=np.ones(rows, dtype=bool),
+        steps=count,
+        starts=deviance[:, None],
+        screened=1,
+    )
+
+
+# -- the proof ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why the optimum is believed to be one.
+
+    Derivatives are by the elements of the relative covariance factor, in standardised random
+    terms turned to their principal axes, so that they mean the same in all units.
+
+    Attributes
+    ----------
+    deviance : float
+        At the optimum.
+    gradient_norm : float
+        Largest absolute derivative of the deviance by a free element.
+    curvature : tuple of float
+        Eigenvalues of the Hessian by the free elements; all positive at a minimum.
+    rank, terms : int
+        Rank of the covariance of the random terms, and how many there are.
+    inward : float
+        On the boundary, the least derivative of the deviance in any direction that leads inside;
+        not negative at a minimum. NaN where the optimum is inside.
+    steps : int
+        Newton steps of the start that won.
+    starts : tuple of float
+        Deviance that each start which was followed reached.
+    screened : int
+        Starts whose deviance was looked at.
+    best_other : float
+        Lowest deviance of another stationary point that a start ended in; NaN if all agree.
+    on_boundary : float
+        Lowest deviance found on the boundary when the optimum is inside, NaN otherwise.
+    """
+
+    deviance: float
+    gradient_norm: float
+    curvature: tuple[float, ...]
+    rank: int
+    terms: int
+    inward: float
+    steps: int
+    starts: tuple[float, ...]
+    screened: int
+    best_other: float
+    on_boundary: float
+
+    @property
+    def boundary(self) -> str:
+        """How the boundary was examined, in a sentence."""
+        if not self.terms:
+            return "There is no random term, so there is no boundary."
+        if self.rank == self.terms:
+            return (
+                "The optimum lies inside: the covariance of the random terms has full rank. The "
+                f"lowest deviance found on the boundary is {self.on_boundary:.3f}, higher by "
+                f"{self.on_boundary - self.deviance:.3g}."
+            )
+        return (
+            f"The optimum lies on the boundary (rank {self.rank} of {self.terms}): it was polished "
+            "there, and in every direction that leads inside the deviance rises (least derivative "
+            f"{self.inward:.3g})."
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Return the certificate as a table with one row for each check."""
+        rows = {
+            "largest derivative": self.gradient_norm,
+            "least curvature": min(self.curvature, default=np.nan),
+            "rank": float(self.rank),
+            "random terms": float(self.terms),
+            "least derivative inward": self.inward,
+            "Newton steps": float(self.steps),
+            "starts screened": float(self.screened),
+            "starts followed": float(len(self.starts)),
+            "next stationary deviance": self.best_other,
+            "lowest deviance on the boundary": self.on_boundary,
+        }
+        return pd.DataFrame({"value": rows}).rename_axis("check")
+
+
+def certify(found: Optimum) -> Certificate:
+    """Certificate of the optimum of one design, alone in its stack."""
+    deviance, starts = float(found.deviance[0]), found.starts[0]
+    others = starts[starts > deviance + _SAME]
+    curvature = found.curvature[0]
+    return Certificate(
+        deviance=deviance,
+        gradient_norm=float(found.gradient_norm[0]),
+        curvature=tuple(float(v) for v in curvature[~np.isnan(curvature)]),
+        rank=int(found.rank[0]),
+        terms=found.g.shape[-1],
+        inward=float(found.inward[0]),
+        steps=int(found.steps[0]),
+        starts=tuple(float(v) for v in starts),
+        screened=found.screened,
+        best_other=float(others.min()) if len(others) else float("nan"),
+        on_boundary=float(found.on_boundary[0]),
+    )

@@ -1,0 +1,112 @@
+"""Algebra of small matrices, compiled.
+
+Loops stand where NumPy has a word for them: its expressions, reshapings and assignments to whole
+arrays take many seconds to compile, and a call of BLAS costs more than a product of 4 x 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+__all__ = ["add", "cholesky", "compiled", "diagonalise", "gram", "invert_lower", "product"]
+
+compiled = njit(cache=True, error_model="numpy")
+
+
+@compiled  # type: ignore[untyped-decorator]
+def product(left: Any, right: Any) -> Any:
+    """Multiply two matrices of any layout."""
+    out = np.zeros((left.shape[0], right.shape[1]))
+    for i in range(left.shape[0]):
+        for m in range(left.shape[1]):
+            for j in range(right.shape[1]):
+                out[i, j] += left[i, m] * right[m, j]
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def add(out: Any, weight: Any, matrix: Any) -> None:
+    """Add a weighted matrix in place."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] += weight * matrix[i, j]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def cholesky(square: Any, low: Any, floor: Any) -> None:
+    """Fill the lower-triangular factor; no pivot falls below the floor."""
+    for i in range(square.shape[0]):
+        for j in range(i + 1):
+            value = square[i, j]
+            for k in range(j):
+                value -= low[i, k] * low[j, k]
+            low[i, j] = np.sqrt(max(value, floor)) if i == j else value / low[j, j]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def invert_lower(low: Any, out: Any) -> None:
+    """Fill the inverse of a lower-triangular matrix; what is above the diagonal stays."""
+    for i in range(low.shape[0]):
+        out[i, i] = 1.0 / low[i, i]
+        for j in range(i):
+            value = 0.0
+            for k in range(j, i):
+                value -= low[i, k] * out[k, j]
+            out[i, j] = value * out[i, i]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def gram(low: Any, out: Any) -> None:
+    """Fill ``low' low`` for a lower-triangular matrix."""
+    for i in range(low.shape[0]):
+        for j in range(i + 1):
+            value = 0.0
+            for k in range(i, low.shape[0]):
+                value += low[k, i] * low[k, j]
+            out[i, j] = value
+            out[j, i] = value
+
+
+@compiled  # type: ignore[untyped-decorator]
+def diagonalise(matrix: Any, axes: Any) -> None:
+    """Apply Jacobi's rotations in place: eigenvalues on the diagonal, eigenvectors in columns.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (k, k)
+        Symmetric; diagonal afterwards.
+    axes : ndarray of shape (k, k)
+        Overwritten.
+    """
+    k = len(matrix)
+    for i in range(k):
+        for j in range(k):
+            axes[i, j] = 1.0 if i == j else 0.0
+    for _ in range(30):
+        off, size = 0.0, 0.0
+        for i in range(k):
+            size += matrix[i, i] ** 2
+            for j in range(i):
+                off += matrix[i, j] ** 2
+        if off <= 1e-30 * size:
+            return
+        for i in range(k):
+            for j in range(i):
+                if matrix[i, j] == 0.0:
+                    continue
+                half = 0.5 * (matrix[j, j] - matrix[i, i]) / matrix[i, j]
+                tangent = 1.0 / (abs(half) + np.sqrt(half**2 + 1.0))
+                tangent = -tangent if half < 0 else tangent
+                cosine = 1.0 / np.sqrt(tangent**2 + 1.0)
+                sine = tangent * cosine
+                for m in range(k):
+                    a, b = matrix[m, i], matrix[m, j]
+                    matrix[m, i], matrix[m, j] = cosine * a - sine * b, sine * a + cosine * b
+                for m in range(k):
+                    a, b = matrix[i, m], matrix[j, m]
+                    matrix[i, m], matrix[j, m] = cosine * a - sine * b, sine * a + cosine * b
+                    a, b = axes[m, i], axes[m, j]
+                    axes[m, i], axes[m, j] = cosine * a - sine * b, sine * a + cosine * b

@@ -1,0 +1,124 @@
+"""What a search found, as a record: the base on which residuals, intervals and tables stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from multilevel.design import DesignMoments
+from multilevel.likelihood import Array, Pieces, Stack, pieces
+from multilevel.search import Optimum
+
+__all__ = ["Ingredients", "Solution"]
+
+
+class Ingredients(NamedTuple):
+    """Per-group pieces in raw units that residuals and variances are made of.
+
+    Attributes
+    ----------
+    relative : ndarray of shape (q, q)
+        Covariance of the random terms over the residual variance.
+    c : ndarray of shape (J, q, q)
+        ``Z' V^-1 Z`` with ``V`` relative to the residual variance.
+    cx : ndarray of shape (J, q, p)
+        ``Z' V^-1 X``.
+    e : ndarray of shape (J, q)
+        ``Z' V^-1 (y - X beta)``.
+    inverse : ndarray of shape (p, p)
+        ``(X' V^-1 X)^-1``.
+    """
+
+    relative: Array
+    c: Array
+    cx: Array
+    e: Array
+    inverse: Array
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The optimum of one design, and the numbers that follow from it.
+
+    Attributes
+    ----------
+    design : DesignMoments
+        What was fitted.
+    method : {"ML", "REML"}
+    stack : Stack
+        The design standardised, alone in its stack.
+    optimum : Optimum
+        What the search found.
+    """
+
+    design: DesignMoments
+    method: Literal["ML", "REML"]
+    stack: Stack = field(repr=False)
+    optimum: Optimum = field(repr=False)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Per-group pieces in standardised units, with a leading axis of one."""
+        return pieces(self.stack, self.optimum.g)
+
+    @cached_property
+    def ingredients(self) -> Ingredients:
+        """Per-group pieces in raw units, from which everything else is computed."""
+        at, stack = self.pieces, self.stack
+        z_root, x_root = stack.z_root[0], stack.x_root[0]
+        z_back, x_back = np.linalg.inv(z_root).T, np.linalg.inv(x_root).T
+        return Ingredients(
+            relative=z_back @ self.optimum.g[0] @ z_back.T,
+            c=z_root @ at.c[0] @ z_root.T,
+            cx=z_root @ at.cx[0] @ x_root.T,
+            e=float(stack.scale[0]) * at.e[0] @ z_root.T,
+            inverse=x_back @ at.inverse[0] @ x_back.T,
+        )
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the log-likelihood; the REML criterion when the method is REML."""
+        return float(self.optimum.deviance[0])
+
+    @cached_property
+    def residual_variance(self) -> float:
+        """Variance of rows around their group's line."""
+        stack = self.stack
+        return float(stack.scale[0] ** 2 * self.pieces.squares[0] / stack.dof[0])
+
+    @cached_property
+    def coefficients(self) -> Array:
+        """Fixed coefficients as an array of shape (p,)."""
+        stack = self.stack
+        back = np.linalg.inv(stack.x_root[0]).T @ self.pieces.beta[0]
+        out: Array = stack.ols[0] + stack.scale[0] * back
+        return out
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.design.n_total
+
+    @property
+    def n_groups(self) -> int:
+        """Groups."""
+        return len(self.design.groups)
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed coefficients, variances and covariances."""
+        q = len(self.design.random)
+        return len(self.design.fixed) + q * (q + 1) // 2 + 1
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimum is certified."""
+        return bool(self.optimum.converged[0])
+
+    @property
+    def singular(self) -> bool:
+        """Whether a variance is zero or a correlation one, so that the fit is on the boundary."""
+        return int(self.optimum.rank[0]) < len(self.design.random)

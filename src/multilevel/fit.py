@@ -17,7 +17,7 @@ from multilevel.information import component_names, variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
 from multilevel.likelihood import Array, standardise
 from multilevel.moments import design_moments
-from multilevel.partition import group_variance, partition_curve
+from multilevel.partition import partition_coefficient, partition_curve
 from multilevel.residuals import joint_covariance, residual_table
 from multilevel.search import Certificate, certify, solve
 from multilevel.solution import Solution
@@ -29,16 +29,6 @@ __all__ = ["MixedFit", "fit_design", "fit_mixed"]
 @dataclass(frozen=True)
 class MixedFit(Solution):
     """A fitted two-level model; `fit_mixed` and `fit_design` make it."""
-
-    @property
-    def aic(self) -> float:
-        """Akaike's criterion: deviance plus twice the number of parameters."""
-        return self.deviance + 2.0 * self.n_parameters
-
-    @property
-    def bic(self) -> float:
-        """Schwarz's criterion: deviance plus log(patients) times the number of parameters."""
-        return self.deviance + float(np.log(self.n)) * self.n_parameters
 
     @cached_property
     def theta(self) -> Array:
@@ -54,41 +44,6 @@ class MixedFit(Solution):
         return np.array([upper[j, i] for j in range(q) for i in range(j, q)])
 
     # -- the fit as tables ----------------------------------------------------------------------
-
-    @cached_property
-    def fixed(self) -> pd.DataFrame:
-        """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
-        from scipy.stats import norm
-
-        estimate = self.coefficients
-        se = np.sqrt(self.residual_variance * np.diagonal(self.ingredients.inverse))
-        z = estimate / se
-        columns = {"estimate": estimate, "se": se, "z": z, "p_value": 2.0 * norm.sf(np.abs(z))}
-        return pd.DataFrame(columns, index=pd.Index(self.design.fixed_names, name="term"))
-
-    @cached_property
-    def fixed_covariance(self) -> pd.DataFrame:
-        """Sampling covariance of the fixed coefficients, p x p."""
-        names = list(self.design.fixed_names)
-        values = self.residual_variance * self.ingredients.inverse
-        return pd.DataFrame(values, index=names, columns=names)
-
-    @cached_property
-    def random_covariance(self) -> pd.DataFrame:
-        """Covariance of the random terms, q x q, in raw units."""
-        names = list(self.design.random_names)
-        values = self.residual_variance * self.ingredients.relative
-        return pd.DataFrame(values, index=names, columns=names)
-
-    @cached_property
-    def random_correlation(self) -> pd.DataFrame:
-        """Correlation of the random terms, q x q; NaN where a variance is nil."""
-        covariance = self.random_covariance.to_numpy()
-        sd = np.sqrt(np.diagonal(covariance))
-        product = np.outer(sd, sd)
-        values = np.where(product > 0, covariance / np.where(product > 0, product, 1.0), np.nan)
-        names = list(self.design.random_names)
-        return pd.DataFrame(np.clip(values, -1.0, 1.0), index=names, columns=names)
 
     def variance_se(self, information: str = "expected") -> pd.Series[float]:
         """Return standard errors of the variances and covariances.
@@ -166,8 +121,7 @@ class MixedFit(Solution):
         at : mapping of str to float, or "mean", optional
             Values of the random terms' predictors in original units; their means unless given.
         """
-        between = group_variance(self, at)
-        return between / (between + self.residual_variance)
+        return partition_coefficient(self, at)
 
     def vpc_curve(
         self, variable: str, values: Sequence[float], level: float = 0.95

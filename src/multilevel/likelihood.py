@@ -606,7 +606,8 @@ def pieces(stack: Stack, g: Array) -> Pieces:
     values, vectors = np.linalg.eigh(g)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
     factors = np.linalg.qr(root.swapaxes(1, 2))[1].swapaxes(1, 2) if stack.q else g
-    return _pieces(stack.arrays, np.array(factors, order="C"))
+    out: Pieces = _pieces(stack.arrays, np.array(factors, order="C"))
+    return out
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -14,7 +14,13 @@ from multilevel.identify import constant_column
 from multilevel.likelihood import Array, coordinates
 from multilevel.solution import Solution
 
-__all__ = ["group_variance", "partition_curve", "random_row", "random_variables"]
+__all__ = [
+    "group_variance",
+    "partition_coefficient",
+    "partition_curve",
+    "random_row",
+    "random_variables",
+]
 
 
 def random_variables(design: DesignMoments) -> tuple[str, ...]:
@@ -75,6 +81,12 @@ def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -
     row = random_row(fit.design, at)
     covariance = fit.residual_variance * fit.ingredients.relative
     return float(row @ covariance @ row)
+
+
+def partition_coefficient(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
+    """Share of the variance that lies between groups at a point."""
+    between = group_variance(fit, at)
+    return between / (between + fit.residual_variance)
 
 
 def partition_curve(

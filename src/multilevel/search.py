@@ -383,14 +383,11 @@ def _polish(stack: Stack, rows: NDArray[np.intp], g: Array) -> _Polished:
     which = np.repeat(rows, len(ranks))
     flat = free.reshape(shape)
     ends = minimise(stack, which, basis.reshape(-1, q, q), theta.reshape(shape), flat)
-    parts = (a.reshape(len(rows), len(ranks), *a.shape[1:]) for a in ends)
-    return _Polished(basis, *_second(parts, free))
-
-
-def _second(parts: Any, free: Array) -> list[Array]:
-    """Put the free elements behind the elements."""
-    first, *rest = parts
-    return [first, free, *rest]
+    parts = {
+        name: getattr(ends, name).reshape(len(rows), len(ranks), *getattr(ends, name).shape[1:])
+        for name in Ends._fields
+    }
+    return _Polished(basis=basis, free=free, **parts)
 
 
 def _inward(polished: _Polished, row: int, face: int, rank: int) -> tuple[float, Array]:
@@ -434,7 +431,7 @@ class _Settling:
         todo = np.arange(len(self.stack))
         for _ in range(4 * self.stack.q + 4):
             polished = _polish(self.stack, todo, self.g[todo])
-            todo = todo[[not self._settle(polished, i, row) for i, row in enumerate(todo)]]
+            todo = todo[[not self._settle(polished, i, row) for i, row in enumerate(todo.tolist())]]
             if not len(todo):
                 return
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from multilevel.design import DesignMoments
 from multilevel.likelihood import Array, Pieces, Stack, pieces
@@ -122,3 +123,41 @@ class Solution:
     def singular(self) -> bool:
         """Whether a variance is zero or a correlation one, so that the fit is on the boundary."""
         return int(self.optimum.rank[0]) < len(self.design.random)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion: deviance plus twice the number of parameters."""
+        return self.deviance + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion: deviance plus log(rows) times the number of parameters."""
+        return self.deviance + float(np.log(self.n)) * self.n_parameters
+
+    @cached_property
+    def fixed(self) -> pd.DataFrame:
+        """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
+        from scipy.stats import norm
+
+        estimate = self.coefficients
+        se = np.sqrt(self.residual_variance * np.diagonal(self.ingredients.inverse))
+        z = estimate / se
+        columns = {"estimate": estimate, "se": se, "z": z, "p_value": 2.0 * norm.sf(np.abs(z))}
+        return pd.DataFrame(columns, index=pd.Index(self.design.fixed_names, name="term"))
+
+    @cached_property
+    def random_covariance(self) -> pd.DataFrame:
+        """Covariance of the random terms, q x q, in raw units."""
+        names = list(self.design.random_names)
+        values = self.residual_variance * self.ingredients.relative
+        return pd.DataFrame(values, index=names, columns=names)
+
+    @cached_property
+    def random_correlation(self) -> pd.DataFrame:
+        """Correlation of the random terms, q x q; NaN where a variance is zero."""
+        covariance = self.random_covariance.to_numpy()
+        sd = np.sqrt(np.diagonal(covariance))
+        product = np.outer(sd, sd)
+        values = np.where(product > 0, covariance / np.where(product > 0, product, 1.0), np.nan)
+        names = list(self.design.random_names)
+        return pd.DataFrame(np.clip(values, -1.0, 1.0), index=names, columns=names)

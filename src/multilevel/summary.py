@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from multilevel.information import variance_covariance
 from multilevel.likelihood import coordinates
+from multilevel.partition import partition_coefficient
 from multilevel.solution import Solution
 
 __all__ = ["summarise"]
@@ -36,7 +38,7 @@ def _criteria(fit: Solution) -> list[str]:
 
 def _random_part(fit: Solution) -> list[str]:
     names = fit.design.random_names
-    se = fit.variance_se().to_numpy()
+    se = np.sqrt(np.diagonal(variance_covariance(fit, "expected")))
     covariance = fit.random_covariance.to_numpy()
     correlation = fit.random_correlation.to_numpy()
     on = [t for t, (i, j) in enumerate(coordinates(len(names))) if i == j]
@@ -82,9 +84,9 @@ def _fixed_part(fit: Solution) -> list[str]:
 def _closing(fit: Solution) -> list[str]:
     if not fit.design.random:
         return []
-    lines = [f"Variance partition coefficient at the mean: {fit.vpc():.4f}"]
+    lines = [f"Variance partition coefficient at the mean: {partition_coefficient(fit):.4f}"]
     if fit.singular:
-        lines.append("The fit is singular: a variance is nil or a correlation is one.")
+        lines.append("The fit is singular: a variance is zero or a correlation is one.")
     if not fit.converged:
         lines.append("The optimum is NOT certified: see .certificate.")
     lines.append("Standard errors of variances: expected information, as MLwiN.")

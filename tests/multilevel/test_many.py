@@ -78,7 +78,9 @@ def test_stacked_fits_equal_single_fits(method: str) -> None:
         assert fits.deviance[i] == pytest.approx(one.deviance, abs=1e-9)
         assert fits.singular[i] == one.singular
         np.testing.assert_allclose(fits.beta[i], one.coefficients, rtol=1e-7)
-        np.testing.assert_allclose(fits.beta_covariance[i], one.fixed_covariance, rtol=1e-5)
+        np.testing.assert_allclose(
+            fits.beta_covariance[i], one.residual_variance * one.ingredients.inverse, rtol=1e-5
+        )
         np.testing.assert_allclose(
             fits.random_covariance[i], one.random_covariance, rtol=1e-5, atol=1e-8
         )

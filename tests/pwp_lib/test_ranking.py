@@ -271,7 +271,7 @@ def test_covariance_is_own_part_plus_few_shared_directions(
             for zz, cross in zip(z, zx, strict=True)
         ]
     )
-    dense = np.diag(left) + pull @ fit.fixed_covariance.to_numpy() @ pull.T
+    dense = np.diag(left) + pull @ (fit.residual_variance * fit.ingredients.inverse) @ pull.T
     assert shared.shape == (9, 4)
     assert np.diag(own) + shared @ shared.T == pytest.approx(dense, rel=1e-8, abs=1e-10)
     assert fit.residual_covariance("comparative", term).to_numpy() == pytest.approx(

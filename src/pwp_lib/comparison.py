@@ -18,7 +18,7 @@ from multilevel.errors import InputError
 from multilevel.fit import MixedFit, fit_mixed
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
-from pwp_lib.outcomes import patient_outcomes, summarise_outcomes
+from pwp_lib.outcomes import OUTCOMES, patient_outcomes, summarise_outcomes
 from pwp_lib.ranking import composite_ranks
 
 __all__ = [
@@ -47,19 +47,6 @@ RATES: Mapping[str, str] = {
     "improvement": "rates and test",
     "deterioration": "rates",
     "rcsi": "rates and test",
-}
-_PATIENT_COLUMN = {
-    "caseness": "case_pre",
-    "improvement": "reliably_improved",
-    "deterioration": "reliably_deteriorated",
-    "rcsi": "rcsi",
-}
-#: What counts, and among whom: columns of `summarise_outcomes`.
-COUNTS = {
-    "caseness": ("n_case_pre", "n"),
-    "improvement": ("n_improved", "n"),
-    "deterioration": ("n_deteriorated", "n"),
-    "rcsi": ("n_rcsi", "n_case_pre"),
 }
 
 
@@ -262,7 +249,7 @@ def outcome_of_patients(patients: pd.DataFrame, measure: str | Measure, rate: st
     Recovery (``rcsi``) is defined for those who were cases before.
     """
     outcomes = patient_outcomes(patients, measure)
-    column = outcomes[_PATIENT_COLUMN[rate]].astype("boolean")
+    column = outcomes[OUTCOMES[rate].flag].astype("boolean")
     if rate == "rcsi":
         column = column.where(outcomes["case_pre"].astype("boolean").fillna(False))
     return column
@@ -296,7 +283,8 @@ def compare_rates(
 def rates_of_summary(summary: pd.DataFrame) -> pd.DataFrame:
     """Test the rates of two clusters, given the summary of `cluster_effect_sizes`."""
     rows: dict[str, dict[str, object]] = {}
-    for rate, (count, of) in COUNTS.items():
+    for rate in RATES:
+        count, of = OUTCOMES[rate].count, OUTCOMES[rate].among
         if summary[[count, of]].isna().any(axis=None):
             continue  # the measure has no cut-off or no reliable change
         yes, n = summary[count].to_numpy(dtype=int), summary[of].to_numpy(dtype=int)
@@ -560,7 +548,8 @@ def nested_rates(
     by_therapist = summarise_outcomes(chosen, measure, by="therapist_id")
     first = as_cluster_series(clusters).reindex(by_therapist.index) == "upper"
     rows: dict[str, dict[str, Any]] = {}
-    for rate, (count, of) in COUNTS.items():
+    for rate in RATES:
+        count, of = OUTCOMES[rate].count, OUTCOMES[rate].among
         yes, n = by_therapist[count].to_numpy(float), by_therapist[of].to_numpy(float)
         if np.isnan(yes).any():
             continue  # the measure has no cut-off or no reliable change

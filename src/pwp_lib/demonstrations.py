@@ -230,10 +230,9 @@ def regression_to_the_mean(
     scores = rng.multivariate_normal([0, 0], [[1, retest], [retest, 1]], size=n) * sd + mean
     scores = np.clip(np.rint(scores), m.minimum, m.maximum)
     chosen = np.asarray(m.is_case(scores[:, 0]), dtype=bool)
-    sign = 1.0 if m.higher_is_worse else -1.0
     rows = {}
     for name, some in (("everybody", scores), ("chosen", scores[chosen])):
-        change = sign * (some[:, 0] - some[:, 1])
+        change = m.improvement(some[:, 0], some[:, 1])
         rows[name] = {
             "n": len(some),
             "mean_pre": some[:, 0].mean(),
@@ -287,12 +286,11 @@ def recovery_by_therapist(
         raise InputError("nobody was a case before, so nobody could recover")
     at = expected.to_numpy(dtype=float)[cases]
     # Scores are whole numbers: half a point below the cut-off parts recovered from not recovered.
-    sign = 1.0 if m.higher_is_worse else -1.0
-    limit = m.cutoff - 0.5 * sign
+    limit = m.cutoff - 0.5 * m.sign
     between = float(fit.random_covariance["Intercept"].loc["Intercept"]) ** 0.5
     rows = {}
     for percentile in _PERCENTILES:
-        shift = -sign * between * float(norm.ppf(percentile / 100))
-        chance = norm.cdf(sign * (limit - at - shift) / fit.residual_variance**0.5)
+        shift = -m.sign * between * float(norm.ppf(percentile / 100))
+        chance = norm.cdf(m.sign * (limit - at - shift) / fit.residual_variance**0.5)
         rows[percentile] = {"intercept": shift, "recovered_per_100": 100 * float(chance.mean())}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("percentile")

@@ -106,6 +106,11 @@ class Measure:
         return f"{self.name}_post"
 
     @property
+    def sign(self) -> float:
+        """Direction of the scale: 1 where a higher score is worse, -1 where it is better."""
+        return 1.0 if self.higher_is_worse else -1.0
+
+    @property
     def range_text(self) -> str:
         """The range in words, as in an error message."""
         kind = "a whole number" if self.integer else "a number"
@@ -123,7 +128,7 @@ class Measure:
         ndarray of shape (N,)
         """
         change: NDArray[np.float64] = np.asarray(pre, dtype=float) - np.asarray(post, dtype=float)
-        return change if self.higher_is_worse else np.negative(change)
+        return self.sign * change
 
     def is_case(self, scores: ArrayLike) -> NDArray[np.bool_]:
         """Whether each score reaches the cut-off. A missing score is no case.

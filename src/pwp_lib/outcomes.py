@@ -1,12 +1,14 @@
 """Change, caseness, reliable change and recovery, for patients and for groups of patients.
 
 A rate is a share from 0 to 1. It is NaN where nobody could have counted: a therapist without cases
-has no recovery rate, which is not a rate of nought.
+has no recovery rate, which is not a rate of zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +19,8 @@ from multilevel.errors import InputError
 from pwp_lib.measures import Measure, get_measure
 
 __all__ = [
+    "OUTCOMES",
+    "Outcome",
     "national_outcomes",
     "patient_national_outcomes",
     "patient_outcome_table",
@@ -26,6 +30,99 @@ __all__ = [
 ]
 
 Grouping: TypeAlias = "str | pd.Series[Any] | None"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A yes-or-no outcome of a patient: the names of its columns, and its words.
+
+    Attributes
+    ----------
+    flag : str
+        Column of `patient_outcomes`.
+    count, rate : str
+        Columns of `summarise_outcomes`: how many, and their share.
+    among : str
+        Column of `summarise_outcomes` that the share is out of.
+    label : str
+        In a table or on an axis.
+    verb : str
+        What such patients did, in a sentence.
+    thresholds : tuple of str
+        Attributes of a `Measure` without which the outcome is not defined.
+
+    Examples
+    --------
+    >>> OUTCOMES["rcsi"].among
+    'n_case_pre'
+    """
+
+    flag: str
+    count: str
+    rate: str
+    among: str
+    label: str
+    verb: str
+    thresholds: tuple[str, ...]
+
+    def defined(self, measure: Measure) -> bool:
+        """Say whether the measure has the thresholds that the outcome needs."""
+        return all(getattr(measure, name) is not None for name in self.thresholds)
+
+
+#: The five outcomes, by the name of their rate.
+OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
+    {
+        outcome.rate: outcome
+        for outcome in (
+            Outcome(
+                "case_pre",
+                "n_case_pre",
+                "caseness",
+                "n",
+                "Caseness before",
+                "reached caseness before treatment",
+                ("cutoff",),
+            ),
+            Outcome(
+                "reliably_improved",
+                "n_improved",
+                "improvement",
+                "n",
+                "Reliable improvement",
+                "improved reliably",
+                ("reliable_change",),
+            ),
+            Outcome(
+                "reliably_deteriorated",
+                "n_deteriorated",
+                "deterioration",
+                "n",
+                "Reliable deterioration",
+                "deteriorated reliably",
+                ("reliable_change",),
+            ),
+            Outcome(
+                "recovered",
+                "n_recovered",
+                "recovery",
+                "n_case_pre",
+                "Below the cut-off after, of cases",
+                "were below the cut-off after treatment, of the cases before it",
+                ("cutoff",),
+            ),
+            Outcome(
+                "rcsi",
+                "n_rcsi",
+                "rcsi",
+                "n_case_pre",
+                "Recovery of cases (RCSI)",
+                "improved reliably and recovered, of the cases before treatment",
+                ("cutoff", "reliable_change"),
+            ),
+        )
+    }
+)
 
 #: Contacts that make a course of treatment in the national figures.
 CONTACTS = 2
@@ -181,28 +278,23 @@ def summarise_outcomes(
 
 def _counts(rows: pd.DataFrame, labels: pd.Series[Any], measure: Measure) -> pd.DataFrame:
     """Count by group, with rates; NaN for what the measure has no threshold for."""
-    flags = {
-        "case_pre": ("n_case_pre", "caseness", measure.cutoff),
-        "reliably_improved": ("n_improved", "improvement", measure.reliable_change),
-        "reliably_deteriorated": ("n_deteriorated", "deterioration", measure.reliable_change),
-        "recovered": ("n_recovered", "recovery", measure.cutoff),
-        "rcsi": ("n_rcsi", "rcsi", None if measure.cutoff is None else measure.reliable_change),
-    }
-    key = labels.to_numpy()
-    n = rows.groupby(key).size()
-    result: dict[str, Any] = {}
-    cases = None
-    for flag, (count_name, rate_name, threshold) in flags.items():
-        if threshold is None:
-            result[count_name] = result[rate_name] = pd.Series(np.nan, index=n.index)
-            continue
-        count = rows[flag].astype(int).groupby(key).sum()
-        cases = count if flag == "case_pre" else cases
-        of = cases if flag in ("recovered", "rcsi") and cases is not None else n
-        result[count_name], result[rate_name] = count, _rate(count, of)
-    return pd.DataFrame(result)
+    groups = rows.groupby(labels.to_numpy())
+    table = pd.DataFrame({"n": groups.size()})
+    for outcome in OUTCOMES.values():
+        table[outcome.count] = table[outcome.rate] = np.nan
+        if outcome.defined(measure):
+            table[outcome.count] = groups[outcome.flag].sum().astype(int)
+            table[outcome.rate] = _rate(table[outcome.count], table[outcome.among])
+    return table.drop(columns="n")
 
 
+_THERAPIST_ROWS = {
+    "effect_size": "Effect size",
+    "caseness": "Cases before, rate",
+    "improvement": "Reliable improvement, rate",
+    "deterioration": "Reliable deterioration, rate",
+    "rcsi": "Reliable and clinically significant improvement, rate among cases",
+}
 _PATIENT_ROWS = {
     "n": "Patients",
     "mean_pre": "Before, mean",
@@ -213,17 +305,7 @@ _PATIENT_ROWS = {
     "sd_change": "Change, SD",
     "effect_size": "Effect size",
     "n_case_pre": "Cases before, n",
-    "caseness": "Cases before, rate",
-    "improvement": "Reliable improvement, rate",
-    "deterioration": "Reliable deterioration, rate",
-    "rcsi": "Reliable and clinically significant improvement, rate among cases",
-}
-_THERAPIST_ROWS = {
-    "effect_size": "Effect size",
-    "caseness": "Cases before, rate",
-    "improvement": "Reliable improvement, rate",
-    "deterioration": "Reliable deterioration, rate",
-    "rcsi": "Reliable and clinically significant improvement, rate among cases",
+    **_THERAPIST_ROWS,
 }
 
 

@@ -104,10 +104,10 @@ def composite_ranks(
     ranks: dict[str, pd.Series] = {}
     standardised = []
     for name, fit in fits.items():
-        worse = known[name].higher_is_worse if name in known else True
-        residuals = fit.residuals(lower_is_better=worse)
+        sign = known[name].sign if name in known else 1.0
+        residuals = fit.residuals(lower_is_better=sign > 0)
         ranks[f"rank_{name}"] = residuals["rank"]
-        residual = residuals["residual"] * (1.0 if worse else -1.0)
+        residual = residuals["residual"] * sign
         spread = float(residual.std(ddof=0))
         standardised.append(residual / spread if spread > 0 else residual)
     table = pd.DataFrame(ranks)
@@ -264,7 +264,7 @@ def composite_uncertainty(
     if not -1 / max(len(fits) - 1, 1) <= correlation <= 1:
         raise InputError("the correlation of the errors lies outside what is possible")
     known = {**MEASURES, **{m.name: m for m in measures}}
-    signs = [1.0 if name not in known or known[name].higher_is_worse else -1.0 for name in fits]
+    signs = [known[name].sign if name in known else 1.0 for name in fits]
     positions = _drawn_positions(list(fits.values()), signs, correlation, draws, seed)
     n = len(table)
     size = cluster_size(n, size)

@@ -210,7 +210,7 @@ def _assemble(
 
 def _effectiveness(truth: Truth, u: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average each therapist's standardised intercepts; higher is more effective."""
-    worse = np.array([1.0 if m.higher_is_worse else -1.0 for m in truth.measures])
+    worse = np.array([m.sign for m in truth.measures])
     sd = np.sqrt(np.diag(truth.random_covariance)[::2] + 1e-12)
     effective: NDArray[np.float64] = -(u[:, ::2] * worse / sd).mean(axis=1)
     return effective

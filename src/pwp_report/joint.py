@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pwp_lib.outcomes import summarise_outcomes
+from pwp_lib.outcomes import OUTCOMES, summarise_outcomes
 from pwp_report.disclosure import (
     DisclosurePolicy,
     Relation,
@@ -34,7 +34,7 @@ __all__ = ["ALL", "COUNTS", "OTHERS", "JointCounts", "joint_counts"]
 
 ALL = "all"
 OTHERS = "others together"
-COUNTS = ("n", "n_case_pre", "n_improved", "n_deteriorated", "n_recovered", "n_rcsi")
+COUNTS = ("n", *(outcome.count for outcome in OUTCOMES.values()))
 #: What is part of what, among the counts of one measure and one group.
 _INSIDE = (
     ("n", ("n_improved", "n_deteriorated")),

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pwp_lib.comparison import COUNTS as RATE_COUNTS
 from pwp_lib.measures import Measure
-from pwp_lib.outcomes import summarise_outcomes
+from pwp_lib.outcomes import OUTCOMES, summarise_outcomes
 from pwp_report.disclosure import MARK, DisclosurePolicy, percentage
 from pwp_report.joint import ALL, OTHERS
 from pwp_report.joint import COUNTS as OUTCOME_COUNTS
@@ -22,11 +21,7 @@ if TYPE_CHECKING:
     from pwp_report.analysis import Analysis
 
 OUTCOME_SHARES: Mapping[str, tuple[str, str]] = {
-    "caseness": ("n_case_pre", "n"),
-    "improvement": ("n_improved", "n"),
-    "deterioration": ("n_deteriorated", "n"),
-    "recovery": ("n_recovered", "n_case_pre"),
-    "rcsi": ("n_rcsi", "n_case_pre"),
+    name: (outcome.count, outcome.among) for name, outcome in OUTCOMES.items()
 }
 
 
@@ -293,7 +288,7 @@ def _released_rate(measure: str, rate: str, size: Callable[[str, str], float]) -
     line: dict[str, object] = {}
     cells: list[list[float]] = []
     for side in ("upper", "lower"):
-        yes, n = (size(f"cluster {side}", f"{measure}.{k}") for k in RATE_COUNTS[rate])
+        yes, n = (size(f"cluster {side}", f"{measure}.{k}") for k in OUTCOME_SHARES[rate])
         share = percentage(yes, n)
         line |= {f"yes_{side}": MARK if pd.isna(yes) else int(yes)}
         line |= {f"n_{side}": MARK if pd.isna(n) else int(n)}

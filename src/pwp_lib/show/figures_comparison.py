@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from multilevel.errors import InputError
 from pwp_lib.numbers import count, plain
+from pwp_lib.outcomes import OUTCOMES
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
     axes_or_new,
@@ -73,14 +74,6 @@ def wilson_interval(successes: float, n: float, level: float = 0.95) -> tuple[fl
     return float(middle - half), float(middle + half)
 
 
-_RATES = {
-    "caseness": "Caseness before",
-    "improvement": "Reliable improvement",
-    "deterioration": "Reliable deterioration",
-    "rcsi": "Recovery of cases (RCSI)",
-}
-
-
 def long_rates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Turn the results of `compare_rates` into the long frame that `cluster_comparison` draws.
 
@@ -94,8 +87,9 @@ def long_rates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     DataFrame
         ``measure, key, outcome, cluster, count, n``; `key` is the outcome's short name.
     """
+    labels = {name: outcome.label for name, outcome in OUTCOMES.items()}
     rows = [
-        (measure, key, _RATES.get(str(key), str(key)), cluster, row[f"yes_{cluster}"], row[column])
+        (measure, key, labels.get(str(key), str(key)), cluster, row[f"yes_{cluster}"], row[column])
         for measure, table in tables.items()
         for key, row in table.iterrows()
         for column in table.columns

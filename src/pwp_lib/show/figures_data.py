@@ -145,10 +145,10 @@ def _two_histograms(ax: Axes, pre: Any, post: Any, measure: Any) -> None:
     ax.hist(pre, bins=bins, color=colour, alpha=0.28, label="before")  # type: ignore[arg-type]
     ax.hist(post, bins=bins, histtype="step", color=colour, linewidth=2, label="after")  # type: ignore[arg-type]
     if measure.cutoff is not None:
-        side = -0.5 if measure.higher_is_worse else 0.5
-        ax.axvline(measure.cutoff + side, color=style.INK, linestyle="--", linewidth=1.2)
+        between = measure.cutoff - measure.sign / 2
+        ax.axvline(between, color=style.INK, linestyle="--", linewidth=1.2)
         ax.annotate(
-            f"cut-off {plain(measure.cutoff)}", (measure.cutoff + side, 1), (4, -2),
+            f"cut-off {plain(measure.cutoff)}", (between, 1), (4, -2),
             xycoords=("data", "axes fraction"), textcoords="offset points", va="top", fontsize=10,
         )  # fmt: skip
     ax.set(xlabel=f"{measure.label} score", title=measure.label)
@@ -210,7 +210,7 @@ def pre_post_scatter(
 
 def _reliable(scores: Any, measure: Any) -> tuple[Any, Any]:
     """Which patients changed reliably, better and worse."""
-    change = (scores[:, 0] - scores[:, 1]) * (1 if measure.higher_is_worse else -1)
+    change = measure.improvement(scores[:, 0], scores[:, 1])
     if measure.reliable_change is None:
         none = np.zeros(len(change), dtype=bool)
         return none, none
@@ -224,7 +224,7 @@ def _jacobson_lines(ax: Axes, limits: Any, measure: Any) -> None:
         d = measure.reliable_change - 0.5
         ax.fill_between(limits, limits - d, limits + d, color="#EEF0F3", zorder=0, linewidth=0)
     if measure.cutoff is not None:
-        cut = measure.cutoff - (0.5 if measure.higher_is_worse else -0.5)
+        cut = measure.cutoff - measure.sign / 2
         ax.axvline(cut, color=style.INK, linestyle="--", linewidth=1)
         ax.axhline(cut, color=style.INK, linestyle="--", linewidth=1)
 
@@ -249,8 +249,7 @@ def change_histogram(patients: pd.DataFrame, measure: Any, ax: Axes | None = Non
         change = finite(patients["change"])
     else:
         need(patients, [measure.pre, measure.post], "a change histogram")
-        sign = 1 if measure.higher_is_worse else -1
-        change = finite(sign * (patients[measure.pre] - patients[measure.post]))
+        change = finite(measure.improvement(patients[measure.pre], patients[measure.post]))
     bins = np.arange(np.floor(change.min()) - 0.5, np.ceil(change.max()) + 1.5)
     _, _, bars = ax.hist(change, bins=bins, color=style.measure_colour(measure.name), alpha=0.9)  # type: ignore[arg-type]
     sentence = f"Histogram of change in {measure.label}, mean {plain(change.mean(), 2)} points"

@@ -21,6 +21,7 @@ from pwp_lib.numbers import (
     share,
     sign_fixed,
 )
+from pwp_lib.outcomes import OUTCOMES
 from pwp_lib.show._drawing import lower_first
 from pwp_lib.show.style import measure_label
 
@@ -449,12 +450,6 @@ _FIGURES = {
     "rcsi": "rate of reliable and clinically significant improvement",
     "caseness": "rate of caseness",
 }
-_OUTCOMES = {
-    "caseness": "reached caseness before treatment",
-    "improvement": "improved reliably",
-    "deterioration": "deteriorated reliably",
-    "rcsi": "improved reliably and recovered, of the cases before treatment",
-}
 
 
 def ancova_sentence(result: Any, measure: Any = "") -> str:
@@ -498,7 +493,7 @@ def split_sample_sentence(result: Any, measure: Any, figure: str = "effect_size_
     same, other = float(row["same_patients"]), float(row["other_patients"])
     kind, _, cluster = figure.rpartition("_")
     words = f"{_FIGURES.get(kind, kind.replace('_', ' '))} of the {cluster} cluster"
-    rate = kind in _OUTCOMES
+    rate = kind in OUTCOMES
     write = percent if rate else (lambda v: sign_fixed(v, 2))
     low, high = write(float(row["lower_quartile"])), write(float(row["upper_quartile"]))
     way = "goes"

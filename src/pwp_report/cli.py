@@ -1,4 +1,4 @@
-"""The command ``pwp``: check, analyse, summarise, pool and cohort."""
+"""The command ``pwp``: check, analyse, start, summarise, pool and cohort."""
 
 from __future__ import annotations
 
@@ -74,6 +74,26 @@ def analyse(
 
     place = key or default_key_file()
     analyse_file(Request(file, out, study, therapists, place, no_disclosure_control))
+
+
+@app.command()
+def start(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", help=f"{_DATA} [the packaged cohort]")
+    ] = None,
+    study: StudyFile = None,
+    therapists: Therapists = None,
+    measures: Annotated[
+        str, typer.Option("--measures", help="Two measures that the data hold.")
+    ] = "phq9,gad7",
+) -> None:
+    """Make a folder of your own with the chapters' notebooks, to edit and run."""
+    from pwp_report.commands.start import start_notebooks
+
+    start_notebooks(folder, data, study, therapists, measures)
 
 
 @app.command()

@@ -1,0 +1,23 @@
+"""``pwp start``: the chapters' notebooks in a folder of the researcher's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pwp_report.commands.terminal import say
+from pwp_report.start import Request, start_folder
+
+__all__ = ["start_notebooks"]
+
+
+def start_notebooks(
+    folder: Path, data: Path | None, study: Path | None, therapists: Path | None, measures: str
+) -> None:
+    """Write the folder, and say what was left out and why."""
+    names = tuple(name.strip() for name in measures.split(","))
+    started = start_folder(Request(folder, data, study, therapists, names))
+    count = len(started.chapters)
+    say(f"{folder.name} holds {count} chapters: README.md in it says how to run them.")
+    for name, need in started.left_out.items():
+        say(f"Left out: {name} needs {need}.")
+    say("Outputs of these notebooks are not cleared for release.", stderr=True)

@@ -1,0 +1,255 @@
+"""``pwp start``: a folder of the researcher's own with the notebooks to edit and run.
+
+Cells are kept or left out whole, by their tags, and one is replaced: the cell tagged ``data``. No
+word of prose and no line of code is rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multilevel.errors import InputError
+from pwp_lib.cohort import Cohort, load_cohort
+from pwp_lib.scales import SCALES
+from pwp_report.check import check_study_data
+
+__all__ = ["Request", "Started", "start_folder"]
+
+#: What a chapter or a tagged cell may need beside patients and their scores, in words.
+NEEDS = {
+    "downloads": "the six downloads, which are packaged",
+    "therapists": "a table of therapists with their scales (--therapists)",
+    "segments": "coded interviews",
+    "services": "a service for each patient",
+    "sessions": "the number of sessions of each patient",
+    "thresholds": "a cut-off and a reliable change of both measures (--study)",
+    "paper": "the packaged cohort, which it compares with the paper",
+}
+#: Cells with these tags speak of the packaged cohort.
+LEFT_OUT = {"finding", "paper"}
+MARK = (
+    "> **Not cleared for release.** The outputs of this notebook show every therapist and every "
+    "count as they are. What leaves the service is made by `pwp analyse`, which withholds small "
+    "counts and puts pseudonyms in place of therapists."
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``pwp start`` is asked for.
+
+    Attributes
+    ----------
+    folder : Path
+        New or empty.
+    data, study, therapists : Path or None
+        The researcher's files; the packaged cohort without `data`.
+    measures : tuple of str
+        Names of the two measures, as in columns ``<name>_pre``.
+    """
+
+    folder: Path
+    data: Path | None = None
+    study: Path | None = None
+    therapists: Path | None = None
+    measures: tuple[str, ...] = ("phq9", "gad7")
+
+
+@dataclass(frozen=True)
+class Started:
+    """What was written: names of notebooks, and for each one left out what it needs."""
+
+    chapters: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def start_folder(asked: Request) -> Started:
+    """Write the folder: all of it, or nothing.
+
+    Parameters
+    ----------
+    asked : Request
+
+    Returns
+    -------
+    Started
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty or cannot be written, if the file of data has problems, or if it
+        does not hold the two measures.
+    """
+    _refuse_what_is_there(asked.folder)
+    cohort = _cohort(asked)
+    _refuse_other_measures(asked.measures, cohort)
+    cell, there = _data_cell(asked), _what_is_there(asked, cohort)
+    notebooks: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for file in chapter_files():
+        notebook = json.loads(file.read_text(encoding="utf-8"))
+        lacking = [need for need in notebook["metadata"].get("needs", []) if need not in there]
+        if lacking:
+            left_out[file.name] = " and ".join(NEEDS[need] for need in lacking)
+        else:
+            notebooks[file.name] = own_chapter(notebook, cell, there)
+    started = Started(tuple(notebooks), left_out)
+    _write(asked.folder, notebooks, _readme(asked, started))
+    return started
+
+
+def chapter_files() -> list[Path]:
+    """Find the notebooks: in the installed package, or in the repository beside `src`."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "chapters"
+    folder = packaged if packaged.is_dir() else here.parents[1] / "notebooks"
+    return sorted(folder.glob("[0-9]*.ipynb"))
+
+
+def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> dict[str, Any]:
+    """Make a researcher's notebook of a chapter.
+
+    Parameters
+    ----------
+    notebook : dict
+        As read from JSON.
+    data_cell : str
+        Source that takes the place of the cell tagged ``data``.
+    there : set of str
+        Names in `NEEDS` of what the data hold; a cell tagged with another of them is left out.
+    """
+    without = LEFT_OUT | (set(NEEDS) - there)
+    cells = [_cell("markdown", "mark", MARK, [])]
+    for cell in notebook["cells"]:
+        tags = set(cell["metadata"].get("tags", []))
+        if "data" in tags:
+            cells.append(_cell("code", "data", data_cell, ["data"]))
+        elif not tags & without:
+            cells.append(cell)
+    metadata = {key: value for key, value in notebook["metadata"].items() if key != "needs"}
+    return {**notebook, "cells": cells, "metadata": metadata}
+
+
+def _cell(kind: str, name: str, source: str, tags: list[str]) -> dict[str, Any]:
+    metadata = {"tags": tags} if tags else {}
+    cell = {"cell_type": kind, "id": name, "metadata": metadata, "source": source}
+    return cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []}
+
+
+def _refuse_what_is_there(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError("this is a file, not a folder", hint="name a new folder", file=folder)
+    if folder.exists() and any(folder.iterdir()):
+        hint = "name a new folder, so that nothing of yours is replaced"
+        raise InputError("the folder is not empty", hint=hint, file=folder)
+
+
+def _cohort(asked: Request) -> Cohort:
+    if asked.data is None:
+        if asked.study is not None or asked.therapists is not None:
+            hint = "name that file with --data"
+            raise InputError("a study and therapists belong to a file of patients", hint=hint)
+        return load_cohort()
+    found = check_study_data(asked.data, asked.study, asked.therapists)
+    if found.cohort is None:
+        raise found.problems.first()
+    return found.cohort
+
+
+def _refuse_other_measures(measures: Sequence[str], cohort: Cohort) -> None:
+    known = [measure.name for measure in cohort.measures]
+    if len(measures) != 2 or len(set(measures)) != 2:
+        hint = "name them so: --measures phq9,gad7; with one measure use pwp analyse"
+        raise InputError("the chapters need two different measures", hint=hint)
+    if not set(measures) <= set(known):
+        hint = f"name two of these with --measures: {', '.join(known)}"
+        raise InputError("the data do not hold both measures", hint=hint)
+
+
+def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
+    """Names in `NEEDS` of what the data hold."""
+    own = asked.data is not None
+    therapists = cohort.therapists
+    scales = {scale.name for scale in SCALES}
+    measures = [cohort.measure(name) for name in asked.measures]
+    held = {
+        "downloads": not own,
+        "paper": not own,
+        "therapists": therapists is not None and scales <= set(therapists.columns),
+        "segments": cohort.segments is not None,
+        "services": "service_id" in cohort.patients.columns,
+        "sessions": "sessions" in cohort.patients.columns,
+        "thresholds": all(None not in (m.cutoff, m.reliable_change) for m in measures),
+    }
+    return {need for need, is_held in held.items() if is_held}
+
+
+def _data_cell(asked: Request) -> str:
+    """Write the cell that reads the cohort and names the two measures."""
+    first, second = (json.dumps(name) for name in asked.measures)
+    names = ["cohort = pwp.load_cohort()"]
+    imports = ["import pwp_lib as pwp"]
+    if asked.data is not None:
+        given = {"study": asked.study, "therapists": asked.therapists}
+        more = [f"    {key}={_place(path)}," for key, path in given.items() if path is not None]
+        imports.append("from pwp_report import check_study_data")
+        names = ["cohort = check_study_data(", f"    {_place(asked.data)},", *more, ").cohort"]
+    last = ["patients = cohort.patients", f"first, second = {first}, {second}"]
+    return "\n".join([*imports, "", *names, *last])
+
+
+def _place(path: Path) -> str:
+    """Give a path as a Python string, whole, so that the notebook may be moved."""
+    return json.dumps(path.resolve().as_posix(), ensure_ascii=False)
+
+
+def _readme(asked: Request, started: Started) -> str:
+    origin = "the packaged synthetic cohort" if asked.data is None else f"`{asked.data.name}`"
+    without = [f"- `{name}` needs {need}." for name, need in started.left_out.items()]
+    return "\n".join(
+        [
+            "# Therapist effects: notebooks to edit and run",
+            "",
+            f"They read {origin} in the cell tagged `data`, the first cell of code, and take their",
+            "two measures from the variables `first` and `second` in it. Change whatever you like.",
+            "",
+            "    python -m pip install 'pwp-lib[book]' jupyterlab",
+            "    jupyter lab",
+            "",
+            "**Not cleared for release**: outputs show each therapist and each count. What leaves",
+            "the service is made by `pwp analyse`. Clear outputs before you pass a notebook on.",
+            "",
+            "Chapters:",
+            "",
+            *[f"- `{name}`" for name in started.chapters],
+            *(["", "Left out:", "", *without] if without else []),
+            "",
+        ]
+    )
+
+
+def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:
+    """Write all files beside the folder's place, then move them there in one step."""
+    work = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".start-", dir=folder.parent))
+        for name, notebook in notebooks.items():
+            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+            (work / name).write_text(text, encoding="utf-8", newline="\n")
+        (work / "README.md").write_text(readme, encoding="utf-8", newline="\n")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(work, folder)
+    except OSError:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+        hint = "name a folder that you may write to"
+        raise InputError("the folder cannot be written", hint=hint, file=folder) from None

@@ -1,0 +1,150 @@
+"""`pwp start`: cells kept or left out whole, one replaced; the folder runs on own data."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+from running import run
+
+from multilevel.errors import InputError
+from pwp_lib.cohort import PACKAGED, load_cohort
+from pwp_lib.simulate import simulate_cohort
+from pwp_report.start import MARK, NEEDS, Request, chapter_files, own_chapter, start_folder
+
+
+def cells_of(path: Path) -> list[dict[str, Any]]:
+    return list(json.loads(path.read_text(encoding="utf-8"))["cells"])
+
+
+def text(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def write_own(path: Path, second: str) -> Path:
+    """Write a cohort of other people, with a measure of this name as the second."""
+    patients = simulate_cohort(seed=11, interviews=False).patients
+    columns = ["patient_id", "therapist_id", "phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]
+    own = patients[columns].rename(columns=lambda name: name.replace("gad7", second))
+    own.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("file", chapter_files(), ids=lambda file: file.stem)
+def test_a_chapter_names_its_measures_once(file: Path) -> None:
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    tagged = [c for c in notebook["cells"] if "data" in c["metadata"].get("tags", [])]
+    code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert tagged == code[:1]
+    assert 'first, second = "phq9", "gad7"' in text(tagged[0])
+    assert set(notebook["metadata"].get("needs", [])) <= set(NEEDS)
+    if {"paper", "downloads"} & set(notebook["metadata"].get("needs", [])):
+        return
+    for cell in code[1:]:
+        if "paper" not in cell["metadata"].get("tags", []):
+            assert not re.search("phq9|gad7", text(cell)), text(cell)
+
+
+def test_cells_are_kept_or_left_out_whole() -> None:
+    def cell(kind: str, source: str, *tags: str) -> dict[str, Any]:
+        return {"cell_type": kind, "metadata": {"tags": list(tags)}, "source": source}
+
+    kept = [cell("markdown", "an idea of the paper's"), cell("code", "phq9 = 1", "hide-input")]
+    left_out = [cell("markdown", "here 9%", "finding"), cell("code", "paper", "paper")]
+    left_out.append(cell("code", "by service", "services"))
+    data = cell("code", "packaged", "data")
+    metadata = {"kernelspec": {}, "needs": ["paper"]}
+    notebook = {"cells": [data, *kept, *left_out], "metadata": metadata}
+    made = own_chapter(notebook, "mine", {"paper", "sessions"})
+    assert [c["source"] for c in made["cells"]] == [MARK, "mine", *(c["source"] for c in kept)]
+    assert made["metadata"] == {"kernelspec": {}}
+
+
+def test_the_packaged_cohort_leaves_no_chapter_out(tmp_path: Path) -> None:
+    started = start_folder(Request(tmp_path / "new" / "mine"))
+    folder = tmp_path / "new" / "mine"
+    assert started.left_out == {}
+    written = sorted(p.name for p in folder.glob("*.ipynb"))
+    assert written == [p.name for p in chapter_files()] == list(started.chapters)
+    for file in folder.glob("*.ipynb"):
+        nbformat.validate(nbformat.read(file, as_version=4))
+        cells = cells_of(file)
+        assert "Not cleared for release" in text(cells[0])
+        assert not {"finding", "paper"} & {t for c in cells for t in c["metadata"].get("tags", [])}
+
+
+def test_chapters_without_their_tables_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_file = write_own(tmp_path / "own.csv", "wsas")
+    assert run("start", tmp_path / "d", "--data", own_file, "--measures", "wsas, phq9") == 0
+    said = capsys.readouterr()
+    missing = {p.name for p in chapter_files()} - {p.name for p in (tmp_path / "d").iterdir()}
+    assert missing
+    readme = (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
+    assert all(name in said.out and f"`{name}` needs" in readme for name in missing)
+    assert "not cleared" in said.err
+    cell = text(cells_of(tmp_path / "d" / "03_multilevel_modelling.ipynb")[2])
+    assert 'first, second = "wsas", "phq9"' in cell
+    assert json.dumps(own_file.as_posix()) in cell
+    ast.parse(cell)
+
+
+@pytest.mark.parametrize(
+    ("request_of", "sentence"),
+    [
+        (lambda d: Request(d / "full"), "not empty"),
+        (lambda d: Request(d / "full" / "x"), "a file, not a folder"),
+        (lambda d: Request(d / "full" / "x" / "y"), "cannot be written"),
+        (lambda d: Request(d / "new", study=d / "study.toml"), "--data"),
+        (lambda d: Request(d / "new", measures=("phq9",)), "two different measures"),
+        (lambda d: Request(d / "new", measures=("phq9", "phq9")), "two different measures"),
+        (lambda d: Request(d / "new", measures=("phq9", "core10")), "phq9, gad7"),
+        (lambda d: Request(d / "new", data=d / "bad.csv"), "phq9_pre"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_and_nothing_written(
+    request_of: Any, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    patients = pd.read_csv(PACKAGED / "patients.csv").assign(phq9_pre=99)
+    patients.to_csv(tmp_path / "bad.csv", index=False)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        start_folder(request_of(tmp_path))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "full" / "x").read_text() == "mine"
+
+
+def ran(folder: Path, chapter: str) -> str:
+    """Run a notebook of the folder, and give all text that it put out."""
+    notebook = nbformat.read(next(folder.glob(f"{chapter}*.ipynb")), as_version=4)
+    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()
+    return json.dumps(notebook)
+
+
+@pytest.mark.parametrize(
+    ("second", "chapters"),
+    [("gad7", ("02_patient", "06_quartile")), ("wsas", ("03_multilevel",))],
+)
+def test_chapters_run_on_own_data(second: str, chapters: tuple[str, ...], tmp_path: Path) -> None:
+    own_file = write_own(tmp_path / "own services.csv", second)
+    start_folder(Request(tmp_path / "mine", own_file, measures=("phq9", second)))
+    for chapter in chapters:
+        shown = ran(tmp_path / "mine", chapter)
+        assert "own services.csv" in shown
+
+
+def test_a_chapter_runs_on_the_packaged_cohort(tmp_path: Path) -> None:
+    start_folder(Request(tmp_path / "mine"))
+    shown = ran(tmp_path / "mine", "05_ranking")
+    assert "synthetic" in shown
+    assert all(therapist in shown for therapist in load_cohort().patients["therapist_id"].unique())

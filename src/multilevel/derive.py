@@ -1,49 +1,62 @@
-"""From stored sums to the cross-products of a model's columns."""
+"""From sums of stored columns to the cross-products of a model's columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.expression import Call, Expression, Name, Operation, names_in
-from multilevel.formula import MAX_RANDOM_TERMS, Formula
+from multilevel.expression import Call, Name, Operation, names_in
+from multilevel.formula import MAX_RANDOM_TERMS, Formula, parse_formula
+from multilevel.plan import canonical, nearest
 from multilevel.polynomial import Monomial, Terms, expand, monomial, shift
-from multilevel.recipe import canonical, movable, nearest
-from multilevel.shifting import around
+from multilevel.record import Record, Totals, around, movable
 from multilevel.terms import Vocabulary, dummy, term_columns
 
-if TYPE_CHECKING:
-    from multilevel.moments import Moments
+__all__ = ["derive"]
 
-__all__ = ["Shifted", "derive"]
-
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float64]
 
 
-def derive(moments: Moments, formula: Formula) -> DesignMoments:
-    """Cross-products of a formula's columns; see `Moments.design`."""
-    if formula.group and formula.group != moments.group_name:
+def derive(record: Record, formula: Formula) -> DesignMoments:
+    """Cross-products of a formula's columns, raw and about their means.
+
+    Raises
+    ------
+    InputError
+        When a column or a product was not stored, naming it.
+    """
+    if not record.n.sum():
         raise InputError(
-            f"these moments are grouped by {moments.group_name or 'nothing'}, "
-            f"not by {formula.group}"
+            "no row has a value in every column needed",
+            hint=f"check {', '.join(record.complete)} for missing values",
         )
-    shifted = moments._shifted
-    columns, fixed, random = _columns(formula, _vocabulary(moments, shifted, formula))
+    if formula.group and formula.group != record.group_name:
+        raise InputError(
+            f"these moments are grouped by {record.group_name or 'nothing'}, not by {formula.group}"
+        )
+    shifted = _Shifted(record)
+    columns, fixed, random = _columns(formula, _vocabulary(record, shifted, formula))
     single = not formula.group
-    cross = shifted.cross(list(columns.values()))
-    raw = tuple(shift(terms, shifted.pivots) for terms in columns.values())
+    polynomials = list(columns.values())
+    centres = _centres(shifted, polynomials, fixed, random)
+    cross = shifted.cross(polynomials, single)
+    bare = [
+        terms | {(): terms.get((), 0.0) - centre}
+        for terms, centre in zip(polynomials, centres, strict=True)
+    ]
+    raw = tuple(shift(terms, shifted.pivots) for terms in polynomials)
     used = sorted({name for terms in raw for key in terms for name in key})
     return DesignMoments(
-        groups=np.array(["all"], dtype=object) if single else moments.groups,
-        n=moments.n.sum(keepdims=True) if single else moments.n,
-        cross=cross.sum(axis=0, keepdims=True) if single else cross,
+        groups=np.array(["all"], dtype=object) if single else record.groups,
+        n=record.n.sum(keepdims=True) if single else record.n,
+        cross=cross,
         names=tuple(columns),
         fixed=fixed,
         random=random,
@@ -52,166 +65,205 @@ def derive(moments: Moments, formula: Formula) -> DesignMoments:
         formula=formula.text,
         polynomials=raw,
         means={name: shifted.variable_mean(name) for name in used},
+        centres=tuple(centres),
+        centred=shifted.cross(bare, single),
     )
+
+
+def _centres(
+    shifted: _Shifted, columns: Sequence[Terms], fixed: Sequence[int], random: Sequence[int]
+) -> list[float]:
+    """Means of the columns from which the constant can be taken without another model."""
+    constant = [i for i, terms in enumerate(columns) if set(terms) == {()}]
+    in_fixed, in_random = set(constant) & set(fixed), set(constant) & set(random)
+    return [
+        0.0
+        if not in_fixed or i in constant or (i in random and not in_random)
+        else shifted.mean(terms)
+        for i, terms in enumerate(columns)
+    ]
 
 
 def _columns(
     formula: Formula, words: Vocabulary
 ) -> tuple[dict[str, Terms], tuple[int, ...], tuple[int, ...]]:
     """Columns of a model by name, the response last, and where its parts stand."""
-    columns = dict(term_columns(formula.fixed, words))
-    fixed = tuple(range(len(columns)))
+    fixed = term_columns(formula.fixed, words)
     random = term_columns(formula.random, words)
+    response = term_columns((formula.response,), words)
     if len(random) > MAX_RANDOM_TERMS:
         raise InputError(
             f"the random part has {len(random)} columns and {MAX_RANDOM_TERMS} are offered",
             hint="a category brings one column a level: let it be a fixed effect",
         )
-    for name, terms in random:
-        columns.setdefault(name, terms)
-    places = tuple(list(columns).index(name) for name, _ in random)
-    return columns | dict(term_columns((formula.response,), words)), fixed, places
+    columns: dict[str, Terms] = {}
+    for name, terms in (*fixed, *random, *response):
+        if columns.setdefault(name, terms) != terms:
+            raise InputError(
+                "two columns of the model have one name", column=name, hint="rename a level"
+            )
+    places = {name: i for i, name in enumerate(columns)}
+    return columns, tuple(range(len(fixed))), tuple(places[name] for name, _ in random)
 
 
-def _vocabulary(moments: Moments, shifted: Shifted, formula: Formula) -> Vocabulary:
+def _vocabulary(record: Record, shifted: _Shifted, formula: Formula) -> Vocabulary:
     """Say what terms may be made of; refuse what was not stored, naming it."""
-    observed = {
-        factor: _observed_levels(factor, levels, shifted)
-        for factor, levels in moments.levels.items()
-    }
+    used = {str(f) for t in (*formula.fixed, *formula.random) for f in t.factors}
+    observed: dict[str, tuple[str, ...]] = {}
+    for factor, levels in record.levels.items():
+        observed[factor] = _observed_levels(factor, levels, shifted)
+        if factor in used and len(observed[factor]) < 2:
+            raise InputError(
+                "this category has one level only among the rows analysed",
+                column=factor,
+                hint="leave it out",
+            )
+    _check_stored(
+        formula.text, record.monomials, frozenset(record.levels), frozenset(record.blocks)
+    )
+    pivots, names = shifted.pivots, _variables(record.monomials)
 
     def lookup(expression: Name | Call | Operation) -> Terms | None:
         name = str(expression)
-        if name in shifted.names:
-            return {(name,): 1.0, (): float(shifted.pivots.get(name, 0.0))}
-        return None
+        return {(name,): 1.0, (): pivots.get(name, 0.0)} if name in names else None
 
-    words = Vocabulary(lookup, shifted.mean, observed, moments.levels, moments.blocks)
-    for term in (formula.response, *formula.fixed, *formula.random):
-        for factor in term.factors:
-            _check(factor, words, moments)
-    return words
+    return Vocabulary(lookup, shifted.mean, observed, record.levels, record.blocks, pivots)
 
 
-def _observed_levels(factor: str, levels: Sequence[str], shifted: Shifted) -> tuple[str, ...]:
-    """Levels that at least one patient has: the others would give columns of noughts."""
-    if any((dummy(factor, level),) not in shifted.sums for level in levels[1:]):
+def _observed_levels(factor: str, levels: Sequence[str], shifted: _Shifted) -> tuple[str, ...]:
+    """Levels that at least one row has: the others would give columns of zeros."""
+    if any((dummy(factor, level),) not in shifted.totals for level in levels[1:]):
         return tuple(levels)
-    counts = [float(shifted.sums[(dummy(factor, level),)].sum()) for level in levels[1:]]
-    first = float(shifted.rows) - sum(counts)
+    counts = [shifted.totals[(dummy(factor, level),)] for level in levels[1:]]
+    first = shifted.rows - sum(counts)
     return tuple(lv for lv, n in zip(levels, [first, *counts], strict=True) if n > 0)
 
 
-def _check(factor: Expression, words: Vocabulary, moments: Moments) -> None:
+@lru_cache(maxsize=256)
+def _variables(monomials: tuple[Monomial, ...]) -> frozenset[str]:
+    return frozenset(name for key in monomials for name in key)
+
+
+@lru_cache(maxsize=256)
+def _check_stored(
+    text: str, monomials: tuple[Monomial, ...], factors: frozenset[str], blocks: frozenset[str]
+) -> None:
     """Name the column that is missing from the moments."""
-    levels = words.levels.get(str(factor))
-    if levels is not None and len(levels) < 2:
-        raise InputError(
-            "this category has one level only among the rows analysed",
-            column=str(factor),
-            hint="leave it out",
-        )
-    if levels is not None or str(factor) in words.blocks:
-        return
-    if expand(factor, words.lookup, lambda _: 1.0) is not None:
-        return
-    for name in dict.fromkeys(names_in(factor)):
-        if words.lookup(Name(name)) is None:
-            close = nearest(name, moments.variables)
+    formula, names = parse_formula(text), _variables(monomials)
+
+    def lookup(expression: Name | Call | Operation) -> Terms | None:
+        name = str(expression)
+        return {(name,): 1.0} if name in names else None
+
+    for term in (formula.response, *formula.fixed, *formula.random):
+        for factor in term.factors:
+            if str(factor) in factors | blocks or expand(factor, lookup, lambda _: 1.0) is not None:
+                continue
+            for name in dict.fromkeys(names_in(factor)):
+                if str(Name(name)) not in names:
+                    close = nearest(name, names)
+                    hint = f"the nearest name is {close}" if close else "store it, or fit from rows"
+                    raise InputError("this column is not in the moments", column=name, hint=hint)
             raise InputError(
-                "this column is not in the moments",
-                column=name,
-                hint=f"the nearest name is {close}" if close else "store it, or fit from a frame",
+                f"{factor} cannot be derived from moments",
+                column=str(factor),
+                hint="make the moments from the frame with this formula",
             )
-    raise InputError(
-        f"{factor} cannot be derived from moments",
-        column=str(factor),
-        hint="make the moments from the frame with this formula",
-    )
 
 
 @dataclass(frozen=True)
-class Shifted:
+class _Shifted:
     """Sums around pivots near the means, so that centring costs no digits."""
 
-    moments: Moments
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """Columns that occur in some stored product."""
-        return frozenset(self.moments.variables)
+    record: Record
 
     @cached_property
     def rows(self) -> int:
         """Complete rows in all."""
-        return int(self.moments.n.sum())
+        return int(self.record.n.sum())
 
     @cached_property
     def dummies(self) -> dict[str, str]:
         """The factor of each dummy."""
         return {
             dummy(factor, level): factor
-            for factor, levels in self.moments.levels.items()
+            for factor, levels in self.record.levels.items()
             for level in levels[1:]
         }
 
     @cached_property
     def pivots(self) -> dict[str, float]:
         """Pivot of each column: as stored, or near the mean for whole numbers."""
-        pivots = dict(self.moments.pivots)
-        can_move = movable(self.moments.monomials) - set(self.dummies) - set(pivots)
-        for name in can_move:
-            total = self.moments.sums.get((name,))
-            if total is not None and self.rows:
+        pivots = dict(self.record.pivots)
+        for name in movable(self.record.monomials) - set(self.dummies) - set(pivots):
+            total = self.record.sums.get((name,))
+            if total is not None:
                 pivots[name] = float(round(int(total.sum()) / self.rows))
         return pivots
 
     @cached_property
-    def sums(self) -> dict[Monomial, Array]:
-        """Sums of products of ``x - pivot``, floats."""
-        moved = around(self.moments.sums, self.moments.pivots, self.pivots)
-        return {key: values.astype(float) for key, values in moved.items()}
+    def sums(self) -> Mapping[Monomial, Totals]:
+        """Sums of products of ``x - pivot``."""
+        return around(self.record.sums, self.record.pivots, self.pivots)
 
-    def product_sum(self, key: Monomial) -> Array | None:
-        """Return sums of a product: noughts for two levels of one factor, None if not stored."""
-        reduced = canonical(key, self.dummies)
-        if reduced is None:
-            return np.zeros(len(self.moments.n))
-        return self.sums.get(reduced)
+    @cached_property
+    def stacked(self) -> Array:
+        """The sums one below the other, shape (K + 1, J), zeros last."""
+        zeros = np.zeros(len(self.record.n))
+        return np.array([*self.sums.values(), zeros], dtype=float)
+
+    @cached_property
+    def totals(self) -> dict[Monomial, float]:
+        """Sums over all groups."""
+        return dict(zip(self.sums, self.stacked.sum(axis=1).tolist(), strict=False))
 
     def mean(self, terms: Terms) -> float:
         """Pooled mean of a polynomial in the shifted columns."""
         total = 0.0
         for key, value in terms.items():
-            if value == 0.0:
-                continue
-            sums = self.product_sum(key)
-            if sums is None:
-                raise _not_stored(key)
-            total += value * float(sums.sum())
+            if value:
+                reduced = canonical(key, self.dummies)
+                if reduced is not None and reduced not in self.totals:
+                    raise _not_stored(key)
+                total += value * self.totals[reduced] if reduced is not None else 0.0
         return total / self.rows
 
     def variable_mean(self, name: str) -> float:
         """Pooled mean of a column, NaN where it was stored in products alone."""
-        if (name,) not in self.sums:
+        if (name,) not in self.totals:
             return float("nan")
-        return float(self.pivots.get(name, 0.0)) + self.mean({(name,): 1.0})
+        return self.pivots.get(name, 0.0) + self.totals[(name,)] / self.rows
 
-    def cross(self, columns: Sequence[Terms]) -> Array:
-        """Cross-products of polynomials, shape (J, m, m)."""
-        used = list(dict.fromkeys(k for terms in columns for k, v in terms.items() if v))
+    def cross(self, columns: Sequence[Terms], single: bool) -> Array:
+        """Cross-products of polynomials, shape (J, m, m), or (1, m, m) for one group."""
+        used = tuple(dict.fromkeys(k for terms in columns for k, v in terms.items() if v))
         weights = np.array([[terms.get(key, 0.0) for key in used] for terms in columns])
-        grid = np.zeros((len(self.moments.n), len(used), len(used)))
-        for a, left in enumerate(used):
-            for b, right in enumerate(used[: a + 1]):
-                sums = self.product_sum(monomial(left + right))
-                if sums is None:
-                    stored = self.moments.monomials
-                    absent = next((k for k in (right, left) if k not in stored), left + right)
-                    raise _not_stored(monomial(absent))
-                grid[:, a, b] = grid[:, b, a] = sums
-        cross: Array = weights @ grid @ weights.T
-        return (cross + cross.transpose(0, 2, 1)) / 2
+        places = _places(used, tuple(self.sums), self.record.monomials, tuple(self.dummies.items()))
+        stacked = self.stacked.sum(axis=1, keepdims=True) if single else self.stacked
+        products = np.kron(weights, weights) @ stacked[places]
+        size = len(columns)
+        cross = np.ascontiguousarray(products.T).reshape(-1, size, size)
+        return np.asarray((cross + cross.transpose(0, 2, 1)) / 2)
+
+
+@lru_cache(maxsize=256)
+def _places(
+    used: tuple[Monomial, ...],
+    keys: tuple[Monomial, ...],
+    monomials: tuple[Monomial, ...],
+    dummies: Iterable[tuple[str, str]],
+) -> NDArray[np.intp]:
+    """Where the product of each pair of monomials is among the sums; -1 for zeros."""
+    factors, place = dict(dummies), {key: i for i, key in enumerate(keys)}
+    found = []
+    for left in used:
+        for right in used:
+            reduced = canonical(monomial(left + right), factors)
+            if reduced is not None and reduced not in place:
+                absent = next((k for k in (right, left) if k not in monomials), left + right)
+                raise _not_stored(monomial(absent))
+            found.append(-1 if reduced is None else place[reduced])
+    return np.array(found, dtype=np.intp)
 
 
 def _not_stored(key: Monomial) -> InputError:

@@ -46,6 +46,12 @@ class DesignMoments:
         Each column as a polynomial in the variables of the data.
     means : mapping of str to float
         Pooled mean of each variable that the polynomials use.
+    centres : tuple of float, length m
+        What was taken off each column in `centred`: its mean, or zero where that would change
+        the model. Empty where nothing is known but `cross`.
+    centred : ndarray of float, shape (J, m, m), or None
+        Cross-products of the columns less their centres, in which columns far from zero lose no
+        digits.
     """
 
     groups: NDArray[np.object_]
@@ -59,6 +65,8 @@ class DesignMoments:
     formula: str = ""
     polynomials: tuple[Polynomial, ...] = ()
     means: Mapping[str, float] = field(default_factory=dict)
+    centres: tuple[float, ...] = ()
+    centred: NDArray[np.float64] | None = None
 
     @property
     def total(self) -> NDArray[np.float64]:

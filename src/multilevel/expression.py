@@ -1,14 +1,33 @@
-"""The parts of a formula: names, numbers, arithmetic and calls, as they were written."""
+"""The parts of a formula (names, numbers, arithmetic, calls), and their values row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
+
+import narwhals as nw
+import numpy as np
 
 from multilevel.errors import InputError
 
-__all__ = ["Call", "Expression", "Name", "Number", "Operation", "names_in", "read_expression"]
+__all__ = [
+    "Call",
+    "Expression",
+    "Name",
+    "Number",
+    "Operation",
+    "evaluate",
+    "is_comparison",
+    "is_rowwise",
+    "names_in",
+    "read_expression",
+    "stored_as_column",
+]
 
 _SYMBOLS = {
     "PLUS": "+",
@@ -23,16 +42,36 @@ _SYMBOLS = {
     "GREATER": ">",
     "GREATER_EQUAL": ">=",
 }
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_RANK = {"**": 3, "*": 2, "/": 2, "+": 1, "-": 1}
+_BASES = {"log": math.e, "log2": 2.0, "log10": 10.0}
+#: Functions of one value, which any kind of frame can compute row by row.
+_ELEMENTWISE = (*_BASES, "exp", "sqrt", "abs")
+#: A column whose name could be read as a term, a level, a number or an operation.
+_AMBIGUOUS = re.compile(r"[()\[\]{}:`]| [-+*/<>=!]|^[-+]|^\d+(\.\d*)?$|^Intercept$")
 
 
 @dataclass(frozen=True)
 class Name:
-    """A column of the data."""
+    """A column of the data; printed in backticks where its name could be read as a term."""
 
     name: str
 
     def __str__(self) -> str:
-        return self.name
+        return f"`{self.name}`" if _AMBIGUOUS.search(self.name) else self.name
 
 
 @dataclass(frozen=True)
@@ -53,11 +92,15 @@ class Operation:
     symbol: str
     operands: tuple[Expression, ...]
 
-    def __str__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         parts = [_bracketed(self, o, i) for i, o in enumerate(self.operands)]
         if len(parts) == 1:
             return f"{self.symbol}{parts[0]}"
         return f"{parts[0]} {self.symbol} {parts[1]}"
+
+    def __str__(self) -> str:
+        return self._text
 
 
 @dataclass(frozen=True)
@@ -68,14 +111,21 @@ class Call:
     arguments: tuple[Expression, ...]
     keywords: tuple[tuple[str, Expression], ...] = ()
 
-    def __str__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         parts = [str(a) for a in self.arguments] + [f"{k}={v}" for k, v in self.keywords]
         return f"{self.function}({', '.join(parts)})"
 
+    def __str__(self) -> str:
+        return self._text
+
+    @property
+    def only(self) -> Expression | None:
+        """The argument of a call that has one and no keyword."""
+        return self.arguments[0] if len(self.arguments) == 1 and not self.keywords else None
+
 
 Expression: TypeAlias = Name | Number | Operation | Call
-
-_RANK = {"**": 3, "*": 2, "/": 2, "+": 1, "-": 1}
 
 
 def _bracketed(parent: Operation, child: Expression, position: int) -> str:
@@ -103,15 +153,15 @@ def read_expression(node: Any) -> Expression:
     if kind == "QuotedName":
         return Name(node.expression.lexeme[1:-1])
     if kind == "Literal":
-        return Number(node.value, node.lexeme or _plain(node.value))
+        plain = f"{node.value:g}" if isinstance(node.value, float) else str(node.value)
+        return Number(node.value, node.lexeme or plain)
     if kind == "Call":
-        plain = tuple(read_expression(a) for a in node.args if type(a).__name__ != "Assign")
-        keywords = tuple(
-            (a.name.name.lexeme, read_expression(a.value))
-            for a in node.args
-            if type(a).__name__ == "Assign"
+        named = [a for a in node.args if type(a).__name__ == "Assign"]
+        return Call(
+            node.callee.name.lexeme,
+            tuple(read_expression(a) for a in node.args if a not in named),
+            tuple((a.name.name.lexeme, read_expression(a.value)) for a in named),
         )
-        return Call(node.callee.name.lexeme, plain, keywords)
     if kind in ("Binary", "Unary") and node.operator.kind in _SYMBOLS:
         sides = (node.left, node.right) if kind == "Binary" else (node.right,)
         return Operation(
@@ -135,5 +185,77 @@ def names_in(expression: Expression) -> Iterator[str]:
             yield from names_in(argument)
 
 
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def stored_as_column(expression: Expression) -> bool:
+    """Whether an expression is no polynomial but can be computed row by row, as ``log(x)``."""
+    if isinstance(expression, Call):
+        inner = expression.only
+        known = expression.function.removeprefix("np.") in _ELEMENTWISE
+        return inner is not None and known and is_rowwise(inner)
+    if isinstance(expression, Operation) and len(expression.operands) == 2:
+        right = expression.operands[1]
+        whole = isinstance(right, Number) and right.value in range(1, 7)
+        special = (
+            expression.symbol in _COMPARISONS
+            or (expression.symbol == "/" and any(names_in(right)))
+            or (expression.symbol == "**" and not whole)
+        )
+        return special and all(map(is_rowwise, expression.operands))
+    return False
+
+
+def is_rowwise(expression: Expression) -> bool:
+    """Whether `evaluate` can compute an expression."""
+    if isinstance(expression, Name):
+        return True
+    if isinstance(expression, Number):
+        return not isinstance(expression.value, str)
+    if isinstance(expression, Operation):
+        return all(map(is_rowwise, expression.operands))
+    known = expression.function == "I" or stored_as_column(expression)
+    return known and expression.only is not None and is_rowwise(expression.only)
+
+
+def is_comparison(expression: Expression) -> bool:
+    """Whether an expression gives truth values, as ``{x > 10}``."""
+    if isinstance(expression, Call) and expression.function == "I" and expression.only:
+        return is_comparison(expression.only)
+    return isinstance(expression, Operation) and expression.symbol in _COMPARISONS
+
+
+def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
+    """Compute an expression row by row, on arrays and on expressions of lazy frames alike.
+
+    Parameters
+    ----------
+    expression : Expression
+        Arithmetic and functions of one value; see `is_rowwise`.
+    column : callable
+        Gives a column as an array or as an expression of narwhals.
+    """
+    if isinstance(expression, Name):
+        return column(expression.name)
+    if isinstance(expression, Number):
+        return float(expression.value)
+    if isinstance(expression, Call):
+        return _called(
+            expression.function.removeprefix("np."), evaluate(expression.arguments[0], column)
+        )
+    operands = [evaluate(o, column) for o in expression.operands]
+    if len(operands) == 1:
+        return -operands[0] if expression.symbol == "-" else operands[0]
+    value = _OPERATORS[expression.symbol](*operands)
+    if expression.symbol in _COMPARISONS:
+        # Spark does not calculate with truth values, and NumPy adds them as "or".
+        in_frame = isinstance(value, nw.Expr)
+        return nw.when(value).then(1).otherwise(0) if in_frame else np.multiply(value, 1)
+    return value
+
+
+def _called(function: str, inner: Any) -> Any:
+    if function == "I":
+        return inner
+    if not isinstance(inner, nw.Expr):
+        return getattr(np, function)(inner)
+    if function in _BASES:
+        return inner.log(_BASES[function])
+    return getattr(inner, function)()

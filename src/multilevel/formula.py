@@ -9,18 +9,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, reduce
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from multilevel.errors import InputError
-from multilevel.expression import Expression, Name, Number, names_in, read_expression
+from multilevel.expression import Call, Expression, Name, Number, names_in, read_expression
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["MAX_RANDOM_TERMS", "Formula", "Term", "parse_formula"]
 
+#: Signs that R has and formulae's parser has not.
+_OTHER_SIGNS = {
+    "%": "write a:b for a %in% b",
+    "^": "write {x ** 2} for a power, and (a + b) ** 2 for products of terms",
+}
+#: Functions that mean something else in R, or nothing here.
+_OTHER_CALLS = {
+    "offset": "an offset is not estimated: take it off the response, as in {y - x} ~ ...",
+    "factor": "write C(x)",
+    "as.factor": "write C(x)",
+    "T": "write C(x), and give the order of the levels with levels= or by the column's type",
+    "S": "write C(x), and give the order of the levels with levels= or by the column's type",
+}
 #: More random terms than this on one grouping factor are refused.
 MAX_RANDOM_TERMS = 3
 
@@ -37,7 +50,7 @@ class Term:
 
     factors: tuple[Expression, ...]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """As written, and as printed in tables; the constant is ``Intercept``."""
         return ":".join(map(str, self.factors)) or "Intercept"
@@ -71,7 +84,7 @@ class Formula:
     random: tuple[Term, ...] = ()
     group: str = ""
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that the formula uses, the grouping factor left out."""
         terms = (self.response, *self.fixed, *self.random)
@@ -111,11 +124,11 @@ def parse_formula(text: str) -> Formula:
 
     Examples
     --------
-    >>> f = parse_formula("y ~ center(x) * z + (1 + center(x) | therapist)")
+    >>> f = parse_formula("y ~ center(x) * z + (1 + center(x) | g)")
     >>> [t.name for t in f.fixed]
     ['Intercept', 'center(x)', 'z', 'center(x):z']
     >>> [t.name for t in f.random], f.group
-    (['Intercept', 'center(x)'], 'therapist')
+    (['Intercept', 'center(x)'], 'g')
     """
     response, right = _syntax(text)
     plain, bars = _split_bars(right)
@@ -123,6 +136,7 @@ def parse_formula(text: str) -> Formula:
     random, group = _random_part(bars)
     outcome = Term((read_expression(response),))
     _check_response(outcome, fixed + random)
+    _refuse_other_meanings((outcome, *fixed, *random))
     if group and group in {c for t in (outcome, *fixed, *random) for c in t.columns}:
         raise InputError(
             f"{group} is the grouping factor and cannot be a predictor or the response as well"
@@ -134,16 +148,20 @@ def parse_formula(text: str) -> Formula:
 
 def _syntax(text: str) -> tuple[Any, Any]:
     """Left and right side of the formula as syntax trees."""
-    if re.search(r"\|\s*\|", text):
+    unquoted = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", text)
+    if re.search(r"\|\s*\|", unquoted):
         raise InputError(
             "uncorrelated random terms (||) are not offered",
             hint="write (1 + x | g): the terms are then correlated, as in lme4",
         )
-    if text.count("~") != 1:
+    if unquoted.count("~") != 1:
         raise InputError(
             "a formula has one ~ between response and predictors",
             hint='write for example "y ~ x + (1 | g)"',
         )
+    for sign, advice in _OTHER_SIGNS.items():
+        if sign in unquoted:
+            raise InputError(f"the formula cannot be read: it holds {sign}", hint=advice)
     from formulae.parser import Parser
     from formulae.scanner import Scanner
 
@@ -259,9 +277,7 @@ def _star(a: list[Term], b: list[Term]) -> list[Term]:
 
 def _slash(a: list[Term], b: list[Term]) -> list[Term]:
     """Expand ``(a + b) / c`` to ``a + b + a:b:c``, as in R."""
-    whole = Term(())
-    for term in a:
-        whole = _times(whole, term)
+    whole = reduce(_times, a, Term(()))
     return [*a, *(_times(whole, y) for y in b)]
 
 
@@ -286,14 +302,8 @@ def _power(node: Any) -> list[Term]:
             f"{name} ** {power} means {name} in a formula",
             hint=f"write {{{name} ** {power}}} for the power",
         )
-    products: list[Term] = []
-    for size in range(1, power + 1):
-        for chosen in combinations(base, size):
-            product = Term(())
-            for term in chosen:
-                product = _times(product, term)
-            products.append(product)
-    return _unique(products)
+    sizes = range(1, power + 1)
+    return _unique(reduce(_times, chosen) for size in sizes for chosen in combinations(base, size))
 
 
 def _random_part(bars: list[Any]) -> tuple[tuple[Term, ...], str]:
@@ -346,3 +356,16 @@ def _check_response(response: Term, predictors: tuple[Term, ...]) -> None:
         raise InputError("left of the ~ stands the response, a column of the data")
     if any(_same(response, t) for t in predictors):
         raise InputError(f"{response.name} is the response and cannot be a predictor as well")
+
+
+def _refuse_other_meanings(terms: Iterable[Term]) -> None:
+    """Refuse calls that would not be what R makes of them."""
+    calls = [f for t in terms for f in t.factors if isinstance(f, Call)]
+    for call in calls:
+        if call.function in _OTHER_CALLS:
+            raise InputError(f"{call} is not offered", hint=_OTHER_CALLS[call.function])
+        if call.function == "C" and not isinstance(call.only, Name):
+            raise InputError(
+                f"{call} is not offered: C takes one column, and its first level is the reference",
+                hint=_OTHER_CALLS["T"],
+            )

@@ -1,27 +1,30 @@
-"""Lazy frames as a source of sums: Polars, DuckDB, Dask, Spark. Only grouped sums are collected."""
+"""Lazy frames (Polars, DuckDB, Dask, Spark) as tables of which only grouped sums are collected."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import NDArray
 
-from multilevel.accumulate import Sums, choose_pivot, demoted
 from multilevel.errors import InputError
-from multilevel.evaluate import evaluate, label
-from multilevel.expression import Name
-from multilevel.recipe import Block, Dummy, Recipe, Value
+from multilevel.expression import Call, Name, evaluate
+from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, Value, choose_pivots
+from multilevel.record import Record, label_text, level_value, plain_label, sorted_labels
 
-__all__ = ["LazySource"]
+__all__ = ["LazyTable"]
 
-#: Columns made here; a user's column of such a name would be shadowed.
-_OK, _GROUP, _ROWS = "__complete", "__group", "__rows"
+#: Types of whole numbers that other engines' frames would round.
+_WIDE = (nw.Int128, nw.UInt128)
 
 
-class LazySource:
+class LazyTable:
     """A table that is computed elsewhere, in pieces.
 
     Parameters
@@ -32,20 +35,21 @@ class LazySource:
     def __init__(self, frame: nw.LazyFrame[Any]) -> None:
         self.frame = frame
         self.schema = frame.collect_schema()
+        self.columns: Sequence[str] = self.schema.names()
+        # Columns made here are named so that they shadow none of the table's.
+        longest = max(map(len, self.columns), default=0)
+        self._ok, self._group, self._rows = (f"{c:_>{longest + 5}}" for c in ("ok", "by", "rows"))
 
-    @property
-    def columns(self) -> Sequence[str]:
-        """Names of all columns."""
-        return self.schema.names()
-
-    def is_number(self, column: str) -> bool:
-        """Whether a column holds numbers or truth values."""
+    def kind(self, column: str) -> str:
+        """Return ``number``, ``truth`` or ``category``."""
         dtype = self.schema[column]
         if dtype.is_temporal():
             raise InputError(
                 "dates cannot be used as they are", column=column, hint="turn them into numbers"
             )
-        return bool(dtype.is_numeric() or dtype == nw.Boolean)
+        if dtype == nw.Boolean:
+            return "truth"
+        return "number" if dtype.is_numeric() else "category"
 
     def levels(self, column: str) -> tuple[str, ...]:
         """Levels declared by the column's type, or those found, sorted."""
@@ -57,76 +61,77 @@ class LazySource:
         present = self.frame.filter(self._present([column]))
         with _in_words():
             found = present.select(column).unique().collect()
-        return tuple(label(v) for v in sorted(found[column].to_list()))
+            return tuple(label_text(v) for v in sorted(found[column].to_list()))
 
-    def block_labels(self, component: str, needed: Sequence[str]) -> tuple[str, ...]:
+    def block_labels(self, component: Call, needed: tuple[str, ...]) -> tuple[str, ...]:
         """Refuse what only formulae can evaluate, since that takes all rows at once."""
         raise InputError(
             f"{component} cannot be computed row by row, and this table is not in memory",
             hint="collect it into a pandas or Polars frame first",
         )
 
-    def summed(self, recipe: Recipe) -> Sums:
-        """Return sums of the recipe's products within groups over complete rows."""
+    def summed(self, plan: Plan, cells: bool) -> Record:
+        """Return sums of the plan's products within groups over complete rows."""
         with _in_words():
-            return self._summed(recipe)
+            found, pivots = self._found(plan)
+            return self._record(plan, found, pivots, cells)
 
-    def _summed(self, recipe: Recipe) -> Sums:
-        used = {name for key in recipe.keys for name in key}
-        names = [n for n in recipe.variables if n in used]
-        if all(self._is_integer(recipe.variables[n]) for n in names):
+    def _found(self, plan: Plan) -> tuple[nw.DataFrame[Any], dict[str, float]]:
+        """Collect grouped sums, and the pivots that they are taken around."""
+        if all(self._is_integer(plan.variables[n]) for n in plan.summed):
             # Whole numbers by their type: one pass, whose own ranges say if it can be believed.
             with suppress(InputError), _in_words():  # DuckDB refuses to overflow
-                found = self._grouped(recipe, names, {})
-                if not _pivots(self._ranges(found, names), recipe, _rows(found)):
-                    return _assembled(found, recipe, {})
-        ranges = self._scan(recipe, names)
-        pivots = _pivots(ranges, recipe, int(ranges.pop(_ROWS)["high"]))
-        return _assembled(self._grouped(recipe, names, pivots), recipe, pivots)
+                found = self._grouped(plan, {})
+                sizes = {
+                    name: max(
+                        abs(_number(found[f"low{i}"].min())), abs(_number(found[f"high{i}"].max()))
+                    )
+                    for i, name in enumerate(plan.summed)
+                }
+                rows = int(_number(found[self._rows].sum()))
+                whole = set(plan.summed)
+                if not choose_pivots(plan, sizes, whole, rows, lambda _: (0.0, 0.0)):
+                    return found, {}
+        pivots = self._pivots(plan)
+        return self._grouped(plan, pivots), pivots
 
-    def _grouped(
-        self, recipe: Recipe, names: Sequence[str], pivots: dict[str, float]
-    ) -> nw.DataFrame[Any]:
+    def _grouped(self, plan: Plan, pivots: Mapping[str, float]) -> nw.DataFrame[Any]:
         """Rows, complete rows, sums and ranges of each group."""
         # Rows that are not complete are emptied, not left out, so that they can be counted.
-        marked = self.frame.with_columns(self._present(recipe.needed).alias(_OK))
-        values = [self._masked(n, recipe, pivots).alias(f"__v{i}") for i, n in enumerate(names)]
+        marked = self.frame.with_columns(self._present(plan.needed).alias(self._ok))
+        values = [self._masked(n, plan, pivots).alias(f"v{i}") for i, n in enumerate(plan.summed)]
         table = marked.select(
-            self._group(recipe.group).alias(_GROUP), nw.col(_OK).cast(nw.Int64), *values
+            self._labels(plan.group).alias(self._group), nw.col(self._ok).cast(nw.Int64), *values
         )
-        place = {n: nw.col(f"__v{i}") for i, n in enumerate(names)}
-        keys = [key for key in recipe.keys if key]
-        sums = [_product([place[n] for n in key]).alias(f"__s{k}") for k, key in enumerate(keys)]
-        plain = [nw.col(f"__v{i}") for i in range(len(names))]
+        place = {n: nw.col(f"v{i}") for i, n in enumerate(plan.summed)}
+        keys = [key for key in plan.keys if key]
+        sums = [reduce(mul, (place[n] for n in key)).alias(f"s{k}") for k, key in enumerate(keys)]
         found = (
-            table.select(_GROUP, _OK, *plain, *sums)
-            .group_by(_GROUP)
+            table.select(self._group, self._ok, *place.values(), *sums)
+            .group_by(self._group)
             .agg(
-                nw.len().alias(_ROWS),
-                nw.col(_OK).sum(),
-                *(nw.col(f"__s{k}").sum() for k in range(len(keys))),
-                *(value.min().alias(f"low{i}") for i, value in enumerate(plain)),
-                *(value.max().alias(f"high{i}") for i, value in enumerate(plain)),
+                nw.len().alias(self._rows),
+                nw.col(self._ok).sum(),
+                *(nw.col(f"s{k}").sum() for k in range(len(keys))),
+                *(value.min().alias(f"low{i}") for i, value in enumerate(place.values())),
+                *(value.max().alias(f"high{i}") for i, value in enumerate(place.values())),
             )
         )
         # Sums of whole numbers come back wider, or as decimals, from some engines.
         kinds = [nw.Float64 if set(pivots) & set(key) else nw.Int64 for key in keys]
-        typed = [nw.col(f"__s{k}").cast(kind) for k, kind in enumerate(kinds)]
-        edges = [nw.col(f"{e}{i}") for i in range(len(names)) for e in ("low", "high")]
-        return found.select(_GROUP, nw.col(_ROWS, _OK).cast(nw.Int64), *typed, *edges).collect()
+        typed = [nw.col(f"s{k}").cast(kind) for k, kind in enumerate(kinds)]
+        edges = [nw.col(f"{e}{i}") for i in range(len(place)) for e in ("low", "high")]
+        counts = nw.col(self._rows, self._ok).cast(nw.Int64)
+        return found.select(self._group, counts, *typed, *edges).collect()
 
-    def _masked(self, name: str, recipe: Recipe, pivots: dict[str, float]) -> nw.Expr:
-        """Write a stored column, its pivot taken off, and nought in rows that are not complete."""
-        value = self._expression(name, recipe)
+    def _masked(self, name: str, plan: Plan, pivots: Mapping[str, float]) -> nw.Expr:
+        """Write a stored column, its pivot taken off, and zero in rows that are not complete."""
+        value = self._expression(plan.variables[name])
         if pivots.get(name):
             value = value - pivots[name]
         # The type comes last, because Dask and pandas cannot make missing values whole.
-        return (
-            nw.when(nw.col(_OK))
-            .then(value)
-            .otherwise(0)
-            .cast(nw.Float64 if name in pivots else nw.Int64)
-        )
+        kind = nw.Float64 if name in pivots else nw.Int64
+        return nw.when(nw.col(self._ok)).then(value).otherwise(0).cast(kind)
 
     def _present(self, columns: Sequence[str]) -> nw.Expr:
         """Whether every column has a value."""
@@ -138,34 +143,43 @@ class LazySource:
             present = present & here
         return present
 
-    def _expression(self, name: str, recipe: Recipe) -> nw.Expr:
-        """Write the stored column as an expression in the columns of the table."""
-        source = recipe.variables[name]
-        if isinstance(source, Dummy):
-            column = nw.col(source.column)
-            if self.is_number(source.column):
-                hit = column == float(source.level)
-            else:
-                hit = column.cast(nw.String) == source.level
-            return nw.when(hit).then(1).otherwise(0)
-        if isinstance(source, Block):  # refused before anything is summed
+    def _expression(self, source: Source) -> nw.Expr:
+        """Write a stored column as an expression in the columns of the table."""
+        if isinstance(source, Value):
+            value: nw.Expr = evaluate(source.expression, self._number_column)
+            return value
+        if not isinstance(source, Dummy):  # refused before anything is summed
             raise InputError(f"{source.component} needs a frame in memory")
-        return _as_number(source, self.schema)
+        column, kind = nw.col(source.column), self.kind(source.column)
+        if kind == "truth":
+            hit = column if source.level == "True" else ~column
+        elif kind == "number":
+            hit = column == level_value(source.level)
+        else:
+            hit = column.cast(nw.String) == source.level
+        return nw.when(hit).then(1).otherwise(0)
 
-    def _group(self, group: str) -> nw.Expr:
+    def _number_column(self, name: str) -> nw.Expr:
+        found, dtype = nw.col(name), self.schema[name]
+        if dtype.is_float():
+            return found
+        whole = dtype.is_integer() or dtype == nw.Boolean
+        return found.cast(nw.Int64 if whole else nw.Float64)
+
+    def _labels(self, group: str) -> nw.Expr:
         if not group:
             return nw.lit("all")
-        column = nw.col(group)
-        dtype = self.schema[group]
-        return column.cast(nw.String) if dtype in (nw.Categorical, nw.Enum) else column
+        as_text = isinstance(self.schema[group], (nw.Categorical, nw.Enum, *_WIDE))
+        return nw.col(group).cast(nw.String) if as_text else nw.col(group)
 
-    def _scan(self, recipe: Recipe, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Look once at rows and ranges, which decide what can be summed as whole numbers."""
-        marked = self.frame.with_columns(self._present(recipe.needed).alias(_OK))
-        facts: list[nw.Expr] = [nw.len().alias(_ROWS)]
-        looked_at = [n for n in names if not isinstance(recipe.variables[n], Dummy)]
+    def _pivots(self, plan: Plan) -> dict[str, float]:
+        """Look once at ranges, which decide what can be summed as whole numbers."""
+        marked = self.frame.with_columns(self._present(plan.needed).alias(self._ok))
+        looked_at = [n for n in plan.summed if not isinstance(plan.variables[n], Dummy)]
+        facts: list[nw.Expr] = [nw.len().alias(self._rows)]
         for i, name in enumerate(looked_at):
-            value = nw.when(nw.col(_OK)).then(self._expression(name, recipe).cast(nw.Float64))
+            value = self._expression(plan.variables[name]).cast(nw.Float64)
+            value = nw.when(nw.col(self._ok)).then(value)
             facts += [
                 value.min().alias(f"low{i}"),
                 value.max().alias(f"high{i}"),
@@ -173,34 +187,89 @@ class LazySource:
                 (value - value.round()).abs().max().alias(f"part{i}"),
             ]
         row = marked.select(*facts).collect().rows(named=True)[0]
-        ranges = {n: {"low": 0.0, "high": 1.0, "mean": 0.0, "part": 0.0} for n in names}
-        ranges[_ROWS] = {"high": float(row[_ROWS])}
-        for i, name in enumerate(looked_at):
-            ranges[name] = {k: _number(row[f"{k}{i}"]) for k in ("low", "high", "mean", "part")}
-            if not all(np.isfinite(v) for v in ranges[name].values()):
-                raise InputError("a value is infinite or undefined", column=name)
-        return ranges
+        low, high, mean, part = (
+            {n: _number(row[f"{fact}{i}"]) for i, n in enumerate(looked_at)}
+            for fact in ("low", "high", "mean", "part")
+        )
+        sizes = {
+            n: max(abs(low[n]), abs(high[n]))
+            if all(map(math.isfinite, (low[n], high[n], mean[n], part[n])))
+            else math.inf
+            for n in looked_at
+        }
+        sizes |= {n: 1.0 for n in plan.summed if n not in sizes}
+        whole = {n for n in plan.summed if not part.get(n) and sizes[n] < 2**53}
+        spread = {n: (high[n] - low[n]) / 6 for n in looked_at}
+        return choose_pivots(
+            plan, sizes, whole, int(row[self._rows]), lambda n: (mean[n], spread[n])
+        )
 
-    def _is_integer(self, source: Value | Dummy | Block) -> bool:
+    def _is_integer(self, source: Source) -> bool:
         """Whether the type of a stored column tells that it holds whole numbers."""
         if isinstance(source, Value) and isinstance(source.expression, Name):
             dtype = self.schema[source.expression.name]
             return bool(dtype.is_integer() or dtype == nw.Boolean)
         return isinstance(source, Dummy)
 
-    def _ranges(
-        self, found: nw.DataFrame[Any], names: Sequence[str]
-    ) -> dict[str, dict[str, float]]:
-        """Ranges of columns of whole numbers over all groups."""
-        return {
-            name: {
-                "low": _number(found[f"low{i}"].min()),
-                "high": _number(found[f"high{i}"].max()),
-                "mean": 0.0,
-                "part": 0.0,
-            }
-            for i, name in enumerate(names)
-        }
+    def _record(
+        self, plan: Plan, found: nw.DataFrame[Any], pivots: dict[str, float], cells: bool
+    ) -> Record:
+        """Put groups in order, whatever order they came in, without those that have no rows."""
+        rows = int(_number(found[self._rows].sum()))
+        found = found.filter(nw.col(self._ok) > 0)
+        groups, order = sorted_labels(self._group_labels(found, plan.group), plan.group)
+        n = np.asarray(found[self._ok].to_numpy(), dtype=np.int64)[order]
+        sums: dict[tuple[str, ...], NDArray[Any]] = {(): n} if () in plan.keys else {}
+        for k, key in enumerate(key for key in plan.keys if key):
+            sums[key] = np.asarray(found[f"s{k}"].to_numpy())[order]
+        smallest = self._smallest_cell(plan, groups.tolist(), n) if cells else None
+        return Record(
+            groups,
+            n,
+            sums,
+            plan.monomials,
+            pivots,
+            plan.group,
+            plan.needed,
+            plan.levels,
+            plan.blocks,
+            smallest,
+            rows - int(n.sum()),
+        )
+
+    def _group_labels(self, found: nw.DataFrame[Any], group: str) -> list[Any]:
+        labels = found[self._group].to_list()
+        wide = bool(group) and isinstance(self.schema[group], _WIDE)
+        return [int(v) for v in labels] if wide else [plain_label(v) for v in labels]
+
+    def _smallest_cell(
+        self, plan: Plan, groups: list[Any], n: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Rows of the smallest cell of each group; see `Record`."""
+        complete = self.frame.filter(self._present(plan.needed))
+        sources = plan.variables
+        values = [name for name in plan.summed if isinstance(sources[name], Value)]
+        cells = {s.column: nw.col(s.column) for s in sources.values() if isinstance(s, Dummy)}
+        if values:
+            numbers = [self._expression(sources[name]) for name in values]
+            table = complete.select(*(v.alias(f"v{i}") for i, v in enumerate(numbers)))
+            counted = table.select(*(nw.col(f"v{i}").n_unique() for i in range(len(values))))
+            row = counted.collect().rows()[0]
+            few = [v for v, count in zip(values, row, strict=True) if count <= FEW_VALUES]
+            cells |= {name: self._expression(sources[name]) for name in few}
+        place = {label: i for i, label in enumerate(groups)}
+        smallest = n.copy()
+        for crossing in plan.crossings(cells):
+            parts = [cells[name].alias(f"c{i}") for i, name in enumerate(sorted(crossing))]
+            found = (
+                complete.select(self._labels(plan.group).alias(self._group), *parts)
+                .group_by(self._group, *(f"c{i}" for i in range(len(parts))))
+                .agg(nw.len().alias(self._rows))
+                .collect()
+            )
+            at = [place[label] for label in self._group_labels(found, plan.group)]
+            np.minimum.at(smallest, at, found[self._rows].to_numpy().astype(np.int64))
+        return smallest
 
 
 @contextmanager
@@ -218,61 +287,6 @@ def _in_words() -> Iterator[None]:
         ) from None
 
 
-def _as_number(source: Value, schema: nw.Schema) -> nw.Expr:
-    def column(name: str) -> nw.Expr:
-        found = nw.col(name)
-        if schema[name].is_float():
-            return found
-        whole = schema[name].is_integer() or schema[name] == nw.Boolean
-        return found.cast(nw.Int64 if whole else nw.Float64)
-
-    value: nw.Expr = evaluate(source.expression, column)
-    return value
-
-
 def _number(value: Any) -> float:
     """Read a fact about a column that may have no value at all."""
     return 0.0 if value is None else float(value)
-
-
-def _product(parts: Sequence[nw.Expr]) -> nw.Expr:
-    product = parts[0]
-    for part in parts[1:]:
-        product = product * part
-    return product
-
-
-def _pivots(ranges: dict[str, dict[str, float]], recipe: Recipe, rows: int) -> dict[str, float]:
-    """Pivots of the columns that are summed as floats."""
-    largest = {n: max(abs(r["low"]), abs(r["high"])) for n, r in ranges.items()}
-    integers = {n for n, r in ranges.items() if r["part"] == 0 and largest[n] < 2**53}
-    floats = demoted(recipe.keys, largest, integers, rows)
-    movable = recipe.movable
-    return {
-        n: choose_pivot(r["mean"], (r["high"] - r["low"]) / 6) if n in movable else 0.0
-        for n, r in ranges.items()
-        if n not in integers or n in floats
-    }
-
-
-def _rows(found: nw.DataFrame[Any]) -> int:
-    return int(_number(found[_ROWS].sum()))
-
-
-def _assembled(found: nw.DataFrame[Any], recipe: Recipe, pivots: dict[str, float]) -> Sums:
-    """Put groups in order, whatever order they came in, without those that have no rows."""
-    rows = _rows(found)
-    found = found.filter(nw.col(_OK) > 0)
-    labels = [_label(v) for v in found[_GROUP].to_list()]
-    order = sorted(range(len(labels)), key=lambda i: labels[i])
-    groups = np.empty(len(labels), dtype=object)
-    groups[:] = [labels[i] for i in order]
-    n = np.asarray(found[_OK].to_numpy(), dtype=np.int64)[order]
-    sums: dict[tuple[str, ...], Any] = {(): n} if () in recipe.keys else {}
-    for k, key in enumerate(key for key in recipe.keys if key):
-        sums[key] = np.asarray(found[f"__s{k}"].to_numpy())[order]
-    return Sums(groups, n, sums, pivots, rows - int(n.sum()))
-
-
-def _label(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value

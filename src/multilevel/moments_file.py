@@ -1,41 +1,48 @@
-"""Moments as a Parquet file: one row a therapist, and a record of what the columns are."""
+"""Moments as a Parquet file: one row a group, and a record of what the columns are."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from multilevel.accumulate import Totals
 from multilevel.errors import InputError
 from multilevel.polynomial import Monomial
+from multilevel.record import Record, Totals, labels_array
 
-__all__ = ["SCHEMA_VERSION", "read_fields", "write_fields"]
+__all__ = ["SCHEMA_VERSION", "read_record", "write_record"]
 
 #: Version of what a file holds. A reader refuses versions that it does not know.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KEY = b"pwp_moments"
+_IN_TABLE = ("groups", "n", "smallest_cell", "sums")
+#: What the first version called things.
+_FIRST_NAMES = {
+    "withheld_therapists": "withheld_groups",
+    "withheld_patients": "withheld_rows",
+    "minimum_caseload": "minimum_rows",
+}
 
 
-def write_fields(path: str | Path, fields: Mapping[str, Any]) -> None:
-    """Write the attributes of moments.
+def write_record(path: str | Path, record: Record) -> None:
+    """Write moments.
 
     The file appears whole or not at all: it is written under another name, then renamed.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sums: Mapping[Monomial, Totals] = fields["sums"]
-    columns = {"therapist": pa.array(fields["groups"].tolist()), "n": pa.array(fields["n"])}
-    columns |= {_column_name(key): pa.array(values) for key, values in sums.items() if key}
-    record = {k: v for k, v in fields.items() if k not in ("groups", "n", "sums")}
-    record["keys"] = [key for key in sums if key]
-    record["schema_version"] = SCHEMA_VERSION
-    text = json.dumps(record, default=dict, sort_keys=True)
+    keys = [key for key in record.sums if key]
+    columns = {"group": _stored_labels(record.groups.tolist()), "n": pa.array(record.n)}
+    if record.smallest_cell is not None:
+        columns["smallest_cell"] = pa.array(record.smallest_cell)
+    columns |= {f"sum({' * '.join(key)})": pa.array(record.sums[key]) for key in keys}
+    facts = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _IN_TABLE}
+    facts |= {"keys": keys, "schema_version": SCHEMA_VERSION}
+    text = json.dumps(facts, default=dict, sort_keys=True)
     table = pa.table(columns).replace_schema_metadata({_KEY: text.encode()})
     target = Path(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -50,23 +57,22 @@ def write_fields(path: str | Path, fields: Mapping[str, Any]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def read_fields(path: str | Path, names: Collection[str]) -> dict[str, Any]:
-    """Read the attributes of moments back.
+def _stored_labels(labels: list[Any]) -> Any:
+    """Labels as a column; those that Parquet has no type for, such as intervals, as text."""
+    try:
+        return pa.array(labels)
+    except (pa.ArrowException, OverflowError):
+        return pa.array(map(str, labels))
 
-    Parameters
-    ----------
-    path : str or Path
-    names : collection of str
-        Attributes that the file must hold, no more and no less.
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read the attributes of moments back, from a file of this version or of the first.
 
     Raises
     ------
     InputError
         When the file is missing, is no moments file, has another schema version or is damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not Path(path).exists():
         raise InputError("there is no such file", file=path, hint="check its folder and name")
     try:
@@ -76,42 +82,45 @@ def read_fields(path: str | Path, names: Collection[str]) -> dict[str, Any]:
     text = (table.schema.metadata or {}).get(_KEY)
     if text is None:
         raise InputError("this file holds no moments", file=path, hint="make it with Moments.write")
-    record = json.loads(text)
-    if record.pop("schema_version", None) != SCHEMA_VERSION:
-        raise InputError(
-            "the file has a schema version that is not known here",
-            file=path,
-            hint="use the version of pwp_lib that wrote it",
-        )
-    if {*record, "groups", "n", "sums"} != {*names, "keys"}:
-        raise InputError("the file is damaged: its record is not complete", file=path)
-    return _checked(record, table, path)
+    try:
+        facts = {_FIRST_NAMES.get(k, k): v for k, v in json.loads(text).items()}
+        if facts.pop("schema_version", None) not in (1, SCHEMA_VERSION):
+            raise InputError(
+                "the file has a schema version that is not known here",
+                file=path,
+                hint="use the version of the package that wrote it",
+            )
+        return _checked(facts, table, path)
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InputError("the file is damaged: its record is not complete", file=path) from None
 
 
-def _checked(record: dict[str, Any], table: Any, path: str | Path) -> dict[str, Any]:
+def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[str, Any]:
     """Attributes from a file's record and table; refuses what cannot be moments."""
-    keys = [tuple(key) for key in record.pop("keys")]
-    if table.num_columns != len(keys) + 2:
+    keys = [tuple(key) for key in facts.pop("keys")]
+    if set(facts) != {f.name for f in fields(Record)} - set(_IN_TABLE):
+        raise InputError("the file is damaged: its record is not complete", file=path)
+    counted = "smallest_cell" in table.column_names
+    before = 3 if counted else 2
+    if table.num_columns != len(keys) + before:
         raise InputError("the file is damaged: columns are missing", file=path)
     n = table.column(1).to_numpy().astype(np.int64)
     sums: dict[Monomial, Totals] = {(): n}
     for i, key in enumerate(keys):
-        values = table.column(i + 2).to_numpy()
+        values = table.column(i + before).to_numpy()
         if not np.isfinite(values).all() or (
             len(key) == 2 and key[0] == key[1] and (values < 0).any()
         ):
             raise InputError("the file is damaged: sums are impossible", file=path)
         sums[key] = values
-    groups = np.empty(len(n), dtype=object)
-    groups[:] = table.column(0).to_pylist()
+    groups = labels_array(table.column(0).to_pylist())
     if (n < 0).any() or len(set(groups.tolist())) < len(groups):
-        raise InputError("the file is damaged: a therapist is there twice", file=path)
-    record["monomials"] = tuple(tuple(key) for key in record["monomials"])
-    record["complete"] = tuple(record["complete"])
+        raise InputError("the file is damaged: a group is there twice", file=path)
+    facts["monomials"] = tuple(tuple(key) for key in facts["monomials"])
+    facts["complete"] = tuple(facts["complete"])
     for name in ("levels", "blocks"):
-        record[name] = {k: tuple(v) for k, v in record[name].items()}
-    return {**record, "groups": groups, "n": n, "sums": sums}
-
-
-def _column_name(key: Monomial) -> str:
-    return f"sum({' * '.join(key)})"
+        facts[name] = {k: tuple(v) for k, v in facts[name].items()}
+    cells = table.column(2).to_numpy().astype(np.int64) if counted else None
+    return {**facts, "groups": groups, "n": n, "smallest_cell": cells, "sums": sums}

@@ -1,39 +1,39 @@
-"""Moments of several files or services added up, and what of them may be shared."""
+"""Moments of several files or sites added up, and what of them may be shared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
-from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.accumulate import INTEGER_LIMIT, Totals
 from multilevel.errors import InputError
-from multilevel.polynomial import Monomial
-from multilevel.shifting import around
+from multilevel.record import INTEGER_LIMIT, Record, Totals, around, labels_array
 
-if TYPE_CHECKING:
-    from multilevel.moments import Moments
+__all__ = ["MINIMUM_ROWS", "add_moments", "pool_moments", "withhold_small"]
 
-__all__ = ["MINIMUM_CASELOAD", "add_moments", "pool_moments", "withhold_small"]
+#: Groups with fewer rows are withheld from moments that are shared. Eight rows of whole-number
+#: scores can be worked back from two sums of each score; around twelve it stops.
+MINIMUM_ROWS = 20
+#: How many times as many rows are needed where squares or cubes of a column are stored too: four
+#: and six sums of a score tell the scores of more rows. Eight tell those of any number that a
+#: group has.
+_TIMES_BY_POWER = {0: 1, 1: 1, 2: 2, 3: 10}
 
-#: Below this caseload a therapist is withheld from moments that are shared. Eight patients'
-#: whole-number scores can be worked back from their moments; around twelve it stops.
-MINIMUM_CASELOAD = 20
+_Moments = TypeVar("_Moments", bound=Record)
 
 
-def pool_moments(moments: Sequence[Moments], *, same_therapists: bool = False) -> Moments:
-    """Add the moments of any number of files or services.
+def pool_moments(moments: Sequence[_Moments], *, same_groups: bool = False) -> _Moments:
+    """Add the moments of any number of files or sites.
 
     Parameters
     ----------
     moments : sequence of Moments
-    same_therapists : bool
-        Whether a label that occurs in more than one is the same therapist. Unless this is said,
+    same_groups : bool
+        Whether a label that occurs in more than one is the same group. Unless this is said,
         such labels are refused.
 
     Returns
@@ -49,21 +49,21 @@ def pool_moments(moments: Sequence[Moments], *, same_therapists: bool = False) -
     Examples
     --------
     >>> import pandas as pd
-    >>> from pwp_lib import Moments
+    >>> from multilevel import Moments
     >>> a = Moments.for_formula("y ~ 1 + (1 | g)", pd.DataFrame({"y": [1, 2], "g": ["a", "a"]}))
     >>> b = Moments.for_formula("y ~ 1 + (1 | g)", pd.DataFrame({"y": [5, 7], "g": ["b", "b"]}))
     >>> pool_moments([a, b]).table()
-               n   y  y:y
-    therapist
-    a          2   3    5
-    b          2  12   74
+       n   y  y:y
+    g
+    a  2   3    5
+    b  2  12   74
     """
     if not moments:
         raise InputError("there are no moments to pool")
-    return reduce(lambda a, b: add_moments(a, b, same_therapists=same_therapists), moments)
+    return reduce(lambda a, b: add_moments(a, b, same_groups=same_groups), moments)
 
 
-def add_moments(one: Moments, other: Moments, *, same_therapists: bool = False) -> Moments:
+def add_moments(one: _Moments, other: _Moments, *, same_groups: bool = False) -> _Moments:
     """Add two sets of moments.
 
     Raises
@@ -71,15 +71,13 @@ def add_moments(one: Moments, other: Moments, *, same_therapists: bool = False) 
     InputError
         When they hold other columns, levels, grouping factors or sets of columns on which rows
         were complete; when one holds columns that depend on the data they were made from; and,
-        unless told that it is one therapist, when a therapist is in both.
+        unless told that it is one group, when a group is in both.
     """
     _check_alike(one, other)
-    _check_therapists(one.groups, other.groups, same_therapists)
+    _check_groups(one.groups, other.groups, same_groups)
     pivots = _common_pivots(one, other)
     left, right = around(one.sums, one.pivots, pivots), around(other.sums, other.pivots, pivots)
     labels = sorted({*one.groups.tolist(), *other.groups.tolist()})
-    groups = np.empty(len(labels), dtype=object)
-    groups[:] = labels
     place = {label: i for i, label in enumerate(labels)}
     at = [np.array([place[g] for g in m.groups], dtype=np.intp) for m in (one, other)]
     sums = {
@@ -88,18 +86,19 @@ def add_moments(one: Moments, other: Moments, *, same_therapists: bool = False) 
     }
     return replace(
         one,
-        groups=groups,
+        groups=labels_array(labels),
         n=_added(len(labels), at, (one.n, other.n), False),
         sums=sums,
         pivots=pivots,
+        smallest_cell=_smallest(len(labels), at, (one.smallest_cell, other.smallest_cell)),
         n_dropped=one.n_dropped + other.n_dropped,
-        withheld_therapists=one.withheld_therapists + other.withheld_therapists,
-        withheld_patients=one.withheld_patients + other.withheld_patients,
-        minimum_caseload=max(one.minimum_caseload, other.minimum_caseload),
+        withheld_groups=one.withheld_groups + other.withheld_groups,
+        withheld_rows=one.withheld_rows + other.withheld_rows,
+        minimum_rows=max(one.minimum_rows, other.minimum_rows),
     )
 
 
-def _check_alike(one: Moments, other: Moments) -> None:
+def _check_alike(one: Record, other: Record) -> None:
     """Refuse what cannot be added, saying what differs."""
     if one.group_name != other.group_name:
         raise InputError(
@@ -130,26 +129,23 @@ def _check_alike(one: Moments, other: Moments) -> None:
             raise InputError(f"this column {what}", column=name, hint="make both alike")
 
 
-def _check_therapists(
-    one: NDArray[np.object_], other: NDArray[np.object_], same_therapists: bool
-) -> None:
-    """Refuse labels of two kinds, and therapists in both unless they are the same."""
-    kinds = {isinstance(label, str) for label in (*one, *other)}
-    if len(kinds) > 1:
+def _check_groups(one: NDArray[np.object_], other: NDArray[np.object_], same_groups: bool) -> None:
+    """Refuse labels of two kinds, and groups in both unless they are the same."""
+    if len({isinstance(label, str) for label in (*one, *other)}) > 1:
         raise InputError(
-            "therapists are numbered in one and named in the other",
+            "groups are numbered in one and named in the other",
             hint="use one kind of identifier",
         )
     shared = set(one.tolist()) & set(other.tolist()) - {"all"}
-    if shared and not same_therapists:
+    if shared and not same_groups:
         raise InputError(
-            f"{len(shared)} therapists are in both moments",
-            hint="give services identifiers of their own, or, if each is one person, say so: "
-            "pool_moments([...], same_therapists=True)",
+            f"{len(shared)} groups are in both moments",
+            hint="give each site identifiers of its own or, if they are the same groups, say so: "
+            "pool_moments([...], same_groups=True)",
         )
 
 
-def _common_pivots(one: Moments, other: Moments) -> dict[str, float]:
+def _common_pivots(one: Record, other: Record) -> dict[str, float]:
     """Pivots for the sum: a column that is a float in either is one in the sum."""
     larger, smaller = (one, other) if one.n.sum() >= other.n.sum() else (other, one)
     return {**smaller.pivots, **larger.pivots}
@@ -172,96 +168,65 @@ def _added(
     return total
 
 
-def withhold_small(moments: Moments, minimum_caseload: int = MINIMUM_CASELOAD) -> Moments:
-    """Leave out therapists whose patients could be worked back from their moments.
+def _smallest(
+    size: int,
+    at: Sequence[NDArray[np.intp]],
+    parts: Sequence[NDArray[np.int64] | None],
+) -> NDArray[np.int64] | None:
+    """Smallest cells by group of the union of groups: a cell is no smaller than its parts."""
+    smallest = np.full(size, np.iinfo(np.int64).max)
+    for place, part in zip(at, parts, strict=True):
+        if part is None:
+            return None
+        np.minimum.at(smallest, place, part)
+    return smallest
 
-    A therapist is withheld whose caseload is below the minimum, and also one with a category
-    (any column of noughts and ones) that fewer patients than that, but at least one, are in or
-    out of: sums over such a cell are as telling as those of a small caseload.
+
+def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Moments:
+    """Leave out groups whose rows could be worked back from their moments.
+
+    A group is withheld that has fewer rows than the minimum, and also one in which fewer rows
+    than that, but at least one, share a value of a column with few distinct values, or a
+    combination of such columns that are multiplied: sums over such a cell are as telling as those
+    of a small group. Where squares of a column are stored twice as many rows are needed, where
+    cubes are ten times as many, and with higher powers every group is withheld.
 
     Parameters
     ----------
     moments : Moments
-    minimum_caseload : int
+    minimum_rows : int
         At least 1.
 
     Returns
     -------
     Moments
-        With the numbers of therapists and patients withheld added to its record.
+        With the numbers of groups and rows withheld added to its record.
+
+    Raises
+    ------
+    InputError
+        When the cells were not counted, as moments read from a file of the first version have
+        not, or the minimum is no whole number of 1 or more.
     """
-    if isinstance(minimum_caseload, bool) or minimum_caseload < 1:
-        raise InputError("the minimum caseload is a whole number of 1 or more")
-    small = moments.n < minimum_caseload
-    for cell in _cells(moments):
-        small |= (cell > 0) & (cell < minimum_caseload)
+    if isinstance(minimum_rows, bool) or minimum_rows < 1:
+        raise InputError("the minimum of rows is a whole number of 1 or more")
+    if moments.smallest_cell is None:
+        raise InputError(
+            "whether these moments have small cells is not known",
+            hint="make them from the rows again, or write them with share=False",
+        )
+    power = max((key.count(name) for key in moments.monomials for name in key), default=0)
+    times = _TIMES_BY_POWER.get(power)
+    small = moments.n < minimum_rows * (times or 1)
+    small |= (moments.smallest_cell < minimum_rows) | (times is None)
     keep = ~small
     return replace(
         moments,
         groups=moments.groups[keep],
         n=moments.n[keep],
         sums={key: values[keep] for key, values in moments.sums.items()},
-        withheld_therapists=moments.withheld_therapists + int(small.sum()),
-        withheld_patients=moments.withheld_patients + int(moments.n[small].sum()),
-        minimum_caseload=max(moments.minimum_caseload, minimum_caseload),
+        smallest_cell=moments.smallest_cell[keep],
+        withheld_groups=moments.withheld_groups + int(small.sum()),
+        withheld_rows=moments.withheld_rows + int(moments.n[small].sum()),
+        minimum_rows=max(moments.minimum_rows, minimum_rows),
     )
-
-
-def _cells(moments: Moments) -> list[NDArray[np.int64]]:
-    """Patients in each cell that columns of noughts and ones, crossed as stored, make."""
-    counts = _binary_counts(moments.sums, set(_dummies(moments)))
-    cells: list[NDArray[np.int64]] = []
-    for key in counts:
-        for inside in product((True, False), repeat=len(key)):
-            cell = _cell_count(key, inside, counts, moments.n)
-            if cell is not None:
-                cells.append(cell)
-    for factor, levels in moments.levels.items():
-        dummies = [counts.get(frozenset({f"{factor}[{level}]"})) for level in levels[1:]]
-        known = [d for d in dummies if d is not None]
-        if len(known) == len(dummies):
-            cells.append(moments.n - np.sum([*known, np.zeros_like(moments.n)], axis=0))
-    return cells
-
-
-def _dummies(moments: Moments) -> list[str]:
-    return [f"{f}[{level}]" for f, levels in moments.levels.items() for level in levels[1:]]
-
-
-def _binary_counts(
-    sums: Mapping[Monomial, Totals], dummies: set[str]
-) -> dict[frozenset[str], NDArray[np.int64]]:
-    """How many rows are 1 in all of some columns of noughts and ones."""
-    binary = set(dummies)
-    for key, values in sums.items():
-        square = sums.get((*key, *key))
-        # Whole numbers equal their squares in total only if each is nought or one.
-        if len(key) != 1 or square is None or values.dtype.kind != "i":
-            continue
-        if np.array_equal(values, square):
-            binary.add(key[0])
-    return {
-        frozenset(key): values.astype(np.int64)
-        for key, values in sums.items()
-        if key and set(key) <= binary
-    }
-
-
-def _cell_count(
-    key: frozenset[str],
-    inside: tuple[bool, ...],
-    counts: Mapping[frozenset[str], NDArray[np.int64]],
-    n: NDArray[np.int64],
-) -> NDArray[np.int64] | None:
-    """Rows that are 1 in some columns and 0 in the others, or None if it cannot be told."""
-    ones = {name for name, one in zip(sorted(key), inside, strict=True) if one}
-    noughts = sorted(key - ones)
-    total = np.zeros_like(n)
-    for size in range(len(noughts) + 1):
-        for chosen in combinations(noughts, size):
-            cell = frozenset({*ones, *chosen})
-            found: Any = n if not cell else counts.get(cell)
-            if found is None:
-                return None
-            total = total + (-1) ** size * found
-    return total

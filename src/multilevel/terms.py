@@ -30,6 +30,10 @@ class Vocabulary:
         Levels with which the dummies were stored: the first has none of its own.
     blocks : mapping of str to tuple of str
         Components evaluated beforehand, such as splines, and the columns they gave.
+    pivots : mapping of str to float
+        What was taken off the columns of those components.
+    truths : frozenset of str
+        Components of truth values. They are numbers here; R takes them for categories.
     """
 
     lookup: Lookup
@@ -37,6 +41,8 @@ class Vocabulary:
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stored_levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pivots: Mapping[str, float] = field(default_factory=dict)
+    truths: frozenset[str] = frozenset()
 
 
 def dummy(factor: str, level: str) -> str:
@@ -46,10 +52,9 @@ def dummy(factor: str, level: str) -> str:
 
 def factor_key(expression: Expression) -> str | None:
     """Return the column behind ``C(x)``, or None for anything else."""
-    if not isinstance(expression, Call) or expression.function != "C" or expression.keywords:
+    if not isinstance(expression, Call) or expression.function != "C":
         return None
-    only = expression.arguments[0] if len(expression.arguments) == 1 else None
-    return only.name if isinstance(only, Name) else None
+    return expression.only.name if isinstance(expression.only, Name) else None
 
 
 def term_columns(terms: Sequence[Term], words: Vocabulary) -> list[tuple[str, Terms]]:
@@ -67,7 +72,8 @@ def term_columns(terms: Sequence[Term], words: Vocabulary) -> list[tuple[str, Te
             parts = [
                 _component(factor, coding, words)
                 for factor in term.factors
-                if not _is_factor(factor, words) or str(factor) in coding
+                if not (str(factor) in words.levels or str(factor) in words.truths)
+                or str(factor) in coding
             ]
             columns.extend(_multiplied(chosen) for chosen in product(*parts))
     return columns
@@ -80,18 +86,15 @@ def _multiplied(parts: tuple[tuple[str, Terms], ...]) -> tuple[str, Terms]:
     return ":".join(name for name, _ in parts) or "Intercept", whole
 
 
-def _is_factor(factor: Expression, words: Vocabulary) -> bool:
-    return str(factor) in words.levels
-
-
 def _component(
     factor: Expression, coding: Mapping[str, bool], words: Vocabulary
 ) -> list[tuple[str, Terms]]:
     """Columns of one component: one for a number, one a level for a category."""
     name = str(factor)
     if name in words.blocks:
-        return [(label, words.lookup(Name(label)) or {}) for label in words.blocks[name]]
-    if _is_factor(factor, words):
+        pivots = words.pivots
+        return [(b, {(b,): 1.0, (): pivots.get(b, 0.0)}) for b in words.blocks[name]]
+    if name in words.levels:
         levels = words.levels[name] if coding[name] else words.levels[name][1:]
         return [(dummy(name, level), _dummy_terms(name, level, words)) for level in levels]
     terms = expand(factor, words.lookup, words.mean)
@@ -117,19 +120,27 @@ def _codings(terms: Sequence[Term], words: Vocabulary) -> dict[str, list[dict[st
     The rule is that of patsy and formulae; terms are compared within those that share their
     numeric components.
     """
-    from formulae.contrasts import pick_contrasts
-
     families: dict[frozenset[str], dict[str, list[str]]] = {}
     ordered = sorted(terms, key=lambda t: bool(t.factors))
     for term in ordered:
         names = [str(f) for f in term.factors]
-        categories = [n for n in names if n in words.levels]
-        numbers = frozenset(n for n in names if n not in words.levels)
+        categories = [n for n in names if n in words.levels or n in words.truths]
+        numbers = frozenset(names) - set(categories)
         families.setdefault(numbers, {})[term.name] = categories
     codings: dict[str, list[dict[str, bool]]] = {}
     for family in families.values():
         if any(family.values()):
+            from formulae.contrasts import pick_contrasts
+
             # A term without categories spans what the others need not span again.
             lowest_first = dict(sorted(family.items(), key=lambda item: bool(item[1])))
             codings.update(pick_contrasts(lowest_first))
+    for coding in (c for found in codings.values() for c in found):
+        for name in words.truths & {name for name, whole in coding.items() if whole}:
+            raise InputError(
+                "R makes two columns of truth values here, as nothing else in the formula spans "
+                "the constant",
+                column=name,
+                hint=f"write C({name}) for both, or {{{name} * 1}} for one",
+            )
     return {name: found for name, found in codings.items() if any(found)}

@@ -282,7 +282,7 @@ def test_a_small_caseload_can_be_reconstructed_and_is_therefore_withheld(tmp_pat
     moments.write(tmp_path / "shared.parquet")
     shared = Moments.read(tmp_path / "shared.parquet")
     assert shared.groups.tolist() == list("bcdefg")
-    assert (shared.withheld_therapists, shared.withheld_patients) == (1, 4)
+    assert (shared.withheld_groups, shared.withheld_rows) == (1, 4)
     assert_same_design(
         shared.design(formula), design_moments(formula, frame[frame["g"] != "a"]), 0.0
     )
@@ -350,7 +350,7 @@ def test_the_pivot_does_not_matter(
 ) -> None:
     from dataclasses import replace
 
-    from multilevel.shifting import around
+    from multilevel.record import around
 
     frame, formula = case
     moments = Moments.for_formula(f"{formula} + (1 | g)", frame)

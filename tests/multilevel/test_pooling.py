@@ -78,9 +78,9 @@ def test_whole_ages_in_one_service_and_fractions_in_the_other() -> None:
 
 def test_the_same_therapist_in_two_files_is_merged_only_when_told() -> None:
     halves = [Moments.for_formula(MODEL, A.iloc[part]) for part in (slice(0, 90), slice(90, None))]
-    with pytest.raises(InputError, match="5 therapists are in both"):
+    with pytest.raises(InputError, match="5 groups are in both"):
         _ = halves[0] + halves[1]
-    assert same_sums(pool_moments(halves, same_therapists=True), Moments.for_formula(MODEL, A))
+    assert same_sums(pool_moments(halves, same_groups=True), Moments.for_formula(MODEL, A))
 
 
 def test_moments_without_groups_add_up() -> None:
@@ -94,9 +94,9 @@ def test_counts_of_what_is_left_out_add_up() -> None:
     other = withhold_small(Moments.for_formula(MODEL, B), 38)
     pooled = small + other
     assert pooled.n_dropped == 3
-    assert pooled.withheld_therapists == small.withheld_therapists + other.withheld_therapists
-    assert pooled.withheld_patients == small.withheld_patients + other.withheld_patients
-    assert pooled.minimum_caseload == 40
+    assert pooled.withheld_groups == small.withheld_groups + other.withheld_groups
+    assert pooled.withheld_rows == small.withheld_rows + other.withheld_rows
+    assert pooled.minimum_rows == 40
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_sums_that_would_overflow_are_refused() -> None:
     huge = {key: np.full_like(values, 2**61) for key, values in moments.sums.items()}
     large = replace(moments, sums=huge)
     with pytest.raises(InputError, match="too large"):
-        pool_moments([large, large], same_therapists=True)
+        pool_moments([large, large], same_groups=True)
 
 
 def test_service_as_a_fixed_effect_pools_when_its_levels_are_declared() -> None:
@@ -175,8 +175,8 @@ def test_the_pooled_fit_is_that_of_the_therapists_who_are_not_withheld() -> None
     small = moments.groups[moments.n < 40]
     assert 0 < len(small) < 5
     kept = A[~A["g"].isin(small)]
-    assert shared.withheld_therapists == len(small)
-    assert shared.withheld_patients == len(A) - len(kept)
+    assert shared.withheld_groups == len(small)
+    assert shared.withheld_rows == len(A) - len(kept)
     np.testing.assert_array_equal(shared.design(MODEL).cross, design_moments(MODEL, kept).cross)
 
 
@@ -189,7 +189,7 @@ def test_small_cells_of_a_category_are_withheld_too(predictor: str) -> None:
     moments = Moments.for_formula(f"post ~ {predictor} + (1 | g)", only)
     shared = withhold_small(moments, 5)
     assert shared.groups.tolist() == ["A-1", "A-2", "A-3", "A-4"]
-    assert shared.withheld_patients == int(first.sum())
+    assert shared.withheld_rows == int(first.sum())
 
 
 def test_small_crossed_cells_are_withheld_too() -> None:
@@ -228,8 +228,8 @@ def test_a_file_is_meant_to_be_shared_unless_it_is_said_otherwise(tmp_path: Path
     written = moments.write(tmp_path / "m.parquet")
     back = Moments.read(tmp_path / "m.parquet")
     assert same_sums(back, written)
-    assert back.minimum_caseload == 20
-    assert back.withheld_patients == int(moments.n[moments.n < 20].sum()) > 0
+    assert back.minimum_rows == 20
+    assert back.withheld_rows == int(moments.n[moments.n < 20].sum()) > 0
     text = (tmp_path / "m.parquet").read_bytes()
     for gone in set(moments.groups) - set(back.groups):
         assert str(gone).encode() not in text
@@ -268,7 +268,7 @@ def negative(table: Any, record: dict[str, Any]) -> Any:
 
 
 def twice(table: Any, record: dict[str, Any]) -> Any:
-    return table.set_column(0, "therapist", [["x"] * table.num_rows])
+    return table.set_column(0, "group", [["x"] * table.num_rows])
 
 
 @pytest.mark.parametrize(

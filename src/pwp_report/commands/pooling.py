@@ -42,12 +42,12 @@ def summarise_file(
     least = caseload or found.study.caseload
     if least < 10:
         raise InputError("a caseload below 10 cannot be shared", hint="give 10 or more")
-    written = moments.write(out, minimum_caseload=least)
+    written = moments.write(out, minimum_rows=least)
     policy = DisclosurePolicy(active=not cohort.provenance.synthetic)
     say(
         f"{out.name} holds the moments of {len(written.groups):,} therapists and "
         f"{policy.text(int(written.n.sum()))} patients.",
-        f"Withheld: {written.withheld_therapists:,} therapists with fewer than {least} patients.",
+        f"Withheld: {written.withheld_groups:,} therapists with fewer than {least} patients.",
         "Moments are aggregated, not anonymous: pass them on under your data-sharing agreement.",
     )
 
@@ -65,11 +65,11 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     if len(files) < 2:
         raise InputError("pooling needs two files or more", hint="name them one after the other")
     parts = [Moments.read(f) for f in files]
-    total = pool_moments(parts, same_therapists=same_therapists)
+    total = pool_moments(parts, same_groups=same_therapists)
     table = pool_table(total)
     say(
         f"{len(files)} files, {len(total.groups):,} therapists; withheld before they came here: "
-        f"{total.withheld_therapists:,} therapists. The fits equal those on all patients of the "
+        f"{total.withheld_groups:,} therapists. The fits equal those on all patients of the "
         "therapists not withheld."
     )
     show("Random intercept and random slope, by measure", table.round(3).astype(str))

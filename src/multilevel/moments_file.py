@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from multilevel.errors import InputError
 from multilevel.polynomial import Monomial
-from multilevel.record import Record, Totals, labels_array
+from multilevel.record import Record, Totals, labels_array, plain_label
 
 __all__ = ["SCHEMA_VERSION", "read_record", "write_record"]
 
@@ -115,7 +115,7 @@ def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[s
         ):
             raise InputError("the file is damaged: sums are impossible", file=path)
         sums[key] = values
-    groups = labels_array(table.column(0).to_pylist())
+    groups = labels_array(map(plain_label, table.column(0).to_pylist()))
     if (n < 0).any() or len(set(groups.tolist())) < len(groups):
         raise InputError("the file is damaged: a group is there twice", file=path)
     facts["monomials"] = tuple(tuple(key) for key in facts["monomials"])

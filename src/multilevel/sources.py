@@ -306,7 +306,8 @@ class Table:
             return np.array(["all"], dtype=object), np.zeros(rows, dtype=np.int64)
         exact = self.series(group).dtype
         if self.kind(group) == "number" and (exact.is_float() or exact.is_integer()):
-            values = _whole(_kept(self.numbers(group)[0], keep))
+            values = _kept(self.numbers(group)[0], keep)
+            values = _whole(values) if values.dtype.kind == "f" else values
             if exact not in (nw.Int128, nw.UInt128) and self.frame[group].dtype != nw.Object:
                 return _coded_numbers(values, group)
         labels, codes = self.coded(group)
@@ -422,9 +423,10 @@ def _coded_numbers(values: Array, column: str) -> tuple[NDArray[np.object_], NDA
             shifted = (values - values.dtype.type(low)).astype(np.int64)
             present = np.bincount(shifted, minlength=high - low + 1) > 0
             codes = (np.cumsum(present) - 1)[shifted]
-            return sorted_labels((np.flatnonzero(present) + low).tolist(), column)[0], codes
-    labels, codes = np.unique(values, return_inverse=True)
-    return sorted_labels(labels.tolist(), column)[0], codes
+            labels = (low + step for step in np.flatnonzero(present).tolist())
+            return sorted_labels(labels, column)[0], codes
+    found, codes = np.unique(values, return_inverse=True)
+    return sorted_labels(found.tolist(), column)[0], codes
 
 
 def _coded(series: nw.Series[Any]) -> tuple[list[Any], NDArray[np.int64]]:

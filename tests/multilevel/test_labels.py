@@ -1,0 +1,144 @@
+"""Labels of groups keep what they are, whatever their type and whatever holds them."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from multilevel.errors import InputError
+from multilevel.moments import Moments
+
+ROWS, GROUPS = 120, 12
+RNG = np.random.default_rng(8)
+CODES = RNG.permutation(np.repeat(np.arange(GROUPS), ROWS // GROUPS))
+X, Y = RNG.integers(0, 28, ROWS), RNG.integers(0, 28, ROWS)
+FORMULA = "y ~ x + (1 | g)"
+
+KINDS: dict[str, list[Any]] = {
+    "small whole numbers": list(range(GROUPS)),
+    "numbers far apart": [10**15 * i for i in range(GROUPS)],
+    "hashes": [2**63 + 1000 * i for i in range(GROUPS)],
+    "neighbours above 2**63": [2**63 + i for i in range(GROUPS)],
+    "negative": [-(7**i) for i in range(GROUPS)],
+    "truth values": [False, True],
+    "text": [f"T{i:02d}" for i in range(GROUPS)],
+    "text of digits": [f"{i:03d}" for i in range(GROUPS)],
+    "long text": ["T" * 300 + chr(65 + i) for i in range(GROUPS)],
+    "fractions": [i / 7 for i in range(GROUPS)],
+    "bytes": [bytes([i, 255 - i]) for i in range(GROUPS)],
+    "wide numbers": [10**25 + i for i in range(GROUPS)],
+    "UUIDs": [uuid.UUID(int=2**100 + i) for i in range(GROUPS)],
+    "decimals": [Decimal(i) / 8 for i in range(GROUPS)],
+    "periods": list(pd.period_range("2014-01", periods=GROUPS, freq="M")),
+    "intervals": list(pd.interval_range(0, GROUPS)),
+    "pairs": [("S1", i) for i in range(GROUPS)],
+}
+SIMPLE = [
+    k
+    for k in KINDS
+    if k not in ("wide numbers", "UUIDs", "decimals", "periods", "intervals", "pairs")
+]
+
+
+def labels(kind: str) -> list[Any]:
+    known = KINDS[kind]
+    return [known[code % len(known)] for code in CODES]
+
+
+def frame(kind: str, dtype: Any = None) -> pd.DataFrame:
+    return pd.DataFrame({"y": Y, "x": X, "g": pd.Series(labels(kind), dtype=dtype)})
+
+
+def assert_kept(kind: str, table: Any) -> None:
+    made = Moments.for_formula(FORMULA, table)
+    assert made.groups.tolist() == sorted(KINDS[kind])
+    for place, label in enumerate(made.groups):
+        rows = [i for i, found in enumerate(labels(kind)) if found == label]
+        assert made.n[place] == len(rows)
+        assert made.sums[("x", "y")][place] == int((X * Y)[rows].sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [None, object, "category"])
+def test_labels_in_pandas(kind: str, dtype: Any) -> None:
+    assert_kept(kind, frame(kind, dtype))
+
+
+@pytest.mark.parametrize("kind", SIMPLE)
+@pytest.mark.parametrize("holder", ["polars", "polars lazy", "arrow", "duckdb"])
+def test_labels_in_other_frames(kind: str, holder: str) -> None:
+    table = pl.DataFrame({"y": Y, "x": X, "g": labels(kind)}, strict=False)
+    made = {
+        "polars": lambda: table,
+        "polars lazy": table.lazy,
+        "arrow": table.to_arrow,
+        "duckdb": lambda: duckdb.from_arrow(table.to_arrow()),
+    }[holder]()
+    assert_kept(kind, made)
+
+
+@pytest.mark.parametrize(
+    "kind", [np.int8, np.uint8, np.int16, np.uint32, np.float32, "Int64", "UInt64"]
+)
+def test_whole_numbers_of_any_type_give_the_same_labels(kind: Any) -> None:
+    made = Moments.for_formula(FORMULA, frame("small whole numbers", kind))
+    assert made.groups.tolist() == list(range(GROUPS))
+    assert {type(label) for label in made.groups} == {int}
+
+
+@pytest.mark.parametrize("as_lazy", [False, True])
+def test_numbers_of_128_bits_keep_their_last_digit(as_lazy: bool) -> None:
+    table = pl.DataFrame({"y": Y, "x": X, "g": pl.Series(labels("wide numbers"), dtype=pl.Int128)})
+    assert_kept("wide numbers", table.lazy() if as_lazy else table)
+
+
+def test_uuids_of_a_database_are_kept_apart() -> None:
+    table = pa.table({"y": Y, "x": X, "g": [str(u) for u in labels("UUIDs")]})
+    relation = duckdb.from_arrow(table).project("y, x, g::uuid as g")
+    made = Moments.for_formula(FORMULA, relation)
+    assert list(map(str, made.groups)) == sorted(map(str, KINDS["UUIDs"]))
+
+
+def test_numbers_and_text_that_read_alike_are_refused() -> None:
+    mixed = frame("small whole numbers", object)
+    mixed.loc[mixed.index[::2], "g"] = mixed.loc[mixed.index[::2], "g"].map(str)
+    with pytest.raises(InputError, match=r"column g: two labels .* read alike"):
+        Moments.for_formula(FORMULA, mixed)
+    mixed.loc[mixed.index[::2], "g"] = "T"
+    assert "T" in Moments.for_formula(FORMULA, mixed).groups
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, date(2014, 1, 1)])
+def test_what_cannot_be_a_label_is_refused(value: Any) -> None:
+    for table in (
+        pd.DataFrame({"y": [1, 2], "x": [1, 3], "g": [value, value]}),
+        pl.DataFrame({"y": [1, 2], "x": [1, 3], "g": [value, value]}),
+    ):
+        if isinstance(value, date) and isinstance(table, pd.DataFrame):
+            assert Moments.for_formula(FORMULA, table).groups.tolist() == [value]
+            continue
+        with pytest.raises(InputError, match="column g"):
+            Moments.for_formula(FORMULA, table)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_survive_a_file(kind: str, tmp_path: Path) -> None:
+    made = Moments.for_formula(FORMULA, frame(kind, object))
+    made.write(tmp_path / "m.parquet", share=False)
+    back = Moments.read(tmp_path / "m.parquet")
+    if kind in SIMPLE:
+        assert back.groups.tolist() == made.groups.tolist()
+    else:  # what Parquet has no type for is kept as text
+        assert [float(g) if kind == "decimals" else str(g) for g in back.groups] == [
+            float(g) if kind == "decimals" else str(g) for g in made.groups
+        ]

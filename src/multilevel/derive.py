@@ -19,8 +19,6 @@ from multilevel.polynomial import Monomial, Terms, expand, monomial, shift
 from multilevel.record import Record, Totals, around, movable
 from multilevel.terms import Vocabulary, dummy, term_columns
 
-__all__ = ["derive"]
-
 Array: TypeAlias = NDArray[np.float64]
 
 

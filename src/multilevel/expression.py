@@ -15,46 +15,21 @@ import numpy as np
 
 from multilevel.errors import InputError
 
-__all__ = [
-    "Call",
-    "Expression",
-    "Name",
-    "Number",
-    "Operation",
-    "evaluate",
-    "is_comparison",
-    "is_rowwise",
-    "names_in",
-    "read_expression",
-    "stored_as_column",
-]
-
-_SYMBOLS = {
-    "PLUS": "+",
-    "MINUS": "-",
-    "STAR": "*",
-    "SLASH": "/",
-    "STAR_STAR": "**",
-    "EQUAL_EQUAL": "==",
-    "BANG_EQUAL": "!=",
-    "LESS": "<",
-    "LESS_EQUAL": "<=",
-    "GREATER": ">",
-    "GREATER_EQUAL": ">=",
+#: Signs by the names that formulae's scanner gives them, and what they do.
+_SIGNS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "PLUS": ("+", operator.add),
+    "MINUS": ("-", operator.sub),
+    "STAR": ("*", operator.mul),
+    "SLASH": ("/", operator.truediv),
+    "STAR_STAR": ("**", operator.pow),
+    "EQUAL_EQUAL": ("==", operator.eq),
+    "BANG_EQUAL": ("!=", operator.ne),
+    "LESS": ("<", operator.lt),
+    "LESS_EQUAL": ("<=", operator.le),
+    "GREATER": (">", operator.gt),
+    "GREATER_EQUAL": (">=", operator.ge),
 }
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "**": operator.pow,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+_OPERATORS = dict(_SIGNS.values())
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _RANK = {"**": 3, "*": 2, "/": 2, "+": 1, "-": 1}
 _BASES = {"log": math.e, "log2": 2.0, "log10": 10.0}
@@ -162,11 +137,10 @@ def read_expression(node: Any) -> Expression:
             tuple(read_expression(a) for a in node.args if a not in named),
             tuple((a.name.name.lexeme, read_expression(a.value)) for a in named),
         )
-    if kind in ("Binary", "Unary") and node.operator.kind in _SYMBOLS:
+    if kind in ("Binary", "Unary") and node.operator.kind in _SIGNS:
         sides = (node.left, node.right) if kind == "Binary" else (node.right,)
-        return Operation(
-            _SYMBOLS[node.operator.kind], tuple(read_expression(side) for side in sides)
-        )
+        symbol, _ = _SIGNS[node.operator.kind]
+        return Operation(symbol, tuple(map(read_expression, sides)))
     raise InputError(
         "the formula has something inside brackets that only makes sense outside them",
         hint="inside a call or braces use column names, numbers and + - * / **",

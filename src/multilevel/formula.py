@@ -11,13 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multilevel.errors import InputError
 from multilevel.expression import Call, Expression, Name, Number, names_in, read_expression
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["MAX_RANDOM_TERMS", "Formula", "Term", "parse_formula"]
 
@@ -89,14 +86,6 @@ class Formula:
         """Columns of the data that the formula uses, the grouping factor left out."""
         terms = (self.response, *self.fixed, *self.random)
         return tuple(dict.fromkeys(c for t in terms for c in t.columns))
-
-    def table(self) -> pd.DataFrame:
-        """List the terms, one a row: ``term`` and ``part`` (response, fixed, random)."""
-        import pandas as pd
-
-        parts = [("response", self.response)]
-        parts += [("fixed", t) for t in self.fixed] + [("random", t) for t in self.random]
-        return pd.DataFrame({"term": [t.name for _, t in parts], "part": [p for p, _ in parts]})
 
 
 @lru_cache(maxsize=512)

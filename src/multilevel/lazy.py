@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from multilevel.expression import Call, Name, evaluate
-from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, Value, choose_pivots
+from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, Value, choose_pivots, kind_of
 from multilevel.record import Record, label_text, level_value, plain_label, sorted_labels
-
-__all__ = ["LazyTable"]
 
 #: Types of whole numbers that other engines' frames would round.
 _WIDE = (nw.Int128, nw.UInt128)
@@ -42,14 +40,7 @@ class LazyTable:
 
     def kind(self, column: str) -> str:
         """Return ``number``, ``truth`` or ``category``."""
-        dtype = self.schema[column]
-        if dtype.is_temporal():
-            raise InputError(
-                "dates cannot be used as they are", column=column, hint="turn them into numbers"
-            )
-        if dtype == nw.Boolean:
-            return "truth"
-        return "number" if dtype.is_numeric() else "category"
+        return kind_of(self.schema[column], column)
 
     def levels(self, column: str) -> tuple[str, ...]:
         """Levels declared by the column's type, or those found, sorted."""
@@ -219,23 +210,11 @@ class LazyTable:
         found = found.filter(nw.col(self._ok) > 0)
         groups, order = sorted_labels(self._group_labels(found, plan.group), plan.group)
         n = np.asarray(found[self._ok].to_numpy(), dtype=np.int64)[order]
-        sums: dict[tuple[str, ...], NDArray[Any]] = {(): n} if () in plan.keys else {}
+        sums: dict[tuple[str, ...], NDArray[Any]] = {(): n}
         for k, key in enumerate(key for key in plan.keys if key):
             sums[key] = np.asarray(found[f"s{k}"].to_numpy())[order]
         smallest = self._smallest_cell(plan, groups.tolist(), n) if cells else None
-        return Record(
-            groups,
-            n,
-            sums,
-            plan.monomials,
-            pivots,
-            plan.group,
-            plan.needed,
-            plan.levels,
-            plan.blocks,
-            smallest,
-            rows - int(n.sum()),
-        )
+        return plan.record(groups, sums, pivots, rows, smallest)
 
     def _group_labels(self, found: nw.DataFrame[Any], group: str) -> list[Any]:
         labels = found[self._group].to_list()

@@ -124,15 +124,7 @@ class Moments(Record):
 
     def without(self, position: int) -> Moments:
         """Moments of all groups but the one at a position."""
-        keep = np.arange(len(self.groups)) != position
-        cells = self.smallest_cell
-        return replace(
-            self,
-            groups=self.groups[keep],
-            n=self.n[keep],
-            sums={key: values[keep] for key, values in self.sums.items()},
-            smallest_cell=None if cells is None else cells[keep],
-        )
+        return self.kept(np.arange(len(self.groups)) != position)
 
     def write(
         self, path: str | Path, *, share: bool = True, minimum_rows: int = MINIMUM_ROWS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,6 @@ import pyarrow.parquet as pq
 from multilevel.errors import InputError
 from multilevel.polynomial import Monomial
 from multilevel.record import Record, Totals, labels_array, plain_label
-
-__all__ = ["SCHEMA_VERSION", "read_record", "write_record"]
 
 #: Version of what a file holds. A reader refuses versions that it does not know.
 SCHEMA_VERSION = 2
@@ -59,10 +58,10 @@ def write_record(path: str | Path, record: Record) -> None:
 
 def _stored_labels(labels: list[Any]) -> Any:
     """Labels as a column; those that Parquet has no type for, such as intervals, as text."""
-    try:
-        return pa.array(labels)
-    except (pa.ArrowException, OverflowError):
-        return pa.array(map(str, labels))
+    for kind in (None, pa.uint64()):
+        with suppress(pa.ArrowException, OverflowError, TypeError):
+            return pa.array(labels, kind)
+    return pa.array(map(str, labels))
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

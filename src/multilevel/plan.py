@@ -10,6 +10,10 @@ from functools import cached_property, lru_cache
 from itertools import combinations_with_replacement
 from typing import Protocol, TypeAlias
 
+import narwhals as nw
+import numpy as np
+from numpy.typing import NDArray
+
 from multilevel.errors import InputError
 from multilevel.expression import (
     Call,
@@ -23,23 +27,8 @@ from multilevel.expression import (
 )
 from multilevel.formula import Formula, parse_formula
 from multilevel.polynomial import Lookup, Monomial, Terms, downset, expand, monomial
-from multilevel.record import INTEGER_LIMIT, movable
+from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 from multilevel.terms import Vocabulary, dummy, factor_key, term_columns
-
-__all__ = [
-    "FEW_VALUES",
-    "Block",
-    "Dummy",
-    "Plan",
-    "Schema",
-    "Source",
-    "Value",
-    "canonical",
-    "choose_pivots",
-    "nearest",
-    "plan_columns",
-    "plan_formula",
-]
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
@@ -140,6 +129,27 @@ class Plan:
         dummies = {n for n, s in self.variables.items() if isinstance(s, Dummy)}
         return movable(self.monomials) - dummies
 
+    def record(
+        self,
+        groups: NDArray[np.object_],
+        sums: Mapping[Monomial, Totals],
+        pivots: Mapping[str, float],
+        rows: int,
+        smallest_cell: NDArray[np.int64] | None,
+    ) -> Record:
+        """Return what was summed over the complete ones of some rows, as this plan says."""
+        return Record(
+            groups=groups,
+            n=sums[()],
+            sums=sums,
+            pivots=pivots,
+            group_name=self.group,
+            complete=self.needed,
+            smallest_cell=smallest_cell,
+            n_dropped=rows - int(sums[()].sum()),
+            **{name: getattr(self, name) for name in ("monomials", "levels", "blocks")},
+        )
+
     def crossings(self, categories: Iterable[str]) -> set[frozenset[str]]:
         """Return sets of columns with few distinct values that some product multiplies."""
         behind = {n: s.column if isinstance(s, Dummy) else n for n, s in self.variables.items()}
@@ -147,6 +157,17 @@ class Plan:
         return {frozenset(behind[name] for name in key) & known for key in self.keys} - {
             frozenset()
         }
+
+
+def kind_of(dtype: nw.dtypes.DType, column: str) -> str:
+    """Return ``number``, ``truth`` or ``category`` for a column's type."""
+    if dtype.is_temporal():
+        raise InputError(
+            "dates cannot be used as they are", column=column, hint="turn them into numbers"
+        )
+    if dtype == nw.Boolean:
+        return "truth"
+    return "number" if dtype.is_numeric() else "category"
 
 
 def canonical(key: Monomial, dummies: Mapping[str, str]) -> Monomial | None:

@@ -12,8 +12,6 @@ from typing import TypeAlias
 
 from multilevel.expression import Call, Expression, Name, Number, Operation
 
-__all__ = ["Monomial", "Terms", "downset", "expand", "monomial", "multiply", "shift"]
-
 Monomial: TypeAlias = tuple[str, ...]
 Terms: TypeAlias = dict[Monomial, float]
 #: The mean of a polynomial over all rows.

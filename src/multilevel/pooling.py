@@ -219,13 +219,8 @@ def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Mome
     times = _TIMES_BY_POWER.get(power)
     small = moments.n < minimum_rows * (times or 1)
     small |= (moments.smallest_cell < minimum_rows) | (times is None)
-    keep = ~small
     return replace(
-        moments,
-        groups=moments.groups[keep],
-        n=moments.n[keep],
-        sums={key: values[keep] for key, values in moments.sums.items()},
-        smallest_cell=moments.smallest_cell[keep],
+        moments.kept(~small),
         withheld_groups=moments.withheld_groups + int(small.sum()),
         withheld_rows=moments.withheld_rows + int(moments.n[small].sum()),
         minimum_rows=max(moments.minimum_rows, minimum_rows),

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from multilevel.polynomial import Monomial, monomial
-
-__all__ = [
-    "INTEGER_LIMIT",
-    "Record",
-    "Totals",
-    "around",
-    "label_text",
-    "labels_array",
-    "level_value",
-    "movable",
-    "plain_label",
-    "sorted_labels",
-]
 
 #: Totals by group: int64 for whole numbers, float64 for others.
 Totals: TypeAlias = NDArray[Any]
@@ -98,6 +85,17 @@ class Record:
     def columns(self) -> tuple[str, ...]:
         """The columns of ``X`` besides the constant, products written ``x1:x2``."""
         return tuple(":".join(key) for key in self.monomials if key)
+
+    def kept(self, keep: NDArray[np.bool_]) -> Self:
+        """Return the record of some of the groups."""
+        cells = self.smallest_cell
+        return replace(
+            self,
+            groups=self.groups[keep],
+            n=self.n[keep],
+            sums={key: values[keep] for key, values in self.sums.items()},
+            smallest_cell=None if cells is None else cells[keep],
+        )
 
 
 def labels_array(labels: Iterable[Any]) -> NDArray[np.object_]:

@@ -29,13 +29,12 @@ from multilevel.plan import (
     Dummy,
     Plan,
     choose_pivots,
+    kind_of,
     plan_columns,
     plan_formula,
 )
 from multilevel.polynomial import Monomial
 from multilevel.record import Record, Totals, label_text, level_value, sorted_labels
-
-__all__ = ["Table", "grouped_sums", "sum_columns", "sum_formula"]
 
 Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -149,14 +148,7 @@ class Table:
         """Return ``number``, ``truth`` or ``category``."""
         if isinstance(plain := self._plain(column), np.ndarray):
             return "truth" if plain.dtype.kind == "b" else "number"
-        dtype = self.series(column).dtype
-        if dtype.is_temporal():
-            raise InputError(
-                "dates cannot be used as they are", column=column, hint="turn them into numbers"
-            )
-        if dtype == nw.Boolean:
-            return "truth"
-        return "number" if dtype.is_numeric() else "category"
+        return kind_of(self.series(column).dtype, column)
 
     def _plain(self, column: str) -> Array | None:
         """Return the values of a pandas column that is held as a NumPy array of numbers."""
@@ -241,20 +233,8 @@ class Table:
             lambda name: (float(columns[name].mean()), float(columns[name].std())),
         )
         sums = grouped_sums(codes, len(groups), columns, plan.keys, pivots)
-        n = sums[()]
-        return Record(
-            groups,
-            n,
-            sums,
-            plan.monomials,
-            pivots,
-            plan.group,
-            plan.needed,
-            plan.levels,
-            plan.blocks,
-            self._smallest_cell(plan, keep, columns, codes, n) if cells else None,
-            len(self.frame) - len(codes),
-        )
+        smallest = self._smallest_cell(plan, keep, columns, codes, sums[()]) if cells else None
+        return plan.record(groups, sums, pivots, len(self.frame), smallest)
 
     def _complete(self, plan: Plan) -> Mask | None:
         """Which rows have every value, or None when all have."""

@@ -11,8 +11,6 @@ from multilevel.expression import Call, Expression, Name
 from multilevel.formula import Term
 from multilevel.polynomial import Lookup, Mean, Terms, expand, multiply
 
-__all__ = ["Vocabulary", "dummy", "factor_key", "term_columns"]
-
 
 @dataclass(frozen=True)
 class Vocabulary:

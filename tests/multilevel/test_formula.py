@@ -134,16 +134,6 @@ def test_names_keep_the_brackets_that_matter(written: str, printed: str) -> None
     assert fixed(f"y ~ {printed}") == ["Intercept", printed]
 
 
-def test_table_lists_every_term_with_its_part() -> None:
-    table = parse_formula("y ~ x + (1 | g)").table()
-    assert table.to_numpy().tolist() == [
-        ["y", "response"],
-        ["Intercept", "fixed"],
-        ["x", "fixed"],
-        ["Intercept", "random"],
-    ]
-
-
 @given(st.text(alphabet="xyzg01 +-*/:|(){}~,.^C'", max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(InputError):  # anything else would be a fault

@@ -30,8 +30,9 @@ UNUSED = {
         *("ServiceMap", "check_tables", "describe_caseloads", "describe_categories"),
         *("describe_numbers", "get_measure", "patient_national_outcomes", "published"),
         *("published_figures", "read_map", "student_cohort", "theme_origins", "tidy_extract"),
+        *("differs_from_average", "template_analysis", "TemplateAnalysis"),
     },
-    "pwp_report": {"audit", "load_study_data", "release_counts"},
+    "pwp_report": {"load_study_data", "release_counts"},
 }
 
 

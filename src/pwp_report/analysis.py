@@ -1,18 +1,24 @@
 """The whole analysis as one result: the chapters' own calls, gathered.
 
-Report, command and book over own data stand on this, so that they cannot disagree with the
-chapters. What cannot be done with the data given is left out, with the reason.
+The report stands on this, so that it cannot disagree with the chapters. What cannot be done with
+the data given is left out, with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import combinations
+from typing import TypeVar
 
 import pandas as pd
 
+from multilevel.errors import InputError
+from multilevel.fit import MixedFit, fit_design
+from multilevel.intervals import ProfileInterval
+from multilevel.posterior import Posterior, sample_posterior
+from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import (
     SplitSample,
@@ -25,19 +31,82 @@ from pwp_lib.comparison import (
     therapist_predictors,
 )
 from pwp_lib.description import SampleDescription, describe_sample
+from pwp_lib.measures import Measure
+from pwp_lib.models import MeasureModels, fit_models
 from pwp_lib.outcomes import national_outcomes, summarise_outcomes
+from pwp_lib.precision import Precision, precision
 from pwp_lib.ranking import (
     composite_ranks,
     composite_uncertainty,
     rank_correlation,
+    rank_uncertainty,
     services_by_cluster,
 )
 from pwp_lib.scales import SCALES, compare_scales
-from pwp_lib.sensitivity import completeness_by_therapist
-from pwp_lib.themes import TemplateAnalysis, template_analysis
-from pwp_report.measured import Doing, MeasureResult, measure_result, need_engines
+from pwp_lib.sensitivity import SensitivityPanel, completeness_by_therapist, sensitivity_panel
 
-__all__ = ["Analysis", "Comparison", "MeasureResult", "analyse"]
+__all__ = ["ENGINES", "Analysis", "Comparison", "MeasureResult", "analyse"]
+
+T = TypeVar("T")
+#: Ways to estimate the therapist effect; maximum likelihood is always used.
+ENGINES = ("ml", "reml", "gibbs")
+
+
+@dataclass(frozen=True)
+class MeasureResult:
+    """What the multilevel models say of one measure.
+
+    Attributes
+    ----------
+    measure : Measure
+    models : MeasureModels
+        Single level, random intercept, random slope, and the tests between them.
+    vpc : float
+        Therapist effect at the mean pre score, a share; random slope model, ML.
+    profile : ProfileInterval or None
+        Profile-likelihood interval of the therapist effect.
+    posterior : Posterior or None
+        The same model by Gibbs sampling, MLwiN's priors.
+    residuals : DataFrame
+        By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
+    rank_uncertainty : DataFrame
+        By therapist: rank interval, probability of each cluster.
+    checks : ModelChecks or None
+    sensitivity : SensitivityPanel or None
+    precision : Precision or None
+        What these caseloads can say of a therapist effect of this size.
+    reml : float or None
+        The therapist effect by REML, where that engine was asked for.
+    """
+
+    measure: Measure
+    models: MeasureModels
+    vpc: float
+    profile: ProfileInterval | None
+    posterior: Posterior | None
+    residuals: pd.DataFrame
+    rank_uncertainty: pd.DataFrame
+    checks: ModelChecks | None
+    sensitivity: SensitivityPanel | None
+    precision: Precision | None
+    reml: float | None = None
+
+    @property
+    def fit(self) -> MixedFit:
+        """The random slope model."""
+        return self.models.slope
+
+    def effect(self) -> dict[str, float]:
+        """Return the therapist effect with its intervals, as shares."""
+        row = {"vpc": self.vpc}
+        if self.profile is not None:
+            row |= {"profile_lower": self.profile.lower, "profile_upper": self.profile.upper}
+        if self.reml is not None:
+            row["reml"] = self.reml
+        if self.posterior is not None:
+            got = self.posterior.interval()
+            row |= {"median": got.median, "lower": got.lower, "upper": got.upper, "mcse": got.mcse}
+        return row
 
 
 @dataclass(frozen=True)
@@ -101,7 +170,6 @@ class Analysis:
         Mann-Whitney tests of the therapists' scales.
     predictors : DataFrame or None
         Therapist-level predictors over all therapists, by measure and predictor.
-    themes : TemplateAnalysis or None
     not_done : mapping of str to str
         What could not be done, and why.
 
@@ -130,13 +198,59 @@ class Analysis:
     comparison: Comparison | None
     scales: pd.DataFrame | None
     predictors: pd.DataFrame | None
-    themes: TemplateAnalysis | None
     not_done: Mapping[str, str]
 
     def table(self) -> pd.DataFrame:
         """Return the therapist effects: one row a measure, shares, with both intervals."""
         rows = {name: result.effect() for name, result in self.measures.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
+
+    def summarise(self, measure: str, therapists: Sequence[str]) -> pd.Series:
+        """Summarise the outcomes of these therapists' patients together, on one measure."""
+        patients = self.cohort.patients
+        few = patients[patients["therapist_id"].isin(list(therapists))]
+        row: pd.Series = summarise_outcomes(
+            few, next(m for m in self.cohort.measures if m.name == measure)
+        ).iloc[0]
+        return row
+
+
+@dataclass(frozen=True)
+class _Attempts:
+    """A cohort, what is asked of it, and the reasons for what cannot be done."""
+
+    cohort: Cohort
+    seed: int
+    draws: int
+    size: int | None
+    engines: Sequence[str]
+    not_done: dict[str, str] = field(default_factory=dict)
+
+    def attempt(self, name: str, work: Callable[[], T]) -> T | None:
+        """Do something, or keep the reason why it cannot be done."""
+        try:
+            return work()
+        except InputError as problem:
+            self.not_done[name] = str(problem)
+            return None
+
+    def record_skipped(self, name: str, reason: str) -> None:
+        """Keep the reason for what is left out."""
+        self.not_done[name] = reason
+
+    def by_measure(
+        self, name: str, work: Callable[[Measure], pd.DataFrame], *, named: bool = False
+    ) -> pd.DataFrame:
+        """Do the same for each measure, and put the tables below one another.
+
+        With `named` they are indexed by measure already.
+        """
+        measures = self.cohort.measures
+        parts = {m.name: self.attempt(f"{name}.{m.name}", partial(work, m)) for m in measures}
+        done = {key: part for key, part in parts.items() if part is not None}
+        if not done:
+            return pd.DataFrame()
+        return pd.concat(done.values()) if named else pd.concat(done, names=["measure"])
 
 
 def analyse(
@@ -166,8 +280,7 @@ def analyse(
     cluster_size : int, optional
         Therapists in the upper and in the lower cluster; a quarter of them unless given.
     engines : sequence of str
-        ``"reml"`` and ``"gibbs"`` give further estimates of the therapist effect;
-        maximum likelihood is always used.
+        Of `ENGINES`: ``"reml"`` and ``"gibbs"`` give further estimates of the therapist effect.
 
     Returns
     -------
@@ -179,217 +292,232 @@ def analyse(
     Raises
     ------
     InputError
-        If an engine is not known.
+        If an engine is not one of `ENGINES`.
     """
-    need_engines(engines)
-    doing = Doing(cohort, seed, draws, cluster_size, engines)
-    results = {
-        m.name: result for m in cohort.measures if (result := measure_result(doing, m, sensitivity))
-    }
-    ranks = _ranks(doing, results)
+    unknown = [name for name in engines if name not in ENGINES]
+    if unknown:
+        raise InputError(
+            f"there is no engine {unknown[0]}", hint=f"engines are {', '.join(ENGINES)}"
+        )
+    attempts = _Attempts(cohort, seed, draws, cluster_size, engines)
+    found = {m.name: _measure_result(attempts, m, sensitivity) for m in cohort.measures}
+    results = {name: result for name, result in found.items() if result is not None}
+    patients, ranks = cohort.patients, _ranks(attempts, results)
     return Analysis(
         cohort=cohort,
         seed=seed,
         draws=draws,
         flow=pd.DataFrame([asdict(step) for step in cohort.flow]),
-        sample=describe_sample(cohort.patients, cohort.therapists),
-        completeness=completeness_by_therapist(
-            cohort.patients, cohort.measures, cohort.completeness
-        ),
-        outcomes=_outcomes(doing),
+        sample=describe_sample(patients, cohort.therapists),
+        completeness=completeness_by_therapist(patients, cohort.measures, cohort.completeness),
+        outcomes=pd.concat(
+            {m.name: summarise_outcomes(patients, m) for m in cohort.measures}, names=["measure"]
+        ).droplevel(1),
         outcomes_by_therapist={
-            m.name: summarise_outcomes(cohort.patients, m, by="therapist_id")
-            for m in cohort.measures
+            m.name: summarise_outcomes(patients, m, by="therapist_id") for m in cohort.measures
         },
-        national=doing.attempt(
-            "national", lambda: national_outcomes(cohort.patients, cohort.measures)
-        ),
+        national=attempts.attempt("national", lambda: national_outcomes(patients, cohort.measures)),
         measures=results,
         ranks=ranks,
-        composite_uncertainty=_composite_uncertainty(doing, results, ranks),
-        rank_correlations=_correlations(doing, results, ranks),
-        services=_services(doing, ranks),
-        comparison=_comparison(doing, ranks, repeats),
-        scales=_scales(doing, ranks),
-        predictors=_predictors(doing, results),
-        themes=_themes(doing, ranks),
-        not_done=doing.not_done,
+        composite_uncertainty=_composite_uncertainty(attempts, results, ranks),
+        rank_correlations=_correlations(attempts, results, ranks),
+        services=_services(attempts, ranks),
+        comparison=_comparison(attempts, ranks, repeats),
+        scales=_scales(attempts, ranks),
+        predictors=_predictors(attempts, results),
+        not_done=attempts.not_done,
     )
 
 
-def _outcomes(doing: Doing) -> pd.DataFrame:
-    rows = {m.name: summarise_outcomes(doing.patients, m).iloc[0] for m in doing.cohort.measures}
-    return pd.DataFrame(rows).T.rename_axis("measure")
+def _measure_result(
+    attempts: _Attempts, measure: Measure, sensitivity: bool
+) -> MeasureResult | None:
+    """Fit the models of a measure, and find all that follows from them."""
+    name, patients, listed = measure.name, attempts.cohort.patients, attempts.cohort.measures
+    models = attempts.attempt(f"models.{name}", lambda: fit_models(patients, measure, listed))
+    if models is None:
+        return None
+    fit, worse, size, seed = models.slope, measure.higher_is_worse, attempts.size, attempts.seed
+    gibbs = "gibbs" in attempts.engines
+
+    def try_if(wanted: bool, part: str, work: Callable[[], T]) -> T | None:
+        return attempts.attempt(f"{part}.{name}", work) if wanted else None
+
+    def sample() -> Posterior:
+        return sample_posterior(fit.design, draws=attempts.draws, seed=seed)
+
+    def panel() -> SensitivityPanel:
+        return sensitivity_panel(
+            patients,
+            measure,
+            listed,
+            draws=10_000 if gibbs else 0,
+            seed=seed,
+            size=size,
+            completeness=attempts.cohort.completeness,
+        )
+
+    if not sensitivity:
+        attempts.record_skipped(f"sensitivity.{name}", "It was not asked for.")
+    return MeasureResult(
+        measure=measure,
+        models=models,
+        vpc=fit.vpc(),
+        profile=try_if(True, "profile", fit.profile_interval),
+        posterior=try_if(gibbs, "posterior", sample),
+        residuals=fit.residuals(lower_is_better=worse),
+        rank_uncertainty=rank_uncertainty(fit, seed=seed, higher_is_worse=worse, size=size),
+        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure)),
+        sensitivity=try_if(sensitivity, "sensitivity", panel),
+        precision=try_if(True, "precision", lambda: precision(fit.design.n, fit.vpc())),
+        reml=try_if(
+            "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()
+        ),
+    )
 
 
-def _ranks(doing: Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
+def _ranks(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
     """Ranks and clusters on the measures that tell therapists apart at all."""
     fits = {}
     for name, result in results.items():
         if result.residuals["residual"].any():
             fits[name] = result.fit
         else:
-            doing.leave(
+            attempts.record_skipped(
                 f"ranks.{name}",
-                "The therapist effect is estimated as nil, so the measure does not rank anybody.",
+                "The therapist effect is estimated as zero, so the measure does not rank anybody.",
             )
     if not fits:
-        doing.leave("ranks", "No measure tells the therapists apart.")
+        attempts.record_skipped("ranks", "No measure tells the therapists apart.")
         return None
-    return doing.attempt(
-        "ranks", lambda: composite_ranks(fits, doing.cohort.measures, doing.cluster_size)
+    return attempts.attempt(
+        "ranks", lambda: composite_ranks(fits, attempts.cohort.measures, attempts.size)
     )
 
 
 def _composite_uncertainty(
-    doing: Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
+    attempts: _Attempts, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
 ) -> pd.DataFrame | None:
     if ranks is None:
         return None
     ranked = {n: r for n, r in results.items() if f"rank_{n}" in ranks}
     residuals = {n: r.checks.patients["standardised"] for n, r in ranked.items() if r.checks}
     if len(residuals) < len(ranked):
-        doing.leave("composite_uncertainty", "It needs the patients' residuals on every measure.")
+        attempts.record_skipped(
+            "composite_uncertainty", "It needs the patients' residuals on every measure."
+        )
         return None
     # The mean correlation of the measures' residuals over the same patients; 0 for one measure.
     table = pd.DataFrame(residuals).corr().to_numpy()
     m = len(table)
     correlation = float((table.sum() - m) / (m * (m - 1))) if m > 1 else 0.0
-    return doing.attempt(
+    return attempts.attempt(
         "composite_uncertainty",
         lambda: composite_uncertainty(
             {n: r.fit for n, r in ranked.items()},
-            seed=doing.seed,
+            seed=attempts.seed,
             correlation=correlation,
-            measures=doing.cohort.measures,
-            size=doing.cluster_size,
+            measures=attempts.cohort.measures,
+            size=attempts.size,
         ),
     )
 
 
 def _correlations(
-    doing: Doing, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
+    attempts: _Attempts, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Between the measures' ranks, and of the composite rank with the recovery rates."""
-    rows: dict[tuple[str, str], dict[str, float]] = {}
-
-    def add(a: str, b: str, one: pd.Series, other: pd.Series) -> None:
-        found = doing.attempt(f"rank_correlation.{a}.{b}", lambda: rank_correlation(one, other))
-        if found is not None:
-            rows[a, b] = {"correlation": found.correlation, "p_value": found.p_value, "n": found.n}
-
-    for (a, one), (b, other) in combinations(results.items(), 2):
-        add(a, b, one.residuals["rank"], other.residuals["rank"])
-    if ranks is None:
-        return _correlation_table(rows)
-    for m in doing.cohort.measures:
-        rate = summarise_outcomes(doing.patients, m, by="therapist_id")["rcsi"].astype(float)
+    pairs = {
+        (a, b): (one.residuals["rank"], other.residuals["rank"])
+        for (a, one), (b, other) in combinations(results.items(), 2)
+    }
+    composite = pd.Series(dtype=float) if ranks is None else ranks["composite"]
+    for m in () if ranks is None else attempts.cohort.measures:
+        rate = summarise_outcomes(attempts.cohort.patients, m, by="therapist_id")["rcsi"]
         if rate.notna().any():
             # A high rate is a good one, a low rank too.
-            add("composite", f"rcsi {m.name}", ranks["composite"], -rate)
-    return _correlation_table(rows)
+            pairs["composite", f"rcsi {m.name}"] = (composite, -rate.astype(float))
+    rows = []
+    for (a, b), series in pairs.items():
+        found = attempts.attempt(f"rank_correlation.{a}.{b}", partial(rank_correlation, *series))
+        if found is not None:
+            rows.append((a, b, found.correlation, found.p_value, found.n))
+    return pd.DataFrame(rows, columns=["of", "with", "correlation", "p_value", "n"])
 
 
-def _correlation_table(rows: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.DataFrame:
-    index = pd.MultiIndex.from_tuples(rows, names=["of", "with"]) if rows else None
-    columns = ["correlation", "p_value", "n"]
-    return pd.DataFrame(list(rows.values()), index=index, columns=columns)
-
-
-def _services(doing: Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
+def _services(attempts: _Attempts, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
     if ranks is None:
         return None
-    if "service_id" not in doing.patients or doing.patients["service_id"].isna().all():
-        doing.leave("services", "The patients' table does not name services.")
+    patients = attempts.cohort.patients
+    if "service_id" not in patients or patients["service_id"].isna().all():
+        attempts.record_skipped("services", "The patients' table does not name services.")
         return None
-    return services_by_cluster(ranks, doing.patients)
+    return services_by_cluster(ranks, patients)
 
 
-def _comparison(doing: Doing, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
+def _comparison(attempts: _Attempts, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
     if ranks is None:
-        doing.leave("comparison", "There are no clusters to compare.")
+        attempts.record_skipped("comparison", "There are no clusters to compare.")
         return None
-    patients, measures = doing.patients, doing.cohort.measures
+    patients, by_measure = attempts.cohort.patients, attempts.by_measure
 
-    def over(work: Callable[..., pd.DataFrame], name: str) -> dict[str, pd.DataFrame]:
-        parts = {
-            m.name: doing.attempt(f"{name}.{m.name}", partial(work, patients, m, ranks))
-            for m in measures
-        }
-        return {key: part for key, part in parts.items() if part is not None}
+    def split() -> SplitSample:
+        return split_sample_comparison(
+            patients,
+            attempts.cohort.measures,
+            repeats=repeats,
+            seed=attempts.seed,
+            size=attempts.size,
+        )
 
     return Comparison(
-        effect_sizes=_stacked(over(cluster_effect_sizes, "effect_sizes")),
-        ancova=_stacked(over(lambda *a: ancova(*a).table(), "ancova"), keep=1),
-        nested_ancova=_stacked(over(lambda *a: nested_ancova(*a).table(), "nested_ancova"), keep=1),
-        rates=_stacked(over(compare_rates, "rates")),
-        nested_rates=_stacked(over(nested_rates, "nested_rates")),
-        split=doing.attempt(
-            "split_sample",
-            lambda: split_sample_comparison(
-                patients, measures, repeats=repeats, seed=doing.seed, size=doing.cluster_size
-            ),
-        )
-        if repeats
-        else None,
+        by_measure("effect_sizes", lambda m: cluster_effect_sizes(patients, m, ranks)),
+        by_measure("ancova", lambda m: ancova(patients, m, ranks).table(), named=True),
+        by_measure(
+            "nested_ancova", lambda m: nested_ancova(patients, m, ranks).table(), named=True
+        ),
+        by_measure("rates", lambda m: compare_rates(patients, m, ranks)),
+        by_measure("nested_rates", lambda m: nested_rates(patients, m, ranks)),
+        attempts.attempt("split_sample", split) if repeats else None,
     )
 
 
-def _stacked(parts: Mapping[str, pd.DataFrame], keep: int = 2) -> pd.DataFrame:
-    """Put tables under one another by measure; those that name it themselves keep one level."""
-    if not parts:
-        return pd.DataFrame()
-    table = pd.concat(parts, names=["measure"])
-    return table.droplevel(0) if keep == 1 else table
-
-
-def _scales(doing: Doing, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
-    therapists = doing.cohort.therapists
+def _scales(attempts: _Attempts, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
+    therapists = attempts.cohort.therapists
     if therapists is None:
-        doing.leave("scales", "There is no table of therapists.")
+        attempts.record_skipped("scales", "There is no table of therapists.")
     elif ranks is None:
-        doing.leave("scales", "There are no clusters to compare.")
+        attempts.record_skipped("scales", "There are no clusters to compare.")
     elif not any(scale.name in therapists for scale in SCALES):
-        doing.leave("scales", "The therapists' table has none of the scales.")
+        attempts.record_skipped("scales", "The therapists' table has none of the scales.")
     else:
-        return doing.attempt("scales", lambda: compare_scales(therapists, ranks))
+        return attempts.attempt("scales", lambda: compare_scales(therapists, ranks))
     return None
 
 
-def _predictors(doing: Doing, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
-    therapists = doing.cohort.therapists
+def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
+    therapists = attempts.cohort.therapists
     if therapists is None:
-        doing.leave("predictors", "There is no table of therapists.")
+        attempts.record_skipped("predictors", "There is no table of therapists.")
         return None
     known = ("age", "years_experience", *(scale.name for scale in SCALES))
     names = [n for n in known if n in therapists and therapists[n].notna().any()]
     if not names:
-        doing.leave("predictors", "The therapists' table has nothing numeric to predict with.")
-        return None
-    parts = {}
-    for name, result in results.items():
-        part = doing.attempt(
-            f"predictors.{name}",
-            partial(
-                therapist_predictors,
-                doing.patients,
-                therapists,
-                result.measure,
-                names,
-                doing.cohort.measures,
-            ),
+        attempts.record_skipped(
+            "predictors", "The therapists' table has nothing numeric to predict with."
         )
+        return None
+    cohort, parts = attempts.cohort, {}
+    for name, result in results.items():
+        work = partial(
+            therapist_predictors,
+            cohort.patients,
+            therapists,
+            result.measure,
+            names,
+            cohort.measures,
+        )
+        part = attempts.attempt(f"predictors.{name}", work)
         if part is not None:
             parts[name] = part
     return pd.concat(parts, names=["measure"]) if parts else None
-
-
-def _themes(doing: Doing, ranks: pd.DataFrame | None) -> TemplateAnalysis | None:
-    segments = doing.cohort.segments
-    if segments is None:
-        doing.leave("themes", "There are no coded interviews.")
-        return None
-    if ranks is None:
-        doing.leave("themes", "There are no clusters to compare.")
-        return None
-    return doing.attempt("themes", lambda: template_analysis(segments, ranks))

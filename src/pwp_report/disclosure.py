@@ -31,14 +31,14 @@ what is needed here. An organisation can still run it on its own tables.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_report.ledger import MARK, Cell, DisclosurePolicy, Ledger, Percentage, Relation
+from pwp_report.ledger import MARK, Cell, DisclosurePolicy, Ledger, Relation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,11 +46,9 @@ if TYPE_CHECKING:
 __all__ = [
     "MARK",
     "DisclosurePolicy",
-    "Percentage",
     "Relation",
     "ReleasedCounts",
     "aggregate_small",
-    "audit",
     "percentage",
     "release_counts",
 ]
@@ -70,31 +68,10 @@ class ReleasedCounts:
         Released counts, missing where suppressed.
     secondary : DataFrame of bool
         Cells suppressed only to protect others.
-    audited : DataFrame
-        One row for each suppressed cell: row, column, and how many values it could at least hold.
-    policy : DisclosurePolicy
     """
 
     values: pd.DataFrame
     secondary: pd.DataFrame
-    audited: pd.DataFrame
-    policy: DisclosurePolicy = field(default_factory=DisclosurePolicy)
-
-    def table(self) -> pd.DataFrame:
-        """Write the counts as text, with the mark where one is withheld."""
-        return self.values.map(lambda v: MARK if pd.isna(v) else f"{int(v):,}").astype(object)
-
-    @property
-    def n_suppressed(self) -> int:
-        """How many cells are withheld."""
-        return int(self.values.isna().to_numpy().sum())
-
-    def percentage(self, part: str, whole: str) -> pd.Series:
-        """Share of one column in another, by row, from the released counts alone."""
-        shares = [
-            percentage(p, w) for p, w in zip(self.values[part], self.values[whole], strict=True)
-        ]
-        return pd.Series(shares, index=self.values.index, dtype="Float64", name=part)
 
 
 def percentage(part: float | None, whole: float | None) -> float | None:
@@ -157,7 +134,7 @@ def _neighbour(
     return None
 
 
-def _spread(ledger: Ledger, told: set[int]) -> set[int]:
+def _same_as_known(ledger: Ledger, told: set[int]) -> set[int]:
     """Add what is the same count as a known one: its only part, or what it is the only part of."""
     pairs = [set(row) for row in ledger.rows if len(row) == 2]
     pairs = [p for p in pairs if not any(ledger.is_rest(i) for i in p)]
@@ -205,8 +182,8 @@ def release_counts(
     --------
     >>> counts = pd.DataFrame({"improved": [8, 8, 8, 8, 0, 32]}, index=[*"abcde", "all"])
     >>> total = Relation(("all", "improved"), tuple((r, "improved") for r in "abcde"))
-    >>> release_counts(counts, [total]).table()["improved"].tolist()
-    ['*', '10', '10', '10', '*', '30']
+    >>> release_counts(counts, [total]).values["improved"].tolist()
+    [<NA>, 10, 10, 10, <NA>, 30]
 
     Without the second suppression the total, 28 to 32, less four counts of 8 or more would say
     that *e* is 0.
@@ -216,13 +193,13 @@ def release_counts(
     cells = list(by_cell)
     if not policy.active:
         false = pd.DataFrame(False, index=counts.index, columns=counts.columns)
-        return ReleasedCounts(counts.astype("Int64"), false, _audit_frame([]), policy)
+        return ReleasedCounts(counts.astype("Int64"), false)
     ledger = Ledger(cells, tuple(relations), policy)
     truth = _truth(ledger, list(by_cell.values()))
     silent = {ledger.position[c] for c in unpublished} | set(range(len(cells), len(truth)))
     small = set(np.flatnonzero(truth < policy.threshold).tolist())
     hidden = small - silent
-    told = _spread(ledger, {ledger.position[c] for c in known}) - hidden
+    told = _same_as_known(ledger, {ledger.position[c] for c in known}) - hidden
     _set_bounds(ledger, truth, hidden, told, silent)
     shown = set(range(len(cells))) - hidden - silent - told
     extra = _protect(ledger, truth, sorted(small), shown, told)
@@ -255,10 +232,6 @@ def _protect(
         ledger.lower[more], ledger.upper[more] = 0.0, np.inf
         todo.insert(0, more)
     return extra
-
-
-def _entry(frame: pd.DataFrame, cell: Cell) -> Any:
-    return frame.at[cell]
 
 
 def _counts_by_cell(counts: pd.DataFrame) -> dict[Cell, float]:
@@ -307,73 +280,10 @@ def _released(
             row, column = ledger.cells[i]
             shown[rows[row], columns[column]] = np.nan
             second[rows[row], columns[column]] = i in extra
-    audited = [(*ledger.cells[i], 2) for i in sorted(hidden | extra)]
     return ReleasedCounts(
         pd.DataFrame(shown, counts.index, counts.columns).astype("Int64"),
         pd.DataFrame(second, counts.index, counts.columns),
-        _audit_frame(audited),
-        policy,
     )
-
-
-def _audit_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["row", "column", "possible_values"])
-
-
-def audit(
-    released: ReleasedCounts | pd.DataFrame,
-    relations: Iterable[Relation] = (),
-    percentages: Iterable[Percentage] = (),
-    policy: DisclosurePolicy | None = None,
-) -> pd.DataFrame:
-    """Attack a published table: what each suppressed count could be, given all that is shown.
-
-    Works from the published numbers alone, by integer programmes, and so checks `release_counts`
-    from outside. The attacker is taken to know which cells were suppressed for being small.
-
-    Parameters
-    ----------
-    released : ReleasedCounts or DataFrame
-        Published counts, missing where suppressed.
-    relations, percentages
-        The sums and percentages that are published with them.
-    policy : DisclosurePolicy, optional
-
-    Returns
-    -------
-    DataFrame
-        One row for each suppressed cell: row, column, lower, upper, safe (two values or more).
-
-    Examples
-    --------
-    >>> shown = pd.DataFrame({"n": [10, 10, 10, 10, None, 30]}, index=[*"abcde", "all"])
-    >>> total = Relation(("all", "n"), tuple((r, "n") for r in "abcde"))
-    >>> audit(shown, [total])[["row", "lower", "upper", "safe"]].values.tolist()
-    [['e', 0, 0, False]]
-    """
-    policy = policy or DisclosurePolicy()
-    values = released.values if isinstance(released, ReleasedCounts) else released
-    second = released.secondary if isinstance(released, ReleasedCounts) else None
-    cells = [(r, c) for r in values.index for c in values.columns]
-    ledger = Ledger(cells, tuple(relations), policy)
-    for share in percentages:
-        ledger.add_share(share)
-    targets = []
-    for i, cell in enumerate(cells):
-        shown = _entry(values, cell)
-        if pd.isna(shown):
-            targets.append(i)
-            if second is not None and bool(second.at[cell]):
-                continue
-            ledger.lower[i], ledger.upper[i] = policy.bounds(None)
-        else:
-            ledger.lower[i], ledger.upper[i] = policy.bounds(float(shown))
-    rows = []
-    for i in targets:
-        low, high = ledger.range_of(i)
-        top = int(high) if np.isfinite(high) else -1
-        rows.append((*cells[i], int(low) if np.isfinite(low) else -1, top, bool(high > low)))
-    return pd.DataFrame(rows, columns=["row", "column", "lower", "upper", "safe"])
 
 
 def aggregate_small(
@@ -434,9 +344,9 @@ def _too_small(
 ) -> set[Any]:
     """Find the small caseloads of a group, and the next ones until they are enough together."""
     ordered = caseloads.sort_values(kind="stable")
-    found = {t: n for t, n in ordered.items() if n < policy.caseload or t in chosen}
+    found = {t: n for t, n in ordered.items() if n < policy.smallest_caseload or t in chosen}
     for label, n in ordered.items() if found else ():
-        if len(found) >= at_least and sum(found.values()) >= policy.caseload:
+        if len(found) >= at_least and sum(found.values()) >= policy.smallest_caseload:
             break
         found[label] = n
     return set(found)

@@ -13,7 +13,7 @@ from multilevel.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MARK", "Cell", "DisclosurePolicy", "Ledger", "Percentage", "Relation"]
+__all__ = ["MARK", "Cell", "DisclosurePolicy", "Ledger", "Relation"]
 
 #: Moves that the search for a witness may try for one cell.
 _TRIES = 120
@@ -36,7 +36,7 @@ class DisclosurePolicy:
         Counts below it are suppressed.
     base : int
         Other counts are rounded to the nearest multiple of it.
-    caseload : int
+    smallest_caseload : int
         Therapists with fewer patients appear only in aggregate.
 
     Examples
@@ -44,21 +44,19 @@ class DisclosurePolicy:
     >>> policy = DisclosurePolicy()
     >>> [policy.count(n) for n in (3, 7, 8, 1122)]
     [None, 5, 10, 1120]
-    >>> policy.text(3), policy.text(1122)
-    ('*', '1,120')
     """
 
     active: bool = True
     threshold: int = 5
     base: int = 5
-    caseload: int = 20
+    smallest_caseload: int = 20
 
     def __post_init__(self) -> None:
         if self.threshold < 2 or self.base < 2:
             raise InputError(
                 "disclosure control needs a threshold and a rounding base of 2 or more"
             )
-        if self.caseload < 2 * self.threshold:
+        if self.smallest_caseload < 2 * self.threshold:
             raise InputError(
                 f"the smallest caseload shown must be at least {2 * self.threshold}",
                 hint="raise caseload under [disclosure] in the study file",
@@ -109,16 +107,6 @@ class Relation:
     exhaustive: bool = True
 
 
-@dataclass(frozen=True)
-class Percentage:
-    """A percentage that is published beside its table, for the audit."""
-
-    part: Cell
-    whole: Cell
-    value: float
-    decimals: int = 0
-
-
 class Ledger:
     """The table as an attacker knows it: bounds of every count and the sums between them."""
 
@@ -147,8 +135,6 @@ class Ledger:
         self._order: dict[int, list[int]] = {}
         self._tries = 0
         self._part_of: NDArray[np.int32] | None = None
-        self.shares: list[dict[int, float]] = []
-        self.shares_of: dict[int, list[int]] = {}
 
     def _at(self, cell: Cell) -> int:
         if cell not in self.position:
@@ -159,29 +145,6 @@ class Ledger:
         """Whether the cell is what a sum leaves over, in no table but known all the same."""
         cell = self.cells[i]
         return isinstance(cell[0], str) and cell[0] == "(rest)"
-
-    def add_share(self, share: Percentage) -> None:
-        """Bound a part by a published percentage: two inequalities, both linear."""
-        half = 0.5 * 10.0**-share.decimals
-        part, whole = self._at(share.part), self._at(share.whole)
-        for sign, edge in ((-1.0, share.value - half), (1.0, share.value + half)):
-            for i in (part, whole):
-                self.shares_of.setdefault(i, []).append(len(self.shares))
-            self.shares.append({part: sign, whole: -sign * edge / 100.0})
-
-    def _component(self, start: int) -> tuple[list[int], list[int], list[int]]:
-        """Cells that sums or percentages link to this one, and those sums and percentages."""
-        seen, sums, shares, todo = {start}, set[int](), set[int](), [start]
-        while todo:
-            i = todo.pop()
-            sums.update(self.rows_of[i])
-            shares.update(self.shares_of.get(i, ()))
-            near = [k for r in self.rows_of[i] for k in self.rows[r]]
-            near += [k for r in self.shares_of.get(i, ()) for k in self.shares[r]]
-            fresh = set(near) - seen
-            seen |= fresh
-            todo.extend(fresh)
-        return sorted(seen), sorted(sums), sorted(shares)
 
     def size_around(self, target: int) -> int:
         """Count the cells that sums link to this one."""
@@ -206,16 +169,14 @@ class Ledger:
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import lil_matrix
 
-        members, sums, shares = self._component(target)
+        members = self.members_around(target)
+        sums = sorted({r for i in members for r in self.rows_of[i]})
         place = {i: k for k, i in enumerate(members)}
-        links = [self.rows[r] for r in sums] + [self.shares[r] for r in shares]
-        matrix = lil_matrix((len(links), len(members)))
-        for r, link in enumerate(links):
-            for i, weight in link.items():
+        matrix = lil_matrix((len(sums), len(members)))
+        for r, row in enumerate(sums):
+            for i, weight in self.rows[row].items():
                 matrix[r, place[i]] = weight
-        low = [0.0] * len(sums) + [-np.inf] * len(shares)
-        high = [0.0] * len(sums) + [1e-9] * len(shares)
-        rules = [LinearConstraint(matrix.tocsr(), low, high)] if links else []
+        rules = [LinearConstraint(matrix.tocsr(), 0.0, 0.0)] if sums else []
         box = Bounds(self.lower[members], self.upper[members])
         cost = np.zeros(len(members))
         cost[place[target]] = 1.0
@@ -239,7 +200,7 @@ class Ledger:
             moved = truth[target] + step
             if self.lower[target] <= moved <= self.upper[target]:
                 self._tries = _TRIES
-                if self._mend({target: step}, list(self.rows_of[target]), truth):
+                if self._repair({target: step}, list(self.rows_of[target]), truth):
                     return True
         return False
 
@@ -250,7 +211,9 @@ class Ledger:
             self._order[r] = by_sums[:24]
         return self._order[r]
 
-    def _mend(self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]) -> bool:
+    def _repair(
+        self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]
+    ) -> bool:
         if not broken:
             return True
         self._tries -= 1
@@ -259,11 +222,11 @@ class Ledger:
         row = self.rows[broken[0]]
         gap = sum(row[i] * step for i, step in moves.items() if i in row)
         if gap == 0.0:
-            return self._mend(moves, broken[1:], truth)
+            return self._repair(moves, broken[1:], truth)
         for i in [i for i in self._least_bound(broken[0]) if i not in moves][:6]:
             step = -gap / row[i]
             if abs(step) == 1.0 and self.lower[i] <= truth[i] + step <= self.upper[i]:
                 others = [r for r in self.rows_of[i] if r != broken[0] and r not in broken]
-                if self._mend({**moves, i: step}, broken[1:] + others, truth):
+                if self._repair({**moves, i: step}, broken[1:] + others, truth):
                     return True
         return False

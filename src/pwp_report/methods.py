@@ -7,17 +7,14 @@ missing data, equation, estimation, software, variance partition with its interv
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pwp_lib.numbers import count, p_value
+from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import MARK
-
-if TYPE_CHECKING:
-    from pwp_report import analysis as whole
-    from pwp_report.analysis import Analysis
-    from pwp_report.release import Release
-    from pwp_report.study import Study
+from pwp_report.released import ReleasedResults
+from pwp_report.study import Study
 
 __all__ = ["methods_and_results", "software"]
 
@@ -33,18 +30,14 @@ def software() -> dict[str, str]:
     return found
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def methods_and_results(analysis: Analysis, study: Study, released: Release) -> list[str]:
+def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResults) -> list[str]:
     """Write the paragraphs of a paper's methods and results; every number is a released one.
 
     Parameters
     ----------
     analysis : Analysis
     study : Study
-    released : Release
+    released : ReleasedResults
     """
     text = [_sample(analysis, study, released)]
     if analysis.measures:
@@ -54,12 +47,12 @@ def methods_and_results(analysis: Analysis, study: Study, released: Release) -> 
     return text
 
 
-def _sample(analysis: Analysis, study: Study, released: Release) -> str:
+def _sample(analysis: Analysis, study: Study, released: ReleasedResults) -> str:
     cohort = analysis.cohort
     services = (
         int(cohort.patients["service_id"].nunique()) if "service_id" in cohort.patients else 0
     )
-    where = f" in {_count(services, 'service')}" if services else ""
+    where = f" in {count(services, 'service')}" if services else ""
     rules = [str(step.rule) for step in cohort.flow[1:]]
     applied = f" Rules of inclusion, in turn: {'; '.join(rules)}." if rules else ""
     first = released.frame("flow")
@@ -73,14 +66,14 @@ def _sample(analysis: Analysis, study: Study, released: Release) -> str:
     synthetic = " The data are synthetic." if cohort.provenance.synthetic else ""
     return (
         f"Data had two levels: {released.patients} patients{start} (level 1) nested in "
-        f"{_count(released.therapists, 'therapist')} (level 2){where}."
+        f"{count(released.therapists, 'therapist')} (level 2){where}."
         f"{_caseloads(released)}{synthetic}{applied} "
         "Patients without every score were left out of the models (complete cases), and the "
         f"completeness of each therapist's caseload is tabulated.{rounding}"
     )
 
 
-def _caseloads(released: Release) -> str:
+def _caseloads(released: ReleasedResults) -> str:
     """Describe how many patients each therapist has, as far as may be said."""
     table = released.frame("sample")
     rows = [] if table is None else table.to_dict("records")
@@ -97,7 +90,7 @@ def _caseloads(released: Release) -> str:
     return f" A therapist had {mean:.0f} patients in the mean."
 
 
-def _boundary(result: whole.MeasureResult) -> str:
+def _boundary(result: MeasureResult) -> str:
     """Say what a singular fit has at its boundary, and what became of the prior there."""
     fit = result.fit
     if not fit.singular:
@@ -169,7 +162,7 @@ def _clusters(analysis: Analysis) -> str:
     )
 
 
-def _result(result: whole.MeasureResult, released: Release) -> str:
+def _result(result: MeasureResult, released: ReleasedResults) -> str:
     table = released.frame("therapist_effect")
     label = result.measure.label
     row = {} if table is None else table[table["measure"] == label].iloc[0].to_dict()
@@ -180,18 +173,18 @@ def _result(result: whole.MeasureResult, released: Release) -> str:
         if _there(row.get("profile_lower"))
         else ""
     )
-    chain = ""
-    if _there(row.get("median")):
-        chain = (
-            f" The posterior median was {row['median']:.1f}% ({row['lower']:.1f}% to "
-            f"{row['upper']:.1f}%)."
-        )
+    chain = (
+        f" The posterior median was {row['median']:.1f}% ({row['lower']:.1f}% to "
+        f"{row['upper']:.1f}%)."
+        if _there(row.get("median"))
+        else ""
+    )
     if _there(row.get("reml")):
         chain += f" By restricted maximum likelihood it was {row['reml']:.1f}%."
     return (
         f"On {label}, adding a random intercept lowered -2 log-likelihood by {first.statistic:.1f} "
-        f"({_p(first.p_value_boundary)}), adding a random slope by a further "
-        f"{second.statistic:.1f} ({_p(second.p_value_boundary)}). The therapist effect was "
+        f"({p_value(first.p_value_boundary)}), adding a random slope by a further "
+        f"{second.statistic:.1f} ({p_value(second.p_value_boundary)}). The therapist effect was "
         f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{_boundary(result)}"
     )
 
@@ -200,15 +193,9 @@ def _there(value: float | None) -> bool:
     return value is not None and value == value
 
 
-def _p(value: float) -> str:
-    if value != value:
-        return "p not available"
-    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)
-
-
-def _caution(released: Release) -> str:
+def _caution(released: ReleasedResults) -> str:
     few = (
-        f" With {_count(released.therapists, 'therapist')}, intervals are wide."
+        f" With {count(released.therapists, 'therapist')}, intervals are wide."
         if released.therapists <= 30
         else ""
     )

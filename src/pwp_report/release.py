@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pwp_report import release_parts as parts
-from pwp_report.disclosure import (
-    MARK,
-    DisclosurePolicy,
-    aggregate_small,
-    percentage,
+from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
+from pwp_report.patient_counts import (
+    EVERYBODY,
+    MODEL,
+    NATIONAL,
+    NATIONAL_COUNTS,
+    OTHERS,
+    Count,
+    Group,
+    Kind,
+    PatientCounts,
+    Whose,
 )
-from pwp_report.joint import ALL, joint_counts
+from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.table_words import measure_words
 
-if TYPE_CHECKING:
-    from pwp_report import analysis as whole
-    from pwp_report.analysis import Analysis
-
-__all__ = ["Published", "Release", "release"]
+__all__ = ["release_results"]
 
 #: What control cannot do, and what it takes for known.
 _LIMITS = (
@@ -39,131 +42,57 @@ _LIMITS = (
 )
 
 
-@dataclass(frozen=True)
-class Published:
-    """One table as it is published.
-
-    Attributes
-    ----------
-    name : str
-        Of its CSV file.
-    title, note : str
-    frame : DataFrame
-        Numbers and words; `MARK` where something is withheld, missing where there is nothing.
-    withheld : int
-        Cells withheld.
-    words : mapping of str to str
-        Headings that name a measure, by column.
-    """
-
-    name: str
-    title: str
-    frame: pd.DataFrame
-    note: str = ""
-    withheld: int = 0
-    words: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Release:
-    """All that may be published of an analysis.
-
-    Attributes
-    ----------
-    tables : mapping of str to Published
-    policy : DisclosurePolicy
-    patients : str
-        Number of patients, as it may be said.
-    therapists : int
-    alone, together : list
-        Therapists who are shown one by one, and those shown only in aggregate.
-    withheld : tuple of str
-        What was withheld, in sentences.
-    """
-
-    tables: Mapping[str, Published]
-    policy: DisclosurePolicy
-    patients: str
-    therapists: int
-    alone: Sequence[str]
-    together: Sequence[str]
-    withheld: tuple[str, ...] = ()
-
-    def frame(self, name: str) -> pd.DataFrame | None:
-        """Find a table by name."""
-        found = self.tables.get(name)
-        return None if found is None else found.frame
-
-
 @dataclass
-class _Builder:
+class _Tables:
+    """The tables of an analysis as they are made, and what is withheld."""
+
     analysis: Analysis
     policy: DisclosurePolicy
-    tables: dict[str, Published] = field(default_factory=dict)
+    made: dict[str, ReleasedTable] = field(default_factory=dict)
     withheld: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         loads, ranks = self.analysis.cohort.caseloads(), self.analysis.ranks
         clusters = None if ranks is None else ranks["cluster"]
         self.alone, self.together = aggregate_small(loads, self.policy, clusters)
-        self.joint = joint_counts(self.analysis, self.alone, self.together, self.policy)
+        self.counts = PatientCounts.of_analysis(
+            self.analysis, self.alone, self.together, self.policy
+        )
 
-    def add(self, name: str, title: str, frame: pd.DataFrame | None, note: str = "") -> None:
-        """Keep a table, counting what it withholds."""
-        if frame is None or frame.empty:
+    def add(self, name: str, title: str, frame: pd.DataFrame, note: str = "") -> None:
+        """Keep a table that has rows, with measures called by their labels."""
+        if frame.empty:
             return
         names = {"rcsi": "RCSI", **{m.name: m.label for m in self.analysis.cohort.measures}}
         for column in {"measure", "of", "with"} & {*frame}:
             words = frame[column].astype(str).str.split()
             frame = frame.assign(**{column: [" ".join(names.get(w, w) for w in x) for x in words]})
-        marks = int((frame.astype(object) == MARK).to_numpy().sum())
         heads = measure_words(self.analysis.cohort.measures)
-        self.tables[name] = Published(name, title, frame, note, marks, heads)
+        self.made[name] = ReleasedTable(name, title, frame, note, heads)
 
-    def size(self, group: str, kind: str) -> float:
-        """One count as it may be shown, missing if it may not."""
-        return self.joint.shown([group], kind)[0]
+    def of_everybody(self, kind: Kind) -> float:
+        """One count of all patients as it may be shown, NaN if it may not."""
+        return self.counts.shown(EVERYBODY, kind)
 
-    def number(self, kind: str) -> int | str:
-        """One count of all patients, or the mark."""
-        n = self.size(ALL, kind)
-        return MARK if n != n else int(n)
+    def therapists_shown(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Keep the rows of therapists who are shown one by one."""
+        return frame[frame.index.isin(self.alone)].rename_axis("therapist").reset_index()
 
-    def counted(
-        self,
-        frame: pd.DataFrame,
-        groups: Sequence[str],
-        kinds: Mapping[str, str],
-        shares: Mapping[str, tuple[str, str]],
-    ) -> pd.DataFrame:
-        """Replace counts by released ones, and shares by percentages of those."""
-        shown = {
-            c: pd.Series(self.joint.shown(groups, kind), frame.index)
-            for c, kind in kinds.items()
-            if c in frame
-        }
-        out: dict[str, Any] = {}
-        for column in frame.columns:
-            if column in shown:
-                out[column] = parts.marked(shown[column], frame[column].isna())
-            elif column in shares and set(shares[column]) <= set(shown):
-                part, whole = (shown[c] for c in shares[column])
-                out[column] = self._shares(frame, column, part, whole)
-            else:
-                out[column] = frame[column]
-        return pd.DataFrame(out, index=frame.index)
-
-    def _shares(
-        self, frame: pd.DataFrame, column: str, part: pd.Series, whole: pd.Series
-    ) -> list[object]:
-        if not self.policy.active:
-            return [None if pd.isna(v) else round(100 * float(v), 1) for v in frame[column]]
-        found = [percentage(p, w) for p, w in zip(part, whole, strict=True)]
-        pairs = zip(found, frame[column], strict=True)
-        return [(None if pd.isna(v) else MARK) if p is None else p for p, v in pairs]
+    def outcomes(self, whose: Mapping[str, Sequence[tuple[str, Group, Any]]]) -> pd.DataFrame:
+        """Outcomes of groups of patients: for each measure a label, a group and its summary."""
+        rows = [
+            {
+                "measure": measure,
+                "group": label,
+                **parts.outcome_row(dict(row), group, measure, self.counts.shown, self.policy),
+            }
+            for measure, groups in whose.items()
+            for label, group, row in groups
+        ]
+        return pd.DataFrame(rows)
 
 
-def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
+def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedResults:
     """Make every table of an analysis fit to be published.
 
     Parameters
@@ -172,251 +101,283 @@ def release(analysis: Analysis, policy: DisclosurePolicy) -> Release:
         Of a cohort that is under pseudonyms already, if the policy is active.
     policy : DisclosurePolicy
     """
-    builder = _Builder(analysis, policy)
-    _flow(builder)
-    _sample(builder)
-    _outcomes(builder)
-    _national(builder)
-    for name, result in analysis.measures.items():
-        _models(builder, name, result)
-    _effects(builder)
-    _therapists(builder)
-    _comparison(builder)
-    _scales(builder)
-    if policy.active and builder.together:
-        builder.withheld.append(
-            f"{len(builder.together)} therapists appear only together, since a caseload below "
-            f"{policy.caseload} would be shown, told by the width of an interval, or left over "
-            "from a total or a cluster."
+    tables = _Tables(analysis, policy)
+    _flow(tables)
+    _sample(tables)
+    _outcomes(tables)
+    _national(tables)
+    for result in analysis.measures.values():
+        _models(tables, result)
+        _checks(tables, result)
+    _effects(tables)
+    _therapists(tables)
+    if _may_compare(tables):
+        _comparison(tables)
+    _scales(tables)
+    total = tables.of_everybody(Kind(Count.ANALYSED))
+    return ReleasedResults(
+        tables=tables.made,
+        policy=policy,
+        patients=MARK if pd.isna(total) else f"{int(total):,}",
+        therapists=len(tables.alone) + len(tables.together),
+        alone=tables.alone,
+        together=tables.together,
+        withheld=(*tables.withheld, *_what_was_withheld(tables)),
+    )
+
+
+def _what_was_withheld(tables: _Tables) -> list[str]:
+    policy = tables.policy
+    if not policy.active:
+        return []
+    said = []
+    if tables.together:
+        said.append(
+            f"{len(tables.together)} therapists appear only together, since a caseload below "
+            f"{policy.smallest_caseload} would be shown, told by the width of an interval, or left "
+            "over from a total or a cluster."
         )
-    marks = sum(t.withheld for t in builder.tables.values())
+    marks = sum(
+        int((t.frame.astype(object) == MARK).to_numpy().sum()) for t in tables.made.values()
+    )
     if marks:
-        builder.withheld.append(
+        said.append(
             f"{marks:,} cells are withheld (marked {MARK}): counts below {policy.threshold}, "
             "zero among them, counts that would give one of those away, and what is worked out "
             "from either."
         )
-    return Release(
-        tables=builder.tables,
-        policy=policy,
-        patients=total if isinstance(total := builder.number("total"), str) else f"{total:,}",
-        therapists=len(builder.alone) + len(builder.together),
-        alone=builder.alone,
-        together=builder.together,
-        withheld=(*builder.withheld, *_LIMITS) if policy.active else tuple(builder.withheld),
-    )
+    return [*said, *_LIMITS]
 
 
-def _flow(b: _Builder) -> None:
-    flow: Any = b.analysis.flow.astype({"excluded": "float"})
-    flow.loc[0, "excluded"] = np.nan
+def _flow(tables: _Tables) -> None:
+    flow: Any = tables.analysis.flow.copy()
     if not flow["services"].any():
         flow = flow.drop(columns="services")  # not recorded, which is not the same as none
     for column in {"therapists", "services"} & {*flow}:
-        flow[column] = parts.steps(flow[column], b.policy)
-    groups = [f"rule {i}" for i in range(len(flow))]
-    shown = b.counted(flow, groups, {c: c for c in ("patients", "excluded")}, {})
+        flow[column] = parts.therapists_at_rules(flow[column], tables.policy)
+    for count in (Count.PATIENTS, Count.EXCLUDED):
+        rules = [Group(Whose.RULE, str(i)) for i in range(len(flow))]
+        flow[count.value] = [parts.marked(tables.counts.shown(r, Kind(count))) for r in rules]
+    flow[Count.EXCLUDED.value] = [None, *flow[Count.EXCLUDED.value].iloc[1:]]
     what = "Patients, therapists and services" if "services" in flow else "Patients and therapists"
-    b.add("flow", f"{what} at each rule", shown)
+    tables.add("flow", f"{what} at each rule", flow)
 
 
-def _sample(b: _Builder) -> None:
-    table = b.analysis.sample.table().reset_index()
-    if b.policy.active:
-        table = parts.guarded_sample(table, b.analysis, b.policy)
+def _sample(tables: _Tables) -> None:
+    table = tables.analysis.sample.table().reset_index()
+    if tables.policy.active:
+        table = parts.guarded_sample(table, tables.analysis, tables.policy)
     # Counts of therapists are known from the models; those of patients go through control.
     shown = table.astype({"n": object, "missing": object})
-    mine = (table["of whom"] == "patients") & b.policy.active
+    mine = (table["of whom"] == "patients") & tables.policy.active
     for i, row in table[mine].iterrows():
-        for column in ("n", "missing"):
-            shown.at[i, column] = b.number(f"sample.{row['variable']}.{column}")
-    b.add("sample", "Patients, therapists and caseloads", parts.rounded(shown, 1))
+        for column, count in (("n", Count.RECORDED), ("missing", Count.MISSING)):
+            found = tables.of_everybody(Kind(count, str(row["variable"])))
+            shown.at[i, column] = parts.marked(found)
+    tables.add("sample", "Patients, therapists and caseloads", parts.rounded(shown, 1))
 
 
-def _outcomes(b: _Builder) -> None:
-    a = b.analysis
-    whole = []
-    for m in a.cohort.measures:
-        one = parts.outcome_table(b.counted, a.outcomes.loc[[m.name]], [ALL], m.name, b.policy)
-        one.insert(0, "measure", m.label)
-        whole.append(one)
-    b.add("outcomes", "Outcomes by measure", pd.concat(whole, ignore_index=True))
-    for m in a.cohort.measures:
-        table = parts.by_therapist(a, m, b.together)
-        groups = [str(i) for i in table.index]
-        shown = parts.outcome_table(b.counted, table, groups, m.name, b.policy)
-        shown.insert(0, "therapist", groups)
-        title = f"Outcomes by therapist, {m.label}"
-        b.add(f"outcomes_by_therapist_{m.name}", title, shown.reset_index(drop=True))
-    complete = parts.completeness(a.completeness, b.together)
-    groups = [str(i) for i in complete.index]
-    shares = {"share_complete": ("complete", "total")}
-    kinds = {"total": "eligible", "complete": "complete"}
-    shown = b.counted(complete, groups, kinds, shares)
-    shown.insert(0, "therapist", groups)
-    b.add("completeness", "Patients with every score, by therapist", shown.reset_index(drop=True))
+def _outcomes(tables: _Tables) -> None:
+    analysis = tables.analysis
+    names = [m.name for m in analysis.cohort.measures]
+    frame = tables.outcomes(
+        {m: [("all", EVERYBODY, analysis.outcomes.loc[m])] for m in names}
+    ).drop(columns="group")
+    tables.add("outcomes", "Outcomes by measure", frame)
+    by_therapist = {}
+    for m in names:
+        rows = analysis.outcomes_by_therapist[m]
+        by_therapist[m] = [
+            (str(t), Group(Whose.THERAPIST, str(t)), rows.loc[t])
+            for t in rows.index.intersection(tables.alone, sort=False)
+        ]
+        if tables.together:
+            few = analysis.summarise(m, tables.together)
+            by_therapist[m].append((parts.OTHERS_TOGETHER, OTHERS, few))
+    frame = tables.outcomes(by_therapist).rename(columns={"group": "therapist"})
+    tables.add("outcomes_by_therapist", "Outcomes by therapist", frame)
+    _completeness(tables)
 
 
-def _national(b: _Builder) -> None:
-    table = b.analysis.national
-    if table is None:
-        return
-    counts = [str(c) for c in table if c == "n" or str(c).startswith("n_")]
-    shown = b.counted(
-        table.reset_index(drop=True),
-        [ALL] * len(table),
-        {c: f"national.{c}" for c in counts},
-        parts.national_shares(table),
-    )
-    b.add("national", "National definitions, over both measures", shown)
-
-
-def _models(b: _Builder, name: str, result: whole.MeasureResult) -> None:
-    label = result.measure.label
-    tables = {
-        "models": ("Models", result.models.table().reset_index()),
-        "fixed": ("Fixed part, random slope model", result.fit.fixed.reset_index()),
-        "variances": ("Variances, random slope model", parts.variances(result.fit)),
-    }
-    for key, (title, frame) in tables.items():
-        b.add(f"{key}_{name}", f"{title}, {label}", parts.rounded(frame, 3))
-    if result.checks is not None:
-        table = result.checks.table()
-        for end in ("minimum", "maximum") if b.policy.active else ():
-            share = percentage(b.size(ALL, f"{name}.at_{end}"), b.size(ALL, f"{name}.n"))
-            row = f"patients at the {end}, after"
-            table = table.astype(object)
-            table.loc[row, "value"] = MARK if share is None else share / 100
-        frame = parts.rounded(table.reset_index(), 3)
-        b.add(f"checks_{name}", f"Model checks, {label}", frame)
-    if result.sensitivity is not None:
-        frame = parts.sensitivity(
-            result.sensitivity.table(),
-            b.together,
-            lambda what: b.number(f"panel.{name}.{what}"),
-            b.policy,
+def _completeness(tables: _Tables) -> None:
+    labels = [str(t) for t in tables.analysis.completeness.index if t in set(tables.alone)]
+    groups = {t: Group(Whose.THERAPIST, t) for t in labels}
+    if tables.together:
+        groups[parts.OTHERS_TOGETHER] = OTHERS
+    rows = []
+    for label, group in groups.items():
+        eligible, complete = (
+            tables.counts.shown(group, Kind(c)) for c in (Count.ELIGIBLE, Count.COMPLETE)
         )
-        b.add(f"sensitivity_{name}", f"Would another analysis say the same? {label}", frame)
+        share = parts.marked_share(complete, eligible)
+        rows.append((label, parts.marked(eligible), parts.marked(complete), share))
+    columns = ["therapist", "eligible", "complete", "share_complete"]
+    frame = pd.DataFrame(rows, columns=columns)
+    tables.add("completeness", "Patients with every score, by therapist", frame)
+
+
+def _national(tables: _Tables) -> None:
+    national = tables.analysis.national
+    if national is None:
+        return
+    counts = {c: tables.of_everybody(Kind(c, NATIONAL)) for c in NATIONAL_COUNTS}
+    row = dict(national.iloc[0])
+    shown = parts.counts_and_shares(row, counts, parts.NATIONAL_SHARES, tables.policy)
+    tables.add("national", "National definitions, over both measures", pd.DataFrame([shown]))
+
+
+def _models(tables: _Tables, result: MeasureResult) -> None:
+    name, label = result.measure.name, result.measure.label
+    for key, title, frame in (
+        ("models", "Models", result.models.table().reset_index()),
+        ("fixed", "Fixed part, random slope model", result.fit.fixed.reset_index()),
+        ("variances", "Variances, random slope model", parts.variances(result.fit)),
+    ):
+        tables.add(f"{key}_{name}", f"{title}, {label}", parts.rounded(frame, 3))
     if result.precision is not None:
         frame = result.precision.table().reset_index(drop=True)
-        frame["patients"] = b.number(f"panel.{name}.model")
-        if b.policy.active:
+        size = tables.of_everybody(Kind(Count.MODELLED, name, MODEL))
+        frame["patients"] = parts.marked(size)
+        if tables.policy.active:
             # The reliability of the smallest caseload tells that caseload.
             frame = frame.drop(columns=["reliability_smallest", "reliability_largest"])
         title = f"What these caseloads can say of such an effect, {label}"
-        b.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
+        tables.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
     curve = result.fit.vpc_curve(result.measure.pre, parts.severity(result.measure))
     curve = curve.reset_index(drop=result.measure.pre in curve)
     title = f"Therapist effect by severity, {label}"
-    b.add(f"severity_{name}", title, parts.rounded(parts.percent(curve, 2), 3))
+    tables.add(f"severity_{name}", title, parts.rounded(parts.percent(curve, 2), 3))
 
 
-def _effects(b: _Builder) -> None:
-    if not b.analysis.measures:
-        return
-    table = b.analysis.table()
-    frame = (100 * table).round(1)
-    for error in [str(c) for c in table if str(c).endswith("mcse")]:
-        # No more decimals than the Monte Carlo error allows; the error itself needs more.
-        frame[error] = (100 * table[error]).round(3)
-    labels = [b.analysis.measures[str(m)].measure.label for m in table.index]
-    frame.insert(0, "measure", labels)
-    b.add(
-        "therapist_effect",
-        "Therapist effect, percent of the variance",
-        frame.reset_index(drop=True),
-        "".join(
-            words
-            for column, words in (
-                ("vpc", "By maximum likelihood"),
-                ("profile_lower", " with its profile-likelihood interval"),
-                ("reml", "; by REML"),
-                ("median", "; median and interval by Gibbs sampling"),
+def _checks(tables: _Tables, result: MeasureResult) -> None:
+    name, label = result.measure.name, result.measure.label
+    if result.checks is not None:
+        table = result.checks.table()
+        ends = (("minimum", Count.AT_MINIMUM), ("maximum", Count.AT_MAXIMUM))
+        for end, count in ends if tables.policy.active else ():
+            part, whole = (tables.of_everybody(Kind(c, name)) for c in (count, Count.N))
+            share = parts.marked_share(part, whole)
+            table = table.astype(object)
+            table.loc[f"patients at the {end}, after", "value"] = (
+                share if isinstance(share, str) else share / 100
             )
-            if column in table
+        tables.add(
+            f"checks_{name}", f"Model checks, {label}", parts.rounded(table.reset_index(), 3)
         )
-        + ".",
-    )
+    if result.sensitivity is not None:
+        frame = parts.sensitivity(
+            result.sensitivity,
+            result.measure,
+            tables.together,
+            tables.of_everybody,
+            tables.policy,
+        )
+        title = f"Would another analysis say the same? {label}"
+        tables.add(f"sensitivity_{name}", title, frame)
 
 
-def _therapists(b: _Builder) -> None:
-    a, alone = b.analysis, set(b.alone)
-    clusters = None if a.ranks is None else a.ranks["cluster"]
-    for name, result in a.measures.items():
-        frame = parts.residuals(result, b.alone, b.together, b.policy)
-        b.add(f"residuals_{name}", f"Therapists' residuals, {result.measure.label}", frame)
-        ranks = result.rank_uncertainty
-        ranks = ranks.loc[[t for t in ranks.index if t in alone]]
-        frame = parts.rounded(ranks.reset_index(names="therapist"), 2)
-        b.add(f"rank_intervals_{name}", f"How uncertain ranks are, {result.measure.label}", frame)
-    if a.ranks is not None and clusters is not None:
-        shown = a.ranks.loc[[t for t in a.ranks.index if t in alone]]
-        b.add("ranks", "Composite ranks and clusters", shown.reset_index(names="therapist"))
-        if len(shown) < len(a.ranks) and shown.empty:
-            b.withheld.append("No therapist has a caseload that may be shown alone.")
-    if a.composite_uncertainty is not None:
-        sure = a.composite_uncertainty
-        sure = sure.loc[[t for t in sure.index if t in alone]]
-        frame = parts.rounded(sure.reset_index(names="therapist"), 2)
-        b.add("composite_uncertainty", "How uncertain composite ranks are", frame)
-    if len(a.rank_correlations):
-        frame = a.rank_correlations.reset_index()
-        b.add("rank_correlations", "Spearman's correlations of ranks", parts.rounded(frame, 3))
-    if a.services is not None and b.policy.active:
-        b.withheld.append("Therapists by service and cluster: the counts are too small.")
-    elif a.services is not None:
-        b.add("services", "Therapists by service and cluster", a.services.reset_index())
-
-
-def _comparison(b: _Builder) -> None:
-    c, ranks = b.analysis.comparison, b.analysis.ranks
-    if c is None or ranks is None:
+def _effects(tables: _Tables) -> None:
+    if not tables.analysis.measures:
         return
-    loads = b.analysis.cohort.caseloads().loc[b.together]
-    for _, rest in loads.groupby(ranks["cluster"].reindex(b.together)):
-        if len(rest) < 2 or rest.sum() < b.policy.caseload:
-            b.withheld.append(
+    table = tables.analysis.table()
+    frame = (100 * table).round(1)
+    if "mcse" in table:
+        # No more decimals than the Monte Carlo error allows; the error itself needs more.
+        frame["mcse"] = (100 * table["mcse"]).round(3)
+    estimates = (
+        ("vpc", "By maximum likelihood"),
+        ("profile_lower", " with its profile-likelihood interval"),
+        ("reml", "; by REML"),
+        ("median", "; median and interval by Gibbs sampling"),
+    )
+    note = "".join(words for column, words in estimates if column in table) + "."
+    title = "Therapist effect, percent of the variance"
+    tables.add("therapist_effect", title, frame.reset_index(), note)
+
+
+def _therapists(tables: _Tables) -> None:
+    analysis = tables.analysis
+    for name, result in analysis.measures.items():
+        frame = parts.residuals(result, tables.alone, tables.together, tables.policy)
+        title = f"Therapists' residuals and how uncertain ranks are, {result.measure.label}"
+        tables.add(f"residuals_{name}", title, frame)
+    if analysis.ranks is not None:
+        ranks = analysis.ranks
+        if analysis.composite_uncertainty is not None:
+            sure = analysis.composite_uncertainty.drop(columns=["position", "cluster"])
+            ranks = ranks.join(sure)
+        shown = parts.rounded(tables.therapists_shown(ranks), 2)
+        tables.add("ranks", "Composite ranks, how uncertain they are, and clusters", shown)
+        if shown.empty:
+            tables.withheld.append("No therapist has a caseload that may be shown alone.")
+    tables.add(
+        "rank_correlations",
+        "Spearman's correlations of ranks",
+        parts.rounded(analysis.rank_correlations, 3),
+    )
+    if analysis.services is not None and tables.policy.active:
+        tables.withheld.append("Therapists by service and cluster: the counts are too small.")
+    elif analysis.services is not None:
+        title = "Therapists by service and cluster"
+        tables.add("services", title, analysis.services.reset_index())
+
+
+def _may_compare(tables: _Tables) -> bool:
+    """Whether no cluster less its therapists who are shown alone is a small caseload."""
+    ranks = tables.analysis.ranks
+    if tables.analysis.comparison is None or ranks is None:
+        return False
+    loads = tables.analysis.cohort.caseloads().loc[tables.together]
+    for _, rest in loads.groupby(ranks["cluster"].reindex(tables.together)):
+        if len(rest) < 2 or rest.sum() < tables.policy.smallest_caseload:
+            tables.withheld.append(
                 "The clusters compared: one less its therapists who are shown alone is a caseload "
                 "that may not be shown alone."
             )
-            return
-    if len(c.effect_sizes):
-        shown = parts.clusters(b.counted, c.effect_sizes, b.policy)
-        b.add("clusters", "Outcomes of the upper and the lower cluster", shown)
+            return False
+    return True
+
+
+def _comparison(tables: _Tables) -> None:
+    found, ranks, shown = tables.analysis.comparison, tables.analysis.ranks, tables.counts.shown
+    if found is None or ranks is None:
+        return
+    groups: dict[str, list[tuple[str, Group, Any]]] = {}
+    sizes: Any = found.effect_sizes.iterrows()
+    for (measure, cluster), row in sizes:
+        line = (cluster, Group(Whose.CLUSTER, cluster), row)
+        groups.setdefault(measure, []).append(line)
+    frame = tables.outcomes(groups).rename(columns={"group": "cluster"})
+    tables.add("clusters", "Outcomes of the upper and the lower cluster", frame)
     for name, title, frame in (
-        ("ancova", "Clusters compared, patients taken as independent", c.ancova),
-        ("nested_ancova", "Clusters compared, therapists as the units", c.nested_ancova),
+        ("ancova", "Clusters compared, patients taken as independent", found.ancova),
+        ("nested_ancova", "Clusters compared, therapists as the units", found.nested_ancova),
     ):
-        if len(frame):
-            shown = parts.comparison(frame, b.size).reset_index()
-            b.add(name, title, parts.rounded(shown, 3))
-    rates = parts.rates(c.rates, b.policy, b.size) if len(c.rates) else pd.DataFrame()
-    b.add("rates", "Rates of the clusters compared", rates)
-    if len(c.nested_rates):
-        frame = parts.nested_rates(c.nested_rates, rates, b.policy)
+        frame = parts.comparison(frame, shown).reset_index()
+        tables.add(name, title, parts.rounded(frame, 3))
+    if len(found.rates):
+        frame = parts.rates(found.rates, found.nested_rates, tables.policy, shown)
         note = parts.fewest_splits(ranks["cluster"])
-        b.add("nested_rates", "Rates compared with therapists as the units", frame, note)
-    if c.split is not None:
-        frame = c.split.table().reset_index()
-        if b.policy.active:
+        tables.add("rates", "Rates of the clusters compared", frame, note)
+    if found.split is not None:
+        frame = found.split.table().reset_index()
+        if tables.policy.active:
             # Rates of a cluster to full precision would tell its exact counts.
             frame = frame[frame["figure"].str.contains("effect_size|ancova")]
         title = "Clusters chosen on the same and on other patients"
-        b.add("split_sample", title, parts.rounded(frame, 3))
+        tables.add("split_sample", title, parts.rounded(frame, 3))
 
 
-def _scales(b: _Builder) -> None:
-    a = b.analysis
-    if a.scales is not None:
-        frame = a.scales
-        if b.policy.active:
-            few = (frame["n_upper"] < b.policy.threshold) | (frame["n_lower"] < b.policy.threshold)
-            if few.any():
-                b.withheld.append("Scales on which fewer than 5 therapists of a cluster answered.")
-            frame = frame[~few]
+def _scales(tables: _Tables) -> None:
+    scales, predictors = tables.analysis.scales, tables.analysis.predictors
+    if scales is not None:
         # What a paper reported has no place beside other services' therapists.
-        frame = frame.drop(columns=["reported"], errors="ignore").reset_index()
-        b.add("scales", "Therapists' own scales", parts.rounded(frame, 3))
-    if a.predictors is not None:
-        frame = parts.rounded(a.predictors.reset_index(), 3)
-        b.add("predictors", "Therapist-level predictors, over all therapists", frame)
+        frame = scales.drop(columns=["reported"], errors="ignore")
+        few = (frame[["n_upper", "n_lower"]] < tables.policy.threshold).any(axis=1)
+        if few.any() and tables.policy.active:
+            tables.withheld.append("Scales on which fewer than 5 therapists of a cluster answered.")
+            frame = frame[~few]
+        tables.add("scales", "Therapists' own scales", parts.rounded(frame.reset_index(), 3))
+    if predictors is not None:
+        frame = parts.rounded(predictors.reset_index(), 3)
+        tables.add("predictors", "Therapist-level predictors, over all therapists", frame)

@@ -13,25 +13,25 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from pwp_lib.cohort import Cohort
+from pwp_lib.numbers import bare_p, number, plain
+from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.methods import methods_and_results, software
-from pwp_report.release import Published, Release, release
+from pwp_report.release import release_results
+from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
 from pwp_report.table_words import for_page, headings
 
-if TYPE_CHECKING:
-    from pwp_report.analysis import Analysis
-
 __all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _LONG = 30
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
@@ -53,9 +53,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         "Therapists, one by one",
         (
             "ranks",
-            "composite_uncertainty",
             "residuals",
-            "rank_intervals",
             "rank_correlations",
             "services",
         ),
@@ -64,7 +62,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "clusters",
         "Clusters compared",
-        ("clusters", "ancova", "nested_ancova", "rates", "nested_rates", "split_sample"),
+        ("clusters", "ancova", "nested_ancova", "rates", "split_sample"),
         (),
     ),
     ("scales", "Therapists' own scales", ("scales", "predictors"), ()),
@@ -153,7 +151,7 @@ def write_run(
         If nothing can be written there.
     """
     step("disclosure control")
-    released = release(analysis, policy)
+    released = release_results(analysis, policy)
     step("figures")
     drawn = draw_all(analysis, released)
     step("report")
@@ -166,7 +164,7 @@ def write_run(
 
 def _write_files(
     work: Path,
-    released: Release,
+    released: ReleasedResults,
     drawn: Mapping[str, Drawn],
     text: Sequence[str],
     page: str,
@@ -202,9 +200,9 @@ def guarded(value: Any) -> Any:
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    plain = frame.astype(object).map(guarded)
-    plain.columns = [guarded(str(c)) for c in frame.columns]
-    return str(plain.to_csv(index=False, lineterminator="\n"))
+    safe = frame.astype(object).map(guarded)
+    safe.columns = [guarded(str(c)) for c in frame.columns]
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def _plain(value: Any) -> Any:
@@ -221,14 +219,14 @@ def _plain(value: Any) -> Any:
 
 
 def results(
-    analysis: Analysis, study: Study, released: Release, text: Sequence[str]
+    analysis: Analysis, study: Study, released: ReleasedResults, text: Sequence[str]
 ) -> dict[str, Any]:
-    """Gather the results in the form that ``schemas/results-1.json`` describes.
+    """Gather the results in the form that ``schemas/results-2.json`` describes.
 
     Parameters
     ----------
     analysis, study, released, text
-        The analysis, and what `release` and `methods_and_results` made of it.
+        The analysis, and what `release_results` and `methods_and_results` made of it.
     """
     policy = released.policy
     return {
@@ -239,7 +237,7 @@ def results(
             "active": policy.active,
             "threshold": policy.threshold,
             "base": policy.base,
-            "caseload": policy.caseload,
+            "smallest_caseload": policy.smallest_caseload,
             "mark": MARK,
         },
         "study": {
@@ -257,7 +255,7 @@ def results(
     }
 
 
-def _as_json(table: Published) -> dict[str, Any]:
+def _as_json(table: ReleasedTable) -> dict[str, Any]:
     rows = table.frame.astype(object).to_numpy().tolist()
     return {
         "title": table.title,
@@ -267,7 +265,7 @@ def _as_json(table: Published) -> dict[str, Any]:
     }
 
 
-def _not_done(analysis: Analysis, released: Release) -> dict[str, str]:
+def _not_done(analysis: Analysis, released: ReleasedResults) -> dict[str, str]:
     """Say what could not be done, without the exact numbers that a reason may hold."""
     if not released.policy.active:
         return dict(analysis.not_done)
@@ -294,7 +292,7 @@ class _Section:
 def _page(
     analysis: Analysis,
     study: Study,
-    released: Release,
+    released: ReleasedResults,
     drawn: Mapping[str, Drawn],
     text: Sequence[str],
 ) -> str:
@@ -324,7 +322,9 @@ def _page(
     )
 
 
-def _sections(released: Release, drawn: Mapping[str, Drawn], text: Sequence[str]) -> list[_Section]:
+def _sections(
+    released: ReleasedResults, drawn: Mapping[str, Drawn], text: Sequence[str]
+) -> list[_Section]:
     measures = sorted({n.rsplit("_", 1)[-1] for n in released.tables if n.startswith("models_")})
     out = []
     for name, title, tables, pictures in _SECTIONS:
@@ -358,7 +358,7 @@ def _picture(figure: Drawn) -> dict[str, str]:
     return {"svg": code, "alt": figure.alt, "caption": figure.caption}
 
 
-def _for_page(table: Published) -> dict[str, Any]:
+def _for_page(table: ReleasedTable) -> dict[str, Any]:
     frame, note = for_page(table, f"tables/{table.name}.csv")
     names = list(headings(table).values())
     cells = frame.astype(object).to_numpy().tolist()
@@ -384,14 +384,7 @@ def _wordy(column: pd.Series) -> bool:
 
 
 def _shown(value: Any, column: str) -> str:
-    plain = _plain(value)
-    if plain is None:
-        return ""
-    if isinstance(plain, bool):
-        return "yes" if plain else "no"
-    if isinstance(plain, float):
-        if column.startswith(("p_value", "p_holm", "p_directed")) and plain < 0.001:
-            return "< .001"
-        text = f"{plain:,.3f}".rstrip("0").rstrip(".")
-        return "0" if text == "-0" else text
-    return f"{plain:,}" if isinstance(plain, int) else plain
+    if isinstance(value, float) and value == value:
+        small_p = column.startswith(("p_value", "p_holm", "p_directed")) and value < 0.001
+        return bare_p(value) if small_p else plain(value, 3)
+    return number(value, missing="")

@@ -14,13 +14,12 @@ from pwp_lib.measures import known_measures
 from pwp_lib.show import figures, style
 from pwp_lib.show._drawing import MOST_ROWS
 from pwp_lib.show.alt import describe
-from pwp_report.joint import OTHERS
+from pwp_report.analysis import Analysis
+from pwp_report.release_parts import OTHERS_TOGETHER
+from pwp_report.released import ReleasedResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from pwp_report.analysis import Analysis
-    from pwp_report.release import Release
 
 __all__ = ["Drawn", "draw_all"]
 
@@ -54,7 +53,7 @@ def _drawn(name: str, caption: str, axes: Any) -> Drawn:
     return Drawn(name, caption, describe(listed), svg, png)
 
 
-def draw_all(analysis: Analysis, released: Release) -> dict[str, Drawn]:
+def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
     """Draw every figure for which there is a released table.
 
     Returns
@@ -62,22 +61,22 @@ def draw_all(analysis: Analysis, released: Release) -> dict[str, Drawn]:
     dict of str to Drawn
         By name.
     """
-    makers: list[Callable[[Analysis, Release], list[Drawn]]] = [
+    makers: list[Callable[[Analysis, ReleasedResults], list[Drawn]]] = [
         _caterpillar, _severity, _profiles, _ranks, _sensitivity,
     ]  # fmt: skip
     with known_measures(analysis.cohort.measures):
         return {d.name: d for make in makers for d in make(analysis, released)}
 
 
-def _by_therapist(released: Release, name: str) -> pd.DataFrame | None:
+def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame | None:
     frame = released.frame(name)
     if frame is None:
         return None
-    alone = frame[frame["therapist"] != OTHERS].set_index("therapist")
+    alone = frame[frame["therapist"] != OTHERS_TOGETHER].set_index("therapist")
     return alone if len(alone) else None
 
 
-def _caterpillar(analysis: Analysis, released: Release) -> list[Drawn]:
+def _caterpillar(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     frames = {
         name: table
         for name in analysis.measures
@@ -112,7 +111,7 @@ def _order(frames: Mapping[str, pd.DataFrame], first: pd.DataFrame) -> pd.Index:
     return ranks.reindex(first.index).sort_values(kind="stable").index
 
 
-def _severity(analysis: Analysis, released: Release) -> list[Drawn]:
+def _severity(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     out = []
     for name, result in analysis.measures.items():
         table = released.frame(f"severity_{name}")
@@ -133,7 +132,7 @@ def _severity(analysis: Analysis, released: Release) -> list[Drawn]:
     return out
 
 
-def _profiles(analysis: Analysis, released: Release) -> list[Drawn]:
+def _profiles(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     out = []
     for name, result in analysis.measures.items():
         if result.profile is None:
@@ -149,13 +148,14 @@ def _profiles(analysis: Analysis, released: Release) -> list[Drawn]:
     return out
 
 
-def _ranks(analysis: Analysis, released: Release) -> list[Drawn]:
+def _ranks(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     out = []
     for name, result in analysis.measures.items():
-        table = _by_therapist(released, f"rank_intervals_{name}")
+        table = _by_therapist(released, f"residuals_{name}")
         if table is None or len(table) > MOST_ROWS:
             continue
-        ax = figures.rank_interval_plot(table, places=released.therapists)
+        places = table[["rank"]].assign(lower=table["rank_lower"], upper=table["rank_upper"])
+        ax = figures.rank_interval_plot(places, places=released.therapists)
         caption = (
             f"Rank of each therapist on {result.measure.label} with its 95% interval: how far up "
             "or down the same therapist could stand."
@@ -164,7 +164,7 @@ def _ranks(analysis: Analysis, released: Release) -> list[Drawn]:
     return out
 
 
-def _sensitivity(analysis: Analysis, released: Release) -> list[Drawn]:
+def _sensitivity(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     out = []
     for name, result in analysis.measures.items():
         table = released.frame(f"sensitivity_{name}")

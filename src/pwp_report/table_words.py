@@ -6,13 +6,11 @@ The tables' files and the JSON keep the library's own names, which programs rely
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from pwp_lib.measures import Measure
-    from pwp_report.release import Published
+from pwp_lib.measures import Measure
+from pwp_report.released import ReleasedTable
 
 __all__ = ["entries", "for_page", "headings", "measure_words"]
 
@@ -57,6 +55,8 @@ _HEADINGS: Mapping[str, str] = {
     "sd_post": "SD post",
     "sd_change": "SD change",
     "aic": "AIC",
+    "rank_lower": "rank, lower 95%",
+    "rank_upper": "rank, upper 95%",
     "p_upper": "probability upper",
     "p_lower": "probability lower",
     "p_first": "probability first",
@@ -77,8 +77,8 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
         f"{column}_{cluster}": f"{cluster}: {word}"
         for cluster in ("upper", "lower")
         for column, word in (("yes", "number"), ("n", "of"), ("rate", "%"))
-    },
-    "nested_rates": {"difference": "difference, points of %"},
+    }
+    | {"p_value_therapists": "p, therapists as the units"},
     "predictors": {"estimate": "for one SD more"},
 }
 _RATES = {
@@ -118,14 +118,14 @@ def measure_words(measures: Sequence[Measure]) -> dict[str, str]:
     }
 
 
-def headings(table: Published) -> dict[str, str]:
+def headings(table: ReleasedTable) -> dict[str, str]:
     """Headings by column.
 
     Examples
     --------
-    >>> from pwp_report.release import Published
     >>> frame = pd.DataFrame({"n": [21], "rank_phq9": [1]})
-    >>> headings(Published("rank_correlations", "Ranks", frame, words={"rank_phq9": "rank, PHQ-9"}))
+    >>> words = {"rank_phq9": "rank, PHQ-9"}
+    >>> headings(ReleasedTable("rank_correlations", "Ranks", frame, words=words))
     {'n': 'therapists', 'rank_phq9': 'rank, PHQ-9'}
     """
     known = {**_HEADINGS, **_OF_TABLE.get(table.name, {}), **table.words}
@@ -155,12 +155,12 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**named)
 
 
-def for_page(table: Published, whole: str) -> tuple[pd.DataFrame, str]:
+def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
     """Entries in words, of a very long table both ends alone, and the note that says so.
 
     Parameters
     ----------
-    table : Published
+    table : ReleasedTable
     whole : str
         Which file holds all rows.
     """

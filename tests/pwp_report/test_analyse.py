@@ -20,7 +20,7 @@ from pwp_report.cli import main
 from pwp_report.commands.analyse import run_analysis
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.methods import methods_and_results
-from pwp_report.release import release
+from pwp_report.release import release_results
 from pwp_report.study import Study
 
 
@@ -85,7 +85,7 @@ def test_what_a_study_asks_for_is_done_everywhere() -> None:
     assert compared == patients["therapist_id"].isin(upper).sum()
     assert result.sensitivity is not None
     assert result.sensitivity.rows["upper_shared"].max() == 3
-    released = release(analysis, DisclosurePolicy(active=False))
+    released = release_results(analysis, DisclosurePolicy(active=False))
     effect = released.frame("therapist_effect")
     assert effect is not None
     assert "reml" in effect
@@ -96,9 +96,10 @@ def test_what_a_study_asks_for_is_done_everywhere() -> None:
     assert "Gibbs" not in text
 
 
-def test_an_engine_that_is_not_known_is_refused() -> None:
-    with pytest.raises(InputError, match="known are ml, reml, gibbs"):
-        run_analysis(_small(), Study(engines=("ml", "nuts")), lambda _: None)
+@pytest.mark.parametrize("engine", ["nuts", "ML", ""])
+def test_an_engine_that_there_is_not_is_refused_in_words(engine: str) -> None:
+    with pytest.raises(InputError, match=r"no engine .*engines are ml, reml, gibbs"):
+        run_analysis(_small(), Study(engines=("ml", engine)), lambda _: None)
 
 
 @pytest.mark.nightly

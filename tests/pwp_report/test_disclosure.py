@@ -6,6 +6,7 @@ import stat
 import numpy as np
 import pandas as pd
 import pytest
+from attacks import Percentage, audit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,18 +14,20 @@ from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, Provenance
 from pwp_lib.measures import PHQ9
 from pwp_report.disclosure import (
-    MARK,
     DisclosurePolicy,
-    Percentage,
     Relation,
+    ReleasedCounts,
     aggregate_small,
-    audit,
     percentage,
     release_counts,
 )
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
 
 POLICY = DisclosurePolicy()
+
+
+def suppressed(released: ReleasedCounts) -> int:
+    return int(released.values.isna().to_numpy().sum())
 
 
 @pytest.mark.parametrize(
@@ -49,14 +52,14 @@ def test_inactive_policy_changes_nothing() -> None:
     counts = pd.DataFrame({"n": [0, 3, 1122]})
     released = release_counts(counts, policy=DisclosurePolicy(active=False))
     assert released.values["n"].tolist() == [0, 3, 1122]
-    assert released.n_suppressed == 0
+    assert suppressed(released) == 0
 
 
 def test_policy_refuses_what_protects_nothing() -> None:
     with pytest.raises(InputError, match="2 or more"):
         DisclosurePolicy(threshold=1)
     with pytest.raises(InputError, match="caseload"):
-        DisclosurePolicy(caseload=6)
+        DisclosurePolicy(smallest_caseload=6)
 
 
 def _two_way(body: np.ndarray) -> tuple[pd.DataFrame, list[Relation]]:
@@ -82,7 +85,7 @@ def test_every_suppressed_cell_could_hold_two_values(
     released = release_counts(table, relations)
     attacked = audit(released, relations)
     assert attacked["safe"].all()
-    assert len(attacked) == released.n_suppressed == len(released.audited)
+    assert len(attacked) == suppressed(released)
 
 
 @settings(max_examples=40, deadline=None)
@@ -105,13 +108,13 @@ def test_second_suppression_happens_only_where_a_sum_tells() -> None:
     sizes = [8, 8, 8, 8, 0, 32]
     counts = pd.DataFrame({"n": sizes}, index=[*"abcde", "all"])
     total = Relation(("all", "n"), tuple((r, "n") for r in "abcde"))
-    assert release_counts(counts).n_suppressed == 1
+    assert suppressed(release_counts(counts)) == 1
     released = release_counts(counts, [total])
-    assert released.n_suppressed == 2
+    assert suppressed(released) == 2
     assert released.secondary["n"].tolist() == [True, False, False, False, False, False]
     harmless = counts.copy()
     harmless["n"] = [40, 21, 33, 27, 2, 123]
-    assert release_counts(harmless, [total]).n_suppressed == 1
+    assert suppressed(release_counts(harmless, [total])) == 1
 
 
 def test_audit_sees_an_unrounded_percentage() -> None:
@@ -125,24 +128,17 @@ def test_audit_sees_an_unrounded_percentage() -> None:
 
 def test_percentages_come_from_released_counts_alone() -> None:
     counts = pd.DataFrame({"n": [82, 40], "improved": [33, 3]})
-    released = release_counts(counts)
-    shares = released.percentage("improved", "n")
-    assert shares.iloc[0] == 44.0  # 35 of 80, not 33 of 82
-    assert pd.isna(shares.iloc[1])
+    shown = release_counts(counts).values.astype(object).where(lambda f: f.notna(), None)
+    shares = [percentage(p, w) for p, w in zip(shown["improved"], shown["n"], strict=True)]
+    assert shares == [44.0, None]  # 35 of 80, not 33 of 82
     assert percentage(10, 8) == 100.0
     assert percentage(0, 0) is None
-
-
-def test_table_marks_what_is_withheld() -> None:
-    released = release_counts(pd.DataFrame({"n": [3, 1122]}))
-    assert released.table()["n"].tolist() == [MARK, "1,120"]
 
 
 def test_missing_counts_stay_missing() -> None:
     counts = pd.DataFrame({"n": [30.0, np.nan]})
     released = release_counts(counts)
     assert released.values["n"].isna().tolist() == [False, True]
-    assert len(released.audited) == 0
 
 
 @pytest.mark.parametrize("bad", [[-1, 5], [10, 4]])
@@ -167,7 +163,7 @@ def test_many_therapists_are_released_quickly() -> None:
     ]
     relations += [Relation((1500, c), tuple((i, c) for i in range(1500))) for c in counts]
     released = release_counts(counts, relations)
-    assert 0 < released.n_suppressed < 1500
+    assert 0 < suppressed(released) < 1500
 
 
 def test_small_caseloads_are_never_shown_alone() -> None:

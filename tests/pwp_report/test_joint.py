@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from attacks import audit
 
 from pwp_lib.cohort import PACKAGED, Cohort, FlowStep, Provenance
 from pwp_lib.measures import PHQ9
 from pwp_report import report
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.check import check_study_data
-from pwp_report.disclosure import MARK, DisclosurePolicy, Relation, audit, release_counts
-from pwp_report.joint import OTHERS
+from pwp_report.disclosure import (
+    MARK,
+    DisclosurePolicy,
+    Relation,
+    ReleasedCounts,
+    release_counts,
+)
+from pwp_report.patient_counts import EVERYBODY, Count, Group, Kind, PatientCounts, Whose
 from pwp_report.pseudonyms import Pseudonyms, pseudonymise
-from pwp_report.release import release
+from pwp_report.release import release_results
+from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.study import Study
 
 POLICY = DisclosurePolicy()
@@ -62,7 +71,9 @@ def run(linked: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _published(run: Path) -> tuple[pd.DataFrame, list[Relation]]:
     """Cells and sums as a reader of the files has them: nothing of the library's own."""
     tables = run / "tables"
-    people = pd.read_csv(tables / "outcomes_by_therapist_phq9.csv", dtype=str)
+    people = pd.read_csv(tables / "outcomes_by_therapist.csv", dtype=str)
+    people = pd.concat([people, pd.read_csv(tables / "outcomes.csv", dtype=str)])
+    people["therapist"] = people["therapist"].fillna("all")
     clusters = pd.read_csv(tables / "clusters.csv", dtype=str)
     ranks = pd.read_csv(tables / "ranks.csv", dtype=str).set_index("therapist")["cluster"]
     frame = pd.concat([
@@ -70,7 +81,7 @@ def _published(run: Path) -> tuple[pd.DataFrame, list[Relation]]:
         clusters.assign(cluster="cluster " + clusters["cluster"]).set_index("cluster")[COUNTS],
     ])  # fmt: skip
     shown = frame.apply(lambda c: pd.to_numeric(c.replace(MARK, None)))
-    single = [t for t in people["therapist"] if t not in ("all", OTHERS)]
+    single = [t for t in people["therapist"] if t not in ("all", OTHERS_TOGETHER)]
     relations = []
     for column in COUNTS:
         relations.append(Relation(("all", column), tuple((t, column) for t in single)))
@@ -117,23 +128,21 @@ def test_published_tables_together_give_no_cell_away(run: Path) -> None:
     attacked = audit(shown, relations)
     # The attacker of `audit` takes every withheld cell for a small one; those withheld to
     # protect others are larger, so bound them by nothing at all.
-    secondary = joint_counts_of(run, shown)
+    secondary = _with_secondary(run, shown)
     attacked = audit(secondary, relations)
     assert attacked["safe"].all()
     assert len(attacked) == shown.isna().to_numpy().sum()
 
 
-def joint_counts_of(run: Path, shown: pd.DataFrame):
+def _with_secondary(run: Path, shown: pd.DataFrame) -> ReleasedCounts:
     """The published cells with those marked that were withheld to protect others."""
-    from pwp_report.disclosure import ReleasedCounts
-
     exact = analyse(_linked_cohort(), draws=200, repeats=0, sensitivity=False)
     by = exact.outcomes_by_therapist["phq9"][COUNTS]
     assert exact.comparison is not None
     ends = exact.comparison.effect_sizes.loc["phq9"][COUNTS]
     truth = pd.concat([by, by.sum().to_frame("all").T, ends.rename(index="cluster {}".format)])
     second = shown.isna() & (truth.loc[shown.index] >= POLICY.threshold)
-    return ReleasedCounts(shown, second, pd.DataFrame(), POLICY)
+    return ReleasedCounts(shown, second)
 
 
 def test_clusters_that_would_leave_a_small_caseload_are_withheld() -> None:
@@ -148,11 +157,11 @@ def test_clusters_that_would_leave_a_small_caseload_are_withheld() -> None:
     analysis = analyse(cohort, draws=200, repeats=1, sensitivity=False)
     assert analysis.ranks is not None
     assert set(analysis.ranks.index[analysis.ranks["cluster"] == "upper"]) == {"U0", "U1"}
-    compared = {"clusters", "ancova", "nested_ancova", "rates", "nested_rates", "split_sample"}
-    released = release(analysis, POLICY)
+    compared = {"clusters", "ancova", "nested_ancova", "rates", "split_sample"}
+    released = release_results(analysis, POLICY)
     assert not compared & {*released.tables}
     assert any("The clusters compared" in line for line in released.withheld)
-    assert compared <= {*release(analysis, DisclosurePolicy(active=False)).tables}
+    assert compared <= {*release_results(analysis, DisclosurePolicy(active=False)).tables}
 
 
 def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path) -> None:
@@ -162,13 +171,13 @@ def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path)
     cohort = check_study_data(tmp_path / "own.csv").cohort
     assert cohort is not None
     assert (cohort.flow_table()["excluded"].fillna(0) == 0).all()
-    found = release(analyse(cohort, draws=200, repeats=0, sensitivity=False), POLICY)
+    found = release_results(analyse(cohort, draws=200, repeats=0, sensitivity=False), POLICY)
     totals = found.tables["outcomes"].frame[COUNTS]
     assert not (totals == MARK).to_numpy().any()
     clusters = found.tables["clusters"].frame[["n", "n_case_pre", "n_improved"]]
     assert not (clusters == MARK).to_numpy().any()
     complete = found.tables["completeness"].frame
-    assert (complete["total"] == complete["complete"]).all()
+    assert (complete["eligible"] == complete["complete"]).all()
     steps = found.tables["flow"].frame["patients"].tolist()
     assert steps[-1] == "1,120" or steps[-1] == 1120
     assert set(steps[:-1]) == {MARK}
@@ -193,10 +202,10 @@ def test_the_completeness_told_is_that_before_patients_were_left_out(tmp_path: P
     true = people.groupby("therapist_id").size()
     assert sorted(analysis.completeness["total"]) == sorted(true[true > 9])
     assert (analysis.completeness["complete"] == analysis.completeness["total"] - 9).all()
-    shown = release(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
-    whole = shown.loc[shown.index != OTHERS]
+    shown = release_results(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
+    whole = shown.loc[shown.index != OTHERS_TOGETHER]
     exact = analysis.completeness.loc[whole.index]
-    assert [*whole["total"]] == [POLICY.count(n) for n in exact["total"]]
+    assert [*whole["eligible"]] == [POLICY.count(n) for n in exact["total"]]
     assert (whole["share_complete"] < 100).all()
 
 
@@ -206,14 +215,49 @@ def test_few_incomplete_patients_of_a_therapist_cannot_be_told(
 ) -> None:
     """The number with every score is known exactly; one more each of 42 is no longer 40."""
     analysis, _ = _with_missing(tmp_path, missing)
-    shown = release(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
+    shown = release_results(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
     seen = 0
-    for therapist, row in shown[shown.index != OTHERS].iterrows():
-        if row["total"] == MARK:
+    for therapist, row in shown[shown.index != OTHERS_TOGETHER].iterrows():
+        if row["eligible"] == MARK:
             continue
-        low, high = POLICY.bounds(row["total"])
+        low, high = POLICY.bounds(row["eligible"])
         complete = analysis.completeness.loc[therapist, "complete"]
         lacking = range(max(0, int(low - complete)), int(high - complete) + 1)
         assert len(lacking) > 1
         seen += 1
     assert seen
+
+
+@pytest.mark.parametrize(
+    ("group", "kind"),
+    [
+        (EVERYBODY, Kind(Count.N, "phq_9")),
+        (EVERYBODY, Kind(Count.FINISHED, "phq9")),
+        (EVERYBODY, Kind(Count.MODELLED, "phq9", "random slope")),
+        (Group(Whose.CLUSTER, "uper"), Kind(Count.N, "phq9")),
+        (Group(Whose.THERAPIST, "upper"), Kind(Count.N, "phq9")),
+        (Group(Whose.RULE, "1"), Kind(Count.PATIENTS)),
+    ],
+)
+def test_a_count_that_nobody_put_in_is_an_error_not_a_withheld_one(
+    linked: Analysis, group: Group, kind: Kind
+) -> None:
+    therapists = [str(t) for t in linked.cohort.caseloads().index]
+    counts = PatientCounts.of_analysis(linked, therapists, [], POLICY)
+    assert counts.shown(EVERYBODY, Kind(Count.N, "phq9")) == POLICY.count(720)
+    with pytest.raises(LookupError):
+        counts.shown(group, kind)
+
+
+def test_a_therapist_may_be_called_like_a_group() -> None:
+    """The counts of a therapist called "all" were once those of everybody."""
+    names = {"A": "all", "B": "cluster upper", "C": "others together", "M0": "rule 0"}
+    cohort = _linked_cohort()
+    therapist = cohort.patients["therapist_id"].replace(names)
+    odd = replace(cohort, patients=cohort.patients.assign(therapist_id=therapist))
+    off = DisclosurePolicy(active=False)
+    released = release_results(analyse(odd, draws=200, repeats=0, sensitivity=False), off)
+    found = released.tables["outcomes_by_therapist"].frame.set_index("therapist")
+    assert found.loc[[*names.values()], "n"].tolist() == [60] * 4
+    assert found.loc["all", "n_deteriorated"] == DETERIORATED["A"]
+    assert released.tables["outcomes"].frame["n"].tolist() == [720]

@@ -14,9 +14,15 @@ import pytest
 from pwp_report import report_figures
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
-from pwp_report.joint import OTHERS
-from pwp_report.release import release
-from pwp_report.release_parts import band, fewest_splits, rounded, steps
+from pwp_report.release import release_results
+from pwp_report.release_parts import (
+    OTHERS_TOGETHER,
+    band,
+    fewest_splits,
+    rounded,
+    therapists_at_rules,
+    variances,
+)
 
 
 def test_small_caseloads_appear_only_together(
@@ -28,21 +34,21 @@ def test_small_caseloads_appear_only_together(
     everything = "".join(texts(safe_run).values())
     assert not any(t in everything for t in small)
     residuals = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")
-    assert OTHERS in set(residuals["therapist"])
+    assert OTHERS_TOGETHER in set(residuals["therapist"])
     # The two have 17 patients together, in two clusters: in each another therapist joins, so that
     # a cluster less those shown alone is two therapists with 20 patients at the least.
     assert len(residuals) == 6 + 1
 
 
 def test_width_of_an_interval_tells_only_the_rounded_caseload(safe_analysis: Analysis) -> None:
-    released = release(safe_analysis, DisclosurePolicy())
+    released = release_results(safe_analysis, DisclosurePolicy())
     frame = released.frame("residuals_phq9")
     assert frame is not None
     result = safe_analysis.measures["phq9"]
     between = float(result.fit.random_covariance.to_numpy()[0, 0])
     within = result.fit.residual_variance
     exact = result.residuals["se"] * (result.residuals["n"] * between + within) ** 0.5
-    for row in frame[frame["therapist"] != OTHERS].itertuples():
+    for row in frame[frame["therapist"] != OTHERS_TOGETHER].itertuples():
         n = float(row.n)
         expected = exact[row.therapist] / (n * between + within) ** 0.5
         assert row.se == pytest.approx(expected, abs=0.006)
@@ -61,7 +67,7 @@ def test_published_counts_are_multiples_of_five_or_withheld(safe_run: Path) -> N
 
 
 def test_percentages_follow_from_released_counts(safe_run: Path) -> None:
-    table = pd.read_csv(safe_run / "tables" / "outcomes_by_therapist_phq9.csv", dtype=str)
+    table = pd.read_csv(safe_run / "tables" / "outcomes_by_therapist.csv", dtype=str)
     for row in table.itertuples():
         if MARK in (row.n_improved, row.n):
             assert row.improvement == MARK
@@ -114,7 +120,7 @@ def test_what_a_total_or_a_cluster_leaves_over_is_no_small_caseload(
     safe_analysis: Analysis, safe_run: Path
 ) -> None:
     shown = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")["therapist"]
-    rests = _left_over(safe_analysis, set(shown) - {OTHERS})
+    rests = _left_over(safe_analysis, set(shown) - {OTHERS_TOGETHER})
     assert len(rests) == 3
     for rest in rests:
         assert len(rest) >= 2
@@ -127,12 +133,7 @@ def test_what_a_total_or_a_cluster_leaves_over_is_no_small_caseload(
 def test_no_mean_rules_out_a_number_of_patients_or_tells_a_sum(safe_run: Path) -> None:
     """Scores are whole: a mean with many decimals would fit few numbers of patients and one sum."""
     policy, seen = DisclosurePolicy(), 0
-    for name in (
-        "outcomes",
-        "outcomes_by_therapist_phq9",
-        "outcomes_by_therapist_gad7",
-        "clusters",
-    ):
+    for name in ("outcomes", "outcomes_by_therapist", "clusters"):
         table = pd.read_csv(safe_run / "tables" / f"{name}.csv", dtype=str)
         for row in table.to_dict("records"):
             low, high = policy.bounds(float(row["n"]))
@@ -152,7 +153,7 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
     safe_analysis: Analysis, safe_run: Path
 ) -> None:
     """Points and whiskers lie where the tables say: nothing finer can be read off them."""
-    released = release(safe_analysis, DisclosurePolicy())
+    released = release_results(safe_analysis, DisclosurePolicy())
     blank = {n: SimpleNamespace(measure=r.measure) for n, r in safe_analysis.measures.items()}
     nothing_else: Any = SimpleNamespace(measures=blank)
     makers = (report_figures._caterpillar, report_figures._ranks, report_figures._sensitivity)
@@ -167,18 +168,18 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
 def test_how_many_intervals_miss_zero_is_counted(safe_analysis: Analysis, safe_run: Path) -> None:
     """Once it said "most overlap", whatever was drawn."""
     frame = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")
-    alone = frame[frame["therapist"] != OTHERS]
+    alone = frame[frame["therapist"] != OTHERS_TOGETHER]
     apart = sum(row.lower > 0 or row.upper < 0 for row in alone.itertuples())
-    released = release(safe_analysis, DisclosurePolicy())
+    released = release_results(safe_analysis, DisclosurePolicy())
     caption = report_figures._caterpillar(safe_analysis, released)[0].caption
     assert f"differs from the average: {apart} of {len(alone)} on PHQ-9" in caption
 
 
 def test_services_that_are_not_recorded_are_not_counted_as_none(safe_analysis: Analysis) -> None:
-    flow = release(safe_analysis, DisclosurePolicy()).tables["flow"]
+    flow = release_results(safe_analysis, DisclosurePolicy()).tables["flow"]
     assert ("services" in flow.frame) == ("service_id" in safe_analysis.cohort.patients)
     bare = replace(safe_analysis, flow=safe_analysis.flow.assign(services=0))
-    flow = release(bare, DisclosurePolicy()).tables["flow"]
+    flow = release_results(bare, DisclosurePolicy()).tables["flow"]
     assert "services" not in flow.frame
     assert flow.title == "Patients and therapists at each rule"
 
@@ -218,8 +219,8 @@ def test_no_exact_count_of_the_whole_stands_anywhere(
 
 def test_a_few_therapists_who_fell_at_a_rule_are_not_counted() -> None:
     policy = DisclosurePolicy()
-    assert steps(pd.Series([30, 22, 21, 21]), policy) == [30, MARK, 21, 21]
-    assert steps(pd.Series([22, 21]), DisclosurePolicy(active=False)) == [22, 21]
+    assert therapists_at_rules(pd.Series([30, 22, 21, 21]), policy) == [30, MARK, 21, 21]
+    assert therapists_at_rules(pd.Series([22, 21]), DisclosurePolicy(active=False)) == [22, 21]
 
 
 def test_measures_are_named_as_readers_know_them(safe_run: Path) -> None:
@@ -238,3 +239,28 @@ def test_what_control_cannot_do_is_said(safe_run: Path, open_run: Path) -> None:
     # One patient more, and the count under 5 is known: the sentence is true.
     policy = DisclosurePolicy()
     assert (policy.count(4), policy.count(5)) == (None, 5)
+
+
+@pytest.mark.parametrize("q", [1, 2, 3])
+def test_standard_errors_stand_beside_their_own_variances(q: int) -> None:
+    """They go by columns of the lower triangle: by rows, three random terms were mixed up."""
+    names = ["Intercept", "x", "z"][:q]
+    matrix = pd.DataFrame(
+        [[10 * (min(i, j) + 1) + max(i, j) + 1 for j in range(q)] for i in range(q)], names, names
+    )
+    components = [
+        f"var({a})" if i == j else f"cov({a}, {names[j]})"
+        for i, a in enumerate(names)
+        for j in range(i, q)
+    ]
+    errors = pd.Series(range(len(components) + 1), [*components, "residual"], dtype=float)
+    fit: Any = SimpleNamespace(
+        random_covariance=matrix, residual_variance=99.0, variance_se=lambda: errors
+    )
+    found = variances(fit).set_index("component")
+    assert found["se"].tolist() == errors.tolist()
+    for i, a in enumerate(names):
+        assert found.loc[f"var({a})", "estimate"] == matrix.loc[a, a]
+        for b in names[i + 1 :]:
+            assert found.loc[f"cov({a}, {b})", "estimate"] == matrix.loc[a, b]
+    assert found.loc["residual", "estimate"] == 99.0

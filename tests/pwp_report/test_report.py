@@ -17,7 +17,7 @@ from pwp_lib.truth import Truth
 from pwp_report import report
 from pwp_report.analysis import analyse
 from pwp_report.disclosure import DisclosurePolicy
-from pwp_report.release import Published
+from pwp_report.released import ReleasedTable
 from pwp_report.study import Study
 
 
@@ -151,13 +151,13 @@ def test_one_measure_and_few_therapists_still_give_a_report(tmp_path: Path) -> N
 
 def test_long_tables_are_cut_on_the_page_and_whole_in_the_file() -> None:
     frame = pd.DataFrame({"therapist": [f"T-{i}" for i in range(5_000)], "n": range(5_000)})
-    shown = report._for_page(Published("residuals_phq9", "Residuals", frame, "A note."))
+    shown = report._for_page(ReleasedTable("residuals_phq9", "Residuals", frame, "A note."))
     assert len(shown["rows"]) == 200
     assert shown["rows"][0][0] == "T-0"
     assert shown["rows"][-1][0] == "T-4999"
     assert "100 of 5,000 rows; tables/residuals_phq9.csv holds all." in shown["note"]
     assert shown["note"].startswith("A note.")
     assert len(report._csv(frame).splitlines()) == 5_001
-    short = report._for_page(Published("ranks", "Ranks", frame.head(400)))
+    short = report._for_page(ReleasedTable("ranks", "Ranks", frame.head(400)))
     assert len(short["rows"]) == 400
     assert "holds all" not in short["note"]

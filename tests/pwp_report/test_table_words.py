@@ -6,22 +6,22 @@ import pandas as pd
 import pytest
 
 from pwp_lib.measures import get_measure
-from pwp_report.release import Published
+from pwp_report.released import ReleasedTable
 from pwp_report.table_words import entries, for_page, headings, measure_words
 
 
 def test_a_name_means_what_it_means_in_its_table() -> None:
     frame = pd.DataFrame({"n": [21], "n_upper": [5]})
-    assert headings(Published("outcomes", "Outcomes", frame))["n"] == "patients"
-    assert headings(Published("rank_correlations", "Ranks", frame))["n"] == "therapists"
-    assert headings(Published("scales", "Scales", frame))["n_upper"] == "therapists, upper"
-    assert headings(Published("ancova", "Clusters", frame))["n_upper"] == "patients, upper"
+    assert headings(ReleasedTable("outcomes", "Outcomes", frame))["n"] == "patients"
+    assert headings(ReleasedTable("rank_correlations", "Ranks", frame))["n"] == "therapists"
+    assert headings(ReleasedTable("scales", "Scales", frame))["n_upper"] == "therapists, upper"
+    assert headings(ReleasedTable("ancova", "Clusters", frame))["n_upper"] == "patients, upper"
 
 
 def test_measures_are_named() -> None:
     words = measure_words([get_measure("phq9")])
     frame = pd.DataFrame({"rank_phq9": [1], "phq9_pre": [10], "mean_rank": [1.0]})
-    table = Published("ranks", "Ranks", frame, words=words)
+    table = ReleasedTable("ranks", "Ranks", frame, words=words)
     assert [*headings(table).values()] == ["rank, PHQ-9", "PHQ-9 before", "mean rank"]
 
 
@@ -51,9 +51,9 @@ def test_a_probability_that_rounds_to_nothing_says_so() -> None:
 
 
 def test_of_a_very_long_table_a_page_shows_both_ends() -> None:
-    table = Published("ranks", "Ranks", pd.DataFrame({"rank": range(5_000)}), "A note.")
+    table = ReleasedTable("ranks", "Ranks", pd.DataFrame({"rank": range(5_000)}), "A note.")
     frame, note = for_page(table, "ranks.csv")
     assert frame["rank"].tolist() == [*range(100), *range(4_900, 5_000)]
     assert note == "A note. The first and the last 100 of 5,000 rows; ranks.csv holds all."
-    short = Published("ranks", "Ranks", pd.DataFrame({"rank": range(400)}), "A note.")
+    short = ReleasedTable("ranks", "Ranks", pd.DataFrame({"rank": range(400)}), "A note.")
     assert (len(for_page(short, "ranks.csv")[0]), for_page(short, "")[1]) == (400, "A note.")

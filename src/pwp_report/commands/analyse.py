@@ -50,7 +50,11 @@ def ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
     active = not asked.no_disclosure_control and not cohort.provenance.synthetic
     if active:
         cohort = pseudonymise(cohort, Pseudonyms(open_key(asked.key, outside=asked.out)))
-    return cohort, found.study, DisclosurePolicy(active=active, caseload=found.study.caseload)
+    return (
+        cohort,
+        found.study,
+        DisclosurePolicy(active=active, smallest_caseload=found.study.caseload),
+    )
 
 
 def say_where(

@@ -1,0 +1,411 @@
+"""Every count of patients of an analysis in one place, released together.
+
+Tables share cells and sums: a cluster's patients are those of its therapists, the patients of all
+therapists are those of the service, the national counts are of the same people. Each table may be
+safe by itself and two of them tell what one withholds. So all counts stand together here, by whose
+patients they are and what is counted, and pass disclosure control as one table.
+
+A count is named by records, a `Group` and a `Kind`: one that nobody put in is an error, never a
+count that is withheld.
+
+An attacker is taken to know the exact number of patients of the whole sample and of each
+therapist shown: standard errors and means are published of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pwp_lib import outcomes
+from pwp_lib.measures import Measure
+from pwp_report.analysis import Analysis
+from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
+
+__all__ = ["CLUSTERS", "EVERYBODY", "OTHERS", "Count", "Group", "Kind", "PatientCounts", "Whose"]
+
+CLUSTERS = ("upper", "middle", "lower")
+
+
+class Whose(Enum):
+    """Whose patients are counted."""
+
+    ALL = auto()
+    THERAPIST = auto()
+    OTHERS = auto()
+    #: Of the therapists in a cluster.
+    CLUSTER = auto()
+    #: Of a cluster, the therapists who are not shown one by one.
+    REST = auto()
+    #: Who is left after a rule of inclusion.
+    RULE = auto()
+
+
+class Count(StrEnum):
+    """What is counted, named as the column that holds it."""
+
+    N = "n"
+    CASES = "n_case_pre"
+    IMPROVED = "n_improved"
+    DETERIORATED = "n_deteriorated"
+    RECOVERED = "n_recovered"
+    RCSI = "n_rcsi"
+    AT_MINIMUM = "at_minimum"
+    AT_MAXIMUM = "at_maximum"
+    FINISHED = "n_finished"
+    CASE = "n_case"
+    RECOVERY = "n_recovery"
+    RELIABLE_IMPROVEMENT = "n_reliable_improvement"
+    RELIABLE_DETERIORATION = "n_reliable_deterioration"
+    RELIABLE_RECOVERY = "n_reliable_recovery"
+    PATIENTS = "patients"
+    EXCLUDED = "excluded"
+    ELIGIBLE = "eligible"
+    ANALYSED = "analysed"
+    COMPLETE = "complete"
+    RECORDED = "recorded"
+    MISSING = "missing"
+    MODELLED = "modelled"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Whose patients: all, or those of a therapist, a cluster or a rule by its name."""
+
+    whose: Whose
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is counted, of which measure or variable, and in which analysis of it."""
+
+    count: Count
+    of: str = ""
+    analysis: str = ""
+
+
+EVERYBODY = Group(Whose.ALL)
+OTHERS = Group(Whose.OTHERS)
+#: `Kind.of` of the national definitions, which are of all measures together.
+NATIONAL = "(national)"
+#: `Kind.analysis` of the model that the report is about.
+MODEL = ""
+
+OUTCOMES = (Count.N, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
+NATIONAL_COUNTS = (
+    Count.N,
+    Count.FINISHED,
+    Count.CASE,
+    Count.RECOVERY,
+    Count.RELIABLE_IMPROVEMENT,
+    Count.RELIABLE_DETERIORATION,
+    Count.RELIABLE_RECOVERY,
+)
+#: What is part of what, among the counts of one group; parts in one line do not overlap.
+_PARTS = (
+    (Count.N, (Count.IMPROVED, Count.DETERIORATED)),
+    (Count.N, (Count.CASES,)),
+    (Count.N, (Count.AT_MINIMUM, Count.AT_MAXIMUM)),
+    (Count.CASES, (Count.RECOVERED,)),
+    (Count.RECOVERED, (Count.RCSI,)),
+    (Count.IMPROVED, (Count.RCSI,)),
+)
+_NATIONAL_PARTS = (
+    (Count.N, (Count.FINISHED,)),
+    (Count.FINISHED, (Count.CASE,)),
+    (Count.FINISHED, (Count.RELIABLE_IMPROVEMENT, Count.RELIABLE_DETERIORATION)),
+    (Count.CASE, (Count.RECOVERY,)),
+    (Count.RECOVERY, (Count.RELIABLE_RECOVERY,)),
+    (Count.RELIABLE_IMPROVEMENT, (Count.RELIABLE_RECOVERY,)),
+)
+
+
+@dataclass
+class PatientCounts:
+    """Counts by group and kind, the sums between them, and what may be shown.
+
+    Attributes
+    ----------
+    cells : mapping of Group to mapping of Kind to int
+    absent : set of (Group, Kind)
+        Counts that there are not, such as the recovered on a measure without a cut-off.
+    same : mapping of Kind to Kind
+        Kinds that are the same count for every group, and the one that stands for both.
+    """
+
+    cells: dict[Group, dict[Kind, int]] = field(default_factory=dict)
+    absent: set[tuple[Group, Kind]] = field(default_factory=set)
+    same: dict[Kind, Kind] = field(default_factory=dict)
+    _relations: list[Relation] = field(default_factory=list)
+    _unpublished: list[tuple[Group, Kind]] = field(default_factory=list)
+    _released: Mapping[Group, Mapping[Kind, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of_analysis(
+        cls,
+        analysis: Analysis,
+        alone: Sequence[str],
+        together: Sequence[str],
+        policy: DisclosurePolicy,
+    ) -> PatientCounts:
+        """Gather every count of patients that the tables show, and release them together.
+
+        Parameters
+        ----------
+        analysis : Analysis
+        alone, together : sequence of str
+            Therapists who are shown one by one, and those shown only together.
+        policy : DisclosurePolicy
+        """
+        made = cls()
+        people = [Group(Whose.THERAPIST, t) for t in alone] + ([OTHERS] if together else [])
+        for measure in analysis.cohort.measures:
+            _add_outcomes(made, analysis, measure, people, together)
+        _add_completeness(made, analysis, people, together)
+        _add_national(made, analysis)
+        _add_flow(made, analysis)
+        _add_subsets(made, analysis)
+        made._release(analysis, policy, [EVERYBODY, *people])
+        return made
+
+    def put(self, group: Group, kind: Kind, n: Any) -> None:
+        """Keep one count, or that there is none."""
+        if n is None or pd.isna(n):
+            self.absent.add((group, kind))
+        else:
+            self.cells.setdefault(group, {})[kind] = int(n)
+
+    def link(self, group: Group, whole: Kind, parts: Iterable[Kind]) -> None:
+        """Note that counts of a group are parts of another of its counts."""
+        have = self.cells.get(group, {})
+        there = tuple((group, p) for p in parts if p in have)
+        if whole in have and there:
+            self._relations.append(Relation((group, whole), there, exhaustive=False))
+
+    def add_up(self, kind: Kind, whole: Group, groups: Iterable[Group]) -> None:
+        """Note that a group is made of other groups, on one kind of count."""
+        groups = tuple(groups)
+        if groups and all(kind in self.cells.get(g, {}) for g in (whole, *groups)):
+            self._relations.append(Relation((whole, kind), tuple((g, kind) for g in groups)))
+
+    def shown(self, group: Group, kind: Kind) -> float:
+        """Give a count as it may be shown, NaN where it is withheld or there is none.
+
+        Raises
+        ------
+        LookupError
+            If no such count was ever put in.
+        """
+        if (group, kind) in self.absent:
+            return float("nan")
+        while kind in self.same:
+            kind = self.same[kind]
+        value = self._released[group][kind]
+        if kind not in self.cells[group]:
+            raise LookupError(f"{kind} was not counted for {group}")
+        return float("nan") if pd.isna(value) else float(value)
+
+    def _release(
+        self, analysis: Analysis, policy: DisclosurePolicy, known: Sequence[Group]
+    ) -> None:
+        """Pass all of it through disclosure control; numbers of patients of `known` are known."""
+        sizes = [Kind(Count.N, m.name) for m in analysis.cohort.measures]
+        sizes += [Kind(Count.ANALYSED), Kind(Count.COMPLETE), Kind(Count.N, NATIONAL)]
+        # Who was eligible may be the same number, and is not known where it is not.
+        self._merge([*sizes, Kind(Count.ELIGIBLE)])
+        frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
+        kinds = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
+        released = release_counts(
+            frame,
+            self._relations,
+            policy,
+            known=[(g, k) for g in known for k in kinds if k in self.cells[g]],
+            unpublished=self._unpublished,
+        )
+        shown: Any = released.values.to_dict("index")
+        self._released = shown
+
+    def _merge(self, sizes: Sequence[Kind]) -> None:
+        """Make one of numbers of patients that are the same for everybody."""
+        frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
+        sizes = [*sizes, *(k for k in frame if k.count is Count.MODELLED)]
+        first, *others = (s for s in sizes if s in frame)
+        for kind in others:
+            both = frame[[first, kind]].dropna()
+            if (both[first] == both[kind]).all():
+                self.same[kind] = first
+        for group in self.cells.values():
+            for kind in [k for k in group if k in self.same]:
+                group.setdefault(self.same[kind], group.pop(kind))
+        renamed = {}
+        for r in self._relations:
+            whole, *parts = ((g, self.same.get(k, k)) for g, k in (r.whole, *r.parts))
+            if whole not in parts:
+                renamed[whole, tuple(parts)] = Relation(whole, tuple(parts), r.exhaustive)
+        self._relations = list(renamed.values())
+        self._unpublished = list(
+            dict.fromkeys((g, self.same.get(k, k)) for g, k in self._unpublished)
+        )
+
+
+def _add_outcomes(
+    made: PatientCounts,
+    analysis: Analysis,
+    measure: Measure,
+    people: Sequence[Group],
+    together: Sequence[str],
+) -> None:
+    name = measure.name
+    tables: dict[Group, Any] = {EVERYBODY: analysis.outcomes.loc[name]}
+    for label, row in analysis.outcomes_by_therapist[name].to_dict("index").items():
+        if label not in together:
+            tables[Group(Whose.THERAPIST, str(label))] = row
+    if together:
+        tables[OTHERS] = analysis.summarise(name, together)
+    for group, table in tables.items():
+        for count in OUTCOMES:
+            made.put(group, Kind(count, name), table[count])
+    checks = analysis.measures[name].checks if name in analysis.measures else None
+    if checks is not None:
+        floor = checks.floor.loc["post"]
+        for end in (Count.AT_MINIMUM, Count.AT_MAXIMUM):
+            made.put(EVERYBODY, Kind(end, name), round(floor[end] * floor["n"]))
+    if not _add_clusters(made, analysis, name, people, together):
+        for count in OUTCOMES:
+            made.add_up(Kind(count, name), EVERYBODY, people)
+    for group in [*tables, *(Group(Whose.CLUSTER, c) for c in CLUSTERS)]:
+        for whole, parts in _PARTS:
+            made.link(group, Kind(whole, name), [Kind(p, name) for p in parts])
+
+
+def _add_clusters(
+    made: PatientCounts,
+    analysis: Analysis,
+    name: str,
+    people: Sequence[Group],
+    together: Sequence[str],
+) -> bool:
+    """Put in the clusters' counts, and what they leave to therapists not shown alone."""
+    sizes: Any = None if analysis.comparison is None else analysis.comparison.effect_sizes
+    if analysis.ranks is None or sizes is None or name not in sizes.index.get_level_values(0):
+        return False
+    cluster = analysis.ranks["cluster"]
+    alone = [g for g in people if g is not OTHERS and g.name in cluster.index]
+    members = {c: [g for g in alone if cluster[g.name] == c] for c in CLUSTERS}
+    with_few = [c for c in CLUSTERS if (cluster.reindex(list(together)) == c).any()]
+    whole = {c: Group(Whose.CLUSTER, c) for c in CLUSTERS}
+    rest = {c: Group(Whose.REST, c) for c in with_few}
+    for count in OUTCOMES:
+        kind = Kind(count, name)
+        if kind not in made.cells[EVERYBODY]:
+            for group in whole.values():
+                made.put(group, kind, None)
+            continue
+        ends = {c: int(sizes.at[(name, c), count]) for c in ("upper", "lower")}
+        ends["middle"] = made.cells[EVERYBODY][kind] - sum(ends.values())
+        for c in CLUSTERS:
+            made.put(whole[c], kind, ends[c])
+            parts = list(members[c])
+            if c in rest:
+                made.put(rest[c], kind, ends[c] - sum(made.cells[g].get(kind, 0) for g in parts))
+                made._unpublished.append((rest[c], kind))
+                parts.append(rest[c])
+            made.add_up(kind, whole[c], parts)
+        made._unpublished.append((whole["middle"], kind))
+        made.add_up(kind, EVERYBODY, whole.values())
+        made.add_up(kind, OTHERS, rest.values())
+    return True
+
+
+def _add_completeness(
+    made: PatientCounts, analysis: Analysis, people: Sequence[Group], together: Sequence[str]
+) -> None:
+    table = analysis.completeness
+    columns = {
+        Count.ELIGIBLE: table["total"],
+        Count.ANALYSED: analysis.cohort.caseloads(),
+        Count.COMPLETE: table["complete"],
+    }
+    for count, column in columns.items():
+        few = column.index.isin(list(together))
+        made.put(EVERYBODY, Kind(count), column.sum())
+        for label, n in column[~few].items():
+            made.put(Group(Whose.THERAPIST, str(label)), Kind(count), n)
+        if together:
+            made.put(OTHERS, Kind(count), column[few].sum())
+        made.add_up(Kind(count), EVERYBODY, people)
+    for group in [EVERYBODY, *people]:
+        made.link(group, Kind(Count.ELIGIBLE), [Kind(Count.ANALYSED)])
+        made.link(group, Kind(Count.ANALYSED), [Kind(Count.COMPLETE)])
+        for m in analysis.cohort.measures:
+            made.link(group, Kind(Count.ANALYSED), [Kind(Count.N, m.name)])
+            made.link(group, Kind(Count.N, m.name), [Kind(Count.COMPLETE)])
+
+
+def _add_national(made: PatientCounts, analysis: Analysis) -> None:
+    if analysis.national is None:
+        return
+    row = analysis.national.iloc[0]
+    for count in NATIONAL_COUNTS:
+        made.put(EVERYBODY, Kind(count, NATIONAL), row[count])
+    for whole, parts in _NATIONAL_PARTS:
+        made.link(EVERYBODY, Kind(whole, NATIONAL), [Kind(p, NATIONAL) for p in parts])
+    if row[Count.FINISHED] == row[Count.N]:
+        for m in analysis.cohort.measures:
+            # Who is a case on one of the measures is a case.
+            made.link(EVERYBODY, Kind(Count.CASE, NATIONAL), [Kind(Count.CASES, m.name)])
+    made.link(EVERYBODY, Kind(Count.ANALYSED), [Kind(Count.N, NATIONAL)])
+
+
+def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
+    flow = analysis.flow
+    left, out = flow["patients"].to_numpy(int), flow["excluded"].to_numpy(int)
+    rules = [Group(Whose.RULE, str(i)) for i in range(len(flow))]
+    patients, excluded = Kind(Count.PATIENTS), Kind(Count.EXCLUDED)
+    for i, rule in enumerate(rules):
+        made.put(rule, patients, left[i])
+        made.put(rule, excluded, out[i] if i else None)
+        if i and left[i - 1] == left[i] + out[i]:
+            parts = ((rule, patients), (rule, excluded))
+            made._relations.append(Relation((rules[i - 1], patients), parts))
+    for kind in (Kind(Count.ELIGIBLE), Kind(Count.ANALYSED)):
+        # The last rule that leaves as many: those therapists' patients are the flow's.
+        same = np.flatnonzero(left == made.cells[EVERYBODY][kind])
+        more = np.flatnonzero(left > made.cells[EVERYBODY][kind])
+        if len(same):
+            last = (rules[same[-1]], patients)
+            made._relations.append(Relation((EVERYBODY, kind), (last,)))
+        elif len(more):
+            # Therapists of whom no patient is left have no row.
+            whole = (rules[more[-1]], patients)
+            made._relations.append(Relation(whole, ((EVERYBODY, kind),), exhaustive=False))
+
+
+def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
+    """Patients with a value of a variable, and those of the sensitivity panel's analyses."""
+    for variable, row in analysis.sample.patients.iterrows():
+        recorded, missing = (Kind(c, str(variable)) for c in (Count.RECORDED, Count.MISSING))
+        if not row["missing"]:
+            # Everybody has a value: the same count, and nothing beside it.
+            made.same[recorded] = Kind(Count.ANALYSED)
+            made.put(EVERYBODY, missing, None)
+            continue
+        made.put(EVERYBODY, recorded, row["n"])
+        made.put(EVERYBODY, missing, row["missing"])
+        parts = ((EVERYBODY, recorded), (EVERYBODY, missing))
+        made._relations.append(Relation((EVERYBODY, Kind(Count.ANALYSED)), parts))
+    for name, result in analysis.measures.items():
+        sizes = {MODEL: result.fit.n}
+        if result.sensitivity is not None:
+            rows = result.sensitivity.rows
+            rows = rows[rows["family"] != "leave one out"]
+            sizes |= dict(zip(rows["analysis"], rows["n_patients"], strict=True))
+        for what, n in sizes.items():
+            made.put(EVERYBODY, Kind(Count.MODELLED, name, what), n)
+            made.link(EVERYBODY, Kind(Count.ANALYSED), [Kind(Count.MODELLED, name, what)])

@@ -1,0 +1,65 @@
+"""The tables that may be published, as records; `release` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from pwp_report.disclosure import DisclosurePolicy
+
+__all__ = ["ReleasedResults", "ReleasedTable"]
+
+
+@dataclass(frozen=True)
+class ReleasedTable:
+    """One table as it is published.
+
+    Attributes
+    ----------
+    name : str
+        Of its CSV file.
+    title, note : str
+    frame : DataFrame
+        Numbers and words; `MARK` where something is withheld, missing where there is nothing.
+    words : mapping of str to str
+        Headings that name a measure, by column.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    note: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReleasedResults:
+    """All that may be published of an analysis.
+
+    Attributes
+    ----------
+    tables : mapping of str to ReleasedTable
+    policy : DisclosurePolicy
+    patients : str
+        Number of patients, as it may be said.
+    therapists : int
+    alone, together : sequence of str
+        Therapists who are shown one by one, and those shown only in aggregate.
+    withheld : tuple of str
+        What was withheld, in sentences.
+    """
+
+    tables: Mapping[str, ReleasedTable]
+    policy: DisclosurePolicy
+    patients: str
+    therapists: int
+    alone: Sequence[str]
+    together: Sequence[str]
+    withheld: tuple[str, ...] = ()
+
+    def frame(self, name: str) -> pd.DataFrame | None:
+        """Find a table by name."""
+        found = self.tables.get(name)
+        return None if found is None else found.frame

@@ -21,7 +21,8 @@ from pwp_report.patient_counts import OUTCOMES, Count, Group, Kind, Whose
 #: What the row of those not shown one by one is called.
 OTHERS_TOGETHER = "others together"
 OUTCOME_SHARES: Mapping[str, tuple[Count, Count]] = {
-    rate: (Count(o.count), Count(o.among)) for rate, o in outcomes.OUTCOMES.items()
+    rate: (Count(o.count), Count(o.among))
+    for rate, o in outcomes.OUTCOMES.items()
     for name, outcome in outcomes.OUTCOMES.items()
 }
 NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {

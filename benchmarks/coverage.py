@@ -5,7 +5,8 @@
 
 Cohorts of the paper's shape (caseloads, slopes, correlated intercept and slope), normal scores, a
 known therapist effect at the mean pre score. Each is fitted with a random slope and every interval
-is formed; the bootstrap's, which take longest, on every fourth. Results are written to
+is formed; the bootstrap's, which take longest, on every fourth. On a quarter of as many cohorts with
+a random intercept alone: how often intervals hold the therapists' own effects. Results are written to
 benchmarks/results/coverage.json, with the Monte Carlo error of every share.
 """
 
@@ -86,6 +87,27 @@ def intervals(design: DesignMoments, seed: int) -> tuple[float, bool, dict[str, 
     return fit.vpc(), fit.singular, {k: (float(a), float(b)) for k, (a, b) in out.items()}
 
 
+def effects_held(vpc: float, replicates: int, seed: int) -> dict[str, float]:
+    """Share of therapists' own effects that 95% intervals hold, over cohorts and therapists."""
+    caseloads = Truth.one_measure().caseloads
+    g = np.repeat(np.arange(len(caseloads)), caseloads)
+    rng = np.random.default_rng(seed)
+    held: dict[str, list[float]] = {}
+    for k in range(replicates):
+        x, u = rng.normal(size=len(g)), rng.normal(scale=np.sqrt(vpc), size=len(caseloads))
+        y = x + u[g] + rng.normal(scale=np.sqrt(1 - vpc), size=len(g))
+        design = DesignMoments.from_arrays(y, {"Intercept": 0 * x + 1, "x": x}, ["Intercept"], g)
+        fit = fit_design(design)
+        tables = {f"{se} SE": fit.residuals(se=se) for se in ("conditional", "comparative")}
+        for name, prior in (("MLwiN's prior", "mlwin"), ("flat on SDs", "flat-sd")):
+            drawn = sample_posterior(design, draws=DRAWS, seed=k, prior=prior)
+            tables[f"Gibbs, {name}"] = drawn.residuals()
+        for name, table in tables.items():
+            inside = (table["lower"] <= u) & (u <= table["upper"])
+            held.setdefault(name, []).append(float(inside.mean()))
+    return {name: round(float(np.mean(v)), 4) for name, v in held.items()}
+
+
 def summarise(found: list[dict[str, Interval]], truth: float) -> dict[str, Any]:
     """Coverage, misses on either side and mean width of every interval."""
     out = {}
@@ -126,6 +148,7 @@ def main() -> None:
             "singular fits": round(float(np.mean([e[1] for e in each])), 4),
             "seconds": round(time.perf_counter() - begun, 1),
             "intervals": summarise([e[2] for e in each], float(truth.vpc[0])),
+            "therapists' effects held": effects_held(effect, asked.replicates // 4, asked.seed),
         }
         print(effect, json.dumps(out["effects"][f"{truth.vpc[0]:.3f}"], indent=1), flush=True)
         RESULTS.mkdir(exist_ok=True)

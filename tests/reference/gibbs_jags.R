@@ -1,4 +1,4 @@
-# Posterior quantiles from JAGS for the models and priors of tests/engine/test_gibbs_jags.py.
+# Posterior quantiles from JAGS for the models and priors of tests/multilevel/test_gibbs_jags.py.
 # Run from the repository's root: Rscript tests/reference/gibbs_jags.R
 # Writes gibbs_jags.json beside it, with versions and Monte Carlo errors (batch means).
 suppressMessages(library(rjags))

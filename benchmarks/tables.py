@@ -164,6 +164,15 @@ def coverage(results: Found) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("interval")
 
 
+def effects_held(results: Found) -> pd.DataFrame:
+    """One row an interval, one column a true effect: per cent of therapists' effects held."""
+    columns = {
+        f"truth {100 * float(effect):g}%": found["therapists' effects held"]
+        for effect, found in results["effects"].items()
+    }
+    return 100 * pd.DataFrame(columns).rename_axis("interval")
+
+
 def rank_distributions(results: Found) -> pd.DataFrame:
     """Each quantity's ranks against uniform ones, with simultaneous bands.
 

@@ -100,7 +100,9 @@ class Posterior:
         """Effect of each group with its interval, and its rank with its own.
 
         Unlike the standard errors of `MixedFit.residuals` the intervals carry the uncertainty of
-        the variances and of the fixed part.
+        the variances and of the fixed part. With 21 groups and 2, 8.7 and 20% of the variance
+        between them 95% intervals hold .93, .94 and .95 of the effects (flat SDs: .94, .95, .95),
+        those of conditional standard errors .82, .90 and .87 (`benchmarks/coverage.py`).
 
         Parameters
         ----------

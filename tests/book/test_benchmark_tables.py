@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,10 @@ def test_the_true_results_fit_the_tables() -> None:
         found = tables.read(f"results/sbc_{engine}.json")
         if found is not None:
             assert tables.calibration(found)["p_value"].between(0, 1).all()
+
+
+def test_effects_held_are_shares_in_per_cent() -> None:
+    found = json.loads((Path(tables.__file__).parent / "results" / "coverage.json").read_text())
+    held = tables.effects_held(found)
+    assert held.loc["Gibbs, flat on SDs"].min() > 93
+    assert held.loc["conditional SE"].max() < 91

@@ -114,7 +114,8 @@ class Quiz(Directive):
         if not text:
             return []
         found, messages = self.state.inline_text(text, self.lineno)
-        return [*found, *messages]
+        # A reference asks for text around it.
+        return [nodes.inline("", "", *found), *messages]
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -24,6 +24,7 @@ __all__ = [
     "measure_label",
     "measure_order",
     "new_axes",
+    "use",
 ]
 
 INK = "#1B1F24"
@@ -120,6 +121,24 @@ def context() -> Iterator[None]:
 
     with matplotlib.rc_context(dict(RC)):
         yield
+
+
+def use() -> None:
+    """Draw all that follows in the book's style, seaborn's figures too.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> with matplotlib.rc_context():
+    ...     use()
+    ...     matplotlib.rcParams["axes.spines.top"]
+    False
+    """
+    import matplotlib
+
+    colours = [MEASURE_COLOURS["phq9"], MEASURE_COLOURS["gad7"], "#117A65", "#7A1F6B", "#6B7A00"]
+    own = {**RC, "figure.constrained_layout.use": False}  # seaborn lays its grids out itself
+    matplotlib.rcParams.update({**own, "axes.prop_cycle": matplotlib.cycler(color=colours)})
 
 
 def new_axes(

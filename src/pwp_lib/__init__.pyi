@@ -63,7 +63,6 @@ from .models import MeasureModels as MeasureModels
 from .models import fit_models as fit_models
 from .models import model_formula as model_formula
 from .models import raw_and_shrunken as raw_and_shrunken
-from .models import therapist_lines as therapist_lines
 from .narrowest import NarrowestInterval as NarrowestInterval
 from .narrowest import narrowest_interval as narrowest_interval
 from .outcomes import national_outcomes as national_outcomes

@@ -19,7 +19,6 @@ __all__ = [
     "fit_models",
     "model_formula",
     "raw_and_shrunken",
-    "therapist_lines",
 ]
 
 Level = Literal["single", "intercept", "slope"]
@@ -184,48 +183,3 @@ def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
     table.insert(1, "raw", pd.Series(raw, index=pd.Index(design.groups)).reindex(table.index))
     table["kept"] = table["residual"] / table["raw"].where(table["raw"] != 0)
     return table
-
-
-def therapist_lines(
-    fit: MixedFit, patients: pd.DataFrame, measure: str | Measure
-) -> tuple[pd.DataFrame, tuple[float, float]]:
-    """Each therapist's regression line on the own pre score, other predictors at their means.
-
-    Parameters
-    ----------
-    fit : MixedFit
-        Explains the measure's post score by its centred pre score among others.
-    patients : DataFrame
-        The patients to whom it was fitted.
-    measure : str or Measure
-
-    Returns
-    -------
-    lines : DataFrame
-        By therapist: ``intercept`` (at the mean pre score), ``slope``, and ``lower`` and ``upper``,
-        the range of the therapist's own patients.
-    average : tuple of float
-        Intercept and slope of the fixed part.
-
-    Raises
-    ------
-    InputError
-        If the fit has no centred own pre score.
-    """
-    own = measure if isinstance(measure, Measure) else get_measure(measure)
-    name = f"center({own.pre})"
-    if name not in fit.fixed.index:
-        raise InputError(f"the lines need {name} among the fixed terms", column=own.pre)
-    estimates = fit.fixed["estimate"]
-    average = (float(estimates["Intercept"]), float(estimates[name]))
-    random = set(fit.design.random_names)
-    reach = patients.groupby(fit.design.group_name, observed=True)[own.pre].agg(["min", "max"])
-    lines = pd.DataFrame(index=pd.Index(fit.design.groups, name=fit.design.group_name))
-    for column, term, mean in (
-        ("intercept", "Intercept", average[0]),
-        ("slope", name, average[1]),
-    ):
-        effect = fit.residuals(term)["residual"] if term in random else 0.0
-        lines[column] = mean + effect
-    lines["lower"], lines["upper"] = reach["min"], reach["max"]
-    return lines, average

@@ -14,7 +14,7 @@ from pwp_lib.demonstrations import (
     regression_to_the_mean,
     simulate_allocation,
 )
-from pwp_lib.models import raw_and_shrunken, therapist_lines
+from pwp_lib.models import raw_and_shrunken
 from pwp_lib.simulate import simulate_cohort
 
 FORMULA = "phq9_post ~ center(phq9_pre) + (1 | therapist_id)"
@@ -89,19 +89,3 @@ def test_raw_departures_shrink_by_the_reliability(patients: pd.DataFrame) -> Non
     between = float(fit.random_covariance.iloc[0, 0])
     reliability = between / (between + fit.residual_variance / table["n"])
     np.testing.assert_allclose(table["kept"], reliability, rtol=1e-8)
-
-
-def test_therapists_lines_are_the_average_line_plus_their_residuals(patients: pd.DataFrame) -> None:
-    fit = fit_mixed(
-        "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)", patients
-    )
-    lines, (height, steepness) = therapist_lines(fit, patients, "phq9")
-    residual = fit.residuals()["residual"]
-    assert height == fit.fixed.loc["Intercept", "estimate"]
-    np.testing.assert_allclose(lines["intercept"] - height, residual.reindex(lines.index))
-    assert lines["slope"].mean() == pytest.approx(steepness, abs=0.1)
-    assert (lines["lower"] <= lines["upper"]).all()
-    parallel, _ = therapist_lines(fit_mixed(FORMULA, patients), patients, "phq9")
-    assert parallel["slope"].nunique() == 1
-    with pytest.raises(InputError, match="gad7_pre"):
-        therapist_lines(fit, patients, "gad7")

@@ -39,7 +39,6 @@ from pwp_lib.show.figures_design import (
 )
 from pwp_lib.show.figures_models import (
     profile_likelihood,
-    regression_lines,
     residual_qq,
     residuals_by_fitted,
     shrinkage_plot,
@@ -75,7 +74,6 @@ __all__ = [
     "rank_bands",
     "rank_interval_plot",
     "rank_rank_plot",
-    "regression_lines",
     "residual_qq",
     "residuals_by_fitted",
     "score_distributions",

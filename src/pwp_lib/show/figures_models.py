@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "profile_likelihood",
-    "regression_lines",
     "residual_qq",
     "residuals_by_fitted",
     "shrinkage_plot",
@@ -30,68 +29,6 @@ MANY = 5_000
 
 
 @styled
-def regression_lines(
-    lines: pd.DataFrame,
-    over: tuple[float, float],
-    ax: Axes | None = None,
-    *,
-    centre: float = 0.0,
-    average: tuple[float, float] | None = None,
-    measure: str = "",
-    clusters: pd.Series | None = None,
-    xlabel: str = "Score before",
-    ylabel: str = "Score after",
-) -> Axes:
-    """Draw one regression line for each therapist: the fan of random slopes.
-
-    Parameters
-    ----------
-    lines : DataFrame
-        One row a therapist, with ``intercept`` and ``slope``, and if known ``lower`` and
-        ``upper``, the range of that therapist's own patients, to which the line then keeps.
-    over : tuple of float
-        Range of the predictor in original units.
-    ax : Axes, optional
-    centre : float
-        What was taken off the predictor: the intercept holds there.
-    average : tuple of float, optional
-        Intercept and slope of the fixed part.
-    measure : str
-        Short name, for the colour.
-    clusters : Series of str, optional
-    xlabel, ylabel : str
-
-    Returns
-    -------
-    Axes
-    """
-    need(lines, ["intercept", "slope"], "a fan of regression lines")
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 4.6)
-    of = clusters_of(clusters, lines.index)
-    own_range = {"lower", "upper"} <= set(lines.columns)
-    for cluster, (_, row) in zip(of, lines.iterrows(), strict=True):
-        x = np.array([row["lower"], row["upper"]] if own_range else over, dtype=float)
-        colour = style.cluster_colour(cluster) if cluster else style.measure_colour(measure)
-        y = row["intercept"] + row["slope"] * (x - centre)
-        ax.plot(x, y, color=colour, linewidth=1.3, alpha=0.75)
-    if average is not None:
-        x = np.array(over, dtype=float)
-        ax.plot(x, average[0] + average[1] * (x - centre), color=style.INK, linewidth=3)
-        ax.annotate(
-            "average", (x[1], average[0] + average[1] * (x[1] - centre)), (4, 0),
-            textcoords="offset points", va="center", fontsize=10, fontweight="bold",
-        )  # fmt: skip
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    _cluster_lines(ax, of)
-    slopes = lines["slope"]
-    return remember(
-        ax,
-        f"Regression lines of {count(len(lines), 'therapist')}, with slopes from "
-        f"{plain(slopes.min())} to {plain(slopes.max())}"
-        + (f"; the average line has the slope {plain(average[1])}." if average else "."),
-    )
-
-
 def _cluster_lines(ax: Axes, of: list[str]) -> None:
     from matplotlib.lines import Line2D
 

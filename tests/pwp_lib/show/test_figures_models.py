@@ -24,19 +24,6 @@ def five() -> pd.DataFrame:
 # -- models ----------------------------------------------------------------------------------------
 
 
-def test_each_therapist_has_a_line_within_the_own_range() -> None:
-    lines = pd.DataFrame(
-        {"intercept": [9.0, 7.0], "slope": [0.5, 0.4], "lower": [2, 4], "upper": [20, 25]},
-        index=["a", "b"],
-    )
-    ax = figures.regression_lines(lines, (0, 27), centre=13, average=(8, 0.45))
-    x, y = ax.lines[0].get_data()
-    assert list(x) == [2, 20]
-    assert list(y) == pytest.approx([9 + 0.5 * (2 - 13), 9 + 0.5 * (20 - 13)])
-    assert list(ax.lines[2].get_xdata()) == [0, 27]
-    assert "slopes from 0.4 to 0.5" in figures.describe(ax)
-
-
 def test_shrinkage_moves_from_raw_to_residual() -> None:
     table = pd.DataFrame({"n": [8, 100], "raw": [3.0, -2.0], "residual": [1.0, -1.9]})
     ax = figures.shrinkage_plot(table)

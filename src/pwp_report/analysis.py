@@ -316,7 +316,7 @@ def analyse(
         outcomes_by_therapist={
             m.name: summarise_outcomes(patients, m, by="therapist_id") for m in cohort.measures
         },
-        national=attempts.attempt("national", lambda: national_outcomes(patients, cohort.measures)),
+        national=_national(attempts),
         measures=results,
         ranks=ranks,
         composite_uncertainty=_composite_uncertainty(attempts, results, ranks),
@@ -327,6 +327,16 @@ def analyse(
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
+
+
+def _national(attempts: _Attempts) -> pd.DataFrame | None:
+    """Apply the national definitions, which are of the PHQ-9 with the GAD-7 and no other pair."""
+    cohort = attempts.cohort
+    pair = [m for name in ("phq9", "gad7") for m in cohort.measures if m.name == name]
+    if len(pair) < 2:
+        attempts.record_skipped("national", "They are defined for the PHQ-9 with the GAD-7.")
+        return None
+    return attempts.attempt("national", lambda: national_outcomes(cohort.patients, pair))
 
 
 def _measure_result(

@@ -223,7 +223,10 @@ def _national(tables: _Tables) -> None:
     counts = {c: tables.of_everybody(Kind(c, NATIONAL)) for c in NATIONAL_COUNTS}
     row = dict(national.iloc[0])
     shown = parts.counts_and_shares(row, counts, parts.NATIONAL_SHARES, tables.policy)
-    tables.add("national", "National definitions, over both measures", pd.DataFrame([shown]))
+    title = "National definitions, over PHQ-9 and GAD-7"
+    # Published rates have every finished course below, these those with every score alone.
+    note = "Of the patients analysed, who have every score; published rates are of more."
+    tables.add("national", title, pd.DataFrame([shown]), note)
 
 
 def _models(tables: _Tables, result: MeasureResult) -> None:

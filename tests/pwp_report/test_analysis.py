@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from pwp_lib.cohort import Cohort
-from pwp_lib.measures import Measure
+from pwp_lib.measures import Measure, known_measures
 from pwp_lib.models import fit_models
 from pwp_lib.ranking import composite_ranks
+from pwp_lib.show import figures
+from pwp_lib.show.alt import describe
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report.analysis import Analysis, analyse
@@ -146,3 +148,38 @@ def test_the_sensitivity_panel_is_there_when_asked_for() -> None:
     panel = result.measures["phq9"].sensitivity
     assert panel is not None
     assert panel.rows["family"].eq("leave one out").sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("others", "told"), [(("core",), False), (("gad7", "wsas"), True), ((), False)]
+)
+def test_national_definitions_are_of_phq9_and_gad7(
+    cohort: Cohort, others: tuple[str, ...], told: bool
+) -> None:
+    patients, measures = cohort.patients.copy(), [cohort.measures[0]]
+    for name in others:
+        if name != "gad7":
+            patients[[f"{name}_pre", f"{name}_post"]] = patients[["gad7_pre", "gad7_post"]]
+        measures.append(replace(cohort.measures[1], name=name, label=name))
+    result = quick(replace(cohort, patients=patients, measures=tuple(measures)))
+    assert (result.national is not None) == told
+    assert told or "PHQ-9 with the GAD-7" in result.not_done["national"]
+    if told:
+        alone = quick(cohort)
+        pd.testing.assert_frame_equal(result.national, alone.national)
+
+
+@pytest.mark.parametrize("higher_is_worse", [True, False])
+def test_a_caterpillar_says_which_side_is_better(higher_is_worse: bool) -> None:
+    scale = Measure("odd", "Odd", 0, 40, None, None, higher_is_worse=higher_is_worse)
+    table = pd.DataFrame(
+        {"residual": [-3.0, 3.0], "lower": [-4.0, 2.0], "upper": [-2.0, 4.0]}, ["Ann", "Ben"]
+    )
+    with known_measures([scale]):
+        axes = figures.caterpillar_plot({"odd": table})
+        said = describe(list(axes))
+    best = "Ann" if higher_is_worse else "Ben"
+    assert f"{best} better than the average" in said
+    side = "left" if higher_is_worse else "right"
+    assert f"({side}: better)" in axes[0].get_xlabel()
+    assert axes[0].get_yticklabels()[0].get_text() == best

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_lib.measures import get_measure
 from pwp_lib.numbers import count, listing
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
@@ -87,8 +88,18 @@ def caterpillar_plot(
 
 
 def _by_mean(frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    means = pd.concat([f["residual"] / f["residual"].std() for f in frames.values()], axis=1)
+    means = pd.concat(
+        [_sign(n) * f["residual"] / f["residual"].std() for n, f in frames.items()], axis=1
+    )
     return list(means.mean(axis=1).sort_values(kind="stable").index)
+
+
+def _sign(name: str) -> float:
+    """Give 1 where a higher score is worse, as for a measure that is not known, else -1."""
+    try:
+        return get_measure(name).sign
+    except InputError:
+        return 1.0
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
@@ -117,15 +128,17 @@ def _caterpillar(ax: Axes, frame: pd.DataFrame, name: str, clusters: pd.Series |
         )  # fmt: skip
     if name:
         ax.set_title(style.measure_label(name))
-    ax.set_xlabel("Points from the average (left: better)")
+    side = "left" if _sign(name) > 0 else "right"
+    ax.set_xlabel(f"Points from the average ({side}: better)")
     ax.grid(visible=False, axis="y")
     remember(ax, _caterpillar_sentence(frame, name))
 
 
 def _caterpillar_sentence(frame: pd.DataFrame, name: str) -> str:
     what = f" on {style.measure_label(name)}" if name else ""
-    better = [str(t) for t in frame.index[(frame["upper"] < 0).to_numpy()]]
-    worse = [str(t) for t in frame.index[(frame["lower"] > 0).to_numpy()]]
+    below = [str(t) for t in frame.index[(frame["upper"] < 0).to_numpy()]]
+    above = [str(t) for t in frame.index[(frame["lower"] > 0).to_numpy()]]
+    better, worse = (below, above) if _sign(name) > 0 else (above, below)
     found = [
         f"{_first(who)} {word} than the average"
         for who, word in ((better, "better"), (worse, "worse"))

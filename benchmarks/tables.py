@@ -173,6 +173,15 @@ def effects_held(results: Found) -> pd.DataFrame:
     return 100 * pd.DataFrame(columns).rename_axis("interval")
 
 
+def promises(results: Found) -> pd.DataFrame:
+    """One row a promise: how often it was kept or broken, in per cent, with the error of that."""
+    rows = {
+        name: {"per cent": 100 * got["share"], "error": 100 * got["se"]}
+        for name, got in results["shares"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("what")
+
+
 def rank_distributions(results: Found) -> pd.DataFrame:
     """Each quantity's ranks against uniform ones, with simultaneous bands.
 

@@ -137,9 +137,7 @@ def _profiles(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     for name, result in analysis.measures.items():
         if result.profile is None:
             continue
-        profile = result.profile.profile
-        columns = dict(zip(profile.columns[:2], ("value", "deviance"), strict=True))
-        ax = figures.profile_likelihood(profile.rename(columns=columns), measure=name)
+        ax = figures.profile_likelihood(result.profile.profile, measure=name)
         caption = (
             f"How much worse the model of {result.measure.label} fits as the therapist effect is "
             "held at each value; the interval lies where the curve is below the dashed line."

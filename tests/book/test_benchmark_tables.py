@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pytest
 
+from multilevel.many import fit_many
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import tables  # noqa: E402
+from benchmarks import promises, tables  # noqa: E402
 
 MADE_UP: dict[str, Any] = {
     "sizes": {
@@ -128,6 +130,23 @@ def test_sentences_are_of_what_was_measured() -> None:
     assert "7 million patients of 9 therapists" in file
     assert "1,300 MiB" in file
     assert "99.9%" in thousand
+
+
+def test_promises() -> None:
+    kept = {"shares": {"boundary test": {"share": 0.027, "se": 0.0016}}}
+    assert tables.promises(kept).loc["boundary test"].tolist() == pytest.approx([2.7, 0.16])
+
+
+@pytest.mark.parametrize("method", ["ML", "REML"])
+@pytest.mark.parametrize("effect", [0.0, 0.087])
+def test_the_deviance_with_the_effect_held_is_the_fits_at_its_estimate(
+    method: Literal["ML", "REML"], effect: float
+) -> None:
+    simulated = promises.cohorts(effect, 8, 3)
+    fits = fit_many(simulated.design(slope=False), simulated.cross, method=method)
+    for k, vpc in enumerate(fits.vpc):
+        found = promises.deviance_at(simulated.cross[k : k + 1], vpc, method)
+        assert found == pytest.approx(fits.deviance[k], abs=1e-7)
 
 
 def test_coverage_and_calibration() -> None:

@@ -15,12 +15,10 @@ from pwp_lib.show.figures_bayes import (
 )
 from pwp_lib.show.figures_comparison import (
     cluster_comparison,
-    long_rates,
     mann_whitney_strip,
     scoreboard_picture,
     sensitivity_panel,
     theme_map,
-    wilson_interval,
 )
 from pwp_lib.show.figures_data import (
     caseload_bars,
@@ -63,7 +61,6 @@ __all__ = [
     "completeness_by_therapist",
     "describe",
     "flow_diagram",
-    "long_rates",
     "mann_whitney_strip",
     "outcomes_by_therapist",
     "posterior_density",
@@ -83,5 +80,4 @@ __all__ = [
     "theme_map",
     "trace_plot",
     "vpc_curve",
-    "wilson_interval",
 ]

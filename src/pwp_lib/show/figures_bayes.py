@@ -45,13 +45,10 @@ def _density(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 @styled
 def posterior_density(
     draws: ArrayLike,
-    ax: Axes | None = None,
     *,
     measure: str = "",
-    level: float = 0.95,
     published: tuple[float, float, float] | None = None,
     estimate: float | None = None,
-    label: str = "Therapist effect",
 ) -> Axes:
     """Draw the posterior density of the therapist effect, with median, interval and the paper's.
 
@@ -59,26 +56,22 @@ def posterior_density(
     ----------
     draws : array_like of shape (draws,) or (chains, draws)
         Proportions: `Posterior.vpc`.
-    ax : Axes, optional
     measure : str
         Short name, for colour and title.
-    level : float
-        Of the interval.
     published : tuple of float, optional
         The paper's median, lower and upper bound, as proportions.
     estimate : float, optional
         The maximum likelihood estimate, as proportion.
-    label : str
 
     Returns
     -------
     Axes
     """
     values = _chains(draws).ravel()
-    known = PosteriorInterval.of(_chains(draws), level)
+    known = PosteriorInterval.of(_chains(draws))
     low, mid, high = known.lower, known.median, known.upper
     x, density = _density(values)
-    ax, colour = axes_or_new(ax), style.measure_colour(measure)
+    (ax,), colour = style.new_axes(), style.measure_colour(measure)
     keep = x <= np.quantile(values, 0.999)
     x, density = x[keep], density[keep]
     ax.plot(x, density, color=colour)
@@ -99,11 +92,11 @@ def posterior_density(
         )  # fmt: skip
     ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
     ax.set_yticks([])
-    ax.set(xlabel=label, ylim=(-2.9 * step, density.max() * 1.14))
+    ax.set(xlabel="Therapist effect", ylim=(-2.9 * step, density.max() * 1.14))
     ax.spines["left"].set_visible(False)
     if measure:
         ax.set_title(style.measure_label(measure))
-    return remember(ax, _posterior_sentence(label, measure, known, published))
+    return remember(ax, _posterior_sentence(measure, known, published))
 
 
 def _interval(
@@ -131,7 +124,6 @@ def _printed(published: tuple[float, float, float]) -> str:
 
 
 def _posterior_sentence(
-    label: str,
     measure: str,
     known: PosteriorInterval,
     published: tuple[float, float, float] | None,
@@ -139,7 +131,7 @@ def _posterior_sentence(
     on = f" on {style.measure_label(measure)}" if measure else ""
     mid, ends = _certain(known)
     sentence = (
-        f"Posterior density of the {label[:1].lower() + label[1:]}{on}: median {mid}, "
+        f"Posterior density of the therapist effect{on}: median {mid}, "
         f"{100 * known.level:g}% interval {ends.strip('()')}"
     )
     if published is not None:
@@ -153,10 +145,8 @@ def trace_plot(
     ax: Axes | None = None,
     *,
     measure: str = "",
-    label: str = "Therapist effect",
-    percent: bool = True,
 ) -> Axes:
-    """Draw the path of each chain.
+    """Draw the path of the therapist effect in each chain.
 
     Parameters
     ----------
@@ -164,9 +154,6 @@ def trace_plot(
     ax : Axes, optional
     measure : str
         Short name, for the colour.
-    label : str
-    percent : bool
-        Whether the draws are proportions.
 
     Returns
     -------
@@ -179,12 +166,10 @@ def trace_plot(
     shades = [style.measure_colour(measure), style.MUTED, "#7AA6C2", "#B9A27A"]
     for i, chain in enumerate(chains):
         ax.plot(at, chain[::step], linewidth=0.5, color=shades[i % len(shades)], alpha=0.9)
-    ax.set(xlabel="Iteration after burn-in", ylabel=label)
-    if percent:
-        ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
+    ax.set(xlabel="Iteration after burn-in", ylabel="Therapist effect")
+    ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
     halves = np.array_split(chains, 2, axis=1)
-    scale, unit = (100.0, "%") if percent else (1.0, "")
-    first, second = (plain(scale * float(np.median(h)), 1) + unit for h in halves)
+    first, second = (f"{plain(100 * float(np.median(h)), 1)}%" for h in halves)
     return remember(
         ax,
         f"Trace of {count(chains.shape[0], 'chain')} of {chains.shape[1]:,} iterations: the median "
@@ -233,11 +218,9 @@ def autocorrelation_plot(
 @styled
 def prior_comparison(
     posteriors: Mapping[str, ArrayLike] | pd.DataFrame,
-    ax: Axes | None = None,
     *,
     measure: str = "",
     published: tuple[float, float, float] | None = None,
-    label: str = "Therapist effect",
 ) -> Axes:
     """Draw median and 95% interval of the therapist effect under several priors, one below another.
 
@@ -245,12 +228,10 @@ def prior_comparison(
     ----------
     posteriors : mapping of str to array_like, or DataFrame
         Draws by the prior's name; or a frame by the prior's name with ``median, lower, upper``.
-    ax : Axes, optional
     measure : str
         Short name, for the colour.
     published : tuple of float, optional
         The paper's median, lower and upper bound.
-    label : str
 
     Returns
     -------
@@ -267,7 +248,7 @@ def prior_comparison(
     colour = style.measure_colour(measure)
     if published is not None:
         rows.append(("the paper", *published))
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.42 * len(rows))
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 1.1 + 0.42 * len(rows))
     for y, (_, mid, low, high) in enumerate(rows):
         ink = style.INK if published is not None and y == len(rows) - 1 else colour
         ax.hlines(y, low, high, color=ink, linewidth=2.6)
@@ -279,7 +260,7 @@ def prior_comparison(
     ax.set_yticks(np.arange(len(rows)), [r[0] for r in rows])
     ax.set(ylim=(len(rows) - 0.5, -0.7))
     # Long names of priors leave little room: the label is set from the right, within the card.
-    ax.set_xlabel(f"{label}, median and 95% interval", loc="right")
+    ax.set_xlabel("Therapist effect, median and 95% interval", loc="right")
     ax.set_xlim(left=0)
     ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
     ax.grid(visible=False, axis="y")
@@ -287,4 +268,4 @@ def prior_comparison(
         f"{name} {100 * mid:.1f}% ({100 * low:.1f}% to {100 * high:.1f}%)"
         for name, mid, low, high in rows
     )
-    return remember(ax, f"{label}, median and 95% interval, by prior: {told}.")
+    return remember(ax, f"Therapist effect, median and 95% interval, by prior: {told}.")

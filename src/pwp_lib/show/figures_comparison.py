@@ -30,120 +30,71 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cluster_comparison",
-    "long_rates",
     "mann_whitney_strip",
     "scoreboard_picture",
     "sensitivity_panel",
     "theme_map",
-    "wilson_interval",
 ]
 
 
-def wilson_interval(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
-
-    Parameters
-    ----------
-    successes, n : float
-        Counts.
-    level : float
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper bound; not a number when `n` is 0.
-
-    Notes
-    -----
-    Wilson, E. B. (1927), Journal of the American Statistical Association 22, 209-212.
-
-    Examples
-    --------
-    >>> low, high = wilson_interval(129, 278)
-    >>> round(low, 3), round(high, 3)
-    (0.406, 0.523)
-    """
-    from statistics import NormalDist
-
-    if n <= 0:
-        return float("nan"), float("nan")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p, adjust = successes / n, z * z / n
-    middle = (p + adjust / 2) / (1 + adjust)
-    half = z * np.sqrt(p * (1 - p) / n + adjust / (4 * n)) / (1 + adjust)
-    return float(middle - half), float(middle + half)
-
-
-def long_rates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Turn the results of `compare_rates` into the long frame that `cluster_comparison` draws.
-
-    Parameters
-    ----------
-    tables : mapping of measure name to DataFrame
-        By outcome, ``yes_<cluster>`` and ``n_<cluster>``.
-
-    Returns
-    -------
-    DataFrame
-        ``measure, key, outcome, cluster, count, n``; `key` is the outcome's short name.
-    """
+def _long_rates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Turn results of `compare_rates` into one row a measure, outcome and cluster."""
     labels = {name: outcome.label for name, outcome in OUTCOMES.items()}
     rows = [
-        (measure, key, labels.get(str(key), str(key)), cluster, row[f"yes_{cluster}"], row[column])
+        (measure, labels.get(str(key), str(key)), cluster, row[f"yes_{cluster}"], row[column])
         for measure, table in tables.items()
         for key, row in table.iterrows()
         for column in table.columns
         if str(column).startswith("n_") and (cluster := str(column)[2:])
     ]
-    return pd.DataFrame(rows, columns=["measure", "key", "outcome", "cluster", "count", "n"])
+    return pd.DataFrame(rows, columns=["measure", "outcome", "cluster", "count", "n"])
 
 
 @styled
 def cluster_comparison(
-    table: pd.DataFrame | Mapping[str, pd.DataFrame],
-    axes: Axes | Iterable[Axes] | None = None,
-    *,
-    published: str | None = None,
+    tables: Mapping[str, pd.DataFrame], axes: Axes | Iterable[Axes] | None = None
 ) -> list[Axes]:
-    """Draw rates by cluster with Wilson intervals, and the paper's value as a diamond.
+    """Draw rates by cluster with Wilson intervals.
 
     Parameters
     ----------
-    table : mapping of measure name to DataFrame, or DataFrame
-        The result of `compare_rates` for each measure. Or one long frame: ``measure``, ``outcome``
-        (as printed beside the rows), ``cluster``, ``count``, ``n``; and `published`, a column of
-        proportions with gaps where the paper prints none.
+    tables : mapping of measure name to DataFrame
+        The result of `compare_rates` for each measure.
     axes : Axes or iterable of Axes, optional
         One for each measure.
-    published : str, optional
-        Name of that column; left out, ``"published"`` if it is there.
 
     Returns
     -------
     list of Axes
         One for each measure, PHQ-9 before GAD-7.
     """
-    table = table if isinstance(table, pd.DataFrame) else long_rates(table)
-    need(table, ["measure", "outcome", "cluster", "count", "n"], "a comparison of clusters")
+    table = _long_rates(tables)
     names = style.measure_order(table["measure"])
-    paper = published or ("published" if "published" in table else None)
     outcomes = list(dict.fromkeys(table["outcome"]))
     width = style.PAGE_WIDTH if len(names) == 1 else style.WIDE
     height = 1.4 + 0.27 * len(outcomes) * table["cluster"].nunique()
     drawn = several(axes, len(names), width, height, sharey=True)
     for ax, name in zip(drawn, names, strict=True):
-        _cluster_rates(ax, table[table["measure"] == name], outcomes, paper)
+        _cluster_rates(ax, table[table["measure"] == name], outcomes)
         ax.set_title(style.measure_label(name))
     right = max(ax.get_xlim()[1] for ax in drawn)
     for ax in drawn:  # the user's axes need not share theirs
         ax.set_yticks(np.arange(len(outcomes)), outcomes)
         ax.set(ylim=(len(outcomes) - 0.5, -0.5), xlim=(-0.02, right))
-    printed = paper is not None and bool(table[paper].notna().any())
-    _comparison_legend(drawn, table, printed, axes is None)
+    cluster_legend(drawn[0], table["cluster"])
+    legend = drawn[0].get_legend()
+    if legend is not None and axes is None:
+        # Beneath both panels, so that it takes no width from either.
+        legend.remove()
+        drawn[0].figure.legend(
+            handles=list(legend.legend_handles), loc="outside lower center", ncols=4
+        )
     return drawn
 
 
-def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str], paper: str | None) -> None:
+def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str]) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
     present = [c for c in style.CLUSTERS if c in set(rows["cluster"])]
     offsets = dict(zip(present, np.linspace(-0.26, 0.26, len(present)), strict=True))
     told: dict[str, list[str]] = {o: [] for o in outcomes}
@@ -152,13 +103,9 @@ def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str], paper: str
             continue
         y = outcomes.index(row["outcome"]) + offsets[row["cluster"]]
         colour, rate = style.CLUSTER_COLOURS[row["cluster"]], row["count"] / row["n"]
-        ax.hlines(y, *wilson_interval(row["count"], row["n"]), color=colour, linewidth=2.4)
+        ends = proportion_confint(row["count"], row["n"], method="wilson")
+        ax.hlines(y, *ends, color=colour, linewidth=2.4)
         ax.plot(rate, y, marker=style.CLUSTER_MARKERS[row["cluster"]], color=colour, markersize=8)
-        if paper and pd.notna(row[paper]):
-            ax.plot(
-                row[paper], y, marker="D", markerfacecolor="none", markeredgecolor=style.INK,
-                markersize=11, markeredgewidth=1.1, linestyle="none",
-            )  # fmt: skip
         told[row["outcome"]].append(f"{row['cluster']} {100 * rate:.1f}%")
     for line in range(1, len(outcomes)):
         ax.axhline(line - 0.5, color=style.GRID, linewidth=1)
@@ -170,43 +117,14 @@ def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str], paper: str
     remember(ax, f"Rates by cluster on {label}: {lines}.")
 
 
-def _comparison_legend(drawn: list[Axes], table: pd.DataFrame, paper: bool, own: bool) -> None:
-    from matplotlib.lines import Line2D
-
-    cluster_legend(drawn[0], table["cluster"])
-    legend = drawn[0].get_legend()
-    handles = list(legend.legend_handles) if legend is not None else []
-    if paper:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                marker="D",
-                markerfacecolor="none",
-                markeredgecolor=style.INK,
-                linestyle="none",
-                label="the paper",
-            )
-        )
-    if legend is not None and own:
-        # Beneath both panels, so that it takes no width from either.
-        legend.remove()
-        drawn[0].figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    elif handles:
-        drawn[0].legend(handles=handles)
-
-
 @styled
-def mann_whitney_strip(
-    upper: ArrayLike, lower: ArrayLike, ax: Axes | None = None, *, label: str = "Score"
-) -> Axes:
+def mann_whitney_strip(upper: ArrayLike, lower: ArrayLike, *, label: str = "Score") -> Axes:
     """Draw the scores of two groups of therapists, each point with its midrank.
 
     Parameters
     ----------
     upper, lower : array_like
         Scores of the upper and the lower cluster; missing ones are left out.
-    ax : Axes, optional
     label : str
         Name of the scale.
 
@@ -221,7 +139,7 @@ def mann_whitney_strip(
     if not all(len(g) for g in groups.values()):
         raise InputError("both groups need at least one score")
     midranks = rankdata(pooled)
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 3.1)
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 3.1)
     start = 0
     for y, (cluster, scores) in enumerate(groups.items()):
         ranks = midranks[start : start + len(scores)]
@@ -260,24 +178,15 @@ def _stacked(scores: np.ndarray, ranks: np.ndarray) -> list[tuple[float, float, 
 
 
 @styled
-def theme_map(
-    themes: pd.DataFrame,
-    ax: Axes | None = None,
-    *,
-    clusters: tuple[str, ...] = ("upper", "lower"),
-    of: str = "people",
-) -> Axes:
+def theme_map(themes: pd.DataFrame, *, of: str = "people") -> Axes:
     """Draw which lower-order themes each cluster has, under their high-order themes.
 
     Parameters
     ----------
     themes : DataFrame
         ``high_order_theme``, ``lower_order_theme``, and for each cluster a count of the people
-        who described it (``upper``, ``lower``); if known ``stays_<cluster>``, whether it stays:
-        the table ``lower_order`` of `template_analysis`, for one role.
-    ax : Axes, optional
-    clusters : tuple of str
-        Which columns to show.
+        who described it (``upper``, ``lower``) and whether it stays (``stays_<cluster>``): the
+        table of `lower_order_themes`, for one role.
     of : str
         Who was interviewed, for the title.
 
@@ -285,14 +194,16 @@ def theme_map(
     -------
     Axes
     """
-    need(themes, ["high_order_theme", "lower_order_theme", *clusters], "a theme map")
+    clusters = ("upper", "lower")
+    counts = [*clusters, *(f"stays_{c}" for c in clusters)]
+    need(themes, ["high_order_theme", "lower_order_theme", *counts], "a theme map")
     highs = list(dict.fromkeys(themes["high_order_theme"]))
     lines: list[tuple[str, pd.Series | None]] = []
     for high in highs:
         lines.append((high, None))
         own = themes[themes["high_order_theme"] == high]
         lines += [(str(r["lower_order_theme"]), r) for _, r in own.iterrows()]
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 0.9 + 0.25 * len(lines))
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 0.9 + 0.25 * len(lines))
     ax.set(xlim=(0, 10), ylim=(len(lines) - 0.3, -1.4))
     ax.set_axis_off()
     places = {c: 8.0 + 1.3 * k for k, c in enumerate(clusters)}
@@ -300,7 +211,11 @@ def theme_map(
         ax.text(x, -0.8, cluster, ha="center", fontsize=10, fontweight="bold")
     for y, (text, row) in enumerate(lines):
         _theme_line(ax, y, text, row, places)
-    unique = _unique_themes(themes, clusters)
+    stays = {c: themes[f"stays_{c}"].astype(bool) for c in clusters}
+    unique = {
+        "upper": int((stays["upper"] & ~stays["lower"]).sum()),
+        "lower": int((stays["lower"] & ~stays["upper"]).sum()),
+    }
     return remember(
         ax,
         f"Theme map of {of}: {count(len(highs), 'high-order theme')} and "
@@ -323,7 +238,7 @@ def _theme_line(
         if pd.isna(n) or n == 0:
             ax.text(x, y, "–", ha="center", va="center", color=style.MUTED)
             continue
-        stays = bool(row.get(f"stays_{cluster}", True))
+        stays = bool(row[f"stays_{cluster}"])
         colour = style.cluster_colour(cluster)
         ax.scatter(
             [x], [y], s=175, color=colour if stays else "white", edgecolor=colour, linewidth=1.4
@@ -334,46 +249,28 @@ def _theme_line(
         )  # fmt: skip
 
 
-def _unique_themes(themes: pd.DataFrame, clusters: tuple[str, ...]) -> dict[str, int]:
-    stays = {
-        c: (
-            themes[f"stays_{c}"].astype(bool) if f"stays_{c}" in themes else themes[c].fillna(0) > 0
-        )
-        for c in clusters
-    }
-    out = {}
-    for c in clusters:
-        others = np.column_stack(
-            [stays[o].to_numpy() for o in clusters if o != c] or [np.zeros(len(themes), dtype=bool)]
-        )
-        out[c] = int((stays[c].to_numpy() & ~others.astype(bool).any(axis=1)).sum())
-    return out
-
-
 @styled
-def scoreboard_picture(board: pd.DataFrame, ax: Axes | None = None, *, by: str = "topic") -> Axes:
+def scoreboard_picture(board: pd.DataFrame) -> Axes:
     """Draw each computed figure on the scale of the paper's rounding: within the band it matches.
 
     Parameters
     ----------
     board : DataFrame
         `scoreboard`: ``published``, ``computed``, ``rounding`` (half a unit of the last printed
-        digit; 0 for counts), ``state``; and `by`, what the rows are grouped by.
-    ax : Axes, optional
-    by : str
-        A column; if it is missing, the part of ``id`` before the first dot.
+        digit; 0 for counts), ``state``; and ``topic``, by which the rows are grouped.
 
     Returns
     -------
     Axes
     """
-    need(board, ["published", "computed", "rounding", "state"], "a picture of the scoreboard")
-    group = board[by] if by in board else board["id"].astype(str).str.split(".").str[0]
+    columns = ["topic", "published", "computed", "rounding", "state"]
+    need(board, columns, "a picture of the scoreboard")
+    group = board["topic"]
     tested = board["state"].isin(["match", "no match"])
     off = _in_roundings(board[tested])
     matches = board.loc[tested, "state"] == "match"
     names = list(dict.fromkeys(group[tested]))
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.5 + 0.62 * len(names))
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 1.5 + 0.62 * len(names))
     ax.axvspan(-1, 1, color="#E3F0EC", zorder=0, label="rounds to the printed figure")
     _scoreboard_points(ax, off.clip(-4, 4), group[tested], matches, names)
     tally = matches.groupby(group[tested]).agg(["sum", "size"])
@@ -429,25 +326,18 @@ def sensitivity_panel(
     table: pd.DataFrame,
     ax: Axes | None = None,
     *,
-    reference: float | None = None,
     measure: str = "",
-    label: str = "Therapist effect",
-    percent: bool = True,
 ) -> Axes:
     """Draw one estimate under several choices of analysis, one below another.
 
     Parameters
     ----------
     table : DataFrame
-        One row a choice, indexed by its name, with ``estimate`` and if known ``lower``, ``upper``.
+        One row a choice, indexed by its name, with ``estimate`` and if known ``lower``, ``upper``,
+        as shares. The others are compared with the first.
     ax : Axes, optional
-    reference : float, optional
-        The value to compare with; left out, that of the first row.
     measure : str
         Short name, for the colour.
-    label : str
-    percent : bool
-        Whether the values are proportions.
 
     Returns
     -------
@@ -456,20 +346,19 @@ def sensitivity_panel(
     need(table, ["estimate"], "a sensitivity panel")
     ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.4 * len(table))
     colour, y = style.measure_colour(measure), np.arange(len(table))
-    line = float(table["estimate"].iloc[0]) if reference is None else reference
-    ax.axvline(line, color=style.INK, linestyle="--", linewidth=1.2)
+    ax.axvline(float(table["estimate"].iloc[0]), color=style.INK, linestyle="--", linewidth=1.2)
     if {"lower", "upper"} <= set(table.columns):
         ax.hlines(y, table["lower"], table["upper"], color=colour, linewidth=2.4)
     # Not clipped: a point at zero lies on the axis, and half of it beyond.
     ax.plot(table["estimate"], y, "o", color=colour, markersize=8, linestyle="none", clip_on=False)
     ax.set_yticks(y, [wrapped(str(i), 30) for i in table.index])
-    ax.set(ylim=(len(table) - 0.5, -0.5), xlabel=label)
-    if percent:
-        ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
-        ax.set_xlim(left=0)
+    ax.set(ylim=(len(table) - 0.5, -0.5), xlabel="Therapist effect")
+    ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
+    ax.set_xlim(left=0)
     ax.grid(visible=False, axis="y")
     low, high = table["estimate"].min(), table["estimate"].max()
-    span = f"{100 * low:.1f}% to {100 * high:.1f}%" if percent else f"{plain(low)} to {plain(high)}"
     return remember(
-        ax, f"{label} under {count(len(table), 'choice')} of analysis: estimates from {span}."
+        ax,
+        f"Therapist effect under {count(len(table), 'choice')} of analysis: estimates from "
+        f"{100 * low:.1f}% to {100 * high:.1f}%.",
     )

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pwp_lib.numbers import count, listing, plain
+from pwp_lib.numbers import count, plain
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
     MOST_ROWS,
     axes_or_new,
     both_ends,
-    cluster_legend,
-    clusters_of,
     finite,
     left_out,
     legend_below,
@@ -42,20 +40,19 @@ __all__ = [
 
 
 @styled
-def flow_diagram(flow: Sequence[Any], ax: Axes | None = None) -> Axes:
+def flow_diagram(flow: Sequence[Any]) -> Axes:
     """Draw the flow of services, practitioners and patients through the inclusion rules.
 
     Parameters
     ----------
     flow : sequence of FlowStep
         Each with ``rule, patients, therapists, services, excluded``: what is left after the rule.
-    ax : Axes, optional
 
     Returns
     -------
     Axes
     """
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 0.5 + 1.05 * max(len(flow), 1))
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 0.5 + 1.05 * max(len(flow), 1))
     ax.set_axis_off()
     ax.set(xlim=(0, 10), ylim=(-len(flow) + 0.4, 0.6))
     for row, step in enumerate(flow):
@@ -158,9 +155,7 @@ def _two_histograms(ax: Axes, pre: Any, post: Any, measure: Any) -> None:
 
 
 @styled
-def pre_post_scatter(
-    patients: pd.DataFrame, measure: Any, ax: Axes | None = None, *, seed: int = 1
-) -> Axes:
+def pre_post_scatter(patients: pd.DataFrame, measure: Any) -> Axes:
     """Draw each patient's score after against before, with the band of unreliable change.
 
     Jacobson and Truax's picture: within the band change may be error of measurement; below it a
@@ -172,18 +167,16 @@ def pre_post_scatter(
     patients : DataFrame
         With the measure's two columns.
     measure : Measure
-    ax : Axes, optional
-    seed : int
-        Of the small jitter that keeps equal scores apart.
 
     Returns
     -------
     Axes
     """
     need(patients, [measure.pre, measure.post], "a scatter plot")
-    ax = axes_or_new(ax, 5.6, 6.0)
+    (ax,) = style.new_axes(5.6, 6.0)
     scores = patients[[measure.pre, measure.post]].dropna().to_numpy(dtype=float)
-    jitter = np.random.default_rng(seed).uniform(-0.3, 0.3, scores.shape)
+    # So that equal scores stand apart.
+    jitter = np.random.default_rng(1).uniform(-0.3, 0.3, scores.shape)
     better, worse = _reliable(scores, measure)
     limits = np.array([measure.minimum - 0.8, measure.maximum + 0.8], dtype=float)
     _jacobson_lines(ax, limits, measure)
@@ -286,12 +279,9 @@ def _mark_reliable(ax: Axes, bars: Any, change: Any, threshold: float) -> str:
 def outcomes_by_therapist(
     summary: pd.DataFrame,
     column: str = "change",
-    ax: Axes | None = None,
     *,
     label: str = "",
     measure: str = "",
-    clusters: pd.Series | None = None,
-    interval: tuple[str, str] | None = None,
     reference: float | None = None,
 ) -> Axes:
     """Draw one outcome for each therapist as dots, the larger the caseload the larger the dot.
@@ -307,11 +297,7 @@ def outcomes_by_therapist(
     label : str
         What the axis says.
     measure : str
-        Short name, for the colour when there are no clusters.
-    clusters : Series of str, optional
-        Cluster by therapist.
-    interval : pair of column names, optional
-        Lower and upper end of an interval.
+        Short name, for the colour.
     reference : float, optional
         A value to compare with, such as that of all patients together.
 
@@ -319,29 +305,26 @@ def outcomes_by_therapist(
     -------
     Axes
     """
-    need(summary, [column, "n", *(interval or ())], "outcomes by therapist")
+    need(summary, [column, "n"], "outcomes by therapist")
     everybody = summary.dropna(subset=[column]).sort_values(column, ascending=True)
     rows = everybody.loc[both_ends(everybody.index)]
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.1 + 0.21 * len(rows))
-    y, of = np.arange(len(rows)), clusters_of(clusters, rows.index)
-    colours = [style.cluster_colour(c) if c else style.measure_colour(measure) for c in of]
-    if interval:
-        ax.hlines(y, rows[interval[0]], rows[interval[1]], color=colours, linewidth=1.4)
-    area = 28 + 150 * rows["n"] / rows["n"].max()
-    for cluster in dict.fromkeys(of):
-        own = np.array([c == cluster for c in of])
-        ax.scatter(
-            rows[column][own], y[own], s=area[own], edgecolor="white", linewidth=0.8, zorder=3,
-            color=[k for k, o in zip(colours, own, strict=True) if o],
-            marker=style.CLUSTER_MARKERS.get(cluster, "o"),
-        )  # fmt: skip
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 1.1 + 0.21 * len(rows))
+    y, area = np.arange(len(rows)), 28 + 150 * rows["n"] / rows["n"].max()
+    ax.scatter(
+        rows[column],
+        y,
+        s=area,
+        color=style.measure_colour(measure),
+        edgecolor="white",
+        linewidth=0.8,
+        zorder=3,
+    )
     if reference is not None:
         ax.axvline(reference, color=style.INK, linestyle="--", linewidth=1.2, zorder=1)
     ax.set_yticks(y, [f"{t} ({int(n)})" for t, n in zip(rows.index, rows["n"], strict=True)])
     ax.set(ylim=(-0.8, len(rows) - 0.2), xlabel=label or column.replace("_", " "))
     ax.set_ylabel("Therapist (caseload)")
     ax.grid(visible=False, axis="y")
-    cluster_legend(ax, of, loc="lower right")
     note, low, high = left_out(ax, len(everybody)), rows[column].min(), rows[column].max()
     return remember(
         ax,
@@ -389,16 +372,14 @@ def completeness_by_therapist(
 
 
 @styled
-def caseload_bars(
-    caseloads: pd.Series, ax: Axes | None = None, *, clusters: pd.Series | None = None
-) -> Axes:
+def caseload_bars(caseloads: pd.Series, ax: Axes | None = None) -> Axes:
     """Draw how many patients each therapist has, largest first.
 
     Parameters
     ----------
     caseloads : Series of int
         By therapist.
-    clusters : Series of str, optional
+    ax : Axes, optional
 
     Returns
     -------
@@ -406,31 +387,17 @@ def caseload_bars(
     """
     n = caseloads.sort_values(ascending=False, kind="stable")
     ax = axes_or_new(ax, style.PAGE_WIDTH, 3.4)
-    of = clusters_of(clusters, n.index)
-    colours = [style.cluster_colour(c) if c else "#5F6B78" for c in of]
     if len(n) <= MOST_ROWS:
-        bars = ax.bar(np.arange(len(n)), n, color=colours, width=0.78)
+        bars = ax.bar(np.arange(len(n)), n, color="#5F6B78", width=0.78)
         ax.set_xticks(np.arange(len(n)), [str(t) for t in n.index], rotation=90, fontsize=9)
     else:  # too many for a bar and a name each
-        ax.stairs(n, np.arange(len(n) + 1) + 0.5, fill=True, color=colours[0])
+        ax.stairs(n, np.arange(len(n) + 1) + 0.5, fill=True, color="#5F6B78")
     if len(n) <= 26:
         ax.bar_label(bars, fontsize=9, padding=2)
     ax.set(xlabel="Therapist" if len(n) <= MOST_ROWS else "Therapists", ylabel="Patients")
     ax.grid(visible=False, axis="x")
-    cluster_legend(ax, of)
     return remember(
         ax,
         f"Bar chart of the caseloads of {count(len(n), 'therapist')}, from {n.min():,} to "
-        f"{n.max():,} patients; the median is {plain(float(n.median()), 1)}."
-        + _who(of, n, "upper")
-        + _who(of, n, "lower"),
+        f"{n.max():,} patients; the median is {plain(float(n.median()), 1)}.",
     )
-
-
-def _who(of: list[str], n: pd.Series, cluster: str) -> str:
-    inside = [int(k) for c, k in zip(of, n, strict=True) if c == cluster]
-    if not inside:
-        return ""
-    few = len(inside) <= MOST_ROWS // 4
-    what = f"are {listing(inside)}" if few else f"go from {min(inside)} to {max(inside)}"
-    return f" The {cluster} cluster's caseloads {what}."

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pwp_lib.numbers import count, plain
 from pwp_lib.show import style
-from pwp_lib.show._drawing import axes_or_new, need, several, styled
+from pwp_lib.show._drawing import need, several, styled
 from pwp_lib.show.alt import remember
 
 if TYPE_CHECKING:
@@ -22,12 +22,10 @@ __all__ = ["allocation_plot", "benchmark_ratios", "precision_map", "rank_bands"]
 @styled
 def precision_map(
     table: pd.DataFrame,
-    ax: Axes | None = None,
     *,
     value: str = "power",
     label: str = "",
     design: tuple[float, float] | None = None,
-    percent: bool = True,
     better: str = "high",
 ) -> Axes:
     """Draw precision or power by number of therapists and of patients each, as a labelled map.
@@ -36,15 +34,12 @@ def precision_map(
     ----------
     table : DataFrame
         ``therapists``, ``patients`` (each), and `value`.
-    ax : Axes, optional
     value : str
-        Column to show.
+        Column of shares to show.
     label : str
         What it is, as the title.
     design : tuple of float, optional
         Therapists and patients each of a design to mark, such as the paper's.
-    percent : bool
-        Whether values are proportions.
     better : {"high", "low"}
         Which values are desirable: those are dark.
 
@@ -56,10 +51,10 @@ def precision_map(
     grid = table.pivot_table(index="patients", columns="therapists", values=value).sort_index()
     z = grid.to_numpy(dtype=float)
     therapists, patients = grid.columns.to_numpy(dtype=float), grid.index.to_numpy(dtype=float)
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.6 + 0.46 * len(grid))
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 1.6 + 0.46 * len(grid))
     colours = "GnBu" if better == "high" else "GnBu_r"
     ax.imshow(z, origin="lower", aspect="auto", cmap=colours, alpha=0.92)
-    _label_cells(ax, z, percent, better)
+    _label_cells(ax, z, better)
     ax.set_xticks(np.arange(z.shape[1]), [plain(t) for t in therapists])
     ax.set_yticks(np.arange(z.shape[0]), [plain(p) for p in patients])
     ax.set(xlabel="Therapists", ylabel="Patients of each", title=label or value)
@@ -77,19 +72,18 @@ def precision_map(
             markeredgewidth=2.4,
         )
         ax.set_xlabel("Therapists (ring: the paper's design)")
-    scale, unit = (100.0, "%") if percent else (1.0, "")
     best = int(np.nanargmax(z) if better == "high" else np.nanargmin(z))
     row, column = divmod(best, z.shape[1])
     return remember(
         ax,
         f"Map of {label or value} by {z.shape[1]} numbers of therapists and {z.shape[0]} of "
-        f"patients each, from {plain(scale * np.nanmin(z), 1)}{unit} to "
-        f"{plain(scale * np.nanmax(z), 1)}{unit}; best with {plain(therapists[column])} "
+        f"patients each, from {plain(100 * np.nanmin(z), 1)}% to "
+        f"{plain(100 * np.nanmax(z), 1)}%; best with {plain(therapists[column])} "
         f"therapists of {plain(patients[row])} patients.",
     )
 
 
-def _label_cells(ax: Axes, z: np.ndarray, percent: bool, better: str) -> None:
+def _label_cells(ax: Axes, z: np.ndarray, better: str) -> None:
     low, high = np.nanmin(z), np.nanmax(z)
     places = 0 if 100 * high >= 20 else 1  # neighbours among small percentages must differ
     for (row, column), v in np.ndenumerate(z):
@@ -97,7 +91,7 @@ def _label_cells(ax: Axes, z: np.ndarray, percent: bool, better: str) -> None:
             continue
         share = (v - low) / (high - low) if high > low else 0.0
         dark = share > 0.62 if better == "high" else share < 0.38
-        text = f"{100 * v:.{places}f}" if percent else plain(float(v), 2)
+        text = f"{100 * v:.{places}f}"
         ax.text(
             column, row, text, ha="center", va="center", fontsize=10,
             color="white" if dark else style.INK,
@@ -105,32 +99,28 @@ def _label_cells(ax: Axes, z: np.ndarray, percent: bool, better: str) -> None:
 
 
 @styled
-def allocation_plot(
-    table: pd.DataFrame, axes: Axes | Iterable[Axes] | None = None, *, by: str = "allocation"
-) -> list[Axes]:
+def allocation_plot(table: pd.DataFrame, axes: Axes | Iterable[Axes] | None = None) -> list[Axes]:
     """Draw what a model finds against what is true, one panel for each way of allocating patients.
 
     Parameters
     ----------
     table : DataFrame
-        ``truth``, ``residual`` and `by`.
+        ``truth``, ``residual`` and ``allocation``.
     axes : Axes or iterable of Axes, optional
         One for each way.
-    by : str
-        Column of the ways of allocation.
 
     Returns
     -------
     list of Axes
     """
-    need(table, ["truth", "residual", by], "a plot of simulated allocation")
-    ways = list(dict.fromkeys(table[by]))
+    need(table, ["truth", "residual", "allocation"], "a plot of simulated allocation")
+    ways = list(dict.fromkeys(table["allocation"]))
     width = style.PAGE_WIDTH if len(ways) == 1 else style.WIDE
     drawn = several(axes, len(ways), width, 4.3, sharex=True, sharey=True)
     both = table[["truth", "residual"]].to_numpy(dtype=float)
     ends = np.array([both.min(), both.max()])
     for ax, way in zip(drawn, ways, strict=True):
-        rows = table[table[by] == way]
+        rows = table[table["allocation"] == way]
         ax.plot(ends, ends, color=style.MUTED, linewidth=1)
         ax.scatter(
             rows["truth"], rows["residual"], s=30, alpha=0.75, linewidths=0,
@@ -149,14 +139,13 @@ def allocation_plot(
 
 
 @styled
-def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def benchmark_ratios(table: pd.DataFrame) -> Axes:
     """Draw how many times as long other programs take, on a logarithmic scale.
 
     Parameters
     ----------
     table : DataFrame
         ``task``, ``peer`` and ``ratio`` (the peer's time over ours).
-    ax : Axes, optional
 
     Returns
     -------
@@ -165,7 +154,7 @@ def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     from matplotlib.ticker import LogLocator
 
     need(table, ["task", "peer", "ratio"], "a chart of benchmarks")
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.0 + 0.36 * len(table))
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 1.0 + 0.36 * len(table))
     y = np.arange(len(table))
     faster = table["ratio"].to_numpy(dtype=float) >= 1
     colours = np.where(faster, style.measure_colour("phq9"), style.measure_colour("gad7"))
@@ -191,7 +180,7 @@ def benchmark_ratios(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 @styled
-def rank_bands(table: pd.DataFrame, axes: list[Axes] | None = None) -> list[Axes]:
+def rank_bands(table: pd.DataFrame) -> list[Axes]:
     """Draw ranks of simulation-based calibration against simultaneous bands, a panel a model.
 
     Parameters
@@ -199,7 +188,6 @@ def rank_bands(table: pd.DataFrame, axes: list[Axes] | None = None) -> list[Axes
     table : DataFrame
         ``case``, ``quantity``, ``at``, ``difference`` (distribution function less the uniform
         one), ``lower`` and ``upper`` (the bands).
-    axes : list of Axes, optional
 
     Returns
     -------
@@ -208,7 +196,7 @@ def rank_bands(table: pd.DataFrame, axes: list[Axes] | None = None) -> list[Axes
     columns = ["case", "quantity", "at", "difference", "lower", "upper"]
     need(table, columns, "a plot of ranks")
     cases = list(dict.fromkeys(table["case"]))
-    drawn = several(axes, len(cases), style.WIDE, 3.6, sharex=True, sharey=True)
+    drawn = several(None, len(cases), style.WIDE, 3.6, sharex=True, sharey=True)
     for ax, case in zip(drawn, cases, strict=True):
         lines = table[table["case"] == case].groupby("quantity", sort=False)
         outside = []

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from multilevel.errors import InputError
 from pwp_lib.numbers import count, listing, plain
 from pwp_lib.show import style
-from pwp_lib.show._drawing import axes_or_new, clusters_of, finite, legend_below, need, styled
+from pwp_lib.show._drawing import axes_or_new, finite, legend_below, need, styled
 from pwp_lib.show.alt import remember
 
 if TYPE_CHECKING:
@@ -29,22 +29,7 @@ MANY = 5_000
 
 
 @styled
-def _cluster_lines(ax: Axes, of: list[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=style.CLUSTER_COLOURS[c], label=f"{c} cluster")
-        for c in style.CLUSTERS
-        if c in of
-    ]
-    if handles:
-        ax.legend(handles=handles, loc="upper left")
-
-
-@styled
-def shrinkage_plot(
-    table: pd.DataFrame, ax: Axes | None = None, *, clusters: pd.Series | None = None
-) -> Axes:
+def shrinkage_plot(table: pd.DataFrame) -> Axes:
     """Draw how each therapist's raw mean moves towards the average to become the residual.
 
     Parameters
@@ -52,21 +37,18 @@ def shrinkage_plot(
     table : DataFrame
         One row a therapist, with ``n``, ``raw`` (mean of the patients' residuals about the fixed
         part) and ``residual`` (the conditional mean of the random intercept).
-    ax : Axes, optional
-    clusters : Series of str, optional
 
     Returns
     -------
     Axes
     """
     need(table, ["n", "raw", "residual"], "a shrinkage plot")
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 4.4)
-    of = clusters_of(clusters, table.index)
-    colours = [style.cluster_colour(c) if c else style.measure_colour("phq9") for c in of]
+    (ax,) = style.new_axes(style.PAGE_WIDTH, 4.4)
+    colour = style.measure_colour("phq9")
     ax.axhline(0, color=style.INK, linestyle="--", linewidth=1.2)
-    ax.vlines(table["n"], table["raw"], table["residual"], color=colours, linewidth=1.3)
-    ax.scatter(table["n"], table["raw"], s=34, facecolor="white", edgecolor=colours, zorder=3)
-    ax.scatter(table["n"], table["residual"], s=40, color=colours, zorder=4)
+    ax.vlines(table["n"], table["raw"], table["residual"], color=colour, linewidth=1.3)
+    ax.scatter(table["n"], table["raw"], s=34, facecolor="white", edgecolor=colour, zorder=3)
+    ax.scatter(table["n"], table["residual"], s=40, color=colour, zorder=4)
     ax.set_xscale("log")
     _plain_log_ticks(ax, table["n"])
     ax.set(xlabel="Caseload (logarithmic scale)", ylabel="Points from the average\n(below: better)")
@@ -231,7 +213,7 @@ def vpc_curve(
     if at is not None:
         value = float(np.interp(at, scores, curve["vpc"]))
         ax.plot([at], [value], marker=style.measure_marker(measure), color=colour, markersize=8)
-    _percent_axis(ax)
+    ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
     ax.set_ylim(bottom=0)
     ax.set(ylabel="Therapist effect", xlabel=xlabel or ax.get_xlabel() or "Score before treatment")
     if label:
@@ -245,36 +227,22 @@ def vpc_curve(
     )
 
 
-def _percent_axis(ax: Axes, axis: str = "y") -> None:
-    formatter = ax.yaxis if axis == "y" else ax.xaxis
-    formatter.set_major_formatter(lambda v, _: f"{100 * v:g}%")
-
-
 @styled
 def profile_likelihood(
     profile: pd.DataFrame,
-    ax: Axes | None = None,
     *,
-    level: float = 0.95,
-    label: str = "Therapist effect",
     measure: str = "",
-    percent: bool = True,
 ) -> Axes:
-    """Draw the deviance as one quantity is held at each of many values, and the interval it gives.
+    """Draw the deviance as the therapist effect is held at each of many values, and its interval.
 
     Parameters
     ----------
     profile : DataFrame
-        With ``value`` and ``deviance``, or the ``profile`` of a `ProfileInterval` as it is.
-    ax : Axes, optional
-    level : float
-        Of the interval: where the deviance is less than this quantile of chi-square on one
-        degree of freedom above its least.
-    label : str
+        The ``profile`` of a `ProfileInterval`: ``vpc``, a share, and ``rise``, the deviance above
+        its least. The 95% interval is where it is below that quantile of chi-square on one degree
+        of freedom.
     measure : str
         Short name, for the colour.
-    percent : bool
-        Whether the values are proportions to be shown as percentages.
 
     Returns
     -------
@@ -282,30 +250,25 @@ def profile_likelihood(
     """
     from scipy.stats import chi2
 
-    profile = profile.rename(columns={"vpc": "value", "rise": "deviance"})
-    need(profile, ["value", "deviance"], "a profile likelihood")
-    ordered = profile.dropna().sort_values("value")
-    value = ordered["value"].to_numpy(dtype=float)
-    above = (ordered["deviance"] - ordered["deviance"].min()).to_numpy(dtype=float)
-    limit, colour = float(chi2.ppf(level, 1)), style.measure_colour(measure)
-    ax = axes_or_new(ax)
+    need(profile, ["vpc", "rise"], "a profile likelihood")
+    ordered = profile.dropna().sort_values("vpc")
+    value = ordered["vpc"].to_numpy(dtype=float)
+    above = (ordered["rise"] - ordered["rise"].min()).to_numpy(dtype=float)
+    limit, colour = float(chi2.ppf(0.95, 1)), style.measure_colour(measure)
+    (ax,) = style.new_axes()
     inside = above <= limit
     ax.fill_between(value, 0, above, where=inside, color=colour, alpha=0.15, lw=0)
     ax.plot(value, above, color=colour)
     ax.axhline(limit, color=style.INK, linestyle="--", linewidth=1.2)
-    ax.text(
-        1, limit, f"{100 * level:g}%", transform=ax.get_yaxis_transform(), ha="right", va="bottom"
-    )
-    ax.set(xlabel=label, ylabel="Deviance above its least", ylim=(0, limit * 2.6))
-    if percent:
-        _percent_axis(ax, "x")
-    scale, unit = (100.0, "%") if percent else (1.0, "")
-    ends = [plain(scale * v, 1 if percent else 3) + unit for v in _crossings(value, above, limit)]
-    best = plain(scale * value[above.argmin()], 1 if percent else 3) + unit
+    ax.text(1, limit, "95%", transform=ax.get_yaxis_transform(), ha="right", va="bottom")
+    ax.set(xlabel="Therapist effect", ylabel="Deviance above its least", ylim=(0, limit * 2.6))
+    ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
+    ends = [f"{plain(100 * v, 1)}%" for v in _crossings(value, above, limit)]
+    best = f"{plain(100 * value[above.argmin()], 1)}%"
     return remember(
         ax,
-        f"Profile likelihood of the {label[:1].lower() + label[1:]}, least deviance at {best}"
-        + (f", crossing the {100 * level:g}% limit at {listing(ends)}." if ends else "."),
+        f"Profile likelihood of the therapist effect, least deviance at {best}"
+        + (f", crossing the 95% limit at {listing(ends)}." if ends else "."),
     )
 
 

@@ -141,7 +141,6 @@ def play_shrinkage(
     between: float,
     within: float,
     *,
-    clusters: pd.Series | None = None,
     caption: str = "",
 ) -> Playable:
     """Let raw means shrink as caseloads, the spread of therapists and the noise change.
@@ -152,7 +151,6 @@ def play_shrinkage(
         By therapist: ``n``, ``raw``, ``residual``, as `raw_and_shrunken` gives it.
     between, within : float
         Variance between therapists, and of patients within therapists.
-    clusters : Series of str, optional
     caption : str
 
     Raises
@@ -168,7 +166,7 @@ def play_shrinkage(
         "names": names,
         "n": [int(n) for n in table["n"]],
         "raw": _clean(table["raw"], 4),
-        "colour": _colours(clusters, table.index),
+        "colour": [style.measure_colour("phq9")] * len(names),
     }
     controls = (
         Control("times", "Caseloads, times", 1, 0.2, 5, 0.1),
@@ -176,7 +174,7 @@ def play_shrinkage(
         Control("sigma", "SD between patients", round(within**0.5, 1), 1, 12, 0.1, " points"),
         Control("who", "Therapist", names[0], options={t: t for t in names}),
     )
-    still = _still(figures.shrinkage_plot(table, clusters=clusters))
+    still = _still(figures.shrinkage_plot(table))
     return Playable("shrinkage", data, controls, still, caption)
 
 

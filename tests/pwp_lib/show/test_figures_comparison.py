@@ -8,16 +8,6 @@ import pytest
 
 from multilevel.errors import InputError
 from pwp_lib.show import figures, style
-from pwp_lib.show.figures_comparison import long_rates, wilson_interval
-
-
-def test_wilson_agrees_with_scipy() -> None:
-    from scipy.stats import binomtest
-
-    for yes, n in ((0, 12), (7, 7), (129, 278)):
-        theirs = binomtest(yes, n).proportion_ci(method="wilson")
-        assert wilson_interval(yes, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-    assert np.isnan(wilson_interval(0, 0)).all()
 
 
 def rates() -> pd.DataFrame:
@@ -29,22 +19,11 @@ def rates() -> pd.DataFrame:
 
 
 def test_rates_come_as_the_comparison_gives_them() -> None:
-    long = long_rates({"phq9": rates()})
-    assert len(long) == 4
     axes = figures.cluster_comparison({"gad7": rates(), "phq9": rates()})
     assert [a.get_title(loc="left") for a in axes] == ["PHQ-9", "GAD-7"]
     told = figures.describe(axes)
     assert "Reliable improvement upper 46.4%, lower 19.0%" in told
     assert len(axes[0].lines) - 1 == 4
-
-
-def test_the_papers_values_are_marked_where_it_prints_them() -> None:
-    long = long_rates({"phq9": rates()}).assign(published=[0.464, 0.19, np.nan, np.nan])
-    (ax,) = figures.cluster_comparison(long)
-    diamonds = [line for line in ax.lines if line.get_marker() == "D"]
-    assert [d.get_xdata()[0] for d in diamonds] == [0.464, 0.19]
-    legend = ax.figure.legends[0]
-    assert [t.get_text() for t in legend.get_texts()][-1] == "the paper"
 
 
 def test_a_cluster_without_patients_is_left_out() -> None:
@@ -167,15 +146,11 @@ def test_every_public_figure_is_exported_and_named() -> None:
 
 
 def test_clusters_on_axes_of_their_own_keep_the_order_and_the_names() -> None:
-    rates = pd.DataFrame(
-        {
-            "measure": ["phq9", "phq9", "gad7", "gad7"],
-            "outcome": ["first", "second"] * 2,
-            "cluster": "upper",
-            "count": [1, 5, 9, 9],
-            "n": 10,
-        }
+    first, second = (
+        pd.DataFrame({"yes_upper": yes, "n_upper": 10}, index=["first", "second"])
+        for yes in ([1, 5], [9, 9])
     )
+    rates = {"phq9": first, "gad7": second}
     axes = figures.cluster_comparison(rates, style.new_axes(6, 6, rows=2, sharex=True))
     assert [[t.get_text() for t in ax.get_yticklabels()] for ax in axes] == [
         ["first", "second"]

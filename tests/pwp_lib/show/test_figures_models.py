@@ -80,7 +80,7 @@ def test_two_curves_share_axes_and_both_are_described() -> None:
 
 def test_profile_crosses_the_limit_where_it_should() -> None:
     value = np.linspace(0.02, 0.3, 600)
-    profile = pd.DataFrame({"value": value, "deviance": 50 + ((value - 0.1) / 0.02) ** 2})
+    profile = pd.DataFrame({"vpc": value, "rise": 50 + ((value - 0.1) / 0.02) ** 2})
     ax = figures.profile_likelihood(profile)
     assert "least deviance at 10%" in figures.describe(ax)
     # 0.1 ± 0.02 * 1.96

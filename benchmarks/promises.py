@@ -1,0 +1,169 @@
+"""How often a test at .05 rejects what is true, and a profile interval holds the truth.
+
+    python -m benchmarks.promises                  # 10,000 cohorts, some two minutes
+    python -m benchmarks.promises --replicates 500
+
+Cohorts of the paper's shape (21 therapists, their caseloads, the model's fixed part), normal
+scores and a random intercept; for the rates, yes and no by therapist. Results are written to
+benchmarks/results/promises.json, with the Monte Carlo error of every share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2, norm, t
+
+from multilevel.many import fit_many
+from pwp_lib.comparison import permute_therapists
+from pwp_lib.simulate import SimulatedDesigns, simulate_designs
+from pwp_lib.truth import Truth
+
+RESULTS = Path(__file__).parent / "results"
+EFFECTS = (0.02, 0.087, 0.20)
+METHODS: tuple[Literal["ML", "REML"], ...] = ("ML", "REML")
+Array = NDArray[np.float64]
+
+#: Patients with a rate, of five therapists against five: the clusters of the packaged cohort, and
+#: its largest against its smallest caseloads.
+CASELOADS = {
+    "caseloads of the packaged cohort's clusters": (11, 36, 39, 58, 134, 26, 72, 90, 163, 197),
+    "five largest caseloads against five smallest": (197, 163, 134, 90, 72, 8, 9, 10, 11, 19),
+}
+
+
+def deviance_at(cross: Array, vpc: float, method: str) -> Array:
+    """Deviance of each cohort with the therapist effect held, all else at its best.
+
+    Parameters
+    ----------
+    cross : ndarray of shape (R, J, m, m)
+        The constant first, the response last; a random intercept.
+    vpc : float
+    method : {"ML", "REML"}
+    """
+    n, ratio = cross[0, :, 0, 0], vpc / (1 - vpc)
+    shrunk = ratio / (1 + n * ratio)
+    sums = cross[:, :, 0, :]
+    weighted = cross.sum(axis=1) - np.einsum("j,rja,rjb->rab", shrunk, sums, sums)
+    x, xy, yy = weighted[:, :-1, :-1], weighted[:, :-1, -1], weighted[:, -1, -1]
+    left = yy - (xy * np.linalg.solve(x, xy[..., None])[..., 0]).sum(axis=1)
+    df = n.sum() - (x.shape[1] if method == "REML" else 0)
+    deviance: Array = df * (np.log(2 * np.pi * left / df) + 1) + np.log1p(n * ratio).sum()
+    return deviance + np.linalg.slogdet(x)[1] if method == "REML" else deviance
+
+
+def share(hits: Array | NDArray[np.bool_]) -> dict[str, float]:
+    """Share and its Monte Carlo standard error."""
+    found = float(np.mean(hits))
+    return {
+        "share": round(found, 4),
+        "se": round(float(np.sqrt(found * (1 - found) / len(hits))), 4),
+    }
+
+
+def cohorts(effect: float, replicates: int, seed: int) -> SimulatedDesigns:
+    """Simulate cohorts with the paper's fixed part and a random intercept alone."""
+    truth = Truth()
+    within = truth.residual_covariance[0][0]
+    covariance = np.zeros((4, 4))
+    covariance[0, 0] = within * effect / (1 - effect)
+    kept = replace(truth, random_covariance=tuple(map(tuple, covariance.tolist())))
+    return simulate_designs(kept, replicates=replicates, seed=seed)
+
+
+def profiles(replicates: int, seed: int) -> dict[str, Any]:
+    """Size of the boundary test of the variance, and coverage of the 95% profile interval."""
+    out: dict[str, Any] = {}
+    for effect in (0.0, *EFFECTS):
+        simulated = cohorts(effect, replicates, seed)
+        for method in METHODS:
+            fits = fit_many(simulated.design(slope=False), simulated.cross, method=method)
+            statistic = deviance_at(simulated.cross, effect, method) - fits.deviance
+            if effect:
+                name = f"profile interval holds an effect of {effect:.1%}, {method}"
+                out[name] = share(statistic <= chi2.isf(0.05, 1))
+            else:
+                name = f"boundary test of the intercept variance rejects, {method}"
+                out[name] = share(statistic > chi2.isf(0.10, 1))
+    return out
+
+
+def predictors(replicates: int, seed: int) -> dict[str, Any]:
+    """Size of the tests of a therapist-level predictor: by normal, and by t with J - 2."""
+    simulated = cohorts(0.087, replicates, seed)
+    design, old = simulated.design(slope=False), simulated.cross
+    score = np.random.default_rng(seed).normal(size=old.shape[:2])
+    m = old.shape[-1]
+    cross = np.zeros((*old.shape[:2], m + 1, m + 1))
+    cross[..., :m, :m] = old
+    cross[..., m, :m] = cross[..., :m, m] = score[..., None] * old[..., 0, :]
+    cross[..., m, m] = score**2 * old[..., 0, 0]
+    # The response last, as everywhere.
+    order = [*range(m - 1), m, m - 1]
+    names = (*design.names[:-1], "predictor", design.names[-1])
+    wider = replace(
+        design,
+        cross=cross[0][:, order][:, :, order],
+        names=names,
+        fixed=tuple(range(m)),
+        response=m,
+        polynomials=tuple({(): 1.0} if n == "Intercept" else {(n,): 1.0} for n in names),
+        means={**design.means, "predictor": 0.0},
+    )
+    fits = fit_many(wider, cross[:, :, order][..., order], method="REML")
+    at = fits.fixed_names.index("predictor")
+    statistic = np.abs(fits.beta[:, at]) / np.sqrt(fits.beta_covariance[:, at, at])
+    title = "test of a therapist-level predictor rejects"
+    return {
+        f"{title}, normal": share(statistic > norm.isf(0.025)),
+        f"{title}, t on therapists less two": share(statistic > t.isf(0.025, old.shape[1] - 2)),
+    }
+
+
+def rates(replicates: int, seed: int) -> dict[str, Any]:
+    """Size of the permutation test of a rate."""
+    out, first = {}, np.arange(10) < 5
+    for name, caseloads in CASELOADS.items():
+        for spread in (0.0, 0.6):
+            rng = np.random.default_rng(seed)
+            chance = 1 / (1 + np.exp(-spread * rng.normal(size=(replicates, 10))))
+            yes = rng.binomial(caseloads, chance)
+            p = np.array([permute_therapists(row, caseloads, first).p_value for row in yes])
+            title = f"permutation test of a rate rejects, {name}, SD of log odds {spread}"
+            out[title] = share(p <= 0.05)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replicates", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    out = {
+        "replicates": asked.replicates,
+        "seed": asked.seed,
+        "date": date.today().isoformat(),
+        "software": {name: version(name) for name in ("pwp-lib", "numpy", "scipy")},
+        "shares": {
+            **profiles(asked.replicates, asked.seed),
+            **predictors(asked.replicates, asked.seed),
+            # A permutation test takes a hundred times as long as a fit.
+            **rates(max(asked.replicates // 5, 1), asked.seed),
+        },
+    }
+    print(json.dumps(out, indent=1))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "promises.json").write_text(json.dumps(out, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.measures import Measure
 from pwp_report.inclusion import Included, apply_rules, completeness, enough_for
-from pwp_report.patients import PatientReader, score_columns
+from pwp_report.patients import PatientReader, same_name, score_columns
 from pwp_report.problems import Problems
 from pwp_report.read.cells import KINDS, read_codes, read_numbers
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
-from pwp_report.recognise import guess_therapist_columns
+from pwp_report.recognise import guess_roles, guess_therapist_columns
 from pwp_report.study import ScoreColumns, Study, complete_study
 from pwp_report.study_file import read_study
 
@@ -44,6 +45,8 @@ class Check:
     problems : Problems
     understood : tuple of str
         How the file was read, in sentences.
+    remarks : tuple of str
+        What is worth a look and stops nothing; among ``understood`` too.
     rules : DataFrame
         By rule of inclusion: patients excluded in turn, and if the rule stood alone.
     flow : tuple of FlowStep
@@ -61,6 +64,7 @@ class Check:
     study: Study
     problems: Problems
     understood: tuple[str, ...]
+    remarks: tuple[str, ...]
     rules: pd.DataFrame
     flow: tuple[FlowStep, ...]
     completeness: pd.DataFrame
@@ -106,6 +110,7 @@ def check_study_data(
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
+    done, dropped = _leave_out_empty(given, done, patients)
     measures = tuple(s.measure for s in done.measures)
     included = apply_rules(patients, done, measures)
     if not found:
@@ -113,11 +118,15 @@ def check_study_data(
     table = None
     if therapists is not None:
         table = _therapists(therapists, included.patients, done, found)
+    remarks = (*raw.remarks, *dropped, *reader.notes, *_other_courses(raw, done, patients))
+    if not found:
+        remarks += tuple(r for e in done.measures for r in _questions(included.patients, e.measure))
     known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")
     return Check(
         study=done,
         problems=found,
-        understood=(*_understood(raw, done), *reader.notes),
+        understood=(*_understood(raw, done), *remarks),
+        remarks=remarks,
         rules=included.rules,
         flow=included.flow,
         completeness=completeness(included.eligible, measures),
@@ -131,6 +140,61 @@ def check_study_data(
         ),
         cohort=None if found else _cohort(raw, included, measures, table),
     )
+
+
+def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame) -> tuple[Study, list[str]]:
+    """Leave out measures that were recognised, not asked for, and that most patients lack."""
+    stated = {s.measure.name for s in given.measures}
+    kept, said = [], []
+    for entry in study.measures:
+        m = entry.measure
+        lacking = float(patients[[m.pre, m.post]].isna().mean().max())
+        if m.name in stated or lacking <= 0.5:
+            kept.append(entry)
+        else:
+            said.append(
+                f"{m.label} is not used: it is missing for most patients; state "
+                f"[measures.{m.name}] and the others in a study file to require it"
+            )
+    if not kept:
+        return study, []
+    return replace(study, measures=tuple(kept)), said
+
+
+def _other_courses(raw: RawTable, study: Study, patients: pd.DataFrame) -> list[str]:
+    """Say where a column of persons shows that some have several courses, or the reverse."""
+    rest = [c for c in raw.frame.columns if c not in study.columns.values()]
+    other = guess_roles(rest, ("patient_id",)).get("patient_id")
+    if other is None:
+        return []
+    own, theirs = len(patients), read_codes(raw.frame[other], study.missing).nunique()
+    if own == theirs:
+        return []
+    patient, person = shown_name(study.columns["patient_id"]), shown_name(other)
+    few, many = (person, patient) if theirs < own else (patient, person)
+    return [
+        f"some entries of {few} have several of {many}, such as several courses of treatment of a "
+        f"person: a patient here is one {patient}"
+    ]
+
+
+def _questions(people: pd.DataFrame, measure: Measure) -> list[str]:
+    """Ask what scores suggest that is not what the measure says."""
+    asked = []
+    scores = people[[measure.pre, measure.post]]
+    width = measure.maximum - measure.minimum
+    if float(scores.max().max()) <= measure.minimum + width / 4:
+        asked.append(
+            f"no score of {measure.label} lies above a quarter of its scale, {measure.range_text}: "
+            "are these means of items? State minimum and maximum, cutoff and reliable_change under "
+            f"[measures.{measure.name}] if so"
+        )
+    if float(np.mean(measure.improvement(people[measure.pre], people[measure.post]))) < 0:
+        asked.append(
+            f"patients got worse on average on {measure.label}: check the direction of the scale "
+            "(higher_is_worse), and whether first and last scores are exchanged"
+        )
+    return asked
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:
@@ -202,11 +266,13 @@ def _therapists(
         table[role] = read.values
     name, therapist = columns["therapist_id"], table["therapist_id"]
     mine.add("an entry is missing", "fill it in", name, "nothing", therapist.isna())
-    repeated = therapist.notna() & therapist.duplicated()
+    repeated = therapist.notna() & therapist.dropna().map(same_name).duplicated()
     problem = "this therapist stands in a row above"
     mine.add(problem, "keep one row for each", name, "a repeated therapist", repeated)
     if mine:
         raise mine.first()
+    spelt = {same_name(t): t for t in people["therapist_id"].dropna().unique()}
+    table["therapist_id"] = therapist = therapist.map(lambda t: spelt.get(same_name(t), t))
     unknown = people["therapist_id"].notna() & ~people["therapist_id"].isin(therapist)
     problem, hint = f"this therapist has no row in {raw.name}", "add one, or correct this"
     found.add(problem, hint, study.columns["therapist_id"], "another therapist", unknown)

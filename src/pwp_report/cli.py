@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ app = typer.Typer(
     help="Therapist effects in routine outcome data. Begin with: pwp check FILE",
 )
 
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DATA = "CSV, Excel, Parquet, DuckDB or SQLite; a row is a patient or a session."
 File = Annotated[Path, typer.Argument(help=_DATA, show_default=False)]
 StudyFile = Annotated[
@@ -172,6 +174,12 @@ def main(arguments: list[str] | None = None) -> None:
     except (MemoryError, RecursionError):
         _fail("pwp: the file needs more memory than there is.", 1)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+            _fail(
+                "pwp: nothing can be written there; name a folder that you may write to, on a disk "
+                "with room.",
+                2,
+            )
         if os.environ.get("PWP_DEBUG") == "1":
             raise
         # The error's own text may hold a value of the file: only its kind is said.

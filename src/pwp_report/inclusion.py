@@ -54,6 +54,9 @@ def _masks(
     """Give each rule in words, and who meets it. A rule on something not recorded is left out."""
     has = patients.columns
     rules: list[tuple[str, pd.Series]] = []
+    came = patients["sessions"] >= 1 if "sessions" in has else patients["patient_id"].notna()
+    if study.level == "session" and not bool(came.all()):
+        rules.append(("a session was attended", came))
     known = patients["therapist_id"].notna()
     if study.several == "exclude" and "n_therapists" in has:
         rules.append(("one therapist throughout", patients["n_therapists"] <= 1))
@@ -71,7 +74,9 @@ def _masks(
         rules.append(("one-to-one", patients["one_to_one"] == True))  # noqa: E712
     if "status" in has:
         words = " or ".join(s.replace("_", " ") for s in study.status)
-        met = patients["status"].isin(study.status) | patients["status"].isna()
+        met = patients["status"].isin(study.status)
+        if {"closed", "in_treatment"} <= set(study.status):
+            met |= patients["status"].isna()
         rules.append((words, met))
     if "age" in has and study.minimum_age is not None:
         words = f"aged {study.minimum_age:g} or more"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -17,16 +19,30 @@ from pwp_report.read.cells import (
     read_dates,
     read_numbers,
     read_scores,
+    read_times,
+    read_words,
 )
-from pwp_report.read.raw import RawTable
+from pwp_report.read.raw import RawTable, shown_name
+from pwp_report.recognise import NOBODY
 from pwp_report.sessions import choose_therapist, reduce_sessions
 from pwp_report.study import ScoreColumns, Study
 
-__all__ = ["PatientReader", "score_columns"]
+__all__ = ["PatientReader", "same_name", "score_columns"]
 
-_NOT_STATED = ("unknown", "not known", "not stated", "not recorded")
-#: What stands in the place of an identifier where a row is made of the others.
-_TOTALS = ("total", "totals", "grand total", "sum", "mean", "average", "overall")
+#: What stands in the place of an identifier where a row is made of the others, or is none.
+_NO_PATIENT = (
+    r"(?:(?:.* )?(?:sub|grand )?-?totals?(?: .*)?|(?:sum|mean|average|median|count|minimum|maximum"
+    r"|overall)(?: .*)?|n|sd|std\.?|standard deviation|page \d+(?: of \d+)?|printed .*|source:.*"
+    r"|end of (?:report|file))[ :]*"
+)
+#: A number as a spreadsheet writes one that is too long for it.
+_SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
+#: Codes for sessions that did not take place, those of the national data set among them.
+_NOT_ATTENDED = (
+    *("2", "02", "3", "03", "4", "04", "7", "07", "0", "n", "no", "false", "dna", "did not attend"),
+    *("missed", "no show", "not attended", "cancelled", "canceled", "uta", "unable to attend"),
+)
+_NOT_MISSED = ("n", "no", "false", "0", "attended", "seen")
 #: Columns of numbers, and from where to where they can go.
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
 
@@ -36,6 +52,21 @@ def score_columns(entry: ScoreColumns, level: str) -> list[tuple[str, str]]:
     if level == "session":
         return [(entry.measure.name, entry.score)]
     return [(entry.measure.pre, entry.pre), (entry.measure.post, entry.post)]
+
+
+def same_name(name: str) -> str:
+    """Reduce an identifier so that two spellings of one name or number are equal.
+
+    Codes of letters and digits keep their capitals, which may tell them apart.
+
+    Examples
+    --------
+    >>> same_name("SMITH J") == same_name("Smith J"), same_name("007"), same_name("aB1")
+    (True, '7', 'aB1')
+    """
+    if name.isdigit():
+        return name.lstrip("0") or "0"
+    return name if any(c.isdigit() for c in name) else name.casefold()
 
 
 class PatientReader:
@@ -75,7 +106,7 @@ class PatientReader:
         if {"status", "ended"} & has:
             out["status"] = self._status()
         if "mode" in has:
-            out["one_to_one"] = self._means("mode", "one_to_one")
+            out["one_to_one"] = self._means("mode", "one_to_one", self.study.codes["group"])
         self._second_header()
         self._totals(out["patient_id"])
         whole = self._by_session(out) if study.level == "session" else self._once_each(out)
@@ -97,21 +128,37 @@ class PatientReader:
             problem = f"{need}, and this is {kind.text}"
             self.found.add(problem, kind.hint, column, kind.text, kinds == key)
 
-    def _missing(self, values: pd.Series, role: str) -> None:
+    def _missing(self, where: pd.Series, role: str) -> None:
         column, kind = self.study.columns[role], KINDS["missing"]
-        self.found.add("an entry is missing", kind.hint, column, kind.text, values.isna())
+        self.found.add("an entry is missing", kind.hint, column, kind.text, where)
 
     def _identifier(self, role: str) -> pd.Series:
         """Read who or where: a word for nobody is missing, a code for it has to be corrected."""
         text = self._text(role)
-        words = [w for w in text.dropna().unique() if w.lower() in _NOT_STATED]
-        text = text.mask(text.isin(words))
+        text = text.mask(text.str.lower().isin(NOBODY))
         if role == "patient_id":
-            self._missing(text, role)
-        coded = no_identifiers(text)
+            self._missing(text.isna(), role)
+        coded, shortened = no_identifiers(text), text.str.fullmatch(_SHORTENED).fillna(False)
         kinds = pd.Series(None, index=text.index, dtype="str").mask(coded, "no_identifier")
+        kinds = kinds.mask(shortened.astype(bool), "scientific")
         self._note(self.study.columns[role], "an identifier is needed", kinds)
-        return text.mask(coded)
+        if role != "patient_id":
+            text = self._one_spelling(text, role)
+        return text.mask(kinds.notna())
+
+    def _one_spelling(self, text: pd.Series, role: str) -> pd.Series:
+        """Take spellings that differ in capitals or leading zeros alone for one, and say so."""
+        names = text.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
+        first: dict[str, str] = {}
+        for name in names:
+            first.setdefault(same_name(name), name)
+        joined = len(names) - len(first)
+        if joined:
+            self.notes.append(
+                f"{role}: {joined:,} spelling{'s' * (joined > 1)} differ from another in capitals "
+                "or leading zeros alone, and are taken for the same"
+            )
+        return text.map({name: first[same_name(name)] for name in names}).astype("str")
 
     def _lone_code(self, therapists: pd.Series) -> None:
         """Name a therapist 99 or 999 where no staff number stands beside it."""
@@ -132,31 +179,46 @@ class PatientReader:
         self._note(self.study.columns[role], need, read.kinds.mask(outside, "range"))
         return read.values.mask(outside)
 
-    def _means(self, role: str, code: str) -> pd.Series:
-        """Whether entries mean what the codes of that name say; missing where nothing is said."""
-        text = self._text(role).str.lower()
-        return text.isin(self.study.codes[code]).astype("boolean").mask(text.isna())
+    def _means(self, role: str, code: str, others: Sequence[str] = ()) -> pd.Series:
+        """Whether entries mean what the codes of that name say; missing where nothing is said.
+
+        Entries of which neither these nor the `others` are known are counted in a note.
+        """
+        text = read_words(self._cells(role), self.codes)
+        means = text.isin(self.study.codes[code])
+        strange = text.notna() & ~means & ~text.isin(others)
+        if strange.any():
+            share = 100 * float(strange.mean())
+            percent = f"{share:.0f}%" if share >= 1 else "less than 1%"
+            self.notes.append(
+                f"{percent} of the entries of column {shown_name(self.study.columns[role])} are "
+                f"words or codes that are not known, and count as not {code.replace('_', ' ')}: if "
+                f"they mean it, list them as {code} under [codes] in the study file"
+            )
+        return means.astype("boolean").mask(text.isna())
 
     def _gender(self) -> pd.Series:
-        text = self._text("gender").str.lower()
+        text = read_words(self._cells("gender"), self.codes)
         none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
-        unknown = text.isna() | text.isin(["9", "0", "x", "z", *_NOT_STATED])
+        unknown = text.isna() | text.isin(["9", "0", "x", "z", *NOBODY])
         return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:
         if "status" not in self.study.columns:
             # A date of discharge says that the case is closed; without one it is in treatment.
-            ended = self._text("ended").notna()
+            read = read_dates(self._cells("ended"), self.codes, self.study.date_format or None)
+            ended = read.values.notna() | read.wrong
             words = np.where(ended, "closed", "in_treatment")
             return pd.Series(words, index=ended.index, dtype="str")
-        text = self._text("status").str.lower()
+        text = read_words(self._cells("status"), self.codes)
         status = pd.Series(None, index=text.index, dtype="str")
-        for name in ("closed", "in_treatment"):
+        for name in ("closed", "in_treatment", "neither"):
             status = status.mask(text.isin(self.study.codes[name]) | (text == name), name)
         self.found.add(
             "closed or in_treatment is needed, and this is another word",
-            "correct it, or say what it means under [codes] in the study file",
+            "correct it, or list it under [codes] in the study file as closed, in_treatment or "
+            "neither",
             self.study.columns["status"],
             "another word",
             status.isna() & text.notna(),
@@ -188,10 +250,11 @@ class PatientReader:
             self.found.replace_rows(problem, "delete it", "names of columns", first)
 
     def _totals(self, names: pd.Series) -> None:
-        """Name a row of sums for what it is, in the place of a score too high for each column."""
-        totals = names.astype("str").str.lower().str.strip(" :").isin(_TOTALS)
-        problem = "the row looks like a total, not a patient"
-        self.found.replace_rows(problem, "delete it", "a word", totals)
+        """Name a row of sums or a footer for what it is, in the place of each entry in it."""
+        text = names.astype("str").str.lower().str.strip()
+        where = text.str.fullmatch(_NO_PATIENT).fillna(False).astype(bool)
+        problem = "the row looks like a total or a footer, not a patient"
+        self.found.replace_rows(problem, "delete it", "a word", where)
 
     # --- One row a patient ------------------------------------------------------------------------
 
@@ -235,6 +298,8 @@ class PatientReader:
                 hint="name it under [columns], or choose first, last or exclude",
                 file=self.raw.name,
             )
+        if rule in ("first", "last"):
+            patients = self._in_order(patients)
         chosen, count = choose_therapist(patients.rename(columns={"sessions": "weight"}), rule)
         patient = patients["patient_id"]
         own = patient.map(chosen)
@@ -243,30 +308,60 @@ class PatientReader:
             keep = own.notna() | ~patient.duplicated()
         return patients.assign(n_therapists=patient.map(count).fillna(0))[keep]
 
+    def _in_order(self, patients: pd.DataFrame) -> pd.DataFrame:
+        """Put rows in the order of their dates: that of the file says nothing."""
+        if "started" not in self.study.columns:
+            raise InputError(
+                f"the rule {self.study.several} needs a column of dates",
+                hint="name it as started under [columns], or choose most_sessions or exclude",
+                file=self.raw.name,
+            )
+        read = read_dates(self._cells("started"), self.codes, self.study.date_format or None)
+        self._note(self.study.columns["started"], "a date is needed", read.kinds)
+        order = read.values.sort_values(kind="stable", na_position="last").index
+        return patients.loc[order]
+
+    def _order_of_sessions(self) -> ReadColumn:
+        """Read when sessions were, to the minute where the file says so."""
+        study = self.study
+        if "date" not in study.columns:
+            return read_numbers(self._cells("session_number"), self.codes)
+        read = read_dates(self._cells("date"), self.codes, study.date_format or None)
+        if "time" not in study.columns:
+            return read
+        return ReadColumn(read.values + read_times(self._cells("time"), self.codes), read.kinds)
+
+    def _attended(self) -> pd.Series:
+        if "attended" in self.study.columns:
+            return self._means("attended", "attended", _NOT_ATTENDED).fillna(False).astype(bool)
+        if "missed" in self.study.columns:
+            return ~self._means("missed", "missed", _NOT_MISSED).fillna(False).astype(bool)
+        return pd.Series(True, index=self.frame.index)
+
     def _by_session(self, sessions: pd.DataFrame) -> pd.DataFrame:
         study = self.study
         role = "date" if "date" in study.columns else "session_number"
-        if role == "date":
-            read = read_dates(self._cells(role), self.codes, study.date_format or None)
-        else:
-            read = read_numbers(self._cells(role), self.codes)
+        read = self._order_of_sessions()
         self._note(study.columns[role], "the order of sessions is needed", read.kinds)
-        self._missing(read.values.mask(read.wrong, read.values.dropna().min()), role)
-        sessions["order"] = read.values
-        sessions["attended"] = True
-        if "attended" in study.columns:
-            sessions["attended"] = self._means("attended", "attended").fillna(False).astype(bool)
+        self._missing(read.values.isna() & ~read.wrong, role)
+        sessions["order"], sessions["attended"] = read.values, self._attended()
         if "contact_kind" in study.columns:
-            kinds = self._means("contact_kind", "assessment")
+            kinds = self._means("contact_kind", "assessment", study.codes["treatment"])
             sessions["assessment"] = kinds.fillna(False).astype(bool)
         if "one_to_one" in sessions:
             sessions["one_to_one"] = sessions["one_to_one"].fillna(True).astype(bool)
         problem = "the session stands in a row above with the same entries"
-        repeated = sessions.duplicated() & sessions["patient_id"].notna()
+        repeated = sessions.duplicated() & sessions["patient_id"].notna() & ~read.wrong
         self.found.add(problem, "remove one of the rows", "", "a repeated row", repeated)
         if not sessions["attended"].any():
             hint = "say under [codes] in the study file what means attended"
             column = study.columns.get("attended", "")
             self.found.add("no session was attended", hint, column, "another code")
+        tied = sessions[sessions["attended"]].duplicated(["patient_id", "order"], keep=False)
+        if (tied & ~repeated.loc[tied.index]).any():
+            self.notes.append(
+                "some patients have two sessions on the same day or of the same number, and the "
+                "file does not tell which was first: the order of the rows is taken"
+            )
         names = [s.measure.name for s in study.measures]
         return reduce_sessions(sessions[sessions["patient_id"].notna()], names, study.several)

@@ -80,10 +80,15 @@ def _within(place: Path, folder: Path) -> bool:
 
 
 def _write_key(place: Path) -> None:
+    """Write the key whole or not at all: a full disk must not leave an empty one."""
     place.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as out:
-        out.write(secrets.token_hex(_KEY_BYTES) + "\n")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as out:
+            out.write(secrets.token_hex(_KEY_BYTES) + "\n")
+    except OSError:
+        place.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True)

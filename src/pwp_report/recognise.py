@@ -13,11 +13,13 @@ from pwp_lib.measures import MEASURES, Measure
 
 __all__ = [
     "CODES",
+    "NOBODY",
     "PATIENT_ROLES",
     "SESSION_ROLES",
     "guess_roles",
     "guess_scores",
     "guess_therapist_columns",
+    "one_letter_off",
 ]
 
 _NAMES: dict[str, dict[str, Any]] = tomllib.loads(
@@ -27,8 +29,13 @@ _NAMES: dict[str, dict[str, Any]] = tomllib.loads(
 CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {name: tuple(entries) for name, entries in _NAMES["codes"].items()}
 )
+#: Words that stand where nobody is named.
+NOBODY = tuple(_NAMES["words"]["nobody"])
 PATIENT_ROLES, SESSION_ROLES = (tuple(_NAMES["rows"][row]) for row in ("patient", "session"))
-_FILLER = r"(?:score|total|totalscore|sum)?"
+#: Words that headings of scores may hold besides.
+_FILLER = (
+    "(?:score|total|sum|at|of|on|the|most|treatment|therapy|session|appointment|contact|clinical)*"
+)
 
 
 def _plain(name: str) -> str:
@@ -73,6 +80,34 @@ def guess_therapist_columns(columns: Sequence[str]) -> dict[str, str]:
     return _matched(columns, names | _NAMES["therapists"])
 
 
+def one_letter_off(column: str, roles: Sequence[str]) -> str:
+    """Find the role of which a heading misses a known name by one letter; empty if there is none.
+
+    Examples
+    --------
+    >>> one_letter_off("therapst_id", ["patient_id", "therapist_id"])
+    'therapist_id'
+    """
+    own = _plain(column)
+    for role in roles:
+        for name in _NAMES["roles"][role]:
+            if min(len(own), len(name)) >= 6 and _one_edit(own, name):
+                return role
+    return ""
+
+
+def _one_edit(a: str, b: str) -> bool:
+    """Whether a letter too many, too few, wrong, or two exchanged make one name of the other."""
+    digits = [re.sub(r"[^0-9]", "", x) for x in (a, b)]
+    if digits[0] != digits[1] or a.rstrip("s") == b.rstrip("s") or abs(len(a) - len(b)) > 1:
+        return False
+    same = [x == y for x, y in zip(a, b, strict=False)]
+    at = same.index(False) if False in same else len(same)
+    x, y = a[at:], b[at:]
+    exchanged = x[:2] == y[:2][::-1] and x[2:] == y[2:]
+    return exchanged or x[1:] == y[1:] or x[1:] == y or x == y[1:]
+
+
 def _patterns(measure: Measure) -> dict[str, str]:
     """Give what headings of a measure's scores look like: before, after, and of a session."""
     stems = {_plain(measure.name), _plain(measure.label.split("(")[0])}
@@ -81,7 +116,7 @@ def _patterns(measure: Measure) -> dict[str, str]:
     patterns = {}
     for end, words in _NAMES["ends"].items():
         word = "(?:" + "|".join(words) + ")"
-        patterns[end] = f"{stem}{_FILLER}{word}{_FILLER}|{word}{_FILLER}{stem}{_FILLER}"
+        patterns[end] = f"{stem}{_FILLER}{word}{_FILLER}|{_FILLER}{word}{_FILLER}{stem}{_FILLER}"
     return {**patterns, "score": f"{stem}{_FILLER}"}
 
 

@@ -10,7 +10,14 @@ from types import MappingProxyType
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import shown_name
-from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
+from pwp_report.recognise import (
+    CODES,
+    PATIENT_ROLES,
+    SESSION_ROLES,
+    guess_roles,
+    guess_scores,
+    one_letter_off,
+)
 
 __all__ = ["NEEDED", "ScoreColumns", "Study", "complete_study", "recognise_study"]
 
@@ -106,8 +113,48 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
         scores are not found.
     """
     done = recognise_study(study, columns, file)
+    _refuse_half_measures(study, done, columns, file)
     _require(study, done, columns, file)
+    _refuse_misspelt(study, done, columns, file)
     return done
+
+
+def _unused(study: Study, columns: Sequence[str]) -> list[str]:
+    used = {c for s in study.measures for c in (s.pre, s.post, s.score)}
+    return [c for c in columns if c not in used | set(study.columns.values())]
+
+
+def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
+    """Stop where one score of a measure was recognised and its partner was not."""
+    stated = {m.measure.name for m in given.measures}
+    for scores in _complete_scores(given, columns) if study.level == "patient" else []:
+        if scores.measure.name in stated or bool(scores.pre) == bool(scores.post):
+            continue
+        end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
+        near = get_close_matches(other, [c for c in _unused(study, columns) if c != other], n=1)
+        meant = f"did you mean {shown_name(near[0])}? N" if near else "n"
+        raise InputError(
+            f"{scores.measure.label} has no column for {end} beside this one",
+            hint=f"{meant}ame both under [measures.{scores.measure.name}] in a study file, "
+            "or list the measures to use there",
+            file=file or None,
+            column=shown_name(other),
+        )
+
+
+def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
+    """Stop where a heading that is not used misses a known one by a letter."""
+    roles = PATIENT_ROLES if study.level == "patient" else SESSION_ROLES
+    left = [r for r in roles if r not in study.columns and r not in given.columns]
+    for column in _unused(study, columns):
+        if role := one_letter_off(column, left):
+            raise InputError(
+                f"the heading misses one that means {role} by a letter",
+                hint=f'rename it, or say {role} = "..." under [columns] in a study file '
+                '("" leaves it out)',
+                file=file or None,
+                column=shown_name(column),
+            )
 
 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
@@ -124,7 +171,8 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
             problem = f"the study file names a column for {role} that is not there"
             raise InputError(problem, hint=hint, file=file or None, column=shown_name(column))
     scores = _complete_scores(study, columns)
-    level = study.level or ("patient" if any(s.pre and s.post for s in scores) else "session")
+    by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)
+    level = study.level or ("session" if by_session else "patient")
     wanted = PATIENT_ROLES if level == "patient" else SESSION_ROLES
     taken = {c for s in scores for c in (s.pre, s.post, s.score)} | set(study.columns.values())
     roles = guess_roles([c for c in columns if c not in taken], wanted)

@@ -7,6 +7,7 @@ is what it is read and written by.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import tomllib
@@ -268,6 +269,9 @@ def _study(content: dict[str, Any], place: Path) -> Study:
     }
     for name, part in parts.items():
         values |= part.read([k for k in _KEYS if k.section == name])
+    if not _is_date_format(values.get("date_format", "")):
+        hint = 'write it as in "%d/%m/%Y"'
+        raise parts["file"].error("is not the form of a date", hint, "date_format")
     columns = {k: v.strip() for k, v in parts["columns"].read(_COLUMN_KEYS).items()}
     codes = {
         k: tuple(c.strip().lower() for c in v) for k, v in parts["codes"].read(_CODE_KEYS).items()
@@ -280,6 +284,14 @@ def _study(content: dict[str, Any], place: Path) -> Study:
         several_stated="several" in values,
         **values,
     )
+
+
+def _is_date_format(form: str) -> bool:
+    try:
+        moment = dt.datetime(2021, 12, 31, 23, 58)
+        return not form or dt.datetime.strptime(moment.strftime(form), form).date() == moment.date()
+    except ValueError:
+        return False
 
 
 def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:

@@ -44,7 +44,6 @@ from file_builders import (
     sqlite,
     swap_scores,
     text,
-    titled,
     truncated_excel,
     two_sheets,
     two_tables,
@@ -237,7 +236,6 @@ CATALOGUE: list[BadFile] = [
     BadFile("group sessions only", csv(lambda f: f.assign(mode="group")), "one-to-one"),
     # Excel.
     BadFile("merged cells", excel(merged), "merged"),
-    BadFile("title in excel", excel(titled), "title"),
     BadFile("two sheets", excel(two_sheets), "several tables"),
     BadFile("empty workbook", excel(lambda book: None), "empty"),
     BadFile("excel header only", excel(header_only), "header and no rows"),

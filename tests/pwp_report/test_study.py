@@ -276,7 +276,8 @@ def test_repeated_patients_of_a_patient_file_follow_a_stated_rule(
     rule: str, kept: str, tmp_path: Path
 ) -> None:
     again = FRAME.iloc[[4]].assign(therapist_id="t7", sessions=40, service_id="s1")
-    path = _file(tmp_path, pd.concat([FRAME, again]))
+    dated = [again.assign(started="02/05/2021"), FRAME.assign(started="2021-04-01")]
+    path = _file(tmp_path, pd.concat(dated))
     study = _study(tmp_path, f'[therapists]\nseveral = "{rule}"\n')
     cohort, problems = load_study_data(path, study)
     assert not problems

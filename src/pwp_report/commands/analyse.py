@@ -46,6 +46,7 @@ def ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
     found = check_study_data(asked.file, asked.study, asked.therapists)
     if found.cohort is None:
         raise found.problems.first()
+    say(*found.remarks, stderr=True)
     cohort = found.cohort
     active = not asked.no_disclosure_control and not cohort.provenance.synthetic
     if active:

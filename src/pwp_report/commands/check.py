@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -80,10 +81,14 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write a small file whole, or say why not."""
+    """Write a small file whole, or not at all."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_text(text, encoding="utf-8", newline="\n")
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
     except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         problem = "the file cannot be written"
         raise InputError(problem, hint="name a folder that you may write to", file=path) from None
 

@@ -31,6 +31,7 @@ def summarise_file(
         )
     if not out.parent.is_dir():
         raise InputError("there is no such folder", hint="make it first", file=out.parent)
+    _refuse_inputs(out, [file, *([study] if study else []), key])
     found = check_study_data(file, study)
     if found.cohort is None:
         raise found.problems.first()
@@ -44,12 +45,21 @@ def summarise_file(
         raise InputError("a caseload below 10 cannot be shared", hint="give 10 or more")
     written = moments.write(out, minimum_rows=least)
     policy = DisclosurePolicy(active=not cohort.provenance.synthetic)
+    say(*found.remarks, stderr=True)
     say(
         f"{out.name} holds the moments of {len(written.groups):,} therapists and "
         f"{policy.text(int(written.n.sum()))} patients.",
         f"Withheld: {written.withheld_groups:,} therapists with fewer than {least} patients.",
         "Moments are aggregated, not anonymous: pass them on under your data-sharing agreement.",
     )
+
+
+def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read, whatever the path to it."""
+    for given in inputs:
+        if out.exists() and given.exists() and out.samefile(given):
+            problem = "the result would replace a file that is read"
+            raise InputError(problem, hint="give it another name", file=out)
 
 
 def _columns(measures: Sequence[Measure]) -> list[str]:
@@ -64,6 +74,8 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     """Add moments of several services, and fit the models to the sum."""
     if len(files) < 2:
         raise InputError("pooling needs two files or more", hint="name them one after the other")
+    if out is not None:
+        _refuse_inputs(out, files)
     parts = [Moments.read(f) for f in files]
     total = pool_moments(parts, same_groups=same_therapists)
     table = pool_table(total)

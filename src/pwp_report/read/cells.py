@@ -26,6 +26,8 @@ __all__ = [
     "read_dates",
     "read_numbers",
     "read_scores",
+    "read_times",
+    "read_words",
 ]
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
@@ -38,20 +40,16 @@ _DATE = re.compile(
 )
 #: Numbers that extracts use for "not recorded" where the scale cannot have them.
 MISSING_CODES = (-1, -8, -9, -88, -99, -999, 77, 88, 99, 777, 888, 999, 9999)
-_DATE_FORMATS = (
-    "%Y-%m-%d",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S",
-    "%d/%m/%Y",
-    "%d/%m/%Y %H:%M",
-    "%d/%m/%Y %H:%M:%S",
-    "%d-%m-%Y",
-    "%d.%m.%Y",
-    "%d-%b-%Y",
-    "%d %b %Y",
-    "%Y%m%d",
-    "%d/%m/%y",
+#: Forms of the day, once separators are hyphens; no entry has two of them.
+_DAYS = ("%Y-%m-%d", "%d-%m-%Y", "%d-%b-%Y", "%d-%B-%Y", "%b-%d-%Y", "%B-%d-%Y", "%Y-%b-%d")
+_SHORT_DAYS = ("%Y%m%d", "%d-%b-%y", "%d-%B-%y", "%d-%m-%y")
+_TIME = re.compile(
+    r"(?:[T ]\s*|^)(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([AaPp][Mm])?\s*(?:Z|[+-]\d{2}:?\d{2})?$"
 )
+#: Days that systems write where there is none.
+_NO_DAY = re.compile(r".*(?:9999|2999|1900-01-01|01.01.1900).*")
+#: Characters that no one sees.
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,10 @@ KINDS: dict[str, Kind] = {
         "list it as missing under [file] in the study file, or clear it",
     ),
     "range": Kind("a number outside the scale", "correct or clear it, or check the column"),
+    "scientific": Kind(
+        "a number that a spreadsheet has shortened, so that its last digits are lost",
+        "export the column again as text",
+    ),
     "fraction": Kind("a number that is not whole", "correct or clear it, or check the column"),
     "missing": Kind("nothing", "fill it in"),
     "not_date": Kind("something that is not a date", "correct it, or set date_format under [file]"),
@@ -214,11 +216,25 @@ def read_scores(
 
 
 def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
-    """Read identifiers and categories: trimmed text, with words for missing as missing."""
+    """Read identifiers and categories: text without unseen characters, words for missing missing.
+
+    Examples
+    --------
+    >>> read_codes(pd.Series([" Smith\u00a0 J", "n/a", "7"], dtype="str")).tolist()
+    ['Smith J', nan, '7']
+    """
     if not _is_text(cells):
         cells = _whole(cells)
-    text = cells.astype("str").str.strip()
-    return text.mask(text.isin(MISSING | set(codes)) | (text == ""))
+    labels, distinct = pd.factorize(cells.astype("str"))
+    texts = [" ".join(_UNSEEN.sub("", str(t)).split()) for t in distinct]
+    kept = [None if not t or t in MISSING or t in codes else t for t in texts]
+    pool = pd.Series([*kept, None], dtype="str")
+    return pool.iloc[labels].set_axis(cells.index)
+
+
+def read_words(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
+    """Read entries that stand for something: small letters, and 5 for 5.0."""
+    return read_codes(cells, codes).str.lower().str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
 
 
 def _whole(cells: pd.Series) -> pd.Series:
@@ -229,11 +245,20 @@ def _whole(cells: pd.Series) -> pd.Series:
 
 
 def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = None) -> ReadColumn:
-    """Read a column of dates: ISO or day first, one form for the whole column.
+    """Read a column of dates, with a time or without: year first, day first, or a named month.
+
+    Parameters
+    ----------
+    cells : Series
+        Text, dates, or the day numbers of a spreadsheet.
+    codes : collection of str
+        Entries that mean missing. So do 9999-12-31 and its like.
+    fmt : str, optional
+        The one form that every entry has, as `datetime.strptime` knows it.
 
     Examples
     --------
-    >>> read = read_dates(pd.Series(["03/04/2021", "25/12/2020", "soon"], dtype="str"))
+    >>> read = read_dates(pd.Series(["03/04/2021", "25 Dec 2020 09:30", "soon"], dtype="str"))
     >>> read.values.dt.month.tolist(), read.kinds.dropna().tolist()
     ([4.0, 12.0, nan], ['not_date'])
     """
@@ -241,15 +266,39 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
     if pd.api.types.is_datetime64_any_dtype(cells):
         return ReadColumn(cells.dt.tz_localize(None), none)
     text = read_codes(cells, codes)
+    text = text.mask(text.str.fullmatch(_NO_DAY.pattern).fillna(False).astype(bool))
     labels, distinct = pd.factorize(text)
     pool = pd.Series(list(distinct), dtype="str")
-    best = pd.Series(pd.NaT, index=pool.index, dtype="datetime64[us]")
-    for form in (fmt,) if fmt else _DATE_FORMATS:
-        found: Any = pd.to_datetime(pool, format=form, errors="coerce")
-        if found.notna().sum() > best.notna().sum():
-            best = found
-        if bool(best.notna().all()):
-            break
-    filled = np.append(best.to_numpy(dtype="datetime64[us]"), np.datetime64("NaT"))
+    found = pd.to_datetime(pool, format=fmt, errors="coerce") if fmt else _moments_of(pool)
+    filled = np.append(found.to_numpy(dtype="datetime64[us]"), np.datetime64("NaT"))
     values = pd.Series(filled[labels], index=cells.index)
     return ReadColumn(values, none.mask(values.isna() & text.notna(), "not_date"))
+
+
+def _moments_of(pool: pd.Series) -> Any:
+    """Read each entry as a day and, where there is one, a time."""
+    times = pool.str.extract(_TIME.pattern)
+    clock = pd.to_timedelta(
+        times[0].str.replace(r"^(\d+:\d+)$", r"\1:00", regex=True), errors="coerce"
+    )
+    noon, half = pd.Timedelta(hours=12), times[1].str.lower()
+    clock = clock.mask((half == "pm") & (clock < noon), clock + noon)
+    clock = clock.mask((half == "am") & (clock >= noon), clock - noon)
+    days = pool.str.replace(_TIME.pattern, "", regex=True).str.strip(" ,")
+    days = days.str.replace(r"[/. ,]+", "-", regex=True)
+    best: Any = pd.Series(pd.NaT, index=pool.index, dtype="datetime64[us]")
+    for form in (*_DAYS, *_SHORT_DAYS):
+        best = best.fillna(pd.to_datetime(days, format=form, errors="coerce").astype(best.dtype))
+    # A spreadsheet counts days from the end of 1899; these are the years 1954 to 2119.
+    serial = pd.to_numeric(pool.where(pool.str.fullmatch(r"[2-7]\d{4}(?:\.\d+)?")))
+    origin = pd.Timestamp("1899-12-30")
+    best = best.fillna((origin + pd.to_timedelta(serial, unit="D")).astype(best.dtype))
+    return best + clock.fillna(pd.Timedelta(0))
+
+
+def read_times(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
+    """Read times of day as what they add to the day; zero where there is none."""
+    text = read_codes(cells, codes)
+    midnight = pd.Timestamp("2000-01-01")
+    times: pd.Series = _moments_of("2000-01-01 " + text.fillna("0:00")) - midnight
+    return times

@@ -13,6 +13,9 @@ import pandas as pd
 from multilevel.errors import InputError
 from pwp_report.read.raw import RawTable, check_width, choose_table, name_columns
 
+#: A view can go on without end; no table of patients has so many rows.
+_MOST_ROWS = 5_000_000
+
 __all__ = ["read_duckdb", "read_parquet", "read_sqlite"]
 
 
@@ -62,6 +65,9 @@ def _plain(column: Any) -> pd.Series:
 
 
 def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTable:
+    if len(frame) > _MOST_ROWS:
+        problem = f"the table has more than {_MOST_ROWS:,} rows"
+        raise InputError(problem, hint="export the patients alone", file=place)
     named = name_columns(frame, names, place)
     # A database has no header row, but users look at it in a viewer that shows one.
     return RawTable(place.name, kind, named, np.arange(2, len(named) + 2))
@@ -82,7 +88,8 @@ def read_duckdb(place: Path, table: str | None) -> RawTable:
             name = choose_table([str(row[0]) for row in found], table, "database", place)
             relation = base.execute(f"select * from {_quoted(name)} limit 0")
             check_width(len(relation.description), place)
-            result = base.sql(f"select * from {_quoted(name)}").to_arrow_table()
+            most = f"select * from {_quoted(name)} limit {_MOST_ROWS + 1}"
+            result = base.sql(most).to_arrow_table()
     except duckdb.Error:
         raise InputError(
             "the DuckDB database cannot be read, or was written by another version",
@@ -109,7 +116,7 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
             cursor = base.execute(f"select * from {_quoted(name)}")
             names = [str(column[0]) for column in cursor.description]
             check_width(len(names), place)
-            rows = cursor.fetchall()
+            rows = cursor.fetchmany(_MOST_ROWS + 1)
     except sqlite3.Error:
         raise InputError(
             "the SQLite database cannot be read", hint="export the table as CSV", file=place

@@ -6,7 +6,8 @@ import datetime as dt
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,30 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_report.read.raw import WIDEST, RawTable, check_width, choose_table, name_columns
+from pwp_report.read.raw import RawTable, check_width, choose_table, name_columns
 
 __all__ = ["read_excel"]
 
-#: A workbook that unpacks to more than this is a mistake or an attack.
-_LARGEST = 4 << 30
+#: A workbook that unpacks to more than this, or whose texts do, is a mistake or an attack.
+_LARGEST, _LARGEST_TEXTS = 1 << 30, 1 << 28
+#: Where the header may stand, and the filled cells that tell it from a title.
+_DEEPEST, _WIDE = 20, 3
 #: A formula whose result was never stored; one whose result is an empty text says that it is text.
 _NO_RESULT = re.compile(
     rb'<c (?![^>]*t="str")[^>]*><f(?:[^>]*/>|[^>]*>[^<]*</f>)(?:<v></v>|<v ?/>)?</c>'
 )
 
 
+_MERGED = re.compile(rb'<mergeCell [^>]*ref="[A-Z]+(\d+):[A-Z]+(\d+)"')
+_HIDDEN = re.compile(rb'<row [^>]*hidden="(?:1|true)"')
+Row = tuple[int, tuple[Any, ...]]
+
+
 def read_excel(place: Path, sheet: str | None = None) -> RawTable:
-    """Read one sheet of an .xlsx workbook."""
-    _check_archive(place)
+    """Read one sheet of an .xlsx workbook, from its header on."""
     import openpyxl
 
+    _check_archive(place)
     try:
         with warnings.catch_warnings():
             # openpyxl warns of styles and extensions that it drops; none bears on values.
@@ -38,50 +46,41 @@ def read_excel(place: Path, sheet: str | None = None) -> RawTable:
             book = openpyxl.load_workbook(place, read_only=True, data_only=True, keep_links=False)
             try:
                 chosen = _choose(book, sheet, place)
-                rows = list(_rows(chosen, place))
+                rows, said = _trimmed(list(_rows(chosen, place)))
+                said += _check_cells(place, chosen._worksheet_path, rows[0][0])
             finally:
                 book.close()
     except InputError:
         raise
     except Exception:  # a damaged workbook fails in any of a dozen ways, none of them of interest
-        raise InputError(
-            "the Excel file is damaged", hint="save it again, or as CSV", file=place
-        ) from None
-    return _table(rows, place)
+        problem = "the Excel file is damaged"
+        raise InputError(problem, hint="save it again, or as CSV", file=place) from None
+    return _table(rows, said, place)
 
 
 def _check_archive(place: Path) -> None:
     try:
         with zipfile.ZipFile(place) as archive:
-            names = archive.namelist()
-            size = sum(info.file_size for info in archive.infolist())
-            if "xl/workbook.xml" not in names:
-                raise InputError(
-                    "this is an archive or another program's file, not an Excel workbook",
-                    hint="unpack it, or save the data as .xlsx or CSV",
-                    file=place,
-                )
-            if size > _LARGEST:
-                raise InputError(
-                    "the workbook is too large", hint="save the data as CSV", file=place
-                )
-            for sheet in [n for n in names if n.startswith("xl/worksheets/sheet")]:
-                _check_cells(archive, sheet, place)
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError):
-        raise InputError(
-            "the Excel file is damaged or not complete", hint="save it again", file=place
-        ) from None
+        problem = "the Excel file is damaged or not complete"
+        raise InputError(problem, hint="save it again", file=place) from None
+    if "xl/workbook.xml" not in sizes:
+        problem = "this is an archive or another program's file, not an Excel workbook"
+        raise InputError(problem, hint="unpack it, or save the data as .xlsx or CSV", file=place)
+    if sum(sizes.values()) > _LARGEST or sizes.get("xl/sharedStrings.xml", 0) > _LARGEST_TEXTS:
+        raise InputError("the workbook is too large", hint="save the data as CSV", file=place)
 
 
-def _check_cells(archive: zipfile.ZipFile, name: str, place: Path) -> None:
-    """Refuse what would be read as empty cells, though it looks filled in Excel."""
-    tail = b""
-    with archive.open(name) as sheet:
+def _check_cells(place: Path, part: str, header: int) -> list[str]:
+    """Refuse what would be read as empty cells, though it looks filled; count hidden rows."""
+    tail, hidden = b"", 0
+    with zipfile.ZipFile(place) as archive, archive.open(part) as sheet:
         while block := sheet.read(1 << 20):
             text = tail + block
-            if b"<mergeCell " in text:
+            if any(int(last) >= header for _, last in _MERGED.findall(text)):
                 raise InputError(
-                    "the workbook has merged cells",
+                    "the table has merged cells",
                     hint="unmerge them and fill every cell, or save the data alone as CSV",
                     file=place,
                 )
@@ -92,22 +91,34 @@ def _check_cells(archive: zipfile.ZipFile, name: str, place: Path) -> None:
                     file=place,
                 )
             tail = text[-10_000:]
+            hidden += len(_HIDDEN.findall(text)) - len(_HIDDEN.findall(tail))
+    hidden += len(_HIDDEN.findall(tail))
+    rows = "row is" if hidden == 1 else "rows are"
+    return [f"{hidden:,} {rows} hidden in the sheet, by a filter perhaps, and read"] * bool(hidden)
 
 
 def _choose(book: Any, wanted: str | None, place: Path) -> Any:
-    sheets = {s.title: s for s in book.worksheets}
-    filled = [n for n, s in sheets.items() if any(any(c is not None for c in r) for r in _top(s))]
-    return sheets[choose_table(filled, wanted, "workbook", place)]
+    """Choose the sheet that is named, or the only one with a table in it."""
+    filled = {s.title: max(_filled(r) for r in _top(s)) for s in book.worksheets}
+    filled = {name: widest for name, widest in filled.items() if widest}
+    tables = [name for name, widest in filled.items() if widest >= _WIDE]
+    names = list(filled) if wanted or not tables else tables
+    return book[choose_table(names, wanted, "workbook", place)]
 
 
 def _top(sheet: Any) -> Iterator[tuple[Any, ...]]:
-    yield from sheet.iter_rows(max_row=5, max_col=50, values_only=True)
+    # The size that a workbook states is at times wrong, and rows beyond it would be lost.
+    sheet.reset_dimensions()
+    yield from islice(sheet.iter_rows(values_only=True), _DEEPEST)
+    yield ()
 
 
-def _rows(sheet: Any, place: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    # openpyxl fills every row up to max_col: ask for no more columns than the sheet says it has.
-    widest = min(sheet.max_column or WIDEST + 1, WIDEST + 1)
-    for number, cells in enumerate(sheet.iter_rows(max_col=widest, values_only=True), start=1):
+def _filled(cells: Sequence[Any]) -> int:
+    return sum(cell is not None for cell in cells)
+
+
+def _rows(sheet: Any, place: Path) -> Iterator[Row]:
+    for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
         filled = [i for i, cell in enumerate(cells) if cell is not None]
         if filled:
             row = cells[: filled[-1] + 1]
@@ -115,7 +126,20 @@ def _rows(sheet: Any, place: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
             yield number, row
 
 
-def _table(rows: list[tuple[int, tuple[Any, ...]]], place: Path) -> RawTable:
+def _trimmed(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """Leave out titles above the header and notes below the table, and say so."""
+    tops = [i for i, (_, cells) in enumerate(rows[:_DEEPEST]) if _filled(cells) >= _WIDE]
+    first, last = tops[0] if tops else 0, len(rows)
+    while tops and last - first > 2 and _filled(rows[last - 1][1]) == 1:
+        last -= 1
+    said = []
+    for count, where in ((first, "above the header"), (len(rows) - last, "below the table")):
+        if count:
+            said.append(f"{count:,} row{'s' * (count > 1)} {where} left out")
+    return rows[first:last], said
+
+
+def _table(rows: list[Row], said: list[str], place: Path) -> RawTable:
     (top, header), *records = rows
     width = max(len(cells) for _, cells in rows)
     columns = {
@@ -127,7 +151,8 @@ def _table(rows: list[tuple[int, tuple[Any, ...]]], place: Path) -> RawTable:
     names = [*header, *[None] * (width - len(header))]
     frame = name_columns(pd.DataFrame(columns), names, place, top)
     numbers = np.array([number for number, _ in records], dtype=np.int64)
-    return RawTable(place.name, "Excel", frame, numbers, notes=("an Excel sheet",))
+    notes = ("an Excel sheet",)
+    return RawTable(place.name, "Excel", frame, numbers, notes=notes, remarks=tuple(said))
 
 
 def _text(cell: Any) -> str | None:

@@ -40,6 +40,8 @@ class RawTable:
         Of a CSV file.
     notes : tuple of str
         What was understood, in words.
+    remarks : tuple of str
+        What is worth a look, such as rows that a filter hides.
     """
 
     name: str
@@ -49,6 +51,7 @@ class RawTable:
     delimiter: str = ""
     encoding: str = ""
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         # Never the rows: a notebook prints this unasked.

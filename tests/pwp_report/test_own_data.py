@@ -1,0 +1,297 @@
+"""Own data as strangers have them: neighbours of what was once read wrongly, each generated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bad_files
+import file_builders
+import openpyxl
+import pandas as pd
+import pytest
+from running import run
+
+from multilevel.errors import InputError
+from pwp_report.check import Check, check_study_data
+from pwp_report.study_file import read_study
+
+FRAME = bad_files.good_frame()
+SESSIONS = bad_files.session_frame().drop(columns="note")
+
+
+def _check(folder: Path, frame: pd.DataFrame, study: str = "") -> Check:
+    frame.to_csv(folder / "own.csv", index=False)
+    (folder / "study.toml").write_text(study, encoding="utf-8")
+    return check_study_data(folder / "own.csv", folder / "study.toml")
+
+
+def _people(check: Check) -> pd.DataFrame:
+    assert check.cohort is not None, [p.problem for p in check.problems]
+    return check.cohort.patients
+
+
+# --- Dates --------------------------------------------------------------------------------------
+
+_FORMS = [
+    "%Y-%m-%d", "%Y-%m-%d 00:00:00.000", "%Y-%m-%d 09:30", "%Y-%m-%dT09:30:00Z", "%Y/%m/%d",
+    "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y 9:30 PM", "%d-%b-%y", "%d-%b-%Y", "%d %B %Y", "%B %d, %Y",
+    "%Y%m%d", "%Y-%m-%dT09:30:00+01:00", "%d/%m/%y",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("other", ["%Y-%m-%d", ""])
+def test_dates_as_systems_and_people_write_them(form: str, other: str, tmp_path: Path) -> None:
+    days = pd.to_datetime(SESSIONS["CareContDate"])
+    texts = days.dt.strftime(form)
+    if other:
+        texts = texts.where(SESSIONS.index % 3 > 0, days.dt.strftime(other))
+    backwards = SESSIONS.assign(CareContDate=texts)[::-1]
+    expected = _people(_check(tmp_path, SESSIONS))
+    pd.testing.assert_frame_equal(_people(_check(tmp_path, backwards)), expected)
+
+
+def test_day_numbers_of_a_spreadsheet_are_dates(tmp_path: Path) -> None:
+    days = (pd.to_datetime(SESSIONS["CareContDate"]) - pd.Timestamp("1899-12-30")).dt.days
+    found = _people(_check(tmp_path, SESSIONS.assign(CareContDate=days)[::-1]))
+    pd.testing.assert_frame_equal(found, _people(_check(tmp_path, SESSIONS)))
+
+
+def test_a_wrong_date_is_one_problem_and_not_three(tmp_path: Path) -> None:
+    check = _check(tmp_path, SESSIONS.assign(CareContDate="soon"))
+    assert [p.kind for p in check.problems] == ["something that is not a date"]
+
+
+@pytest.mark.parametrize("form", ["%", "%Q", "d/m/Y", "%H:%M", "%m"])
+def test_a_bad_form_of_dates_is_one_sentence(form: str, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(f'[file]\ndate_format = "{form}"\n', encoding="utf-8")
+    with pytest.raises(InputError, match="date_format is not the form of a date"):
+        read_study(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize("never", ["9999-12-31", "31/12/9999", "2999-12-31 00:00:00", ""])
+def test_a_discharge_that_never_comes_is_none(never: str, tmp_path: Path) -> None:
+    frame = FRAME.assign(ServDischDate=[never, "2021-03-05"] * 40)
+    status = _people(_check(tmp_path, frame)).set_index("patient_id")["status"]
+    assert status[["p0", "p1"]].tolist() == ["in_treatment", "closed"]
+
+
+def test_the_time_decides_between_two_sessions_of_a_day(tmp_path: Path) -> None:
+    one_day = SESSIONS.assign(CareContDate="2021-03-05", time=["9:00", "10:30", "16:45"] * 80)
+    found = _people(_check(tmp_path, one_day[::-1]))
+    pd.testing.assert_frame_equal(found, _people(_check(tmp_path, SESSIONS)))
+    remarks = _check(tmp_path, one_day.drop(columns="time")).remarks
+    assert any("same day" in r for r in remarks)
+
+
+# --- Words and codes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["DNA", "DNA flag", "Did not attend", "Missed", "No show"])
+@pytest.mark.parametrize(("yes", "no"), [("Y", "N"), ("1", "0"), ("Yes", ""), ("TRUE", "FALSE")])
+def test_a_column_of_missed_sessions_is_not_attendance(
+    name: str, yes: str, no: str, tmp_path: Path
+) -> None:
+    plain = SESSIONS.drop(columns="AttendOrDNACode")
+    missed = plain.groupby("PathwayID").tail(1).assign(CareContDate="2021-06-01", PHQ9=27)
+    both = pd.concat([plain.assign(**{name: no}), missed.assign(**{name: yes})])
+    found = _people(_check(tmp_path, both))
+    pd.testing.assert_frame_equal(found, _people(_check(tmp_path, plain)))
+
+
+@pytest.mark.parametrize("code", ["5", "05", "5.0", " 5 ", "Attended", "SEEN", "6.00"])
+def test_codes_of_attendance_however_written(code: str, tmp_path: Path) -> None:
+    check = _check(tmp_path, SESSIONS.assign(AttendOrDNACode=code))
+    assert len(_people(check)) == len(FRAME)
+    assert not check.remarks
+
+
+def test_words_that_are_not_known_are_counted(tmp_path: Path) -> None:
+    words = ["kam"] * 24 + ["5"] * 216
+    check = _check(tmp_path, SESSIONS.assign(AttendOrDNACode=words))
+    assert any("10% of the entries of column AttendOrDNACode" in r for r in check.remarks)
+    assert not any("kam" in r for r in check.remarks)
+
+
+def test_neither_open_nor_closed_is_left_out_and_empty_is_not_closed(tmp_path: Path) -> None:
+    frame = FRAME.assign(status=["closed", "Waiting", "", "open"] * 20)
+    assert len(_people(_check(tmp_path, frame))) == 60
+    check = _check(tmp_path, frame, '[inclusion]\nstatus = ["closed"]\n')
+    assert len(_people(check)) == 20
+
+
+# --- Who is one patient, one therapist ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("course", ["ReferralID", "PathwayID", "Episode ID", "CaseNo"])
+@pytest.mark.parametrize("person", ["PatientID", "Client ID", "Person_ID", "NHS number"])
+def test_a_course_of_treatment_comes_before_the_person(
+    course: str, person: str, tmp_path: Path
+) -> None:
+    persons = [f"q{i // 2}" for i in range(len(FRAME))]
+    frame = FRAME.rename(columns={"patient_id": course}).assign(**{person: persons})
+    check = _check(tmp_path, frame)
+    assert check.study.columns["patient_id"] == course
+    assert len(_people(check)) == len(FRAME)
+    assert any("several courses" in r for r in check.remarks)
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [("Smith J", "SMITH J"), ("Smith J", "Smith  J"), ("Smith J", "Smith\u00a0J"),
+     ("Smith J", "Smith\u200b J"), ("007", "7"), ("12", "0012")],
+)  # fmt: skip
+def test_spellings_of_one_therapist_are_one(one: str, another: str, tmp_path: Path) -> None:
+    names = [*[one] * 6, *[another] * 4, *FRAME["therapist_id"][10:]]
+    found = _people(_check(tmp_path, FRAME.assign(therapist_id=names)))
+    assert found["therapist_id"].value_counts()[one] == 10
+    assert found["therapist_id"].nunique() == 8
+    staff = tmp_path / "staff.csv"
+    table = pd.DataFrame({"therapist_id": [another, *[f"t{i}" for i in range(1, 8)]]})
+    table.assign(resilience="70,5").to_csv(staff, index=False, sep=";")
+    FRAME.assign(therapist_id=names).to_csv(tmp_path / "own.csv", index=False)
+    cohort = check_study_data(tmp_path / "own.csv", None, staff).cohort
+    assert cohort is not None
+    assert cohort.therapists is not None
+    assert (cohort.therapists["resilience"] == 70.5).all()
+
+
+def test_codes_of_letters_and_digits_keep_their_capitals(tmp_path: Path) -> None:
+    names = [*["aB1"] * 5, *["AB1"] * 5, *FRAME["therapist_id"][10:]]
+    assert (
+        _people(_check(tmp_path, FRAME.assign(therapist_id=names)))["therapist_id"].nunique() == 9
+    )
+
+
+@pytest.mark.parametrize("word", ["Unallocated", "UNASSIGNED", "TBC", "Waiting list", "vacant"])
+def test_nobody_is_no_therapist(word: str, tmp_path: Path) -> None:
+    check = _check(tmp_path, FRAME.assign(therapist_id=[word] * 10 + [*FRAME["therapist_id"][10:]]))
+    assert word not in set(_people(check)["therapist_id"])
+    assert check.rules.set_index("rule")["excluded"]["a therapist is recorded"] == 10
+
+
+@pytest.mark.parametrize("role", ["patient_id", "therapist_id"])
+@pytest.mark.parametrize("number", ["1.23E+15", "4E+09", "9,87e+12"])
+def test_identifiers_that_a_spreadsheet_shortened_are_a_problem(
+    role: str, number: str, tmp_path: Path
+) -> None:
+    check = _check(tmp_path, FRAME.assign(**{role: [number, *FRAME[role][1:]]}))
+    assert [(p.rows, p.column) for p in check.problems] == [((2,), role)]
+
+
+def test_the_first_therapist_needs_a_date(tmp_path: Path) -> None:
+    twice = pd.concat([FRAME, FRAME.iloc[[4]].assign(therapist_id="t7", service_id="s1")])
+    with pytest.raises(InputError, match="needs a column of dates"):
+        _check(tmp_path, twice, '[therapists]\nseveral = "first"\n')
+
+
+# --- Headings, measures, scales -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("therapist_id", "therapst_id"), ("therapist_id", "thearpist_id"), ("sessions", "sesions"),
+     ("service_id", "servicee_id"), ("sessions", "sessoins")],
+)  # fmt: skip
+def test_a_heading_one_letter_off_is_not_passed_over(
+    right: str, wrong: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=right):
+        _check(tmp_path, FRAME.rename(columns={right: wrong}))
+
+
+@pytest.mark.parametrize("score", ["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"])
+def test_half_a_measure_stops_with_the_name_that_was_meant(score: str, tmp_path: Path) -> None:
+    wrong = score.replace("_p", "_pp")
+    with pytest.raises(InputError, match=f"did you mean {wrong}"):
+        _check(tmp_path, FRAME.rename(columns={score: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("pre", "post"),
+    [("PHQ9 at assessment", "PHQ9 at discharge"), ("Pre-treatment PHQ-9", "Post-treatment PHQ-9"),
+     ("PHQ9 Start of Treatment", "PHQ9 End of Treatment"), ("PHQ9 First Session", "PHQ9 Last"),
+     ("First PHQ9 Score", "Most Recent PHQ9 Score"), ("PHQ_9_intake", "PHQ_9_termination")],
+)  # fmt: skip
+def test_headings_that_services_use(pre: str, post: str, tmp_path: Path) -> None:
+    check = _check(tmp_path, FRAME.rename(columns={"phq9_pre": pre, "phq9_post": post}))
+    assert _people(check)["phq9_pre"].sum() == FRAME["phq9_pre"].sum()
+    assert _people(check)["phq9_post"].sum() == FRAME["phq9_post"].sum()
+
+
+def test_means_of_items_exchanged_scores_and_empty_measures_are_asked_about(
+    tmp_path: Path,
+) -> None:
+    mean = FRAME.assign(core_om_pre=FRAME["phq9_pre"] / 7, core_om_post=FRAME["phq9_post"] / 7)
+    assert any("means of items" in r for r in _check(tmp_path, mean).remarks)
+    exchanged = FRAME.rename(columns={"phq9_pre": "phq9_post", "phq9_post": "phq9_pre"})
+    assert any("got worse on average on PHQ-9" in r for r in _check(tmp_path, exchanged).remarks)
+    mostly = FRAME.assign(wsas_pre=20, wsas_post=[10 if i % 4 == 0 else "" for i in FRAME.index])
+    check = _check(tmp_path, mostly)
+    assert len(_people(check)) == len(FRAME)
+    assert any("WSAS is not used: it is missing" in r for r in check.remarks)
+
+
+# --- Rows that are no patients ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "word", ["Total", "Sub-total", "Subtotal:", "Grand Total", "Median", "Average", "Count", "N",
+             "Page 1 of 3", "Printed 3 May 2021", "Source: the service", "Team A total"],
+)  # fmt: skip
+def test_totals_and_footers_are_told_from_patients(word: str, tmp_path: Path) -> None:
+    row = FRAME.tail(1).astype(object).assign(patient_id=word, phq9_pre=900, therapist_id="")
+    check = _check(tmp_path, pd.concat([FRAME, row]))
+    assert [(p.rows, p.hint) for p in check.problems] == [((82,), "delete it")]
+
+
+def _workbook(path: Path, above: int = 0, below: int = 0, hide: int = 0, merge: str = "") -> Path:
+    book = openpyxl.Workbook()
+    file_builders.put(book.active, FRAME, above=above)
+    for _ in range(below):
+        book.active.append(["Produced by the service"])
+    for row in range(5, 5 + hide):
+        book.active.row_dimensions[row].hidden = True
+    if merge:
+        book.active.merge_cells(merge)
+    book.create_sheet("Notes").append(["how it was made"])
+    book.save(path)
+    return path
+
+
+@pytest.mark.parametrize("above", [0, 1, 3])
+@pytest.mark.parametrize("below", [0, 2])
+@pytest.mark.parametrize("hide", [0, 4])
+def test_titles_notes_and_hidden_rows_of_a_workbook(
+    above: int, below: int, hide: int, tmp_path: Path
+) -> None:
+    merge = "A1:I1" if above else ""
+    path = _workbook(tmp_path / "own.xlsx", above=above, below=below, hide=hide, merge=merge)
+    check = check_study_data(path)
+    assert len(_people(check)) == len(FRAME)
+    said = " | ".join(check.remarks)
+    assert ("above the header" in said) == bool(above)
+    assert ("below the table" in said) == bool(below)
+    assert (f"{hide} rows are hidden" in said) == bool(hide)
+
+
+# --- Data lost ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["same", "link", "dots"])
+def test_no_command_writes_over_what_it_reads(way: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "m.parquet"
+    FRAME.to_parquet(path)
+    out = path
+    if way == "link":
+        out = tmp_path / "link.parquet"
+        out.symlink_to(path)
+    elif way == "dots":
+        (tmp_path / "sub").mkdir()
+        out = tmp_path / "sub" / ".." / "m.parquet"
+    before = path.read_bytes()
+    assert run("summarise", path, "--out", out, "--key", tmp_path / "keys" / "k") == 2
+    assert "would replace a file that is read" in capsys.readouterr().err
+    assert run("pool", path, path, "--out", out) == 2
+    assert "would replace" in capsys.readouterr().err
+    assert path.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import json
 import re
@@ -13,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 from lines import code_lines, package_lines
 from packaging.requirements import Requirement
@@ -39,6 +41,13 @@ UNUSED = {
 def project() -> dict[str, Any]:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     return dict(tomllib.loads(text)["project"])
+
+
+def exempted_imports() -> set[str]:
+    """Imports that the contracts let pass until they are untied."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+    return {line for contract in contracts for line in contract.get("ignore_imports", [])}
 
 
 def imported_modules(file: Path) -> set[str]:
@@ -85,6 +94,31 @@ def test_a_package_keeps_within_its_budget(package: str) -> None:
     budget, show_budget = BUDGETS[package]
     assert 0 < own <= budget
     assert shown <= show_budget
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_readme_lists_the_modules_from_below(package: str) -> None:
+    text = (ROOT / "src" / package / "README.md").read_text(encoding="utf-8")
+    listed = [f"{package}.{name}" for name in re.findall(r"^- `([\w.]+)`: ", text, flags=re.M)]
+    files = [f for f in (ROOT / "src" / package).rglob("*.py") if not f.stem.startswith("__")]
+    modules = [".".join(f.relative_to(ROOT / "src").with_suffix("").parts) for f in files]
+    assert sorted(listed) == sorted(modules), "list each module, and no other, in the README"
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    upwards = {
+        f"{module} -> {other}"
+        for place, module in enumerate(listed)
+        for other in graph.find_modules_directly_imported_by(module) & set(listed[place + 1 :])
+    }
+    assert upwards <= exempted_imports()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_example_of_a_readme_runs(package: str) -> None:
+    result = doctest.testfile(
+        str(ROOT / "src" / package / "README.md"), module_relative=False, encoding="utf-8"
+    )
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize(

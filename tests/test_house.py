@@ -24,7 +24,7 @@ from used_names import PACKAGES, public_names, used_names
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("pandas", "scipy", "matplotlib", "pymc", "numpy", "statsmodels", "numba", "duckdb")
 # Lines of code that a package may have; second, those of its folder `show`.
-BUDGETS = {"multilevel": (5700, 0), "pwp_lib": (4850, 2950), "pwp_report": (5250, 0)}
+BUDGETS = {"multilevel": (5500, 0), "pwp_lib": (4750, 2600), "pwp_report": (5200, 0)}
 # Public and used by nobody yet: the list may only get shorter.
 UNUSED = {
     "multilevel": {"Formula", "withhold_small"},
@@ -34,7 +34,7 @@ UNUSED = {
         *("published_figures", "read_map", "student_cohort", "theme_origins", "tidy_extract"),
         *("differs_from_average", "template_analysis", "TemplateAnalysis"),
     },
-    "pwp_report": {"load_study_data", "release_counts"},
+    "pwp_report": {"audit", "release_counts"},
 }
 
 

@@ -165,6 +165,13 @@ def test_the_lock_pins_every_dependency_and_holds_no_address() -> None:
         assert all(requirement.specifier.contains(v) for v in versions), text
 
 
+def test_the_packages_import_what_they_depend_on() -> None:
+    files = (ROOT / "src").rglob("*.py")
+    imported = {module.split(".")[0] for file in files for module in imported_modules(file)}
+    named = {Requirement(text).name.replace("-", "_") for text in project()["dependencies"]}
+    assert named <= imported
+
+
 def test_every_dependency_has_its_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.findall(r'^  "([A-Za-z][^"]*)",(.*)$', text, flags=re.MULTILINE)

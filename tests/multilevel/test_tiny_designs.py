@@ -56,7 +56,7 @@ def test_the_designs_are_those_that_were_searched(
 
 
 def test_no_optimiser_of_lme4_finds_a_lower_deviance() -> None:
-    both = FOUND.join(LME4, rsuffix="_lme4", how="inner")
+    both = FOUND.join(LME4.add_suffix("_lme4"), how="inner")
     assert len(both) >= 30
     np.testing.assert_allclose(both["check"], both["check_lme4"], atol=2e-3)
     np.testing.assert_array_less(both["deviance"], both["deviance_lme4"] + 1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from multilevel.partition import partition_coefficient, partition_curve
 from multilevel.residuals import joint_covariance, residual_table
 from multilevel.search import Certificate, certify, solve
 from multilevel.solution import Solution
+from multilevel.spread import ScaledRows, Spread, profile_delta, scaled_rows
 from multilevel.summary import summarise
 
 __all__ = ["MixedFit", "fit_design", "fit_mixed"]
@@ -145,6 +146,11 @@ class MixedFit(Solution):
 
     def profile_interval(self, level: float = 0.95) -> ProfileInterval:
         """Profile-likelihood interval for the variance partition coefficient at the mean."""
+        if self.spread is not None:
+            raise InputError(
+                "a profile is not offered where the residual variance depends on a predictor",
+                hint="use vpc_curve, whose intervals carry delta's uncertainty",
+            )
         return profile_interval(self, level)
 
     # -- how it went ----------------------------------------------------------------------------
@@ -210,7 +216,9 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
     return MixedFit(design, name, stack, solve(stack))
 
 
-def fit_mixed(formula: str, data: Any, method: str = "ML") -> MixedFit:
+def fit_mixed(
+    formula: str, data: Any, method: str = "ML", *, spread: str | None = None
+) -> MixedFit:
     """Fit a two-level model given by a formula.
 
     Parameters
@@ -221,6 +229,10 @@ def fit_mixed(formula: str, data: Any, method: str = "ML") -> MixedFit:
     data : frame, Moments or DesignMoments
         Patients in rows, or their moments.
     method : {"ML", "REML"}
+    spread : str, optional
+        What the residual standard deviation depends on: ``"power(x + 1)"`` for
+        ``sigma * (x + 1) ** delta``, ``"exp(x)"`` for ``sigma * exp(delta * x)``. It needs the
+        rows, not stored moments. Intervals of `vpc_curve` carry delta's uncertainty.
 
     Returns
     -------
@@ -231,4 +243,25 @@ def fit_mixed(formula: str, data: Any, method: str = "ML") -> MixedFit:
     InputError
         If the formula or the data cannot be used, or the model is not identified.
     """
-    return fit_design(design_moments(formula, data), method)
+    if spread is None:
+        return fit_design(design_moments(formula, data), method)
+    return _fit_spread(scaled_rows(formula, data, spread), method)
+
+
+def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
+    """Fit at the delta of the highest likelihood, and one standard error below and above."""
+
+    def deviance(delta: float) -> float:
+        return fit_design(rows.scaled(delta), method).deviance + rows.log_scale(delta)
+
+    def at(delta: float, neighbours: tuple[MixedFit, ...] = ()) -> MixedFit:
+        fit = fit_design(rows.scaled(delta), method)
+        scale = rows.log_scale(delta)
+        ratio = plain - fit.deviance - scale
+        found = Spread(rows.text, delta, se, ratio, scale, rows.expression, rows.means, neighbours)
+        return replace(fit, spread=found)
+
+    plain = deviance(0.0)
+    delta, se = profile_delta(deviance, 0.1 / float(rows.log_unit.std()))
+    near = (at(delta - se), at(delta + se)) if np.isfinite(se) else ()
+    return at(delta, near)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "partition_curve",
     "random_row",
     "random_variables",
+    "residual_variance",
 ]
 
 
@@ -32,9 +33,14 @@ def random_variables(design: DesignMoments) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def random_row(design: DesignMoments, at: Mapping[str, float] | str | None) -> Array:
-    """Values of the random terms at a point, shape (q,); at the predictors' means unless given."""
-    given = _given(design, at)
+def random_row(
+    design: DesignMoments, at: Mapping[str, float] | str | None, further: Iterable[str] = ()
+) -> Array:
+    """Values of the random terms at a point, shape (q,); at the predictors' means unless given.
+
+    A point may have values of `further` variables, on which the residual variance depends.
+    """
+    given = _given(design, at, further)
     if not design.polynomials:
         return _column_means(design)
     values = {**design.means, **given}
@@ -45,12 +51,14 @@ def random_row(design: DesignMoments, at: Mapping[str, float] | str | None) -> A
     return np.array(row, dtype=float)
 
 
-def _given(design: DesignMoments, at: Mapping[str, float] | str | None) -> Mapping[str, float]:
+def _given(
+    design: DesignMoments, at: Mapping[str, float] | str | None, further: Iterable[str] = ()
+) -> Mapping[str, float]:
     if at is None or at == "mean":
         return {}
     if isinstance(at, str):
         raise InputError(f"{at!r} is no place", hint='give "mean" or values by predictor')
-    known = random_variables(design)
+    known = tuple(dict.fromkeys((*random_variables(design), *further)))
     for name in at:
         if name not in known:
             choice = f"choose from {', '.join(known)}" if known else "leave it out"
@@ -78,7 +86,7 @@ def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -
     """Variance between therapists at a point, in squared units of the response."""
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no therapist effect")
-    row = random_row(fit.design, at)
+    row = random_row(fit.design, at, _spread_columns(fit))
     covariance = fit.residual_variance * fit.ingredients.relative
     return float(row @ covariance @ row)
 
@@ -86,7 +94,31 @@ def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -
 def partition_coefficient(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
     """Share of the variance that lies between groups at a point."""
     between = group_variance(fit, at)
-    return between / (between + fit.residual_variance)
+    return between / (between + residual_variance(fit, at))
+
+
+def _spread_columns(fit: Solution) -> tuple[str, ...]:
+    return tuple(fit.spread.means) if fit.spread else ()
+
+
+def residual_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
+    """Residual variance at a point; at the mean of what it depends on unless given."""
+    if fit.spread is None:
+        return fit.residual_variance
+    return fit.residual_variance * fit.spread.factor(_given(fit.design, at, fit.spread.means))
+
+
+def _by_delta(fit: Solution, at: Mapping[str, float]) -> float:
+    """Half the change of the coefficient's logit from one standard error below delta to above.
+
+    The other parameters follow delta, so that this is delta's whole part of the standard error.
+    """
+    from scipy.special import logit
+
+    if fit.spread is None or not fit.spread.neighbours:
+        return 0.0
+    low, high = (partition_coefficient(near, at) for near in fit.spread.neighbours)
+    return float(logit(high) - logit(low)) / 2.0
 
 
 def partition_curve(
@@ -100,16 +132,18 @@ def partition_curve(
 
     width = float(norm.ppf(0.5 + level / 2.0))
     sampling = variance_covariance(fit, "expected")
-    residual = fit.residual_variance
     records = []
     for value in values:
-        row = random_row(fit.design, {variable: float(value)})
-        between = group_variance(fit, {variable: float(value)})
+        at = {variable: float(value)}
+        row = random_row(fit.design, at, _spread_columns(fit))
+        between, residual = group_variance(fit, at), residual_variance(fit, at)
         places = coordinates(len(row))
         slope = [row[i] * row[j] * (1.0 if i == j else 2.0) for i, j in places]
         # The logit of the coefficient is log(between) - log(residual).
-        gradient = np.array([*(np.array(slope) / between), -1.0 / residual]) if between else None
-        error = np.sqrt(gradient @ sampling @ gradient) if gradient is not None else np.nan
+        error = np.nan
+        if between:
+            gradient = np.array([*(np.array(slope) / between), -1.0 / fit.residual_variance])
+            error = np.sqrt(gradient @ sampling @ gradient + _by_delta(fit, at) ** 2)
         share = between / (between + residual)
         low, high = expit(logit(share) + np.array([-width, width]) * error)
         records.append((value, between, share, float(low), float(high)))

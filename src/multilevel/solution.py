@@ -12,6 +12,7 @@ import pandas as pd
 from multilevel.design import DesignMoments
 from multilevel.likelihood import Array, Pieces, Stack, pieces
 from multilevel.search import Optimum
+from multilevel.spread import Spread
 
 __all__ = ["Ingredients", "Solution"]
 
@@ -53,12 +54,15 @@ class Solution:
         The design standardised, alone in its stack.
     optimum : Optimum
         What the search found.
+    spread : Spread, optional
+        How the residual standard deviation depends on a predictor, where it does.
     """
 
     design: DesignMoments
     method: Literal["ML", "REML"]
     stack: Stack = field(repr=False)
     optimum: Optimum = field(repr=False)
+    spread: Spread | None = field(default=None, kw_only=True)
 
     @cached_property
     def pieces(self) -> Pieces:
@@ -82,11 +86,12 @@ class Solution:
     @property
     def deviance(self) -> float:
         """Minus twice the log-likelihood; the REML criterion when the method is REML."""
-        return float(self.optimum.deviance[0])
+        scale = self.spread.log_scale if self.spread else 0.0
+        return float(self.optimum.deviance[0]) + scale
 
     @cached_property
     def residual_variance(self) -> float:
-        """Variance of rows around their group's line."""
+        """Variance of rows around their group's line; sigma squared where `spread` is given."""
         stack = self.stack
         return float(stack.scale[0] ** 2 * self.pieces.squares[0] / stack.dof[0])
 
@@ -110,9 +115,9 @@ class Solution:
 
     @property
     def n_parameters(self) -> int:
-        """Fixed coefficients, variances and covariances."""
+        """Fixed coefficients, variances and covariances, and delta where `spread` is given."""
         q = len(self.design.random)
-        return len(self.design.fixed) + q * (q + 1) // 2 + 1
+        return len(self.design.fixed) + q * (q + 1) // 2 + 1 + (self.spread is not None)
 
     @property
     def converged(self) -> bool:

@@ -236,6 +236,15 @@ class Table:
         smallest = self._smallest_cell(plan, keep, columns, codes, sums[()]) if cells else None
         return plan.record(groups, sums, pivots, len(self.frame), smallest)
 
+    def rows(
+        self, plan: Plan, further: Sequence[str]
+    ) -> tuple[NDArray[np.int64], dict[str, Array], dict[str, Array]]:
+        """Group codes, the plan's stored columns and further ones, over complete rows."""
+        keep = self._complete(plan)
+        codes = self._groups(plan.group, keep)[1]
+        values = {name: self._values(name, plan, keep) for name in plan.variables}
+        return codes, values, {name: _kept(self.numbers(name)[0], keep) for name in further}
+
     def _complete(self, plan: Plan) -> Mask | None:
         """Which rows have every value, or None when all have."""
         gone: Mask | None = None

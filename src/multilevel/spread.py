@@ -1,0 +1,198 @@
+"""A residual standard deviation that depends on a predictor: rows scaled, delta by profile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multilevel.design import DesignMoments
+from multilevel.errors import InputError
+from multilevel.expression import Expression, evaluate, is_rowwise, names_in
+from multilevel.formula import parse_formula
+from multilevel.moments import Moments
+from multilevel.plan import plan_formula
+from multilevel.sources import Table, grouped_sums, open_table
+
+__all__ = ["ScaledRows", "Spread", "profile_delta", "scaled_rows"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the residual standard deviation depends on a predictor.
+
+    With ``v`` the variable, it is ``sigma * v ** delta`` (power) or ``sigma * exp(delta * v)``.
+
+    Attributes
+    ----------
+    text : str
+        As given, for example ``"power(phq9_pre + 1)"``.
+    delta, se : float
+        Estimate, and its standard error by the curvature of the profile.
+    ratio : float
+        Likelihood ratio against delta = 0, with one degree of freedom.
+    log_scale : float
+        Twice the sum of the logs of the rows' scales, which the deviance includes.
+    means : mapping of str to float
+        Mean of each column that the variable uses.
+    neighbours : tuple
+        The fits at one standard error below and above delta; intervals carry its uncertainty
+        through them.
+    """
+
+    text: str
+    delta: float
+    se: float
+    ratio: float
+    log_scale: float
+    expression: Expression = field(repr=False)
+    means: Mapping[str, float] = field(repr=False)
+    neighbours: tuple[Any, ...] = field(default=(), repr=False)
+
+    def factor(self, at: Mapping[str, float]) -> float:
+        """Residual variance at a point, as a multiple of sigma squared."""
+        values = {**self.means, **at}
+        v = float(evaluate(self.expression, lambda name: float(values[name])))
+        if self.text.startswith("exp"):
+            return float(np.exp(2.0 * self.delta * v))
+        if v <= 0.0:
+            raise InputError("a power needs a variable above zero", hint="add a constant to it")
+        return float(v ** (2.0 * self.delta))
+
+
+@dataclass(frozen=True)
+class ScaledRows:
+    """Rows of a design, to be divided by what the residual standard deviation is made of.
+
+    Attributes
+    ----------
+    design : DesignMoments
+        The design as it is without the dependence.
+    columns : ndarray of shape (N, m)
+        Columns of the design, centred already.
+    codes : ndarray of int, shape (N,)
+    log_unit : ndarray of shape (N,)
+        Log of a row's scale at delta = 1.
+    text, expression, means
+        As in `Spread`.
+    """
+
+    design: DesignMoments
+    columns: Array
+    codes: NDArray[np.int64]
+    log_unit: Array
+    text: str
+    expression: Expression
+    means: Mapping[str, float]
+
+    def scaled(self, delta: float) -> DesignMoments:
+        """Cross-products of the rows divided by their scales, the constant included."""
+        rows = self.columns * np.exp(-delta * self.log_unit)[:, None]
+        width = rows.shape[1]
+        columns = {str(i): np.ascontiguousarray(rows[:, i]) for i in range(width)}
+        keys = tuple(combinations_with_replacement(columns, 2))
+        sums = grouped_sums(self.codes, len(self.design.groups), columns, keys)
+        cross = np.empty_like(self.design.cross)
+        for (i, j), values in sums.items():
+            cross[:, int(i), int(j)] = cross[:, int(j), int(i)] = values
+        return replace(self.design, cross=cross)
+
+    def log_scale(self, delta: float) -> float:
+        """Twice the sum of the logs of the scales."""
+        return 2.0 * delta * float(self.log_unit.sum())
+
+
+def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
+    """Read the rows of a model, and the variable that the residual spread depends on.
+
+    Raises
+    ------
+    InputError
+        For stored moments, frames that are not in memory, a variable that cannot be read, is
+        not above zero where a power is asked, or does not vary.
+    """
+    expression = _variable(spread)
+    if isinstance(data, (Moments, DesignMoments)):
+        raise InputError("stored moments cannot be scaled row by row", hint="give the table")
+    parsed = parse_formula(formula)
+    own = tuple(dict.fromkeys(names_in(expression)))
+    with open_table(data) as table:
+        if not isinstance(table, Table):
+            raise InputError(
+                "a residual spread needs its rows in memory", hint="collect the table first"
+            )
+        for name in own:
+            if name not in table.columns or table.kind(name) == "category":
+                raise InputError("the residual spread needs a column of numbers", column=name)
+        plan = plan_formula(parsed, table, None)
+        plan = replace(plan, needed=tuple(sorted({*plan.needed, *own})))
+        design = Moments(**vars(table.summed(plan, False))).design(parsed)
+        codes, values, raw = table.rows(plan, own)
+    v = np.asarray(evaluate(expression, lambda name: raw[name].astype(float)), dtype=float)
+    log_unit = v if spread.strip().startswith("exp") else _logs(v)
+    if not np.isfinite(log_unit).all() or np.ptp(log_unit) == 0.0:
+        raise InputError(
+            "the residual spread cannot depend on a variable that is undefined or does not vary",
+            hint=f"check {', '.join(own)}",
+        )
+    parts = [_column(polynomial, values, len(codes)) for polynomial in design.polynomials]
+    columns = np.column_stack(parts)
+    if not design.group_name:
+        codes = np.zeros_like(codes)
+    means = {name: float(raw[name].mean()) for name in own}
+    return ScaledRows(design, columns, codes, log_unit, spread.strip(), expression, means)
+
+
+def _column(polynomial: Mapping[Any, float], values: Mapping[str, Array], rows: int) -> Array:
+    """One column of a design from the variables that it is a polynomial in."""
+    out = np.zeros(rows)
+    for key, weight in polynomial.items():
+        out += weight * prod((values[name] for name in key), start=np.ones(rows))
+    return out
+
+
+def _variable(spread: str) -> Expression:
+    """Return the expression inside ``power( )`` or ``exp( )``."""
+    found = re.fullmatch(r"\s*(power|exp)\((.+)\)\s*", spread) if isinstance(spread, str) else None
+    hint = 'write "power(x + 1)" or "exp(x)"'
+    if found is None:
+        raise InputError("the residual spread cannot be read", hint=hint)
+    expression = parse_formula(f"I({found[2]}) ~ 1").response.factors[0]
+    if not is_rowwise(expression) or not tuple(names_in(expression)):
+        raise InputError("the residual spread needs columns and arithmetic", hint=hint)
+    return expression
+
+
+def _logs(v: Array) -> Array:
+    if not (v > 0.0).all():
+        raise InputError(
+            "a power needs a variable above zero in every row",
+            hint='add a constant, as in "power(x + 1)"',
+        )
+    return np.log(v)
+
+
+def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[float, float]:
+    """Minimise a profile over delta; return it and its standard error.
+
+    Parameters
+    ----------
+    deviance : callable
+    unit : float
+        A step in delta that changes the scales by about a tenth.
+    """
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(deviance, bracket=(0.0, unit), method="brent", tol=1e-9)
+    delta, low = float(found.x), float(found.fun)
+    step = 0.2 * unit
+    curvature = (deviance(delta - step) - 2.0 * low + deviance(delta + step)) / step**2
+    return delta, float(np.sqrt(2.0 / curvature)) if curvature > 0.0 else float("nan")

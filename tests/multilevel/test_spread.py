@@ -1,0 +1,138 @@
+"""A residual SD that depends on a predictor, against nlme (`tests/reference/spread.R`)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pwp_lib as pwp
+from multilevel import InputError, Moments, fit_mixed
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+FIGURES = pd.read_csv(REFERENCE / "spread.csv", comment="#")
+#: Data, spread and method of slope models where nlme stops above the optimum: by 5 where the
+#: correlation is one (power), by less than .001 elsewhere.
+STOPPED_SHORT = {
+    ("exp", "power", "ML"),
+    ("exp", "power", "REML"),
+    ("phq9", "exp", "ML"),
+    ("phq9", "exp", "REML"),
+    ("gad7", "exp", "ML"),
+}
+PAPER = "phq9_post ~ center(phq9_pre) * center(gad7_pre) + (1 + center(phq9_pre) | therapist_id)"
+
+
+@pytest.fixture(scope="module")
+def sets() -> Iterator[ModuleType]:
+    """Give the module that makes the simulated sets."""
+    sys.path.insert(0, str(REFERENCE))
+    import references_data
+
+    yield references_data
+    sys.path.remove(str(REFERENCE))
+
+
+def model(sets: ModuleType, row: pd.Series) -> tuple[str, pd.DataFrame, str]:
+    """Formula, rows and spread of a case."""
+    bracket = "1" if row["random"] == "intercept" else "1 + center({own})"
+    if row["data"] in ("phq9", "gad7"):
+        own, other = ("phq9", "gad7") if row["data"] == "phq9" else ("gad7", "phq9")
+        data = pwp.load_cohort().patients
+        fixed = f"{own}_post ~ center({own}_pre) * center({other}_pre)"
+        variable, shifted, group = f"{own}_pre", f"{own}_pre + 1", "therapist_id"
+    else:
+        data, fixed, variable, group = sets.uneven_spread(row["data"]), "y ~ center(v)", "v", "g"
+        shifted = variable
+    formula = f"{fixed} + ({bracket.format(own=variable)} | {group})"
+    spread = f"power({shifted})" if row["spread"] == "power" else f"exp({variable})"
+    return formula, data, spread
+
+
+@pytest.mark.parametrize("case", range(len(FIGURES)))
+def test_agrees_with_nlme(sets: ModuleType, case: int) -> None:
+    row = FIGURES.iloc[case]
+    formula, data, spread = model(sets, row)
+    fit = fit_mixed(formula, data, method=row["method"], spread=spread)
+    assert fit.spread is not None
+    assert fit.converged
+    key = (row["data"], row["spread"], row["method"])
+    if row["random"] == "slope" and key in STOPPED_SHORT:
+        assert fit.deviance < row["deviance"] - 1e-4
+        return
+    assert -1e-4 < fit.deviance - row["deviance"] < 1e-6
+    np.testing.assert_allclose(fit.spread.delta, row["delta"], atol=2e-5)
+    np.testing.assert_allclose(fit.residual_variance, row["sigma2"], rtol=5e-4)
+    np.testing.assert_allclose(
+        fit.random_covariance.to_numpy()[0, 0], row["variance"], rtol=5e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        fit.fixed["estimate"].iloc[:2], row[["intercept", "x"]].astype(float), rtol=1e-3
+    )
+
+
+def test_simulated_delta_is_within_two_and_a_half_standard_errors(sets: ModuleType) -> None:
+    for name, (_, delta) in sets.SPREAD_TRUTH.items():
+        text = "power(v)" if name == "power" else "exp(v)"
+        found = fit_mixed("y ~ v + (1 + v | g)", sets.uneven_spread(name), spread=text).spread
+        assert found is not None
+        assert abs(found.delta - delta) < 2.5 * found.se
+
+
+def test_therapist_effect_follows_the_spread() -> None:
+    patients = pwp.load_cohort().patients
+    fit = fit_mixed(PAPER, patients, spread="power(phq9_pre + 1)")
+    effects = [round(100 * fit.vpc(at={"phq9_pre": v}), 1) for v in (2, 8, 12.5, 20)]
+    assert effects == [14.6, 8.8, 9.3, 11.1]
+    curve = fit.vpc_curve("phq9_pre", [2, 8, 12.5, 20])
+    np.testing.assert_allclose(100 * curve["vpc"], effects, atol=0.06)
+    assert (curve["lower"] < curve["vpc"]).all()
+    assert (curve["vpc"] < curve["upper"]).all()
+    fixed_delta = pwp.fit_mixed(PAPER, patients)
+    assert fit.n_parameters == fixed_delta.n_parameters + 1
+    assert fit.spread is not None
+    np.testing.assert_allclose(fit.spread.ratio, fixed_delta.deviance - fit.deviance, atol=1e-6)
+
+
+def test_intercept_alone_takes_the_spreads_own_predictor() -> None:
+    patients = pwp.load_cohort().patients
+    formula = "phq9_post ~ phq9_pre + (1 | therapist_id)"
+    fit = fit_mixed(formula, patients, spread="exp(phq9_pre)")
+    assert fit.vpc(at={"phq9_pre": 2}) > fit.vpc() > fit.vpc(at={"phq9_pre": 20})
+
+
+def test_curve_carries_the_uncertainty_of_delta() -> None:
+    fit = fit_mixed(PAPER, pwp.load_cohort().patients, spread="power(phq9_pre + 1)")
+    assert fit.spread is not None
+    low, high = fit.spread.neighbours
+    assert low.spread.delta < fit.spread.delta < high.spread.delta
+    # At one standard error the profile has risen by one.
+    np.testing.assert_allclose([low.deviance, high.deviance], fit.deviance + 1, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("spread", "said"),
+    [
+        ("linear(phq9_pre)", "cannot be read"),
+        ("power(phq9_pre)", "above zero in every row"),
+        ("power(center(phq9_pre))", "columns and arithmetic"),
+        ("exp(nothing)", "nothing"),
+        ("exp(phq9_pre * 0)", "does not vary"),
+    ],
+)
+def test_refusals(spread: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        fit_mixed(PAPER, pwp.load_cohort().patients, spread=spread)
+
+
+def test_moments_and_lazy_frames_are_refused() -> None:
+    patients = pwp.load_cohort().patients
+    with pytest.raises(InputError, match="stored moments"):
+        fit_mixed(PAPER, Moments.for_formula(PAPER, patients), spread="exp(phq9_pre)")
+    with pytest.raises(InputError, match="profile"):
+        fit_mixed(PAPER, patients, spread="exp(phq9_pre)").profile_interval()

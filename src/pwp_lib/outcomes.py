@@ -129,13 +129,18 @@ CONTACTS = 2
 
 
 def _scores(patients: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    if not isinstance(patients, pd.DataFrame):
+        raise InputError("patients are needed as a pandas DataFrame", hint="convert them")
     for column in (measure.pre, measure.post):
         if column not in patients.columns:
             raise InputError(
                 "the column is missing", hint="add it, or choose another measure", column=column
             )
     pair = patients[[measure.pre, measure.post]].set_axis(["pre", "post"], axis=1)
-    return pair.astype(float)
+    try:
+        return pair.astype(float)
+    except (ValueError, TypeError):
+        raise InputError(f"scores on {measure.label} are not all numbers") from None
 
 
 def _flag(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -237,3 +238,15 @@ def test_bad_requests_are_said_in_a_sentence(people):
         national_outcomes(people, ["phq9"])
     with pytest.raises(InputError, match="no cut-off or no reliable change"):
         national_outcomes(people, [PHQ9, replace(GAD7, reliable_change=None)])
+
+
+@pytest.mark.parametrize("kind", ["polars", "a column", "text"])
+def test_what_is_no_frame_of_scores_is_refused(kind: str) -> None:
+    scores = {"therapist_id": ["a", "b"], "phq9_pre": [10, 12], "phq9_post": [3, 4]}
+    given = {
+        "polars": pl.DataFrame(scores),
+        "a column": pd.Series(scores["phq9_pre"]),
+        "text": pd.DataFrame(scores | {"phq9_pre": ["low", "high"]}),
+    }[kind]
+    with pytest.raises(InputError, match="pandas DataFrame|not all numbers"):
+        summarise_outcomes(given, "phq9")

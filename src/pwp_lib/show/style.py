@@ -135,10 +135,11 @@ def use() -> None:
     False
     """
     import matplotlib
+    from cycler import cycler
 
     colours = [MEASURE_COLOURS["phq9"], MEASURE_COLOURS["gad7"], "#117A65", "#7A1F6B", "#6B7A00"]
     own = {**RC, "figure.constrained_layout.use": False}  # seaborn lays its grids out itself
-    matplotlib.rcParams.update({**own, "axes.prop_cycle": matplotlib.cycler(color=colours)})
+    matplotlib.rcParams.update({**own, "axes.prop_cycle": cycler(color=colours)})
 
 
 def new_axes(

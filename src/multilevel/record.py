@@ -145,14 +145,18 @@ def _moved(
     sums: Mapping[Monomial, Totals], steps: Mapping[str, int] | Mapping[str, float]
 ) -> dict[Monomial, Totals]:
     """Return sums of products of ``x - step``, all of them, in the order given."""
+    if not steps:
+        return dict(sums)
     out = dict(sums)
+    sizes = {key: int(np.abs(v).max(initial=0)) for key, v in sums.items() if v.dtype.kind == "i"}
     for key, parts in _expansions(tuple(sums), frozenset(steps)):
         weights = [_weight(taken, steps) for taken, _ in parts]
         values = [sums[rest] for _, rest in parts]
-        exact = all(isinstance(w, int) for w in weights) and all(
-            v.dtype.kind == "i" for v in values
-        )
-        out[key] = _exact_total(weights, values) if exact else _total(weights, values)
+        if all(isinstance(w, int) for w in weights) and all(rest in sizes for _, rest in parts):
+            bound = sum(abs(w) * sizes[r] for w, (_, r) in zip(weights, parts, strict=True))
+            out[key] = _exact_total(weights, values, bound)
+        else:
+            out[key] = _total(weights, values)
     return out
 
 
@@ -188,11 +192,8 @@ def _total(weights: list[Any], values: list[Totals]) -> NDArray[np.float64]:
     return total
 
 
-def _exact_total(weights: list[int], values: list[Totals]) -> Totals:
+def _exact_total(weights: list[int], values: list[Totals], bound: int) -> Totals:
     """Add weighted whole numbers without rounding before the end."""
-    bound = sum(
-        abs(w) * int(np.abs(v).max(initial=0)) for w, v in zip(weights, values, strict=True)
-    )
     if bound < INTEGER_LIMIT:
         whole: Totals = np.asarray(weights, dtype=np.int64) @ np.asarray(values)
         return whole

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -90,6 +90,9 @@ def open_table(data: Any) -> Iterator[Table | LazyTable]:
         with _open_file(Path(data)) as table:
             yield table
         return
+    if isinstance(data, pd.DataFrame) and data.columns.is_unique:
+        yield Table(data)
+        return
     with warnings.catch_warnings():
         # narwhals announces that its Dask support moves to another package.
         warnings.filterwarnings("ignore", "Dask support is moving out", FutureWarning)
@@ -103,7 +106,7 @@ def open_table(data: Any) -> Iterator[Table | LazyTable]:
             ) from None
         except DuplicateError:
             raise InputError("two columns of the table have one name", hint="rename one") from None
-        yield LazyTable(frame) if isinstance(frame, nw.LazyFrame) else Table(frame)
+        yield LazyTable(frame) if isinstance(frame, nw.LazyFrame) else Table(data)
 
 
 @contextmanager
@@ -132,22 +135,31 @@ class Table:
 
     Parameters
     ----------
-    frame : narwhals.DataFrame
+    native : frame
     """
 
-    def __init__(self, frame: nw.DataFrame[Any]) -> None:
-        self.frame = frame
-        self.columns: Sequence[str] = frame.columns
-        self._native = frame.to_native()
+    def __init__(self, native: Any) -> None:
+        self._native = native
+        pandas = isinstance(native, pd.DataFrame)
+        self.columns: Sequence[str] = list(native.columns) if pandas else self.frame.columns
         self._series: dict[str, nw.Series[Any]] = {}
         self._numbers: dict[str, tuple[Array, Mask | None]] = {}
         self._coded: dict[str, tuple[list[Any], NDArray[np.int64]]] = {}
         self._evaluated: dict[str, tuple[list[str], Array]] = {}
 
+    @cached_property
+    def frame(self) -> nw.DataFrame[Any]:
+        """The frame as narwhals sees it; made late, as it takes longer than a small fit."""
+        return nw.from_native(self._native, eager_only=True)
+
     def kind(self, column: str) -> str:
         """Return ``number``, ``truth`` or ``category``."""
         if isinstance(plain := self._plain(column), np.ndarray):
             return "truth" if plain.dtype.kind == "b" else "number"
+        # The usual text of pandas is told without narwhals, which takes longer than a small fit.
+        in_pandas = isinstance(self._native, pd.DataFrame)
+        if in_pandas and isinstance(self._native[column].dtype, pd.StringDtype):
+            return "category"
         return kind_of(self.series(column).dtype, column)
 
     def _plain(self, column: str) -> Array | None:
@@ -214,7 +226,9 @@ class Table:
         """Labels of a column as they were met, and the code of each row, -1 where missing."""
         if column not in self._coded:
             try:
-                self._coded[column] = _coded(self.frame[column])
+                pandas = isinstance(self._native, pd.DataFrame)
+                source = self._native if pandas else self.frame
+                self._coded[column] = _coded(source[column])
             except TypeError:
                 raise InputError("numbers or text are needed, of one kind", column=column) from None
         return self._coded[column]
@@ -234,7 +248,7 @@ class Table:
         )
         sums = grouped_sums(codes, len(groups), columns, plan.keys, pivots)
         smallest = self._smallest_cell(plan, keep, columns, codes, sums[()]) if cells else None
-        return plan.record(groups, sums, pivots, len(self.frame), smallest)
+        return plan.record(groups, sums, pivots, len(self._native), smallest)
 
     def rows(
         self, plan: Plan, further: Sequence[str]
@@ -291,10 +305,10 @@ class Table:
     ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         """Sorted labels and the code of each row kept."""
         if not group:
-            rows = len(self.frame) if keep is None else int(keep.sum())
+            rows = len(self._native) if keep is None else int(keep.sum())
             return np.array(["all"], dtype=object), np.zeros(rows, dtype=np.int64)
-        exact = self.series(group).dtype
-        if self.kind(group) == "number" and (exact.is_float() or exact.is_integer()):
+        exact = self.series(group).dtype if self.kind(group) == "number" else nw.String()
+        if exact.is_float() or exact.is_integer():
             values = _kept(self.numbers(group)[0], keep)
             values = _whole(values) if values.dtype.kind == "f" else values
             if exact not in (nw.Int128, nw.UInt128) and self.frame[group].dtype != nw.Object:
@@ -418,15 +432,14 @@ def _coded_numbers(values: Array, column: str) -> tuple[NDArray[np.object_], NDA
     return sorted_labels(found.tolist(), column)[0], codes
 
 
-def _coded(series: nw.Series[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+def _coded(series: Any) -> tuple[list[Any], NDArray[np.int64]]:
     """Labels of a column and the code of each row, -1 where there is none."""
-    native = series.to_native()
-    if not isinstance(native, pd.Series):
+    if not isinstance(series, pd.Series):
         try:
             return _coded_by_arrow(series.to_arrow())
         except pa.ArrowException:
-            native = pd.Series(series.to_list(), dtype=object)
-    codes, labels = pd.factorize(native)
+            series = pd.Series(series.to_list(), dtype=object)
+    codes, labels = pd.factorize(series)
     return list(labels), codes.astype(np.int64)
 
 

@@ -31,13 +31,16 @@ from benchmarks import ours, peers  # noqa: E402
 from benchmarks.data import SIZES, rows, write_binary  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results.json")
-FITTERS = ("lme4", "nlme", "statsmodels")
+FITTERS = ("lme4", "nlme", "statsmodels", *peers.COMPILED)
 SAMPLERS = ("jags", "pymc", "nutpie", "bambi", "brms")
 #: Largest size at which each peer is run, and why it stops there.
 MOST = {
     "lme4": (1_000_000, "minutes and many GB at 10 million; --longest"),
     "nlme": (10_000, "minutes at a million; --longest"),
     "statsmodels": (10_000, "minutes at a million; --longest"),
+    "glmm": (1_000_000, "minutes at 10 million; --longest"),
+    "mixedlm": (10_000, "minutes at a million; --longest"),
+    "mixedlm-rs": (1_000_000, "minutes at 10 million; --longest"),
     "jags": (10_000, "its cost grows with the rows"),
     "pymc": (2_000, "its cost grows with the rows"),
     "nutpie": (2_000, "its cost grows with the rows"),
@@ -59,11 +62,13 @@ def fitters(
             found[name] = {"left out": why}
             continue
         in_r: Callable[[], Any] = lambda n=name: peers.in_r(folder, n)  # noqa: E731
-        got = peers.statsmodels(frame) if name == "statsmodels" else in_r()
+        if name == "statsmodels":
+            got = peers.statsmodels(frame)
+        else:
+            got = peers.compiled(frame, name) if name in peers.COMPILED else in_r()
         if "cpu" in got:
             got["ratio, from rows"] = got["cpu"] / own["from rows"]["cpu"]
-            for task in ("from moments", "from moments, NumPy alone"):
-                got[f"ratio, {task}"] = got["cpu"] / own[task]["cpu"]
+            got["ratio, from moments"] = got["cpu"] / own["from moments"]["cpu"]
             pairs = zip(got["deviance"], own["deviance"], strict=False)
             got["deviance above ours"] = [a - b for a, b in pairs]
             pairs = zip(got["vpc"], own["vpc"], strict=False)

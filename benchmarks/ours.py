@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import pandas as pd
 
 from benchmarks.data import ONE, TWO
 from benchmarks.timing import per_call, spent
-from multilevel import newton
 from multilevel.fit import fit_mixed
 from multilevel.many import fit_many
 from multilevel.moments import Moments, design_moments
@@ -48,17 +45,6 @@ def _both(data: Any) -> list[Any]:
     return fits
 
 
-@contextmanager
-def plain_search() -> Iterator[None]:
-    """Search as where numba is not installed."""
-    compiles = newton._compiles
-    newton._compiles = lambda stack: False
-    try:
-        yield
-    finally:
-        newton._compiles = compiles
-
-
 def floor(frame: pd.DataFrame, therapists: int) -> dict[str, float]:
     """One compiled pass over coded columns."""
     y, x, g = (frame[c].to_numpy() for c in ("y", "x", "g"))
@@ -72,14 +58,13 @@ def fits(frame: pd.DataFrame) -> dict[str, Any]:
     small = len(frame) < 100_000
     _both(frame[:2_000] if small else frame[frame["g"] < 50])
     from_rows, found = per_call(lambda: _both(Moments.for_formula(TWO, frame)), 10 if small else 1)
+    straight, _ = per_call(lambda: [fit_mixed(f, frame) for f in (ONE, TWO)], 10 if small else 1)
     held = Moments.for_formula(TWO, frame)
     from_moments, _ = per_call(lambda: _both(held), 20 if small else 1)
-    with plain_search():
-        alone, _ = per_call(lambda: _both(held), 20 if small else 1)
     return {
         "from rows": from_rows,
+        "from the frame": straight,
         "from moments": from_moments,
-        "from moments, NumPy alone": alone,
         "deviance": [f.deviance for f in found],
         "vpc": [f.vpc() for f in found],
         "singular": [f.singular for f in found],

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from arviz_stats.base import array_stats
 
-from benchmarks.timing import spent
+from benchmarks.timing import per_call, spent
 
 SCRIPT = Path(__file__).with_name("peers.R")
 
@@ -80,6 +81,53 @@ def statsmodels(frame: pd.DataFrame) -> dict[str, Any]:
         "vpc": [b / (b + float(f.scale)) for b, f in zip(between, fits, strict=True)],
         "converged": [bool(f.converged) for f in fits],
     }
+
+
+#: Packages of Python with a compiled search, by the name they install under.
+COMPILED = ("glmm", "mixedlm", "mixedlm-rs")
+
+
+def compiled(frame: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Both models by one of the compiled packages, maximum likelihood, from the frame."""
+    data = pd.DataFrame({"y": frame["y"].astype(float), "g": frame["g"]})
+    data["a"] = frame["x"] - frame["x"].mean()
+    try:
+        fit = _compiled_fit(name)
+    except ImportError:
+        return {"left out": "not installed"}
+    calls = max(1, 20_000 // len(frame))
+
+    def work() -> list[float]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [fit("(1 | g)", data), fit("(1 + a | g)", data)]
+
+    work()
+    times, deviance = per_call(work, calls, repeats=3 if len(frame) < 100_000 else 1)
+    return times | {"software": f"{name} {version(name)}", "deviance": deviance, "vpc": []}
+
+
+def _compiled_fit(name: str) -> Callable[[str, pd.DataFrame], float]:
+    if name == "glmm":
+        import glmm
+
+        return lambda random, data: (
+            -2 * float(glmm.fit(data, f"y ~ a + {random}", reml=False, satterthwaite=False).loglik)
+        )
+    if name == "mixedlm":
+        import mixedlm
+
+        return lambda random, data: (
+            -2 * float(mixedlm.lmer(f"y ~ a + {random}", data, REML=False).logLik().value)
+        )
+    import mixedlm_rs
+
+    def by_rs(random: str, data: pd.DataFrame) -> float:
+        terms = "~a" if "a" in random else "~1"
+        model = mixedlm_rs.MixedLM.from_formula("y ~ a", data, groups=data["g"], re_formula=terms)
+        return -2 * float(model.fit(reml=False).llf)
+
+    return by_rs
 
 
 def _row_model(frame: pd.DataFrame) -> Any:

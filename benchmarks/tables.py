@@ -21,7 +21,6 @@ _RATIOS = {
     "fits": (
         ("ratio, from rows", "fit from rows"),
         ("ratio, from moments", "fit from moments"),
-        ("ratio, from moments, NumPy alone", "fit from moments, NumPy alone"),
     ),
     "samplers": (("ratio", "posterior"),),
 }
@@ -76,7 +75,7 @@ def agreement(results: Found) -> pd.DataFrame:
     for size, part, peer, got in _peers(results):
         if part == "fits" and "deviance above ours" in got:
             deviance = max(got["deviance above ours"], key=abs)
-            effect = max(got["therapist effect, difference"], key=abs)
+            effect = max(got["therapist effect, difference"], key=abs, default=np.nan)
             rows.append((size, peer, deviance, 100 * effect, None))
         elif part == "samplers" and "median, difference" in got:
             error = 100 * got["error of the difference"]
@@ -99,9 +98,26 @@ def own_times(results: Found) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("patients/therapists")
 
 
+def _crossings(results: Found) -> list[str]:
+    """Say between which sizes a peer that is quicker on few rows becomes the slower one."""
+    table, said = ratios(results), []
+    rows = table[table["task"] == "fit from rows"]
+    for peer, part in rows.groupby("peer", sort=False):
+        x = np.log([results["sizes"][s].get("patients", np.nan) for s in part["size"]])
+        y = np.log(part["ratio"].to_numpy(dtype=float))
+        if y[0] < 0 < y[-1]:
+            k = int(np.flatnonzero(y > 0)[0])
+            at = np.exp(np.interp(0.0, y[k - 1 : k + 1], x[k - 1 : k + 1]))
+            said.append(
+                f"{peer} is quicker than this library on few patients and slower on many; between "
+                f"the sizes timed the two cross at about {float(f'{at:.1g}'):,.0f} patients."
+            )
+    return said
+
+
 def more_sentences(results: Found) -> list[str]:
-    """What was measured of this library alone: files larger than a frame, a thousand cohorts."""
-    said = []
+    """Where peers cross this library; and this library alone: large files, a thousand cohorts."""
+    said = _crossings(results)
     for size, found in results["sizes"].items():
         if "parquet" in found:
             took, (patients, therapists) = found["parquet"], size.split("/")

@@ -183,3 +183,13 @@ def test_effects_held_are_shares_in_per_cent() -> None:
     held = tables.effects_held(found)
     assert held.loc["Gibbs, flat on SDs"].min() > 93
     assert held.loc["conditional SE"].max() < 91
+
+
+def test_where_a_peer_becomes_the_slower_one_is_said() -> None:
+    sizes = {
+        f"{n}/9": {"patients": n, "fits": {"glmm": {"ratio, from rows": r}}}
+        for n, r in ((1_000, 0.5), (100_000, 5.0))
+    }
+    (said,) = tables.more_sentences({"sizes": sizes})
+    assert "glmm is quicker than this library on few patients" in said
+    assert "about 4,000 patients" in said

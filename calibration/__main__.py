@@ -26,7 +26,8 @@ def main() -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from pwp_lib.cohort import load_cohort, write_cohort
+    from pwp_lib.cohort import load_cohort
+    from pwp_lib.write import write_cohort
 
     from .extracts import make_extracts
     from .search import FULL, SEED, SHORT, TINY, find

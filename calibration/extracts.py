@@ -291,7 +291,7 @@ def _readme(seed: int) -> str:
         "**Every row is invented. No row describes a person, and no service is a real one.**",
         "",
         f"Made from the packaged cohort with seed {seed}; licence: CC0 1.0. A row is a session.",
-        "`s1.toml` and so on say how each service writes; `read_extracts` gives the cohort back.",
+        "`s1.toml` and so on say how each service writes; chapter 1 reads them all.",
         "Every file has a column `synthetic`, TRUE in every row.",
     ]
     meaning = {
@@ -318,7 +318,7 @@ def _readme(seed: int) -> str:
 
 
 def make_extracts(cohort: Cohort, folder: Path, seed: int = 1) -> Path:
-    """Write six downloads and their maps, from which `read_extracts` gives the cohort back.
+    """Write six downloads and their maps, from which chapter 1 gives the cohort back.
 
     Parameters
     ----------

@@ -29,9 +29,9 @@ BUDGETS = {"multilevel": (5500, 0), "pwp_lib": (4750, 2600), "pwp_report": (5200
 UNUSED = {
     "multilevel": {"Formula", "withhold_small"},
     "pwp_lib": {
-        *("ServiceMap", "check_tables", "describe_caseloads", "describe_categories"),
+        *("describe_caseloads", "describe_categories"),
         *("describe_numbers", "get_measure", "patient_national_outcomes", "published"),
-        *("published_figures", "read_map", "student_cohort", "theme_origins", "tidy_extract"),
+        *("published_figures", "student_cohort", "theme_origins"),
         *("differs_from_average", "template_analysis", "TemplateAnalysis"),
     },
     "pwp_report": {"audit", "release_counts"},

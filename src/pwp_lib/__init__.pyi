@@ -5,10 +5,9 @@ from .classroom import student_cohort as student_cohort
 from .cohort import Cohort as Cohort
 from .cohort import FlowStep as FlowStep
 from .cohort import Provenance as Provenance
-from .cohort import check_tables as check_tables
 from .cohort import load_cohort as load_cohort
+from .cohort import packaged as packaged
 from .cohort import read_cohort as read_cohort
-from .cohort import write_cohort as write_cohort
 from .comparison import SplitSample as SplitSample
 from .comparison import ancova as ancova
 from .comparison import cluster_effect_sizes as cluster_effect_sizes
@@ -47,13 +46,6 @@ from .engine import likelihood_ratio_test as likelihood_ratio_test
 from .engine import pool_moments as pool_moments
 from .engine import sample_posterior as sample_posterior
 from .engine import withhold_small as withhold_small
-from .extracts import ServiceMap as ServiceMap
-from .extracts import describe_extracts as describe_extracts
-from .extracts import extract_completeness as extract_completeness
-from .extracts import load_extracts as load_extracts
-from .extracts import read_extracts as read_extracts
-from .extracts import read_map as read_map
-from .extracts import tidy_extract as tidy_extract
 from .measures import GAD7 as GAD7
 from .measures import MEASURES as MEASURES
 from .measures import PHQ9 as PHQ9
@@ -104,3 +96,4 @@ from .themes import lower_order_themes as lower_order_themes
 from .themes import template_analysis as template_analysis
 from .themes import theme_map as theme_map
 from .truth import Truth as Truth
+from .write import write_cohort as write_cohort

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_lib.cohort import Cohort, Provenance, write_cohort
+from pwp_lib.cohort import Cohort, Provenance
 from pwp_lib.models import MeasureModels, fit_models
 from pwp_lib.ranking import composite_ranks
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
+from pwp_lib.write import write_cohort
 
 if TYPE_CHECKING:
     import os

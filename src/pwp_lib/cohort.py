@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,20 +19,19 @@ from pwp_lib.measures import Measure, get_measure
 from pwp_lib.schema import (
     SEGMENT_FIELDS,
     THERAPIST_FIELDS,
+    WIDEST,
+    Field,
     link_problems,
     parse_table,
     patient_fields,
 )
-from pwp_report.read.table import read_table
 
 __all__ = [
     "Cohort",
     "FlowStep",
     "Provenance",
-    "check_tables",
     "load_cohort",
     "read_cohort",
-    "write_cohort",
 ]
 
 Table: TypeAlias = "str | os.PathLike[str] | pd.DataFrame"
@@ -40,7 +40,7 @@ Measures: TypeAlias = "str | Measure | Sequence[str | Measure]"
 
 PACKAGED = Path(__file__).parent / "packaged"
 MANIFEST_VERSION = 1
-_TABLES = ("patients", "therapists", "segments")
+TABLES = ("patients", "therapists", "segments")
 _ORDER = {
     "patients": ["therapist_id", "patient_id"],
     "therapists": ["therapist_id"],
@@ -164,12 +164,51 @@ class Cohort:
         return pd.DataFrame({"count": counts})
 
 
-def _as_table(source: Table | None) -> tuple[pd.DataFrame | None, Path | None]:
-    if source is None or isinstance(source, pd.DataFrame):
-        return source, None
-    raw = read_table(source)
-    # The index carries the rows of the file through to the messages: its first row is the header.
-    return raw.frame.set_axis(pd.Index(raw.rows - 2), axis=0), Path(source)
+def _as_table(
+    source: Table | None, decimal: str, missing: Sequence[str]
+) -> tuple[pd.DataFrame | None, Path | None]:
+    if source is None:
+        return None, None
+    frame, file = (source, None) if isinstance(source, pd.DataFrame) else _read_csv(source, decimal)
+    if missing:
+        frame = frame.mask(frame.isin([*missing]))
+    return frame, file
+
+
+def _read_csv(source: str | os.PathLike[str], decimal: str) -> tuple[pd.DataFrame, Path]:
+    """Read every cell as text; the index counts the rows below the header, empty ones too."""
+    path = Path(source)
+    separator = ";" if decimal == "," else ","
+    hint = "save it as CSV in UTF-8, or read it with pandas and give the frame"
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            if file.readline(1_000_000).count(separator) > WIDEST:
+                words = f"the header has more than {WIDEST:,} columns"
+                raise InputError(words, hint="turn the table so that rows are patients", file=path)
+        with warnings.catch_warnings():
+            # Rows longer than the header would lose their last cells, with a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                path,
+                sep=separator,
+                dtype="str",
+                encoding="utf-8-sig",
+                index_col=False,
+                keep_default_na=False,
+                na_values=[""],
+                skip_blank_lines=False,
+            )
+    except FileNotFoundError:
+        raise InputError("there is no such file", hint="correct the path", file=path) from None
+    except OSError:
+        raise InputError("the file cannot be opened", hint="name a CSV file", file=path) from None
+    except pd.errors.EmptyDataError:
+        raise InputError("the file is empty", hint="export it again", file=path) from None
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning):
+        raise InputError(
+            "the file is no table of comma-separated text", hint=hint, file=path
+        ) from None
+    return frame, path
 
 
 def _chosen(measures: Measures) -> tuple[Measure, ...]:
@@ -183,43 +222,23 @@ def _chosen(measures: Measures) -> tuple[Measure, ...]:
     return chosen
 
 
-def check_tables(
-    patients: Table,
-    therapists: Table | None = None,
-    segments: Table | None = None,
-    measures: Measures = ("phq9", "gad7"),
+def _check_tables(
+    sources: Sequence[Table | None],
+    measures: tuple[Measure, ...],
+    decimal: str,
+    missing: Sequence[str],
 ) -> tuple[dict[str, pd.DataFrame | None], list[InputError]]:
-    """Read a cohort's tables and list everything that is wrong with them, raising nothing for it.
-
-    Parameters
-    ----------
-    patients, therapists, segments : path or DataFrame
-        As in :func:`read_cohort`.
-    measures : sequence of str or Measure
-
-    Returns
-    -------
-    tables : dict of str to DataFrame or None
-        The tables with their columns read as numbers or text.
-    problems : list of InputError
-        Each names file, row, column and hint. None if the tables make a cohort.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read at all.
-    """
-    chosen = _chosen(measures)
-    fields = (patient_fields(chosen), THERAPIST_FIELDS, SEGMENT_FIELDS)
+    """Read a cohort's tables, and list everything that is wrong with them."""
+    fields = (patient_fields(measures), THERAPIST_FIELDS, SEGMENT_FIELDS)
     tables: dict[str, pd.DataFrame | None] = {}
     files: list[Path | None] = []
     problems: list[InputError] = []
-    for name, source, spec in zip(_TABLES, (patients, therapists, segments), fields, strict=True):
-        frame, file = _as_table(source)
+    for name, source, spec in zip(TABLES, sources, fields, strict=True):
+        frame, file = _as_table(source, decimal, missing)
         files.append(file)
         tables[name] = None
         if frame is not None:
-            tables[name], found = parse_table(frame, spec, file)
+            tables[name], found = parse_table(frame, spec, file, decimal)
             problems += found if file or name == "patients" else [_of(name, p) for p in found]
     if not problems:
         people = tables["patients"]
@@ -249,6 +268,9 @@ def read_cohort(
     measures: Measures = ("phq9", "gad7"),
     provenance: Provenance | None = None,
     flow: Sequence[FlowStep] = (),
+    *,
+    decimal: str = ".",
+    missing: Sequence[str] = (),
 ) -> Cohort:
     """Read a cohort from files or frames, and check all of it.
 
@@ -257,8 +279,8 @@ def read_cohort(
     Parameters
     ----------
     patients : path or DataFrame
-        One row a patient; see `Cohort` for the columns. A column ``synthetic`` that is true in
-        every row marks the data as invented.
+        CSV in UTF-8, or a frame from any reader. One row a patient; see `Cohort` for the
+        columns. A column ``synthetic`` that is true in every row marks the data as invented.
     therapists, segments : path or DataFrame, optional
     measures : str, Measure or sequence of them
         Which measures the patients' table has.
@@ -266,6 +288,10 @@ def read_cohort(
         Taken from the file if not given.
     flow : sequence of FlowStep, optional
         What happened before, if anything.
+    decimal : {".", ","}
+        Decimal mark of the files; with a comma, cells are separated by semicolons.
+    missing : sequence of str, optional
+        Entries that mean that there is none, beside the usual ones such as an empty cell or NA.
 
     Returns
     -------
@@ -286,7 +312,10 @@ def read_cohort(
     array([[3, 0], [2, 1]])
     """
     chosen = _chosen(measures)
-    tables, problems = check_tables(patients, therapists, segments, chosen)
+    if decimal not in (".", ","):
+        raise InputError("the decimal mark must be a point or a comma", hint="correct decimal")
+    sources = (patients, therapists, segments)
+    tables, problems = _check_tables(sources, chosen, decimal, missing)
     if problems:
         raise problems[0]
     present = {n: t for n, t in tables.items() if t is not None}
@@ -371,17 +400,51 @@ def load_cohort(folder: str | os.PathLike[str] | None = None) -> Cohort:
     """
     home = PACKAGED if folder is None else Path(folder)
     manifest = verify_folder(home)
-    paths = {name: home / f"{name}.csv" for name in _TABLES if f"{name}.csv" in manifest["files"]}
-    if not {"patients", "measures", "provenance", "flow"} <= {*paths, *manifest}:
+    if "patients.csv" not in manifest["files"] or not {"measures", "provenance"} <= {*manifest}:
         raise _unreadable(home / "manifest.json")
-    return read_cohort(
-        paths["patients"],
-        paths.get("therapists"),
-        paths.get("segments"),
-        measures=[Measure(**m) for m in manifest["measures"]],
+    measures = tuple(Measure(**m) for m in manifest["measures"])
+    fields = (patient_fields(measures), THERAPIST_FIELDS, SEGMENT_FIELDS)
+    tables = {
+        name: _stored(home / f"{name}.csv", known)
+        for name, known in zip(TABLES, fields, strict=True)
+        if f"{name}.csv" in manifest["files"]
+    }
+    return Cohort(
+        patients=tables["patients"],
+        therapists=tables.get("therapists"),
+        segments=tables.get("segments"),
+        measures=measures,
         provenance=Provenance(**manifest["provenance"]),
-        flow=[FlowStep(**s) for s in manifest["flow"]],
+        flow=tuple(FlowStep(**s) for s in manifest.get("flow", ())),
     )
+
+
+def packaged(name: str) -> Path:
+    """Find a file or folder that comes with the library, such as ``extracts``.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> sorted(p.name for p in packaged("extracts").glob("s1*"))
+    ['s1.toml', 's1_national.csv']
+    """
+    path = PACKAGED / name
+    if not path.exists():
+        raise InputError(
+            "no such file comes with the library", hint="name extracts, or a file in it"
+        )
+    return path
+
+
+def _stored(path: Path, fields: Sequence[Field]) -> pd.DataFrame:
+    """Read a table that `write_cohort` wrote; its hash has vouched for what is in it."""
+    kinds = defaultdict(lambda: "str", {f.name: "float64" for f in fields if f.kind != "text"})
+    table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+    return _finish(table, ())
 
 
 def _unreadable(path: Path) -> InputError:
@@ -420,75 +483,3 @@ def _verify(path: Path, expected: str) -> None:
             hint="restore it, or read it as your own with read_cohort",
             file=path,
         )
-
-
-def write_cohort(
-    cohort: Cohort,
-    folder: str | os.PathLike[str],
-    *,
-    made_by: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a synthetic cohort as files: three tables, a data dictionary and a manifest.
-
-    Every table carries a last column ``synthetic``. The manifest, with the hash of each file, is
-    written last: until then :func:`load_cohort` refuses a half-written folder.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    folder : path
-        Made if it does not exist; files of a former cohort are replaced.
-    made_by : mapping, optional
-        What made it (a seed, a version), kept in the manifest; must be JSON.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    InputError
-        If the cohort is not marked as synthetic: real patients' rows are not written.
-    """
-    from pwp_lib.dictionary import describe_cohort
-
-    if not cohort.provenance.synthetic:
-        raise InputError(
-            "only a synthetic cohort is written as files", hint="keep patients' rows where they are"
-        )
-    home = Path(folder)
-    home.mkdir(parents=True, exist_ok=True)
-    tables = {n: t for n in _TABLES if (t := getattr(cohort, n)) is not None}
-    hashes = {}
-    for name, table in tables.items():
-        text = table.assign(synthetic="TRUE").to_csv(index=False, lineterminator="\n")
-        path = _replace_text(home / f"{name}.csv", text)
-        hashes[path.name] = {"sha256": file_hash(path), "rows": len(table)}
-    _replace_text(home / "README.md", describe_cohort(cohort))
-    manifest = {
-        "schema_version": MANIFEST_VERSION,
-        "synthetic": True,
-        "provenance": asdict(cohort.provenance),
-        "measures": [asdict(m) for m in cohort.measures],
-        "flow": [asdict(s) for s in cohort.flow],
-        "made_by": dict(made_by or {}),
-        "files": hashes,
-    }
-    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    _replace_text(home / "manifest.json", text)
-    return home
-
-
-def _replace_text(path: Path, text: str) -> Path:
-    """Write a file beside its place and move it there, so that no half-written one is seen."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
-            out.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path

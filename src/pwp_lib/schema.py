@@ -204,12 +204,14 @@ def _read_text(values: pd.Series[Any]) -> pd.Series[Any]:
     return text.mask(text.isin(MISSING)).astype("str")
 
 
-def _read_numbers(values: pd.Series[Any]) -> tuple[pd.Series[float], pd.Series[bool]]:
+def _read_numbers(values: pd.Series[Any], decimal: str) -> tuple[pd.Series[float], pd.Series[bool]]:
     """Numbers, and which entries were text."""
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_complex_dtype(values):
         # Dates too are read as text: pandas would make numbers of them.
         trimmed = values.astype("string").str.strip()
         values = trimmed.mask(trimmed.isin(MISSING))
+        if decimal == ",":
+            values = values.str.replace(",", ".", regex=False)
     numbers = pd.to_numeric(values, errors="coerce").astype("Float64")
     text = values.notna() & numbers.isna()
     return numbers.astype("float64"), text.astype(bool)
@@ -277,7 +279,10 @@ def _pandera_column(field: Field) -> Any:
 
 
 def parse_table(
-    frame: pd.DataFrame, fields: Sequence[Field], file: Path | None = None
+    frame: pd.DataFrame,
+    fields: Sequence[Field],
+    file: Path | None = None,
+    decimal: str = ".",
 ) -> tuple[pd.DataFrame, list[InputError]]:
     """Read a table's columns as their fields say, and list what is wrong with it.
 
@@ -288,6 +293,8 @@ def parse_table(
     fields : sequence of Field
     file : Path, optional
         For the messages.
+    decimal : {".", ","}
+        Decimal mark of numbers that came as text.
 
     Returns
     -------
@@ -308,7 +315,7 @@ def parse_table(
     if frame.empty:
         what = "a header and no rows" if columns else "nothing"
         return frame, [InputError(f"the table has {what}", hint="fill it", file=file)]
-    typed, problems = _typed(frame, fields, file)
+    typed, problems = _typed(frame, fields, file, decimal)
     others = {c: frame[c] for c in columns if c not in typed}
     result = pd.DataFrame({**typed, **others}, index=frame.index)
     problems += _pandera_problems(result, fields, file)
@@ -316,7 +323,7 @@ def parse_table(
 
 
 def _typed(
-    frame: pd.DataFrame, fields: Sequence[Field], file: Path | None
+    frame: pd.DataFrame, fields: Sequence[Field], file: Path | None, decimal: str
 ) -> tuple[dict[str, pd.Series[Any]], list[InputError]]:
     """Read each known column as text or numbers; text in a number is a problem."""
     typed: dict[str, pd.Series[Any]] = {}
@@ -327,7 +334,7 @@ def _typed(
         if field.kind == "text":
             typed[field.name] = _read_text(frame[field.name])
             continue
-        typed[field.name], text = _read_numbers(frame[field.name])
+        typed[field.name], text = _read_numbers(frame[field.name], decimal)
         problems.extend(
             InputError(
                 f"{field.need}, and this is text",

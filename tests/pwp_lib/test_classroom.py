@@ -8,7 +8,8 @@ import pytest
 
 from multilevel.errors import InputError
 from pwp_lib.classroom import KEY_FILE, make_classroom, student_cohort
-from pwp_lib.cohort import load_cohort, write_cohort
+from pwp_lib.cohort import load_cohort
+from pwp_lib.write import write_cohort
 
 #: The first reads raw downloads, and the ninth is about the packaged cohort.
 CHAPTERS = [

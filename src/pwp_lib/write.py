@@ -1,15 +1,21 @@
-"""The data dictionary that goes with a written cohort."""
+"""A synthetic cohort as files: its tables, a data dictionary and a manifest."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
-    from pwp_lib.cohort import Cohort
+from multilevel.errors import InputError
+from pwp_lib.cohort import MANIFEST_VERSION, TABLES, Cohort, file_hash
 
-__all__ = ["COLUMNS", "describe_cohort"]
+__all__ = ["COLUMNS", "describe_cohort", "write_cohort"]
 
 #: What each column holds. Scores of the cohort's own measures are described from the measure.
 COLUMNS: dict[str, str] = {
@@ -71,3 +77,73 @@ def _meaning(column: str, cohort: Cohort) -> str:
             when = "first" if column == measure.pre else "last"
             return f"{measure.label} at the {when} session, {measure.range_text}."
     return COLUMNS.get(column, "")
+
+
+def write_cohort(
+    cohort: Cohort,
+    folder: str | os.PathLike[str],
+    *,
+    made_by: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a synthetic cohort as files: three tables, a data dictionary and a manifest.
+
+    Every table carries a last column ``synthetic``. The manifest, with the hash of each file, is
+    written last: until then :func:`load_cohort` refuses a half-written folder.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    folder : path
+        Made if it does not exist; files of a former cohort are replaced.
+    made_by : mapping, optional
+        What made it (a seed, a version), kept in the manifest; must be JSON.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If the cohort is not marked as synthetic: real patients' rows are not written.
+    """
+    if not cohort.provenance.synthetic:
+        raise InputError(
+            "only a synthetic cohort is written as files", hint="keep patients' rows where they are"
+        )
+    home = Path(folder)
+    home.mkdir(parents=True, exist_ok=True)
+    tables = {n: t for n in TABLES if (t := getattr(cohort, n)) is not None}
+    hashes = {}
+    for name, table in tables.items():
+        text = table.assign(synthetic="TRUE").to_csv(index=False, lineterminator="\n")
+        path = _replace_text(home / f"{name}.csv", text)
+        hashes[path.name] = {"sha256": file_hash(path), "rows": len(table)}
+    _replace_text(home / "README.md", describe_cohort(cohort))
+    manifest = {
+        "schema_version": MANIFEST_VERSION,
+        "synthetic": True,
+        "provenance": asdict(cohort.provenance),
+        "measures": [asdict(m) for m in cohort.measures],
+        "flow": [asdict(s) for s in cohort.flow],
+        "made_by": dict(made_by or {}),
+        "files": hashes,
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    _replace_text(home / "manifest.json", text)
+    return home
+
+
+def _replace_text(path: Path, text: str) -> Path:
+    """Write a file beside its place and move it there, so that no half-written one is seen."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+            out.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from multilevel.small import cholesky, gram, invert_lower
+
 __all__ = ["Belief", "Draws", "Noise", "Sums", "run_chain"]
 
 Array = NDArray[np.float64]
@@ -78,40 +80,6 @@ class Draws(NamedTuple):
 
 #: Sums may be reordered, which is what lets them run several groups at a time.
 jit = njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-
-
-@jit  # type: ignore[untyped-decorator]
-def _cholesky(m: Array, low: Array, floor: float) -> None:
-    for i in range(m.shape[0]):
-        for j in range(i + 1):
-            s = m[i, j]
-            for k in range(j):
-                s -= low[i, k] * low[j, k]
-            low[i, j] = np.sqrt(max(s, floor)) if i == j else s / low[j, j]
-
-
-@jit  # type: ignore[untyped-decorator]
-def _invert_lower(low: Array, t: Array) -> None:
-    for i in range(low.shape[0]):
-        t[i, i] = 1.0 / low[i, i]
-        for j in range(i):
-            s = 0.0
-            for k in range(j, i):
-                s -= low[i, k] * t[k, j]
-            t[i, j] = s * t[i, i]
-
-
-@jit  # type: ignore[untyped-decorator]
-def _gram(t: Array, out: Array) -> None:
-    """Write t't for a lower-triangular t."""
-    q = t.shape[0]
-    for i in range(q):
-        for j in range(i + 1):
-            s = 0.0
-            for k in range(i, q):
-                s += t[k, i] * t[k, j]
-            out[i, j] = s
-            out[j, i] = s
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -200,7 +168,7 @@ def _draw_normal(
 ) -> None:
     """Turn the shift in `delta` into a draw from the normal with precision `h`."""
     p = h.shape[0]
-    _cholesky(h, chol, floor)
+    cholesky(h, chol, floor)
     for i in range(p):
         s = delta[i]
         for k in range(i):
@@ -309,7 +277,7 @@ def _draw_covariance(
 ) -> float:  # fmt: skip
     """Inverse-Wishart draw with scale `scatter`, by Bartlett's factor; its determinant's root."""
     q = scatter.shape[0]
-    _cholesky(scatter, chol, 1e-300)
+    cholesky(scatter, chol, 1e-300)
     root = 1.0
     for i in range(q):
         t[i, i] = 1.0 / np.sqrt(chi2[1 + i])
@@ -319,7 +287,7 @@ def _draw_covariance(
             for k in range(j, i):
                 s -= normals[start + i * (i - 1) // 2 + k] * t[k, j]
             t[i, j] = s * t[i, i]
-    _gram(t, wish)
+    gram(t, wish)
     for i in range(q):
         for j in range(i + 1):
             s = 0.0
@@ -355,9 +323,9 @@ def _lean_weight(
     scatter: Array, leaned: Array, cov: Array, chol: Array, t: Array, inv: Array
 ) -> float:
     """Log of what the proposal with scale `leaned` lacks against that with `scatter`, at `cov`."""
-    _cholesky(cov, chol, 1e-300)
-    _invert_lower(chol, t)
-    _gram(t, inv)
+    cholesky(cov, chol, 1e-300)
+    invert_lower(chol, t)
+    gram(t, inv)
     return float(0.5 * ((leaned - scatter) * inv).sum())
 
 
@@ -411,9 +379,9 @@ def run_chain(
     for it in range(noise.normals.shape[0]):
         normals, gammas = noise.normals[it], noise.chi2[it]
         c = 1.0 / s2
-        _cholesky(cov, chol, 1e-300)
-        _invert_lower(chol, t)
-        _gram(t, inv)
+        cholesky(cov, chol, 1e-300)
+        invert_lower(chol, t)
+        gram(t, inv)
         for i in range(p):
             delta[i] = belief.shift[i]
             for k in range(p):

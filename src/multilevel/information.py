@@ -11,7 +11,6 @@ from multilevel.likelihood import (
     Pieces,
     Stack,
     coordinates,
-    curvature,
     element_tables,
     symmetric_basis,
 )
@@ -118,7 +117,7 @@ def _observed(stack: Stack, at: Pieces, g: Array) -> Array:
     dof, squares = float(stack.dof[0]), float(at.squares[0])
     variance = squares / dof
     slope = -np.einsum("aij,ji->a", symmetric_basis(stack.q), at.e[0].T @ at.e[0])
-    inner = curvature(stack, g) + dof / squares**2 * np.outer(slope, slope)
+    inner = at.hessian[0] + dof / squares**2 * np.outer(slope, slope)
     cross = -slope / variance**2
     relative = np.block(
         [[inner, cross[:, None]], [cross[None, :], np.array([[dof / variance**2]])]]

@@ -25,7 +25,6 @@ __all__ = [
     "Pieces",
     "Stack",
     "coordinates",
-    "curvature",
     "deviances",
     "element_tables",
     "evaluate",
@@ -591,6 +590,8 @@ class Pieces(NamedTuple):
         Coefficients of the standardised fixed terms.
     squares : ndarray of shape (R,)
         ``(y - X beta)' V^-1 (y - X beta)``.
+    hessian : ndarray of shape (R, k, k)
+        Second derivatives of the deviance by the relative covariance.
     """
 
     c: Array
@@ -599,6 +600,7 @@ class Pieces(NamedTuple):
     inverse: Array
     beta: Array
     squares: Array
+    hessian: Array
 
 
 def pieces(stack: Stack, g: Array) -> Pieces:
@@ -606,12 +608,12 @@ def pieces(stack: Stack, g: Array) -> Pieces:
     values, vectors = np.linalg.eigh(g)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
     factors = np.linalg.qr(root.swapaxes(1, 2))[1].swapaxes(1, 2) if stack.q else g
-    out: Pieces = _pieces(stack.arrays, np.array(factors, order="C"))
+    out: Pieces = _pieces(stack.arrays, np.array(factors, order="C"), element_tables(stack.q))
     return out
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _pieces(arrays: Any, factors: Any) -> Any:
+def _pieces(arrays: Any, factors: Any, tables: Any) -> Any:
     designs, groups, q, width = arrays[1].shape
     p = width - 1
     out = Pieces(
@@ -621,12 +623,14 @@ def _pieces(arrays: Any, factors: Any) -> Any:
         np.zeros((designs, p, p)),
         np.zeros((designs, p)),
         np.zeros(designs),
+        np.zeros((designs, len(tables.basis), len(tables.basis))),
     )
-    space = workspace(groups, q, p)
+    space, gamma = workspace(groups, q, p), np.zeros((q, q))
     for r in range(designs):
         design = one_design(arrays, r, np.eye(q))
         out.squares[r] = evaluate(design, factors[r], space)[1]
-        _solve(space)
+        hessian = covariance_hessian(design, space, out.squares[r], tables, gamma)
+        add(out.hessian[r], 1.0, hessian)
         add(out.inverse[r], 1.0, space.inverse)
         for w in range(p):
             out.beta[r, w] = space.beta[w]
@@ -640,21 +644,3 @@ def _pieces(arrays: Any, factors: Any) -> Any:
                 for w in range(p):
                     out.e[r, j, i] -= out.cx[r, j, i, w] * space.beta[w]
     return out
-
-
-def curvature(stack: Stack, g: Array) -> Array:
-    """Second derivatives of one design's deviance by the relative covariance, shape (k, k)."""
-    values, vectors = np.linalg.eigh(g)
-    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
-    factor = np.array(upper.T, order="C")
-    out: Array = _curvature(stack.arrays, factor, element_tables(stack.q))
-    return out
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _curvature(arrays: Any, factor: Any, tables: Any) -> Any:
-    groups, q, width = arrays[1].shape[1:]
-    space = workspace(groups, q, width - 1)
-    design = one_design(arrays, 0, np.eye(q))
-    squares = evaluate(design, factor, space)[1]
-    return covariance_hessian(design, space, squares, tables, np.zeros((q, q)))

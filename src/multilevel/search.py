@@ -350,19 +350,12 @@ def _faces(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.array([*orders, list(range(q))]), np.array([*ranks, q])
 
 
-@dataclass
-class _Polished:
-    """Every face and the inside of one design after another, polished: arrays (R, F, ...)."""
+class _Polished(NamedTuple):
+    """Every face and the inside of each design, polished: arrays with leading axes (R, F)."""
 
     basis: Array
-    theta: Array
     free: Array
-    deviance: Array
-    gradient: Array
-    hessian: Array
-    gamma: Array
-    expected: Array
-    steps: NDArray[np.int64]
+    ends: Ends
 
 
 def _polish(stack: Stack, rows: NDArray[np.intp], g: Array) -> _Polished:
@@ -383,11 +376,8 @@ def _polish(stack: Stack, rows: NDArray[np.intp], g: Array) -> _Polished:
     which = np.repeat(rows, len(ranks))
     flat = free.reshape(shape)
     ends = minimise(stack, which, basis.reshape(-1, q, q), theta.reshape(shape), flat)
-    parts = {
-        name: getattr(ends, name).reshape(len(rows), len(ranks), *getattr(ends, name).shape[1:])
-        for name in Ends._fields
-    }
-    return _Polished(basis=basis, free=free, **parts)
+    by_face = (a.reshape(len(rows), len(ranks), *a.shape[1:]) for a in ends)
+    return _Polished(basis, free, Ends(*by_face))
 
 
 def _inward(polished: _Polished, row: int, face: int, rank: int) -> tuple[float, Array]:
@@ -396,8 +386,8 @@ def _inward(polished: _Polished, row: int, face: int, rank: int) -> tuple[float,
     Inside leads whatever adds variance in a direction that the covariance lacks.
     """
     q = polished.basis.shape[-1]
-    lacking = np.linalg.eigh(_square(polished.theta[row, face], q))[1][:, : q - rank]
-    inside = lacking.T @ polished.gamma[row, face] @ lacking
+    lacking = np.linalg.eigh(_square(polished.ends.theta[row, face], q))[1][:, : q - rank]
+    inside = lacking.T @ polished.ends.gamma[row, face] @ lacking
     values, vectors = np.linalg.eigh(inside)
     return float(values[0]), polished.basis[row, face] @ lacking @ vectors[:, 0]
 
@@ -438,7 +428,7 @@ class _Settling:
     def _settle(self, polished: _Polished, i: int, row: int) -> bool:
         """Take the best face of one design, or its inside; False when it had to be left."""
         ranks = _faces(self.stack.q)[1]
-        deviance = polished.deviance[i]
+        deviance = polished.ends.deviance[i]
         lowest = float(deviance.min())
         slack = 1e-10 + 1e-13 * (abs(lowest) + float(self.stack.n[row]))
         for face, rank in enumerate(ranks):
@@ -460,21 +450,21 @@ class _Settling:
 
     def _covariance(self, polished: _Polished, i: int, face: int) -> Array:
         basis = polished.basis[i, face]
-        out: Array = basis @ _square(polished.theta[i, face], self.stack.q) @ basis.T
+        out: Array = basis @ _square(polished.ends.theta[i, face], self.stack.q) @ basis.T
         return out
 
     def _record(self, polished: _Polished, i: int, row: int, face: int, least: float) -> None:
         q, rank = self.stack.q, int(_faces(self.stack.q)[1][face])
         self.g[row] = self._covariance(polished, i, face)
-        self.deviance[row] = polished.deviance[i, face]
+        self.deviance[row] = polished.ends.deviance[i, face]
         self.rank[row], self.inward[row] = rank, least
-        self.on_boundary[row] = polished.deviance[i, :-1].min() if rank == q else np.nan
-        self.steps[row] += polished.steps[i, face]
-        self.expected[row] = polished.expected[i, face]
+        self.on_boundary[row] = polished.ends.deviance[i, :-1].min() if rank == q else np.nan
+        self.steps[row] += polished.ends.steps[i, face]
+        self.expected[row] = polished.ends.expected[i, face]
         moves = polished.free[i, face] > 0
-        self.gradient_norm[row] = np.abs(polished.gradient[i, face]).max(initial=0.0)
+        self.gradient_norm[row] = np.abs(polished.ends.gradient[i, face]).max(initial=0.0)
         self.curvature[row] = np.nan
-        block = polished.hessian[i, face][np.ix_(moves, moves)]
+        block = polished.ends.hessian[i, face][np.ix_(moves, moves)]
         self.curvature[row, : int(moves.sum())] = np.linalg.eigvalsh(block)
 
 

@@ -11,7 +11,8 @@ Rules, in the order in which they act
 4. Percentages are computed from released counts, so they tell nothing more (`percentage`).
 5. Therapists with a caseload below 20 appear only together (`aggregate_small`), in every total
    and cluster that is published, since the width of an interval tells the caseload; for the others
-   the interval is that of the rounded caseload.
+   the interval is that of the rounded caseload. Who is shown together are three or more of whom
+   none dominates (`is_safe_group`): of two, each would know the other's figures.
 
 What this does not protect against: two runs over nearly the same patients, compared. Where one
 more patient turns a withheld count into a 5, it was 4; no rule that rounds the same way each time
@@ -49,6 +50,7 @@ __all__ = [
     "Relation",
     "ReleasedCounts",
     "aggregate_small",
+    "is_safe_group",
     "percentage",
     "release_counts",
 ]
@@ -286,17 +288,31 @@ def _released(
     )
 
 
+def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) -> bool:
+    """Say whether figures of therapists together tell none of them about another.
+
+    Each of them can take away their own patients. What is left must still be two therapists or
+    more, with as many patients as may be shown alone: three therapists, none of whom dominates.
+
+    Examples
+    --------
+    >>> policy = DisclosurePolicy()
+    >>> [is_safe_group(loads, policy) for loads in ([30, 30], [90, 9, 8], [30, 12, 9])]
+    [False, False, True]
+    """
+    loads = sorted(caseloads)
+    return not policy.active or (len(loads) > 2 and sum(loads[:-1]) >= policy.smallest_caseload)
+
+
 def aggregate_small(
     caseloads: pd.Series,
     policy: DisclosurePolicy | None = None,
     groups: pd.Series | None = None,
-    *,
-    at_least: int = 2,
 ) -> tuple[list[Any], list[Any]]:
     """Split therapists into those shown alone and those shown only together.
 
-    A single small therapist would be plain to see in an aggregate of one, so the next smallest
-    join until the aggregate has two therapists and the caseload that the policy asks for. Where
+    A small therapist would be plain to see in an aggregate of one, and to the other in one of
+    two, so the next smallest join until the aggregate is a safe group (`is_safe_group`). Where
     groups of therapists are published too, so it is in each of them: a group less those shown
     alone is an aggregate that anybody can form.
 
@@ -307,8 +323,6 @@ def aggregate_small(
     policy : DisclosurePolicy, optional
     groups : Series, optional
         By therapist, the cluster whose figures are published.
-    at_least : int
-        Therapists that an aggregate must have.
 
     Returns
     -------
@@ -317,11 +331,11 @@ def aggregate_small(
 
     Examples
     --------
-    >>> aggregate_small(pd.Series({"A": 60, "B": 30, "C": 8, "D": 45}))
-    (['A', 'D'], ['B', 'C'])
-    >>> loads, groups = pd.Series([60, 30, 8, 45], [*"ABCD"]), pd.Series([*"xyxy"], [*"ABCD"])
-    >>> aggregate_small(loads, groups=groups)
-    (['B', 'D'], ['A', 'C'])
+    >>> loads = pd.Series([60, 30, 8, 45, 50, 55], [*"ABCDEF"])
+    >>> aggregate_small(loads)
+    (['A', 'E', 'F'], ['B', 'C', 'D'])
+    >>> aggregate_small(loads, groups=pd.Series([*"xyxyxy"], [*"ABCDEF"]))
+    (['B', 'D', 'F'], ['A', 'C', 'E'])
     """
     policy = policy or DisclosurePolicy()
     if not policy.active:
@@ -334,19 +348,17 @@ def aggregate_small(
     while len(members) > before:
         before = len(members)
         for part in parts:
-            members |= _too_small(part, policy, at_least, members)
+            members |= _too_small(part, policy, members)
     alone = [label for label in caseloads.index if label not in members]
     return alone, [label for label in caseloads.index if label in members]
 
 
-def _too_small(
-    caseloads: pd.Series, policy: DisclosurePolicy, at_least: int, chosen: set[Any]
-) -> set[Any]:
+def _too_small(caseloads: pd.Series, policy: DisclosurePolicy, chosen: set[Any]) -> set[Any]:
     """Find the small caseloads of a group, and the next ones until they are enough together."""
     ordered = caseloads.sort_values(kind="stable")
     found = {t: n for t, n in ordered.items() if n < policy.smallest_caseload or t in chosen}
     for label, n in ordered.items() if found else ():
-        if len(found) >= at_least and sum(found.values()) >= policy.smallest_caseload:
+        if is_safe_group(list(found.values()), policy):
             break
         found[label] = n
     return set(found)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
+from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.patient_counts import (
     EVERYBODY,
     MODEL,
@@ -326,16 +326,18 @@ def _therapists(tables: _Tables) -> None:
 
 
 def _may_compare(tables: _Tables) -> bool:
-    """Whether no cluster less its therapists who are shown alone is a small caseload."""
+    """Whether every cluster, and what it is without those shown alone, is a safe group."""
     ranks = tables.analysis.ranks
     if tables.analysis.comparison is None or ranks is None:
         return False
-    loads = tables.analysis.cohort.caseloads().loc[tables.together]
-    for _, rest in loads.groupby(ranks["cluster"].reindex(tables.together)):
-        if len(rest) < 2 or rest.sum() < tables.policy.smallest_caseload:
+    loads = tables.analysis.cohort.caseloads()
+    for _, members in loads.groupby(ranks["cluster"].reindex(loads.index)):
+        rest = members[members.index.isin(tables.together)]
+        if not all(is_safe_group(part, tables.policy) for part in (members, rest) if len(part)):
             tables.withheld.append(
-                "The clusters compared: one less its therapists who are shown alone is a caseload "
-                "that may not be shown alone."
+                "The clusters compared: one of them, or what it is without its therapists who are "
+                "shown alone, has fewer than three therapists or too few patients beside those of "
+                "the largest, so that one could work out another's."
             )
             return False
     return True

@@ -18,6 +18,7 @@ from pwp_report.disclosure import (
     Relation,
     ReleasedCounts,
     aggregate_small,
+    is_safe_group,
     percentage,
     release_counts,
 )
@@ -168,7 +169,7 @@ def test_many_therapists_are_released_quickly() -> None:
 
 def test_small_caseloads_are_never_shown_alone() -> None:
     loads = pd.Series({"a": 60, "b": 21, "c": 8, "d": 45})
-    assert aggregate_small(loads) == (["a", "d"], ["b", "c"])
+    assert aggregate_small(loads) == (["a"], ["b", "c", "d"])
     assert aggregate_small(pd.Series({"a": 60, "b": 21})) == (["a", "b"], [])
     alone, together = aggregate_small(pd.Series({"a": 6, "b": 6, "c": 6, "d": 30}))
     assert alone == []
@@ -245,3 +246,22 @@ def test_rules_that_exclude_nobody_cost_only_the_steps_before_them() -> None:
     assert released.values.at["rule 2", "patients"] == 100
     assert released.values.at["all", "improved"] == 40
     assert audit(released, relations)["safe"].all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nobody_in_an_aggregate_is_left_with_one_other(seed: int) -> None:
+    """Whoever takes their own patients away leaves two therapists and 20 patients or more."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(6, 30))
+    loads = pd.Series(rng.integers(1, 90, size), [f"T{i}" for i in range(size)])
+    groups = pd.Series(rng.choice(["upper", "middle", "lower"], size), loads.index)
+    alone, together = aggregate_small(loads, POLICY, groups)
+    assert sorted([*alone, *together]) == sorted(loads.index)
+    assert (loads[alone] >= POLICY.smallest_caseload).all()
+    rest, kept = loads[together], groups[together]
+    for name, part in [("", rest), *rest.groupby(kept)]:
+        if not is_safe_group(part, POLICY) and len(part):
+            # Small as a whole: its figures are withheld as a whole.
+            assert len(part) == (len(loads) if name == "" else (groups == name).sum())
+        else:
+            assert all(part.drop(one).sum() >= POLICY.smallest_caseload for one in part.index)

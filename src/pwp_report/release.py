@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from pwp_report import release_parts as parts
-from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.analysis import Analysis, Comparison, MeasureResult
 from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.patient_counts import (
     EVERYBODY,
@@ -111,8 +111,7 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         _checks(tables, result)
     _effects(tables)
     _therapists(tables)
-    if _may_compare(tables):
-        _comparison(tables)
+    _comparison(tables)
     _scales(tables)
     total = tables.of_everybody(Kind(Count.ANALYSED))
     return ReleasedResults(
@@ -248,6 +247,7 @@ def _models(tables: _Tables, result: MeasureResult) -> None:
         tables.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
     curve = result.fit.vpc_curve(result.measure.pre, parts.severity(result.measure))
     curve = curve.reset_index(drop=result.measure.pre in curve)
+    curve = curve.rename(columns={"group_variance": "therapist_variance"})
     title = f"Therapist effect by severity, {label}"
     tables.add(f"severity_{name}", title, parts.rounded(parts.percent(curve, 2), 3))
 
@@ -344,16 +344,25 @@ def _may_compare(tables: _Tables) -> bool:
 
 
 def _comparison(tables: _Tables) -> None:
-    found, ranks, shown = tables.analysis.comparison, tables.analysis.ranks, tables.counts.shown
+    found, ranks = tables.analysis.comparison, tables.analysis.ranks
     if found is None or ranks is None:
         return
+    may_be_shown = _may_compare(tables)
     groups: dict[str, list[tuple[str, Group, Any]]] = {}
     sizes: Any = found.effect_sizes.iterrows()
     for (measure, cluster), row in sizes:
         line = (cluster, Group(Whose.CLUSTER, cluster), row)
         groups.setdefault(measure, []).append(line)
     frame = tables.outcomes(groups).rename(columns={"group": "cluster"})
+    if not may_be_shown:
+        frame = frame.assign(**dict.fromkeys([*frame][2:], MARK))
     tables.add("clusters", "Outcomes of the upper and the lower cluster", frame)
+    if may_be_shown:
+        _cluster_tests(tables, found, ranks)
+
+
+def _cluster_tests(tables: _Tables, found: Comparison, ranks: pd.DataFrame) -> None:
+    shown = tables.counts.shown
     for name, title, frame in (
         ("ancova", "Clusters compared, patients taken as independent", found.ancova),
         ("nested_ancova", "Clusters compared, therapists as the units", found.nested_ancova),

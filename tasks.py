@@ -24,6 +24,7 @@ OLDEST = (3, 11)
 SOURCES = (
     *("src/multilevel", "src/pwp_lib", "requirements.lock", "book/references.bib"),
     *("benchmarks/results.json", "benchmarks/results", "benchmarks/tables.py"),
+    "calibration/narrowest.csv",
 )
 
 

@@ -55,8 +55,6 @@ from .models import MeasureModels as MeasureModels
 from .models import fit_models as fit_models
 from .models import model_formula as model_formula
 from .models import raw_and_shrunken as raw_and_shrunken
-from .narrowest import NarrowestInterval as NarrowestInterval
-from .narrowest import narrowest_interval as narrowest_interval
 from .outcomes import national_outcomes as national_outcomes
 from .outcomes import patient_national_outcomes as patient_national_outcomes
 from .outcomes import patient_outcome_table as patient_outcome_table

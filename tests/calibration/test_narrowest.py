@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import approx_fprime
 
+from calibration import narrowest
+from calibration.narrowest import narrowest_interval
 from multilevel.errors import InputError
-from pwp_lib import narrowest
-from pwp_lib.narrowest import narrowest_interval
 
 BETWEEN, RESIDUAL = 2.8, 29.0
 CASELOADS = [134, 58, 39, 36, 11, 56, 51, 39, 30, 29, 25, 20, 19, 10, 9, 8, 197, 163, 90, 72, 26]
@@ -106,3 +109,8 @@ def test_what_is_not_positive_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         narrowest_interval(caseloads, between, residual)
+
+
+def test_the_committed_table_is_what_the_search_finds() -> None:
+    kept = pd.read_csv(Path(narrowest.__file__).with_suffix(".csv"), index_col="measure")
+    pd.testing.assert_frame_equal(kept, narrowest.table(), atol=2e-6, rtol=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -187,3 +188,33 @@ def _held_slopes(given: Floats, between: float, residual: float, z: Floats) -> F
         np.concatenate([none, np.full(k, 1 / given.sum())]),
         np.concatenate([none, 2 * n / (given**2).sum()]),
     ])  # fmt: skip
+
+
+def table() -> pd.DataFrame:
+    """Set what the printed intervals imply beside the narrowest found, as the chapter shows it."""
+    from pwp_lib.cohort import load_cohort
+    from pwp_lib.published import published_figure
+
+    cohort = load_cohort()
+    caseloads = cohort.patients["therapist_id"].value_counts()
+    found = {}
+    for measure in cohort.measures:
+        between = published_figure(f"models.{measure.name}.intercept_variance").value
+        effect = published_figure(f"models.{measure.name}.vpc").value / 100
+        bounds = np.array(
+            [published_figure(f"mcmc.{measure.name}.vpc_{b}").value for b in ("lower", "upper")]
+        )
+        low, high = bounds / 100 + np.array([-0.0005, 0.0005])  # as wide as the rounding allows
+        within = between * (1 - effect) / effect
+        found[measure.label] = {
+            "printed, at widest": np.log(high / (1 - high) / (low / (1 - low))) / (2 * 1.96),
+            "narrowest, these caseloads": narrowest_interval(caseloads, between, within).sd,
+            "narrowest, any caseloads": narrowest_interval(
+                caseloads, between, within, any_caseloads=True
+            ).sd,
+        }
+    return pd.DataFrame(found).T.rename_axis("measure")
+
+
+if __name__ == "__main__":
+    table().to_csv(Path(__file__).with_suffix(".csv"), float_format="%.6f")

@@ -196,7 +196,7 @@ def table() -> pd.DataFrame:
     from pwp_lib.published import published_figure
 
     cohort = load_cohort()
-    caseloads = cohort.patients["therapist_id"].value_counts()
+    caseloads = cohort.patients["therapist_id"].value_counts().tolist()
     found = {}
     for measure in cohort.measures:
         between = published_figure(f"models.{measure.name}.intercept_variance").value

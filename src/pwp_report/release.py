@@ -245,11 +245,6 @@ def _models(tables: _Tables, result: MeasureResult) -> None:
             frame = frame.drop(columns=["reliability_smallest", "reliability_largest"])
         title = f"What these caseloads can say of such an effect, {label}"
         tables.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
-    curve = result.fit.vpc_curve(result.measure.pre, parts.severity(result.measure))
-    curve = curve.reset_index(drop=result.measure.pre in curve)
-    curve = curve.rename(columns={"group_variance": "therapist_variance"})
-    title = f"Therapist effect by severity, {label}"
-    tables.add(f"severity_{name}", title, parts.rounded(parts.percent(curve, 2), 3))
 
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:

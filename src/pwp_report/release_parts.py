@@ -141,12 +141,6 @@ def variances(fit: MixedFit) -> pd.DataFrame:
     )
 
 
-def severity(measure: Measure) -> list[float]:
-    """Scores at which the therapist effect is shown: ten points over the scale."""
-    points = np.linspace(measure.minimum, measure.maximum, 10)
-    return sorted({float(round(p)) for p in points})
-
-
 def therapists_at_rules(counts: pd.Series, policy: DisclosurePolicy) -> list[object]:
     """Numbers of therapists at each rule, but where fewer than the threshold went since."""
     out: list[object] = []

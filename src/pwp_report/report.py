@@ -44,8 +44,8 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "effect",
         "Therapist effect",
-        ("therapist_effect", "models", "fixed", "variances", "severity", "precision"),
-        ("severity", "profile"),
+        ("therapist_effect", "models", "fixed", "variances", "precision"),
+        ("profile",),
     ),
     ("checks", "Model checks", ("checks",), ()),
     (

@@ -62,7 +62,7 @@ def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
         By name.
     """
     makers: list[Callable[[Analysis, ReleasedResults], list[Drawn]]] = [
-        _caterpillar, _severity, _profiles, _ranks, _sensitivity,
+        _caterpillar, _profiles, _ranks, _sensitivity,
     ]  # fmt: skip
     with known_measures(analysis.cohort.measures):
         return {d.name: d for make in makers for d in make(analysis, released)}
@@ -109,27 +109,6 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
 def _order(frames: Mapping[str, pd.DataFrame], first: pd.DataFrame) -> pd.Index:
     ranks = pd.concat([f["rank"] for f in frames.values()], axis=1).mean(axis=1)
     return ranks.reindex(first.index).sort_values(kind="stable").index
-
-
-def _severity(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
-    out = []
-    for name, result in analysis.measures.items():
-        table = released.frame(f"severity_{name}")
-        if table is not None and {result.measure.pre, "vpc"} <= set(table.columns):
-            shares = [c for c in ("vpc", "lower", "upper") if c in table]
-            ax = figures.vpc_curve(
-                table.assign(**{c: table[c] / 100 for c in shares}),
-                x=result.measure.pre,
-                measure=name,
-                label=result.measure.label,
-                xlabel=f"{result.measure.label} before treatment",
-            )
-            caption = (
-                f"Therapist effect on {result.measure.label} by severity before treatment, with "
-                "its interval where it could be had."
-            )
-            out.append(_drawn(f"severity_{name}", caption, ax))
-    return out
 
 
 def _profiles(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:

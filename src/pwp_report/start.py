@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Template
+
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.scales import SCALES
@@ -212,27 +214,10 @@ def _place(path: Path) -> str:
 
 def _readme(asked: Request, started: Started) -> str:
     origin = "the packaged synthetic cohort" if asked.data is None else f"`{asked.data.name}`"
-    without = [f"- `{name}` needs {need}." for name, need in started.left_out.items()]
-    return "\n".join(
-        [
-            "# Therapist effects: notebooks to edit and run",
-            "",
-            f"They read {origin} in the cell tagged `data`, the first cell of code, and take their",
-            "two measures from the variables `first` and `second` in it. Change whatever you like.",
-            "",
-            "    python -m pip install 'pwp-lib[book]' jupyterlab",
-            "    jupyter lab",
-            "",
-            "**Not cleared for release**: outputs show each therapist and each count. What leaves",
-            "the service is made by `pwp analyse`. Clear outputs before you pass a notebook on.",
-            "",
-            "Chapters:",
-            "",
-            *[f"- `{name}`" for name in started.chapters],
-            *(["", "Left out:", "", *without] if without else []),
-            "",
-        ]
-    )
+    place = Path(__file__).parent / "templates" / "start.md.j2"
+    template = Template(place.read_text(encoding="utf-8"), keep_trailing_newline=True)
+    lists = {"chapters": started.chapters, "left_out": started.left_out}
+    return str(template.render(origin=origin, **lists))
 
 
 def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:

@@ -5,7 +5,9 @@ The tables' files and the JSON keep the library's own names, which programs rely
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,58 +18,9 @@ __all__ = ["entries", "for_page", "headings", "measure_words"]
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
-_HEADINGS: Mapping[str, str] = {
-    "n": "patients",
-    "n_therapists": "therapists",
-    "n_case_pre": "cases before",
-    "caseness": "cases before, %",
-    "n_improved": "reliably improved",
-    "improvement": "improved, %",
-    "n_deteriorated": "reliably deteriorated",
-    "deterioration": "deteriorated, %",
-    "n_recovered": "recovered",
-    "recovery": "recovered, % of cases",
-    "n_rcsi": "reliably and clinically improved",
-    "rcsi": "RCSI, % of cases",
-    "n_finished": "finished courses",
-    "n_case": "cases among them",
-    "n_recovery": "recovered",
-    "n_reliable_improvement": "reliably improved",
-    "reliable_improvement": "reliably improved, %",
-    "n_reliable_deterioration": "reliably deteriorated",
-    "reliable_deterioration": "reliably deteriorated, %",
-    "n_reliable_recovery": "reliably recovered",
-    "reliable_recovery": "reliably recovered, % of cases",
-    "share_complete": "complete, %",
-    "vpc": "therapist effect, %",
-    "profile_lower": "lower 95%",
-    "profile_upper": "upper 95%",
-    "mcse": "Monte Carlo error",
-    "reml": "by REML",
-    "p_holm": "p after Holm",
-    "p_directed": "p, one-sided",
-    "chi2": "chi-square",
-    "p_value": "p",
-    "p_value_boundary": "p at the boundary",
-    "se": "standard error",
-    "sd": "SD",
-    "sd_pre": "SD pre",
-    "sd_post": "SD post",
-    "sd_change": "SD change",
-    "aic": "AIC",
-    "rank_lower": "rank, lower 95%",
-    "rank_upper": "rank, upper 95%",
-    "p_upper": "probability upper",
-    "p_lower": "probability lower",
-    "p_first": "probability first",
-    "p_last": "probability last",
-    "df1": "df 1",
-    "df2": "df 2",
-    "n_upper": "patients, upper",
-    "n_lower": "patients, lower",
-    "upper_shared": "of the upper cluster, shared",
-    "lower_shared": "of the lower cluster, shared",
-}
+_HEADINGS: Mapping[str, str] = tomllib.loads(
+    Path(__file__).with_name("headings.toml").read_text(encoding="utf-8")
+)
 #: Where a name means something else in one table.
 _OF_TABLE: Mapping[str, Mapping[str, str]] = {
     "sample": {"n": "number"},

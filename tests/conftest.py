@@ -19,7 +19,9 @@ from pwp_report.pseudonyms import Pseudonyms, pseudonymise
 from pwp_report.study import Study
 
 # Modules that several tests share.
-sys.path.extend(str(Path(__file__).parent / folder) for folder in ("", "multilevel", "pwp_report"))
+sys.path.extend(
+    str(Path(__file__).parent / folder) for folder in ("", "multilevel", "pwp_report", "reference")
+)
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -18,22 +18,10 @@ __all__ = ["entries", "for_page", "headings", "measure_words"]
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
-_HEADINGS: Mapping[str, str] = tomllib.loads(
+#: By table; what stands under "every" holds in all where the table itself says nothing else.
+_HEADINGS: Mapping[str, Mapping[str, str]] = tomllib.loads(
     Path(__file__).with_name("headings.toml").read_text(encoding="utf-8")
 )
-#: Where a name means something else in one table.
-_OF_TABLE: Mapping[str, Mapping[str, str]] = {
-    "sample": {"n": "number"},
-    "rank_correlations": {"n": "therapists"},
-    "scales": {"n_upper": "therapists, upper", "n_lower": "therapists, lower"},
-    "rates": {
-        f"{column}_{cluster}": f"{cluster}: {word}"
-        for cluster in ("upper", "lower")
-        for column, word in (("yes", "number"), ("n", "of"), ("rate", "%"))
-    }
-    | {"p_value_therapists": "p, therapists as the units"},
-    "predictors": {"estimate": "for one SD more"},
-}
 _RATES = {
     "caseness": "cases before",
     "improvement": "reliably improved",
@@ -81,7 +69,7 @@ def headings(table: ReleasedTable) -> dict[str, str]:
     >>> headings(ReleasedTable("rank_correlations", "Ranks", frame, words=words))
     {'n': 'therapists', 'rank_phq9': 'rank, PHQ-9'}
     """
-    known = {**_HEADINGS, **_OF_TABLE.get(table.name, {}), **table.words}
+    known = {**_HEADINGS["every"], **_HEADINGS.get(table.name, {}), **table.words}
     return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
 
 

@@ -21,20 +21,20 @@ def loaded_finish() -> ModuleType:
 def test_a_constant_declared_twice_is_kept_once() -> None:
     script = '<script>const THEBE_JS_URL = "x"; const y = "z"</script>'
     page = f"<head>{script}\n{script}\n<script>other()</script></head>"
-    mended = loaded_finish().hint(page)
+    mended = loaded_finish().mend(page)
     assert mended.count("THEBE_JS_URL") == 1
     assert "<script>other()</script>" in mended
 
 
 def test_references_no_longer_claim_to_be_a_list() -> None:
     page = '<div role="list" class="citation-list"><div class="citation"></div></div>'
-    mended = loaded_finish().hint(page)
+    mended = loaded_finish().mend(page)
     assert mended == '<div class="citation-list"><div class="citation"></div></div>'
 
 
 def test_the_button_that_unfolds_a_section_has_a_name() -> None:
     page = '<summary><span class="toctree-toggle" role="presentation"></span></summary>'
-    assert 'aria-label="Pages of this section"' in loaded_finish().hint(page)
+    assert 'aria-label="Pages of this section"' in loaded_finish().mend(page)
 
 
 def test_a_page_that_needs_nothing_is_not_touched(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_binders_python_is_one_that_the_library_takes() -> None:
     assert SpecifierSet(PROJECT["requires-python"]).contains(f"{binder_python()}.0")
 
 
-@pytest.mark.parametrize("extra", ["", "fast", "bayes", "book"])
+@pytest.mark.parametrize("extra", ["", "bayes", "book"])
 def test_the_lock_has_what_the_book_needs(extra: str) -> None:
     asked = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
     locked = pins(binder_python())

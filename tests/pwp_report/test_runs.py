@@ -221,7 +221,7 @@ def test_the_command_killed_at_random_moments_leaves_old_or_new(
     hostile.patients.to_csv(tmp_path / "own.csv", index=False)
     home = tmp_path / "out"
     command = [
-        sys.executable, "-m", "pwp_lib", "analyse", str(tmp_path / "own.csv"), "--out", str(home),
+        sys.executable, "-m", "pwp_report", "analyse", str(tmp_path / "own.csv"), "--out", str(home),
         "--key", str(tmp_path / "key"),
     ]  # fmt: skip
     began = time.monotonic()

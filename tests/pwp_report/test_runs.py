@@ -106,7 +106,10 @@ def _whole(home: Path) -> dict[str, str]:
     assert re.fullmatch(r"run-\d{4}", pointed.name)
     found = _hashes(pointed)
     assert {"report.html", "results.json", "methods.txt", "tables/outcomes.csv"} <= set(found)
-    assert json.loads((pointed / "results.json").read_text())["schema_version"] == report.SCHEMA_VERSION
+    assert (
+        json.loads((pointed / "results.json").read_text())["schema_version"]
+        == report.SCHEMA_VERSION
+    )
     assert (pointed / "report.html").read_text().rstrip().endswith("</html>")
     for run in home.glob("run-*"):
         assert _hashes(run) == found

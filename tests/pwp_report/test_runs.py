@@ -223,10 +223,8 @@ def test_the_command_killed_at_random_moments_leaves_old_or_new(
 ) -> None:
     hostile.patients.to_csv(tmp_path / "own.csv", index=False)
     home = tmp_path / "out"
-    command = [
-        sys.executable, "-m", "pwp_report", "analyse", str(tmp_path / "own.csv"), "--out", str(home),
-        "--key", str(tmp_path / "key"),
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "pwp_report", "analyse", str(tmp_path / "own.csv")]
+    command += ["--out", str(home), "--key", str(tmp_path / "key")]
     began = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
     lasted = time.monotonic() - began

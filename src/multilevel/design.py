@@ -1,4 +1,4 @@
-"""What every fit needs of the data: per-therapist cross-products of a model's columns."""
+"""What every fit needs of the data: per-group cross-products of a model's columns."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Polynomial: TypeAlias = Mapping[tuple[str, ...], float]
 
 @dataclass(frozen=True)
 class DesignMoments:
-    """Cross-products of a model's columns within each therapist.
+    """Cross-products of a model's columns within each group.
 
-    With ``W_j`` the rows of therapist ``j`` and the columns of the fixed part, the random part
+    With ``W_j`` the rows of group ``j`` and the columns of the fixed part, the random part
     and the response (a column that serves twice is stored once), ``cross[j] = W_j' W_j``.
     Maximum likelihood, REML, Gibbs sampling and residuals need nothing else.
 
     Attributes
     ----------
     groups : ndarray of shape (J,)
-        Labels of the therapists.
+        Labels of the groups.
     n : ndarray of int, shape (J,)
-        Patients of each therapist.
+        Rows of each group.
     cross : ndarray of float, shape (J, m, m)
         Symmetric cross-products.
     names : tuple of str, length m
@@ -70,13 +70,13 @@ class DesignMoments:
 
     @property
     def total(self) -> NDArray[np.float64]:
-        """Cross-products over all therapists, shape (m, m)."""
+        """Cross-products over all groups, shape (m, m)."""
         total: NDArray[np.float64] = self.cross.sum(axis=0)
         return total
 
     @property
     def n_total(self) -> int:
-        """Patients in all."""
+        """Rows in all."""
         return int(self.n.sum())
 
     @property
@@ -108,9 +108,9 @@ class DesignMoments:
         fixed : mapping of str to array_like of shape (N,)
             Columns by name; those named in `random` but not meant as fixed cannot be given here.
         random : sequence of str
-            Which of the fixed columns also vary between therapists.
+            Which of the fixed columns also vary between groups.
         group : array_like of shape (N,)
-            The therapist of each patient.
+            The group of each row.
         response_name, group_name : str
             Names for printing.
 

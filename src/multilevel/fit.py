@@ -69,7 +69,7 @@ class MixedFit(Solution):
         names = list(component_names(self.design))
         return pd.DataFrame(variance_covariance(self, information), index=names, columns=names)
 
-    # -- therapists -----------------------------------------------------------------------------
+    # -- groups -----------------------------------------------------------------------------
 
     def residuals(
         self,
@@ -78,7 +78,7 @@ class MixedFit(Solution):
         multiplier: float = 1.96,
         lower_is_better: bool = True,
     ) -> pd.DataFrame:
-        """Residual of each therapist, with its interval and its rank.
+        """Residual of each group, with its interval and its rank.
 
         Parameters
         ----------
@@ -89,19 +89,19 @@ class MixedFit(Solution):
             predicted residuals themselves.
         multiplier : float
             Half-width of the interval in standard errors: 1.96 to compare with the average
-            therapist, about 1.39 to compare pairs.
+            group, about 1.39 to compare pairs.
         lower_is_better : bool
-            Rank 1, the most effective therapist, is the lowest residual.
+            Rank 1, the best group, is the lowest residual.
 
         Returns
         -------
         DataFrame
-            By therapist: n, residual, se, lower, upper, rank, shrinkage.
+            By group: n, residual, se, lower, upper, rank, shrinkage.
         """
         return residual_table(self, term, se, multiplier, lower_is_better)
 
     def residual_covariance(self, se: str = "comparative", term: str | None = None) -> pd.DataFrame:
-        """Joint covariance of the therapists' residuals of one term, J x J.
+        """Joint covariance of the groups' residuals of one term, J x J.
 
         Parameters
         ----------
@@ -112,10 +112,10 @@ class MixedFit(Solution):
         labels = pd.Index(self.design.groups, name=self.design.group_name or None)
         return pd.DataFrame(joint_covariance(self, se, term), index=labels, columns=labels)
 
-    # -- therapist effect -----------------------------------------------------------------------
+    # -- variance partition -----------------------------------------------------------------------
 
     def vpc(self, at: Mapping[str, float] | str | None = None) -> float:
-        """Variance partition coefficient: the share of variance that lies between therapists.
+        """Variance partition coefficient: the share of variance that lies between groups.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class MixedFit(Solution):
         Returns
         -------
         DataFrame
-            One row a value: the variable, therapist_variance, vpc, lower, upper.
+            One row a value: the variable, group_variance, vpc, lower, upper.
         """
         return partition_curve(self, variable, values, level)
 
@@ -190,8 +190,8 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
     Raises
     ------
     InputError
-        If the model is not identified: dependent or constant columns, fewer therapists than
-        random terms, one patient for every therapist, no residual variance.
+        If the model is not identified: dependent or constant columns, fewer groups than
+        random terms, one row for every group, no residual variance.
 
     Examples
     --------
@@ -227,7 +227,7 @@ def fit_mixed(
         As in lme4, for example ``"y ~ center(x) + (1 + center(x) | g)"``; the random terms are
         correlated. No random term gives the single-level model.
     data : frame, Moments or DesignMoments
-        Patients in rows, or their moments.
+        A table of rows, or their moments.
     method : {"ML", "REML"}
     spread : str, optional
         What the residual standard deviation depends on: ``"power(x + 1)"`` for

@@ -79,7 +79,7 @@ def _refuse_far_from_nil(design: DesignMoments, total: Array) -> None:
 
 
 def _refuse_constant(design: DesignMoments, total: Array, terms: tuple[int, ...]) -> None:
-    """Name a column that is nil, or that repeats the constant."""
+    """Name a column that is zero, or that repeats the constant."""
     constant = constant_column(design)
     for t in terms:
         about_mean, raw = _spread(design, total, t)
@@ -161,7 +161,7 @@ def _refuse_groups(design: DesignMoments) -> None:
 def refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     """Raise `InputError` when nothing is left to estimate a variance from.
 
-    Neither within therapists, for the residual, nor between them, once the fixed terms are taken
+    Neither within groups, for the residual, nor between them, once the fixed terms are taken
     out, for a random term.
 
     Parameters

@@ -18,7 +18,7 @@ from multilevel.search import solve
 
 __all__ = ["ManyFits", "fit_many", "stack_designs"]
 
-#: Therapists worked on at a time, so that the arrays stay in the processor's cache.
+#: Groups worked on at a time, so that the arrays stay in the processor's cache.
 _BLOCK = 6_000
 _ROUNDING = 1e-12
 
@@ -72,9 +72,9 @@ class ManyFits:
 
 
 def stack_designs(designs: Sequence[DesignMoments]) -> tuple[Array, NDArray[np.int64]]:
-    """Stack designs with the same columns: cross-products (R, J, m, m) and patients (R, J).
+    """Stack designs with the same columns: cross-products (R, J, m, m) and rows (R, J).
 
-    Designs with fewer therapists are filled up with therapists who have no patients.
+    Designs with fewer groups are filled up with groups that have no rows.
 
     Raises
     ------
@@ -111,9 +111,9 @@ def fit_many(
     designs : DesignMoments or sequence of DesignMoments
         Either the designs, or one design whose columns' roles hold for `cross`.
     cross : array_like of shape (R, J, m, m), optional
-        Cross-products of each design and therapist. Needed when one design is given.
+        Cross-products of each design and group. Needed when one design is given.
     n : array_like of shape (R, J) or (J,), optional
-        Patients; those of the one design unless given.
+        Rows; those of the one design unless given.
     method : {"ML", "REML"}
     point : array_like of shape (q,), optional
         Values of the random terms at which to report the variance partition coefficient; their

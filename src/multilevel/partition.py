@@ -1,4 +1,4 @@
-"""How the variance divides between therapists and patients, and where on a predictor."""
+"""How the variance divides between groups and rows, and where on a predictor."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _column_means(design: DesignMoments) -> Array:
 
 
 def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
-    """Variance between therapists at a point, in squared units of the response."""
+    """Variance between groups at a point, in squared units of the response."""
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no therapist effect")
     row = random_row(fit.design, at, _spread_columns(fit))

@@ -54,7 +54,7 @@ def likelihood_ratio_test(smaller: MixedFit, larger: MixedFit) -> LikelihoodRati
     Parameters
     ----------
     smaller, larger : MixedFit
-        Fits to the same patients by the same method.
+        Fits to the same rows by the same method.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def _in_span_on_these_rows(name: str, larger: DesignMoments, terms: tuple[int, .
 
 
 def _same_data(a: DesignMoments, b: DesignMoments) -> bool:
-    """Whether two designs hold the same patients and response, as far as moments tell."""
+    """Whether two designs hold the same rows and response, as far as moments tell."""
     if a.n_total != b.n_total or a.names[a.response] != b.names[b.response]:
         return False
     shared = [name for name in a.names if name in b.names]

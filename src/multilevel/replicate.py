@@ -1,4 +1,4 @@
-"""New responses for the same patients, drawn at the level of moments."""
+"""New responses for the same rows, drawn at the level of moments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from multilevel.likelihood import Array
 
 __all__ = ["replicate_moments"]
 
-#: A direction of a therapist's columns with less than this share of the largest is no direction.
+#: A direction of a group's columns with less than this share of the largest is no direction.
 _NIL = 1e-11
 
 
@@ -23,15 +23,15 @@ def replicate_moments(
     draws: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Cross-products of simulated responses, distributed exactly as from simulated patients.
+    """Cross-products of simulated responses, distributed exactly as from simulated rows.
 
-    A normal residual projects onto a therapist's columns as a normal vector, and what is left is
-    a chi-square with as many degrees of freedom as patients less columns; no patient is drawn.
+    A normal residual projects onto a group's columns as a normal vector, and what is left is
+    a chi-square with as many degrees of freedom as rows less columns; no row is drawn.
 
     Parameters
     ----------
     design : DesignMoments
-        Predictors and caseloads; its responses are not used.
+        Predictors and sizes of groups; its responses are not used.
     coefficients : array_like of shape (p,)
     random_covariance : array_like of shape (q, q)
     residual_variance : float
@@ -89,7 +89,7 @@ def _effects(covariance: Array, shape: tuple[int, int], rng: np.random.Generator
 
 
 def _roots(own: Array) -> tuple[Array, Array]:
-    """Square roots of each therapist's cross-products, nil directions first, and their ranks."""
+    """Square roots of each group's cross-products, zero directions first, and their ranks."""
     size = np.sqrt(np.diagonal(own, axis1=1, axis2=2))
     size = np.where(size > 0, size, 1.0)
     values, vectors = np.linalg.eigh(own / (size[:, :, None] * size[:, None, :]))

@@ -1,4 +1,4 @@
-"""Therapists' residuals, their three standard errors and their joint covariance."""
+"""Groups' residuals, their three standard errors and their joint covariance."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def covariance_parts(fit: Solution, term: str | None = None) -> tuple[Array, Arr
     Returns
     -------
     own : array of shape (J,)
-        Each therapist's conditional variance.
+        Each group's conditional variance.
     shared : array of shape (J, p)
         The fixed part's uncertainty: the covariance is ``diag(own) + shared @ shared.T``.
     """
@@ -69,7 +69,7 @@ def covariance_parts(fit: Solution, term: str | None = None) -> tuple[Array, Arr
 
 
 def joint_covariance(fit: Solution, se: str, term: str | None) -> Array:
-    """Covariance of the residuals of one random term over therapists, shape (J, J)."""
+    """Covariance of the residuals of one random term over groups, shape (J, J)."""
     kind = _kind(se)
     own, root = covariance_parts(fit, term)
     if kind == "conditional":
@@ -99,7 +99,7 @@ def _variances(fit: Solution, kind: str, term: int) -> Array:
 def residual_table(
     fit: Solution, term: str | None, se: str, multiplier: float, lower_is_better: bool
 ) -> pd.DataFrame:
-    """Residuals by therapist: n, residual, se, lower, upper, rank, shrinkage."""
+    """Residuals by group: n, residual, se, lower, upper, rank, shrinkage."""
     from scipy.stats import rankdata
 
     kind, position = _kind(se), term_position(fit, term)

@@ -24,7 +24,7 @@ from used_names import PACKAGES, public_names, used_names
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("pandas", "scipy", "matplotlib", "pymc", "numpy", "statsmodels", "numba", "duckdb")
 # Lines of code that a package may have; second, those of its folder `show`.
-BUDGETS = {"multilevel": (5500, 0), "pwp_lib": (4750, 2600), "pwp_report": (5200, 0)}
+BUDGETS = {"multilevel": (5500, 0), "pwp_lib": (4400, 2450), "pwp_report": (5200, 0)}
 # Public and used by nobody yet: the list may only get shorter.
 UNUSED = {
     "multilevel": {"Formula", "withhold_small"},

@@ -15,7 +15,7 @@ from finish import expected_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The longest first, so that none is left over at the end.
-LONGEST = ("04_mcmc_intervals", "06_quartile_comparison", "09_how_close_did_we_get")
+LONGEST = ("05_mcmc_intervals", "07_quartile_comparison", "10_how_close_did_we_get")
 TIMEOUT = 600
 
 

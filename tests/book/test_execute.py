@@ -31,7 +31,7 @@ def test_every_page_with_code_waits_until_it_is_cached(execute: ModuleType, tmp_
     cache = get_cache(tmp_path)
     before = execute.waiting(cache)
     names = {p.stem for p in before}
-    assert {"index", "01_data_preparation", "13_reading_with_care"} <= names
+    assert {"index", "01_data_preparation", "15_reading_with_care"} <= names
     assert "governance" not in names
     page = before[-1]
     bundle = CacheBundleIn(execute.read(page), str(page), data={"execution_seconds": 0.0})

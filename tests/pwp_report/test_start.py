@@ -133,7 +133,7 @@ def ran(folder: Path, chapter: str) -> str:
 
 @pytest.mark.parametrize(
     ("second", "chapters"),
-    [("gad7", ("02_patient", "06_quartile")), ("wsas", ("03_multilevel",))],
+    [("gad7", ("02_patient", "07_quartile")), ("wsas", ("03_multilevel",))],
 )
 def test_chapters_run_on_own_data(second: str, chapters: tuple[str, ...], tmp_path: Path) -> None:
     own_file = write_own(tmp_path / "own services.csv", second)

@@ -145,6 +145,6 @@ def test_chapters_run_on_own_data(second: str, chapters: tuple[str, ...], tmp_pa
 
 def test_a_chapter_runs_on_the_packaged_cohort(tmp_path: Path) -> None:
     start_folder(Request(tmp_path / "mine"))
-    shown = ran(tmp_path / "mine", "05_ranking")
+    shown = ran(tmp_path / "mine", "06_ranking")
     assert "synthetic" in shown
     assert all(therapist in shown for therapist in load_cohort().patients["therapist_id"].unique())

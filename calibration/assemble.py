@@ -17,6 +17,7 @@ from pwp_lib.scales import mann_whitney
 from pwp_lib.simulate_interviews import simulate_segments
 from pwp_lib.simulate_people import simulate_patients_details, simulate_therapists
 
+from .people import even_out, exact_numbers
 from .targets import TherapistPlan
 
 __all__ = ["assemble"]
@@ -120,7 +121,8 @@ def _therapists(
     rng: np.random.Generator,
 ) -> pd.DataFrame:  # fmt: skip
     """Draw therapists and deal them to services."""
-    table = simulate_therapists(ids, -plan.rank.mean(axis=0), 6, rng)
+    effective = -plan.rank.mean(axis=0)
+    table = simulate_therapists(ids, effective, 6, rng, numbers=exact_numbers)
     service = _deal_services(plan, effect, np.random.default_rng([seed, 7]))
     table["service_id"] = [f"S{k + 1}" for k in service]
     return _scales(table, plan, rng)
@@ -150,7 +152,10 @@ def assemble(
             "gad7_pre": pre[1, order], "gad7_post": post[1, order],
         }
     )  # fmt: skip
-    details = simulate_patients_details(codes.astype(np.int64), rng, age_means=(36.0, 46.0))
+    age = even_out(
+        exact_numbers(len(codes), 41, 14.23, 16, 92, rng), codes.astype(np.int64), 36.0, 46.0, rng
+    )
+    details = simulate_patients_details(len(codes), rng, age=age, numbers=exact_numbers)
     rated = people.loc[people["supervisor_experientiality"].notna(), "therapist_id"]
     by_id = people.sort_values("therapist_id").reset_index(drop=True)
     segments = simulate_segments(

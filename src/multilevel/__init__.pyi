@@ -4,14 +4,12 @@ from .errors import InputError as InputError
 from .fit import MixedFit as MixedFit
 from .fit import fit_design as fit_design
 from .fit import fit_mixed as fit_mixed
-from .formula import Formula as Formula
 from .grid import GridPosterior as GridPosterior
 from .grid import grid_posterior as grid_posterior
 from .many import fit_many as fit_many
 from .moments import Moments as Moments
 from .moments import design_moments as design_moments
 from .pooling import pool_moments as pool_moments
-from .pooling import withhold_small as withhold_small
 from .posterior import Posterior as Posterior
 from .posterior import sample_posterior as sample_posterior
 from .priors import Prior as Prior

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,12 @@ from pwp_lib.published import PublishedFigure, published_figure
 __all__ = ["cluster_sizes_from_percentages", "smoothest_change"]
 
 Statistic: TypeAlias = Literal["pearson", "yates", "likelihood ratio"]
+#: How SciPy calls each.
+_STATISTICS: Mapping[str, dict[str, Any]] = {
+    "pearson": {"correction": False},
+    "yates": {"correction": True},
+    "likelihood ratio": {"correction": False, "lambda_": "log-likelihood"},
+}
 Floats: TypeAlias = NDArray[np.float64]
 
 
@@ -173,9 +179,9 @@ def _possible_sizes(cluster: str, most: int) -> list[int]:
     return [n for n in range(1, most) if all(_counts(f, n) for f in figures)]
 
 
-def _agreeing_counts(
-    upper: int, lower: int, statistic: Callable[[Floats], float]
-) -> list[dict[str, int]]:
+def _agreeing_counts(upper: int, lower: int, statistic: dict[str, Any]) -> list[dict[str, int]]:
+    from scipy.stats import chi2_contingency
+
     found: list[list[tuple[int, int]]] = []
     for measure in _MEASURES:
         printed = published_figure(f"clusters.{measure}.improvement_chi2")
@@ -185,7 +191,7 @@ def _agreeing_counts(
                 for a in _counts(_printed("upper", measure, "improvement"), upper)
                 for b in _counts(_printed("lower", measure, "improvement"), lower)
                 if printed.matches(
-                    statistic(np.array([[a, upper - a], [b, lower - b]], dtype=float))
+                    chi2_contingency([[a, upper - a], [b, lower - b]], **statistic).statistic
                 )
             ]
         )
@@ -197,29 +203,3 @@ def _agreeing_counts(
         }
         for choice in product(*found)
     ]
-
-
-def _expected(table: Floats) -> Floats:
-    expected: Floats = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    return expected
-
-
-def _pearson(table: Floats) -> float:
-    expected = _expected(table)
-    return float(((table - expected) ** 2 / expected).sum())
-
-
-def _yates(table: Floats) -> float:
-    expected = _expected(table)
-    return float(((np.abs(table - expected) - 0.5) ** 2 / expected).sum())
-
-
-def _likelihood_ratio(table: Floats) -> float:
-    return float(2 * (table * np.log(table / _expected(table))).sum())
-
-
-_STATISTICS: Mapping[str, Callable[[Floats], float]] = {
-    "pearson": _pearson,
-    "yates": _yates,
-    "likelihood ratio": _likelihood_ratio,
-}

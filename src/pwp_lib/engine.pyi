@@ -1,5 +1,4 @@
 from multilevel import DesignMoments as DesignMoments
-from multilevel import Formula as Formula
 from multilevel import GridPosterior as GridPosterior
 from multilevel import InputError as InputError
 from multilevel import MixedFit as MixedFit
@@ -15,4 +14,3 @@ from multilevel import grid_posterior as grid_posterior
 from multilevel import likelihood_ratio_test as likelihood_ratio_test
 from multilevel import pool_moments as pool_moments
 from multilevel import sample_posterior as sample_posterior
-from multilevel import withhold_small as withhold_small

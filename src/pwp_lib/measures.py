@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.resources import files
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = [
     "GAD7",
@@ -26,14 +26,7 @@ __all__ = [
     "Measure",
     "get_measure",
     "known_measures",
-    "measure_table",
 ]
-
-_MANUAL = (
-    "NHS England, NHS Talking Therapies for anxiety and depression manual "
-    "(formerly the IAPT manual), table of caseness and reliable-change thresholds"
-)
-_UNCONFIRMED = f"{_MANUAL}; not held against that table when this was written: check before use"
 
 
 @dataclass(frozen=True)
@@ -151,95 +144,20 @@ class Measure:
         return values >= self.cutoff if self.higher_is_worse else values <= self.cutoff
 
 
-PHQ9 = Measure(
-    name="phq9",
-    label="PHQ-9",
-    minimum=0,
-    maximum=27,
-    cutoff=10,
-    reliable_change=6,
-    kind="depression",
-    source=f"Kroenke, Spitzer & Williams (2001); {_MANUAL}; as used by Green et al. (2014)",
-)
-GAD7 = Measure(
-    name="gad7",
-    label="GAD-7",
-    minimum=0,
-    maximum=21,
-    cutoff=8,
-    reliable_change=4,
-    kind="anxiety",
-    source=f"Spitzer, Kroenke, Williams & Löwe (2006); {_MANUAL}; as used by Green et al. (2014)",
-)
+def _listed() -> dict[str, Measure]:
+    """Read ``measures.csv``; an empty cell is a threshold that the measure does not have."""
+    text = files("pwp_lib").joinpath("measures.csv").read_text(encoding="utf-8")
+    words = {"name", "label", "kind", "source"}
+    rows: list[dict[str, Any]] = [
+        {key: cell if key in words else json.loads(cell or "null") for key, cell in row.items()}
+        for row in csv.DictReader(text.splitlines())
+    ]
+    return {row["name"]: Measure(**row) for row in rows}
 
-_ALL = (
-    PHQ9,
-    GAD7,
-    Measure("oci", "OCI", 0, 168, 40, 32, kind="anxiety", source=_UNCONFIRMED),
-    Measure("spin", "SPIN", 0, 68, 19, 10, kind="anxiety", source=_UNCONFIRMED),
-    Measure("iesr", "IES-R", 0, 88, 33, 9, kind="anxiety", source=_UNCONFIRMED),
-    Measure("pcl5", "PCL-5", 0, 80, 32, 10, kind="anxiety", source=_UNCONFIRMED),
-    Measure("hai", "HAI (short, week)", 0, 54, 18, 4, kind="anxiety", source=_UNCONFIRMED),
-    # The Mobility Inventory is scored as the mean of its items, each 1 to 5.
-    Measure("mi", "MI", 1, 5, 2.3, 0.73, kind="anxiety", source=_UNCONFIRMED, integer=False),
-    Measure("pdss", "PDSS", 0, 28, 8, 5, kind="anxiety", source=_UNCONFIRMED),
-    Measure(
-        "wsas",
-        "WSAS",
-        0,
-        40,
-        None,
-        None,
-        kind="functioning",
-        source="Mundt, Marks, Shear & Greist (2002); the national manual sets no caseness for it",
-    ),
-    # The clinical score: mean of the answered items times ten, hence not always whole.
-    Measure(
-        "core_om",
-        "CORE-OM",
-        0,
-        40,
-        10,
-        None,
-        kind="distress",
-        source=(
-            "Connell et al. (2007), British Journal of Psychiatry 190, 69-74: cut-off 9.9, which "
-            "no score lies at, so that 10 is the first above it; reliable change left open, since "
-            "thresholds in print differ"
-        ),
-        integer=False,
-    ),
-    Measure(
-        "core10",
-        "CORE-10",
-        0,
-        40,
-        11,
-        6,
-        kind="distress",
-        source=(
-            "Barkham et al. (2013), Counselling and Psychotherapy Research 13, 3-13: 11 for "
-            "general distress; reliable change of 6, at 90% confidence"
-        ),
-        integer=False,
-    ),
-    Measure(
-        "oq45",
-        "OQ-45",
-        0,
-        180,
-        64,
-        14,
-        kind="distress",
-        source=(
-            "OQ Measures: reliable change of 14; the manual's cut-off, scores above 63, was not "
-            "held against the manual when this was written: check before use"
-        ),
-    ),
-)
 
 #: The measures that the library knows, by name.
-MEASURES: Mapping[str, Measure] = MappingProxyType({m.name: m for m in _ALL})
+MEASURES: Mapping[str, Measure] = MappingProxyType(_listed())
+PHQ9, GAD7 = MEASURES["phq9"], MEASURES["gad7"]
 
 _STUDIED: ContextVar[tuple[Measure, ...]] = ContextVar("_STUDIED", default=())
 
@@ -268,7 +186,7 @@ def get_measure(name: str | Measure) -> Measure:
     """
     if isinstance(name, Measure):
         return name
-    known = {_plain(m.name): m for m in (*_ALL, *_STUDIED.get())}
+    known = {_plain(m.name): m for m in (*MEASURES.values(), *_STUDIED.get())}
     found = known.get(_plain(name))
     if found is None:
         near = get_close_matches(_plain(name), list(known), n=1)
@@ -296,16 +214,3 @@ def known_measures(measures: Iterable[Measure]) -> Iterator[None]:
         yield
     finally:
         _STUDIED.reset(before)
-
-
-def measure_table() -> pd.DataFrame:
-    """All measures of the library, one row each, for reading: look at ``source`` before use.
-
-    Examples
-    --------
-    >>> measure_table().loc["gad7", ["cutoff", "reliable_change"]].tolist()
-    [8.0, 4.0]
-    """
-    import pandas as pd
-
-    return pd.DataFrame([vars(m) for m in _ALL]).set_index("name")

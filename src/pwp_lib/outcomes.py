@@ -70,59 +70,56 @@ class Outcome:
         return all(getattr(measure, name) is not None for name in self.thresholds)
 
 
-#: The five outcomes, by the name of their rate.
-OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
-    {
-        outcome.rate: outcome
-        for outcome in (
-            Outcome(
-                "case_pre",
-                "n_case_pre",
-                "caseness",
-                "n",
-                "Caseness before",
-                "reached caseness before treatment",
-                ("cutoff",),
-            ),
-            Outcome(
-                "reliably_improved",
-                "n_improved",
-                "improvement",
-                "n",
-                "Reliable improvement",
-                "improved reliably",
-                ("reliable_change",),
-            ),
-            Outcome(
-                "reliably_deteriorated",
-                "n_deteriorated",
-                "deterioration",
-                "n",
-                "Reliable deterioration",
-                "deteriorated reliably",
-                ("reliable_change",),
-            ),
-            Outcome(
-                "recovered",
-                "n_recovered",
-                "recovery",
-                "n_case_pre",
-                "Below the cut-off after, of cases",
-                "were below the cut-off after treatment, of the cases before it",
-                ("cutoff",),
-            ),
-            Outcome(
-                "rcsi",
-                "n_rcsi",
-                "rcsi",
-                "n_case_pre",
-                "Recovery of cases (RCSI)",
-                "improved reliably and recovered, of the cases before treatment",
-                ("cutoff", "reliable_change"),
-            ),
-        )
-    }
+_CASE, _CHANGE = ("cutoff",), ("reliable_change",)
+_ALL = (
+    Outcome(
+        flag="case_pre",
+        count="n_case_pre",
+        rate="caseness",
+        among="n",
+        thresholds=_CASE,
+        label="Caseness before",
+        verb="reached caseness before treatment",
+    ),
+    Outcome(
+        flag="reliably_improved",
+        count="n_improved",
+        rate="improvement",
+        among="n",
+        thresholds=_CHANGE,
+        label="Reliable improvement",
+        verb="improved reliably",
+    ),
+    Outcome(
+        flag="reliably_deteriorated",
+        count="n_deteriorated",
+        rate="deterioration",
+        among="n",
+        thresholds=_CHANGE,
+        label="Reliable deterioration",
+        verb="deteriorated reliably",
+    ),
+    Outcome(
+        flag="recovered",
+        count="n_recovered",
+        rate="recovery",
+        among="n_case_pre",
+        thresholds=_CASE,
+        label="Below the cut-off after, of cases",
+        verb="were below the cut-off after treatment, of the cases before it",
+    ),
+    Outcome(
+        flag="rcsi",
+        count="n_rcsi",
+        rate="rcsi",
+        among="n_case_pre",
+        thresholds=_CASE + _CHANGE,
+        label="Recovery of cases (RCSI)",
+        verb="improved reliably and recovered, of the cases before treatment",
+    ),
 )
+#: The five outcomes, by the name of their rate.
+OUTCOMES: Mapping[str, Outcome] = MappingProxyType({outcome.rate: outcome for outcome in _ALL})
 
 #: Contacts that make a course of treatment in the national figures.
 CONTACTS = 2

@@ -37,22 +37,8 @@ ROLES = ("pwp", "supervisor")
 #: Entries that mean that there is none. Numbers such as 99 do not: a map has to name those.
 MISSING = frozenset(
     [
-        "",
-        "NA",
-        "N/A",
-        "N/a",
-        "n/a",
-        "na",
-        "NaN",
-        "nan",
-        "NULL",
-        "Null",
-        "null",
-        "None",
-        "none",
-        "<NA>",
-        "#N/A",
-        ".",
+        *("", ".", "NA", "na", "N/A", "N/a", "n/a", "#N/A", "<NA>", "NaN", "nan"),
+        *("NULL", "Null", "null", "None", "none"),
     ]
 )
 #: A negative number, or signs alone: nobody is called so.

@@ -190,8 +190,7 @@ def _assemble(
     )
     for i, measure in enumerate(truth.measures):
         patients[measure.pre], patients[measure.post] = pre[:, i], post[:, i]
-    ages = (36.0, 46.0) if min(truth.caseloads) >= 8 and len(ids) >= 10 else None
-    details = simulate_patients_details(codes, rng, age_means=ages)
+    details = simulate_patients_details(len(codes), rng)
     segments = _segments(therapists, effective, rng) if interviews and len(ids) >= 12 else None
     return read_cohort(
         pd.concat([patients, details], axis=1),

@@ -1,30 +1,24 @@
 """Coded interviews that give the paper's counts of themes; no word of any interview is invented.
 
 Which themes stay, and which are unique to a cluster, follows from how many people of a group are
-given each code. Labels marked ``"text"`` paraphrase what the paper's text says of a theme; the
+given each code. The template is in ``themes.csv``
+beside this module: labels marked ``"text"`` paraphrase what the paper's text says of a theme; the
 others, and every count of people, are our own.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
 
-__all__ = ["LABEL_CHANGES", "THEMES", "Theme", "simulate_segments", "theme_origins"]
-
-_SKILLS = "How PWPs develop their skills"
-_SUPERVISION = "How supervision is used"
-_PRACTICE = "What makes practice effective"
-_STEPPED = "Being effective in stepped care"
-_HELPED = "How previous experience helped"
-_LIMITS = "Knowing the limits of the role"
-_HINDERED = "How previous experience hindered"
-_CPD = "How CPD has influenced PWP practice"
+__all__ = ["THEMES", "Theme", "simulate_segments"]
 
 
 @dataclass(frozen=True)
@@ -50,101 +44,16 @@ class Theme:
     origin: str = "invented"
 
 
-def _themes(high: str, role: str, holds: str, labels: Sequence[str], origin: str) -> list[Theme]:
-    return [Theme(high, label, role, holds, origin) for label in labels]
-
-
 #: The template. High-order labels are ours, but for the two that the paper says were deleted.
-THEMES: tuple[Theme, ...] = (
-    *_themes(
-        _SKILLS,
-        "pwp",
-        "upper",
-        ["Researching online", "Observing others at work", "Taking an active part in supervision"],
-        "text",
-    ),
-    *_themes(_SKILLS, "pwp", "lower", ["Needing more skill in specific treatments"], "text"),
-    *_themes(_SKILLS, "pwp", "both", ["Attending training days"], "invented"),
-    *_themes(_SKILLS, "pwp", "neither", ["Learning from patients"], "invented"),
-    *_themes(_SKILLS, "supervisor", "upper", ["Proactive in learning"], "text"),
-    *_themes(_SKILLS, "supervisor", "upper", ["Acts on feedback"], "invented"),
-    *_themes(_SKILLS, "supervisor", "both", ["Willing to learn"], "invented"),
-    *_themes(
-        _SUPERVISION,
-        "pwp",
-        "upper",
-        [
-            "Drawing on the supervisor's skills and knowledge",
-            "Working at a deeper, experiential level",
-            "Coming prepared and organised",
-        ],
-        "text",
-    ),
-    *_themes(_SUPERVISION, "pwp", "lower", ["Unsure of asking clinical questions"], "text"),
-    *_themes(_SUPERVISION, "pwp", "both", ["Discussing risk"], "invented"),
-    *_themes(_SUPERVISION, "pwp", "neither", ["Peer supervision"], "invented"),
-    *_themes(
-        _SUPERVISION,
-        "supervisor",
-        "upper",
-        ["Well organised", "Open about clinical difficulties"],
-        "text",
-    ),
-    *_themes(_SUPERVISION, "supervisor", "lower", ["Open: asks when unsure"], "text"),
-    *_themes(_SUPERVISION, "supervisor", "neither", ["Prefers short meetings"], "invented"),
-    *_themes(
-        _PRACTICE,
-        "pwp",
-        "upper",
-        ["Thorough and clear with patients", "Adapting to the patient within the protocol"],
-        "text",
-    ),
-    *_themes(_PRACTICE, "pwp", "lower", ["Less confident in the clinical method"], "text"),
-    *_themes(_PRACTICE, "pwp", "both", ["Listening and empathy"], "invented"),
-    *_themes(_PRACTICE, "supervisor", "upper", ["Collaborates with patients"], "invented"),
-    *_themes(_PRACTICE, "supervisor", "lower", ["Open in manner"], "text"),
-    *_themes(_PRACTICE, "supervisor", "lower", ["Warm towards patients"], "invented"),
-    *_themes(_PRACTICE, "supervisor", "both", ["Manages a large caseload"], "invented"),
-    *_themes(_PRACTICE, "supervisor", "neither", ["Uses humour"], "invented"),
-    *_themes(_STEPPED, "pwp", "upper", ["Understanding the IAPT model and the role"], "text"),
-    *_themes(_STEPPED, "pwp", "lower", ["Communicating with others"], "text"),
-    *_themes(_STEPPED, "pwp", "neither", ["Keeping to waiting-time targets"], "invented"),
-    *_themes(_HELPED, "pwp", "upper", ["Knowing CBT beforehand"], "text"),
-    *_themes(_HELPED, "pwp", "lower", ["Life experience"], "invented"),
-    *_themes(_HELPED, "pwp", "both", ["Having worked with people in distress"], "invented"),
-    *_themes(_LIMITS, "pwp", "upper", ["Certain when to step a patient up"], "text"),
-    *_themes(_LIMITS, "pwp", "both", ["Recognising risk"], "invented"),
-    *_themes(_LIMITS, "pwp", "neither", ["Declining unsuitable referrals"], "invented"),
-    *_themes(
-        _HINDERED,
-        "pwp",
-        "single",
-        ["Habits from another role", "Wanting to offer more than the role allows"],
-        "invented",
-    ),
-    *_themes(_CPD, "pwp", "single", ["A course on long-term conditions"], "invented"),
-    *_themes(_CPD, "supervisor", "single", ["Reads more than before"], "invented"),
-)
-
-#: The second check changed two labels (p. 17). Which ones is not printed: these are invented.
-LABEL_CHANGES: tuple[tuple[str, str], ...] = (
-    ("Organised", "Coming prepared and organised"),
-    ("Clear communication", "Thorough and clear with patients"),
+THEMES = tuple(
+    Theme(**row)
+    for row in csv.DictReader(
+        files("pwp_lib").joinpath("themes.csv").read_text(encoding="utf-8").splitlines()
+    )
 )
 
 #: Share of lower-order codes on which the two coders of six interviews agreed (p. 16).
 AGREEMENT = 0.78
-
-
-def theme_origins() -> pd.DataFrame:
-    """List the template: each lower-order theme, and whether its label is the paper's or ours.
-
-    Examples
-    --------
-    >>> theme_origins()["origin"].value_counts().to_dict()
-    {'invented': 21, 'text': 20}
-    """
-    return pd.DataFrame([asdict(t) for t in THEMES])
 
 
 def _speakers(

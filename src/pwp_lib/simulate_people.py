@@ -1,12 +1,12 @@
 """Who the simulated patients and therapists are: ages, sessions, services, scales.
 
 The scores come from :mod:`pwp_lib.simulate`. What stands here is drawn to quotas, so that a
-cohort of the paper's size has the paper's percentages, means and ranges whatever the seed.
+cohort of the paper's size has the paper's percentages and ranges whatever the seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from scipy.special import betaincinv
 
 __all__ = [
     "ETHNICITIES",
-    "SERVICE_KINDS",
     "numbers_with",
+    "quantiles",
     "quota",
     "simulate_patients_details",
     "simulate_therapists",
@@ -32,15 +32,6 @@ ETHNICITIES: Mapping[str | None, float] = {
     "Mixed": 0.011,
     "Other": 0.0035,
     None: 0.293,
-}
-#: What runs the six services (p. 9); which is which is our own choice.
-SERVICE_KINDS: Mapping[str, str] = {
-    "S1": "NHS",
-    "S2": "NHS",
-    "S3": "NHS",
-    "S4": "NHS",
-    "S5": "third sector",
-    "S6": "voluntary",
 }
 #: Therapist scales: mean, SD, least, most, and correlation with effectiveness. The means and SDs
 #: are our own; so are the correlations, apart from their signs for resilience (higher in more
@@ -95,9 +86,9 @@ def numbers_with(
     rng: np.random.Generator,
     step: float = 1.0,
 ) -> NDArray[np.float64]:
-    """Draw numbers with a given mean, SD, least and most, as near as a grid of `step` allows.
+    """Draw numbers with about a given mean and SD, and with a given least and most.
 
-    Quantiles of a beta distribution on the range, rounded to the grid and then nudged.
+    Quantiles of a beta distribution on the range, rounded to the grid.
 
     Parameters
     ----------
@@ -114,92 +105,45 @@ def numbers_with(
     Examples
     --------
     >>> x = numbers_with(1122, 41, 14.23, 16, 92, np.random.default_rng(1))
-    >>> round(float(x.mean())), round(float(x.std(ddof=1)), 2), int(x.min()), int(x.max())
-    (41, 14.23, 16, 92)
+    >>> round(float(x.mean())), round(float(x.std(ddof=1))), int(x.min()), int(x.max())
+    (41, 14, 16, 92)
     """
+    return rng.permutation(quantiles(n, mean, sd, low, high, step)) * step
+
+
+def quantiles(
+    n: int, mean: float, sd: float, low: float, high: float, step: float
+) -> NDArray[np.float64]:
+    """Lay the quantiles of such a distribution on the grid, in steps, with both ends."""
     share, spread = (mean - low) / (high - low), (sd / (high - low)) ** 2
     size = max(share * (1 - share) / spread - 1, 0.05)
     at = (np.arange(n) + 0.5) / n
     values = low + (high - low) * betaincinv(share * size, (1 - share) * size, at)
-    grid = np.clip(np.round(values / step), np.ceil(low / step), np.floor(high / step))
+    ends = np.ceil(low / step), np.floor(high / step)
+    grid: NDArray[np.float64] = np.clip(np.round(values / step), *ends)
     if n >= 10:
-        grid[0], grid[-1] = np.ceil(low / step), np.floor(high / step)
-        grid = _nudge(grid, mean / step, sd / step, rng)
-    return rng.permutation(grid) * step
-
-
-def _nudge(
-    x: NDArray[np.float64], mean: float, sd: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Move single numbers by one while it brings mean and SD nearer; the ends stay."""
-    n, low, high = len(x), x.min(), x.max()
-    total, squares = x.sum(), float(x @ x)
-
-    def miss(total: float, squares: float) -> float:
-        variance = (squares - total**2 / n) / (n - 1)
-        return float(abs(total / n - mean) + abs(variance**0.5 - sd))
-
-    best, idle = miss(total, squares), 0
-    for i, by in zip(rng.integers(1, n - 1, 20_000), rng.choice([-1.0, 1.0], 20_000), strict=True):
-        idle += 1
-        if best < 1e-3 or idle > 1_000:
-            break
-        moved = x[i] + by
-        if not low <= moved <= high:
-            continue
-        new_total, new_squares = total + by, squares + moved**2 - x[i] ** 2
-        new = miss(new_total, new_squares)
-        if new < best:
-            x[i], total, squares, best, idle = moved, new_total, new_squares, new, 0
-    return x
-
-
-def _even_out(
-    values: NDArray[np.float64],
-    codes: NDArray[np.int64],
-    low: float,
-    high: float,
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """Swap values between therapists until their means span `low` to `high`, when rounded."""
-    sums = np.bincount(codes, weights=values)
-    n = np.bincount(codes)
-
-    def miss(means: NDArray[np.float64]) -> float:
-        outside = np.clip(low - means, 0, None).sum() + np.clip(means - high, 0, None).sum()
-        ends = max(abs(means.min() - low) - 0.4, 0) + max(abs(means.max() - high) - 0.4, 0)
-        return float(outside + ends)
-
-    best = miss(sums / n)
-    for i, k in rng.integers(0, len(values), (20_000, 2)):
-        if best == 0:
-            break
-        if codes[i] == codes[k]:
-            continue
-        by = values[k] - values[i]
-        sums[codes[i]] += by
-        sums[codes[k]] -= by
-        new = miss(sums / n)
-        if new <= best:
-            values[i], values[k], best = values[k], values[i], new
-        else:
-            sums[codes[i]] -= by
-            sums[codes[k]] += by
-    return values
+        grid[0], grid[-1] = ends
+    return grid
 
 
 def simulate_patients_details(
-    codes: NDArray[np.int64], rng: np.random.Generator, *, age_means: tuple[float, float] | None
+    n: int,
+    rng: np.random.Generator,
+    *,
+    age: NDArray[np.float64] | None = None,
+    numbers: Callable[..., NDArray[np.float64]] = numbers_with,
 ) -> pd.DataFrame:
     """Give patients sessions, age, gender, ethnicity and status in the paper's proportions.
 
     Parameters
     ----------
-    codes : ndarray of int, shape (N,)
-        Therapist of each patient, 0 to J - 1.
+    n : int
+        Patients.
     rng : Generator
-    age_means : (low, high) or None
-        Range of the mean age of a therapist's patients, if it is to be kept.
+    age : ndarray of shape (n,), optional
+        If it is not to be drawn.
+    numbers : callable
+        What draws numbers with a mean and an SD, as `numbers_with` does.
 
     Returns
     -------
@@ -207,13 +151,10 @@ def simulate_patients_details(
         Columns ``sessions, age, gender, ethnicity, status``. The share in treatment (a quarter)
         is our own; the paper does not print it.
     """
-    n = len(codes)
-    age = numbers_with(n, 41, 14.23, 16, 92, rng)
-    if age_means is not None:
-        age = _even_out(age, codes, *age_means, rng)
+    age = numbers(n, 41, 14.23, 16, 92, rng) if age is None else age
     return pd.DataFrame(
         {
-            "sessions": numbers_with(n, 5, 2.88, 2, 21, rng).astype(int),
+            "sessions": numbers(n, 5, 2.88, 2, 21, rng).astype(int),
             "age": age.astype(int),
             "gender": quota(n, {"female": 0.647, "male": 0.353}, rng),
             "ethnicity": quota(n, ETHNICITIES, rng),
@@ -227,6 +168,8 @@ def simulate_therapists(
     effectiveness: NDArray[np.float64],
     n_services: int,
     rng: np.random.Generator,
+    *,
+    numbers: Callable[..., NDArray[np.float64]] = numbers_with,
 ) -> pd.DataFrame:
     """Give therapists their services, scales and supervisors' ratings.
 
@@ -237,6 +180,8 @@ def simulate_therapists(
         Higher is more effective; resilience and supervisors' experientiality go with it.
     n_services : int
     rng : Generator
+    numbers : callable
+        As for `simulate_patients_details`.
 
     Returns
     -------
@@ -252,8 +197,8 @@ def simulate_therapists(
             "therapist_id": list(ids),
             "service_id": rng.permutation(services),
             "gender": quota(j, {"female": 16 / 21, "male": 5 / 21}, rng),
-            "age": numbers_with(j, 29.91, 7.6, 23, 52, rng, step=0.1).round(1),
-            "years_experience": numbers_with(j, 3.5, 4.0, 0, 17, rng, step=0.5),
+            "age": numbers(j, 29.91, 7.6, 23, 52, rng, step=0.1).round(1),
+            "years_experience": numbers(j, 3.5, 4.0, 0, 17, rng, step=0.5),
         }
     )
     sd = effectiveness.std()

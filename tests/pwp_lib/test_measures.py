@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multilevel.errors import InputError
-from pwp_lib.measures import GAD7, MEASURES, PHQ9, Measure, get_measure, measure_table
+from pwp_lib.measures import GAD7, MEASURES, PHQ9, Measure, get_measure
 
 
 def test_the_papers_measures_have_the_papers_thresholds():
@@ -68,9 +68,3 @@ def test_a_measure_without_cut_off_says_so():
 def test_an_impossible_measure_is_refused(change):
     with pytest.raises(InputError):
         replace(PHQ9, **change)
-
-
-def test_the_table_has_one_row_a_measure():
-    table = measure_table()
-    assert list(table.index) == list(MEASURES)
-    assert table.index.is_unique

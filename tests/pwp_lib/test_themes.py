@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from multilevel.errors import InputError
-from pwp_lib.simulate_interviews import LABEL_CHANGES, THEMES, simulate_segments
+from pwp_lib.simulate_interviews import THEMES, simulate_segments
 from pwp_lib.themes import (
     coder_agreement,
     high_order_themes,
@@ -190,11 +190,6 @@ def test_the_template_is_honest_about_its_labels():
     labels = [(t.role, t.lower_order) for t in THEMES]
     assert len(set(labels)) == len(labels)
     assert {t.origin for t in THEMES} == {"text", "invented"}
-    final = {t.lower_order for t in THEMES}
-    assert len(LABEL_CHANGES) == 2
-    for before, after in LABEL_CHANGES:
-        assert before not in final
-        assert after in final
 
 
 def test_bad_input_is_said_in_a_sentence():

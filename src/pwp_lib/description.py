@@ -118,5 +118,5 @@ def describe_sample(
         therapists=_numbers(staff, _THERAPIST_NUMBERS),
         therapist_categories=_categories(staff, _THERAPIST_CATEGORIES),
         caseloads=caseloads,
-        caseload_numbers=_numbers(caseloads, list(caseloads)),
+        caseload_numbers=_numbers(caseloads, [*map(str, caseloads)]),
     )

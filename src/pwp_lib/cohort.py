@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -442,9 +441,17 @@ def packaged(name: str) -> Path:
 
 def _stored(path: Path, fields: Sequence[Field]) -> pd.DataFrame:
     """Read a table that `write_cohort` wrote; its hash has vouched for what is in it."""
-    kinds = defaultdict(lambda: "str", {f.name: "float64" for f in fields if f.kind != "text"})
-    table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
-    return _finish(table, ())
+    numbers = {f.name for f in fields if f.kind != "text"}
+    with path.open(encoding="utf-8") as file:
+        names = file.readline().rstrip("\r\n").split(",")
+    # Whole numbers without a gap come as integers, as `read_cohort` makes them.
+    return pd.read_csv(
+        path,
+        dtype={name: "str" for name in names if name not in numbers},
+        usecols=[name for name in names if name != "synthetic"],
+        keep_default_na=False,
+        na_values=[""],
+    )
 
 
 def _unreadable(path: Path) -> InputError:

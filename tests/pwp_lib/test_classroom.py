@@ -15,7 +15,7 @@ from pwp_lib.write import write_cohort
 CHAPTERS = [
     path
     for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-    if path.name[:2] not in ("01", "09")
+    if path.name[:2] not in ("01", "10")
 ]
 
 

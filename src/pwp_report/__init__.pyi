@@ -4,7 +4,6 @@ from .analysis import MeasureResult as MeasureResult
 from .analysis import analyse as analyse
 from .check import check_study_data as check_study_data
 from .disclosure import DisclosurePolicy as DisclosurePolicy
-from .disclosure import release_counts as release_counts
 from .pseudonyms import Pseudonyms as Pseudonyms
 from .pseudonyms import pseudonymise as pseudonymise
 from .read.table import read_table as read_table

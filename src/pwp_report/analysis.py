@@ -22,9 +22,7 @@ from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import (
     SplitSample,
-    ancova,
     cluster_effect_sizes,
-    compare_rates,
     nested_ancova,
     nested_rates,
     split_sample_comparison,
@@ -40,7 +38,6 @@ from pwp_lib.ranking import (
     composite_uncertainty,
     rank_correlation,
     rank_uncertainty,
-    services_by_cluster,
 )
 from pwp_lib.scales import SCALES, compare_scales
 from pwp_lib.sensitivity import SensitivityPanel, completeness_by_therapist, sensitivity_panel
@@ -117,12 +114,8 @@ class Comparison:
     ----------
     effect_sizes : DataFrame
         Indexed by measure and cluster: `cluster_effect_sizes`.
-    ancova : DataFrame
-        Indexed by measure: patients taken as independent.
     nested_ancova : DataFrame
         Indexed by measure: therapists as the units.
-    rates : DataFrame
-        Indexed by measure and outcome: `compare_rates`.
     nested_rates : DataFrame
         Indexed by measure and outcome: therapists permuted.
     split : SplitSample or None
@@ -130,9 +123,7 @@ class Comparison:
     """
 
     effect_sizes: pd.DataFrame
-    ancova: pd.DataFrame
     nested_ancova: pd.DataFrame
-    rates: pd.DataFrame
     nested_rates: pd.DataFrame
     split: SplitSample | None
 
@@ -162,9 +153,7 @@ class Analysis:
     composite_uncertainty : DataFrame or None
         Position intervals and the probability of each cluster by composite rank.
     rank_correlations : DataFrame
-        Spearman's correlations of ranks between measures and with recovery.
-    services : DataFrame or None
-        Therapists by cluster and service.
+        Spearman's correlations of ranks between measures.
     comparison : Comparison or None
     scales : DataFrame or None
         Mann-Whitney tests of the therapists' scales.
@@ -194,7 +183,6 @@ class Analysis:
     ranks: pd.DataFrame | None
     composite_uncertainty: pd.DataFrame | None
     rank_correlations: pd.DataFrame
-    services: pd.DataFrame | None
     comparison: Comparison | None
     scales: pd.DataFrame | None
     predictors: pd.DataFrame | None
@@ -320,8 +308,7 @@ def analyse(
         measures=results,
         ranks=ranks,
         composite_uncertainty=_composite_uncertainty(attempts, results, ranks),
-        rank_correlations=_correlations(attempts, results, ranks),
-        services=_services(attempts, ranks),
+        rank_correlations=_correlations(attempts, results),
         comparison=_comparison(attempts, ranks, repeats),
         scales=_scales(attempts, ranks),
         predictors=_predictors(attempts, results),
@@ -433,36 +420,15 @@ def _composite_uncertainty(
     )
 
 
-def _correlations(
-    attempts: _Attempts, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
-) -> pd.DataFrame:
-    """Between the measures' ranks, and of the composite rank with the recovery rates."""
-    pairs = {
-        (a, b): (one.residuals["rank"], other.residuals["rank"])
-        for (a, one), (b, other) in combinations(results.items(), 2)
-    }
-    composite = pd.Series(dtype=float) if ranks is None else ranks["composite"]
-    for m in () if ranks is None else attempts.cohort.measures:
-        rate = summarise_outcomes(attempts.cohort.patients, m, by="therapist_id")["rcsi"]
-        if rate.notna().any():
-            # A high rate is a good one, a low rank too.
-            pairs["composite", f"rcsi {m.name}"] = (composite, -rate.astype(float))
+def _correlations(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.DataFrame:
+    """Say how far the ranks on each two measures agree."""
     rows = []
-    for (a, b), series in pairs.items():
-        found = attempts.attempt(f"rank_correlation.{a}.{b}", partial(rank_correlation, *series))
+    for (a, one), (b, other) in combinations(results.items(), 2):
+        ranks = one.residuals["rank"], other.residuals["rank"]
+        found = attempts.attempt(f"rank_correlation.{a}.{b}", partial(rank_correlation, *ranks))
         if found is not None:
             rows.append((a, b, found.correlation, found.p_value, found.n))
     return pd.DataFrame(rows, columns=["of", "with", "correlation", "p_value", "n"])
-
-
-def _services(attempts: _Attempts, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
-    if ranks is None:
-        return None
-    patients = attempts.cohort.patients
-    if "service_id" not in patients or patients["service_id"].isna().all():
-        attempts.record_skipped("services", "The patients' table does not name services.")
-        return None
-    return services_by_cluster(ranks, patients)
 
 
 def _comparison(attempts: _Attempts, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
@@ -482,11 +448,9 @@ def _comparison(attempts: _Attempts, ranks: pd.DataFrame | None, repeats: int) -
 
     return Comparison(
         by_measure("effect_sizes", lambda m: cluster_effect_sizes(patients, m, ranks)),
-        by_measure("ancova", lambda m: ancova(patients, m, ranks).table(), named=True),
         by_measure(
             "nested_ancova", lambda m: nested_ancova(patients, m, ranks).table(), named=True
         ),
-        by_measure("rates", lambda m: compare_rates(patients, m, ranks)),
         by_measure("nested_rates", lambda m: nested_rates(patients, m, ranks)),
         attempts.attempt("split_sample", split) if repeats else None,
     )

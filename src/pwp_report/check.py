@@ -135,7 +135,7 @@ def check_study_data(
             included.patients,
             measures,
             therapist_table=table is not None,
-            caseload=done.caseload,
+            minimum_shown=done.minimum_shown,
             cluster_size=done.cluster_size,
         ),
         cohort=None if found else _cohort(raw, included, measures, table),

@@ -104,14 +104,19 @@ def summarise(
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
     study: StudyFile = None,
     key: KeyFile = None,
-    caseload: Annotated[
-        int | None, typer.Option(help="Therapists with fewer patients are withheld (20).")
+    minimum_shown: Annotated[
+        int | None,
+        typer.Option(
+            "--minimum-shown",
+            "--caseload",
+            help="Therapists with fewer patients are withheld (20).",
+        ),
     ] = None,
 ) -> None:
     """Write what a service can share for pooling: sums by therapist, no patient's row."""
     from pwp_report.commands.pooling import summarise_file
 
-    summarise_file(file, out, study, key or default_key_file(), caseload)
+    summarise_file(file, out, study, key or default_key_file(), minimum_shown)
 
 
 @app.command()

@@ -111,10 +111,10 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
         flow.append(flow_step(words, patients[left], excluded))
         lines.append((words, excluded, int((~met).sum())))
     kept = patients[left]
-    if study.minimum_caseload > 1:
-        words = f"therapists with {study.minimum_caseload} patients or more"
+    if study.minimum_patients > 1:
+        words = f"therapists with {study.minimum_patients} patients or more"
         loads = kept.groupby("therapist_id")["therapist_id"].transform("size")
-        small = loads < study.minimum_caseload
+        small = loads < study.minimum_patients
         flow.append(flow_step(words, kept[~small], int(small.sum())))
         lines.append((words, int(small.sum()), int(small.sum())))
         kept = kept[~small]
@@ -141,7 +141,7 @@ def enough_for(
     measures: Sequence[Measure],
     *,
     therapist_table: bool,
-    caseload: int,
+    minimum_shown: int,
     cluster_size: int | None = None,
 ) -> pd.DataFrame:
     """Say of each step of the analysis whether there are enough therapists and patients.
@@ -153,7 +153,7 @@ def enough_for(
     """
     loads = patients["therapist_id"].value_counts()
     t = len(loads)
-    pairs, fives, alone = (int((loads >= n).sum()) for n in (2, 5, caseload))
+    pairs, fives, alone = (int((loads >= n).sum()) for n in (2, 5, minimum_shown))
     size = cluster_size or max(2, int(t / 4 + 0.5))
     clustered = max(8, 2 * size + 1) if cluster_size else 8
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
@@ -174,7 +174,7 @@ def enough_for(
         ("upper and lower cluster", f"{clustered} therapists", t, clustered, f"{size} in each"),
         (
             "therapists shown one by one",
-            f"1 therapist with {caseload} patients or more",
+            f"1 therapist with {minimum_shown} patients or more",
             alone,
             1,
             together,

@@ -59,7 +59,7 @@ class DisclosurePolicy:
         if self.smallest_caseload < 2 * self.threshold:
             raise InputError(
                 f"the smallest caseload shown must be at least {2 * self.threshold}",
-                hint="raise caseload under [disclosure] in the study file",
+                hint="raise minimum_shown under [disclosure] in the study file",
             )
 
     def count(self, n: float) -> int | None:

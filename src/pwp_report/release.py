@@ -28,7 +28,7 @@ from pwp_report.patient_counts import (
     Whose,
 )
 from pwp_report.released import ReleasedResults, ReleasedTable
-from pwp_report.table_words import measure_words
+from pwp_report.table_words import FIGURES, measure_words
 
 __all__ = ["release_results"]
 
@@ -264,11 +264,7 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
         )
     if result.sensitivity is not None:
         frame = parts.sensitivity(
-            result.sensitivity,
-            result.measure,
-            tables.together,
-            tables.of_everybody,
-            tables.policy,
+            result.sensitivity, result.measure, tables.of_everybody, tables.policy
         )
         title = f"Would another analysis say the same? {label}"
         tables.add(f"sensitivity_{name}", title, frame)
@@ -313,11 +309,6 @@ def _therapists(tables: _Tables) -> None:
         "Spearman's correlations of ranks",
         parts.rounded(analysis.rank_correlations, 3),
     )
-    if analysis.services is not None and tables.policy.active:
-        tables.withheld.append("Therapists by service and cluster: the counts are too small.")
-    elif analysis.services is not None:
-        title = "Therapists by service and cluster"
-        tables.add("services", title, analysis.services.reset_index())
 
 
 def _may_compare(tables: _Tables) -> bool:
@@ -357,22 +348,16 @@ def _comparison(tables: _Tables) -> None:
 
 
 def _cluster_tests(tables: _Tables, found: Comparison, ranks: pd.DataFrame) -> None:
-    shown = tables.counts.shown
-    for name, title, frame in (
-        ("ancova", "Clusters compared, patients taken as independent", found.ancova),
-        ("nested_ancova", "Clusters compared, therapists as the units", found.nested_ancova),
-    ):
-        frame = parts.comparison(frame, shown).reset_index()
-        tables.add(name, title, parts.rounded(frame, 3))
-    if len(found.rates):
-        frame = parts.rates(found.rates, found.nested_rates, tables.policy, shown)
+    title = "Clusters compared, therapists as the units"
+    tables.add("nested_ancova", title, parts.rounded(found.nested_ancova.reset_index(), 3))
+    if len(found.nested_rates):
+        frame = parts.rates(found.nested_rates, tables.policy, tables.counts.shown)
         note = parts.fewest_splits(ranks["cluster"])
         tables.add("rates", "Rates of the clusters compared", frame, note)
     if found.split is not None:
         frame = found.split.table().reset_index()
-        if tables.policy.active:
-            # Rates of a cluster to full precision would tell its exact counts.
-            frame = frame[frame["figure"].str.contains("effect_size|ancova")]
+        # Rates of a cluster to full precision would tell its exact counts.
+        frame = frame[frame["figure"].isin(FIGURES)]
         title = "Clusters chosen on the same and on other patients"
         tables.add("split_sample", title, parts.rounded(frame, 3))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import comb
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2_contingency
 
 from multilevel.fit import MixedFit
 from pwp_lib import outcomes
@@ -21,9 +20,7 @@ from pwp_report.patient_counts import OUTCOMES, Count, Group, Kind, Whose
 #: What the row of those not shown one by one is called.
 OTHERS_TOGETHER = "others together"
 OUTCOME_SHARES: Mapping[str, tuple[Count, Count]] = {
-    rate: (Count(o.count), Count(o.among))
-    for rate, o in outcomes.OUTCOMES.items()
-    for name, outcome in outcomes.OUTCOMES.items()
+    rate: (Count(o.count), Count(o.among)) for rate, o in outcomes.OUTCOMES.items()
 }
 NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {
     "recovery": (Count.RECOVERY, Count.CASE),
@@ -160,27 +157,26 @@ def _a_few(n: float, policy: DisclosurePolicy) -> bool:
 def sensitivity(
     panel: SensitivityPanel,
     measure: Measure,
-    together: Collection[str],
     size: Callable[[Kind], float],
     policy: DisclosurePolicy,
 ) -> pd.DataFrame:
-    """Sensitivity panel, without lines about therapists who are not shown alone."""
-    frame = panel.rows
-    frame = frame[~frame["analysis"].isin([f"Without {t}" for t in together])]
-    one_less = frame["family"] == "leave one out"
-    # Without one therapist, the rest would tell that therapist's patients once more.
-    people = [
-        None if less else marked(size(Kind(Count.MODELLED, measure.name, name)))
-        for less, name in zip(one_less, frame["analysis"], strict=True)
-    ]
-    shown = frame.drop(columns="n_patients")
-    shown.insert(2, "patients", people)
+    """Sensitivity panel; of the analyses without one therapist, the lowest and highest effect."""
+    one_less = panel.rows["family"] == "leave one out"
+    frame = panel.rows[~one_less]
+    people = [marked(size(Kind(Count.MODELLED, measure.name, a))) for a in frame["analysis"]]
     # Who else is left out where a few therapists fewer remain could be named.
-    main = shown["n_therapists"].iloc[0]
-    shown["n_therapists"] = [
-        MARK if not less and _a_few(main - n, policy) else n
-        for less, n in zip(one_less, shown["n_therapists"], strict=True)
-    ]
+    main = frame["n_therapists"].iloc[0]
+    left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]
+    shown = frame.assign(n_patients=people, n_therapists=left)
+    shown = shown.rename(columns={"n_patients": "patients"})
+    without = panel.rows.loc[one_less, "vpc"].dropna().astype(float)
+    if len(without):
+        words = {"Lowest": without.min(), "Highest": without.max()}
+        ends = [
+            {"family": "one less", "analysis": f"{k} with one therapist left out", "vpc": v}
+            for k, v in words.items()
+        ]
+        shown = pd.concat([shown.astype(object), pd.DataFrame(ends)])
     return rounded(percent(shown.reset_index(drop=True)), 3)
 
 
@@ -228,56 +224,25 @@ def guarded_sample(
     return table
 
 
-def comparison(frame: pd.DataFrame, shown: Shown) -> pd.DataFrame:
-    """Comparison of clusters, with the numbers of patients as released."""
-    out = frame.copy()
-    if {"n_upper", "n_lower"} <= set(out.columns):
-        for name in ("upper", "lower"):
-            group = Group(Whose.CLUSTER, name)
-            out[f"n_{name}"] = [shown(group, Kind(Count.N, str(m))) for m in out.index]
-        out["df2"] = out["n_upper"] + out["n_lower"] - 3
-    return out
+def rates(nested: pd.DataFrame, policy: DisclosurePolicy, shown: Shown) -> pd.DataFrame:
+    """Rates of two clusters from released counts, with therapists dealt anew to the clusters.
 
-
-def rates(
-    table: pd.DataFrame, nested: pd.DataFrame, policy: DisclosurePolicy, shown: Shown
-) -> pd.DataFrame:
-    """Rates of two clusters, from released counts alone, with both tests.
-
-    ``p_value`` takes patients as independent; ``p_therapists`` deals therapists anew to the
-    clusters, and is given within bounds alone where control is on.
+    The p-value is given within bounds alone where control is on.
     """
-    keys = table.index.to_frame(index=False)
-    together = nested["p_value"].reindex(table.index) if len(nested) else np.nan
-    if not policy.active:
-        open_table = table.drop(columns="reported", errors="ignore").reset_index(drop=True)
-        for column in ("rate_upper", "rate_lower"):
-            open_table[column] = (100 * open_table[column].astype(float)).round(1)
-        open_table["p_value_therapists"] = np.asarray(together, dtype=float)
-        return pd.concat([keys, rounded(open_table, 3)], axis=1)
-    lines = [_released_rate(str(m), str(rate), shown) for m, rate in table.index]
-    bands = [
-        MARK if MARK in (line["rate_upper"], line["rate_lower"]) else band(p)
-        for line, p in zip(lines, np.broadcast_to(together, len(lines)), strict=True)
-    ]
-    found = pd.DataFrame(lines).assign(p_value_therapists=bands)
-    return pd.concat([keys, rounded(found, 3)], axis=1)
-
-
-def _released_rate(measure: str, rate: str, shown: Shown) -> dict[str, object]:
-    line: dict[str, object] = {}
-    cells: list[list[float]] = []
-    for side in ("upper", "lower"):
-        group = Group(Whose.CLUSTER, side)
-        yes, n = (shown(group, Kind(k, measure)) for k in OUTCOME_SHARES[rate])
-        line |= {f"yes_{side}": marked(yes), f"n_{side}": marked(n)}
-        line[f"rate_{side}"] = marked_share(yes, n)
-        if n > yes:
-            cells.append([yes, n - yes])
-    if len(cells) < 2:
-        return {**line, "chi2": MARK, "df": MARK, "p_value": MARK}
-    test = chi2_contingency(np.array(cells), correction=False)
-    return {**line, "chi2": float(test.statistic), "df": 1, "p_value": float(test.pvalue)}
+    lines = []
+    tests: Any = nested["p_value"].items()
+    for (measure, outcome), p in tests:
+        line: dict[str, object] = {"measure": measure, "outcome": outcome}
+        for side in ("upper", "lower"):
+            group = Group(Whose.CLUSTER, side)
+            yes, n = (shown(group, Kind(k, measure)) for k in OUTCOME_SHARES[outcome])
+            open_rate = round(100 * yes / n, 1) if n else np.nan
+            rate = marked_share(yes, n) if policy.active else open_rate
+            line |= {f"yes_{side}": marked(yes), f"n_{side}": marked(n), f"rate_{side}": rate}
+        held = MARK in (line["rate_upper"], line["rate_lower"])
+        line["p_value_therapists"] = MARK if held else band(p) if policy.active else p
+        lines.append(line)
+    return rounded(pd.DataFrame(lines), 3)
 
 
 def fewest_splits(clusters: pd.Series) -> str:

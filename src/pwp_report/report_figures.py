@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +61,9 @@ def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
     dict of str to Drawn
         By name.
     """
-    makers: list[Callable[[Analysis, ReleasedResults], list[Drawn]]] = [
-        _caterpillar, _profiles, _ranks, _sensitivity,
-    ]  # fmt: skip
     with known_measures(analysis.cohort.measures):
-        return {d.name: d for make in makers for d in make(analysis, released)}
+        drawn = [make(analysis, released) for make in (_caterpillar, _ranks, _sensitivity)]
+    return {d.name: d for part in drawn for d in part}
 
 
 def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame | None:
@@ -111,20 +109,6 @@ def _order(frames: Mapping[str, pd.DataFrame], first: pd.DataFrame) -> pd.Index:
     return ranks.reindex(first.index).sort_values(kind="stable").index
 
 
-def _profiles(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
-    out = []
-    for name, result in analysis.measures.items():
-        if result.profile is None:
-            continue
-        ax = figures.profile_likelihood(result.profile.profile, measure=name)
-        caption = (
-            f"How much worse the model of {result.measure.label} fits as the therapist effect is "
-            "held at each value; the interval lies where the curve is below the dashed line."
-        )
-        out.append(_drawn(f"profile_{name}", caption, ax))
-    return out
-
-
 def _ranks(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     out = []
     for name, result in analysis.measures.items():
@@ -147,7 +131,7 @@ def _sensitivity(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
         table = released.frame(f"sensitivity_{name}")
         if table is None:
             continue
-        kept = table[(table["family"] != "leave one out") & table["vpc"].notna()]
+        kept = table[table["vpc"].notna()]
         if kept.empty:
             continue
         shares = kept.set_index("analysis")[["vpc", "lower", "upper"]] / 100

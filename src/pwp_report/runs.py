@@ -3,11 +3,9 @@
 Last of all one pointer, ``latest``, is replaced. Killed at any moment, the folder holds the old
 results or the new.
 
-What a killed run leaves, ``.run-*.partial``, nobody but its owner can read, and the next run in the
-same folder removes it. Every run locks a file ``.run-*.lock`` beside its own for as long as it
-lives; the system lets go of the lock of a process that has died, however it died. So what is not
-locked is nobody's, and a run that still writes is left alone, whoever started it. Where the system
-has no such locks, on some network drives, nothing is removed.
+What a killed run leaves, ``.run-*.partial``, nobody but its owner can read; it holds nothing that
+is not released. A later run in the same folder removes it once it is a day old, when nobody can
+still be writing it.
 """
 
 from __future__ import annotations
@@ -15,16 +13,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import tempfile
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from multilevel.errors import InputError
 
 __all__ = ["publish"]
+
+_DAY = 86_400
 
 
 def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path:
@@ -52,7 +50,7 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
         made = not home.exists()
         home.mkdir(parents=True, exist_ok=True)
         _sweep(home)
-        work, lock = _begin(home)
+        work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
     except OSError:
         raise InputError(
             "nothing can be written to the folder", hint="name another with --out", file=home
@@ -63,7 +61,6 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
         run = _move(work, home)
     except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
-        _let_go(lock)
         if made and not any(home.iterdir()):
             home.rmdir()
         if isinstance(error, OSError):
@@ -73,57 +70,15 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
                 file=home,
             ) from None
         raise
-    _let_go(lock)
     _point(home, run)
     return run
 
 
-def _begin(home: Path) -> tuple[Path, IO[str]]:
-    """Make a folder of this run's own, mode 0700, and lock it before anything is in it."""
-    while True:
-        work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
-        lock = work.with_suffix(".lock").open("a")
-        with suppress(OSError):
-            _lock(lock)
-        # Before it was locked, another run may have taken it for what somebody left.
-        if work.exists():
-            return work, lock
-        _let_go(lock)
-
-
-def _lock(file: IO[str]) -> None:
-    """Lock a file until it is closed or its process ends; an error if another process has it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _let_go(lock: IO[str]) -> None:
-    if sys.platform == "win32":  # where what is open cannot be removed
-        lock.close()
-    with suppress(OSError):
-        Path(lock.name).unlink(missing_ok=True)
-    lock.close()
-
-
 def _sweep(home: Path) -> None:
-    """Remove what runs that are no more have left; what cannot be locked is in use."""
-    left = {p.with_suffix("") for k in ("partial", "lock") for p in home.glob(f".run-*.{k}")}
-    for stem in left:
-        with suppress(OSError):
-            lock = stem.with_suffix(".lock").open("a")
-            try:
-                _lock(lock)
-            except OSError:
-                lock.close()
-                continue
-            shutil.rmtree(stem.with_suffix(".partial"), ignore_errors=True)
-            _let_go(lock)
+    """Remove what runs that were killed have left."""
+    for left in home.glob(".run-*.partial"):
+        if time.time() - left.stat().st_mtime > _DAY:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _move(work: Path, home: Path) -> Path:

@@ -49,7 +49,9 @@ class Study:
     table, decimal, date_format : str
     missing : tuple of str
         Entries that mean missing, besides words such as NULL and n/a.
-    minimum_sessions, minimum_caseload : int
+    minimum_sessions : int
+    minimum_patients : int
+        Therapists with fewer patients are left out.
     assessment, one_to_one : bool
         Whether an assessment must be among the sessions, and whether all must be one-to-one.
     status : tuple of str
@@ -64,7 +66,7 @@ class Study:
         ``None`` is a quarter of the therapists.
     seed : int
     engines : tuple of str
-    caseload : int
+    minimum_shown : int
         Therapists with fewer patients are shown only in aggregate.
     guessed : tuple of str
         Roles and measures that were recognised rather than stated.
@@ -79,7 +81,7 @@ class Study:
     date_format: str = ""
     missing: tuple[str, ...] = ()
     minimum_sessions: int = 2
-    minimum_caseload: int = 1
+    minimum_patients: int = 1
     assessment: bool = True
     one_to_one: bool = True
     status: tuple[str, ...] = ("closed", "in_treatment")
@@ -91,7 +93,7 @@ class Study:
     cluster_size: int | None = None
     seed: int = 1
     engines: tuple[str, ...] = ("ml", "gibbs")
-    caseload: int = 20
+    minimum_shown: int = 20
     guessed: tuple[str, ...] = ()
 
 

@@ -71,7 +71,7 @@ _KEYS = (
     _Key("inclusion", "assessment", "flag", note="an assessment among the sessions"),
     _Key("inclusion", "one_to_one", "flag"),
     _Key("inclusion", "status", "words", ("closed", "in_treatment")),
-    _Key("inclusion", "minimum_caseload", "whole", low=1),
+    _Key("inclusion", "minimum_patients", "whole", low=1, note="of a therapist"),
     _Key("inclusion", "minimum_age", "number", high=130, example="18"),
     _Key("inclusion", "maximum_age", "number", high=130, example="65"),
     _Key(
@@ -83,7 +83,7 @@ _KEYS = (
     ),
     _Key(
         "disclosure",
-        "caseload",
+        "minimum_shown",
         "whole",
         low=10,
         note="therapists with fewer patients only in aggregate",
@@ -106,6 +106,10 @@ _COLUMN_KEYS = tuple(
 _CODE_KEYS = tuple(_Key("codes", name, "texts") for name in CODES)
 
 
+#: Keys of older study files.
+_RENAMED = {"minimum_caseload": "minimum_patients", "caseload": "minimum_shown"}
+
+
 class _Section:
     """One table of the file, read strictly."""
 
@@ -113,8 +117,11 @@ class _Section:
         self.name, self.file = name, file
         if not isinstance(values, dict):
             raise self.error("must be a table", f"write it as [{name}]")
-        self.values: dict[str, Any] = values
-        for key in values:
+        given: dict[str, Any] = values
+        self.values = {_RENAMED.get(key, key): value for key, value in given.items()}
+        if len(self.values) < len(values):
+            raise self.error("has a key under its old and its new name", "keep the new one")
+        for key in self.values:
             if not shown_name(key):
                 where = f"[{name}]" if name else "the study file"
                 raise InputError(f"a key in {where} has no name", hint="name it", file=file)

@@ -14,7 +14,7 @@ import pandas as pd
 from pwp_lib.measures import Measure
 from pwp_report.released import ReleasedTable
 
-__all__ = ["entries", "for_page", "headings", "measure_words"]
+__all__ = ["FIGURES", "entries", "for_page", "headings", "measure_words"]
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
@@ -28,21 +28,15 @@ _RATES = {
     "deterioration": "reliably deteriorated",
     "rcsi": "RCSI, of cases",
 }
-_FIGURES = {
-    "effect_size": "effect size",
-    "ancova_F": "ANCOVA, F",
-    "ancova_difference": "ANCOVA, difference",
-    **_RATES,
+FIGURES = {
+    "effect_size_upper": "effect size, upper cluster",
+    "effect_size_lower": "effect size, lower cluster",
+    "nested_difference": "difference of the clusters, therapists as the units",
 }
 #: Entries of columns that hold names.
 _ENTRIES: Mapping[str, Mapping[str, str]] = {
     "outcome": _RATES,
-    "figure": {
-        **_FIGURES,
-        **{
-            f"{k}_{c}": f"{v}, {c} cluster" for k, v in _FIGURES.items() for c in ("upper", "lower")
-        },
-    },
+    "figure": FIGURES,
     "check": {
         f"patients at the {end}, after": f"share of patients at the {end}, after"
         for end in ("minimum", "maximum")

@@ -17,7 +17,6 @@ from pwp_lib.truth import Truth
 from pwp_report import report
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.cli import main
-from pwp_report.commands.analyse import run_analysis
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.methods import methods_and_results
 from pwp_report.release import release_results
@@ -68,7 +67,7 @@ def _small() -> Cohort:
 
 def test_what_a_study_asks_for_is_done_everywhere() -> None:
     study = Study(cluster_size=3, engines=("ml", "reml"))
-    analysis = run_analysis(_small(), study, lambda _: None)
+    analysis = analyse(_small(), cluster_size=study.cluster_size, engines=study.engines)
     result = analysis.measures["phq9"]
     assert result.posterior is None
     assert result.rank_uncertainty["p_upper"].sum() == pytest.approx(3)
@@ -99,7 +98,7 @@ def test_what_a_study_asks_for_is_done_everywhere() -> None:
 @pytest.mark.parametrize("engine", ["nuts", "ML", ""])
 def test_an_engine_that_there_is_not_is_refused_in_words(engine: str) -> None:
     with pytest.raises(InputError, match=r"no engine .*engines are ml, reml, gibbs"):
-        run_analysis(_small(), Study(engines=("ml", engine)), lambda _: None)
+        analyse(_small(), engines=("ml", engine))
 
 
 @pytest.mark.nightly

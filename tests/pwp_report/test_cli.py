@@ -95,8 +95,8 @@ def test_where_nothing_can_be_written_it_is_said(out: str, tmp_path: Path) -> No
         "import resource, sys; from pathlib import Path; from pwp_report.runs import publish\n"
         "from pwp_report.cli import main, app\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
-        "import pwp_report.commands.analyse as a, pwp_report.report as r\n"
-        "a.run_analysis = lambda *_: None\n"
+        "import pwp_report.analysis as a, pwp_report.report as r\n"
+        "a.analyse = lambda *_, **__: None\n"
         "r.write_run = lambda *x: publish(x[3], lambda w: (w / 'f').write_bytes(b'x' * 9_000))\n"
         "main(sys.argv[1:])\n"
     )

@@ -8,15 +8,12 @@ import bad_files
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import GAD7, PHQ9
 from pwp_report.check import check_study_data
 from pwp_report.problems import Problems
-from pwp_report.read import text as reading
 from pwp_report.read.cells import read_dates, read_numbers, read_scores
 from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
@@ -188,45 +185,3 @@ def test_what_was_understood_is_said(tmp_path: Path) -> None:
     assert "text in utf-8, semicolon between columns" in said
     assert "PHQ-9 is in phq9_pre and phq9_post (recognised by its name)" in said
     assert "no column was recognised that says whether a case is closed" in said
-
-
-_rows_of_cells = st.lists(
-    st.lists(st.text("a7,;\t \r\n\"'é\0", max_size=4), min_size=3, max_size=3),
-    min_size=1,
-    max_size=8,
-)
-
-
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-@given(_rows_of_cells, st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]), st.booleans())
-def test_a_file_read_at_once_is_the_same_as_row_by_row(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], encoding: str, raw: bool
-) -> None:
-    lines = [",".join(r) if raw else ",".join(c.strip('",;\r\n\0') for c in r) for r in rows]
-    path = tmp_path_factory.mktemp("same") / "own.csv"
-    path.write_bytes("\n".join(["one,two,three", *lines]).encode(encoding))
-
-    def read() -> tuple[object, ...]:
-        try:
-            table = read_table(path)
-        except InputError as error:
-            return (str(error),)
-        return (
-            table.frame.to_dict("list"),
-            table.rows.tolist(),
-            table.notes,
-            str(table.frame.dtypes.tolist()),
-        )
-
-    at_once = read()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_at_once", lambda *_: None)
-        assert str(at_once) == str(read())
-
-
-def test_a_plain_file_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_row_by_row", lambda *_: pytest.fail("row by row"))
-    (tmp_path / "own.csv").write_text("a,b,c\n1,,3\r\n4, 5 ,NULL\n", newline="")
-    table = read_table(tmp_path / "own.csv")
-    assert table.rows.tolist() == [2, 3]
-    assert table.frame["b"].tolist()[1] == "5"

@@ -295,3 +295,45 @@ def test_no_command_writes_over_what_it_reads(way: str, tmp_path: Path, capsys) 
     assert run("pool", path, path, "--out", out) == 2
     assert "would replace" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+# --- What stands around the table ---------------------------------------------------------------
+
+_ABOVE = [
+    ["Outcomes 2021"],
+    ["Outcomes 2021,,,,,,,,"],
+    ["Service: North, first half of 2021", "Printed on Monday"],
+    ["Report", "", "Period,2021"],
+    ["Outcomes 2021", ",,,,,,,,", "Team,North"],
+]
+_BELOW = [
+    [],
+    ["Source: the service"],
+    ["Source: the service,,,,,,,,"],
+    ["Source: the service, first half", "Not for circulation"],
+    ["", "End of report"],
+]
+
+
+@pytest.mark.parametrize("above", _ABOVE)
+@pytest.mark.parametrize("below", _BELOW)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_titles_and_notes_around_a_table_are_left_out(
+    above: list[str], below: list[str], delimiter: str, tmp_path: Path
+) -> None:
+    table = FRAME.to_csv(index=False).splitlines()
+    lines = [line.replace(",", delimiter) for line in [*above, *table, *below]]
+    (tmp_path / "own.csv").write_text("\n".join(lines), encoding="utf-8")
+    check = check_study_data(tmp_path / "own.csv")
+    pd.testing.assert_frame_equal(_people(check), _people(_check(tmp_path, FRAME)))
+    said = " ".join(check.remarks)
+    assert "above the header left out" in said
+    assert ("below the table left out" in said) == bool(below)
+
+
+@pytest.mark.parametrize("last", ["p79,t7", "p79", 'p79,t7,"14', "p79,t7,14,"])
+def test_a_row_that_was_cut_is_not_taken_for_a_note(last: str, tmp_path: Path) -> None:
+    lines = FRAME.to_csv(index=False).splitlines()
+    (tmp_path / "own.csv").write_text("\n".join([*lines[:-1], last]), encoding="utf-8")
+    with pytest.raises(InputError, match="row 81"):
+        check_study_data(tmp_path / "own.csv")

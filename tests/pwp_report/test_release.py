@@ -224,11 +224,11 @@ def test_a_few_therapists_who_fell_at_a_rule_are_not_counted() -> None:
 
 
 def test_measures_are_named_as_readers_know_them(safe_run: Path) -> None:
-    for name in ("clusters", "ancova", "rates", "outcomes"):
+    for name in ("clusters", "nested_ancova", "rates", "outcomes"):
         table = pd.read_csv(safe_run / "tables" / f"{name}.csv")
         assert set(table["measure"]) == {"PHQ-9", "GAD-7"}
     other = pd.read_csv(safe_run / "tables" / "rank_correlations.csv")
-    assert {*other["with"]} == {"GAD-7", "RCSI PHQ-9", "RCSI GAD-7"}
+    assert {*other["with"]} == {"GAD-7"}
 
 
 def test_what_control_cannot_do_is_said(safe_run: Path, open_run: Path) -> None:
@@ -264,3 +264,18 @@ def test_standard_errors_stand_beside_their_own_variances(q: int) -> None:
         for b in names[i + 1 :]:
             assert found.loc[f"cov({a}, {b})", "estimate"] == matrix.loc[a, b]
     assert found.loc["residual", "estimate"] == 99.0
+
+
+def test_rates_of_clusters_are_those_of_their_patients(open_analysis: Analysis) -> None:
+    """Percentages, with control off as under it, from counts made here."""
+    table = release_results(open_analysis, DisclosurePolicy(active=False)).tables["rates"].frame
+    assert open_analysis.ranks is not None
+    patients = open_analysis.cohort.patients
+    cluster = patients["therapist_id"].map(open_analysis.ranks["cluster"])
+    change = patients["phq9_pre"] - patients["phq9_post"]
+    for side in ("upper", "lower"):
+        own = change[cluster == side]
+        row = table[(table["measure"] == "PHQ-9") & (table["outcome"] == "improvement")].iloc[0]
+        assert row[f"yes_{side}"] == (own >= 6).sum()
+        assert row[f"n_{side}"] == len(own)
+        assert row[f"rate_{side}"] == round(100 * float((own >= 6).mean()), 1)

@@ -132,7 +132,15 @@ def test_written_study_reads_back_as_the_same(tmp_path: Path) -> None:
         again = _study(tmp_path, write_study(check.study))
         assert dict(again.columns) == dict(check.study.columns)
         assert again.measures == check.study.measures
-        fields = ("level", "several", "minimum_sessions", "status", "codes", "seed", "caseload")
+        fields = (
+            "level",
+            "several",
+            "minimum_sessions",
+            "status",
+            "codes",
+            "seed",
+            "minimum_shown",
+        )
         assert all(getattr(again, f) == getattr(check.study, f) for f in fields)
         assert "guessed" in write_study(check.study)
 
@@ -331,7 +339,7 @@ def test_status_gender_and_discharge_are_understood(tmp_path: Path) -> None:
 
 def test_enough_is_said_for_every_step() -> None:
     people = FRAME[FRAME["therapist_id"].isin(["t0", "t1", "t2"])]
-    table = enough_for(people, [PHQ9], therapist_table=False, caseload=20).set_index("step")
+    table = enough_for(people, [PHQ9], therapist_table=False, minimum_shown=20).set_index("step")
     assert table.loc["outcomes by patient", "enough"]
     assert not table.loc["upper and lower cluster", "enough"]
     assert not table.loc["ranks over two measures", "enough"]

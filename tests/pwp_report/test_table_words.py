@@ -15,7 +15,7 @@ def test_a_name_means_what_it_means_in_its_table() -> None:
     assert headings(ReleasedTable("outcomes", "Outcomes", frame))["n"] == "patients"
     assert headings(ReleasedTable("rank_correlations", "Ranks", frame))["n"] == "therapists"
     assert headings(ReleasedTable("scales", "Scales", frame))["n_upper"] == "therapists, upper"
-    assert headings(ReleasedTable("ancova", "Clusters", frame))["n_upper"] == "patients, upper"
+    assert headings(ReleasedTable("others", "Clusters", frame))["n_upper"] == "patients, upper"
 
 
 def test_measures_are_named() -> None:
@@ -30,7 +30,7 @@ def test_measures_are_named() -> None:
     [
         ("outcome", "rcsi", "RCSI, of cases"),
         ("figure", "effect_size_lower", "effect size, lower cluster"),
-        ("figure", "ancova_F", "ANCOVA, F"),
+        ("figure", "nested_difference", "difference of the clusters, therapists as the units"),
         ("check", "patients at the minimum, after", "share of patients at the minimum, after"),
         ("predictor", "years_experience", "years experience"),
         ("outcome", "something else", "something else"),

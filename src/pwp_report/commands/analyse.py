@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
@@ -15,10 +13,7 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
 from pwp_report.study import Study
 
-if TYPE_CHECKING:
-    from pwp_report.analysis import Analysis
-
-__all__ = ["Request", "analyse_file", "ready", "run_analysis", "say_where"]
+__all__ = ["Request", "analyse_file"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Request:
     no_disclosure_control: bool = False
 
 
-def ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
+def _ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
     """Give a file's cohort as it may be analysed: under pseudonyms unless synthetic or told not to.
 
     Raises
@@ -54,16 +49,14 @@ def ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
     return (
         cohort,
         found.study,
-        DisclosurePolicy(active=active, smallest_caseload=found.study.caseload),
+        DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown),
     )
 
 
-def say_where(
-    page: str, asked: Request, run: Path, cohort: Cohort, policy: DisclosurePolicy
-) -> None:
+def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePolicy) -> None:
     """Say what to open, what the key is, and that all must stay there if control was off."""
     out = asked.out.name
-    say(f"Done: open {out}/{run.name}/{page}; {out}/latest leads there.")
+    say(f"Done: open {out}/{run.name}/report.html; {out}/latest leads there.")
     if policy.active:
         # Its name alone: a path may hold a user's.
         say(f"Who is behind a pseudonym, only {asked.key.name} tells; --help says where it is.")
@@ -71,34 +64,16 @@ def say_where(
         say("Disclosure control was off: this must not leave the service.", stderr=True)
 
 
-def run_analysis(cohort: Cohort, study: Study, step: Callable[[str], object]) -> Analysis:
-    """Carry out the analysis that a study asks for.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    study : Study
-    step : callable
-        Told what comes next.
-    """
-    from pwp_report.analysis import analyse
-    from pwp_report.report import safe_labels
-
-    step("models, ranks and comparisons")
-    return analyse(
-        safe_labels(cohort),
-        seed=study.seed,
-        cluster_size=study.cluster_size,
-        engines=study.engines,
-    )
-
-
 def analyse_file(asked: Request) -> None:
     """Check, analyse and write."""
-    cohort, known, policy = ready(asked)
-    from pwp_report.report import write_run
+    cohort, known, policy = _ready(asked)
+    from pwp_report.analysis import analyse
+    from pwp_report.report import safe_labels, write_run
 
     with progress(6) as step:
-        analysis = run_analysis(cohort, known, step)
+        step("models, ranks and comparisons")
+        size, engines = known.cluster_size, known.engines
+        safe = safe_labels(cohort)
+        analysis = analyse(safe, seed=known.seed, cluster_size=size, engines=engines)
         run = write_run(analysis, known, policy, asked.out, step)
-    say_where("report.html", asked, run, cohort, policy)
+    _say_where(asked, run, cohort, policy)

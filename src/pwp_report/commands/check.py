@@ -48,7 +48,7 @@ def check_file(
         _show_problems(found, every)
     policy = DisclosurePolicy(
         active=found.cohort is None or not found.cohort.provenance.synthetic,
-        smallest_caseload=found.study.caseload,
+        smallest_caseload=found.study.minimum_shown,
     )
     show("Rules of inclusion: patients excluded in turn, and by each alone", _rules(found, policy))
     title = "Completeness by therapist, named by the row of the first patient"

@@ -22,7 +22,7 @@ __all__ = ["pool_files", "summarise_file"]
 
 
 def summarise_file(
-    file: Path, out: Path, study: Path | None, key: Path, caseload: int | None
+    file: Path, out: Path, study: Path | None, key: Path, minimum_shown: int | None
 ) -> None:
     """Write the moments of a file, small caseloads withheld and therapists under pseudonyms."""
     if out.suffix.lower() != ".parquet":
@@ -40,9 +40,11 @@ def summarise_file(
         cohort = pseudonymise(cohort, Pseudonyms(open_key(key, outside=out.parent)))
     columns = _columns(cohort.measures)
     moments = Moments.from_frame(cohort.patients, columns, group="therapist_id")
-    least = caseload or found.study.caseload
+    least = minimum_shown or found.study.minimum_shown
     if least < 10:
-        raise InputError("a caseload below 10 cannot be shared", hint="give 10 or more")
+        raise InputError(
+            "fewer than 10 patients of a therapist cannot be shared", hint="give 10 or more"
+        )
     written = moments.write(out, minimum_rows=least)
     policy = DisclosurePolicy(active=not cohort.provenance.synthetic)
     say(*found.remarks, stderr=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Step", "progress", "say", "show"]
+__all__ = ["progress", "say", "show"]
 
 
 def _console(stderr: bool = False) -> Console:
@@ -55,23 +55,12 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-class Step:
-    """The step that a command is at; call it with what comes next."""
-
-    def __init__(self, update: Any) -> None:
-        self._update = update
-
-    def __call__(self, text: str) -> None:
-        """Say what comes next."""
-        self._update(text)
-
-
 @contextmanager
-def progress(total: int) -> Iterator[Step]:
+def progress(total: int) -> Iterator[Callable[[str], None]]:
     """Show progress on standard error, which leaves standard output to the result."""
     if not sys.stderr.isatty():
         # A log has no bar that moves: one line a step.
-        yield Step(lambda text: say(text, stderr=True))
+        yield lambda text: say(text, stderr=True)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -92,5 +81,5 @@ def progress(total: int) -> Iterator[Step]:
             started = True
             bar.update(task, description=text)
 
-        yield Step(update)
+        yield update
         bar.update(task, completed=total, description="done")

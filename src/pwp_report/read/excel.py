@@ -15,14 +15,21 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_report.read.raw import RawTable, check_width, choose_table, name_columns
+from pwp_report.read.raw import (
+    DEEPEST,
+    WIDE,
+    RawTable,
+    check_width,
+    choose_table,
+    header_at,
+    name_columns,
+    said_of_rows,
+)
 
 __all__ = ["read_excel"]
 
 #: A workbook that unpacks to more than this, or whose texts do, is a mistake or an attack.
 _LARGEST, _LARGEST_TEXTS = 1 << 30, 1 << 28
-#: Where the header may stand, and the filled cells that tell it from a title.
-_DEEPEST, _WIDE = 20, 3
 #: A formula whose result was never stored; one whose result is an empty text says that it is text.
 _NO_RESULT = re.compile(
     rb'<c (?![^>]*t="str")[^>]*><f(?:[^>]*/>|[^>]*>[^<]*</f>)(?:<v></v>|<v ?/>)?</c>'
@@ -101,7 +108,7 @@ def _choose(book: Any, wanted: str | None, place: Path) -> Any:
     """Choose the sheet that is named, or the only one with a table in it."""
     filled = {s.title: max(_filled(r) for r in _top(s)) for s in book.worksheets}
     filled = {name: widest for name, widest in filled.items() if widest}
-    tables = [name for name, widest in filled.items() if widest >= _WIDE]
+    tables = [name for name, widest in filled.items() if widest >= WIDE]
     names = list(filled) if wanted or not tables else tables
     return book[choose_table(names, wanted, "workbook", place)]
 
@@ -109,7 +116,7 @@ def _choose(book: Any, wanted: str | None, place: Path) -> Any:
 def _top(sheet: Any) -> Iterator[tuple[Any, ...]]:
     # The size that a workbook states is at times wrong, and rows beyond it would be lost.
     sheet.reset_dimensions()
-    yield from islice(sheet.iter_rows(values_only=True), _DEEPEST)
+    yield from islice(sheet.iter_rows(values_only=True), DEEPEST)
     yield ()
 
 
@@ -128,15 +135,11 @@ def _rows(sheet: Any, place: Path) -> Iterator[Row]:
 
 def _trimmed(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """Leave out titles above the header and notes below the table, and say so."""
-    tops = [i for i, (_, cells) in enumerate(rows[:_DEEPEST]) if _filled(cells) >= _WIDE]
-    first, last = tops[0] if tops else 0, len(rows)
-    while tops and last - first > 2 and _filled(rows[last - 1][1]) == 1:
+    first, last = header_at([_filled(cells) for _, cells in rows[:DEEPEST]]), len(rows)
+    while last - first > 2 and _filled(rows[last - 1][1]) == 1:
         last -= 1
-    said = []
-    for count, where in ((first, "above the header"), (len(rows) - last, "below the table")):
-        if count:
-            said.append(f"{count:,} row{'s' * (count > 1)} {where} left out")
-    return rows[first:last], said
+    above = said_of_rows(first, "above the header")
+    return rows[first:last], above + said_of_rows(len(rows) - last, "below the table")
 
 
 def _table(rows: list[Row], said: list[str], place: Path) -> RawTable:

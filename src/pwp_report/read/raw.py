@@ -16,10 +16,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["WIDEST", "RawTable", "check_width", "choose_table", "name_columns", "shown_name"]
+__all__ = [
+    "DEEPEST",
+    "WIDE",
+    "WIDEST",
+    "RawTable",
+    "check_width",
+    "choose_table",
+    "header_at",
+    "name_columns",
+    "said_of_rows",
+    "shown_name",
+]
 
 #: A wider header is no table of outcomes, and reading it would cost memory for nothing.
 WIDEST = 5_000
+#: Where the header may stand, and the filled cells that tell it from a title.
+DEEPEST, WIDE = 20, 3
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,26 @@ def check_width(width: int, place: Path) -> None:
             hint="check the delimiter, or turn the table so that rows are patients",
             file=place,
         )
+
+
+def header_at(filled: Sequence[int]) -> int:
+    """Find the header among the first rows, given how many cells of each are filled.
+
+    It is the first that fills half as many as any, and three at least; titles fill fewer.
+
+    Examples
+    --------
+    >>> header_at([1, 0, 2, 7, 7]), header_at([2, 2])
+    (3, 0)
+    """
+    most = max(filled, default=0)
+    least = max(WIDE, most / 2) if most >= WIDE else 1
+    return next((i for i, n in enumerate(filled) if n >= least), 0)
+
+
+def said_of_rows(count: int, where: str) -> list[str]:
+    """Say that rows were left out; nothing of none."""
+    return [f"{count:,} row{'s' * (count > 1)} {where} left out"] * bool(count)
 
 
 def choose_table(names: Sequence[str], wanted: str | None, whole: str, place: Path) -> str:

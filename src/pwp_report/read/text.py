@@ -13,9 +13,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import reduce
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,16 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_report.read.raw import WIDEST, RawTable, check_width, name_columns
+from pwp_report.read.raw import (
+    DEEPEST,
+    WIDE,
+    WIDEST,
+    RawTable,
+    check_width,
+    header_at,
+    name_columns,
+    said_of_rows,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,18 +53,21 @@ def read_text(place: Path) -> RawTable:
     records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     if hint:
         next(records)
-    header, start = _first_record(records, place)
-    start += int(hint)
-    plain = None if start > 1 else _at_once(text, delimiter, len(header))
-    if plain is None:
-        plain, rows, blank = _row_by_row(records, len(header), start, place)
-    else:
-        rows, blank = np.arange(2, 2 + len(plain), dtype=np.int64), 0
-    frame = name_columns(plain, header, place, start)
+    blocks = _blocks(records, 1 + int(hint), place)
+    row, first = next(blocks, (1, []))
+    at = header_at([_filled(record) for record in first[:DEEPEST]])
+    header = first[at] if first else []
+    if not _filled(header):
+        raise InputError("the file is empty", hint="export it again", file=place)
+    plain, rows, blank, below = _body(
+        chain([(row + at + 1, first[at + 1 :])], blocks), len(header), place
+    )
+    above = said_of_rows(sum(map(_filled, first[:at])) and at, "above the header")
+    frame = name_columns(plain, header, place, row + at)
     notes = [f"text in {encoding}, {_NAMES.get(delimiter, 'comma')} between columns"]
-    if blank:
-        notes.append(f"{blank:,} blank lines left out")
-    return RawTable(place.name, "CSV", frame, rows, delimiter, encoding, tuple(notes))
+    notes += [f"{blank:,} blank lines left out"] * bool(blank)
+    remarks = (*above, *below)
+    return RawTable(place.name, "CSV", frame, rows, delimiter, encoding, tuple(notes), remarks)
 
 
 def _decoded(place: Path) -> tuple[str, str]:
@@ -119,7 +130,7 @@ def _guard_header(sample: str, place: Path) -> None:
 
 
 def _dialect(sample: str) -> tuple[bool, str]:
-    """Elect the delimiter that gives most rows as many cells as the header."""
+    """Elect the delimiter that gives most rows equally many cells."""
     hint = re.match(r"\ufeff?sep=(.)\r?\n", sample)
     if hint:
         return True, hint.group(1)
@@ -127,103 +138,79 @@ def _dialect(sample: str) -> tuple[bool, str]:
     for candidate in _NAMES:
         try:
             reader = csv.reader(io.StringIO(sample, newline=""), delimiter=candidate)
-            records = [r for r in islice(reader, 200) if any(r)]
+            widths = Counter(len(r) for r in islice(reader, 200) if any(r))
         except csv.Error:
             continue
-        if not records or len(records[0]) < 2:
-            continue
-        widths = Counter(len(r) for r in records)
-        score = (widths[len(records[0])] / len(records), len(records[0]))
-        if score > best:
-            best, delimiter = score, candidate
+        for width, count in widths.most_common(1):
+            score = (count / widths.total(), width)
+            if width > 1 and score > best:
+                best, delimiter = score, candidate
     return False, delimiter
 
 
-def _first_record(records: Iterator[list[str]], place: Path) -> tuple[list[str], int]:
-    try:
-        for number, record in enumerate(records, start=1):
-            if any(cell.strip() for cell in record):
-                return record, number
-    except csv.Error:
-        problem = "the header has a quotation mark that is not closed"
-        hint = "correct the quotation marks"
-        raise InputError(problem, hint=hint, file=place, row=1) from None
-    raise InputError("the file is empty", hint="export it again", file=place)
+def _filled(record: list[str]) -> int:
+    return sum(bool(cell.strip()) for cell in record)
 
 
-def _at_once(text: str, delimiter: str, width: int) -> pd.DataFrame | None:
-    """Read a file without quotation marks and blank lines in one go, and no other file."""
-    import pyarrow as pa
-    from pyarrow import compute
-    from pyarrow import csv as fast
-
-    if '"' in text or "\0" in text or text.count("\r") != text.count("\r\n"):
-        return None
-    names = [str(i) for i in range(width)]
-    parse = fast.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False)
-    try:
-        table = fast.read_csv(
-            pa.BufferReader(text.encode()),
-            read_options=fast.ReadOptions(column_names=names, skip_rows=1),
-            parse_options=parse,
-            convert_options=fast.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-        )
-    except pa.ArrowInvalid:
-        return None  # a ragged row, or bytes that are no text: reading row by row says which
-    lengths = [compute.binary_length(c) for c in table.columns]
-    longest = max((compute.max(n).as_py() or 0 for n in lengths), default=0)
-    filled = reduce(compute.add, lengths)
-    if not table.num_rows or longest > csv.field_size_limit() or not compute.min(filled).as_py():
-        return None
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
-
-
-def _row_by_row(
-    records: Iterator[list[str]], width: int, start: int, place: Path
-) -> tuple[pd.DataFrame, NDArray[np.int64], int]:
-    """Read records one after the other, so that a bad one can be named by its row."""
-    import pyarrow as pa
-
-    rows: list[int] = []
-    blank = 0
-
-    def filled() -> Iterator[list[str]]:
-        nonlocal blank
-        number = start
+def _blocks(
+    records: Iterator[list[str]], row: int, place: Path
+) -> Iterator[tuple[int, list[list[str]]]]:
+    """Give many records at once, with the row of the first."""
+    while True:
+        block: list[list[str]] = []
         try:
-            for number, record in enumerate(records, start=start + 1):
-                if len(record) == width and any(record):
-                    rows.append(number)
-                    yield record
-                elif any(record):
-                    raise _ragged(len(record), width, number, place)
-                else:
-                    blank += 1
+            block.extend(islice(records, _CHUNK))
         except csv.Error:
             raise InputError(
                 "a quotation mark is not closed, or a cell is far too long",
                 hint="correct the quotation marks from this row on",
                 file=place,
-                row=number + 1,
+                row=row + len(block),
             ) from None
+        if not block:
+            return
+        yield row, block
+        row += len(block)
 
-    names, source = [str(i) for i in range(width)], filled()
-    pieces = []
-    while block := list(islice(source, _CHUNK)):
-        columns = [pa.array(c, pa.string()) for c in zip(*block, strict=True)]
-        pieces.append(pa.Table.from_arrays(columns, names=names))
-    if not pieces:
-        raise InputError("there is a header and no rows", hint="export it again", file=place)
+
+def _body(
+    blocks: Iterable[tuple[int, list[list[str]]]], width: int, place: Path
+) -> tuple[pd.DataFrame, NDArray[np.int64], int, list[str]]:
+    """Read the records below the header; one that is ragged is named by its row."""
+    import pyarrow as pa
+
+    pieces, rows = [], []
+    odd: list[tuple[int, list[str]]] = []
+    blank = 0
+    for first, block in blocks:
+        filled = np.fromiter(map(any, block), bool, len(block))
+        right = filled & (np.fromiter(map(len, block), int, len(block)) == width)
+        odd += [(first + int(i), block[i]) for i in np.flatnonzero(filled & ~right)]
+        blank += int((~filled).sum())
+        rows.append(first + np.flatnonzero(right))
+        columns = list(zip(*compress(block, right), strict=True)) or [()] * width
+        pieces.append(
+            pa.table([pa.array(c, pa.string()) for c in columns], list(map(str, range(width))))
+        )
+    at = np.concatenate(rows)
+    for row, record in odd:
+        if row < at[-1:].max(initial=0) or not _is_note(record):
+            raise _ragged(len(record), width, row, place)
     frame = pa.concat_tables(pieces).to_pandas()
-    return frame, np.array(rows, dtype=np.int64), blank
+    last = len(frame)
+    while last > 2 and _filled(list(frame.iloc[last - 1])) == 1:
+        last -= 1
+    below = said_of_rows(len(odd) + len(frame) - last, "below the table")
+    return frame.iloc[:last], at[:last], blank, below
+
+
+def _is_note(record: list[str]) -> bool:
+    """Whether a ragged row is a sentence below the table, not a row that was cut."""
+    return _filled(record) < WIDE and " " in record[0].strip()
 
 
 def _ragged(cells: int, width: int, number: int, place: Path) -> InputError:
     what = "1 cell" if cells == 1 else f"{cells} cells"
     problem = f"the row has {what} where the header has {width}"
     hint = "check the delimiter and the quotation marks here, and whether the file is complete"
-    if width == 1:
-        problem = "the header is one cell and this row has more"
-        hint = "delete what stands above the header, or check the delimiter"
     return InputError(problem, hint=hint, file=place, row=number)

@@ -30,8 +30,10 @@ UNUSED = {
     "multilevel": set(),
     # The chapters work these out themselves now; they go together once all chapters do.
     "pwp_lib": {
+        "comparison_under_chance",
         "fit_many",
         "patient_outcome_table",
+        "patients_in_clusters",
         "simulate_designs",
         "SimulatedDesigns",
         "therapist_outcome_table",

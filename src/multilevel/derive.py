@@ -10,12 +10,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.design import DesignMoments
+from multilevel.design import DesignMoments, movable_columns
 from multilevel.errors import InputError
-from multilevel.expression import Call, Name, Operation, names_in
-from multilevel.formula import MAX_RANDOM_TERMS, Formula, parse_formula
-from multilevel.plan import canonical, nearest
-from multilevel.polynomial import Monomial, Terms, expand, monomial, shift
+from multilevel.expression import Call, Name, Operation
+from multilevel.formula import MAX_RANDOM_TERMS, Formula
+from multilevel.plan import canonical
+from multilevel.polynomial import Monomial, Terms, monomial, shift
 from multilevel.record import Record, Totals, around, movable
 from multilevel.terms import Vocabulary, dummy, term_columns
 
@@ -43,7 +43,9 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     columns, fixed, random = _columns(formula, _vocabulary(record, shifted, formula))
     single = not formula.group
     polynomials = list(columns.values())
-    centres = _centres(shifted, polynomials, fixed, random)
+    names = tuple(columns)
+    movable = movable_columns(names, names[: len(fixed)], [names[i] for i in random])
+    centres = [shifted.mean(terms) if i in movable else 0.0 for i, terms in enumerate(polynomials)]
     cross = shifted.cross(polynomials, single)
     bare = [
         terms | {(): terms.get((), 0.0) - centre}
@@ -55,7 +57,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
         groups=np.array(["all"], dtype=object) if single else record.groups,
         n=record.n.sum(keepdims=True) if single else record.n,
         cross=cross,
-        names=tuple(columns),
+        names=names,
         fixed=fixed,
         random=random,
         response=len(columns) - 1,
@@ -66,20 +68,6 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
         centres=tuple(centres),
         centred=shifted.cross(bare, single),
     )
-
-
-def _centres(
-    shifted: _Shifted, columns: Sequence[Terms], fixed: Sequence[int], random: Sequence[int]
-) -> list[float]:
-    """Means of the columns from which the constant can be taken without another model."""
-    constant = [i for i, terms in enumerate(columns) if set(terms) == {()}]
-    in_fixed, in_random = set(constant) & set(fixed), set(constant) & set(random)
-    return [
-        0.0
-        if not in_fixed or i in constant or (i in random and not in_random)
-        else shifted.mean(terms)
-        for i, terms in enumerate(columns)
-    ]
 
 
 def _columns(
@@ -116,16 +104,13 @@ def _vocabulary(record: Record, shifted: _Shifted, formula: Formula) -> Vocabula
                 column=factor,
                 hint="leave it out",
             )
-    _check_stored(
-        formula.text, record.monomials, frozenset(record.levels), frozenset(record.blocks)
-    )
     pivots, names = shifted.pivots, _variables(record.monomials)
 
     def lookup(expression: Name | Call | Operation) -> Terms | None:
         name = str(expression)
         return {(name,): 1.0, (): pivots.get(name, 0.0)} if name in names else None
 
-    return Vocabulary(lookup, shifted.mean, observed, record.levels, record.blocks, pivots)
+    return Vocabulary(lookup, shifted.mean, observed, record.levels, record.blocks, pivots, names)
 
 
 def _observed_levels(factor: str, levels: Sequence[str], shifted: _Shifted) -> tuple[str, ...]:
@@ -140,33 +125,6 @@ def _observed_levels(factor: str, levels: Sequence[str], shifted: _Shifted) -> t
 @lru_cache(maxsize=256)
 def _variables(monomials: tuple[Monomial, ...]) -> frozenset[str]:
     return frozenset(name for key in monomials for name in key)
-
-
-@lru_cache(maxsize=256)
-def _check_stored(
-    text: str, monomials: tuple[Monomial, ...], factors: frozenset[str], blocks: frozenset[str]
-) -> None:
-    """Name the column that is missing from the moments."""
-    formula, names = parse_formula(text), _variables(monomials)
-
-    def lookup(expression: Name | Call | Operation) -> Terms | None:
-        name = str(expression)
-        return {(name,): 1.0} if name in names else None
-
-    for term in (formula.response, *formula.fixed, *formula.random):
-        for factor in term.factors:
-            if str(factor) in factors | blocks or expand(factor, lookup, lambda _: 1.0) is not None:
-                continue
-            for name in dict.fromkeys(names_in(factor)):
-                if str(Name(name)) not in names:
-                    close = nearest(name, names)
-                    hint = f"the nearest name is {close}" if close else "store it, or fit from rows"
-                    raise InputError("this column is not in the moments", column=name, hint=hint)
-            raise InputError(
-                f"{factor} cannot be derived from moments",
-                column=str(factor),
-                hint="make the moments from the frame with this formula",
-            )
 
 
 @dataclass(frozen=True)

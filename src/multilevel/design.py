@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DesignMoments", "Polynomial"]
+from multilevel.errors import InputError
+
+__all__ = ["DesignMoments", "Polynomial", "coordinates", "movable_columns"]
 
 #: A column as a polynomial in stored variables: ``{("x",): 1.0, (): -10.0}`` is ``x - 10``.
 Polynomial: TypeAlias = Mapping[tuple[str, ...], float]
+
+
+@cache
+def coordinates(q: int) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of the elements of a lower-triangular factor, column by column."""
+    return tuple((i, j) for j in range(q) for i in range(j, q))
+
+
+def movable_columns(
+    names: Sequence[str], fixed: Collection[str], random: Collection[str]
+) -> list[int]:
+    """Positions of the columns from which a constant can be taken without another model."""
+    if "Intercept" not in fixed:
+        return []
+    still = {"Intercept"} if "Intercept" in random else {"Intercept", *random}
+    return [i for i, name in enumerate(names) if name not in still]
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,19 @@ class DesignMoments:
         return total
 
     @property
+    def products(self) -> NDArray[np.float64]:
+        """Cross-products about the centres, or raw where nothing else is known."""
+        return self.cross if self.centred is None else self.centred
+
+    @property
+    def uncentring(self) -> NDArray[np.float64]:
+        """Matrix `T`, shape (m, m), with ``raw = centred @ T``."""
+        change = np.eye(len(self.names))
+        if self.centred is not None and self.constant is not None:
+            change[self.constant] += self.centres
+        return change
+
+    @property
     def n_total(self) -> int:
         """Rows in all."""
         return int(self.n.sum())
@@ -88,6 +120,28 @@ class DesignMoments:
     def random_names(self) -> tuple[str, ...]:
         """Names of the random terms."""
         return tuple(self.names[i] for i in self.random)
+
+    @property
+    def constant(self) -> int | None:
+        """Position of the constant, or None where the design stores none."""
+        return self.names.index("Intercept") if "Intercept" in self.names else None
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """Names of the variances and covariances of the random terms."""
+        names = self.random_names
+        return tuple(
+            f"var({names[i]})" if i == j else f"cov({names[j]}, {names[i]})"
+            for i, j in coordinates(len(names))
+        )
+
+    def random_means(self, total: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pooled means of the random columns, from cross-products of shape (..., m, m)."""
+        constant = self.constant
+        if constant is None:
+            raise InputError("the design stores no constant, so that means are not known")
+        means: NDArray[np.float64] = total[..., constant, list(self.random)]
+        return means / total[..., constant, constant, None]
 
     @classmethod
     def from_arrays(
@@ -126,9 +180,13 @@ class DesignMoments:
         w = np.column_stack([np.asarray(c, dtype=float) for c in (*fixed.values(), response)])
         labels, codes = np.unique(np.asarray(group), return_inverse=True)
         cross = np.zeros((len(labels), len(names), len(names)))
+        centres = np.zeros(len(names))
+        movable = movable_columns(names, fixed, random)
+        centres[movable] = w[:, movable].mean(axis=0)
+        centred = np.zeros_like(cross)
         for j in range(len(labels)):
-            rows = w[codes == j]
-            cross[j] = rows.T @ rows
+            for out, rows in ((cross, w[codes == j]), (centred, w[codes == j] - centres)):
+                out[j] = rows.T @ rows
         return cls(
             groups=labels.astype(object),
             n=np.bincount(codes, minlength=len(labels)).astype(np.int64),
@@ -140,4 +198,6 @@ class DesignMoments:
             group_name=group_name,
             polynomials=tuple({(): 1.0} if n == "Intercept" else {(n,): 1.0} for n in names),
             means={n: float(w[:, i].mean()) for i, n in enumerate(names) if n != "Intercept"},
+            centres=tuple(centres.tolist()),
+            centred=centred,
         )

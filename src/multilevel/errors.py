@@ -13,7 +13,7 @@ class InputError(ValueError):
     Parameters
     ----------
     problem : str
-        What is wrong, without any value that a patient or therapist could be known by.
+        What is wrong, without any value that somebody could be known by.
     hint : str, optional
         What the user can do about it.
     file : str or Path, optional
@@ -27,8 +27,8 @@ class InputError(ValueError):
     --------
     >>> print(InputError("a whole number (0 to 27) is needed",
     ...                  hint="correct or clear it",
-    ...                  file="patients.csv", row=12, column="phq9_pre"))
-    patients.csv, row 12, column phq9_pre: a whole number (0 to 27) is needed; correct or clear it.
+    ...                  file="rows.csv", row=12, column="score"))
+    rows.csv, row 12, column score: a whole number (0 to 27) is needed; correct or clear it.
     """
 
     def __init__(
@@ -45,18 +45,12 @@ class InputError(ValueError):
         self.file = Path(file).name if file is not None else None
         self.row = row
         self.column = column
-        super().__init__(self._sentence())
-
-    def _sentence(self) -> str:
-        place = ", ".join(
-            part
-            for part in (
-                self.file,
-                f"row {self.row}" if self.row is not None else None,
-                f"column {self.column}" if self.column is not None else None,
-            )
-            if part
+        places = (
+            self.file,
+            f"row {row}" if row is not None else "",
+            f"column {column}" if column is not None else "",
         )
-        body = f"{self.problem}; {self.hint}" if self.hint else self.problem
+        place = ", ".join(filter(None, places))
+        body = f"{problem}; {hint}" if hint else problem
         sentence = f"{place}: {body}" if place else body
-        return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
+        super().__init__(sentence if sentence.endswith((".", "?", "!")) else f"{sentence}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ import pandas as pd
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.identify import refuse_unidentified, refuse_without_variation
-from multilevel.information import component_names, variance_covariance
+from multilevel.information import variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
-from multilevel.likelihood import Array, standardise
+from multilevel.likelihood import Array, method_name, standardise
 from multilevel.moments import design_moments
 from multilevel.partition import partition_coefficient, partition_curve
 from multilevel.residuals import joint_covariance, residual_table
@@ -60,13 +60,13 @@ class MixedFit(Solution):
         Series
             Indexed by component: ``var(Intercept)``, ``cov(Intercept, x)``, ..., ``residual``.
         """
-        covariance = variance_covariance(self, information)
+        covariance = self.variance_covariance(information)
         se = np.sqrt(np.diagonal(covariance))
-        return pd.Series(se, index=pd.Index(component_names(self.design), name="component"))
+        return pd.Series(se, index=covariance.index.rename("component"))
 
     def variance_covariance(self, information: str = "expected") -> pd.DataFrame:
         """Return the sampling covariance of the components that `variance_se` names."""
-        names = list(component_names(self.design))
+        names = [*self.design.component_names, "residual"]
         return pd.DataFrame(variance_covariance(self, information), index=names, columns=names)
 
     # -- groups -----------------------------------------------------------------------------
@@ -165,15 +165,6 @@ class MixedFit(Solution):
         return summarise(self)
 
 
-def _method(method: str) -> Literal["ML", "REML"]:
-    name = method.upper() if isinstance(method, str) else ""
-    if name == "ML":
-        return "ML"
-    if name == "REML":
-        return "REML"
-    raise InputError('the method is neither "ML" nor "REML"', hint="give one of the two")
-
-
 def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
     """Fit a two-level model to the moments of its design.
 
@@ -201,15 +192,16 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
     >>> round(fit.deviance, 4), round(fit.vpc(), 4)
     (26.5548, 0.6842)
     """
-    name = _method(method)
+    name = method_name(method)
     refuse_unidentified(design)
     stack = standardise(
-        design.cross[None],
+        design.products[None],
         np.array([float(design.n_total)]),
         design.fixed,
         design.random,
         design.response,
         reml=name == "REML",
+        uncentring=design.uncentring,
     )
     if design.random:
         refuse_without_variation(design, stack)

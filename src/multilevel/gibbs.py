@@ -54,7 +54,10 @@ class Standard:
 def standardise(design: DesignMoments) -> Standard:
     """Rewrite moments for the sampler; fixed terms that are not independent are an error."""
     x, z, y = list(design.fixed), list(design.random), design.response
-    total = design.total
+    # The random terms raw, as priors are; the others about their centres, which keeps digits.
+    change, centred = design.uncentring, design.products
+    own = np.linalg.inv(change[np.ix_(x, x)])
+    total = centred.sum(axis=0)
     gram = total[np.ix_(x, x)]
     size = np.sqrt(np.diag(gram))
     try:
@@ -67,16 +70,16 @@ def standardise(design: DesignMoments) -> Standard:
     beta = back @ (back.T @ total[x, y])
     # One more step of least squares: the first one's rounding error goes.
     beta = beta + back @ (back.T @ (total[x, y] - gram @ beta))
-    cross = design.cross
-    zx = cross[:, z][:, :, x]
+    cross = change.T[z] @ centred
+    zx = cross[:, :, x]
     rr = total[y, y] - 2 * beta @ total[x, y] + beta @ gram @ beta
     return Standard(
-        zz=np.ascontiguousarray(cross[:, z][:, :, z]),
+        zz=np.ascontiguousarray(design.cross[:, z][:, :, z]),
         zx=np.ascontiguousarray(zx @ back),
-        zr=np.ascontiguousarray(cross[:, z, y] - zx @ beta),
+        zr=np.ascontiguousarray(cross[:, :, y] - zx @ beta),
         rr=float(max(rr, 0.0)),
-        least_squares=beta,
-        back=back,
+        least_squares=own @ beta + change[x, y],
+        back=own @ back,
     )
 
 
@@ -127,13 +130,6 @@ def _between(moments: Standard, terms: list[int] | None = None) -> tuple[int, in
     within = np.eye(zx.shape[2]) - np.einsum("jqp,jqr,jrk->pk", zx, inverse, zx)
     n_effects = int(np.linalg.matrix_rank(zz, tol=ZERO * zz.max(), hermitian=True).sum())
     return n_effects, int((np.linalg.eigvalsh(within) < ZERO).sum())
-
-
-def _sums(moments: Standard) -> Sums:
-    """Arrange moments for the sampler: fixed columns first, then the response; groups last."""
-    right = np.concatenate([moments.zx, moments.zr[:, :, None]], axis=2)
-    zz = np.ascontiguousarray(moments.zz.transpose(1, 2, 0))
-    return Sums(zz, np.ascontiguousarray(right.transpose(2, 1, 0)), moments.rr)
 
 
 def _belief(moments: Standard, prior: PriorValues, start: tuple[Array, float]) -> Belief:
@@ -198,10 +194,11 @@ def run_chains(
         covariance=np.empty((chains, draws, q, q)),
         residual_variance=np.empty((chains, draws)),
         effects=np.empty((chains, -(-draws // every), n_groups, q)),
-        effects_sum=np.zeros((chains, q, n_groups)),
-        effects_squares=np.zeros((chains, q, n_groups)),
+        effects_sum=np.zeros((chains, n_groups, q)),
+        effects_squares=np.zeros((chains, n_groups, q)),
     )
-    sums, belief = _sums(moments), _belief(moments, prior, start)
+    right = np.array([*moments.zx.transpose(2, 0, 1), moments.zr])
+    sums, belief = Sums(moments.zz, right, moments.rr), _belief(moments, prior, start)
     cov, s2 = _dispersed(_inside(start), streams)
     accepted = np.zeros(chains)
     size = max(min(BLOCK // (p + n_groups * q + 3 * q + 4), burn_in + draws), 1)

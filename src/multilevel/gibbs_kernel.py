@@ -1,7 +1,6 @@
 """One chain of the Gibbs sampler, compiled.
 
-Random numbers are drawn beforehand. Groups are the last axis, so that the compiler works on
-several at once; the other axes have one to three entries, or as many as there are fixed effects.
+Random numbers are drawn beforehand.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ PIVOT = 1e-14
 class Sums(NamedTuple):
     """What the data say: cross-products with orthonormal fixed columns.
 
-    ``zz`` (q, q, J) of the random terms; ``right`` (p + 1, q, J) of the random terms with the
+    ``zz`` (J, q, q) of the random terms; ``right`` (p + 1, J, q) of the random terms with the
     fixed columns and, last, the response about its least-squares fit; ``rr`` the square of that
     response, summed over all rows.
     """
@@ -67,7 +66,7 @@ class Draws(NamedTuple):
 
     ``fixed`` (draws, p) in orthonormal columns; ``covariance`` (draws, q, q);
     ``residual_variance`` (draws,); ``effects`` (kept, J, q), of every `every`-th draw;
-    ``effects_sum`` and ``effects_squares`` (q, J) over all draws.
+    ``effects_sum`` and ``effects_squares`` (J, q) over all draws.
     """
 
     fixed: Array
@@ -78,7 +77,7 @@ class Draws(NamedTuple):
     effects_squares: Array
 
 
-#: Sums may be reordered, which is what lets them run several groups at a time.
+#: Sums may be reordered.
 jit = njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 
 
@@ -99,51 +98,25 @@ def _log_weight(cov: Array, root: float, power: float, half: Array) -> float:
 
 @jit  # type: ignore[untyped-decorator]
 def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
-    """Cholesky factors of every group's precision; their diagonals are kept inverted.
-
-    Here and below two terms, the commonest number, are done in one loop: with few groups it
-    is the number of loops that costs.
-    """
-    q, n_groups = zz.shape[0], zz.shape[2]
-    for g in range(n_groups):
-        low[0, 0, g] = 1.0 / np.sqrt(zz[0, 0, g] * c + inv[0, 0])
-    if q == 2:
-        for g in range(n_groups):
-            s = (zz[1, 0, g] * c + inv[1, 0]) * low[0, 0, g]
-            low[1, 0, g] = s
-            low[1, 1, g] = 1.0 / np.sqrt(zz[1, 1, g] * c + inv[1, 1] - s * s)
-        return
-    for i in range(1, q):
-        for j in range(i + 1):
-            for g in range(n_groups):
-                low[i, j, g] = zz[i, j, g] * c + inv[i, j]
-            for k in range(j):
-                for g in range(n_groups):
-                    low[i, j, g] -= low[i, k, g] * low[j, k, g]
-            for g in range(n_groups):
-                low[i, j, g] = (
-                    1.0 / np.sqrt(low[i, i, g]) if i == j else low[i, j, g] * low[j, j, g]
-                )
+    """Cholesky factors of every group's precision; their diagonals are kept inverted."""
+    for g in range(zz.shape[0]):
+        for i in range(zz.shape[1]):
+            for j in range(i + 1):
+                s = zz[g, i, j] * c + inv[i, j]
+                for k in range(j):
+                    s -= low[g, i, k] * low[g, j, k]
+                low[g, i, j] = 1.0 / np.sqrt(s) if i == j else s * low[g, j, j]
 
 
 @jit  # type: ignore[untyped-decorator]
 def _forward(c: float, right: Array, low: Array, out: Array) -> None:
     """Solve every group's lower-triangular system for ``c`` times `right`."""
-    q, n_groups = right.shape
-    for g in range(n_groups):
-        out[0, g] = right[0, g] * c * low[0, 0, g]
-    if q == 2:
-        for g in range(n_groups):
-            out[1, g] = (right[1, g] * c - low[1, 0, g] * out[0, g]) * low[1, 1, g]
-        return
-    for i in range(1, q):
-        for g in range(n_groups):
-            out[i, g] = right[i, g] * c
-        for k in range(i):
-            for g in range(n_groups):
-                out[i, g] -= low[i, k, g] * out[k, g]
-        for g in range(n_groups):
-            out[i, g] *= low[i, i, g]
+    for g in range(right.shape[0]):
+        for i in range(right.shape[1]):
+            s = right[g, i] * c
+            for k in range(i):
+                s -= low[g, i, k] * out[g, k]
+            out[g, i] = s * low[g, i, i]
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -151,15 +124,14 @@ def _eliminate(a: Array, h: Array, delta: Array) -> None:
     """Take the random effects out of the fixed part's precision `h` and its shift `delta`."""
     p, n = a.shape[0] - 1, a.shape[1]
     for m in range(p):
-        s = 0.0
-        for g in range(n):
-            s += a[m, g] * a[p, g]
-        delta[m] -= s
-        for k in range(m + 1):
-            s = 0.0
+        for k in range(m + 2):
+            other, s = p if k > m else k, 0.0
             for g in range(n):
-                s += a[m, g] * a[k, g]
-            h[m, k] -= s
+                s += a[m, g] * a[other, g]
+            if k > m:
+                delta[m] -= s
+            else:
+                h[m, k] -= s
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -195,46 +167,30 @@ def _take_off_fixed(right: Array, delta: Array, left: Array) -> None:
 @jit  # type: ignore[untyped-decorator]
 def _draw_effects(a: Array, low: Array, normals: Array, start: int, u: Array) -> None:
     """Draw the random effects given the fixed ones."""
-    q, n_groups = u.shape
-    start += (q - 1) * n_groups
+    n_groups, q = u.shape
     for g in range(n_groups):
-        u[q - 1, g] = (a[q - 1, g] + normals[start + g]) * low[q - 1, q - 1, g]
-    start -= n_groups
-    if q == 2:
-        for g in range(n_groups):
-            s = a[0, g] + normals[start + g] - low[1, 0, g] * u[1, g]
-            u[0, g] = s * low[0, 0, g]
-        return
-    for i in range(q - 2, -1, -1):
-        for g in range(n_groups):
-            u[i, g] = a[i, g] + normals[start + g]
-        for k in range(i + 1, q):
-            for g in range(n_groups):
-                u[i, g] -= low[k, i, g] * u[k, g]
-        for g in range(n_groups):
-            u[i, g] *= low[i, i, g]
-        start -= n_groups
+        for i in range(q - 1, -1, -1):
+            s = a[g, i] + normals[start + i * n_groups + g]
+            for k in range(i + 1, q):
+                s -= low[g, k, i] * u[g, k]
+            u[g, i] = s * low[g, i, i]
 
 
 @jit  # type: ignore[untyped-decorator]
 def _products(zz: Array, left: Array, u: Array, outer: Array, inner: Array, scatter: Array) -> None:
     """Sum u'(zz)u by element, u'(response left by the fixed part), and uu'."""
-    q, n_groups = u.shape
+    n_groups, q = u.shape
     for i in range(q):
-        for k in range(i + 1):
+        inner[i] = 0.0
+        for g in range(n_groups):
+            inner[i] += u[g, i] * left[g, i]
+        for k in range(q):
             s, t = 0.0, 0.0
             for g in range(n_groups):
-                both = u[i, g] * u[k, g]
-                s += both * zz[i, k, g]
+                both = u[g, i] * u[g, k]
+                s += both * zz[g, i, k]
                 t += both
-            outer[i, k] = s
-            outer[k, i] = s
-            scatter[i, k] = t
-            scatter[k, i] = t
-        s = 0.0
-        for g in range(n_groups):
-            s += u[i, g] * left[i, g]
-        inner[i] = s
+            outer[i, k], scatter[i, k] = s, t
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -256,11 +212,11 @@ def _apply_stretch(
     stretch: Array, inner: Array, outer: Array, u: Array, scatter: Array, cov: Array
 ) -> float:
     """Stretch effects, their cross-products and their covariance; their part of the SSE."""
-    q, n_groups = u.shape
+    n_groups, q = u.shape
     sse = 0.0
     for i in range(q):
         for g in range(n_groups):
-            u[i, g] *= stretch[i]
+            u[g, i] *= stretch[i]
         sse -= 2.0 * stretch[i] * inner[i]
         for k in range(q):
             both = stretch[i] * stretch[k]
@@ -334,19 +290,13 @@ def _record(
     row: int, every: int, delta: Array, cov: Array, s2: float, u: Array, out: Draws
 ) -> None:
     """Write one draw, and add its random effects and their squares to the totals."""
-    q, n_groups = u.shape
-    for i in range(len(delta)):
-        out.fixed[row, i] = delta[i]
-    out.residual_variance[row] = s2
-    for i in range(q):
-        for k in range(q):
-            out.covariance[row, i, k] = cov[i, k]
-        for g in range(n_groups):
-            out.effects_sum[i, g] += u[i, g]
-            out.effects_squares[i, g] += u[i, g] * u[i, g]
-        if row % every == 0:
-            for g in range(n_groups):
-                out.effects[row // every, g, i] = u[i, g]
+    out.fixed[row], out.covariance[row], out.residual_variance[row] = delta, cov, s2
+    for g in range(u.shape[0]):
+        for i in range(u.shape[1]):
+            out.effects_sum[g, i] += u[g, i]
+            out.effects_squares[g, i] += u[g, i] * u[g, i]
+            if row % every == 0:
+                out.effects[row // every, g, i] = u[g, i]
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -362,11 +312,11 @@ def run_chain(
     """
     zz, right, rr = sums
     df, scale, half, leaning = belief.df, belief.scale, belief.half, belief.leaning
-    columns, q, n_groups = right.shape
+    columns, n_groups, q = right.shape
     p, end = columns - 1, columns - 1 + q * n_groups
-    low, a = np.zeros((q, q, n_groups)), np.zeros((columns, q, n_groups))
-    u, left = np.zeros((q, n_groups)), np.zeros((q, n_groups))
-    # The same numbers, terms and groups in one row, where the terms make no difference.
+    low, a = np.zeros((n_groups, q, q)), np.zeros((columns, n_groups, q))
+    u, left = np.zeros((n_groups, q)), np.zeros((n_groups, q))
+    # The same numbers, groups and terms in one row, where the terms make no difference.
     right_flat, a_flat = right.reshape(columns, -1), a.reshape(columns, -1)
     left_flat = left.reshape(-1)
     h, h_low, delta = np.zeros((p, p)), np.zeros((p, p)), np.zeros(p)
@@ -388,7 +338,7 @@ def run_chain(
                 h[i, k] = belief.precision[i, k]
             h[i, i] += c
         _factor(c, inv, zz, low)
-        for m in range(p + 1):
+        for m in range(columns):
             _forward(c, right[m], low, a[m])
         _eliminate(a_flat, h, delta)
         _draw_normal(h, h_low, delta, normals, 0, PIVOT * c)

@@ -8,20 +8,13 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, Stack
 
-__all__ = ["constant_column", "refuse_unidentified", "refuse_without_variation"]
+__all__ = ["refuse_unidentified", "refuse_without_variation"]
 
 #: A sum of squares below this share of what it was is nothing but rounding.
 _ROUNDING = 1e-12
-#: Squares about the mean below this share of the raw ones have lost half their digits.
-_FAR = 1e-8
-
-
-def constant_column(design: DesignMoments) -> int | None:
-    """Position of the constant, or None when the design stores none."""
-    for i, name in enumerate(design.names):
-        if name == "Intercept":
-            return i
-    return None
+#: Squares about the mean below this share of the raw ones are rounding in the values themselves,
+#: and where only raw products are known, have lost half their digits.
+_SAME, _FAR = 1e-26, 1e-8
 
 
 def refuse_unidentified(design: DesignMoments) -> None:
@@ -38,66 +31,58 @@ def refuse_unidentified(design: DesignMoments) -> None:
     """
     if not design.fixed:
         raise InputError("the model has no fixed term", hint="keep the intercept")
-    total = design.total
-    if not np.isfinite(total).all():
+    if not np.isfinite(design.total).all():
         raise InputError("the moments hold values that are not finite numbers")
-    _refuse_few_patients(design)
-    _refuse_dependent(design, total)
-    _refuse_far_from_nil(design, total)
+    if design.n_total <= len(design.fixed):
+        raise InputError(
+            f"{design.n_total} rows cannot identify {len(design.fixed)} fixed terms "
+            "and a residual variance",
+            hint="drop terms or add rows",
+        )
+    for column in (*design.fixed, *design.random, design.response):
+        _refuse_constant(design, column)
+    for part, terms in (("fixed", design.fixed), ("random", design.random)):
+        _refuse_dependent(design, part, terms)
     if design.random:
         _refuse_groups(design)
 
 
-def _refuse_few_patients(design: DesignMoments) -> None:
-    if design.n_total <= len(design.fixed):
+def _refuse_constant(design: DesignMoments, column: int) -> None:
+    """Refuse a column that is zero, or the same in every row as far as rounding lets tell."""
+    name, constant = design.names[column], design.constant
+    squares = about = float(design.total[column, column])
+    if squares == 0.0 and column != design.response:
+        raise InputError("the column is zero in every row", hint="drop it", column=name)
+    if constant in (None, column):
+        return
+    about_centre = design.centred is not None and design.centres[column] != 0.0
+    if about_centre:
+        about = float(design.products[:, column, column].sum())
+    else:
+        about -= float(design.total[constant, column]) ** 2 / float(
+            design.total[constant, constant]
+        )
+    same = _SAME if about_centre else _ROUNDING
+    if about <= same * squares and column == design.response:
+        raise InputError("every row has the same response", column=name)
+    terms = design.random if constant in design.random else ()
+    if about <= same * squares and column in (*design.fixed, *terms):
         raise InputError(
-            f"{design.n_total} patients cannot identify {len(design.fixed)} fixed terms "
-            "and a residual variance",
-            hint="drop terms or add patients",
+            "the column has the same value in every row",
+            hint="drop it: the intercept stands for it already",
+            column=name,
+        )
+    if not about_centre and about <= _FAR * squares:
+        raise InputError(
+            "its values lie so far from zero that their spread is lost in rounding",
+            hint="take a constant off, as center() does for a predictor",
+            column=name,
         )
 
 
-def _spread(design: DesignMoments, total: Array, column: int) -> tuple[float, float]:
-    """Sum of squares of a column, about its mean where the constant is stored, and raw."""
-    raw = float(total[column, column])
-    constant = constant_column(design)
-    if constant is None:
-        return raw, raw
-    return raw - float(total[constant, column]) ** 2 / float(total[constant, constant]), raw
-
-
-def _refuse_far_from_nil(design: DesignMoments, total: Array) -> None:
-    """Refuse a column whose spread is lost in the rounding of its sum of squares."""
-    for t in (*design.fixed, *design.random, design.response):
-        about_mean, raw = _spread(design, total, t)
-        if t != constant_column(design) and about_mean <= _FAR * raw:
-            raise InputError(
-                "its values lie so far from nil that their spread is lost in rounding",
-                hint="take a constant off, as center() does for a predictor",
-                column=design.names[t],
-            )
-
-
-def _refuse_constant(design: DesignMoments, total: Array, terms: tuple[int, ...]) -> None:
-    """Name a column that is zero, or that repeats the constant."""
-    constant = constant_column(design)
-    for t in terms:
-        about_mean, raw = _spread(design, total, t)
-        if raw == 0.0:
-            raise InputError(
-                "the column is nil for every patient", hint="drop it", column=design.names[t]
-            )
-        if t != constant and constant in terms and about_mean <= _ROUNDING * raw:
-            raise InputError(
-                "the column has the same value for every patient",
-                hint="drop it: the intercept stands for it already",
-                column=design.names[t],
-            )
-
-
-def _first_predicted(total: Array, columns: tuple[int, ...]) -> int | None:
+def _first_predicted(square: Array, columns: tuple[int, ...]) -> int | None:
     """Sweep the columns in order; the first that earlier ones predict exactly, or None."""
-    square = total[np.ix_(columns, columns)]
+    square = square[np.ix_(columns, columns)]
     size = np.sqrt(np.diagonal(square))
     square = square / np.outer(size, size)
     for i, column in enumerate(columns):
@@ -107,55 +92,38 @@ def _first_predicted(total: Array, columns: tuple[int, ...]) -> int | None:
     return None
 
 
-def _refuse_dependent(design: DesignMoments, total: Array) -> None:
-    about_mean, raw = _spread(design, total, design.response)
-    if about_mean <= _ROUNDING * raw:
+def _refuse_dependent(design: DesignMoments, part: str, terms: tuple[int, ...]) -> None:
+    # The response is swept last, with the fixed terms.
+    swept = (*terms, design.response) if part == "fixed" else terms
+    predicted = _first_predicted(design.products.sum(axis=0), swept)
+    if predicted == design.response:
         raise InputError(
-            "every patient has the same response", column=design.names[design.response]
+            "the fixed terms predict the response without error, so there is no residual variance",
+            hint="leave out the term that repeats the response",
+            column=design.names[predicted],
         )
-    for part, terms in (("fixed", design.fixed), ("random", design.random)):
-        _refuse_constant(design, total, terms)
-        # The response is swept last, with the fixed terms.
-        swept = (*terms, design.response) if part == "fixed" else terms
-        predicted = _first_predicted(total, swept)
-        if predicted == design.response:
-            raise InputError(
-                "the fixed terms predict the response without error, so there is no residual "
-                "variance",
-                hint="leave out the term that repeats the response",
-                column=design.names[design.response],
-            )
-        if predicted is not None:
-            raise InputError(
-                f"the {part} terms before this one predict it exactly, "
-                "so the model is not identified",
-                hint="drop it, or one of those it depends on",
-                column=design.names[predicted],
-            )
+    if predicted is not None:
+        raise InputError(
+            f"the {part} terms before this one predict it exactly, so the model is not identified",
+            hint="drop it, or one of those it depends on",
+            column=design.names[predicted],
+        )
 
 
 def _refuse_groups(design: DesignMoments) -> None:
     groups, terms = len(design.groups), len(design.random)
-    name = design.group_name or None
+    problem, hint = "", "leave out the random part"
     if groups < 2:
-        raise InputError(
-            "one therapist says nothing about how therapists differ",
-            hint="leave out the random part",
-            column=name,
+        problem = "one group says nothing about how groups differ"
+    elif groups < terms:
+        problem, hint = f"{groups} groups cannot identify {terms} random terms", "drop random terms"
+    elif int(design.n.max()) <= 1:
+        problem = (
+            "no group has more than one row, so differences between groups cannot be told from "
+            "differences between rows"
         )
-    if groups < terms:
-        raise InputError(
-            f"{groups} therapists cannot identify {terms} random terms",
-            hint="drop random terms",
-            column=name,
-        )
-    if int(design.n.max()) <= 1:
-        raise InputError(
-            "no therapist has more than one patient, so differences between therapists cannot "
-            "be told from differences between patients",
-            hint="leave out the random part",
-            column=name,
-        )
+    if problem:
+        raise InputError(problem, hint=hint, column=design.group_name or None)
 
 
 def refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
@@ -170,46 +138,33 @@ def refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     stack : Stack
         The same design, standardised, alone in its stack.
     """
-    p, total = stack.p, float(stack.n[0])
-    _refuse_saturated(design, stack)
-    inner = np.linalg.eigvalsh(_inner(stack))
-    ranks = int((inner > 1e-10 * inner[:, -1:]).sum())
+    p, root = stack.p, stack.root[0]
+    inner = root.swapaxes(-1, -2) @ root
+    shared = root.swapaxes(-1, -2) @ stack.outer[0, :, :, :p]
+    # The fixed terms are orthonormal here, so this is what they leave of the random ones.
+    left = (inner - shared @ shared.swapaxes(-1, -2)).sum(axis=0)
+    if np.linalg.eigvalsh(left)[0] <= 1e-10 * design.n_total:
+        raise InputError(
+            "the fixed terms already tell every group from every other, so that nothing is left "
+            "to estimate a variance between groups from",
+            hint="leave out the random part, or the fixed terms that stand for groups",
+            column=design.group_name or None,
+        )
+    sizes = np.linalg.eigvalsh(inner)
     values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
     real = values > 1e-10
-    left = int(design.n_total) - ranks - int(real.sum())
-    if left <= 0:
+    if design.n_total <= int((sizes > 1e-10 * sizes[:, -1:]).sum()) + int(real.sum()):
         raise InputError(
-            "caseloads are too small for these random terms: nothing is left within therapists "
-            "to estimate the residual variance from",
+            "the groups are too small for these random terms: nothing is left within groups to "
+            "estimate the residual variance from",
             hint="drop random terms",
             column=design.group_name or None,
         )
     pull = (vectors.T @ stack.within[0, :p, p])[real]
     rest = float(stack.within[0, p, p] - (pull**2 / values[real]).sum())
-    if rest <= _ROUNDING * total:
+    if rest <= _ROUNDING * design.n_total:
         raise InputError(
-            "within therapists the model predicts the response without error, so there is no "
+            "within groups the model predicts the response without error, so there is no "
             "residual variance",
             column=design.names[design.response],
-        )
-
-
-def _inner(stack: Stack) -> Array:
-    """Cross-products of the random terms in each group, shape (J, q, q)."""
-    out: Array = stack.root[0].swapaxes(-1, -2) @ stack.root[0]
-    return out
-
-
-def _refuse_saturated(design: DesignMoments, stack: Stack) -> None:
-    """Refuse random terms that vary only as the fixed terms already let them."""
-    inner = _inner(stack)
-    shared = stack.root[0].swapaxes(-1, -2) @ stack.outer[0, :, :, : stack.p]
-    # The fixed terms are orthonormal here, so this is what they leave of the random ones.
-    left = (inner - shared @ shared.swapaxes(-1, -2)).sum(axis=0)
-    if np.linalg.eigvalsh(left)[0] <= 1e-10 * float(stack.n[0]):
-        raise InputError(
-            "the fixed terms already tell every therapist from every other, so that nothing is "
-            "left to estimate a variance between therapists from",
-            hint="leave out the random part, or the fixed terms that stand for therapists",
-            column=design.group_name or None,
         )

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from multilevel.design import DesignMoments
+from multilevel.design import coordinates
 from multilevel.errors import InputError
 from multilevel.likelihood import (
     Array,
     Pieces,
     Stack,
-    coordinates,
     element_tables,
     symmetric_basis,
 )
 from multilevel.solution import Solution
 
-__all__ = ["component_names", "variance_covariance"]
-
-
-def component_names(design: DesignMoments) -> tuple[str, ...]:
-    """Names of the variance components: variances, covariances, ``residual``."""
-    names = design.random_names
-    return (
-        *(
-            f"var({names[i]})" if i == j else f"cov({names[j]}, {names[i]})"
-            for i, j in coordinates(len(names))
-        ),
-        "residual",
-    )
+__all__ = ["variance_covariance"]
 
 
 def variance_covariance(fit: Solution, information: str) -> Array:
@@ -40,7 +27,7 @@ def variance_covariance(fit: Solution, information: str) -> Array:
         matrix = _expected(stack, fit.pieces, g[0])
     elif information == "observed":
         if fit.singular:
-            size = len(component_names(fit.design))
+            size = len(fit.design.component_names) + 1
             return np.full((size, size), np.nan)
         matrix = _observed(stack, fit.pieces, g[0])
     else:

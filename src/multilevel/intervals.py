@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from multilevel.design import coordinates
+from multilevel.draws import tail_of
 from multilevel.errors import InputError
-from multilevel.likelihood import Array, coordinates
+from multilevel.likelihood import Array
 from multilevel.partition import random_row
 from multilevel.search import minimise
 from multilevel.solution import Solution
@@ -91,11 +93,6 @@ class _Profile:
         return [np.tile(start, (len(held), 1)) for start in (near, apart)]
 
 
-def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise InputError("the level of an interval lies between 0 and 1", hint="give 0.95")
-
-
 def profile_interval(fit: Solution, level: float) -> ProfileInterval:
     """Profile-likelihood interval for the variance partition coefficient at the mean.
 
@@ -107,7 +104,7 @@ def profile_interval(fit: Solution, level: float) -> ProfileInterval:
     """
     from scipy.stats import chi2
 
-    _check_level(level)
+    tail_of(level)
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no variance partition")
     row = random_row(fit.design, None)

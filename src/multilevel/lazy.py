@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import reduce
 from operator import mul
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.errors import InputError
-from multilevel.expression import Call, Name, evaluate
+from multilevel.expression import Call, evaluate
 from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, Value, choose_pivots, kind_of
 from multilevel.record import Record, label_text, level_value, plain_label, sorted_labels
 
@@ -64,30 +64,11 @@ class LazyTable:
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""
         with _in_words():
-            found, pivots = self._found(plan)
-            return self._record(plan, found, pivots, cells)
-
-    def _found(self, plan: Plan) -> tuple[nw.DataFrame[Any], dict[str, float]]:
-        """Collect grouped sums, and the pivots that they are taken around."""
-        if all(self._is_integer(plan.variables[n]) for n in plan.summed):
-            # Whole numbers by their type: one pass, whose own ranges say if it can be believed.
-            with suppress(InputError), _in_words():  # DuckDB refuses to overflow
-                found = self._grouped(plan, {})
-                sizes = {
-                    name: max(
-                        abs(_number(found[f"low{i}"].min())), abs(_number(found[f"high{i}"].max()))
-                    )
-                    for i, name in enumerate(plan.summed)
-                }
-                rows = int(_number(found[self._rows].sum()))
-                whole = set(plan.summed)
-                if not choose_pivots(plan, sizes, whole, rows, lambda _: (0.0, 0.0)):
-                    return found, {}
-        pivots = self._pivots(plan)
-        return self._grouped(plan, pivots), pivots
+            pivots = self._pivots(plan)
+            return self._record(plan, self._grouped(plan, pivots), pivots, cells)
 
     def _grouped(self, plan: Plan, pivots: Mapping[str, float]) -> nw.DataFrame[Any]:
-        """Rows, complete rows, sums and ranges of each group."""
+        """Collect rows, complete rows and sums of each group."""
         # Rows that are not complete are emptied, not left out, so that they can be counted.
         marked = self.frame.with_columns(self._present(plan.needed).alias(self._ok))
         values = [self._masked(n, plan, pivots).alias(f"v{i}") for i, n in enumerate(plan.summed)]
@@ -98,22 +79,19 @@ class LazyTable:
         keys = [key for key in plan.keys if key]
         sums = [reduce(mul, (place[n] for n in key)).alias(f"s{k}") for k, key in enumerate(keys)]
         found = (
-            table.select(self._group, self._ok, *place.values(), *sums)
+            table.select(self._group, self._ok, *sums)
             .group_by(self._group)
             .agg(
                 nw.len().alias(self._rows),
                 nw.col(self._ok).sum(),
                 *(nw.col(f"s{k}").sum() for k in range(len(keys))),
-                *(value.min().alias(f"low{i}") for i, value in enumerate(place.values())),
-                *(value.max().alias(f"high{i}") for i, value in enumerate(place.values())),
             )
         )
         # Sums of whole numbers come back wider, or as decimals, from some engines.
         kinds = [nw.Float64 if set(pivots) & set(key) else nw.Int64 for key in keys]
         typed = [nw.col(f"s{k}").cast(kind) for k, kind in enumerate(kinds)]
-        edges = [nw.col(f"{e}{i}") for i in range(len(place)) for e in ("low", "high")]
         counts = nw.col(self._rows, self._ok).cast(nw.Int64)
-        return found.select(self._group, counts, *typed, *edges).collect()
+        return found.select(self._group, counts, *typed).collect()
 
     def _masked(self, name: str, plan: Plan, pivots: Mapping[str, float]) -> nw.Expr:
         """Write a stored column, its pivot taken off, and zero in rows that are not complete."""
@@ -194,13 +172,6 @@ class LazyTable:
         return choose_pivots(
             plan, sizes, whole, int(row[self._rows]), lambda n: (mean[n], spread[n])
         )
-
-    def _is_integer(self, source: Source) -> bool:
-        """Whether the type of a stored column tells that it holds whole numbers."""
-        if isinstance(source, Value) and isinstance(source.expression, Name):
-            dtype = self.schema[source.expression.name]
-            return bool(dtype.is_integer() or dtype == nw.Boolean)
-        return isinstance(source, Dummy)
 
     def _record(
         self, plan: Plan, found: nw.DataFrame[Any], pivots: dict[str, float], cells: bool

@@ -13,22 +13,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multilevel.design import coordinates
+from multilevel.errors import InputError
 from multilevel.small import add, cholesky, compiled, gram, invert_lower, product
 
 __all__ = [
     "Array",
     "Pieces",
     "Stack",
-    "coordinates",
     "deviances",
     "element_tables",
     "evaluate",
     "measure",
+    "method_name",
     "one_design",
     "pieces",
     "standardise",
@@ -108,12 +110,6 @@ class Stack:
 
 
 @cache
-def coordinates(q: int) -> tuple[tuple[int, int], ...]:
-    """Rows and columns of the elements of a lower-triangular factor, column by column."""
-    return tuple((i, j) for j in range(q) for i in range(j, q))
-
-
-@cache
 def symmetric_basis(q: int) -> Array:
     """Return the symmetric matrix that each element of a covariance stands for, (k, q, q)."""
     basis = np.zeros((len(coordinates(q)), q, q))
@@ -157,6 +153,14 @@ def element_tables(q: int) -> Tables:
     )
 
 
+def method_name(method: str) -> Literal["ML", "REML"]:
+    """Return the name of a method in capitals; refuses others."""
+    name = method.upper() if isinstance(method, str) else ""
+    if name not in ("ML", "REML"):
+        raise InputError('the method is neither "ML" nor "REML"', hint="give one of the two")
+    return cast(Literal["ML", "REML"], name)
+
+
 # -- from raw to standardised ------------------------------------------------------------------
 
 
@@ -167,8 +171,9 @@ def standardise(
     random: tuple[int, ...],
     response: int,
     reml: bool,
+    uncentring: Array | None = None,
 ) -> Stack:
-    """Standardised statistics from raw cross-products.
+    """Standardised statistics from cross-products.
 
     Parameters
     ----------
@@ -179,6 +184,8 @@ def standardise(
         Positions of the terms among the columns.
     response : int
     reml : bool
+    uncentring : ndarray of shape (m, m), optional
+        What turns the columns into those in which answers are wanted.
 
     Raises
     ------
@@ -209,6 +216,10 @@ def standardise(
     shift = 2.0 * dof * np.log(scale)
     if reml:
         shift = shift + 2.0 * np.log(np.diagonal(x_root, axis1=1, axis2=2)).sum(axis=1)
+    if uncentring is not None:
+        fixed_change = uncentring[np.ix_(x, x)]
+        x_root, z_root = fixed_change.T @ x_root, uncentring[np.ix_(z, z)].T @ z_root
+        ols = ols @ np.linalg.inv(fixed_change).T + uncentring[x, response]
     return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale)
 
 

@@ -35,7 +35,7 @@ class Moments(Record):
     @classmethod
     def for_formula(
         cls,
-        formula: str | Formula,
+        formula: str,
         data: Any,
         *,
         levels: Mapping[str, Sequence[str]] | None = None,
@@ -44,7 +44,7 @@ class Moments(Record):
 
         Parameters
         ----------
-        formula : str or Formula
+        formula : str
         data : frame or path
             pandas, Polars (eager or lazy), Arrow, DuckDB, Dask or Spark frame, or the path of a
             Parquet file, which may be larger than memory.
@@ -66,7 +66,7 @@ class Moments(Record):
         a  2  1  3    1    2    5
         b  2  5  8   13   20   32
         """
-        return cls(**vars(sum_formula(_parsed(formula), data, levels, cells=True)))
+        return cls(**vars(sum_formula(parse_formula(formula), data, levels, cells=True)))
 
     @classmethod
     def from_frame(
@@ -101,12 +101,12 @@ class Moments(Record):
         )
         return f"<Moments of {', '.join(self.columns)}: {int(self.n.sum()):,} rows, {grouped}>"
 
-    def design(self, formula: str | Formula) -> DesignMoments:
+    def design(self, formula: str) -> DesignMoments:
         """Cross-products of the columns of a model.
 
         Parameters
         ----------
-        formula : str or Formula
+        formula : str
             Any formula whose columns are polynomials in the stored ones.
 
         Raises
@@ -114,7 +114,7 @@ class Moments(Record):
         InputError
             When a column or a product was not stored, naming it.
         """
-        return derive(self, _parsed(formula))
+        return derive(self, parse_formula(formula))
 
     def __add__(self, other: object) -> Moments:
         """Add the moments of other groups; see `pool_moments`."""
@@ -171,12 +171,12 @@ class Moments(Record):
         return pd.DataFrame({"n": self.n, **sums}, index=index)
 
 
-def design_moments(formula: str | Formula, data: Any) -> DesignMoments:
+def design_moments(formula: str, data: Any) -> DesignMoments:
     """Cross-products of a model's columns from anything that a fit accepts.
 
     Parameters
     ----------
-    formula : str or Formula
+    formula : str
     data : frame, path of a Parquet file, Moments or DesignMoments
         Ready `DesignMoments` are handed back as they are, if they are of this formula.
 
@@ -197,15 +197,11 @@ def design_moments(formula: str | Formula, data: Any) -> DesignMoments:
     >>> d.names, d.n.tolist(), d.means["x"]
     (('Intercept', 'center(x)', 'y'), [2, 2], 1.5)
     """
-    parsed = _parsed(formula)
+    parsed = parse_formula(formula)
     if isinstance(data, DesignMoments):
         _check_same_model(parsed, data)
         return data
     return derive(data if isinstance(data, Record) else sum_formula(parsed, data), parsed)
-
-
-def _parsed(formula: str | Formula) -> Formula:
-    return parse_formula(formula) if isinstance(formula, str) else formula
 
 
 def _check_same_model(formula: Formula, design: DesignMoments) -> None:

@@ -8,10 +8,9 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from multilevel.design import DesignMoments
+from multilevel.design import DesignMoments, coordinates
 from multilevel.errors import InputError
-from multilevel.identify import constant_column
-from multilevel.likelihood import Array, coordinates
+from multilevel.likelihood import Array
 from multilevel.solution import Solution
 
 __all__ = [
@@ -19,18 +18,8 @@ __all__ = [
     "partition_coefficient",
     "partition_curve",
     "random_row",
-    "random_variables",
     "residual_variance",
 ]
-
-
-def random_variables(design: DesignMoments) -> tuple[str, ...]:
-    """Variables of the data that the random terms are made of."""
-    seen: dict[str, None] = {}
-    for i in design.random if design.polynomials else ():
-        for monomial in design.polynomials[i]:
-            seen.update(dict.fromkeys(monomial))
-    return tuple(seen)
 
 
 def random_row(
@@ -42,7 +31,7 @@ def random_row(
     """
     given = _given(design, at, further)
     if not design.polynomials:
-        return _column_means(design)
+        return design.random_means(design.total)
     values = {**design.means, **given}
     row = [
         sum(weight * prod(values[v] for v in monomial) for monomial, weight in poly.items())
@@ -58,34 +47,24 @@ def _given(
         return {}
     if isinstance(at, str):
         raise InputError(f"{at!r} is no place", hint='give "mean" or values by predictor')
-    known = tuple(dict.fromkeys((*random_variables(design), *further)))
+    random = [design.polynomials[i] for i in design.random] if design.polynomials else []
+    variables = (name for terms in random for key in terms for name in key)
+    known = tuple(dict.fromkeys((*variables, *further)))
     for name in at:
         if name not in known:
             choice = f"choose from {', '.join(known)}" if known else "leave it out"
             raise InputError(
-                "the therapist effect does not depend on this predictor in this model",
+                "the variance between groups does not depend on this predictor in this model",
                 hint=choice,
                 column=name,
             )
     return at
 
 
-def _column_means(design: DesignMoments) -> Array:
-    """Pooled means of the random columns, for a design that records no polynomials."""
-    constant = constant_column(design)
-    if constant is None:
-        raise InputError(
-            "the design records neither polynomials nor a constant, so means are not known"
-        )
-    total = design.total
-    out: Array = total[constant, list(design.random)] / total[constant, constant]
-    return out
-
-
 def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
     """Variance between groups at a point, in squared units of the response."""
     if not fit.design.random:
-        raise InputError("the model has no random term, so there is no therapist effect")
+        raise InputError("the model has no random term, so there is no variance between groups")
     row = random_row(fit.design, at, _spread_columns(fit))
     covariance = fit.residual_variance * fit.ingredients.relative
     return float(row @ covariance @ row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from multilevel.expression import (
 from multilevel.formula import Formula, parse_formula
 from multilevel.polynomial import Lookup, Monomial, Terms, downset, expand, monomial
 from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
-from multilevel.terms import Vocabulary, dummy, factor_key, term_columns
+from multilevel.terms import Vocabulary, dummy, factor_key, nearest, term_columns
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
@@ -180,23 +179,13 @@ def canonical(key: Monomial, dummies: Mapping[str, str]) -> Monomial | None:
     return monomial([*mine, *(name for name in key if name not in dummies)])
 
 
-def nearest(name: str, columns: Iterable[str]) -> str | None:
-    """Guess the column that was meant."""
-    close = difflib.get_close_matches(name, [str(c) for c in columns], n=1, cutoff=0.4)
-    return close[0] if close else None
-
-
 def _check_columns(needed: Iterable[str], schema: Schema) -> None:
     """Refuse names that the data do not have."""
     known = set(schema.columns)
     for name in needed:
         if name not in known:
-            close = nearest(name, schema.columns)
-            raise InputError(
-                "this column is not in the data",
-                column=name,
-                hint=f"the nearest name is {close}" if close else "check its name",
-            )
+            hint = nearest(name, schema.columns) or "check its name"
+            raise InputError("this column is not in the data", column=name, hint=hint)
 
 
 def plan_formula(

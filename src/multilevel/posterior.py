@@ -252,8 +252,8 @@ def sample_posterior(
         moments, values, ml,
         n_rows=design.n_total, draws=draws, burn_in=burn_in, chains=chains, seed=seed,
     )  # fmt: skip
-    mean = out.effects_sum.sum(axis=0).T / (chains * draws)
-    squares = out.effects_squares.sum(axis=0).T / (chains * draws)
+    mean = out.effects_sum.sum(axis=0) / (chains * draws)
+    squares = out.effects_squares.sum(axis=0) / (chains * draws)
     between = np.einsum("i,...ij,j->...", point, out.covariance, point)
     return Posterior(
         beta=moments.least_squares + out.fixed @ moments.back.T,

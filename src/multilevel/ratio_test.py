@@ -99,7 +99,7 @@ def _refuse_incomparable(smaller: MixedFit, larger: MixedFit) -> None:
     if smaller.method != larger.method:
         raise InputError("one fit is by ML and the other by REML", hint="fit both by one method")
     if not _same_data(smaller.design, larger.design):
-        raise InputError("the two fits are to different patients or responses")
+        raise InputError("the two fits are to different rows or responses")
     for part in ("fixed", "random"):
         for column in getattr(smaller.design, part):
             _refuse_outside(smaller.design, column, larger.design, part)

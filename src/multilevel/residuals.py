@@ -11,14 +11,15 @@ from multilevel.solution import Solution
 
 __all__ = ["covariance_parts", "joint_covariance", "residual_table", "term_position"]
 
-_KINDS = ("conditional", "comparative", "diagnostic")
+#: Kinds of standard errors, and with which sign the fixed part's uncertainty enters them.
+_SIGNS = {"conditional": 0.0, "comparative": 1.0, "diagnostic": -1.0}
 
 
 def term_position(fit: Solution, term: str | None) -> int:
     """Position of a random term among the random terms; the first unless named."""
     names = fit.design.random_names
     if not names:
-        raise InputError("the model has no random term, so there are no therapist residuals")
+        raise InputError("the model has no random term, so there are no residuals of groups")
     if term is None:
         return 0
     if term not in names:
@@ -26,15 +27,6 @@ def term_position(fit: Solution, term: str | None) -> int:
             f"there is no random term {term!r}", hint=f"choose from {', '.join(names)}"
         )
     return names.index(term)
-
-
-def _kind(se: str) -> str:
-    if se not in _KINDS:
-        raise InputError(
-            f"there is no standard error of the kind {se!r}",
-            hint=f"choose from {', '.join(_KINDS)}",
-        )
-    return se
 
 
 def _pieces(fit: Solution, term: int) -> tuple[Array, Array, Array, float]:
@@ -68,31 +60,23 @@ def covariance_parts(fit: Solution, term: str | None = None) -> tuple[Array, Arr
     return own, np.sqrt(fit.residual_variance) * (loading @ root)
 
 
+def _covariance(fit: Solution, se: str, term: str | None) -> tuple[Array, Array, float]:
+    """Parts ``own``, ``root`` and ``sign`` of ``diag(own) + sign * root @ root.T``."""
+    if se not in _SIGNS:
+        raise InputError(
+            f"there is no standard error of the kind {se!r}",
+            hint=f"choose from {', '.join(_SIGNS)}",
+        )
+    own, root = covariance_parts(fit, term)
+    if se == "diagnostic":
+        own = fit.residual_variance * _pieces(fit, term_position(fit, term))[1]
+    return own, root, _SIGNS[se]
+
+
 def joint_covariance(fit: Solution, se: str, term: str | None) -> Array:
     """Covariance of the residuals of one random term over groups, shape (J, J)."""
-    kind = _kind(se)
-    own, root = covariance_parts(fit, term)
-    if kind == "conditional":
-        return np.diag(own)
-    if kind == "comparative":
-        out: Array = np.diag(own) + root @ root.T
-        return out
-    _, explained, _, _ = _pieces(fit, term_position(fit, term))
-    spread: Array = fit.residual_variance * np.diag(explained) - root @ root.T
-    return spread
-
-
-def _variances(fit: Solution, kind: str, term: int) -> Array:
-    """Diagonal of the joint covariance, without forming it."""
-    _, explained, loading, prior = _pieces(fit, term)
-    shared = np.einsum("jp,pr,jr->j", loading, fit.ingredients.inverse, loading)
-    left = np.maximum(prior - explained, 0.0)
-    relative = {
-        "conditional": left,
-        "comparative": left + shared,
-        "diagnostic": np.maximum(explained - shared, 0.0),
-    }[kind]
-    out: Array = fit.residual_variance * relative
+    own, root, sign = _covariance(fit, se, term)
+    out: Array = np.diag(own) + sign * (root @ root.T)
     return out
 
 
@@ -102,9 +86,9 @@ def residual_table(
     """Residuals by group: n, residual, se, lower, upper, rank, shrinkage."""
     from scipy.stats import rankdata
 
-    kind, position = _kind(se), term_position(fit, term)
-    residual, explained, _, prior = _pieces(fit, position)
-    error = np.sqrt(_variances(fit, kind, position))
+    residual, explained, _, prior = _pieces(fit, term_position(fit, term))
+    own, root, sign = _covariance(fit, se, term)
+    error = np.sqrt(np.maximum(own + sign * (root**2).sum(axis=1), 0.0))
     shrinkage = explained / prior if prior > 0 else np.zeros_like(explained)
     columns = {
         "n": fit.design.n,

@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from multilevel.design import coordinates
 from multilevel.likelihood import (
     Array,
     Stack,
-    coordinates,
     deviances,
     element_tables,
     measure,

@@ -103,7 +103,7 @@ class ScaledRows:
         cross = np.empty_like(self.design.cross)
         for (i, j), values in sums.items():
             cross[:, int(i), int(j)] = cross[:, int(j), int(i)] = values
-        return replace(self.design, cross=cross)
+        return replace(self.design, cross=cross, centres=(), centred=None)
 
     def log_scale(self, delta: float) -> float:
         """Twice the sum of the logs of the scales."""
@@ -134,7 +134,7 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
                 raise InputError("the residual spread needs a column of numbers", column=name)
         plan = plan_formula(parsed, table, None)
         plan = replace(plan, needed=tuple(sorted({*plan.needed, *own})))
-        design = Moments(**vars(table.summed(plan, False))).design(parsed)
+        design = Moments(**vars(table.summed(plan, False))).design(formula)
         codes, values, raw = table.rows(plan, own)
     v = np.asarray(evaluate(expression, lambda name: raw[name].astype(float)), dtype=float)
     log_unit = v if spread.strip().startswith("exp") else _logs(v)

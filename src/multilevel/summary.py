@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from multilevel.design import coordinates
 from multilevel.information import variance_covariance
-from multilevel.likelihood import coordinates
 from multilevel.partition import partition_coefficient
 from multilevel.solution import Solution
 

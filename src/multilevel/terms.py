@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
 from multilevel.errors import InputError
-from multilevel.expression import Call, Expression, Name
+from multilevel.expression import Call, Expression, Name, names_in
 from multilevel.formula import Term
 from multilevel.polynomial import Lookup, Mean, Terms, expand, multiply
 
@@ -30,6 +31,8 @@ class Vocabulary:
         Components evaluated beforehand, such as splines, and the columns they gave.
     pivots : mapping of str to float
         What was taken off the columns of those components.
+    names : collection of str
+        Stored columns, to guess which one was meant.
     truths : frozenset of str
         Components of truth values. They are numbers here; R takes them for categories.
     """
@@ -40,7 +43,14 @@ class Vocabulary:
     stored_levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pivots: Mapping[str, float] = field(default_factory=dict)
+    names: Collection[str] = ()
     truths: frozenset[str] = frozenset()
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Guess the column that was meant, as advice."""
+    close = difflib.get_close_matches(name, [str(n) for n in names], n=1, cutoff=0.4)
+    return f"the nearest name is {close[0]}" if close else None
 
 
 def dummy(factor: str, level: str) -> str:
@@ -97,11 +107,26 @@ def _component(
         return [(dummy(name, level), _dummy_terms(name, level, words)) for level in levels]
     terms = expand(factor, words.lookup, words.mean)
     if terms is None:
-        raise InputError(
-            f"{name} cannot be computed: what is scaled is the same in every row",
-            hint="leave it out",
-        )
+        raise _not_derived(factor, words)
     return [(name, terms)]
+
+
+def _not_derived(factor: Expression, words: Vocabulary) -> InputError:
+    """Say why a component is no polynomial in what is stored."""
+    for name in names_in(factor):
+        if words.lookup(Name(name)) is None:
+            hint = nearest(name, words.names) or "store it, or fit from rows"
+            return InputError("this column is not in the moments", column=name, hint=hint)
+    if expand(factor, words.lookup, lambda _: 1.0) is None:
+        return InputError(
+            f"{factor} cannot be derived from moments",
+            column=str(factor),
+            hint="make the moments from the frame with this formula",
+        )
+    return InputError(
+        f"{factor} cannot be computed: what is scaled is the same in every row",
+        hint="leave it out",
+    )
 
 
 def _dummy_terms(factor: str, level: str, words: Vocabulary) -> Terms:

@@ -315,7 +315,7 @@ def test_vpc_is_at_the_mean_and_follows_the_variance_function() -> None:
 
 def test_vpc_refuses_what_it_does_not_depend_on() -> None:
     fit = arrays_fit(14, ["Intercept"])
-    with pytest.raises(InputError, match="column x: the therapist effect does not depend"):
+    with pytest.raises(InputError, match="column x: the variance between groups does not depend"):
         fit.vpc({"x": 3.0})
     with pytest.raises(InputError, match="'median' is no place"):
         fit.vpc("median")

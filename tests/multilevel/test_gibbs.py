@@ -107,7 +107,9 @@ def test_the_chain_does_not_depend_on_units() -> None:
     scale = np.array([1.0, 0.1, 1.0, 1.0, 10.0])
     means = design.means | {"x": 0.1 * design.means["x"]}
     cross = design.cross * np.outer(scale, scale)
-    other = dataclasses.replace(design, cross=cross, means=means)
+    centred = design.centred * np.outer(scale, scale)
+    centres = tuple(np.multiply(design.centres, scale).tolist())
+    other = dataclasses.replace(design, cross=cross, means=means, centres=centres, centred=centred)
     one, two = (sample_posterior(d, draws=200, prior="flat-sd") for d in (design, other))
     np.testing.assert_allclose(two.vpc, one.vpc, rtol=1e-6)
     np.testing.assert_allclose(two.beta, one.beta * 10 / scale[:4], rtol=1e-6)

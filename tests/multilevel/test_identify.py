@@ -11,7 +11,7 @@ import pytest
 import pwp_lib as pwp
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.fit import fit_design
+from multilevel.fit import MixedFit, fit_design
 
 Columns = dict[str, np.ndarray]
 
@@ -24,19 +24,19 @@ X = np.array([1, 2, 3, 4, 2, 4, 3, 1, 5, 2, 1, 7], dtype=float)
 @pytest.mark.parametrize(
     ("y", "columns", "random", "g", "message"),
     [
-        (Y, {"Intercept": ONES, "x": 3 * ONES}, [], G, "column x: .*same value for every patient"),
-        (Y, {"Intercept": ONES, "x": 0 * ONES}, [], G, "column x: .*nil for every patient"),
+        (Y, {"Intercept": ONES, "x": 3 * ONES}, [], G, "column x: .*same value in every row"),
+        (Y, {"Intercept": ONES, "x": 0 * ONES}, [], G, "column x: .*zero in every row"),
         (Y, {"Intercept": ONES, "x": X, "z": 2 * X - 1}, [], G, "column z: .*predict it exactly"),
-        (0 * Y + 4, {"Intercept": ONES, "x": X}, [], G, "column y: every patient has the same"),
+        (0 * Y + 4, {"Intercept": ONES, "x": X}, [], G, "column y: every row has the same"),
         (3 + 2 * X, {"Intercept": ONES, "x": X}, [], G, "column y: .*without error"),
-        (Y, {"Intercept": ONES, "x": X}, ["Intercept"], np.arange(12), "more than one patient"),
-        (Y, {"Intercept": ONES}, ["Intercept"], ["a"] * 12, "one therapist says nothing"),
+        (Y, {"Intercept": ONES, "x": X}, ["Intercept"], np.arange(12), "more than one row"),
+        (Y, {"Intercept": ONES}, ["Intercept"], ["a"] * 12, "one group says nothing"),
         (
             Y,
             {"Intercept": ONES, "x": X, "w": X**2},
             ["Intercept", "x", "w"],
             ["a", "b"] * 6,
-            "2 therapists cannot identify 3 random terms",
+            "2 groups cannot identify 3 random terms",
         ),
         (Y, {"Intercept": ONES, "x": X}, ["Intercept", "x"], np.arange(12) // 2, "too small"),
         (
@@ -51,17 +51,15 @@ X = np.array([1, 2, 3, 4, 2, 4, 3, 1, 5, 2, 1, 7], dtype=float)
             {"Intercept": ONES[:2], "x": X[:2]},
             [],
             G[:2],
-            "2 patients cannot",
+            "2 rows cannot",
         ),
-        (Y[:1], {"Intercept": ONES[:1]}, ["Intercept"], G[:1], "1 patients cannot"),
-        (Y + 1e6, {"Intercept": ONES, "x": X}, [], G, "column y: .*lost in rounding"),
-        (Y, {"Intercept": ONES, "x": X + 1e5}, [], G, "column x: .*lost in rounding"),
+        (Y[:1], {"Intercept": ONES[:1]}, ["Intercept"], G[:1], "1 rows cannot"),
         (
             Y,
             {"Intercept": ONES, "b": 1.0 * (G == "b"), "c": 1.0 * (G == "c")},
             ["Intercept"],
             G,
-            "already tell every therapist",
+            "already tell every group",
         ),
         (Y, {"Intercept": ONES, "x": X * np.nan}, [], G, "not finite"),
     ],
@@ -72,14 +70,12 @@ X = np.array([1, 2, 3, 4, 2, 4, 3, 1, 5, 2, 1, 7], dtype=float)
         "same response",
         "perfect",
         "one each",
-        "one therapist",
-        "few therapists",
-        "small caseloads",
+        "one group",
+        "few groups",
+        "small groups",
         "no residual",
-        "few patients",
-        "one patient",
-        "response far from nil",
-        "predictor far from nil",
+        "few rows",
+        "one row",
         "saturated",
         "not finite",
     ],
@@ -92,10 +88,10 @@ def test_unidentified_models_are_refused_in_words(
 
 
 @pytest.mark.parametrize("method", ["ML", "REML"])
-def test_a_predictor_that_stands_for_therapists_is_refused_by_both_methods(method: str) -> None:
+def test_a_predictor_that_stands_for_groups_is_refused_by_both_methods(method: str) -> None:
     """The REML criterion is flat in the variance then: any number would look like an optimum."""
     frame = pd.DataFrame({"y": Y, "site": np.repeat(["S1", "S2", "S3"], 4), "g": G})
-    with pytest.raises(InputError, match="already tell every therapist"):
+    with pytest.raises(InputError, match="already tell every group"):
         pwp.fit_mixed("y ~ site + (1 | g)", frame, method=method)
 
 
@@ -114,3 +110,59 @@ def test_units_and_origins_change_nothing(unit: float, origin: float, method: st
         return fit.vpc(), fit.fixed["z"].iloc[1], fit.random_correlation.iloc[0, 1]
 
     assert fitted(origin + unit * y, origin + unit * x) == pytest.approx(fitted(y, x), rel=1e-6)
+
+
+def dense_deviance(y: np.ndarray, x: np.ndarray, g: np.ndarray, fit: MixedFit) -> float:
+    """Minus twice the log-likelihood of a random intercept by the whole covariance matrix."""
+    between = float(fit.random_covariance.iloc[0, 0])
+    v = fit.residual_variance * np.eye(len(y)) + between * (g[:, None] == g)
+    columns = np.column_stack([np.ones_like(x), x])
+    inverse = np.linalg.inv(v)
+    beta = np.linalg.solve(columns.T @ inverse @ columns, columns.T @ inverse @ y)
+    rest = y - columns @ beta
+    return float(np.linalg.slogdet(2 * np.pi * v)[1] + rest @ inverse @ rest)
+
+
+@pytest.mark.parametrize("far_y", [0.0, 1e6, -3e8])
+@pytest.mark.parametrize("far_x", [0.0, 2014.0, 1e6])
+@pytest.mark.parametrize("steep", [0.5, 1e3])
+@pytest.mark.parametrize("given", ["frame", "arrays", "moments"])
+def test_far_from_zero_and_all_but_predicted(
+    far_y: float, far_x: float, steep: float, given: str
+) -> None:
+    """Neither a response far from zero nor a huge R-squared costs the deviance its digits."""
+    rng = np.random.default_rng(8)
+    g = np.repeat(np.arange(12), 10)
+    # Multiples of a power of two, so that what is added costs the data no digit.
+    x = np.rint(rng.normal(size=len(g)) * 64) / 64
+    y = np.rint((rng.normal(size=12)[g] + rng.normal(size=len(g)) * 3.5) * 64) / 64 + steep * x
+    frame = pd.DataFrame({"y": y + far_y, "x": x + far_x, "g": g})
+    formula = "y ~ x + (1 | g)"
+    if given == "arrays":
+        columns = {"Intercept": np.ones(len(g)), "x": frame["x"].to_numpy()}
+        fit = fit_design(DesignMoments.from_arrays(frame["y"], columns, ["Intercept"], g))
+    else:
+        data = frame if given == "frame" else pwp.Moments.for_formula(formula, frame)
+        fit = pwp.fit_mixed(formula, data)
+    near = pwp.fit_mixed(formula, frame.assign(y=y - steep * x, x=x))
+    assert fit.converged
+    # A slope more or less is the same model: so is where the columns start.
+    assert fit.deviance == pytest.approx(dense_deviance(y - steep * x, x, g, fit), abs=1e-7)
+    assert fit.deviance == pytest.approx(near.deviance, abs=1e-7)
+    assert fit.fixed["estimate"]["x"] == pytest.approx(near.fixed["estimate"]["x"] + steep)
+    assert fit.fixed["se"]["x"] == pytest.approx(near.fixed["se"]["x"])
+    assert fit.vpc() == pytest.approx(near.vpc(), rel=1e-6)
+
+
+def test_the_sampler_keeps_its_digits_far_from_zero() -> None:
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(10), 12)
+    x = np.rint(rng.normal(size=len(g)) * 64) / 64
+    y = np.rint((rng.normal(size=10)[g] + x + rng.normal(size=len(g)) * 3) * 64) / 64
+    frame = pd.DataFrame({"y": y, "x": x, "g": g})
+    drawn = [
+        pwp.sample_posterior("y ~ x + (1 | g)", data, draws=500)
+        for data in (frame, frame.assign(y=y + 1e6, x=x + 1e5))
+    ]
+    np.testing.assert_allclose(drawn[1].vpc, drawn[0].vpc, rtol=1e-6)
+    np.testing.assert_allclose(drawn[1].beta[..., 1], drawn[0].beta[..., 1], rtol=1e-5, atol=1e-8)

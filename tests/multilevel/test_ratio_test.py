@@ -88,7 +88,7 @@ def test_incomparable_fits_are_refused() -> None:
         likelihood_ratio_test(large, made(less, ["Intercept"]))
     with pytest.raises(InputError, match="the same"):
         likelihood_ratio_test(large, large)
-    with pytest.raises(InputError, match="different patients or responses"):
+    with pytest.raises(InputError, match="different rows or responses"):
         likelihood_ratio_test(made(columns, [], response=y + np.arange(len(y)) % 2), large)
 
 

@@ -36,6 +36,7 @@ UNUSED = {
         "patients_in_clusters",
         "simulate_designs",
         "SimulatedDesigns",
+        "smoothest_change",
         "therapist_outcome_table",
         "Truth",
     },

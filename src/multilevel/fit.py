@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,10 @@ from multilevel.errors import InputError
 from multilevel.identify import refuse_unidentified, refuse_without_variation
 from multilevel.information import variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
+from multilevel.levels import levels_of, nested_design
 from multilevel.likelihood import Array, method_name, standardise
 from multilevel.moments import design_moments
+from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
 from multilevel.residuals import joint_covariance, residual_table
 from multilevel.search import Certificate, certify, solve
@@ -209,9 +211,14 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
 
 
 def fit_mixed(
-    formula: str, data: Any, method: str = "ML", *, spread: str | None = None
+    formula: str,
+    data: Any,
+    method: str = "ML",
+    *,
+    spread: str | None = None,
+    units: Mapping[Any, Any] | None = None,
 ) -> MixedFit:
-    """Fit a two-level model given by a formula.
+    """Fit a model of one, two or three levels given by a formula.
 
     Parameters
     ----------
@@ -225,16 +232,26 @@ def fit_mixed(
         What the residual standard deviation depends on: ``"power(x + 1)"`` for
         ``sigma * (x + 1) ** delta``, ``"exp(x)"`` for ``sigma * exp(delta * x)``. It needs the
         rows, not stored moments. Intervals of `vpc_curve` carry delta's uncertainty.
+    units : mapping of group to unit, optional
+        For stored moments and a formula of three levels: which group is in which unit.
 
     Returns
     -------
     MixedFit
+        With ``(1 | unit/g)``, or ``(1 | unit) + (1 + x | g)`` where groups are within units, a
+        `NestedFit`.
 
     Raises
     ------
     InputError
         If the formula or the data cannot be used, or the model is not identified.
     """
+    if levels := levels_of(formula):
+        if spread is not None:
+            raise InputError("a spread is not offered with three levels", hint="leave one out")
+        fit = fit_nested(*nested_design(levels, data, units), method_name(method))
+        # Another record with the same names where they mean the same: the formula tells which.
+        return cast("MixedFit", fit)
     if spread is None:
         return fit_design(design_moments(formula, data), method)
     return _fit_spread(scaled_rows(formula, data, spread), method)

@@ -1,0 +1,266 @@
+"""Three levels against lme4, against a dense likelihood, and where there is nothing to find."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+
+from multilevel.errors import InputError
+from multilevel.fit import fit_mixed
+from multilevel.levels import levels_of
+from multilevel.moments import Moments
+from multilevel.nested import NestedFit
+
+HERE = Path(__file__).resolve().parents[1] / "reference"
+sys.path.insert(0, str(HERE))
+
+from three_levels import SHAPES, simulated  # noqa: E402
+
+REFERENCE = pd.read_csv(HERE / "three_levels.csv")
+
+
+def fitted(row: Any) -> NestedFit:
+    if row.data.startswith("simulated"):
+        return nested(row.formula, simulated(int(row.data[-1])), row.method)
+    moments = Moments.read(HERE / f"three_levels_{row.data}.parquet")
+    table = pd.read_parquet(HERE / f"three_levels_{row.data}_units.parquet")
+    group, unit = table.columns
+    units = table.set_index(group)[unit].to_dict()
+    return nested(row.formula, moments, row.method, units=units)
+
+
+def nested(formula: str, data: Any, method: str = "ML", **options: Any) -> NestedFit:
+    fit: Any = fit_mixed(formula, data, method, **options)
+    assert isinstance(fit, NestedFit)
+    return fit
+
+
+@pytest.mark.parametrize(
+    "row", list(REFERENCE.itertuples()), ids=lambda r: f"{r.data}-{r.method}-{r.Index}"
+)
+def test_the_fit_is_lme4s(row: Any) -> None:
+    fit = fitted(row)
+    assert fit.converged
+    assert fit.deviance <= row.deviance + 1e-7 * abs(row.deviance)
+    assert fit.deviance == pytest.approx(row.deviance, rel=1e-7)
+    # lme4 stops within its tolerance of the optimum; the deviance above says which is nearer.
+    estimate = fit.components["estimate"]
+    assert estimate.iloc[0] == pytest.approx(row.unit_variance, rel=2e-3, abs=2e-4)
+    assert estimate.iloc[1] == pytest.approx(row.group_variance, rel=2e-3)
+    assert estimate.iloc[-1] == pytest.approx(row.residual, rel=1e-4)
+    intercept = fit.fixed.loc["Intercept"]
+    assert intercept["estimate"] == pytest.approx(row.intercept, abs=1e-4)
+    assert intercept["se"] == pytest.approx(row.intercept_se, rel=2e-3)
+    unit = fit.residuals(fit.levels[0]).iloc[0]
+    assert unit["residual"] == pytest.approx(row.first_unit, abs=2e-3)
+    assert unit["se"] == pytest.approx(row.first_unit_se, rel=5e-3, abs=1e-2)
+
+
+def dense(data: pd.DataFrame, theta: np.ndarray) -> float:
+    """Deviance from the full covariance of all rows: unit, group and residual variance."""
+    x = np.column_stack([np.ones(len(data)), data["x"]])
+    y = data["y"].to_numpy()
+    same_unit = data["unit"].to_numpy()[:, None] == data["unit"].to_numpy()
+    same_group = same_unit & (data["g"].to_numpy()[:, None] == data["g"].to_numpy())
+    v = theta[0] * same_unit + theta[1] * same_group + theta[2] * np.eye(len(y))
+    inverse = np.linalg.inv(v)
+    beta = np.linalg.solve(x.T @ inverse @ x, x.T @ inverse @ y)
+    left = y - x @ beta
+    log_det = np.linalg.slogdet(v)[1]
+    return float(len(y) * np.log(2 * np.pi) + log_det + left @ inverse @ left)
+
+
+def hessian(function: Any, x: np.ndarray) -> np.ndarray:
+    h = 1e-3 * x
+    unit = np.eye(len(x))
+    out = np.empty((len(x), len(x)))
+    for i in range(len(x)):
+        for j in range(len(x)):
+            a, b = unit[i] * h[i], unit[j] * h[j]
+            four = function(x + a + b) - function(x + a - b) - function(x - a + b)
+            out[i, j] = (four + function(x - a - b)) / (4 * h[i] * h[j])
+    return out
+
+
+def test_standard_errors_and_intervals_are_those_of_a_dense_likelihood() -> None:
+    data = simulated(0)
+    fit = nested("y ~ x + (1 | unit/g)", data)
+    theta = fit.components["estimate"].to_numpy()
+    assert dense(data, theta) == pytest.approx(fit.deviance, abs=1e-7)
+    covariance = 2 * np.linalg.inv(hessian(lambda t: dense(data, t), theta))
+    assert fit.components["se"].to_numpy() == pytest.approx(
+        np.sqrt(np.diagonal(covariance)), rel=2e-3
+    )
+    for place, level in enumerate(fit.levels):
+        interval = fit.profile_interval(level)
+        assert interval.lower < interval.estimate < interval.upper
+        assert interval.estimate == pytest.approx(theta[place] / theta.sum())
+        for share in (interval.lower, interval.upper):
+            if share == 0.0:
+                continue
+
+            def held(x: np.ndarray, share: float = share, place: int = place) -> float:
+                other, residual = np.exp(x)
+                own = share / (1 - share) * (other + residual)
+                variances = [own, other] if place == 0 else [other, own]
+                return dense(data, np.array([*variances, residual]))
+
+            # The other level's variance may be zero at a bound: a low start finds that.
+            starts = [np.log([scale * theta[1 - place], theta[2]]) for scale in (1, 0.01)]
+            options = {"fatol": 1e-8, "xatol": 1e-6, "maxiter": 2_000}
+            found = [minimize(held, s, method="Nelder-Mead", options=options) for s in starts]
+            best = min(result.fun for result in found)
+            assert best - fit.deviance == pytest.approx(3.841459, abs=2e-3)
+
+
+def test_a_zero_variance_is_found_and_certified() -> None:
+    flat = [k for k, (_, _, sd) in enumerate(SHAPES) if sd == 0]
+    fits = {k: nested("y ~ x + (1 | unit/g)", simulated(k)) for k in flat}
+    held = {k: fit for k, fit in fits.items() if fit.vpc("unit") == 0}
+    assert held
+    for k, fit in held.items():
+        assert fit.singular
+        assert fit.converged
+        assert fit.certificate.inward > 0
+        two = fit_mixed("y ~ x + (1 | g)", simulated(k))
+        assert fit.deviance == pytest.approx(two.deviance, abs=1e-8)
+        table = fit.components.set_index("level")
+        assert np.isnan(table.loc["unit", "se"])
+        assert table.loc["g", "se"] == pytest.approx(
+            two.variance_se("observed")["var(Intercept)"], rel=1e-3
+        )
+        assert fit.profile_interval("unit").lower == 0
+        assert fit.tests().loc["unit", "p_value_boundary"] == 1
+        assert (fit.residuals("unit")["residual"] == 0).all()
+
+
+def test_groups_without_variance_leave_the_units() -> None:
+    rng = np.random.default_rng(5)
+    unit = np.repeat(np.arange(8), 60)
+    group = np.repeat(np.arange(48), 10)
+    within = np.tile(np.linspace(-1, 1, 10), 48)  # every group has the same mean within its unit
+    y = rng.normal(size=8)[unit] * 3 + within
+    data = pd.DataFrame({"y": y, "unit": unit, "g": group})
+    fit = nested("y ~ 1 + (1 | unit/g)", data)
+    assert fit.vpc("g") == 0
+    assert fit.converged
+    assert fit.deviance == pytest.approx(fit_mixed("y ~ 1 + (1 | unit)", data).deviance, abs=1e-7)
+    assert (fit.residuals("g", within=True)["residual"] == 0).all()
+
+
+def test_residuals_within_and_in_all_are_the_conditional_means() -> None:
+    data = simulated(1)
+    fit = nested("y ~ x + (1 | unit) + (1 | g)", data)
+    unit_variance, group_variance, residual = fit.components["estimate"]
+    units, groups = sorted(set(data["unit"])), sorted(set(data["g"]))
+    of_unit = (data["unit"].to_numpy()[:, None] == np.array(units)).astype(float)
+    of_group = (data["g"].to_numpy()[:, None] == np.array(groups)).astype(float)
+    z = np.column_stack([of_unit, of_group])
+    d = np.diag([*[unit_variance] * len(units), *[group_variance] * len(groups)])
+    v = z @ d @ z.T + residual * np.eye(len(data))
+    x = np.column_stack([np.ones(len(data)), data["x"]])
+    left = data["y"].to_numpy() - x @ fit.fixed["estimate"].to_numpy()
+    mean = d @ z.T @ np.linalg.solve(v, left)
+    spread = d - d @ z.T @ np.linalg.solve(v, z @ d)
+    k = len(units)
+    member = pd.Series(data["unit"].to_numpy(), data["g"]).groupby(level=0).first()[groups]
+    at = np.array([units.index(u) for u in member])
+    places = k + np.arange(len(groups))
+    total_variance = spread[places, places] + spread[at, at] + 2 * spread[places, at]
+    for table, means, variances in (
+        (fit.residuals("unit").loc[units], mean[:k], np.diagonal(spread)[:k]),
+        (fit.residuals("g", within=True).loc[groups], mean[k:], np.diagonal(spread)[k:]),
+        (fit.residuals("g").loc[groups], mean[k:] + mean[at], total_variance),
+    ):
+        assert table["residual"].to_numpy() == pytest.approx(means, abs=1e-8)
+        assert table["se"].to_numpy() == pytest.approx(np.sqrt(variances), rel=1e-6)
+    assert fit.residuals("unit", lower_is_better=False)["rank"].idxmin() == units[mean[:k].argmax()]
+
+
+def test_labels_that_restart_count_within_their_unit() -> None:
+    data = simulated(0)
+    again = data.assign(
+        g="G" + data.groupby("unit")["g"].transform(lambda g: g.rank(method="dense")).astype(str)
+    )
+    assert again["g"].nunique() < data["g"].nunique()
+    one = nested("y ~ x + (1 | unit/g)", data)
+    two = nested("y ~ x + (1 | unit/g)", again)
+    assert two.deviance == pytest.approx(one.deviance, abs=1e-8)
+    assert one.residuals("g").index[0] == "U00 / G000"
+    with pytest.raises(InputError, match=r"in more than one of unit.*\(1 \| unit/g\)"):
+        nested("y ~ x + (1 | unit) + (1 | g)", again)
+
+
+def test_either_order_and_every_kind_of_table_say_the_same() -> None:
+    import polars as pl
+
+    data = simulated(2)
+    wanted = nested("y ~ x + (1 | unit) + (1 | g)", data).deviance
+    turned = nested("y ~ x + (1 | g) + (1 | unit)", data)
+    assert turned.levels == ("unit", "g")
+    frames = [pl.from_pandas(data), pl.from_pandas(data).lazy()]
+    found = [nested("y ~ x + (1 | unit/g)", frame).deviance for frame in frames]
+    assert [turned.deviance, *found] == pytest.approx([wanted] * 3, abs=1e-9)
+
+
+def test_rows_without_a_label_do_not_count() -> None:
+    data = simulated(0)
+    data.loc[:4, "unit"] = None
+    data.loc[5:9, "x"] = np.nan
+    fit = nested("y ~ x + (1 | unit) + (1 | g)", data)
+    assert fit.n == len(data) - 10
+
+
+def test_moments_of_parts_add_up_to_the_same_fit() -> None:
+    data = simulated(1)
+    formula = "y ~ x + (1 | unit) + (1 + x | g)"
+    units = data.drop_duplicates("g").set_index("g")["unit"].to_dict()
+    first = data["unit"] < "U15"
+    parts = [Moments.for_formula("y ~ x + (1 + x | g)", data[side]) for side in (first, ~first)]
+    whole = nested(formula, data)
+    pooled = nested(formula, parts[0] + parts[1], units=units)
+    assert pooled.deviance == pytest.approx(whole.deviance, abs=1e-8)
+    with pytest.raises(InputError, match="which group is in which unit"):
+        nested(formula, parts[0])
+    with pytest.raises(InputError, match="no unit"):
+        nested(formula, parts[0], units={"G000": "U00", "G005": "U01"})
+
+
+@pytest.mark.parametrize(
+    ("formula", "sentence"),
+    [
+        ("y ~ x + (1 + x | unit/g)", "over units and over groups alike"),
+        ("y ~ x + (1 + x | unit) + (1 | g)", "more than the intercept varies over the units"),
+        ("y ~ x + (1 | nowhere/g)", "the column is missing"),
+        ("y ~ 0 + x + (1 | unit) + (0 + x | g)", "keep the constant"),
+    ],
+)
+def test_what_is_not_offered_is_refused_in_words(formula: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        nested(formula, simulated(0))
+
+
+def test_too_few_units_and_groups_are_refused() -> None:
+    data = simulated(0)
+    with pytest.raises(InputError, match="cannot be told from"):
+        nested("y ~ x + (1 | unit/g)", data.assign(unit="U00"))
+    with pytest.raises(InputError, match="cannot be told from"):
+        nested("y ~ x + (1 | unit/g)", data.assign(g=data["unit"]))
+    with pytest.raises(InputError, match="spread"):
+        fit_mixed("y ~ x + (1 | unit/g)", data, spread="exp(x)")
+    with pytest.raises(InputError, match="no level 'ward'"):
+        nested("y ~ x + (1 | unit/g)", data).vpc("ward")
+
+
+def test_formulas_of_two_levels_are_left_alone() -> None:
+    assert levels_of("y ~ x") is None
+    assert levels_of("y ~ center(x) * z + (1 + center(x) | g)") is None
+    found = levels_of("y ~ center(x) + (1 | a) + (1 + center(x) | b)")
+    assert found is not None
+    assert found.two_levels(1) == "y ~ center(x) + (1 + center(x) | b)"

@@ -35,6 +35,8 @@ UNUSED = {
         "fit_many",
         "patient_outcome_table",
         "patients_in_clusters",
+        "regression_to_the_mean",
+        "simulate_allocation",
         "simulate_designs",
         "SimulatedDesigns",
         "smoothest_change",

@@ -1,3 +1,5 @@
+from .binary import BinaryFit as BinaryFit
+from .binary import fit_binary as fit_binary
 from .design import DesignMoments as DesignMoments
 from .draws import PosteriorInterval as PosteriorInterval
 from .errors import InputError as InputError

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,10 +17,13 @@ from multilevel.partition import random_row
 from multilevel.search import minimise
 from multilevel.solution import Solution
 
-__all__ = ["ProfileInterval", "profile_interval"]
+__all__ = ["ProfileInterval", "lower_bound", "profile_interval", "upper_bound"]
 
 #: Relative variances searched: the partition coefficient from 1e-9 to 1 - 1e-9.
 _LEAST, _MOST = 1e-9, 1e9
+
+#: Deviances at several variances, each held.
+Profile: TypeAlias = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -111,13 +116,13 @@ def profile_interval(fit: Solution, level: float) -> ProfileInterval:
     profile = _Profile(fit, row)
     relative = float(row @ fit.ingredients.relative @ row)
     ceiling = fit.deviance + float(chi2.ppf(level, 1))
-    lower, upper = _lower(profile, relative, ceiling), _upper(profile, relative, ceiling)
+    lower, upper = lower_bound(profile, relative, ceiling), upper_bound(profile, relative, ceiling)
     curve = _curve(profile, relative, lower, upper, fit.deviance)
     bounds = (relative / (1 + relative), lower / (1 + lower), upper / (1 + upper))
     return ProfileInterval(*bounds, level, curve)
 
 
-def _crossing(profile: _Profile, inside: float, outside: float, ceiling: float) -> float:
+def _crossing(profile: Profile, inside: float, outside: float, ceiling: float) -> float:
     """Where the profile meets the ceiling between a point below it and one above it."""
     from scipy.optimize import brentq
 
@@ -127,7 +132,8 @@ def _crossing(profile: _Profile, inside: float, outside: float, ceiling: float) 
     return float(np.exp(brentq(above, np.log(inside), np.log(outside), xtol=1e-10, rtol=1e-12)))
 
 
-def _lower(profile: _Profile, relative: float, ceiling: float) -> float:
+def lower_bound(profile: Profile, relative: float, ceiling: float) -> float:
+    """Where a profile of the deviance over a variance meets the ceiling below its minimum."""
     if relative <= _LEAST or profile(np.zeros(1))[0] <= ceiling:
         return 0.0
     steps = relative * 4.0 ** -np.arange(1.0, 16.0)
@@ -135,10 +141,13 @@ def _lower(profile: _Profile, relative: float, ceiling: float) -> float:
     return _crossing(profile, min(outside * 4.0, relative), outside, ceiling)
 
 
-def _upper(profile: _Profile, relative: float, ceiling: float) -> float:
+def upper_bound(profile: Profile, relative: float, ceiling: float) -> float:
+    """Where it does above its minimum; infinite where it never does."""
     inside = max(relative, _LEAST)
     outside = inside
-    while profile(np.array([outside]))[0] <= ceiling and outside < _MOST:
+    while profile(np.array([outside]))[0] <= ceiling:
+        if outside > _MOST:
+            return float("inf")
         inside, outside = outside, outside * 4.0
     return _crossing(profile, inside, outside, ceiling)
 

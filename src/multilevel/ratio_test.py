@@ -11,7 +11,7 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
 
-__all__ = ["LikelihoodRatioTest", "likelihood_ratio_test"]
+__all__ = ["LikelihoodRatioTest", "boundary_test", "likelihood_ratio_test"]
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,29 @@ def likelihood_ratio_test(smaller: MixedFit, larger: MixedFit) -> LikelihoodRati
     >>> round(test.statistic, 4), test.df, round(test.p_value_boundary, 4)
     (2.8863, 1, 0.0447)
     """
+    _refuse_incomparable(smaller, larger)
+    df = larger.n_parameters - smaller.n_parameters
+    added = len(larger.design.random) - len(smaller.design.random)
+    return boundary_test(smaller.deviance - larger.deviance, df, added)
+
+
+def boundary_test(change: float, df: int, added: int) -> LikelihoodRatioTest:
+    """Test a change in deviance.
+
+    Parameters
+    ----------
+    change : float
+        From the smaller to the larger fit.
+    df : int
+        Parameters that the larger fit adds.
+    added : int
+        How many random terms are among them.
+    """
     from scipy.stats import chi2
 
-    _refuse_incomparable(smaller, larger)
     # Two certified optima can differ in their last digits only when nothing is gained.
-    statistic = max(smaller.deviance - larger.deviance, 0.0)
-    df = larger.n_parameters - smaller.n_parameters
+    statistic = max(change, 0.0)
     p_value = float(chi2.sf(statistic, df))
-    added = len(larger.design.random) - len(smaller.design.random)
     if added == 0:
         boundary = p_value
     elif added == 1:

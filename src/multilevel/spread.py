@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,8 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.expression import Expression, evaluate, is_rowwise, names_in
 from multilevel.formula import parse_formula
-from multilevel.moments import Moments
-from multilevel.plan import plan_formula
-from multilevel.sources import Table, grouped_sums, open_table
+from multilevel.rows import model_rows
+from multilevel.sources import grouped_sums
 
 __all__ = ["ScaledRows", "Spread", "profile_delta", "scaled_rows"]
 
@@ -120,22 +118,9 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
         not above zero where a power is asked, or does not vary.
     """
     expression = _variable(spread)
-    if isinstance(data, (Moments, DesignMoments)):
-        raise InputError("stored moments cannot be scaled row by row", hint="give the table")
-    parsed = parse_formula(formula)
     own = tuple(dict.fromkeys(names_in(expression)))
-    with open_table(data) as table:
-        if not isinstance(table, Table):
-            raise InputError(
-                "a residual spread needs its rows in memory", hint="collect the table first"
-            )
-        for name in own:
-            if name not in table.columns or table.kind(name) == "category":
-                raise InputError("the residual spread needs a column of numbers", column=name)
-        plan = plan_formula(parsed, table, None)
-        plan = replace(plan, needed=tuple(sorted({*plan.needed, *own})))
-        design = Moments(**vars(table.summed(plan, False))).design(formula)
-        codes, values, raw = table.rows(plan, own)
+    rows = model_rows(formula, data, own, "the residual spread")
+    design, codes, raw = rows.design, rows.codes, rows.further
     v = np.asarray(evaluate(expression, lambda name: raw[name].astype(float)), dtype=float)
     log_unit = v if spread.strip().startswith("exp") else _logs(v)
     if not np.isfinite(log_unit).all() or np.ptp(log_unit) == 0.0:
@@ -143,20 +128,10 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
             "the residual spread cannot depend on a variable that is undefined or does not vary",
             hint=f"check {', '.join(own)}",
         )
-    parts = [_column(polynomial, values, len(codes)) for polynomial in design.polynomials]
-    columns = np.column_stack(parts)
     if not design.group_name:
         codes = np.zeros_like(codes)
     means = {name: float(raw[name].mean()) for name in own}
-    return ScaledRows(design, columns, codes, log_unit, spread.strip(), expression, means)
-
-
-def _column(polynomial: Mapping[Any, float], values: Mapping[str, Array], rows: int) -> Array:
-    """One column of a design from the variables that it is a polynomial in."""
-    out = np.zeros(rows)
-    for key, weight in polynomial.items():
-        out += weight * prod((values[name] for name in key), start=np.ones(rows))
-    return out
+    return ScaledRows(design, rows.columns, codes, log_unit, spread.strip(), expression, means)
 
 
 def _variable(spread: str) -> Expression:

@@ -24,6 +24,7 @@ from .demonstrations import regression_to_the_mean as regression_to_the_mean
 from .demonstrations import simulate_allocation as simulate_allocation
 from .description import SampleDescription as SampleDescription
 from .description import describe_sample as describe_sample
+from .engine import BinaryFit as BinaryFit
 from .engine import DesignMoments as DesignMoments
 from .engine import GridPosterior as GridPosterior
 from .engine import InputError as InputError
@@ -33,6 +34,7 @@ from .engine import Posterior as Posterior
 from .engine import PosteriorInterval as PosteriorInterval
 from .engine import Prior as Prior
 from .engine import design_moments as design_moments
+from .engine import fit_binary as fit_binary
 from .engine import fit_design as fit_design
 from .engine import fit_many as fit_many
 from .engine import fit_mixed as fit_mixed

@@ -1,3 +1,4 @@
+from multilevel import BinaryFit as BinaryFit
 from multilevel import DesignMoments as DesignMoments
 from multilevel import GridPosterior as GridPosterior
 from multilevel import InputError as InputError
@@ -7,6 +8,7 @@ from multilevel import Posterior as Posterior
 from multilevel import PosteriorInterval as PosteriorInterval
 from multilevel import Prior as Prior
 from multilevel import design_moments as design_moments
+from multilevel import fit_binary as fit_binary
 from multilevel import fit_design as fit_design
 from multilevel import fit_many as fit_many
 from multilevel import fit_mixed as fit_mixed

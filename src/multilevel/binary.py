@@ -1,0 +1,499 @@
+"""Random-intercept logistic models for yes-or-no outcomes, by adaptive quadrature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from multilevel.design import DesignMoments
+from multilevel.errors import InputError
+from multilevel.intervals import lower_bound, upper_bound
+from multilevel.partition import random_row
+from multilevel.quadrature import MOST_NODES, Cells, Point, measure, minimise
+from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
+from multilevel.rows import ModelRows, model_rows
+
+__all__ = ["BinaryCertificate", "BinaryFit", "Interval", "fit_binary"]
+
+Array = NDArray[np.float64]
+
+#: Variance of the standard logistic distribution: that of rows on the latent scale.
+_LOGISTIC = np.pi**2 / 3.0
+#: Standard deviations at which the search may start.
+_STARTS = (0.2, 0.6, 1.5)
+#: Beyond this standard deviation on the log-odds scale there is no estimate.
+_LARGEST = 20.0
+#: Weights of the predictors below this share of a row say that they separate the outcomes.
+_SEPARATED = 1e-8
+#: A predictor of which earlier ones leave less than this share is one of them.
+_DEPENDENT = 1e-9
+#: Optima whose deviances differ by less are one optimum.
+_SAME = 1e-9
+#: Nodes for means over a normal distribution that is known.
+_AVERAGE = np.polynomial.hermite_e.hermegauss(80)
+
+
+class Interval(NamedTuple):
+    """An estimate with its profile-likelihood interval."""
+
+    estimate: float
+    lower: float
+    upper: float
+    level: float
+
+    def of(self, function: Callable[[float], float]) -> Interval:
+        """Return estimate and bounds of something that grows with this."""
+        bounds = (function(value) for value in self[:3])
+        return Interval._make((*bounds, self.level))
+
+
+class BinaryCertificate(NamedTuple):
+    """Why the optimum is believed to be one.
+
+    Attributes
+    ----------
+    gradient_norm : float
+        Largest absolute derivative of the deviance by a free parameter, predictors standardised.
+    curvature : float
+        Least eigenvalue of the Hessian by the free parameters; above zero at a minimum.
+    inward : float
+        Derivative of the deviance by the variance where that is zero; not negative if the
+        optimum lies there.
+    on_boundary : float
+        Deviance without the random intercept.
+    steps : int
+        Newton steps of the search.
+    """
+
+    gradient_norm: float
+    curvature: float
+    inward: float
+    on_boundary: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class BinaryFit:
+    """A fitted random-intercept logistic model; `fit_binary` makes it.
+
+    Attributes
+    ----------
+    design : DesignMoments
+        Names and means of the columns, and the groups.
+    nodes : int
+        Nodes of the quadrature.
+    """
+
+    design: DesignMoments = field(repr=False)
+    nodes: int
+    _cells: Cells = field(repr=False)
+    _root: Array = field(repr=False)
+    _constant: float = field(repr=False)
+    _boundary: Point = field(repr=False)
+    _point: Point = field(repr=False)
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the log marginal likelihood, binomial constants counted as in `glmer`."""
+        return self._point.deviance + self._constant
+
+    @property
+    def n(self) -> int:
+        """Rows; trials where the rows are counts."""
+        return int(self._cells.trials.sum())
+
+    @property
+    def n_groups(self) -> int:
+        """Groups."""
+        return len(self.design.groups)
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed coefficients and the variance."""
+        return len(self._point.theta)
+
+    @property
+    def variance(self) -> float:
+        """Variance of the groups' intercepts on the log-odds scale."""
+        return float(self._point.theta[-1] ** 2)
+
+    @property
+    def variance_se(self) -> float:
+        """Standard error of the variance by observed information; NaN where it is zero."""
+        if self.singular:
+            return float("nan")
+        sampling = 2.0 * np.linalg.inv(self._point.bend)
+        return float(2.0 * abs(self._point.theta[-1]) * np.sqrt(sampling[-1, -1]))
+
+    @property
+    def singular(self) -> bool:
+        """Whether the variance is zero."""
+        return self.variance == 0.0
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimum is certified: flat, a minimum, and no higher than the boundary."""
+        proof = self.certificate
+        flat = proof.gradient_norm <= 1e-5 * max(1.0, self.n**0.5)
+        inward = not self.singular or proof.inward >= -1e-6
+        return flat and proof.curvature > 0.0 and inward
+
+    @cached_property
+    def certificate(self) -> BinaryCertificate:
+        """Why the optimum is believed to be one."""
+        here, free = self._point, self._free
+        return BinaryCertificate(
+            gradient_norm=float(np.abs(here.slope[:free]).max()),
+            curvature=float(np.linalg.eigvalsh(here.bend[:free, :free])[0]),
+            # Half the second derivative by the standard deviation.
+            inward=float(self._boundary.bend[-1, -1]) / 2.0,
+            on_boundary=self._boundary.deviance + self._constant,
+            steps=here.steps,
+        )
+
+    def by_nodes(self, nodes: Sequence[int] = (1, 5, 15, 30)) -> pd.DataFrame:
+        """Fit again with other numbers of nodes, to see whether they matter.
+
+        Returns
+        -------
+        DataFrame
+            By nodes: deviance, variance, and matters, whether the variance is off by more than a
+            twentieth of what the most nodes give.
+        """
+        found = [_search(self.design, self._cells, self._root, k)[1] for k in nodes]
+        variance = np.array([point.theta[-1] ** 2 for point in found])
+        best = variance[int(np.argmax(nodes))]
+        columns = {
+            "deviance": [point.deviance + self._constant for point in found],
+            "variance": variance,
+            "matters": np.abs(variance - best) > 0.05 * best,
+        }
+        return pd.DataFrame(columns, index=pd.Index(nodes, name="nodes"))
+
+    @cached_property
+    def fixed(self) -> pd.DataFrame:
+        """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
+        from scipy.stats import norm
+
+        terms = len(self._root)
+        sampling = 2.0 * np.linalg.inv(self._point.bend[: self._free, : self._free])
+        sampling = sampling[:terms, :terms]
+        estimate = self._root @ self._point.theta[:-1]
+        se = np.sqrt(np.diagonal(self._root @ sampling @ self._root.T))
+        z = estimate / se
+        columns = {"estimate": estimate, "se": se, "z": z, "p_value": 2.0 * norm.sf(np.abs(z))}
+        return pd.DataFrame(columns, index=pd.Index(self.design.fixed_names, name="term"))
+
+    def likelihood_ratio(self) -> LikelihoodRatioTest:
+        """Test whether the groups differ: against the model without a random intercept."""
+        return boundary_test(self._boundary.deviance - self._point.deviance, 1, 1)
+
+    def residuals(self, multiplier: float = 1.96, lower_is_better: bool = False) -> pd.DataFrame:
+        """Mode of each group's random intercept on the log-odds scale, and its rank.
+
+        Parameters
+        ----------
+        multiplier : float
+            Half-width of the interval in standard errors.
+        lower_is_better : bool
+            Rank 1, the best group, is the lowest; unless given the highest, as for recovery.
+
+        Returns
+        -------
+        DataFrame
+            By group: n, successes, expected (in an average over groups, given the predictors),
+            residual, se (conditional, as lme4's), lower, upper, rank.
+        """
+        from scipy.stats import rankdata
+
+        sd, sums = abs(self._point.theta[-1]), self._cells.sums
+        residual = self._point.theta[-1] * self._point.modes
+        se = sd / np.sqrt(self._point.precision)
+        columns = {
+            "n": sums(self._cells.trials).astype(int),
+            "successes": sums(self._cells.successes).astype(int),
+            "expected": sums(self._cells.trials * self._average(self._eta)[0]),
+            "residual": residual,
+            "se": se,
+            "lower": residual - multiplier * se,
+            "upper": residual + multiplier * se,
+            "rank": rankdata(residual if lower_is_better else -residual),
+        }
+        return pd.DataFrame(
+            columns, index=pd.Index(self.design.groups, name=self.design.group_name)
+        )
+
+    def profile_interval(self, level: float = 0.95) -> Interval:
+        """Profile-likelihood interval of the variance."""
+        from scipy.stats import chi2
+
+        if not 0.0 < level < 1.0:
+            raise InputError("the level of an interval lies between 0 and 1", hint="give 0.95")
+        ceiling = self._point.deviance + float(chi2.ppf(level, 1))
+
+        def profile(variances: Array) -> Array:
+            return np.array([self._held(float(v)).deviance for v in variances])
+
+        lower = lower_bound(profile, self.variance, ceiling)
+        return Interval(self.variance, lower, upper_bound(profile, self.variance, ceiling), level)
+
+    def median_odds_ratio(self, level: float = 0.95) -> Interval:
+        """Median odds ratio between two groups drawn at random, the higher over the lower.
+
+        Larsen & Merlo (2005), American Journal of Epidemiology 161, 81-88.
+        """
+        from scipy.stats import norm
+
+        def ratio(variance: float) -> float:
+            return float(np.exp(np.sqrt(2.0 * variance) * norm.ppf(0.75)))
+
+        return self.profile_interval(level).of(ratio)
+
+    def vpc(
+        self,
+        scale: Literal["latent", "probability"] = "latent",
+        at: Mapping[str, float] | None = None,
+        level: float = 0.95,
+    ) -> Interval:
+        """Variance partition coefficient on one of two scales, which are not comparable.
+
+        Parameters
+        ----------
+        scale : {"latent", "probability"}
+            Variance over variance plus pi squared / 3; or, of the outcome itself, the variance
+            of the groups' probabilities over the whole variance of the yes-or-no outcome.
+        at : mapping of str to float, optional
+            Predictors in original units, for the probability scale; their means unless given.
+        level : float
+            Of the profile interval. For the probability scale the fixed part is the one that
+            goes with each bound of the variance.
+        """
+        if scale not in ("latent", "probability"):
+            raise InputError('the scale is neither "latent" nor "probability"', hint="give one")
+        row = self._row(at or {}) if scale == "probability" else None
+
+        def share(variance: float) -> float:
+            if row is None or np.isinf(variance):
+                return 1.0 / (1.0 + _LOGISTIC / variance) if variance else 0.0
+            point = self._point if variance == self.variance else self._held(variance)
+            mean, between = self._average(row @ point.theta[:-1], variance**0.5)
+            return float(between / (mean * (1.0 - mean)))
+
+        return self.profile_interval(level).of(share)
+
+    def rates(
+        self,
+        percentiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+        at: Mapping[str, float] | None = None,
+    ) -> pd.DataFrame:
+        """Rate that is expected with groups at these percentiles.
+
+        Parameters
+        ----------
+        percentiles : sequence of float
+        at : mapping of str to float, optional
+            Predictors in original units; averaged over all rows unless given.
+
+        Returns
+        -------
+        DataFrame
+            By percentile: residual (log odds) and rate.
+        """
+        from scipy.special import expit
+        from scipy.stats import norm
+
+        residual = abs(self._point.theta[-1]) * norm.ppf(np.asarray(percentiles, dtype=float))
+        if not np.isfinite(residual).all():
+            raise InputError("percentiles lie between 0 and 1", hint="give 0.95 for the 95th")
+        weights, eta = self._cells.trials, self._eta
+        if at is not None:
+            weights, eta = np.ones(1), np.atleast_1d(self._row(at) @ self._point.theta[:-1])
+        rate = [float(np.average(expit(eta + r), weights=weights)) for r in residual]
+        index = pd.Index(percentiles, name="percentile")
+        return pd.DataFrame({"residual": residual, "rate": rate}, index=index)
+
+    @property
+    def _free(self) -> int:
+        """Parameters that are not held on the boundary."""
+        return len(self._point.theta) - self.singular
+
+    @property
+    def _eta(self) -> Array:
+        """Log odds of each cell in a group at the median."""
+        return np.asarray(self._cells.x @ self._point.theta[:-1])
+
+    def _held(self, variance: float) -> Point:
+        """Find the optimum with the variance held."""
+        theta = np.append(self._point.theta[:-1], variance**0.5)
+        start = measure(self._cells, theta, self.nodes, self._point.modes)
+        return minimise(self._cells, start, self.nodes, True)
+
+    def _average(self, eta: Any, sd: float | None = None) -> tuple[Array, Array]:
+        """Mean and variance of the probability over groups."""
+        from scipy.special import expit
+
+        z, weights = _AVERAGE
+        sd = abs(self._point.theta[-1]) if sd is None else sd
+        p, weights = expit(np.add.outer(eta, sd * z)), weights / weights.sum()
+        mean = p @ weights
+        return mean, (p - np.expand_dims(mean, -1)) ** 2 @ weights
+
+    def _row(self, at: Mapping[str, float]) -> Array:
+        """Standardised fixed terms at a point; at the predictors' means where none is given."""
+        row = random_row(replace(self.design, random=self.design.fixed), at)
+        if not np.isfinite(row).all():
+            raise InputError("the mean of a predictor is not known", hint="give its value in at=")
+        return np.asarray(row @ self._root)
+
+
+def fit_binary(formula: str, data: Any, *, nodes: int = 15, trials: str | None = None) -> BinaryFit:
+    """Fit a random-intercept logistic model by maximum likelihood.
+
+    Parameters
+    ----------
+    formula : str
+        ``"recovered ~ center(x) + (1 | g)"``: the response 0 or 1, or a count of successes.
+    data : frame
+        In memory.
+    nodes : int
+        Of adaptive Gauss-Hermite quadrature; one is Laplace's approximation.
+    trials : str, optional
+        Column that holds how many trials each row's successes are of.
+
+    Returns
+    -------
+    BinaryFit
+
+    Raises
+    ------
+    InputError
+        If the formula or the data cannot be used, or the data leave an estimate without limit.
+
+    Examples
+    --------
+    >>> rows = {"y": [3, 5, 1, 8, 4], "size": [10, 9, 12, 11, 10], "g": list("abcde")}
+    >>> fit = fit_binary("y ~ 1 + (1 | g)", pd.DataFrame(rows), trials="size")
+    >>> fit.converged, round(fit.variance, 2)
+    (True, 0.6)
+    """
+    if not isinstance(nodes, int) or not 1 <= nodes <= MOST_NODES:
+        raise InputError(f"the number of nodes is a whole number from 1 to {MOST_NODES}")
+    rows = model_rows(formula, data, (trials,) if trials else (), "a yes-or-no outcome")
+    design = rows.design
+    if design.random_names != ("Intercept",) or not design.fixed:
+        raise InputError(
+            "a yes-or-no outcome needs a fixed term, a random intercept and no other random term",
+            hint=f"write 1 + (1 | {design.group_name or 'g'})",
+        )
+    success, size = _counts(rows, trials)
+    _refuse_without_variation(design, success, size, rows.codes)
+    cells, root = _cells(rows, success, size)
+    boundary, point = _search(design, cells, root, nodes)
+    return BinaryFit(design, nodes, cells, root, _constant(success, size), boundary, point)
+
+
+def _counts(rows: ModelRows, trials: str | None) -> tuple[Array, Array]:
+    """Successes and trials of each row; refuse what is no count."""
+    response = rows.design.names[rows.design.response]
+    success = rows.columns[:, rows.design.response]
+    if trials is None:
+        if not np.isin(success, (0.0, 1.0)).all():
+            raise InputError(
+                "a yes-or-no outcome is 0 or 1 in every row",
+                column=response,
+                hint="make such a column, or name the column of trials with trials=",
+            )
+        return success, np.ones(len(success))
+    size = rows.further[trials].astype(float)
+    if not (np.isfinite(size) & (size >= 1.0) & (size == np.rint(size))).all():
+        raise InputError("trials are whole numbers from 1", column=trials)
+    if not ((success >= 0.0) & (success <= size) & (success == np.rint(success))).all():
+        raise InputError("successes are whole numbers from 0 to the trials", column=response)
+    return success, size
+
+
+def _constant(success: Array, size: Array) -> float:
+    """Minus twice the log of the numbers of orders in which the successes could have come."""
+    from scipy.special import betaln
+
+    return float(2.0 * (np.log1p(size) + betaln(success + 1.0, size - success + 1.0)).sum())
+
+
+def _refuse_without_variation(
+    design: DesignMoments, success: Array, size: Array, codes: NDArray[np.int64]
+) -> None:
+    """Refuse outcomes that say nothing of how groups differ."""
+    if not success.any() or (success == size).all():
+        raise InputError(
+            f"every row is {'a success' if success.any() else 'a failure'}, so nothing varies",
+            column=design.names[design.response],
+        )
+    hits, trials = np.bincount(codes, success), np.bincount(codes, size)
+    problem = ""
+    if len(trials) < 2:
+        problem = "one group says nothing about how groups differ"
+    elif trials.max() <= 1.0:
+        problem = "no group has more than one trial, so that groups cannot be told apart"
+    elif ((hits == 0.0) | (hits == trials)).all():
+        problem = "every group has all successes or none, so that the variance has no estimate"
+    if problem:
+        raise InputError(problem, hint="describe the groups instead", column=design.group_name)
+
+
+def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
+    """Rows that share group and predictors counted once, predictors made orthonormal."""
+    x = rows.columns[:, rows.design.fixed]
+    place = rows.codes
+    for column in x.T:
+        codes, levels = pd.factorize(column)
+        place = pd.factorize(place * len(levels) + codes)[0]
+    first = np.unique(place, return_index=True)[1]
+    order = np.argsort(rows.codes[first], kind="stable")
+    trials, successes = (np.bincount(place, v)[order].astype(float) for v in (size, success))
+    x, group = x[first][order], rows.codes[first][order]
+    upper = np.linalg.qr(x * np.sqrt(trials / trials.sum())[:, None])[1]
+    for i, name in enumerate(rows.design.fixed_names):
+        if i >= len(upper) or abs(upper[i, i]) <= _DEPENDENT * np.linalg.norm(upper[:, i]):
+            raise InputError(
+                "the terms before this one predict it exactly, or it is the same in every row",
+                hint="drop it, or one of those it depends on",
+                column=name,
+            )
+    root = np.linalg.inv(upper)
+    return Cells(group, np.ascontiguousarray(x @ root), trials, successes), root
+
+
+def _search(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> tuple[Point, Point]:
+    """Find the optimum without a random intercept, and the optimum of all."""
+    width, modes = cells.x.shape[1], np.zeros(len(design.groups))
+    start = measure(cells, np.zeros(width + 1), nodes, modes)
+    boundary = minimise(cells, start, nodes, True)
+    values, axes = np.linalg.eigh(boundary.bend[:width, :width])
+    if values[0] < _SEPARATED * cells.trials.sum():
+        spread = (cells.x @ np.linalg.inv(root)).std(axis=0)
+        worst = design.fixed_names[int(np.argmax(np.abs(root @ axes[:, 0]) * spread))]
+        raise InputError(
+            "the fixed terms predict the outcome of some rows without error (separation), so that "
+            "their coefficients have no estimate",
+            hint="leave a term out, or join levels of a category",
+            column=worst,
+        )
+    screened = []
+    for sd in _STARTS:
+        fixed = boundary.theta[:-1] * np.sqrt(1.0 + 0.35 * sd**2)
+        screened.append(measure(cells, np.append(fixed, sd), nodes, modes))
+    best = minimise(cells, min(screened, key=lambda p: p.deviance), nodes, False)
+    if abs(best.theta[-1]) > _LARGEST:
+        raise InputError(
+            "within groups the fixed terms tell successes from failures without error, so that "
+            "the variance has no estimate",
+            hint="leave a term out",
+            column=design.group_name,
+        )
+    return boundary, best if best.deviance < boundary.deviance - _SAME else boundary

@@ -1,0 +1,206 @@
+"""The deviance of a random-intercept logistic model by adaptive Gauss-Hermite quadrature.
+
+Rows that share group and predictors are one cell. In each group the integral over the random
+intercept is taken at nodes around its mode, scaled by the curvature there. The gradient is that
+of the sum as computed, mode and scale moving with the parameters; the Hessian is Louis's (1982,
+JRSS B 44, 226-233): the mean curvature of the complete data plus the variance of their scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MOST_NODES", "Cells", "Point", "measure", "minimise"]
+
+Array = NDArray[np.float64]
+
+#: Nodes beyond these add nothing that a double can hold.
+MOST_NODES = 50
+#: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
+_HESSIAN_NODES = 9
+#: Newton stops when the decrease in deviance that it can still expect is below this.
+_TOLERANCE = 1e-14
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Counts by group and pattern of predictors, sorted by group.
+
+    Attributes
+    ----------
+    group : ndarray of int, shape (C,)
+        Code of each cell's group, from 0 without gaps.
+    x : ndarray of shape (C, p)
+        Predictors.
+    trials, successes : ndarray of shape (C,)
+    """
+
+    group: NDArray[np.int64]
+    x: Array
+    trials: Array
+    successes: Array
+
+    def sums(self, values: Array) -> Array:
+        """Add up within groups, along the first axis."""
+        return np.asarray(np.add.reduceat(values, self._begin, axis=0))
+
+    @cached_property
+    def _begin(self) -> NDArray[np.int64]:
+        return np.flatnonzero(np.diff(self.group, prepend=-1))
+
+
+@dataclass(frozen=True)
+class Point:
+    """The deviance at some parameters.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (p + 1,)
+        Fixed coefficients and the standard deviation of the random intercept, of either sign.
+    modes, precision : ndarray of shape (J,)
+        Mode of each group's standard normal intercept, and the curvature there.
+    deviance : float
+        Without the binomial constants.
+    slope, bend : ndarray of shape (p + 1,) and (p + 1, p + 1)
+        Its first and second derivatives.
+    steps : int
+        Newton steps that led here.
+    """
+
+    theta: Array
+    modes: Array
+    precision: Array
+    deviance: float
+    slope: Array
+    bend: Array
+    steps: int = 0
+
+
+@cache
+def _rule(nodes: int) -> tuple[Array, Array]:
+    """Nodes for a standard normal scale, and the logs of what their heights are multiplied by."""
+    x, w = np.polynomial.hermite.hermgauss(nodes)
+    return np.sqrt(2.0) * x, np.log(w) + x**2 - 0.5 * np.log(np.pi)
+
+
+def _modes(cells: Cells, eta: Array, sigma: float, start: Array) -> Array:
+    """Most likely standard normal intercept of each group, by Newton's method in a bracket."""
+    from scipy.special import expit
+
+    high = abs(sigma) * cells.sums(cells.trials)
+    low, modes = -high, start
+    for _ in range(200):
+        p = expit(eta + sigma * modes[cells.group])
+        slope = sigma * cells.sums(cells.successes - cells.trials * p) - modes
+        low, high = np.where(slope > 0.0, modes, low), np.where(slope > 0.0, high, modes)
+        precision = 1.0 + sigma**2 * cells.sums(cells.trials * p * (1.0 - p))
+        step = slope / precision
+        modes = np.where(
+            (modes + step >= low) & (modes + step <= high), modes + step, (low + high) / 2.0
+        )
+        # Newton's next step would be the square of this one.
+        if np.abs(step).max() <= 1e-8:
+            break
+    return modes
+
+
+def measure(cells: Cells, theta: Array, nodes: int, start: Array, steps: int = 0) -> Point:
+    """Deviance and its derivatives at some parameters.
+
+    Parameters
+    ----------
+    cells : Cells
+    theta : ndarray of shape (p + 1,)
+    nodes : int
+        One is Laplace's approximation.
+    start : ndarray of shape (J,)
+        Where to look for the modes first.
+    steps : int
+        As in `Point`.
+    """
+    eta, sigma = cells.x @ theta[:-1], float(theta[-1])
+    modes = _modes(cells, eta, sigma, start)
+    precision, moved, stretched = _motion(cells, eta, sigma, modes)
+    z = _rule(nodes)[0] / np.sqrt(precision)[:, None]
+    total, share, rest, bend = _heights(cells, eta, sigma, modes, precision, nodes)
+    if nodes < _HESSIAN_NODES:
+        bend = _heights(cells, eta, sigma, modes, precision, _HESSIAN_NODES)[3]
+    at, within = modes[:, None] + z, cells.sums(rest)
+    pull = share * (sigma * within - at)
+    slope = moved.T @ pull.sum(axis=1) + stretched.T @ (1.0 + (pull * z).sum(axis=1))
+    slope[:-1] += cells.x.T @ (share[cells.group] * rest).sum(axis=1)
+    slope[-1] += (share * at * within).sum()
+    return Point(theta, modes, precision, -2.0 * total, -2.0 * slope, -2.0 * bend, steps)
+
+
+def _motion(cells: Cells, eta: Array, sigma: float, modes: Array) -> tuple[Array, Array, Array]:
+    """Curvature at the modes, and how modes and logs of scales move, each (J, p + 1)."""
+    from scipy.special import expit
+
+    p = expit(eta + sigma * modes[cells.group])
+    v = cells.trials * p * (1.0 - p)
+    skew = v * (1.0 - 2.0 * p)
+    weight, bend = cells.sums(v), cells.sums(skew)
+    precision = 1.0 + sigma**2 * weight
+    last = cells.sums(cells.successes - cells.trials * p) - sigma * modes * weight
+    moved = np.column_stack([-sigma * cells.sums(v[:, None] * cells.x), last])
+    moved /= precision[:, None]
+    last = 2.0 * sigma * weight + sigma**2 * bend * modes
+    curved = np.column_stack([sigma**2 * cells.sums(skew[:, None] * cells.x), last])
+    curved += sigma**3 * bend[:, None] * moved
+    return precision, moved, -0.5 * curved / precision[:, None]
+
+
+def _heights(
+    cells: Cells, eta: Array, sigma: float, modes: Array, precision: Array, nodes: int
+) -> tuple[float, Array, Array, Array]:
+    """Log-likelihood, shares of the nodes (J, K), rests (C, K), second derivatives."""
+    z, weights = _rule(nodes)
+    at = modes[:, None] + z / np.sqrt(precision)[:, None]
+    own, trials, x = at[cells.group], cells.trials[:, None], cells.x
+    odds = eta[:, None] + sigma * own
+    small = np.exp(-np.abs(odds))
+    p = np.where(odds > 0.0, 1.0, small) / (1.0 + small)
+    log = cells.successes[:, None] * odds
+    log -= trials * (np.maximum(odds, 0.0) + np.log(1.0 + small))
+    logs = weights - 0.5 * at**2 + cells.sums(log)
+    most = logs.max(axis=1, keepdims=True)
+    each = most + np.log(np.exp(logs - most).sum(axis=1, keepdims=True))
+    share, rest = np.exp(logs - each), cells.successes[:, None] - trials * p
+    v = share[cells.group] * trials * p * (1.0 - p)
+    scores = np.stack([*(cells.sums(column[:, None] * rest) for column in x.T), cells.sums(rest)])
+    scores[-1] *= at
+    mean = (share * scores).sum(axis=2)
+    bend = np.einsum("ijk,ljk->il", share * scores, scores) - mean @ mean.T
+    bend[:-1, :-1] -= x.T @ (v.sum(axis=1)[:, None] * x)
+    cross = x.T @ (v * own).sum(axis=1)
+    bend[:-1, -1], bend[-1, :-1] = bend[:-1, -1] - cross, bend[-1, :-1] - cross
+    bend[-1, -1] -= (v * own**2).sum()
+    return float((each[:, 0] - 0.5 * np.log(precision)).sum()), share, rest, bend
+
+
+def minimise(cells: Cells, start: Point, nodes: int, held: bool) -> Point:
+    """Newton's method with absolute curvatures; the standard deviation stays where it is held."""
+    here, free = start, len(start.theta) - held
+    for _ in range(100):
+        values, axes = np.linalg.eigh(here.bend[:free, :free])
+        size = np.maximum(np.abs(values), 1e-10 * np.abs(values).max())
+        along = axes.T @ here.slope[:free]
+        if 0.5 * float((along**2 / size).sum()) <= _TOLERANCE:
+            break
+        step = np.zeros_like(here.theta)
+        step[:free] = -axes @ (along / size)
+        # No step takes the standard deviation far beyond what is known.
+        step /= max(1.0, abs(step[-1]) / (0.5 + abs(here.theta[-1])))
+        for halving in 0.5 ** np.arange(30):
+            trial = measure(cells, here.theta + halving * step, nodes, here.modes, here.steps + 1)
+            if trial.deviance <= here.deviance + 1e-13 * abs(here.deviance):
+                break
+        else:
+            break
+        here = trial
+    return here

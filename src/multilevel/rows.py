@@ -1,0 +1,88 @@
+"""Rows of a model, for what sums within groups cannot serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multilevel.design import DesignMoments
+from multilevel.errors import InputError
+from multilevel.formula import parse_formula
+from multilevel.moments import Moments
+from multilevel.plan import plan_formula
+from multilevel.sources import Table, open_table
+
+__all__ = ["ModelRows", "model_rows"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ModelRows:
+    """Complete rows of a model.
+
+    Attributes
+    ----------
+    design : DesignMoments
+        Their cross-products.
+    columns : ndarray of shape (N, m)
+        Columns of the design, centred already.
+    codes : ndarray of int, shape (N,)
+        Which of the design's groups each row belongs to.
+    further : mapping of str to ndarray, shape (N,)
+        Other columns asked for.
+    """
+
+    design: DesignMoments
+    columns: Array
+    codes: NDArray[np.int64]
+    further: Mapping[str, NDArray[Any]]
+
+
+def model_rows(formula: str, data: Any, further: Sequence[str], purpose: str) -> ModelRows:
+    """Read the rows of a model that have every value, in the formula and in further columns.
+
+    Parameters
+    ----------
+    formula : str
+    data : frame
+        In memory.
+    further : sequence of str
+        Columns of numbers beside those of the formula.
+    purpose : str
+        What needs the rows, for messages.
+
+    Raises
+    ------
+    InputError
+        For stored moments, frames that are not in memory, or a further column that is missing
+        or holds no numbers.
+    """
+    if isinstance(data, (Moments, DesignMoments)):
+        raise InputError(f"{purpose} needs rows, not stored moments", hint="give the table")
+    parsed = parse_formula(formula)
+    with open_table(data) as table:
+        if not isinstance(table, Table):
+            raise InputError(f"{purpose} needs its rows in memory", hint="collect the table first")
+        for name in further:
+            if name not in table.columns or table.kind(name) == "category":
+                raise InputError(f"{purpose} needs a column of numbers", column=name)
+        plan = plan_formula(parsed, table, None)
+        plan = replace(plan, needed=tuple(sorted({*plan.needed, *further})))
+        design = Moments(**vars(table.summed(plan, False))).design(formula)
+        codes, values, raw = table.rows(plan, further)
+    parts = [_column(polynomial, values, len(codes)) for polynomial in design.polynomials]
+    return ModelRows(design, np.column_stack(parts), codes, raw)
+
+
+def _column(polynomial: Mapping[Any, float], values: Mapping[str, Array], rows: int) -> Array:
+    """One column of a design from the variables that it is a polynomial in."""
+    out = np.zeros(rows)
+    for key, weight in polynomial.items():
+        out += weight * prod((values[name] for name in key), start=np.ones(rows))
+    return out

@@ -1,0 +1,173 @@
+"""Yes-or-no outcomes that leave an estimate without limit, or are no such outcomes: in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from multilevel import InputError, Moments, fit_binary
+
+RNG = np.random.default_rng(7)
+
+
+def rows(groups: int = 6, size: int = 20) -> pd.DataFrame:
+    g = np.repeat(np.arange(groups), size)
+    x = RNG.normal(size=len(g)).round(2)
+    return pd.DataFrame({"y": (RNG.random(len(g)) < expit(x)).astype(int), "x": x, "g": g})
+
+
+SEPARATED: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "by a number": lambda d: (d["y"] + 2.0 * d["y"] * d.index),
+    "by a level with successes alone": lambda d: ((d["y"] == 1) & (d.index % 7 == 0)) * 1,
+    "by a level with failures alone": lambda d: ((d["y"] == 0) & (d.index % 5 == 0)) * 1,
+    "by the response itself": lambda d: d["y"] * 3 - 1,
+    "by one row": lambda d: ((d["y"] == 1).cumsum().eq(1) & (d["y"] == 1)) * 1,
+    "nearly, by a number with a tie": lambda d: np.where(d.index < 3, 0, 2 * d["y"] - 1),
+}
+
+
+@pytest.mark.parametrize("by", SEPARATED)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_separation_is_refused_with_the_term_that_does_it(by: str, scale: float) -> None:
+    data = rows()
+    data["apart"] = SEPARATED[by](data) * scale
+    with pytest.raises(InputError, match="separation") as refused:
+        fit_binary("y ~ x + apart + (1 | g)", data)
+    assert refused.value.column == "apart"
+
+
+@pytest.mark.parametrize("rare", [1, 2])
+def test_a_rare_outcome_is_no_separation(rare: int) -> None:
+    data = rows(10, 500)
+    data["y"] = 0
+    data.loc[RNG.choice(len(data), 3 * rare, replace=False), "y"] = 1
+    fit = fit_binary("y ~ 1 + (1 | g)", data)
+    assert fit.converged
+
+
+def test_a_level_with_one_success_is_no_separation() -> None:
+    data = rows(8, 60)
+    data["level"] = (data.index < 25) * 1
+    data.loc[data["level"] == 1, "y"] = 0
+    data.loc[3, "y"] = 1
+    assert fit_binary("y ~ level + (1 | g)", data).converged
+
+
+REFUSED: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = {
+    "all": ("y ~ x + (1 | g)", lambda d: d.assign(y=1), "every row is a success"),
+    "none": ("y ~ x + (1 | g)", lambda d: d.assign(y=0), "every row is a failure"),
+    "one group": ("y ~ x + (1 | g)", lambda d: d.assign(g="a"), "one group"),
+    "groups of one": ("y ~ x + (1 | g)", lambda d: d.assign(g=d.index), "more than one trial"),
+    "all or none by group": (
+        "y ~ 1 + (1 | g)",
+        lambda d: d.assign(y=d["g"] % 2),
+        "all successes or none",
+    ),
+    "constant": ("y ~ x + c + (1 | g)", lambda d: d.assign(c=4), "the same in every row"),
+    "repeated": ("y ~ x + c + (1 | g)", lambda d: d.assign(c=2 - d["x"]), "predict it exactly"),
+    "more terms than rows": (
+        "y ~ x + c + (1 | g)",
+        lambda d: d.iloc[[0, 1]].assign(y=[0, 1], c=[3, 4], g="a"),
+        "one group|predict it exactly",
+    ),
+    "numbers": ("x ~ 1 + (1 | g)", lambda d: d, "0 or 1 in every row"),
+    "shares": ("y ~ 1 + (1 | g)", lambda d: d.assign(y=d["y"] / 2), "0 or 1 in every row"),
+    "text": ("y ~ 1 + (1 | g)", lambda d: d.assign(y=d["y"].map({0: "n", 1: "y"})), "numbers"),
+    "no bracket": ("y ~ x", lambda d: d, "random intercept"),
+    "a slope": ("y ~ x + (1 + x | g)", lambda d: d, "random intercept"),
+    "a slope alone": ("y ~ x + (0 + x | g)", lambda d: d, "random intercept"),
+    "no fixed term": ("y ~ 0 + (1 | g)", lambda d: d, "needs a fixed term"),
+    "no such column": ("y ~ w + (1 | g)", lambda d: d, "not in the data"),
+    "no complete row": ("y ~ x + (1 | g)", lambda d: d.assign(x=np.nan), "no row has a value"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_fitted_is_refused_in_words(case: str) -> None:
+    formula, change, words = REFUSED[case]
+    with pytest.raises(InputError, match=words):
+        fit_binary(formula, change(rows()))
+
+
+def test_predictors_that_tell_successes_apart_within_every_group_are_refused() -> None:
+    data = rows(8, 6)
+    # The order of x within a group decides, but not across groups.
+    data["y"] = (data.groupby("g")["x"].rank() > 3).astype(int)
+    data["x"] += 0.2 * RNG.permutation(8)[data["g"]]
+    with pytest.raises(InputError, match="without error"):
+        fit_binary("y ~ x + (1 | g)", data)
+
+
+COUNTS: dict[str, tuple[list[float], list[float], str]] = {
+    "more successes than trials": ([1, 5, 2], [3, 4, 6], "from 0 to the trials"),
+    "a negative count": ([1, -1, 2], [3, 4, 6], "from 0 to the trials"),
+    "half a success": ([1, 1.5, 2], [3, 4, 6], "from 0 to the trials"),
+    "half a trial": ([1, 1, 2], [3, 4.5, 6], "trials are whole"),
+    "no trial": ([1, 0, 2], [3, 0, 6], "trials are whole"),
+}
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_counts_that_are_none_are_refused(case: str) -> None:
+    y, m, words = COUNTS[case]
+    with pytest.raises(InputError, match=words):
+        fit_binary("y ~ 1 + (1 | g)", pd.DataFrame({"y": y, "m": m, "g": "abc"}), trials="m")
+
+
+def counted() -> pd.DataFrame:
+    return pd.DataFrame({"y": [3, 5, 1, 8], "m": [10, 9, 12, 11], "g": list("abcd")})
+
+
+def test_groups_of_one_row_of_counts_are_fitted() -> None:
+    data = pd.DataFrame({"y": [3, 5, 1, 8], "m": [10, 9, 12, 11], "g": list("abcd")})
+    assert fit_binary("y ~ 1 + (1 | g)", data, trials="m").converged
+    alike = fit_binary("y ~ 1 + (1 | g)", data.assign(y=4, m=10), trials="m")
+    assert alike.singular and alike.converged
+
+
+@pytest.mark.parametrize("trials", ["nowhere", "g"])
+def test_trials_are_a_column_of_numbers(trials: str) -> None:
+    with pytest.raises(InputError, match="column of numbers"):
+        fit_binary("y ~ 1 + (1 | g)", counted(), trials=trials)
+
+
+@pytest.mark.parametrize("nodes", [0, -3, 51, 2.5, "many"])
+def test_a_number_of_nodes_is_a_whole_number(nodes: Any) -> None:
+    with pytest.raises(InputError, match="nodes"):
+        fit_binary("y ~ 1 + (1 | g)", counted(), trials="m", nodes=nodes)
+
+
+def test_stored_moments_and_lazy_frames_have_no_rows() -> None:
+    data = rows()
+    with pytest.raises(InputError, match="stored moments"):
+        fit_binary("y ~ x + (1 | g)", Moments.for_formula("y ~ x + (1 | g)", data))
+    duckdb = pytest.importorskip("duckdb")
+    with pytest.raises(InputError, match="in memory"):
+        fit_binary("y ~ x + (1 | g)", duckdb.sql("select * from data"))
+
+
+def test_places_levels_and_scales_are_checked() -> None:
+    fit = fit_binary("y ~ x + (1 | g)", rows())
+    with pytest.raises(InputError, match="latent"):
+        fit.vpc("logit")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="between 0 and 1"):
+        fit.profile_interval(95)
+    with pytest.raises(InputError):
+        fit.rates(at={"w": 1})
+    with pytest.raises(InputError, match="percentiles"):
+        fit.rates([5, 95])
+
+
+def test_an_interval_without_end_is_infinite() -> None:
+    # Two groups, all but one row alike in each: no variance is too large.
+    data = pd.DataFrame({"y": [0] * 9 + [1] + [1] * 9 + [0], "g": [0] * 10 + [1] * 10})
+    fit = fit_binary("y ~ 1 + (1 | g)", data)
+    interval = fit.profile_interval()
+    assert fit.converged and interval.lower < fit.variance < interval.upper
+    assert fit.vpc().upper <= 1.0
+    assert fit.vpc("probability").upper <= 1.0

@@ -28,7 +28,7 @@ _LOGISTIC = np.pi**2 / 3.0
 #: Standard deviations at which the search may start.
 _STARTS = (0.2, 0.6, 1.5)
 #: Beyond this standard deviation on the log-odds scale there is no estimate.
-_LARGEST = 20.0
+_LARGEST = 10.0
 #: Weights of the predictors below this share of a row say that they separate the outcomes.
 _SEPARATED = 1e-8
 #: A predictor of which earlier ones leave less than this share is one of them.

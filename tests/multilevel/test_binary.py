@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,17 +94,15 @@ def test_cbpp_has_the_log_likelihood_that_glmer_prints() -> None:
 
 @pytest.mark.parametrize(("rate", "share"), [(0.1, 1.9), (0.2, 3.2), (0.3, 4.0), (0.5, 4.5)])
 def test_merlos_table(rate: float, share: float) -> None:
-    # To a tenth, variance .2, by the rate with the median group: Merlo and others (2006), Journal of
-    # Epidemiology and Community Health 60, 290-297.
+    # Variance .2, by the rate with the median group, to a tenth: Merlo and others (2006),
+    # Journal of Epidemiology and Community Health 60, 290-297.
     fit = with_parameters(np.log(rate / (1 - rate)), 0.2)
     assert 100 * probability_share(fit) == pytest.approx(share, abs=0.1)
-    assert 100 * 0.2 / (0.2 + LATENT) == pytest.approx(5.7, abs=0.05)
+    assert pytest.approx(5.7, abs=0.05) == 100 * 0.2 / (0.2 + LATENT)
 
 
 def with_parameters(intercept: float, variance: float) -> BinaryFit:
     """Return a fit whose estimates are these, by replacing those of another."""
-    from dataclasses import replace
-
     fit = sample_fit(0)
     theta = np.array([intercept / fit._root[0, 0], variance**0.5])
     return replace(fit, _point=replace(fit._point, theta=theta))
@@ -129,7 +128,7 @@ def sample_fit(seed: int, formula: str = "y ~ 1 + (1 | g)") -> BinaryFit:
 def integrated(rows: pd.DataFrame, eta: np.ndarray, sd: float) -> float:
     """Deviance by numerical integration, group by group."""
     total = 0.0
-    for _, place in rows.groupby("g").indices.items():
+    for place in rows.groupby("g").indices.values():
         y, own = rows["y"].to_numpy()[place], eta[place]
 
         def height(u: float, y: np.ndarray = y, own: np.ndarray = own) -> float:
@@ -215,8 +214,10 @@ def test_the_profile_interval_ends_where_the_deviance_has_risen(level: float) ->
 def test_a_variance_of_zero_is_found_and_proved() -> None:
     rows = pd.DataFrame({"y": [0, 0, 0, 1, 1] * 8, "g": np.repeat(range(8), 5)})
     fit = fit_binary("y ~ 1 + (1 | g)", rows)
-    assert fit.singular and fit.converged
-    assert fit.variance == 0.0 and np.isnan(fit.variance_se)
+    assert fit.singular
+    assert fit.converged
+    assert fit.variance == 0.0
+    assert np.isnan(fit.variance_se)
     assert fit.deviance == pytest.approx(-2 * (16 * np.log(0.4) + 24 * np.log(0.6)))
     # Score of the variance at zero: the squares of the groups' sums less what chance gives.
     assert fit.certificate.inward == pytest.approx(40 * 0.24)

@@ -15,7 +15,7 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.intervals import lower_bound, upper_bound
 from multilevel.partition import random_row
-from multilevel.quadrature import MOST_NODES, Cells, Point, measure, minimise
+from multilevel.quadrature import HESSIAN_NODES, MOST_NODES, Cells, Point, measure, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
 from multilevel.rows import ModelRows, model_rows
 
@@ -472,8 +472,9 @@ def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
 def _search(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> tuple[Point, Point]:
     """Find the optimum without a random intercept, and the optimum of all."""
     width, modes = cells.x.shape[1], np.zeros(len(design.groups))
-    start = measure(cells, np.zeros(width + 1), nodes, modes)
-    boundary = minimise(cells, start, nodes, True)
+    # Without a random intercept the nodes change nothing.
+    start = measure(cells, np.zeros(width + 1), HESSIAN_NODES, modes)
+    boundary = minimise(cells, start, HESSIAN_NODES, True)
     values, axes = np.linalg.eigh(boundary.bend[:width, :width])
     if values[0] < _SEPARATED * cells.trials.sum():
         spread = (cells.x @ np.linalg.inv(root)).std(axis=0)

@@ -14,14 +14,14 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_NODES", "Cells", "Point", "measure", "minimise"]
+__all__ = ["HESSIAN_NODES", "MOST_NODES", "Cells", "Point", "measure", "minimise"]
 
 Array = NDArray[np.float64]
 
 #: Nodes beyond these add nothing that a double can hold.
 MOST_NODES = 50
 #: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
-_HESSIAN_NODES = 9
+HESSIAN_NODES = 9
 #: Newton stops when the decrease in deviance that it can still expect is below this.
 _TOLERANCE = 1e-14
 
@@ -127,8 +127,8 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array, steps: int = 0
     precision, moved, stretched = _motion(cells, eta, sigma, modes)
     z = _rule(nodes)[0] / np.sqrt(precision)[:, None]
     total, share, rest, bend = _heights(cells, eta, sigma, modes, precision, nodes)
-    if nodes < _HESSIAN_NODES:
-        bend = _heights(cells, eta, sigma, modes, precision, _HESSIAN_NODES)[3]
+    if nodes < HESSIAN_NODES:
+        bend = _heights(cells, eta, sigma, modes, precision, HESSIAN_NODES)[3]
     at, within = modes[:, None] + z, cells.sums(rest)
     pull = share * (sigma * within - at)
     slope = moved.T @ pull.sum(axis=1) + stretched.T @ (1.0 + (pull * z).sum(axis=1))

@@ -51,10 +51,8 @@ from .models import fit_models as fit_models
 from .models import model_formula as model_formula
 from .models import raw_and_shrunken as raw_and_shrunken
 from .outcomes import national_outcomes as national_outcomes
-from .outcomes import patient_outcome_table as patient_outcome_table
 from .outcomes import patient_outcomes as patient_outcomes
 from .outcomes import summarise_outcomes as summarise_outcomes
-from .outcomes import therapist_outcome_table as therapist_outcome_table
 from .precision import Precision as Precision
 from .precision import interval_coverage as interval_coverage
 from .precision import precision as precision

@@ -23,10 +23,8 @@ __all__ = [
     "Outcome",
     "national_outcomes",
     "patient_national_outcomes",
-    "patient_outcome_table",
     "patient_outcomes",
     "summarise_outcomes",
-    "therapist_outcome_table",
 ]
 
 Grouping: TypeAlias = "str | pd.Series[Any] | None"
@@ -288,84 +286,6 @@ def _counts(rows: pd.DataFrame, labels: pd.Series[Any], measure: Measure) -> pd.
             table[outcome.count] = groups[outcome.flag].sum().astype(int)
             table[outcome.rate] = _rate(table[outcome.count], table[outcome.among])
     return table.drop(columns="n")
-
-
-_THERAPIST_ROWS = {
-    "effect_size": "Effect size",
-    "caseness": "Cases before, rate",
-    "improvement": "Reliable improvement, rate",
-    "deterioration": "Reliable deterioration, rate",
-    "rcsi": "Reliable and clinically significant improvement, rate among cases",
-}
-_PATIENT_ROWS = {
-    "n": "Patients",
-    "mean_pre": "Before, mean",
-    "sd_pre": "Before, SD",
-    "mean_post": "After, mean",
-    "sd_post": "After, SD",
-    "mean_change": "Change, mean",
-    "sd_change": "Change, SD",
-    "effect_size": "Effect size",
-    "n_case_pre": "Cases before, n",
-    **_THERAPIST_ROWS,
-}
-
-
-def patient_outcome_table(
-    patients: pd.DataFrame, measures: Sequence[str | Measure] = ("phq9", "gad7")
-) -> pd.DataFrame:
-    """Tabulate outcomes over all patients: one row a quantity, one column a measure.
-
-    The paper's Table 1 is of this kind. What it holds beyond the text is not known, so the
-    selection of rows is ours.
-
-    Examples
-    --------
-    >>> from pwp_lib import load_cohort
-    >>> patient_outcome_table(load_cohort().patients).loc["Patients"].tolist()
-    [1122.0, 1122.0]
-    """
-    chosen = [get_measure(m) for m in measures]
-    columns = {m.label: summarise_outcomes(patients, m).iloc[0] for m in chosen}
-    table = pd.DataFrame(columns).loc[list(_PATIENT_ROWS)].astype(float)
-    return table.rename(index=_PATIENT_ROWS).rename_axis("quantity")
-
-
-def therapist_outcome_table(
-    patients: pd.DataFrame,
-    measures: Sequence[str | Measure] = ("phq9", "gad7"),
-    by: Grouping = "therapist_id",
-) -> pd.DataFrame:
-    """Tabulate how outcomes vary between therapists: median, lowest, highest.
-
-    The paper's Table 2 is of this kind. What it holds beyond the text is not known, so the
-    selection of rows is ours.
-
-    Returns
-    -------
-    DataFrame
-        One row a quantity; columns in two levels: measure, and ``median, lowest, highest,
-        therapists``, the last being the number for whom the quantity is defined.
-
-    Examples
-    --------
-    >>> from pwp_lib import load_cohort
-    >>> table = therapist_outcome_table(load_cohort().patients)
-    >>> int(table.loc["Effect size", ("PHQ-9", "therapists")])
-    21
-    """
-    pieces = {}
-    for measure in (get_measure(m) for m in measures):
-        rows = summarise_outcomes(patients, measure, by)[list(_THERAPIST_ROWS)]
-        summary = {
-            "median": rows.median(),
-            "lowest": rows.min(),
-            "highest": rows.max(),
-            "therapists": rows.notna().sum(),
-        }
-        pieces[measure.label] = pd.DataFrame(summary)
-    table = pd.concat(pieces, axis=1)
-    return table.rename(index=_THERAPIST_ROWS).rename_axis("quantity")
 
 
 def _pair(measures: Sequence[str | Measure]) -> tuple[Measure, Measure]:

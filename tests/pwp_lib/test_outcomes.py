@@ -14,10 +14,8 @@ from pwp_lib.measures import GAD7, MEASURES, PHQ9, Measure
 from pwp_lib.outcomes import (
     national_outcomes,
     patient_national_outcomes,
-    patient_outcome_table,
     patient_outcomes,
     summarise_outcomes,
-    therapist_outcome_table,
 )
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
@@ -214,17 +212,6 @@ def test_national_groups_add_up(people):
     whole = national_outcomes(people).loc["all"]
     counts = [c for c in parts.columns if c == "n" or c.startswith("n_")]
     assert parts[counts].sum().tolist() == whole[counts].tolist()
-
-
-def test_tables_over_patients_and_over_therapists(people):
-    table = patient_outcome_table(people)
-    assert table.loc["Patients"].tolist() == [360, 360]
-    change = people["gad7_pre"] - people["gad7_post"]
-    assert table.loc["Change, SD", "GAD-7"] == pytest.approx(change.std())
-    spread = therapist_outcome_table(people)
-    by = summarise_outcomes(people, "phq9", by="therapist_id")["caseness"]
-    row = spread.loc["Cases before, rate", "PHQ-9"]
-    assert row.tolist() == [by.median(), by.min(), by.max(), 12]
 
 
 def test_bad_requests_are_said_in_a_sentence(people):

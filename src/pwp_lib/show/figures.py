@@ -15,7 +15,6 @@ from pwp_lib.show.figures_bayes import (
 )
 from pwp_lib.show.figures_comparison import (
     cluster_comparison,
-    mann_whitney_strip,
     scoreboard_picture,
     sensitivity_panel,
     theme_map,
@@ -26,7 +25,6 @@ from pwp_lib.show.figures_data import (
     completeness_by_therapist,
     flow_diagram,
     outcomes_by_therapist,
-    pre_post_scatter,
     score_distributions,
 )
 from pwp_lib.show.figures_design import (
@@ -36,9 +34,6 @@ from pwp_lib.show.figures_design import (
     rank_bands,
 )
 from pwp_lib.show.figures_models import (
-    profile_likelihood,
-    residual_qq,
-    residuals_by_fitted,
     shrinkage_plot,
     vpc_curve,
 )
@@ -61,18 +56,13 @@ __all__ = [
     "completeness_by_therapist",
     "describe",
     "flow_diagram",
-    "mann_whitney_strip",
     "outcomes_by_therapist",
     "posterior_density",
-    "pre_post_scatter",
     "precision_map",
     "prior_comparison",
-    "profile_likelihood",
     "rank_bands",
     "rank_interval_plot",
     "rank_rank_plot",
-    "residual_qq",
-    "residuals_by_fitted",
     "score_distributions",
     "scoreboard_picture",
     "sensitivity_panel",

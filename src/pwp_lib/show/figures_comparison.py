@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from multilevel.errors import InputError
-from pwp_lib.numbers import count, plain
+from pwp_lib.numbers import count
 from pwp_lib.outcomes import OUTCOMES
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
     axes_or_new,
     cluster_legend,
-    finite,
     legend_below,
     need,
     several,
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cluster_comparison",
-    "mann_whitney_strip",
     "scoreboard_picture",
     "sensitivity_panel",
     "theme_map",
@@ -115,66 +111,6 @@ def _cluster_rates(ax: Axes, rows: pd.DataFrame, outcomes: list[str]) -> None:
     label = style.measure_label(rows["measure"].iloc[0])
     lines = "; ".join(f"{o} {', '.join(c)}" for o, c in told.items() if c)
     remember(ax, f"Rates by cluster on {label}: {lines}.")
-
-
-@styled
-def mann_whitney_strip(upper: ArrayLike, lower: ArrayLike, *, label: str = "Score") -> Axes:
-    """Draw the scores of two groups of therapists, each point with its midrank.
-
-    Parameters
-    ----------
-    upper, lower : array_like
-        Scores of the upper and the lower cluster; missing ones are left out.
-    label : str
-        Name of the scale.
-
-    Returns
-    -------
-    Axes
-    """
-    from scipy.stats import rankdata
-
-    groups = {"upper": finite(upper), "lower": finite(lower)}
-    pooled = np.concatenate(list(groups.values()))
-    if not all(len(g) for g in groups.values()):
-        raise InputError("both groups need at least one score")
-    midranks = rankdata(pooled)
-    (ax,) = style.new_axes(style.PAGE_WIDTH, 3.1)
-    start = 0
-    for y, (cluster, scores) in enumerate(groups.items()):
-        ranks = midranks[start : start + len(scores)]
-        start += len(scores)
-        for x, at, rank in _stacked(scores, ranks):
-            ax.plot(
-                x, y + at, marker=style.CLUSTER_MARKERS[cluster], markersize=10,
-                color=style.CLUSTER_COLOURS[cluster],
-            )  # fmt: skip
-            ax.annotate(
-                plain(rank, 1), (x, y + at), (0, 9), textcoords="offset points", ha="center",
-                fontsize=9.5,
-            )  # fmt: skip
-    ax.set_yticks([0, 1], ["upper cluster", "lower cluster"])
-    ax.set(ylim=(1.75, -0.5), xlabel=f"{label} (number above each point: its rank)")
-    ax.margins(x=0.08)
-    sums = [midranks[: len(groups["upper"])].sum(), midranks[len(groups["upper"]) :].sum()]
-    return remember(
-        ax,
-        f"{label} of {len(groups['upper'])} therapists of the upper cluster (median "
-        f"{plain(float(np.median(groups['upper'])))}, rank sum {plain(sums[0], 1)}) and "
-        f"{len(groups['lower'])} of the lower (median "
-        f"{plain(float(np.median(groups['lower'])))}, rank sum {plain(sums[1], 1)}).",
-    )
-
-
-def _stacked(scores: np.ndarray, ranks: np.ndarray) -> list[tuple[float, float, float]]:
-    """Points with equal scores one below another."""
-    seen: dict[float, int] = {}
-    out = []
-    for score, rank in zip(scores, ranks, strict=True):
-        level = seen.get(score, 0)
-        seen[score] = level + 1
-        out.append((float(score), 0.34 * level, float(rank)))
-    return out
 
 
 @styled

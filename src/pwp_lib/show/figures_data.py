@@ -16,7 +16,6 @@ from pwp_lib.show._drawing import (
     both_ends,
     finite,
     left_out,
-    legend_below,
     lower_first,
     need,
     several,
@@ -34,7 +33,6 @@ __all__ = [
     "completeness_by_therapist",
     "flow_diagram",
     "outcomes_by_therapist",
-    "pre_post_scatter",
     "score_distributions",
 ]
 
@@ -152,74 +150,6 @@ def _two_histograms(ax: Axes, pre: Any, post: Any, measure: Any) -> None:
     ax.grid(visible=False, axis="x")
     ax.margins(y=0.12)
     ax.legend(loc="upper right", bbox_to_anchor=(1, 0.92))
-
-
-@styled
-def pre_post_scatter(patients: pd.DataFrame, measure: Any) -> Axes:
-    """Draw each patient's score after against before, with the band of unreliable change.
-
-    Jacobson and Truax's picture: within the band change may be error of measurement; below it a
-    patient is reliably better; one who came from the right of the upright cut-off to below the
-    level one has also crossed it.
-
-    Parameters
-    ----------
-    patients : DataFrame
-        With the measure's two columns.
-    measure : Measure
-
-    Returns
-    -------
-    Axes
-    """
-    need(patients, [measure.pre, measure.post], "a scatter plot")
-    (ax,) = style.new_axes(5.6, 6.0)
-    scores = patients[[measure.pre, measure.post]].dropna().to_numpy(dtype=float)
-    # So that equal scores stand apart.
-    jitter = np.random.default_rng(1).uniform(-0.3, 0.3, scores.shape)
-    better, worse = _reliable(scores, measure)
-    limits = np.array([measure.minimum - 0.8, measure.maximum + 0.8], dtype=float)
-    _jacobson_lines(ax, limits, measure)
-    for chosen, colour, label in (
-        (~better & ~worse, style.CLUSTER_COLOURS["middle"], "no reliable change"),
-        (better, style.measure_colour(measure.name), "reliably better"),
-        (worse, style.WORSE, "reliably worse"),
-    ):
-        at = scores[chosen] + jitter[chosen]
-        ax.scatter(
-            at[:, 0], at[:, 1], s=11, color=colour, alpha=0.65, linewidths=0,
-            label=f"{label}\n({chosen.sum():,})",
-        )  # fmt: skip
-    ax.set(xlim=limits, ylim=limits, title=f"{measure.label}, before and after", aspect="equal")
-    ax.set(xlabel=f"{measure.label} before", ylabel=f"{measure.label} after")
-    legend_below(ax, 3, markerscale=2)
-    return remember(
-        ax,
-        f"Scatter plot of {measure.label} after against before for "
-        f"{count(len(scores), 'patient')}: {better.sum():,} reliably better, {worse.sum():,} "
-        f"reliably worse, {(~better & ~worse).sum():,} within the band of unreliable change.",
-    )
-
-
-def _reliable(scores: Any, measure: Any) -> tuple[Any, Any]:
-    """Which patients changed reliably, better and worse."""
-    change = measure.improvement(scores[:, 0], scores[:, 1])
-    if measure.reliable_change is None:
-        none = np.zeros(len(change), dtype=bool)
-        return none, none
-    return change >= measure.reliable_change, change <= -measure.reliable_change
-
-
-def _jacobson_lines(ax: Axes, limits: Any, measure: Any) -> None:
-    ax.plot(limits, limits, color=style.MUTED, linewidth=1)
-    if measure.reliable_change is not None:
-        # Half a point short: the threshold itself counts as reliable change.
-        d = measure.reliable_change - 0.5
-        ax.fill_between(limits, limits - d, limits + d, color="#EEF0F3", zorder=0, linewidth=0)
-    if measure.cutoff is not None:
-        cut = measure.cutoff - measure.sign / 2
-        ax.axvline(cut, color=style.INK, linestyle="--", linewidth=1)
-        ax.axhline(cut, color=style.INK, linestyle="--", linewidth=1)
 
 
 @styled

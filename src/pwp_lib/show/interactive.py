@@ -30,7 +30,6 @@ __all__ = [
     "play_caterpillar",
     "play_precision",
     "play_rank_overlap",
-    "play_severity",
     "play_shrinkage",
 ]
 
@@ -182,57 +181,6 @@ def _colours(clusters: pd.Series | None, index: pd.Index) -> list[str]:
     if clusters is None:
         return [style.measure_colour("phq9")] * len(index)
     return [style.cluster_colour(str(c)) for c in clusters.reindex(index)]
-
-
-def play_severity(
-    fits: Mapping[str, Any], scores: Mapping[str, Sequence[float]], *, caption: str = ""
-) -> Playable:
-    """Let the therapist effect follow severity, and the correlation of intercept and slope.
-
-    Parameters
-    ----------
-    fits : mapping of measure name to MixedFit
-        Random-slope models, the slope on the measure's own score before treatment.
-    scores : mapping of measure name to sequence of float
-        Scores at which to draw, in original units.
-    caption : str
-    """
-    measures: dict[str, dict[str, Any]] = {}
-    ax: Axes | None = None
-    for name in style.measure_order(fits):
-        fit, variable = fits[name], f"{name}_pre"
-        covariance = fit.random_covariance.to_numpy(dtype=float)
-        if covariance.shape != (2, 2):
-            raise InputError("a figure by severity needs a random intercept and one random slope")
-        centre = float(fit.design.means[variable])
-        curve = fit.vpc_curve(variable, list(scores[name]))
-        label = style.measure_label(name)
-        ax = figures.vpc_curve(curve, ax, measure=name, label=label, at=centre)
-        measures[name] = {
-            "label": label,
-            "colour": style.measure_colour(name),
-            "x": _clean(scores[name], 2),
-            "lower": _clean(curve["lower"]),
-            "upper": _clean(curve["upper"]),
-            "centre": round(centre, 3),
-            "v0": float(covariance[0, 0]),
-            "v1": float(covariance[1, 1]),
-            "cov": float(covariance[0, 1]),
-            "residual": float(fit.residual_variance),
-        }
-    if ax is None:
-        raise InputError("a figure by severity needs one model at least")
-    first = next(iter(measures))
-    ends = measures[first]["x"]
-    root = float(np.sqrt(measures[first]["v0"] * measures[first]["v1"]))
-    r = measures[first]["cov"] / root if root > 0 else 0.0
-    controls = (
-        Control("measure", "Measure", first, options={k: v["label"] for k, v in measures.items()}),
-        Control("score", "Score before treatment", round(measures[first]["centre"]), ends[0],
-                ends[-1], 1),
-        Control("r", "Correlation of intercept and slope", round(r, 2), -1, 1, 0.01),
-    )  # fmt: skip
-    return Playable("severity", {"measures": measures}, controls, _still(ax), caption)
 
 
 def play_caterpillar(

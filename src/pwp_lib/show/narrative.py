@@ -28,26 +28,16 @@ from pwp_lib.show.style import measure_label
 __all__ = [
     "NOT_REPORTED",
     "ancova_sentence",
-    "boundary_note",
     "chain_sentence",
-    "change_sentence",
     "cluster_members",
     "completeness",
     "differs_sentence",
-    "likelihood_ratio_sentence",
-    "mann_whitney_sentence",
-    "outcome_rates",
     "posterior_sentence",
     "provenance_sentence",
     "rank_uncertainty_sentence",
-    "rates_by_therapist",
     "sample_sentences",
-    "scales_sentence",
     "scoreboard_sentence",
-    "slope_sentence",
     "split_sample_sentence",
-    "therapist_effect_sentence",
-    "variance_sentence",
 ]
 
 NOT_REPORTED = "not reported"
@@ -135,149 +125,6 @@ def completeness(table: pd.DataFrame) -> str:
     )
 
 
-def change_sentence(summary: pd.DataFrame | pd.Series, measure: Any) -> str:
-    """Tell how much patients changed: mean, SD, effect size.
-
-    Parameters
-    ----------
-    summary : DataFrame of one row, or Series
-        `summarise_outcomes`: ``n``, ``mean_change``, ``sd_change``, ``effect_size``.
-    measure : Measure or str
-    """
-    row = summary.iloc[0] if isinstance(summary, pd.DataFrame) else summary
-    change, label = float(row["mean_change"]), measure_label(measure)
-    if round(change, 2) == 0:
-        moved = "did not change on average"
-    else:
-        word = "improved" if change > 0 else "deteriorated"
-        moved = f"{word} by {abs(change):.2f} points on average"
-    spread = f" (SD {row['sd_change']:.2f})" if pd.notna(row.get("sd_change")) else ""
-    size = row.get("effect_size")
-    effect = f", a pre-post effect size of {sign_fixed(size, 2)}" if pd.notna(size) else ""
-    return f"On {label} the {int(row['n']):,} patients {moved}{spread}{effect}."
-
-
-def outcome_rates(summary: pd.DataFrame | pd.Series, measure: Any) -> str:
-    """Tell reliable improvement, deterioration, caseness and recovery of all patients.
-
-    Parameters
-    ----------
-    summary : DataFrame of one row, or Series
-        `summarise_outcomes`: ``n``, ``n_improved``, ``n_deteriorated``, ``n_case_pre``,
-        ``n_rcsi``; what is missing for want of a threshold is left out.
-    measure : Measure or str
-    """
-    row = summary.iloc[0] if isinstance(summary, pd.DataFrame) else summary
-    n, label, out = int(row["n"]), measure_label(measure), []
-    if pd.notna(row.get("n_improved")):
-        out.append(
-            f"On {label}, {share(int(row['n_improved']), n)} of {count(n, 'patient')} improved "
-            f"reliably and {share(int(row['n_deteriorated']), n)} deteriorated reliably."
-        )
-    cases = row.get("n_case_pre")
-    if pd.notna(cases):
-        out.append(f"Before treatment {share(int(cases), n)} reached caseness on {label}.")
-        if not int(cases):
-            out.append("Without cases before treatment no recovery rate is defined.")
-        elif pd.notna(row.get("n_rcsi")):
-            out.append(
-                f"Of those, {share(int(row['n_rcsi']), int(cases))} improved reliably and were "
-                "below the cut-off at the end."
-            )
-    return " ".join(out) or f"{label} has no thresholds, so no rates are given."
-
-
-def rates_by_therapist(table: pd.DataFrame, column: str, label: str) -> str:
-    """Tell over what range a rate goes between therapists.
-
-    Parameters
-    ----------
-    table : DataFrame
-        One row a therapist.
-    column : str
-        A column of shares.
-    label : str
-        What the rate is, such as ``"caseness on PHQ-9"``.
-    """
-    known = table[column].dropna()
-    if known.empty:
-        return f"No therapist has a defined rate of {label}."
-    without = len(table) - len(known)
-    rest = f"; for {count(without, 'therapist')} it is not defined" if without else ""
-    return (
-        f"By therapist, {label} goes from {percent(known.min())} to {percent(known.max())} "
-        f"(median {percent(known.median())}){rest}."
-    )
-
-
-def likelihood_ratio_sentence(test: Any, added: str = "a random intercept for therapists") -> str:
-    """Say whether a larger model fits better.
-
-    Parameters
-    ----------
-    test : LikelihoodRatioTest
-    added : str
-        What the larger model has more.
-    """
-    statistic = max(float(test.statistic), 0.0)
-    found = f"χ²({test.df}) = {statistic:,.3f}, {p_value(test.p_value)}"
-    both = test.p_value_boundary
-    if not np.isnan(both) and p_value(both) != p_value(test.p_value):
-        found += f"; {p_value(both)} with regard to the boundary"
-    if test.p_value < SIGNIFICANT:
-        return f"Adding {added} improves the fit ({found})."
-    if not np.isnan(both) and both < SIGNIFICANT:
-        return (
-            f"Whether {added} improves the fit depends on the test: only with regard to the "
-            f"boundary is it significant ({found})."
-        )
-    return f"Adding {added} does not improve the fit beyond chance ({found})."
-
-
-def boundary_note(test: Any) -> str:
-    """Say what the boundary does to a likelihood-ratio test of a variance."""
-    if np.isnan(test.p_value_boundary) or test.p_value_boundary == test.p_value:
-        return ""
-    if p_value(test.p_value_boundary) == p_value(test.p_value):
-        return (
-            "A variance cannot be negative, so that the plain chi-square test is cautious; here "
-            f"the mixture that respects the boundary gives {p_value(test.p_value)} as well."
-        )
-    return (
-        "A variance cannot be negative, so that the plain chi-square test is cautious: the mixture "
-        f"that respects the boundary gives {p_value(test.p_value_boundary)} in place of "
-        f"{p_value(test.p_value)}."
-    )
-
-
-def therapist_effect_sentence(fit: Any, measure: Any = "") -> str:
-    """Say what share of the variance lies between therapists, at the mean score before treatment.
-
-    Parameters
-    ----------
-    fit : MixedFit
-    measure : Measure or str
-    """
-    on = f" on {measure_label(measure)}" if measure else ""
-    effect = float(fit.vpc())
-    if effect < 5e-7:
-        return (
-            f"The therapist effect{on} is estimated as nil: these data show no difference between "
-            f"{count(fit.n_groups, 'therapist')} beyond what chance between patients brings."
-        )
-    if effect < 5e-4:
-        return (
-            f"The therapist effect{on} is estimated as below {percent(5e-4, 2)}: these data show "
-            f"hardly any difference between {count(fit.n_groups, 'therapist')} beyond what chance "
-            "between patients brings."
-        )
-    return (
-        f"The therapist effect{on} is {percent(effect)}: of the variance in outcome that the "
-        f"scores before treatment leave, this share lies between the "
-        f"{count(fit.n_groups, 'therapist')}, for patients of average severity."
-    )
-
-
 def posterior_sentence(interval: Any, measure: Any = "") -> str:
     """Say median and interval of the therapist effect, with no more decimals than are certain.
 
@@ -310,58 +157,6 @@ def chain_sentence(interval: Any) -> str:
         f"{verdict} (effective draws {interval.ess:,.0f}{hat}, Monte Carlo error of the median "
         f"{plain(100 * interval.mcse, 3)} points)."
     )
-
-
-def variance_sentence(fit: Any, measure: Any = "") -> str:
-    """Say the variances between therapists with their standard errors, and whether they matter.
-
-    Parameters
-    ----------
-    fit : MixedFit
-    measure : Measure or str
-    """
-    on = f" on {measure_label(measure)}" if measure else ""
-    errors, out = fit.variance_se(), []
-    for k, name in enumerate(fit.random_covariance.index):
-        value, se = float(fit.random_covariance.iloc[k, k]), float(errors[f"var({name})"])
-        what = "intercept" if name == "Intercept" else "slope"
-        if value <= 0:
-            out.append(f"the {what} variance is nil")
-            continue
-        beyond = (
-            "" if np.isnan(se) else (", beyond 1.96 of it" if value / se > 1.96 else
-                                     ", within 1.96 of it")
-        )  # fmt: skip
-        error = "not defined" if np.isnan(se) else f"{se:.3f}"
-        out.append(f"the {what} variance is {value:.3f} (standard error {error}{beyond})")
-    if not out:
-        return "The model has no random term."
-    return (
-        f"Between therapists{on}, {listing(out)}; within therapists the variance is "
-        f"{fit.residual_variance:.3f}."
-    )
-
-
-def slope_sentence(fit: Any) -> str:
-    """Say how intercepts and slopes go together."""
-    names = list(fit.random_covariance.index)
-    if len(names) < 2:
-        return "The slope is the same for all therapists in this model."
-    r = float(fit.random_correlation.iloc[0, 1])
-    if np.isnan(r):
-        return "A variance is nil, so that intercepts and slopes have no correlation."
-    if abs(r) > 1 - 1e-4:
-        return (
-            f"Intercepts and slopes are estimated to correlate {sign_fixed(r, 2)}, the edge of "
-            "what is possible: the fit is singular, and does not tell how they go together."
-        )
-    if abs(r) < 0.1:
-        way = "a therapist's level says little about the slope"
-    elif r > 0:
-        way = "differences between therapists widen as severity rises"
-    else:
-        way = "differences between therapists narrow as severity rises"
-    return f"Intercepts and slopes correlate {sign_fixed(r, 2)}: around average severity {way}."
 
 
 def differs_sentence(residuals: pd.DataFrame, measure: Any = "") -> str:
@@ -503,58 +298,6 @@ def split_sample_sentence(result: Any, measure: Any, figure: str = "effect_size_
         f"On {measure_label(measure)} the {words} {way} from {write(same)}, where clusters are "
         f"chosen and compared on the same patients, to {write(other)} (quartiles {low} to {high}) "
         "on patients who had no part in the choice."
-    )
-
-
-def mann_whitney_sentence(row: pd.Series) -> str:
-    """Say what a Mann-Whitney test of one scale finds, and what the paper prints, if given.
-
-    Parameters
-    ----------
-    row : Series
-        A row of `compare_scales`: ``label, rater, U, p_value, higher_in, reported`` and the
-        counts ``n_<cluster>``.
-    """
-    label = str(row["label"])
-    sizes = {str(k)[2:]: int(v) for k, v in row.items() if str(k).startswith("n_")}
-    if np.isnan(row["p_value"]):
-        empty = listing(c for c, n in sizes.items() if not n)
-        return f"{label} cannot be tested: no therapist of the {empty} cluster has a score."
-    numbers = " against ".join(str(n) for n in sizes.values())
-    found = f"U = {row['U']:g}, {p_value(row['p_value'])}, {numbers}, exact"
-    side = row["higher_in"]
-    if row["p_value"] < SIGNIFICANT and side:
-        text = f"{label} is higher in the {side} cluster ({found})"
-    else:
-        text = f"{label} does not differ between the clusters beyond chance ({found})"
-    if "reported" not in row:
-        return f"{text}."
-    reported = str(row["reported"])
-    paper = "the paper does not report this test" if reported == NOT_REPORTED else (
-        f"the paper reports {reported}"
-    )  # fmt: skip
-    return f"{text}; {paper}."
-
-
-def scales_sentence(table: pd.DataFrame) -> str:
-    """Say how many tests of scales were made, and what is left when their number is counted.
-
-    Parameters
-    ----------
-    table : DataFrame
-        `compare_scales`: ``p_value`` and ``p_holm`` by scale.
-    """
-    tests = table.dropna(subset=["p_value"])
-    if tests.empty:
-        return "No scale could be tested."
-    one = int((tests["p_value"] < SIGNIFICANT).sum())
-    all_ = int((tests["p_holm"] < SIGNIFICANT).sum())
-    chance = 1 - (1 - SIGNIFICANT) ** len(tests)
-    return (
-        f"Of {count(len(tests), 'test')}, {one} {'is' if one == 1 else 'are'} significant taken "
-        f"one at a time and {all_} when their number is counted (Holm). Were there no difference "
-        f"anywhere, and were the tests independent, one or more of {len(tests)} would come out "
-        f"significant with a probability of up to {percent(chance, 0)}."
     )
 
 

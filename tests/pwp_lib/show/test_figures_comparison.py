@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multilevel.errors import InputError
 from pwp_lib.show import figures, style
 
 
@@ -30,14 +29,6 @@ def test_a_cluster_without_patients_is_left_out() -> None:
     table = rates().assign(n_lower=0, yes_lower=0)
     (ax,) = figures.cluster_comparison({"phq9": table})
     assert "lower" not in figures.describe(ax)
-
-
-def test_midranks_stand_above_the_points() -> None:
-    ax = figures.mann_whitney_strip([80, 82, np.nan], [70, 80], label="Resilience")
-    assert sorted(t.get_text() for t in ax.texts) == ["1", "2.5", "2.5", "4"]
-    assert "2 therapists of the upper cluster (median 81, rank sum 6.5)" in figures.describe(ax)
-    with pytest.raises(InputError, match="at least one score"):
-        figures.mann_whitney_strip([np.nan], [1.0])
 
 
 def themes() -> pd.DataFrame:

@@ -56,22 +56,6 @@ def test_a_measure_without_cut_off_has_no_line() -> None:
     assert "cut-off" not in figures.describe(ax)
 
 
-def test_scatter_sorts_patients_by_reliable_change() -> None:
-    ax = figures.pre_post_scatter(few_patients(), PHQ9)
-    unsure, better, worse = ax.collections[-3:]
-    assert [len(c.get_offsets()) for c in (unsure, better, worse)] == [3, 2, 1]
-    assert to_hex(better.get_facecolor()[0]).upper() == style.measure_colour("phq9")
-    assert "2 reliably better, 1 reliably worse" in figures.describe(ax)
-    # Jitter keeps every point within half a score of where it is.
-    assert np.abs(better.get_offsets() - [[20, 8], [15, 9]]).max() <= 0.3
-
-
-def test_direction_of_the_scale_turns_better_and_worse() -> None:
-    upside_down = replace(PHQ9, higher_is_worse=False)
-    ax = figures.pre_post_scatter(few_patients(), upside_down)
-    assert "1 reliably better, 2 reliably worse" in figures.describe(ax)
-
-
 def test_change_histogram_agrees_with_its_counts() -> None:
     ax = figures.change_histogram(few_patients(), PHQ9)
     assert sum(p.get_height() for p in ax.patches) == 6

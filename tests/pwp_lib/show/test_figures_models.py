@@ -33,38 +33,6 @@ def test_shrinkage_moves_from_raw_to_residual() -> None:
     assert "by 2 points on average among the smaller caseloads and by 0.1" in figures.describe(ax)
 
 
-def test_normal_residuals_lie_on_the_line() -> None:
-    from scipy.stats import norm
-
-    exact = norm.ppf((np.arange(1, 201) - 0.5) / 200)
-    ax = figures.residual_qq(exact, label="Patients")
-    points = ax.collections[0].get_offsets()
-    assert np.allclose(points[:, 0], points[:, 1])
-    assert "the largest distance from the line of normality is 0." in figures.describe(ax)
-
-
-def test_a_million_residuals_are_thinned_but_counted() -> None:
-    values = np.random.default_rng(1).normal(size=20_000)
-    ax = figures.residual_qq(values)
-    assert len(ax.collections[0].get_offsets()) <= 5_000
-    assert "20,000 standardised residuals" in figures.describe(ax)
-
-
-def test_slices_tell_a_growing_spread() -> None:
-    rng = np.random.default_rng(1)
-    fitted = rng.uniform(0, 20, 2_000)
-    ax = figures.residuals_by_fitted(fitted, rng.normal(size=2_000) * (1 + fitted / 5))
-    spread = ax.containers[0][2][0].get_segments()
-    lengths = [s[1, 1] - s[0, 1] for s in spread]
-    assert len(lengths) == 10
-    assert lengths[-1] > 2 * lengths[0]
-
-
-def test_fitted_and_residuals_of_different_length_are_refused() -> None:
-    with pytest.raises(InputError, match="same, positive length"):
-        figures.residuals_by_fitted([1.0, 2.0], [1.0])
-
-
 def test_two_curves_share_axes_and_both_are_described() -> None:
     curve = pd.DataFrame({"phq9_pre": [0, 10, 20], "vpc": [0.05, 0.08, 0.2]})
     other = pd.DataFrame({"vpc": [0.04, 0.3]}, index=pd.Index([0, 21], name="gad7_pre"))
@@ -76,15 +44,6 @@ def test_two_curves_share_axes_and_both_are_described() -> None:
     assert "from 5.0% at 0 to 20.0% at 20" in told
     assert "GAD-7: curve" in told
     assert ax.get_ylim()[0] == 0
-
-
-def test_profile_crosses_the_limit_where_it_should() -> None:
-    value = np.linspace(0.02, 0.3, 600)
-    profile = pd.DataFrame({"vpc": value, "rise": 50 + ((value - 0.1) / 0.02) ** 2})
-    ax = figures.profile_likelihood(profile)
-    assert "least deviance at 10%" in figures.describe(ax)
-    # 0.1 ± 0.02 * 1.96
-    assert "at 6.1% and 13.9%" in figures.describe(ax)
 
 
 # -- posteriors ------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from types import SimpleNamespace as Box
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from multilevel.design import DesignMoments
 from multilevel.fit import MixedFit, fit_design
@@ -63,98 +62,7 @@ def test_completeness() -> None:
     )
 
 
-def test_change_says_which_way() -> None:
-    row = pd.Series({"n": 10.0, "mean_change": -1.5, "sd_change": 2.0, "effect_size": -0.25})
-    assert "deteriorated by 1.50 points on average (SD 2.00)" in narrative.change_sentence(
-        row, "phq9"
-    )
-    assert "effect size of −0.25" in narrative.change_sentence(row, "phq9")
-    row["mean_change"] = 0.001
-    assert "did not change on average" in narrative.change_sentence(row, "phq9")
-
-
-def test_rates_without_cases_or_thresholds() -> None:
-    row = pd.Series(
-        {"n": 10, "n_improved": 4, "n_deteriorated": 0, "n_case_pre": 0, "n_rcsi": np.nan}
-    )
-    told = narrative.outcome_rates(row, "phq9")
-    assert "4 (40.0%) of 10 patients improved reliably and 0 (0.0%) deteriorated" in told
-    assert told.endswith("Without cases before treatment no recovery rate is defined.")
-    bare = pd.Series({"n": 10, "n_improved": np.nan, "n_case_pre": np.nan})
-    assert narrative.outcome_rates(bare, "wsas") == "WSAS has no thresholds, so no rates are given."
-
-
-def test_rates_by_therapist_with_undefined_ones() -> None:
-    table = pd.DataFrame({"rcsi": [0.2, 0.4, np.nan]})
-    told = narrative.rates_by_therapist(table, "rcsi", "recovery")
-    assert "from 20.0% to 40.0% (median 30.0%); for 1 therapist it is not defined" in told
-    assert "No therapist" in narrative.rates_by_therapist(table * np.nan, "rcsi", "recovery")
-
-
 # -- models ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("p", "boundary", "said"),
-    [
-        (0.0001, 0.00005, "improves the fit"),
-        (0.30, 0.15, "does not improve the fit beyond chance"),
-        (0.08, 0.04, "only with regard to the boundary"),
-        (0.30, np.nan, "does not improve"),
-    ],
-)
-def test_likelihood_ratio(p: float, boundary: float, said: str) -> None:
-    test = Box(statistic=3.0, df=1, p_value=p, p_value_boundary=boundary)
-    told = narrative.likelihood_ratio_sentence(test)
-    assert said in told
-    assert "nan" not in told
-    assert told.count("p <") + told.count("p =") == (1 if p < 0.001 or np.isnan(boundary) else 2)
-
-
-def test_boundary_note_only_where_there_is_a_boundary() -> None:
-    assert narrative.boundary_note(Box(p_value=0.3, p_value_boundary=np.nan)) == ""
-    assert narrative.boundary_note(Box(p_value=0.3, p_value_boundary=0.3)) == ""
-    told = narrative.boundary_note(Box(p_value=0.08, p_value_boundary=0.04))
-    assert "p = .040 in place of p = .080" in told
-    small = narrative.boundary_note(Box(p_value=1e-9, p_value_boundary=5e-10))
-    assert "gives p < .001 as well" in small
-
-
-def test_an_effect_and_no_effect() -> None:
-    told = narrative.therapist_effect_sentence(fitted(3.0), "phq9")
-    assert f"The therapist effect on PHQ-9 is {100 * fitted(3.0).vpc():.1f}%" in told
-    nil = narrative.therapist_effect_sentence(fitted(0.0, therapists=8))
-    assert "estimated as nil" in nil
-    assert "8 therapists" in nil
-
-
-def test_variances_with_and_without_slope_and_at_nil() -> None:
-    assert "intercept variance is nil" in narrative.variance_sentence(fitted(0.0))
-    told = narrative.variance_sentence(fitted(3.0, slope=True, therapists=56), "gad7")
-    assert "on GAD-7" in told
-    assert "beyond 1.96 of it" in told
-    assert "slope variance" in told
-    single = fit_design(
-        DesignMoments.from_arrays([1, 2, 4.0], {"Intercept": [1, 1, 1]}, [], ["a", "a", "b"])
-    )
-    assert narrative.variance_sentence(single) == "The model has no random term."
-
-
-def test_slopes_and_intercepts() -> None:
-    assert "same for all" in narrative.slope_sentence(fitted(3.0))
-    singular = fitted(3.0, slope=True)
-    assert singular.singular
-    assert "correlate 1.00, the edge of what is possible" in narrative.slope_sentence(singular)
-    wide = Box(
-        random_covariance=pd.DataFrame([[1.0, 0.5], [0.5, 1.0]]),
-        random_correlation=pd.DataFrame([[1.0, 0.5], [0.5, 1.0]]),
-    )
-    assert "widen as severity rises" in narrative.slope_sentence(wide)
-    nil = Box(
-        random_covariance=pd.DataFrame([[1.0, 0.0], [0.0, 0.0]]),
-        random_correlation=pd.DataFrame([[1.0, np.nan], [np.nan, np.nan]]),
-    )
-    assert "no correlation" in narrative.slope_sentence(nil)
 
 
 def test_posterior_shows_no_more_decimals_than_are_certain() -> None:
@@ -236,29 +144,6 @@ def test_split_sample_says_which_way_it_goes() -> None:
 def scale(p: float, higher: str, reported: str = "not reported") -> pd.Series:
     return pd.Series({"label": "Resilience", "rater": "self", "n_upper": 5, "n_lower": 4, "U": 2.0,
                       "p_value": p, "higher_in": higher, "reported": reported})  # fmt: skip
-
-
-def test_mann_whitney_says_what_the_paper_does_not_report() -> None:
-    told = narrative.mann_whitney_sentence(scale(0.032, "upper"))
-    assert told == (
-        "Resilience is higher in the upper cluster (U = 2, p = .032, 5 against 4, exact); the "
-        "paper does not report this test."
-    )
-    assert "the paper reports U and p" in (
-        narrative.mann_whitney_sentence(scale(0.3, "upper", "U and p"))
-    )
-    assert "does not differ" in narrative.mann_whitney_sentence(scale(0.3, ""))
-    empty = scale(np.nan, "")
-    empty["n_lower"] = 0
-    assert "no therapist of the lower cluster has a score" in narrative.mann_whitney_sentence(empty)
-
-
-def test_number_of_tests_is_counted() -> None:
-    table = pd.DataFrame({"p_value": [0.03, 0.3, np.nan], "p_holm": [0.06, 0.3, np.nan]})
-    told = narrative.scales_sentence(table)
-    assert "Of 2 tests, 1 is significant taken one at a time and 0 when" in told
-    assert "up to 10%" in told
-    assert narrative.scales_sentence(table.iloc[2:]) == "No scale could be tested."
 
 
 def test_scoreboard_counts_and_names() -> None:

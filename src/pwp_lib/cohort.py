@@ -25,13 +25,7 @@ from pwp_lib.schema import (
     patient_fields,
 )
 
-__all__ = [
-    "Cohort",
-    "FlowStep",
-    "Provenance",
-    "load_cohort",
-    "read_cohort",
-]
+__all__ = ["Cohort", "FlowStep", "Provenance", "load_cohort", "read_cohort"]
 
 Table: TypeAlias = "str | os.PathLike[str] | pd.DataFrame"
 

@@ -19,14 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
 
-__all__ = [
-    "GAD7",
-    "MEASURES",
-    "PHQ9",
-    "Measure",
-    "get_measure",
-    "known_measures",
-]
+__all__ = ["GAD7", "MEASURES", "PHQ9", "Measure", "get_measure", "known_measures"]
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,7 @@ from multilevel.fit import MixedFit, fit_mixed
 from multilevel.ratio_test import LikelihoodRatioTest, likelihood_ratio_test
 from pwp_lib.measures import Measure, get_measure
 
-__all__ = [
-    "MeasureModels",
-    "fit_models",
-    "model_formula",
-    "raw_and_shrunken",
-]
+__all__ = ["MeasureModels", "fit_models", "model_formula", "raw_and_shrunken"]
 
 Level = Literal["single", "intercept", "slope"]
 

@@ -14,21 +14,14 @@ from pwp_lib.show.figures_bayes import (
     trace_plot,
 )
 from pwp_lib.show.figures_comparison import (
-    cluster_comparison,
-    scoreboard_picture,
     sensitivity_panel,
     theme_map,
 )
 from pwp_lib.show.figures_data import (
-    caseload_bars,
-    change_histogram,
     completeness_by_therapist,
-    flow_diagram,
     outcomes_by_therapist,
-    score_distributions,
 )
 from pwp_lib.show.figures_design import (
-    allocation_plot,
     benchmark_ratios,
     precision_map,
     rank_bands,
@@ -45,17 +38,12 @@ from pwp_lib.show.figures_ranks import (
 )
 
 __all__ = [
-    "allocation_plot",
     "autocorrelation_plot",
     "benchmark_ratios",
-    "caseload_bars",
     "caterpillar_plot",
-    "change_histogram",
-    "cluster_comparison",
     "cluster_probability_strip",
     "completeness_by_therapist",
     "describe",
-    "flow_diagram",
     "outcomes_by_therapist",
     "posterior_density",
     "precision_map",
@@ -63,8 +51,6 @@ __all__ = [
     "rank_bands",
     "rank_interval_plot",
     "rank_rank_plot",
-    "score_distributions",
-    "scoreboard_picture",
     "sensitivity_panel",
     "shrinkage_plot",
     "theme_map",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from pwp_lib.numbers import count, plain
+from pwp_lib.numbers import plain
 from pwp_lib.show import style
 from pwp_lib.show._drawing import need, several, styled
 from pwp_lib.show.alt import remember
@@ -16,7 +15,7 @@ from pwp_lib.show.alt import remember
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["allocation_plot", "benchmark_ratios", "precision_map", "rank_bands"]
+__all__ = ["benchmark_ratios", "precision_map", "rank_bands"]
 
 
 @styled
@@ -96,46 +95,6 @@ def _label_cells(ax: Axes, z: np.ndarray, better: str) -> None:
             column, row, text, ha="center", va="center", fontsize=10,
             color="white" if dark else style.INK,
         )  # fmt: skip
-
-
-@styled
-def allocation_plot(table: pd.DataFrame, axes: Axes | Iterable[Axes] | None = None) -> list[Axes]:
-    """Draw what a model finds against what is true, one panel for each way of allocating patients.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``truth``, ``residual`` and ``allocation``.
-    axes : Axes or iterable of Axes, optional
-        One for each way.
-
-    Returns
-    -------
-    list of Axes
-    """
-    need(table, ["truth", "residual", "allocation"], "a plot of simulated allocation")
-    ways = list(dict.fromkeys(table["allocation"]))
-    width = style.PAGE_WIDTH if len(ways) == 1 else style.WIDE
-    drawn = several(axes, len(ways), width, 4.3, sharex=True, sharey=True)
-    both = table[["truth", "residual"]].to_numpy(dtype=float)
-    ends = np.array([both.min(), both.max()])
-    for ax, way in zip(drawn, ways, strict=True):
-        rows = table[table["allocation"] == way]
-        ax.plot(ends, ends, color=style.MUTED, linewidth=1)
-        ax.scatter(
-            rows["truth"], rows["residual"], s=30, alpha=0.75, linewidths=0,
-            color=style.measure_colour("phq9"),
-        )  # fmt: skip
-        ax.set(title=str(way), xlabel="True effect (points, left: better)")
-        r = float(np.corrcoef(rows["truth"], rows["residual"])[0, 1]) if len(rows) > 1 else np.nan
-        ax.text(0.03, 0.97, f"r = {r:.2f}", transform=ax.transAxes, va="top", fontsize=10)
-        remember(
-            ax,
-            f"Residual against true effect of {count(len(rows), 'therapist')}, patients allocated "
-            f"{way}: correlation {r:.2f}.",
-        )
-    drawn[0].set_ylabel("Residual of the model")
-    return drawn
 
 
 @styled

@@ -15,10 +15,7 @@ from pwp_lib.show.alt import remember
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "shrinkage_plot",
-    "vpc_curve",
-]
+__all__ = ["shrinkage_plot", "vpc_curve"]
 
 MANY = 5_000
 

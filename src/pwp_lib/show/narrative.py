@@ -15,19 +15,14 @@ from pwp_lib.numbers import (
     certain_percent,
     count,
     listing,
-    p_value,
     percent,
     plain,
     share,
-    sign_fixed,
 )
-from pwp_lib.outcomes import OUTCOMES
-from pwp_lib.show._drawing import lower_first
 from pwp_lib.show.style import measure_label
 
 __all__ = [
     "NOT_REPORTED",
-    "ancova_sentence",
     "chain_sentence",
     "cluster_members",
     "completeness",
@@ -35,13 +30,9 @@ __all__ = [
     "posterior_sentence",
     "provenance_sentence",
     "rank_uncertainty_sentence",
-    "sample_sentences",
-    "scoreboard_sentence",
-    "split_sample_sentence",
 ]
 
 NOT_REPORTED = "not reported"
-SIGNIFICANT = 0.05
 
 
 def provenance_sentence(provenance: Any) -> str:
@@ -57,51 +48,6 @@ def provenance_sentence(provenance: Any) -> str:
         told = f" Source: {source}." if source else ""
         return f"These data are synthetic: no real patient, therapist or service is in them.{told}"
     return f"These data come from {source}." if source else "The source of these data is not given."
-
-
-def sample_sentences(patients: pd.DataFrame, therapists: pd.DataFrame | None = None) -> str:
-    """Describe the sample in words, as far as the columns allow.
-
-    Parameters
-    ----------
-    patients : DataFrame
-        With ``therapist_id``, and if known ``service_id``, ``age``, ``gender``, ``sessions``.
-    therapists : DataFrame, optional
-    """
-    n, j = len(patients), patients["therapist_id"].nunique()
-    where = ""
-    if _known(patients, "service_id"):
-        where = f" in {count(patients['service_id'].nunique(), 'service')}"
-    out = [f"The sample is {count(n, 'patient')} of {count(j, 'therapist')}{where}."]
-    if _known(patients, "age"):
-        out.append(f"Patients' mean age was {_mean_sd(patients['age'])} years.")
-    if _known(patients, "gender"):
-        out.append(_women(patients["gender"], "patients"))
-    if _known(patients, "sessions"):
-        out.append(f"They attended {_mean_sd(patients['sessions'])} sessions on average.")
-    if therapists is not None and _known(therapists, "gender"):
-        seen = therapists[therapists["therapist_id"].isin(patients["therapist_id"])]
-        out.append(_women(seen["gender"], "therapists"))
-    return " ".join(out)
-
-
-def _known(frame: pd.DataFrame, column: str) -> bool:
-    return column in frame and bool(frame[column].notna().any())
-
-
-def _mean_sd(values: pd.Series) -> str:
-    known = pd.to_numeric(values).dropna()
-    spread = f"SD {known.std():.2f}, " if len(known) > 1 else ""
-    return f"{known.mean():.2f} ({spread}{plain(known.min())} to {plain(known.max())})"
-
-
-def _women(gender: pd.Series, who: str) -> str:
-    known = gender.dropna()
-    n = int((known == "female").sum())
-    missing = len(gender) - len(known)
-    rest = f" whose gender is recorded ({missing:,} are not)" if missing else ""
-    verb = "was" if n == 1 else "were"
-    return f"Of the {len(known):,} {who}{rest}, {share(n, len(known))} {verb} female."
 
 
 def completeness(table: pd.DataFrame) -> str:
@@ -236,89 +182,3 @@ def _belong(n: int) -> str:
         if not n
         else f"{count(n, 'therapist')} belong{'s' if n == 1 else ''}"
     )
-
-
-_FIGURES = {
-    "effect_size": "effect size",
-    "improvement": "rate of reliable improvement",
-    "deterioration": "rate of reliable deterioration",
-    "rcsi": "rate of reliable and clinically significant improvement",
-    "caseness": "rate of caseness",
-}
-
-
-def ancova_sentence(result: Any, measure: Any = "") -> str:
-    """Say how two clusters' scores after treatment compare at equal scores before.
-
-    Parameters
-    ----------
-    result : Ancova
-    measure : Measure or str
-        Left out, the result's own.
-    """
-    label, (first, second) = measure_label(measure or result.measure), result.clusters
-    found = (
-        f"F({result.df[0]}, {result.df[1]:,}) = {result.statistic:.1f}, {p_value(result.p_value)}"
-    )
-    if np.isnan(result.p_value) or result.p_value >= SIGNIFICANT:
-        return (
-            f"At equal {label} scores before treatment the {first} and the {second} cluster do "
-            f"not differ beyond chance afterwards ({found}, patients taken as independent)."
-        )
-    way = "lower" if result.difference < 0 else "higher"
-    return (
-        f"At equal {label} scores before treatment, patients of the {first} cluster end "
-        f"{abs(result.difference):.2f} points {way} than those of the {second} cluster ({found}, "
-        "patients taken as independent)."
-    )
-
-
-def split_sample_sentence(result: Any, measure: Any, figure: str = "effect_size_upper") -> str:
-    """Say how much a figure shrinks when other patients than those compared choose the clusters.
-
-    Parameters
-    ----------
-    result : SplitSample
-    measure : Measure or str
-    figure : str
-        A row of ``result.table()`` about one cluster, such as ``"rcsi_lower"``.
-    """
-    name = getattr(measure, "name", measure)
-    row = result.table().loc[(name, figure)]
-    same, other = float(row["same_patients"]), float(row["other_patients"])
-    kind, _, cluster = figure.rpartition("_")
-    words = f"{_FIGURES.get(kind, kind.replace('_', ' '))} of the {cluster} cluster"
-    rate = kind in OUTCOMES
-    write = percent if rate else (lambda v: sign_fixed(v, 2))
-    low, high = write(float(row["lower_quartile"])), write(float(row["upper_quartile"]))
-    way = "goes"
-    if write(same) != write(other):
-        way = "falls" if other < same else "rises"
-    return (
-        f"On {measure_label(measure)} the {words} {way} from {write(same)}, where clusters are "
-        f"chosen and compared on the same patients, to {write(other)} (quartiles {low} to {high}) "
-        "on patients who had no part in the choice."
-    )
-
-
-def scoreboard_sentence(board: pd.DataFrame) -> str:
-    """Say how many of the paper's figures a cohort reproduces.
-
-    Parameters
-    ----------
-    board : DataFrame
-        `scoreboard`: ``quantity``, ``state``.
-    """
-    state = board["state"].value_counts()
-    yes, no, rest = (int(state.get(s, 0)) for s in ("match", "no match", "not testable"))
-    if not yes + no:
-        return "None of the paper's figures can be tested on this cohort."
-    verb = "matches" if yes == 1 else "match"
-    text = f"Of {count(yes + no, 'figure')} of the paper that can be tested, {yes:,} {verb}"
-    if no:
-        names = [lower_first(str(q)) for q in board.loc[board["state"] == "no match", "quantity"]]
-        # A handful is named; a longer list belongs in the table.
-        named = f" ({'; '.join(names)})" if no <= 5 else ""
-        text += f" and {no:,} {'does' if no == 1 else 'do'} not{named}"
-    tail = f"; {rest:,} more cannot be tested" if rest else ""
-    return f"{text}{tail}."

@@ -31,7 +31,6 @@ INK = "#1B1F24"
 MUTED = "#59636E"
 GRID = "#E4E7EB"
 CARD = "#FFFFFF"
-WORSE = "#20242B"
 
 #: The clusters in the order in which they are always shown.
 CLUSTERS = ("upper", "middle", "lower")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from pwp_lib.show import figures, style
+from pwp_lib.show import figures
 
 
 def rates() -> pd.DataFrame:
@@ -15,20 +14,6 @@ def rates() -> pd.DataFrame:
          "n_lower": [548, 389], "chi2": [68.5, 56.2]},
         index=pd.Index(["improvement", "rcsi"], name="outcome"),
     )  # fmt: skip
-
-
-def test_rates_come_as_the_comparison_gives_them() -> None:
-    axes = figures.cluster_comparison({"gad7": rates(), "phq9": rates()})
-    assert [a.get_title(loc="left") for a in axes] == ["PHQ-9", "GAD-7"]
-    told = figures.describe(axes)
-    assert "Reliable improvement upper 46.4%, lower 19.0%" in told
-    assert len(axes[0].lines) - 1 == 4
-
-
-def test_a_cluster_without_patients_is_left_out() -> None:
-    table = rates().assign(n_lower=0, yes_lower=0)
-    (ax,) = figures.cluster_comparison({"phq9": table})
-    assert "lower" not in figures.describe(ax)
 
 
 def themes() -> pd.DataFrame:
@@ -67,16 +52,6 @@ def board() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def test_scoreboard_places_figures_on_the_rounding() -> None:
-    ax = figures.scoreboard_picture(board())
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["models\n1 of 2", "people\n2 of 3"]
-    x = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections])
-    # 0.02 over a rounding of 0.05; a count and a bound that hold; two far out.
-    assert sorted(np.round(x, 6)) == [-4, 0, 0, pytest.approx(0.4), 4]
-    assert "3 of 5 figures that can be tested" in figures.describe(ax)
-    assert "1 cannot be tested" in figures.describe(ax)
-
-
 def test_sensitivity_compares_with_the_first_row() -> None:
     table = pd.DataFrame({"estimate": [0.087, 0.1], "lower": [0.05, 0.06], "upper": [0.17, 0.2]})
     ax = figures.sensitivity_panel(table.set_axis(["main", "REML"]))
@@ -95,20 +70,6 @@ def test_precision_map_labels_every_cell() -> None:
     ring = ax.lines[0]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (0.5, 1.0)
     assert "from 10% to 30%" in figures.describe(ax)
-
-
-def test_allocation_has_a_panel_for_each_way() -> None:
-    truth = np.array([-1.0, 0, 1])
-    table = pd.DataFrame(
-        {
-            "truth": np.tile(truth, 2),
-            "residual": np.concatenate([truth, [1.0, -1, 1]]),
-            "allocation": ["at random"] * 3 + ["by difficulty"] * 3,
-        }
-    )
-    axes = figures.allocation_plot(table)
-    assert [a.get_title(loc="left") for a in axes] == ["at random", "by difficulty"]
-    assert [a.texts[0].get_text() for a in axes] == ["r = 1.00", "r = 0.00"]
 
 
 def test_benchmarks_say_who_is_slower() -> None:
@@ -134,18 +95,3 @@ def test_ranks_outside_their_bands_are_told() -> None:
 def test_every_public_figure_is_exported_and_named() -> None:
     assert all(callable(getattr(figures, name)) for name in figures.__all__)
     assert figures.__all__ == sorted(figures.__all__)
-
-
-def test_clusters_on_axes_of_their_own_keep_the_order_and_the_names() -> None:
-    first, second = (
-        pd.DataFrame({"yes_upper": yes, "n_upper": 10}, index=["first", "second"])
-        for yes in ([1, 5], [9, 9])
-    )
-    rates = {"phq9": first, "gad7": second}
-    axes = figures.cluster_comparison(rates, style.new_axes(6, 6, rows=2, sharex=True))
-    assert [[t.get_text() for t in ax.get_yticklabels()] for ax in axes] == [
-        ["first", "second"]
-    ] * 2
-    assert all(ax.yaxis_inverted() for ax in axes)
-    # Nothing is cut off at the right, in whichever panel it lies.
-    assert all(ax.get_xlim()[1] >= 0.98 for ax in axes)

@@ -203,16 +203,6 @@ def test_of_many_therapists_both_ends_are_drawn_and_it_is_said(total: int) -> No
         assert ax.figure.get_size_inches()[1] < 21
 
 
-def test_caseloads_of_many_are_one_outline_and_their_ranks_carry_no_names() -> None:
-    loads = pd.Series(np.arange(1_000) + 1, index=[f"T{i}" for i in range(1_000)])
-    ax = figures.caseload_bars(loads)
-    assert len(ax.patches) == 1
-    assert ax.patches[0].get_data().values.max() == 1_000
-    assert "caseloads of 1,000 therapists, from 1 to 1,000" in figures.describe(ax)
-    ranks = pd.DataFrame({"rank_phq9": loads, "rank_gad7": loads.to_numpy()[::-1]})
-    assert not figures.rank_rank_plot(ranks).texts
-
-
 def test_of_many_therapists_beyond_zero_the_first_are_named() -> None:
     names = [f"T{i:02d}" for i in range(20)]
     frame = pd.DataFrame({"residual": -1.0, "lower": -2.0, "upper": -0.5}, index=names)

@@ -36,16 +36,6 @@ def fitted(between: float, *, slope: bool = False, therapists: int = 12, seed: i
 # -- the cohort ------------------------------------------------------------------------------------
 
 
-def test_sample_says_only_what_is_known() -> None:
-    patients = pd.DataFrame({"therapist_id": ["a", "a", "b"]})
-    assert narrative.sample_sentences(patients) == "The sample is 3 patients of 2 therapists."
-    fuller = patients.assign(gender=["female", None, "male"], age=[20, 40, 30], service_id="S1")
-    told = narrative.sample_sentences(fuller)
-    assert "in 1 service." in told
-    assert "mean age was 30.00 (SD 10.00, 20 to 40) years" in told
-    assert "Of the 2 patients whose gender is recorded (1 are not), 1 (50.0%) was female." in told
-
-
 def test_provenance_does_not_call_own_data_synthetic() -> None:
     assert "synthetic" in narrative.provenance_sentence(Box(synthetic=True, source=""))
     told = narrative.provenance_sentence(Box(synthetic=False, source="a trust."))
@@ -118,41 +108,6 @@ def compared(p: float, difference: float = -2.0) -> Box:
                statistic=25.0, df=(1, 823), p_value=p)  # fmt: skip
 
 
-def test_ancova_finds_or_does_not_find() -> None:
-    told = narrative.ancova_sentence(compared(1e-8))
-    assert "end 2.00 points lower than those of the lower cluster (F(1, 823) = 25.0" in told
-    assert "do not differ beyond chance" in narrative.ancova_sentence(compared(0.3))
-    told = narrative.ancova_sentence(compared(0.02, difference=1.0))
-    assert "of the upper cluster end 1.00 points higher" in told
-
-
-def test_split_sample_says_which_way_it_goes() -> None:
-    index = pd.MultiIndex.from_tuples([("phq9", "effect_size_upper"), ("phq9", "rcsi_lower")])
-    table = pd.DataFrame(
-        {"same_patients": [0.9, 0.2], "other_patients": [0.6, 0.3], "lower_quartile": [0.5, 0.25],
-         "upper_quartile": [0.7, 0.35]}, index=index,
-    )  # fmt: skip
-    result = Box(table=lambda: table)
-    assert "effect size of the upper cluster falls from 0.90" in (
-        narrative.split_sample_sentence(result, "phq9")
-    )
-    told = narrative.split_sample_sentence(result, "phq9", "rcsi_lower")
-    assert "rises from 20.0%" in told
-    assert "to 30.0% (quartiles 25.0% to 35.0%)" in told
-
-
 def scale(p: float, higher: str, reported: str = "not reported") -> pd.Series:
     return pd.Series({"label": "Resilience", "rater": "self", "n_upper": 5, "n_lower": 4, "U": 2.0,
                       "p_value": p, "higher_in": higher, "reported": reported})  # fmt: skip
-
-
-def test_scoreboard_counts_and_names() -> None:
-    board = pd.DataFrame(
-        {"quantity": ["A", "Intercept", "C"], "state": ["match", "no match", "not testable"]}
-    )
-    assert narrative.scoreboard_sentence(board) == (
-        "Of 2 figures of the paper that can be tested, 1 matches and 1 does not (intercept); 1 "
-        "more cannot be tested."
-    )
-    none = board.assign(state="not testable")
-    assert narrative.scoreboard_sentence(none).startswith("None of the paper's figures")

@@ -21,7 +21,8 @@ def parsed(shown: Any) -> Any:
 
 
 def some_bars() -> Any:
-    return figures.caseload_bars(pd.Series({"T01": 8, "T02": 197, "T03": 20}))
+    table = pd.DataFrame({"task": ["fit", "fit"], "peer": ["one", "two"], "ratio": [8.0, 0.5]})
+    return figures.benchmark_ratios(table)
 
 
 def test_a_figure_has_picture_alternative_text_caption_and_anchor() -> None:

@@ -74,19 +74,23 @@ class StudentCohort:
 
     def _numbers(self, i: int, models: MeasureModels) -> list[tuple[str, float]]:
         random, residual = self.truth.random_covariance, self.truth.residual_covariance
-        interval = models.intercept.profile_interval()
+        interval, slope = models.intercept.profile_interval(), models.slope.random_covariance
         first, second = models.test_intercept, models.test_slope
         return [
             ("true therapist effect", self.truth.vpc[i]),
             ("true intercept variance", random[2 * i][2 * i]),
             ("true slope variance", random[2 * i + 1][2 * i + 1]),
-            ("true residual variance", residual[i][i]),
+            # Whole scores within the scale vary less than what they were made from.
+            ("true residual variance, before rounding and clipping", residual[i][i]),
             ("patients", float(models.intercept.n)),
             ("therapists", float(models.intercept.n_groups)),
             ("therapist effect, random intercept", interval.estimate),
             ("therapist effect, lower 95%", interval.lower),
             ("therapist effect, upper 95%", interval.upper),
             ("therapist effect, random slope, at the mean", models.slope.vpc()),
+            ("intercept variance, random slope", float(slope.iloc[0, 0])),
+            ("slope variance, random slope", float(slope.iloc[1, 1])),
+            ("residual variance, random slope", models.slope.residual_variance),
             ("chi-square, intercept against single level", first.statistic),
             ("p, intercept against single level", first.p_value),
             ("p, intercept against single level, boundary", first.p_value_boundary),
@@ -95,7 +99,7 @@ class StudentCohort:
         ]
 
 
-def student_cohort(student: int, seed: int = 1) -> StudentCohort:
+def student_cohort(student: int, seed: int) -> StudentCohort:
     """Make the cohort of one student: the paper's shape, with a truth of its own.
 
     Parameters
@@ -103,10 +107,11 @@ def student_cohort(student: int, seed: int = 1) -> StudentCohort:
     student : int
         From 1. A student's cohort does not depend on how many others there are.
     seed : int
+        Of the class. Whoever has it can make the key.
 
     Examples
     --------
-    >>> one, two = student_cohort(1), student_cohort(2)
+    >>> one, two = student_cohort(1, seed=5), student_cohort(2, seed=5)
     >>> one.truth.vpc != two.truth.vpc, one.cohort.provenance.synthetic
     (True, True)
     """

@@ -137,8 +137,14 @@ def pool(
 @app.command()
 def cohort(
     out: Annotated[Path, typer.Option("--out", help="A new or empty folder.")],
+    seed: Annotated[
+        int,
+        typer.Option(
+            prompt="A number that only you know",
+            help="A number of your own: the same one makes the same cohorts and the same key.",
+        ),
+    ],
     students: Annotated[int, typer.Option(help="How many cohorts to make.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same cohorts.")] = 1,
 ) -> None:
     """Make a cohort with a known truth for every student, and one marking key."""
     from pwp_lib.classroom import KEY_FILE, make_classroom

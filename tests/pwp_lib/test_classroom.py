@@ -65,6 +65,9 @@ def test_key_holds_truth_interval_tests_ranks_and_clusters(classroom: Path) -> N
         < value["therapist effect, upper 95%"]
     )
     assert value["p, intercept against single level"] < 0.05
+    # A key that told the unclipped variance alone would mark right answers as wrong.
+    before = value["true residual variance, before rounding and clipping"]
+    assert 0.75 * before < value["residual variance, random slope"] < 1.02 * before
     clusters = key[(key["item"] == "cluster") & (key["student"] == 1)]["value"].value_counts()
     assert clusters.to_dict() == {"middle": 11, "upper": 5, "lower": 5}
     ranks = key[(key["item"] == "rank") & (key["student"] == 2) & (key["measure"] == "gad7")]

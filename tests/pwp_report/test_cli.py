@@ -257,10 +257,10 @@ def test_pool_refuses_what_is_no_moments(tmp_path: Path, capsys) -> None:
 def test_cohort_makes_a_class_and_refuses_bad_arguments(tmp_path: Path, capsys) -> None:
     assert run("cohort", "--students", "1", "--seed", "3", "--out", tmp_path / "class") == 0
     assert (tmp_path / "class" / "marking_key.csv").is_file()
-    assert run("cohort", "--students", "0", "--out", tmp_path / "b") == 2
+    assert run("cohort", "--students", "0", "--seed", "3", "--out", tmp_path / "b") == 2
     assert "from 1 to 1,000" in capsys.readouterr().err
-    assert run("cohort", "--students", "1", "--out", tmp_path / "class") == 2
-    assert run("cohort", "--students", "many", "--out", tmp_path / "b") == 2
+    assert run("cohort", "--students", "1", "--seed", "3", "--out", tmp_path / "class") == 2
+    assert run("cohort", "--students", "many", "--seed", "3", "--out", tmp_path / "b") == 2
     assert not (tmp_path / "b").exists()
 
 

@@ -74,7 +74,8 @@ class StudentCohort:
 
     def _numbers(self, i: int, models: MeasureModels) -> list[tuple[str, float]]:
         random, residual = self.truth.random_covariance, self.truth.residual_covariance
-        interval, slope = models.intercept.profile_interval(), models.slope.random_covariance
+        interval = models.intercept.profile_interval()
+        slope = models.slope.random_covariance.to_numpy(dtype=float)
         first, second = models.test_intercept, models.test_slope
         return [
             ("true therapist effect", self.truth.vpc[i]),
@@ -88,8 +89,8 @@ class StudentCohort:
             ("therapist effect, lower 95%", interval.lower),
             ("therapist effect, upper 95%", interval.upper),
             ("therapist effect, random slope, at the mean", models.slope.vpc()),
-            ("intercept variance, random slope", float(slope.iloc[0, 0])),
-            ("slope variance, random slope", float(slope.iloc[1, 1])),
+            ("intercept variance, random slope", float(slope[0, 0])),
+            ("slope variance, random slope", float(slope[1, 1])),
             ("residual variance, random slope", models.slope.residual_variance),
             ("chi-square, intercept against single level", first.statistic),
             ("p, intercept against single level", first.p_value),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -50,6 +51,14 @@ def write_downloads(html: Path) -> int:
     return count
 
 
+def copy_data(html: Path) -> None:
+    """Offer the packaged tables, the six downloads and what their columns hold."""
+    data = ROOT / "src" / "pwp_lib" / "packaged"
+    target = html / "downloads" / "data"
+    shutil.copytree(data, target, dirs_exist_ok=True)
+    shutil.make_archive(str(target.parent / "extracts"), "zip", data / "extracts")
+
+
 def restore_prose(executed: dict[str, object], source: dict[str, object]) -> None:
     """Put the chapter's text back: the cache keeps the code cells alone."""
     code = iter([c for c in executed["cells"] if c["cell_type"] == "code"])  # type: ignore[attr-defined]
@@ -94,6 +103,7 @@ def main(html: Path) -> int:
     (html / ".nojekyll").touch()
     mend_pages(html)
     write_downloads(html)
+    copy_data(html)
     return 0
 
 

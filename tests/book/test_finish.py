@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -43,3 +44,12 @@ def test_a_page_that_needs_nothing_is_not_touched(tmp_path: Path) -> None:
     before = page.stat().st_mtime_ns
     loaded_finish().mend_pages(tmp_path)
     assert page.stat().st_mtime_ns == before
+
+
+def test_the_packaged_tables_are_offered(tmp_path: Path) -> None:
+    (tmp_path / "downloads").mkdir()
+    loaded_finish().copy_data(tmp_path)
+    page = (ROOT / "book" / "downloads.md").read_text(encoding="utf-8")
+    offered = re.findall(r'href="\.\./(downloads/(?:data/\S+|extracts\.zip))"', page)
+    assert len(offered) == 5
+    assert all((tmp_path / name).is_file() for name in offered)

@@ -59,7 +59,6 @@ from .ranking import composite_ranks as composite_ranks
 from .ranking import composite_uncertainty as composite_uncertainty
 from .ranking import rank_correlation as rank_correlation
 from .ranking import rank_uncertainty as rank_uncertainty
-from .ranking import services_by_cluster as services_by_cluster
 from .scales import SCALES as SCALES
 from .scales import compare_scales as compare_scales
 from .scales import mann_whitney as mann_whitney

@@ -490,6 +490,11 @@ def _search(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> tup
         fixed = boundary.theta[:-1] * np.sqrt(1.0 + 0.35 * sd**2)
         screened.append(measure(cells, np.append(fixed, sd), nodes, modes))
     best = minimise(cells, min(screened, key=lambda p: p.deviance), nodes, False)
+    apart = _apart_within(cells) if best.deviance >= boundary.deviance - _SAME else None
+    if apart is not None:
+        # Far from here the likelihood may be higher, with a variance that grows without limit.
+        far = minimise(cells, measure(cells, apart, nodes, modes), nodes, False)
+        best = min(best, far, key=lambda p: p.deviance)
     if abs(best.theta[-1]) > _LARGEST:
         raise InputError(
             "within groups the fixed terms tell successes from failures without error, so that "
@@ -498,3 +503,21 @@ def _search(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> tup
             column=design.group_name,
         )
     return boundary, best if best.deviance < boundary.deviance - _SAME else boundary
+
+
+def _apart_within(cells: Cells) -> Array | None:
+    """Parameters that tell successes from failures within every group, if there are any."""
+    from scipy.optimize import linprog
+    from scipy.sparse import csr_array, hstack, vstack
+
+    sides, width = [], cells.x.shape[1]
+    for sign, chosen in ((1.0, cells.successes > 0), (-1.0, cells.successes < cells.trials)):
+        at = np.flatnonzero(chosen)
+        place = (np.ones(len(at)), (np.arange(len(at)), cells.group[at]))
+        level = csr_array(place, shape=(len(at), int(cells.group.max()) + 1))
+        sides.append(-sign * hstack([csr_array(cells.x[at]), level]))
+    rows = vstack(sides)
+    found = linprog(np.zeros(rows.shape[1]), rows, -np.ones(rows.shape[0]), bounds=(None, None))
+    if found.status != 0:
+        return None
+    return np.append(found.x[:width], max(float(found.x[width:].std()), 1.0))

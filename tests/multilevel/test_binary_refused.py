@@ -172,3 +172,20 @@ def test_an_interval_without_end_is_infinite() -> None:
     assert interval.lower < fit.variance < interval.upper
     assert fit.vpc().upper <= 1.0
     assert fit.vpc("probability").upper <= 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("far", [3.0, 30.0])
+def test_separation_within_groups_that_lie_far_apart_is_no_variance_of_zero(
+    seed: int, far: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    level = np.repeat(rng.normal(size=12) * far, 10)
+    x = level + np.tile(np.linspace(-1, 1, 10), 12)
+    data = pd.DataFrame({"y": (x > level).astype(int), "x": x, "g": np.repeat(np.arange(12), 10)})
+    with pytest.raises(InputError, match="within groups"):
+        fit_binary("y ~ x + (1 | g)", data)
+    # One row the other way, and there is an estimate again.
+    data.loc[0, "y"] = 1
+    fit = fit_binary("y ~ x + (1 | g)", data)
+    assert np.isfinite(fit.deviance)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import combinations
 from typing import TypeVar
 
 import pandas as pd
@@ -24,7 +23,6 @@ from pwp_lib.comparison import (
     SplitSample,
     cluster_effect_sizes,
     nested_ancova,
-    nested_rates,
     split_sample_comparison,
     therapist_predictors,
 )
@@ -36,10 +34,9 @@ from pwp_lib.precision import Precision, precision
 from pwp_lib.ranking import (
     composite_ranks,
     composite_uncertainty,
-    rank_correlation,
     rank_uncertainty,
 )
-from pwp_lib.scales import SCALES, compare_scales
+from pwp_lib.scales import SCALES
 from pwp_lib.sensitivity import SensitivityPanel, completeness_by_therapist, sensitivity_panel
 
 __all__ = ["ENGINES", "Analysis", "Comparison", "MeasureResult", "analyse"]
@@ -116,15 +113,12 @@ class Comparison:
         Indexed by measure and cluster: `cluster_effect_sizes`.
     nested_ancova : DataFrame
         Indexed by measure: therapists as the units.
-    nested_rates : DataFrame
-        Indexed by measure and outcome: therapists permuted.
     split : SplitSample or None
         Chosen on one half of the patients, compared on the other.
     """
 
     effect_sizes: pd.DataFrame
     nested_ancova: pd.DataFrame
-    nested_rates: pd.DataFrame
     split: SplitSample | None
 
 
@@ -152,11 +146,7 @@ class Analysis:
         `composite_ranks`.
     composite_uncertainty : DataFrame or None
         Position intervals and the probability of each cluster by composite rank.
-    rank_correlations : DataFrame
-        Spearman's correlations of ranks between measures.
     comparison : Comparison or None
-    scales : DataFrame or None
-        Mann-Whitney tests of the therapists' scales.
     predictors : DataFrame or None
         Therapist-level predictors over all therapists, by measure and predictor.
     not_done : mapping of str to str
@@ -182,9 +172,7 @@ class Analysis:
     measures: Mapping[str, MeasureResult]
     ranks: pd.DataFrame | None
     composite_uncertainty: pd.DataFrame | None
-    rank_correlations: pd.DataFrame
     comparison: Comparison | None
-    scales: pd.DataFrame | None
     predictors: pd.DataFrame | None
     not_done: Mapping[str, str]
 
@@ -212,6 +200,7 @@ class _Attempts:
     draws: int
     size: int | None
     engines: Sequence[str]
+    optional: Sequence[str]
     not_done: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, name: str, work: Callable[[], T]) -> T | None:
@@ -221,6 +210,11 @@ class _Attempts:
         except InputError as problem:
             self.not_done[name] = str(problem)
             return None
+
+    def modelled_with(self, measure: Measure) -> list[Measure]:
+        """Measures whose first scores are in the model: those that every patient has."""
+        free = set(self.optional) - {measure.name}
+        return [m for m in self.cohort.measures if m.name not in free]
 
     def record_skipped(self, name: str, reason: str) -> None:
         """Keep the reason for what is left out."""
@@ -250,6 +244,7 @@ def analyse(
     sensitivity: bool = True,
     cluster_size: int | None = None,
     engines: Sequence[str] = ("ml", "gibbs"),
+    optional: Sequence[str] = (),
 ) -> Analysis:
     """Carry out the whole analysis of a cohort.
 
@@ -269,6 +264,8 @@ def analyse(
         Therapists in the upper and in the lower cluster; a quarter of them unless given.
     engines : sequence of str
         Of `ENGINES`: ``"reml"`` and ``"gibbs"`` give further estimates of the therapist effect.
+    optional : sequence of str
+        Measures that patients may lack: they are in no other measure's model.
 
     Returns
     -------
@@ -287,7 +284,7 @@ def analyse(
         raise InputError(
             f"there is no engine {unknown[0]}", hint=f"engines are {', '.join(ENGINES)}"
         )
-    attempts = _Attempts(cohort, seed, draws, cluster_size, engines)
+    attempts = _Attempts(cohort, seed, draws, cluster_size, engines, optional)
     found = {m.name: _measure_result(attempts, m, sensitivity) for m in cohort.measures}
     results = {name: result for name, result in found.items() if result is not None}
     patients, ranks = cohort.patients, _ranks(attempts, results)
@@ -308,9 +305,7 @@ def analyse(
         measures=results,
         ranks=ranks,
         composite_uncertainty=_composite_uncertainty(attempts, results, ranks),
-        rank_correlations=_correlations(attempts, results),
         comparison=_comparison(attempts, ranks, repeats),
-        scales=_scales(attempts, ranks),
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
@@ -330,7 +325,7 @@ def _measure_result(
     attempts: _Attempts, measure: Measure, sensitivity: bool
 ) -> MeasureResult | None:
     """Fit the models of a measure, and find all that follows from them."""
-    name, patients, listed = measure.name, attempts.cohort.patients, attempts.cohort.measures
+    name, patients, listed = measure.name, attempts.cohort.patients, attempts.modelled_with(measure)
     models = attempts.attempt(f"models.{name}", lambda: fit_models(patients, measure, listed))
     if models is None:
         return None
@@ -420,17 +415,6 @@ def _composite_uncertainty(
     )
 
 
-def _correlations(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.DataFrame:
-    """Say how far the ranks on each two measures agree."""
-    rows = []
-    for (a, one), (b, other) in combinations(results.items(), 2):
-        ranks = one.residuals["rank"], other.residuals["rank"]
-        found = attempts.attempt(f"rank_correlation.{a}.{b}", partial(rank_correlation, *ranks))
-        if found is not None:
-            rows.append((a, b, found.correlation, found.p_value, found.n))
-    return pd.DataFrame(rows, columns=["of", "with", "correlation", "p_value", "n"])
-
-
 def _comparison(attempts: _Attempts, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
     if ranks is None:
         attempts.record_skipped("comparison", "There are no clusters to compare.")
@@ -451,22 +435,8 @@ def _comparison(attempts: _Attempts, ranks: pd.DataFrame | None, repeats: int) -
         by_measure(
             "nested_ancova", lambda m: nested_ancova(patients, m, ranks).table(), named=True
         ),
-        by_measure("nested_rates", lambda m: nested_rates(patients, m, ranks)),
         attempts.attempt("split_sample", split) if repeats else None,
     )
-
-
-def _scales(attempts: _Attempts, ranks: pd.DataFrame | None) -> pd.DataFrame | None:
-    therapists = attempts.cohort.therapists
-    if therapists is None:
-        attempts.record_skipped("scales", "There is no table of therapists.")
-    elif ranks is None:
-        attempts.record_skipped("scales", "There are no clusters to compare.")
-    elif not any(scale.name in therapists for scale in SCALES):
-        attempts.record_skipped("scales", "The therapists' table has none of the scales.")
-    else:
-        return attempts.attempt("scales", lambda: compare_scales(therapists, ranks))
-    return None
 
 
 def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
@@ -489,7 +459,7 @@ def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd
             therapists,
             result.measure,
             names,
-            cohort.measures,
+            attempts.modelled_with(result.measure),
         )
         part = attempts.attempt(f"predictors.{name}", work)
         if part is not None:

@@ -19,6 +19,7 @@ from pwp_report.read.cells import KINDS, read_codes, read_numbers
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns
+from pwp_report.rows import choose_rows
 from pwp_report.study import ScoreColumns, Study, complete_study
 from pwp_report.study_file import read_study
 
@@ -107,6 +108,7 @@ def check_study_data(
     given = study if isinstance(study, Study) else Study() if study is None else read_study(study)
     raw = read_table(file, table=given.table or None)
     done = complete_study(given, list(raw.frame.columns), raw.name)
+    raw, chosen, said = choose_rows(raw, done)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
@@ -118,7 +120,9 @@ def check_study_data(
     table = None
     if therapists is not None:
         table = _therapists(therapists, included.patients, done, found)
-    remarks = (*raw.remarks, *dropped, *reader.notes, *_other_courses(raw, done, patients))
+    if chosen:
+        included = replace(included, flow=(*chosen, *included.flow[1:]))
+    remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
     if not found:
         remarks += tuple(r for e in done.measures for r in _questions(included.patients, e.measure))
     known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")

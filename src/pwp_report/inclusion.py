@@ -84,8 +84,11 @@ def _masks(
     if "age" in has and study.maximum_age is not None:
         words = f"aged {study.maximum_age:g} or less"
         rules.append((words, patients["age"] <= study.maximum_age))
-    scores = [c for m in measures for c in (m.pre, m.post)]
-    rules.append(("a score on every measure at both ends", patients[scores].notna().all(axis=1)))
+    free = {entry.measure.name for entry in study.measures if not entry.required}
+    needed = [m for m in measures if m.name not in free]
+    scores = [c for m in needed for c in (m.pre, m.post)]
+    on = "every measure" if len(needed) == len(measures) else ", ".join(m.label for m in needed)
+    rules.append((f"a score on {on} at both ends", patients[scores].notna().all(axis=1)))
     return rules
 
 

@@ -346,8 +346,10 @@ class PatientReader:
         self._missing(read.values.isna() & ~read.wrong, role)
         sessions["order"], sessions["attended"] = read.values, self._attended()
         if "contact_kind" in study.columns:
-            kinds = self._means("contact_kind", "assessment", study.codes["treatment"])
+            others = (*study.codes["treatment"], *study.codes["follow_up"])
+            kinds = self._means("contact_kind", "assessment", others)
             sessions["assessment"] = kinds.fillna(False).astype(bool)
+            sessions["attended"] &= self._in_treatment()
         if "one_to_one" in sessions:
             sessions["one_to_one"] = sessions["one_to_one"].fillna(True).astype(bool)
         problem = "the session stands in a row above with the same entries"
@@ -364,4 +366,16 @@ class PatientReader:
                 "file does not tell which was first: the order of the rows is taken"
             )
         names = [s.measure.name for s in study.measures]
-        return reduce_sessions(sessions[sessions["patient_id"].notna()], names, study.several)
+        known = sessions[sessions["patient_id"].notna()]
+        return reduce_sessions(known, names, study.several, study.scores)
+
+    def _in_treatment(self) -> pd.Series:
+        """Which sessions are not after the end of treatment, unless those count too."""
+        later = read_words(self._cells("contact_kind"), self.codes)
+        later = later.isin(self.study.codes["follow_up"]) & (not self.study.follow_ups)
+        if later.any():
+            self.notes.append(
+                f"{int(later.sum()):,} follow-up sessions after the end of treatment do not count; "
+                "follow_ups = true under [sessions] in the study file counts them"
+            )
+        return ~later

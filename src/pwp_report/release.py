@@ -63,10 +63,9 @@ class _Tables:
         """Keep a table that has rows, with measures called by their labels."""
         if frame.empty:
             return
-        names = {"rcsi": "RCSI", **{m.name: m.label for m in self.analysis.cohort.measures}}
-        for column in {"measure", "of", "with"} & {*frame}:
-            words = frame[column].astype(str).str.split()
-            frame = frame.assign(**{column: [" ".join(names.get(w, w) for w in x) for x in words]})
+        if "measure" in frame:
+            names = {m.name: m.label for m in self.analysis.cohort.measures}
+            frame = frame.assign(measure=frame["measure"].astype(object).replace(names))
         heads = measure_words(self.analysis.cohort.measures)
         self.made[name] = ReleasedTable(name, title, frame, note, heads)
 
@@ -112,7 +111,7 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
     _effects(tables)
     _therapists(tables)
     _comparison(tables)
-    _scales(tables)
+    _predictors(tables)
     total = tables.of_everybody(Kind(Count.ANALYSED))
     return ReleasedResults(
         tables=tables.made,
@@ -304,11 +303,6 @@ def _therapists(tables: _Tables) -> None:
         tables.add("ranks", "Composite ranks, how uncertain they are, and clusters", shown)
         if shown.empty:
             tables.withheld.append("No therapist has a caseload that may be shown alone.")
-    tables.add(
-        "rank_correlations",
-        "Spearman's correlations of ranks",
-        parts.rounded(analysis.rank_correlations, 3),
-    )
 
 
 def _may_compare(tables: _Tables) -> bool:
@@ -330,8 +324,8 @@ def _may_compare(tables: _Tables) -> bool:
 
 
 def _comparison(tables: _Tables) -> None:
-    found, ranks = tables.analysis.comparison, tables.analysis.ranks
-    if found is None or ranks is None:
+    found = tables.analysis.comparison
+    if found is None:
         return
     may_be_shown = _may_compare(tables)
     groups: dict[str, list[tuple[str, Group, Any]]] = {}
@@ -344,16 +338,12 @@ def _comparison(tables: _Tables) -> None:
         frame = frame.assign(**dict.fromkeys([*frame][2:], MARK))
     tables.add("clusters", "Outcomes of the upper and the lower cluster", frame)
     if may_be_shown:
-        _cluster_tests(tables, found, ranks)
+        _cluster_tests(tables, found)
 
 
-def _cluster_tests(tables: _Tables, found: Comparison, ranks: pd.DataFrame) -> None:
+def _cluster_tests(tables: _Tables, found: Comparison) -> None:
     title = "Clusters compared, therapists as the units"
     tables.add("nested_ancova", title, parts.rounded(found.nested_ancova.reset_index(), 3))
-    if len(found.nested_rates):
-        frame = parts.rates(found.nested_rates, tables.policy, tables.counts.shown)
-        note = parts.fewest_splits(ranks["cluster"])
-        tables.add("rates", "Rates of the clusters compared", frame, note)
     if found.split is not None:
         frame = found.split.table().reset_index()
         # Rates of a cluster to full precision would tell its exact counts.
@@ -362,16 +352,8 @@ def _cluster_tests(tables: _Tables, found: Comparison, ranks: pd.DataFrame) -> N
         tables.add("split_sample", title, parts.rounded(frame, 3))
 
 
-def _scales(tables: _Tables) -> None:
-    scales, predictors = tables.analysis.scales, tables.analysis.predictors
-    if scales is not None:
-        # What a paper reported has no place beside other services' therapists.
-        frame = scales.drop(columns=["reported"], errors="ignore")
-        few = (frame[["n_upper", "n_lower"]] < tables.policy.threshold).any(axis=1)
-        if few.any() and tables.policy.active:
-            tables.withheld.append("Scales on which fewer than 5 therapists of a cluster answered.")
-            frame = frame[~few]
-        tables.add("scales", "Therapists' own scales", parts.rounded(frame.reset_index(), 3))
+def _predictors(tables: _Tables) -> None:
+    predictors = tables.analysis.predictors
     if predictors is not None:
         frame = parts.rounded(predictors.reset_index(), 3)
         tables.add("predictors", "Therapist-level predictors, over all therapists", frame)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import MARK, DisclosurePolicy, percentage
-from pwp_report.patient_counts import OUTCOMES, Count, Group, Kind, Whose
+from pwp_report.patient_counts import OUTCOMES, Count, Group, Kind
 
 #: What the row of those not shown one by one is called.
 OTHERS_TOGETHER = "others together"
@@ -222,51 +221,3 @@ def guarded_sample(
     figures = [total / len(loads), shown.std(ddof=1), float(np.median(shown))]
     table.loc[mine & (table["variable"] == "patients"), ["mean", "sd", "median"]] = figures
     return table
-
-
-def rates(nested: pd.DataFrame, policy: DisclosurePolicy, shown: Shown) -> pd.DataFrame:
-    """Rates of two clusters from released counts, with therapists dealt anew to the clusters.
-
-    The p-value is given within bounds alone where control is on.
-    """
-    lines = []
-    tests: Any = nested["p_value"].items()
-    for (measure, outcome), p in tests:
-        line: dict[str, object] = {"measure": measure, "outcome": outcome}
-        for side in ("upper", "lower"):
-            group = Group(Whose.CLUSTER, side)
-            yes, n = (shown(group, Kind(k, measure)) for k in OUTCOME_SHARES[outcome])
-            open_rate = round(100 * yes / n, 1) if n else np.nan
-            rate = marked_share(yes, n) if policy.active else open_rate
-            line |= {f"yes_{side}": marked(yes), f"n_{side}": marked(n), f"rate_{side}": rate}
-        held = MARK in (line["rate_upper"], line["rate_lower"])
-        line["p_value_therapists"] = MARK if held else band(p) if policy.active else p
-        lines.append(line)
-    return rounded(pd.DataFrame(lines), 3)
-
-
-def fewest_splits(clusters: pd.Series) -> str:
-    """Say how small a p-value can become where therapists are dealt anew to two clusters.
-
-    Nothing where it can become as small as anybody would want.
-    """
-    upper, lower = (int((clusters == c).sum()) for c in ("upper", "lower"))
-    ways = comb(upper + lower, upper)
-    # Clusters of the same size swap places, which turns the sign of the difference alone.
-    least = (2 if upper == lower else 1) / ways
-    if least < 0.001:
-        return ""
-    return (
-        f"Of {ways:,} ways to deal {upper} and {lower} therapists to the clusters: p cannot be "
-        f"below {least:.2g}."
-    )
-
-
-def band(p: float) -> str:
-    """Say between which usual bounds a p-value lies."""
-    if pd.isna(p):
-        return MARK
-    for bound in (0.001, 0.01, 0.05):
-        if p < bound:
-            return f"< {bound:g}".replace("0.", ".")
-    return ".05 or more"

@@ -51,20 +51,11 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "therapists",
         "Therapists, one by one",
-        (
-            "ranks",
-            "residuals",
-            "rank_correlations",
-        ),
+        ("ranks", "residuals"),
         ("caterpillar", "rank_intervals"),
     ),
-    (
-        "clusters",
-        "Clusters compared",
-        ("clusters", "nested_ancova", "rates", "split_sample"),
-        (),
-    ),
-    ("scales", "Therapists' own scales", ("scales", "predictors"), ()),
+    ("clusters", "Clusters compared", ("clusters", "nested_ancova", "split_sample"), ()),
+    ("scales", "Therapists' own scales", ("predictors",), ()),
     ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
 )
 _SECTION_TEXT: Mapping[str, str] = {
@@ -239,12 +230,8 @@ def results(
             "smallest_caseload": policy.smallest_caseload,
             "mark": MARK,
         },
-        "study": {
-            "title": study.title,
-            "seed": study.seed,
-            "engines": list(study.engines),
-            "measures": [asdict(m) for m in analysis.cohort.measures],
-        },
+        "study": _record(study, policy)
+        | {"measures": [asdict(m) for m in analysis.cohort.measures]},
         "software": software(),
         "sample": {"patients": released.patients, "therapists": released.therapists},
         "tables": {name: _as_json(table) for name, table in released.tables.items()},
@@ -252,6 +239,19 @@ def results(
         "not_done": _not_done(analysis, released),
         "withheld": list(released.withheld),
     }
+
+
+def _record(study: Study, policy: DisclosurePolicy) -> dict[str, Any]:
+    """How the file was read: files, columns, codes and rules."""
+    record = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(study).items()}
+    record["score_columns"] = {
+        s.measure.name: {"pre": s.pre, "post": s.post, "score": s.score, "required": s.required}
+        for s in study.measures
+    }
+    if policy.active:
+        # What is kept or left out may name a service or a person: its columns alone.
+        record |= {name: list(record[name]) for name in ("keep", "leave_out")}
+    return record
 
 
 def _as_json(table: ReleasedTable) -> dict[str, Any]:

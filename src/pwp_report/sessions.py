@@ -64,12 +64,16 @@ def choose_therapist(
 
 
 def reduce_sessions(
-    sessions: pd.DataFrame, measures: Sequence[str], several: str = "most_sessions"
+    sessions: pd.DataFrame,
+    measures: Sequence[str],
+    several: str = "most_sessions",
+    scores: str = "attended",
 ) -> pd.DataFrame:
     """One row a patient, from one row a session.
 
     Scores are those of the first and of the last session *attended*, as in Green et al. (2014,
-    p. 10): a patient without a score there has none, even if there is one in between.
+    p. 10): a patient without a score there has none, even if there is one in between. Or they are
+    the first and the last that were *recorded* at an attended session, two at least.
 
     Parameters
     ----------
@@ -81,6 +85,7 @@ def reduce_sessions(
         Names of the columns of scores.
     several : str
         As in `choose_therapist`.
+    scores : {"attended", "recorded"}
 
     Returns
     -------
@@ -111,6 +116,10 @@ def reduce_sessions(
         parts["service_id"] = own.groupby("patient_id", sort=False)["service_id"].first()
     for name in measures:
         parts[f"{name}_pre"], parts[f"{name}_post"] = first[name], last[name]
+        if scores == "recorded":
+            found = groups[name]
+            twice = found.count() > 1
+            parts[f"{name}_pre"], parts[f"{name}_post"] = found.first(), found.last().where(twice)
     parts["sessions"] = groups.size()
     for name, how in (("assessment", "any"), ("one_to_one", "all")):
         if name in seen:

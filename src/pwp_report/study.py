@@ -27,12 +27,16 @@ NEEDED = {"patient_id": "patient", "therapist_id": "therapist"}
 
 @dataclass(frozen=True)
 class ScoreColumns:
-    """A measure and the columns with its scores: ``pre`` and ``post``, or ``score`` by session."""
+    """A measure and the columns with its scores: ``pre`` and ``post``, or ``score`` by session.
+
+    Patients without both scores of a measure that is ``required`` are left out.
+    """
 
     measure: Measure
     pre: str = ""
     post: str = ""
     score: str = ""
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,16 @@ class Study:
     table, decimal, date_format : str
     missing : tuple of str
         Entries that mean missing, besides words such as NULL and n/a.
+    drop_repeated_rows : bool
+        Whether a row with the same entries as one above is left out.
+    numbers_restart : bool
+        Whether patients and therapists are numbered anew in each service.
+    keep, leave_out : mapping of str to tuple of str
+        By column of the file, the entries whose rows are read, and those whose rows are not.
+    scores : {"attended", "recorded"}
+        Of sessions: scores of the first and last attended one, or the first and last recorded.
+    follow_ups : bool
+        Whether sessions after the end of treatment count.
     minimum_sessions : int
     minimum_patients : int
         Therapists with fewer patients are left out.
@@ -68,6 +82,8 @@ class Study:
     engines : tuple of str
     minimum_shown : int
         Therapists with fewer patients are shown only in aggregate.
+    files : mapping of str to str
+        SHA-256 by name of the files that were read; for the record.
     guessed : tuple of str
         Roles and measures that were recognised rather than stated.
     """
@@ -80,6 +96,12 @@ class Study:
     decimal: str = ""
     date_format: str = ""
     missing: tuple[str, ...] = ()
+    drop_repeated_rows: bool = False
+    numbers_restart: bool = False
+    keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    leave_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scores: str = "attended"
+    follow_ups: bool = False
     minimum_sessions: int = 2
     minimum_patients: int = 1
     assessment: bool = True
@@ -94,6 +116,7 @@ class Study:
     seed: int = 1
     engines: tuple[str, ...] = ("ml", "gibbs")
     minimum_shown: int = 20
+    files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
 
 
@@ -200,7 +223,9 @@ def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]
         if mine is not None and (mine.score or mine.pre or mine.post):
             scores.append(mine)
         elif measure.name in found:
-            scores.append(ScoreColumns(measure, **found[measure.name]))
+            named = found[measure.name]
+            pre, post, score = (named.get(k, "") for k in ("pre", "post", "score"))
+            scores.append(ScoreColumns(measure, pre, post, score, mine is None or mine.required))
     return scores
 
 

@@ -30,7 +30,11 @@ __all__ = ["read_study", "write_study"]
 
 #: Beyond any number that a study file could mean, and beyond any score.
 _FAR, _FAR_SCORE = 10**10, 10**6
-_SECTIONS = ("file", "columns", "measures", "inclusion", "therapists", "codes", "disclosure")
+_CHOICES = ("keep", "leave_out")
+_SECTIONS = (
+    *("file", "columns", "measures", *_CHOICES, "sessions", "inclusion", "therapists", "codes"),
+    "disclosure",
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,16 @@ _KEYS = (
     ),
     _Key("file", "decimal", "text", (".", ","), example='"," or "."'),
     _Key("file", "date_format", "text", example='"%d/%m/%Y" for instance'),
+    _Key("file", "drop_repeated_rows", "flag", note="leave out a row that stands twice"),
+    _Key("file", "numbers_restart", "flag", note="numbers begin anew in each service"),
+    _Key(
+        "sessions",
+        "scores",
+        "text",
+        ("attended", "recorded"),
+        note="of the first and last attended session, or the first and last recorded",
+    ),
+    _Key("sessions", "follow_ups", "flag", note="whether sessions after the end count"),
     _Key("inclusion", "minimum_sessions", "whole"),
     _Key("inclusion", "assessment", "flag", note="an assessment among the sessions"),
     _Key("inclusion", "one_to_one", "flag"),
@@ -91,6 +105,7 @@ _KEYS = (
 )
 _MEASURE_KEYS = (
     *(_Key("measure", k, "filled", note="name the column") for k in ("pre", "post", "score")),
+    _Key("measure", "required", "flag"),
     *(_Key("measure", k, "filled", note="say it in words") for k in ("label", "kind")),
     *(_Key("measure", k, "number", (), -_FAR_SCORE, _FAR_SCORE) for k in ("minimum", "maximum")),
     *(
@@ -272,13 +287,14 @@ def _study(content: dict[str, Any], place: Path) -> Study:
     parts = {
         name: _Section(content.get(name, {}), name, place, _names(name))
         for name in _SECTIONS
-        if name != "measures"
+        if name not in ("measures", *_CHOICES)
     }
     for name, part in parts.items():
         values |= part.read([k for k in _KEYS if k.section == name])
     if not _is_date_format(values.get("date_format", "")):
         hint = 'write it as in "%d/%m/%Y"'
         raise parts["file"].error("is not the form of a date", hint, "date_format")
+    values |= {name: _entries(content.get(name, {}), name, place) for name in _CHOICES}
     columns = {k: v.strip() for k, v in parts["columns"].read(_COLUMN_KEYS).items()}
     codes = {
         k: tuple(c.strip().lower() for c in v) for k, v in parts["codes"].read(_CODE_KEYS).items()
@@ -301,13 +317,20 @@ def _is_date_format(form: str) -> bool:
         return False
 
 
+def _entries(values: Any, name: str, place: Path) -> dict[str, tuple[str, ...]]:
+    """Read the entries of columns whose rows are kept or left out."""
+    columns = list(values) if isinstance(values, dict) else []
+    part = _Section(values, name, place, columns)
+    return part.read([_Key(name, column, "texts") for column in columns])
+
+
 def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
     outer = _Section(values, "measures", place, list(values) if isinstance(values, dict) else [])
     found = []
     for name, entry in outer.values.items():
         keys = [k.name for k in _MEASURE_KEYS]
         part = _Section(entry, f"measures.{shown_name(name)}", place, keys)
-        columns = part.read(_MEASURE_KEYS[:3])
+        columns = part.read(_MEASURE_KEYS[:4])
         if ("pre" in columns) != ("post" in columns):
             named, other = ("pre", "post") if "pre" in columns else ("post", "pre")
             raise part.error(f"names a column for {named} and none for {other}", f"add {other}")
@@ -322,7 +345,7 @@ def _measure(name: str, part: _Section) -> Measure:
             "is not a measure of the library",
             f"give its minimum and maximum, or use one of {', '.join(MEASURES)}",
         )
-    changes = part.read(_MEASURE_KEYS[3:])
+    changes = part.read(_MEASURE_KEYS[4:])
     try:
         if known is not None:
             return replace(known, **changes)
@@ -389,6 +412,11 @@ def write_study(study: Study) -> str:
     if not study.measures:
         lines.append("\n# No measure with a first and a last score was recognised: for instance")
         lines += ["# [measures.phq9]", '# pre = "?"', '# post = "?"']
+    for name, words in zip(_CHOICES, ("kept", "left out"), strict=True):
+        lines.append(f'\n[{name}]  # rows {words}, by column: Team = ["North"] for instance')
+        lines += [f"{_toml(c)} = {_toml(e)}" for c, e in values[name].items()]
+    if study.level == "session":
+        lines += _lines("sessions", values)
     lines += _lines("inclusion", values) + _lines("therapists", values)
     lines.append("\n[codes]  # what entries mean, in small letters")
     lines += [f"{key} = {_toml(entries)}" for key, entries in study.codes.items()]
@@ -417,6 +445,8 @@ def _measure_lines(entry: ScoreColumns, study: Study) -> list[str]:
         if key.note == "name the column":
             if column := getattr(entry, key.name):
                 lines.append(f"{key.name} = {_toml(column)}{_guess(measure.name, study)}")
+        elif key.name == "required":
+            lines.append(f"required = {_toml(entry.required)}  # or patients may lack it")
         elif key.name != "kind":
             note = "  # first score of a case, or false" if key.name == "cutoff" else ""
             lines.append(f"{key.name} = {_toml(getattr(measure, key.name))}{note}")

@@ -22,12 +22,6 @@ _CUT, _ENDS = 400, 100
 _HEADINGS: Mapping[str, Mapping[str, str]] = tomllib.loads(
     Path(__file__).with_name("headings.toml").read_text(encoding="utf-8")
 )
-_RATES = {
-    "caseness": "cases before",
-    "improvement": "reliably improved",
-    "deterioration": "reliably deteriorated",
-    "rcsi": "RCSI, of cases",
-}
 FIGURES = {
     "effect_size_upper": "effect size, upper cluster",
     "effect_size_lower": "effect size, lower cluster",
@@ -35,7 +29,6 @@ FIGURES = {
 }
 #: Entries of columns that hold names.
 _ENTRIES: Mapping[str, Mapping[str, str]] = {
-    "outcome": _RATES,
     "figure": FIGURES,
     "check": {
         f"patients at the {end}, after": f"share of patients at the {end}, after"
@@ -60,8 +53,8 @@ def headings(table: ReleasedTable) -> dict[str, str]:
     --------
     >>> frame = pd.DataFrame({"n": [21], "rank_phq9": [1]})
     >>> words = {"rank_phq9": "rank, PHQ-9"}
-    >>> headings(ReleasedTable("rank_correlations", "Ranks", frame, words=words))
-    {'n': 'therapists', 'rank_phq9': 'rank, PHQ-9'}
+    >>> headings(ReleasedTable("sample", "Ranks", frame, words=words))
+    {'n': 'number', 'rank_phq9': 'rank, PHQ-9'}
     """
     known = {**_HEADINGS["every"], **_HEADINGS.get(table.name, {}), **table.words}
     return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
@@ -72,8 +65,8 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> entries(pd.DataFrame({"outcome": ["rcsi"]}))["outcome"].tolist()
-    ['RCSI, of cases']
+    >>> entries(pd.DataFrame({"figure": ["effect_size_lower"]}))["figure"].tolist()
+    ['effect size, lower cluster']
     """
     named: dict[str, pd.Series] = {
         column: frame[column].map(lambda v, words=words: words.get(v, v))

@@ -337,3 +337,84 @@ def test_a_row_that_was_cut_is_not_taken_for_a_note(last: str, tmp_path: Path) -
     (tmp_path / "own.csv").write_text("\n".join([*lines[:-1], last]), encoding="utf-8")
     with pytest.raises(InputError, match="row 81"):
         check_study_data(tmp_path / "own.csv")
+
+
+# --- Which rows and scores a study chooses ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "entries", "left"),
+    [("keep", '["north"]', 40), ("keep", '["North", "east"]', 60), ("leave_out", '["South"]', 60),
+     ("leave_out", '["north", ""]', 40)],
+)  # fmt: skip
+def test_rows_are_kept_or_left_out_by_any_column(
+    section: str, entries: str, left: int, tmp_path: Path
+) -> None:
+    frame = FRAME.assign(Team=["North", "South", "North", "East"] * 20)
+    check = _check(tmp_path, frame, f"[{section}]\nTeam = {entries}\n")
+    assert len(_people(check)) == left
+    assert [s.patients for s in check.flow[:2]] == [80, left]
+    with pytest.raises(InputError, match="did you mean Team"):
+        _check(tmp_path, frame, f"[{section}]\nTeams = {entries}\n")
+
+
+def test_repeated_rows_are_dropped_where_a_study_says_so(tmp_path: Path) -> None:
+    twice = pd.concat([FRAME, FRAME.head(7)])
+    check = _check(tmp_path, twice, "[file]\ndrop_repeated_rows = true\n")
+    pd.testing.assert_frame_equal(_people(check), _people(_check(tmp_path, FRAME)))
+    assert any(r.startswith("7 rows with the same entries") for r in check.remarks)
+
+
+def test_numbers_that_begin_anew_in_each_service(tmp_path: Path) -> None:
+    services = [FRAME.assign(service_id=s) for s in ("North", "South")]
+    both = pd.concat(services)
+    check = _check(tmp_path, both, "[file]\nnumbers_restart = true\n")
+    assert len(_people(check)) == 2 * len(FRAME)
+    assert _people(check)["therapist_id"].nunique() == 2 * FRAME["therapist_id"].nunique()
+
+
+def test_the_last_recorded_score_and_follow_ups(tmp_path: Path) -> None:
+    last = SESSIONS.groupby("PathwayID").tail(1)
+    scores = [20 + i % 8 for i in range(len(last))]
+    later = last.assign(CareContDate="2023-01-05", PHQ9=scores, AppType="follow-up")
+    sessions = pd.concat([SESSIONS, later])
+    plain = _people(_check(tmp_path, SESSIONS)).set_index("patient_id")
+    check = _check(tmp_path, sessions)
+    assert _people(check).set_index("patient_id")["phq9_post"].equals(plain["phq9_post"])
+    assert any("follow-up sessions after the end" in r for r in check.remarks)
+    counted = _people(_check(tmp_path, sessions, "[sessions]\nfollow_ups = true\n"))
+    given = pd.Series(scores, [*later["PathwayID"]])
+    assert counted.set_index("patient_id")["phq9_post"].sort_index().eq(given.sort_index()).all()
+    gaps = SESSIONS.assign(PHQ9=SESSIONS["PHQ9"].astype(object))
+    gaps.loc[last.index, "PHQ9"] = ""
+    recorded = _people(_check(tmp_path, gaps, '[sessions]\nscores = "recorded"\n'))
+    middle = SESSIONS.drop(index=last.index).groupby("PathwayID")["PHQ9"].last()
+    found = recorded.set_index("patient_id")["phq9_post"].sort_index()
+    assert found.tolist() == middle.sort_index().tolist()
+
+
+def test_patients_may_lack_a_measure_that_is_not_required(tmp_path: Path) -> None:
+    frame = FRAME.assign(gad7_post=FRAME["gad7_post"].astype(object))
+    frame.loc[:19, "gad7_post"] = ""
+    study = "[measures.phq9]\n[measures.gad7]\nrequired = {}\n"
+    assert len(_people(_check(tmp_path, frame, study.format("false")))) == 80
+    assert len(_people(_check(tmp_path, frame, study.format("true")))) == 60
+
+
+def test_moments_on_other_scales_are_not_added(tmp_path: Path, capsys) -> None:
+    for name, top in (("a", 27), ("b", 40)):
+        big = pd.concat([FRAME] * 3).assign(patient_id=range(3 * len(FRAME)))
+        big.assign(therapist_id=name + big["therapist_id"]).to_csv(tmp_path / f"{name}.csv")
+        study = f"[measures.mood]\nminimum = 0\nmaximum = {top}\n"
+        study += 'pre = "phq9_pre"\npost = "phq9_post"\n'
+        (tmp_path / f"{name}.toml").write_text(study)
+        out = tmp_path / "out" / f"{name}.parquet"
+        out.parent.mkdir(exist_ok=True)
+        key = tmp_path / "keys" / name
+        data = pd.read_csv(tmp_path / f"{name}.csv").iloc[:, 1:]
+        data.to_csv(tmp_path / f"{name}.csv", index=False)
+        made = run("summarise", tmp_path / f"{name}.csv", "--out", out, "--key", key, "--study",
+                   tmp_path / f"{name}.toml")  # fmt: skip
+        assert made == 0, capsys.readouterr().err
+    assert run("pool", tmp_path / "out" / "a.parquet", tmp_path / "out" / "b.parquet") == 2
+    assert "another scale" in capsys.readouterr().err

@@ -17,8 +17,6 @@ from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
 from pwp_report.release import release_results
 from pwp_report.release_parts import (
     OTHERS_TOGETHER,
-    band,
-    fewest_splits,
     rounded,
     therapists_at_rules,
     variances,
@@ -74,26 +72,6 @@ def test_percentages_follow_from_released_counts(safe_run: Path) -> None:
         else:
             share = 100 * float(row.n_improved) / float(row.n)
             assert abs(float(row.improvement) - share) <= 0.5
-
-
-def test_p_values_are_banded() -> None:
-    assert [band(p) for p in (0.0001, 0.005, 0.03, 0.4)] == [
-        "< .001", "< .01", "< .05", ".05 or more",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("upper", "lower", "words"),
-    [
-        (2, 2, "Of 6 ways to deal 2 and 2 therapists to the clusters: p cannot be below 0.33."),
-        (2, 3, "Of 10 ways to deal 2 and 3 therapists to the clusters: p cannot be below 0.1."),
-        (14, 14, ""),
-        (20_000, 20_000, ""),  # whose number of ways has more digits than Python prints
-    ],
-)
-def test_a_table_says_how_small_its_p_can_become(upper: int, lower: int, words: str) -> None:
-    clusters = pd.Series(["upper"] * upper + ["middle"] + ["lower"] * lower)
-    assert fewest_splits(clusters) == words
 
 
 def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) -> None:
@@ -224,11 +202,9 @@ def test_a_few_therapists_who_fell_at_a_rule_are_not_counted() -> None:
 
 
 def test_measures_are_named_as_readers_know_them(safe_run: Path) -> None:
-    for name in ("clusters", "nested_ancova", "rates", "outcomes"):
+    for name in ("clusters", "nested_ancova", "outcomes"):
         table = pd.read_csv(safe_run / "tables" / f"{name}.csv")
         assert set(table["measure"]) == {"PHQ-9", "GAD-7"}
-    other = pd.read_csv(safe_run / "tables" / "rank_correlations.csv")
-    assert {*other["with"]} == {"GAD-7"}
 
 
 def test_what_control_cannot_do_is_said(safe_run: Path, open_run: Path) -> None:
@@ -264,18 +240,3 @@ def test_standard_errors_stand_beside_their_own_variances(q: int) -> None:
         for b in names[i + 1 :]:
             assert found.loc[f"cov({a}, {b})", "estimate"] == matrix.loc[a, b]
     assert found.loc["residual", "estimate"] == 99.0
-
-
-def test_rates_of_clusters_are_those_of_their_patients(open_analysis: Analysis) -> None:
-    """Percentages, with control off as under it, from counts made here."""
-    table = release_results(open_analysis, DisclosurePolicy(active=False)).tables["rates"].frame
-    assert open_analysis.ranks is not None
-    patients = open_analysis.cohort.patients
-    cluster = patients["therapist_id"].map(open_analysis.ranks["cluster"])
-    change = patients["phq9_pre"] - patients["phq9_post"]
-    for side in ("upper", "lower"):
-        own = change[cluster == side]
-        row = table[(table["measure"] == "PHQ-9") & (table["outcome"] == "improvement")].iloc[0]
-        assert row[f"yes_{side}"] == (own >= 6).sum()
-        assert row[f"n_{side}"] == len(own)
-        assert row[f"rate_{side}"] == round(100 * float((own >= 6).mean()), 1)

@@ -13,8 +13,7 @@ from pwp_report.table_words import entries, for_page, headings, measure_words
 def test_a_name_means_what_it_means_in_its_table() -> None:
     frame = pd.DataFrame({"n": [21], "n_upper": [5]})
     assert headings(ReleasedTable("outcomes", "Outcomes", frame))["n"] == "patients"
-    assert headings(ReleasedTable("rank_correlations", "Ranks", frame))["n"] == "therapists"
-    assert headings(ReleasedTable("scales", "Scales", frame))["n_upper"] == "therapists, upper"
+    assert headings(ReleasedTable("sample", "Sample", frame))["n"] == "number"
     assert headings(ReleasedTable("others", "Clusters", frame))["n_upper"] == "patients, upper"
 
 
@@ -28,12 +27,11 @@ def test_measures_are_named() -> None:
 @pytest.mark.parametrize(
     ("column", "name", "word"),
     [
-        ("outcome", "rcsi", "RCSI, of cases"),
         ("figure", "effect_size_lower", "effect size, lower cluster"),
         ("figure", "nested_difference", "difference of the clusters, therapists as the units"),
         ("check", "patients at the minimum, after", "share of patients at the minimum, after"),
         ("predictor", "years_experience", "years experience"),
-        ("outcome", "something else", "something else"),
+        ("figure", "something else", "something else"),
     ],
 )
 def test_entries_are_words(column: str, name: str, word: str) -> None:

@@ -97,7 +97,7 @@ def test_analyse_leaves_no_trace(
     assert run("analyse", data, "--out", out) == 0
     said = capfd.readouterr()
     texts = {str(p.relative_to(out)): _read(p) for p in _written(out)}
-    assert len(texts) > 30
+    assert len(texts) > 25
     _search({**texts, "out": said.out, "err": said.err}, tmp_path, settings)
     _search_pictures(out)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
 from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
-from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
 from pwp_report.study import Study
 
@@ -55,8 +57,10 @@ def _ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
 
 def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePolicy) -> None:
     """Say what to open, what the key is, and that all must stay there if control was off."""
-    out = asked.out.name
-    say(f"Done: open {out}/{run.name}/report.html; {out}/latest leads there.")
+    # A whole path may hold a user's name; one that is given from here opens from here.
+    out = asked.out.name if asked.out.is_absolute() else asked.out.as_posix()
+    leads = f"; {out}/latest leads there" * ((asked.out / "latest").resolve() == run.resolve())
+    say(f"Done: open {out}/{run.name}/report.html{leads}.")
     if policy.active:
         # Its name alone: a path may hold a user's.
         say(f"Who is behind a pseudonym, only {asked.key.name} tells; --help says where it is.")
@@ -70,10 +74,34 @@ def analyse_file(asked: Request) -> None:
     from pwp_report.analysis import analyse
     from pwp_report.report import safe_labels, write_run
 
+    last = (asked.out / "latest").resolve()
     with progress(6) as step:
         step("models, ranks and comparisons")
-        size, engines = known.cluster_size, known.engines
-        safe = safe_labels(cohort)
-        analysis = analyse(safe, seed=known.seed, cluster_size=size, engines=engines)
+        analysis = analyse(
+            safe_labels(cohort),
+            seed=known.seed,
+            cluster_size=known.cluster_size,
+            engines=known.engines,
+            optional=[entry.measure.name for entry in known.measures if not entry.required],
+        )
+        read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
+        known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
         run = write_run(analysis, known, policy, asked.out, step)
     _say_where(asked, run, cohort, policy)
+    if policy.active and _differ_by_few(last, run, policy):
+        say(
+            f"Warning: {last.name} and {run.name} differ by few patients, so that together they "
+            "may tell what each withholds. Pass on one of them, and never both.",
+            stderr=True,
+        )
+
+
+def _differ_by_few(last: Path, run: Path, policy: DisclosurePolicy) -> bool:
+    """Whether the run before has other tables, of nearly as many patients."""
+    if not (last / "results.json").is_file():
+        return False
+    old, new = (json.loads((p / "results.json").read_text("utf-8")) for p in (last, run))
+    sizes = [r["sample"]["patients"].replace(",", "") for r in (old, new)]
+    if old["tables"] == new["tables"] or MARK in sizes:
+        return False
+    return abs(int(sizes[0]) - int(sizes[1])) < policy.smallest_caseload

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +21,9 @@ from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
+
+#: What the file says of its measures, beside the moments.
+_KEY = b"pwp_report"
 
 __all__ = ["pool_files", "summarise_file"]
 
@@ -37,7 +44,9 @@ def summarise_file(
         raise found.problems.first()
     cohort = found.cohort
     if not cohort.provenance.synthetic:
-        cohort = pseudonymise(cohort, Pseudonyms(open_key(key, outside=out.parent)))
+        # Other names than a report's: joined to it, moments would tell what it rounds.
+        own = sha256(b"moments" + open_key(key, outside=out.parent)).digest()
+        cohort = pseudonymise(cohort, Pseudonyms(own))
     columns = _columns(cohort.measures)
     moments = Moments.from_frame(cohort.patients, columns, group="therapist_id")
     least = minimum_shown or found.study.minimum_shown
@@ -45,7 +54,10 @@ def summarise_file(
         raise InputError(
             "fewer than 10 patients of a therapist cannot be shared", hint="give 10 or more"
         )
+    near = _differing_by_few(moments, out, least)
     written = moments.write(out, minimum_rows=least)
+    scales = {m.name: [m.minimum, m.maximum, m.higher_is_worse] for m in cohort.measures}
+    _describe(out, {"scales": scales, "rules": [step.rule for step in cohort.flow[1:]]})
     policy = DisclosurePolicy(active=not cohort.provenance.synthetic)
     say(*found.remarks, stderr=True)
     say(
@@ -54,6 +66,58 @@ def summarise_file(
         f"Withheld: {written.withheld_groups:,} therapists with fewer than {least} patients.",
         "Moments are aggregated, not anonymous: pass them on under your data-sharing agreement.",
     )
+    if near:
+        say(
+            f"Warning: {', '.join(near)} holds the same therapists with a few patients more or "
+            "less, whose scores the difference tells. Pass on one of them, and never both.",
+            stderr=True,
+        )
+
+
+def _differing_by_few(moments: Moments, out: Path, least: int) -> list[str]:
+    """Name files of moments in the folder with therapists of whom a few patients are new."""
+    now = pd.Series(moments.n, moments.groups)
+    found = []
+    for file in sorted(out.parent.glob("*.parquet")):
+        with suppress(InputError):
+            before = Moments.read(file)
+            change = (now - pd.Series(before.n, before.groups)).dropna().abs()
+            if change.between(1, least - 1).any():
+                found.append(file.name)
+    return found
+
+
+def _describe(path: Path, said: Mapping[str, Any]) -> None:
+    """Keep with the moments which scales they have, and how the patients were chosen."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    metadata = {**table.schema.metadata, _KEY: json.dumps(said).encode()}
+    part = path.with_name(f".{path.name}.part")
+    pq.write_table(table.replace_schema_metadata(metadata), part)
+    part.replace(path)
+
+
+def _described(paths: Sequence[Path]) -> dict[str, Any]:
+    """Bring together what files of moments say; refuse measures on different scales."""
+    import pyarrow.parquet as pq
+
+    scales: dict[str, Any] = {}
+    rules: list[list[str]] = []
+    for path in paths:
+        said = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
+        for name, scale in said.get("scales", {}).items():
+            if scales.setdefault(name, scale) != scale:
+                raise InputError(
+                    "this measure has another scale than in a file before it",
+                    hint="bring the scores to one scale, and summarise again",
+                    file=path,
+                    column=name,
+                )
+        rules.append(said.get("rules", []))
+    if any(r != rules[0] for r in rules):
+        say("The services chose their patients by different rules of inclusion.", stderr=True)
+    return {"scales": scales, "rules": rules[0]}
 
 
 def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
@@ -79,6 +143,7 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     if out is not None:
         _refuse_inputs(out, files)
     parts = [Moments.read(f) for f in files]
+    said = _described(files)
     total = pool_moments(parts, same_groups=same_therapists)
     table = pool_table(total)
     say(
@@ -91,6 +156,7 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
         if not out.parent.is_dir():
             raise InputError("there is no such folder", hint="make it first", file=out.parent)
         total.write(out, share=False)
+        _describe(out, said)
         say(f"The sum is written to {out.name}.")
 
 

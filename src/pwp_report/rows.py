@@ -1,0 +1,101 @@
+"""Which rows of a file are read: a study may keep some, leave some out, and drop repeated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+
+import pandas as pd
+
+from multilevel.errors import InputError
+from pwp_lib.cohort import FlowStep, flow_step
+from pwp_report.read.cells import read_codes, read_words
+from pwp_report.read.raw import RawTable, said_of_rows, shown_name
+from pwp_report.study import Study
+
+__all__ = ["choose_rows"]
+
+
+def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, ...], list[str]]:
+    """Leave out the rows that a study does not want.
+
+    Parameters
+    ----------
+    raw : RawTable
+    study : Study
+        As completed from the file's columns.
+
+    Returns
+    -------
+    raw : RawTable
+        With the rows that are left.
+    flow : tuple of FlowStep
+        Patients in the file, and after each choice; empty if there is none.
+    remarks : list of str
+    """
+    if study.numbers_restart:
+        raw = _apart_by_service(raw, study)
+    frame, said = raw.frame, []
+    if study.drop_repeated_rows:
+        again = frame.duplicated()
+        said = said_of_rows(int(again.sum()), "with the same entries as one above")
+        raw = _rows(raw, ~again)
+    people = _people(raw.frame, study)
+    left = people["patient_id"].notna()
+    flow = [flow_step("patients in the file", people[left].drop_duplicates("patient_id"), 0)]
+    met_all = pd.Series(True, index=raw.frame.index)
+    for keep, choices in ((True, study.keep), (False, study.leave_out)):
+        for column, entries in choices.items():
+            met_all &= _met(raw, column, entries, keep, said)
+            those = people[left & met_all].drop_duplicates("patient_id")
+            words = f"{shown_name(column)} as the study {'keeps' if keep else 'leaves out'}"
+            flow.append(flow_step(words, those, flow[-1].patients - len(those)))
+    if len(flow) == 1:
+        return raw, (), said
+    if not met_all.any():
+        hint = "check the entries under [keep] and [leave_out] in the study file"
+        raise InputError("the study file leaves no row", hint=hint, file=raw.name)
+    return _rows(raw, met_all), tuple(flow), said
+
+
+def _rows(raw: RawTable, where: pd.Series) -> RawTable:
+    at = where.to_numpy(dtype=bool)
+    return replace(raw, frame=raw.frame[at].reset_index(drop=True), rows=raw.rows[at])
+
+
+def _people(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
+    roles = [r for r in ("patient_id", "therapist_id", "service_id") if r in study.columns]
+    return pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing) for r in roles})
+
+
+def _met(
+    raw: RawTable, column: str, entries: Sequence[str], keep: bool, said: list[str]
+) -> pd.Series:
+    """Which rows have one of the entries, or have none of them; an empty entry is ""."""
+    section = "keep" if keep else "leave_out"
+    if column not in raw.frame:
+        near = get_close_matches(column, raw.frame.columns.astype(str), n=1)
+        hint = f"did you mean {shown_name(near[0])}?" if near else "correct the study file"
+        problem = f"the study file names a column under [{section}] that is not there"
+        raise InputError(problem, hint=hint, file=raw.name, column=shown_name(column))
+    text = read_words(raw.frame[column]).fillna("")
+    wanted = {" ".join(entry.split()).lower() for entry in entries}
+    absent = len(wanted - set(text.unique()))
+    if absent:
+        said.append(
+            f"{absent} of the entries under [{section}] for {shown_name(column)} stand in no row"
+        )
+    return text.isin(wanted) == keep
+
+
+def _apart_by_service(raw: RawTable, study: Study) -> RawTable:
+    """Put the service before each number, where every service counts from one again."""
+    if "service_id" not in study.columns:
+        hint = "name it as service_id under [columns], or take numbers_restart out"
+        raise InputError("numbers_restart needs a column of services", hint=hint, file=raw.name)
+    ids = _people(raw.frame, study)
+    whole = {
+        study.columns[r]: ids["service_id"] + " " + ids[r] for r in ("patient_id", "therapist_id")
+    }
+    return replace(raw, frame=raw.frame.assign(**whole))

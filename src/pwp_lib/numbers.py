@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from multilevel.draws import decimals as decimals_allowed
-
 __all__ = [
     "bare_p",
-    "certain_percent",
     "count",
     "interval",
     "listing",
@@ -57,17 +54,6 @@ def percent(value: float, decimals: int = 1) -> str:
     ('8.7%', '50%')
     """
     return f"{sign_fixed(100 * value, decimals)}%"
-
-
-def certain_percent(value: float, error: float, most: int = 1) -> str:
-    """Write a share as a percentage, with no more decimals than its Monte Carlo error allows.
-
-    Examples
-    --------
-    >>> certain_percent(0.0976, 0.0003), certain_percent(0.1858, 0.0012)
-    ('9.8%', '19%')
-    """
-    return percent(value, min(decimals_allowed(100 * error), most))
 
 
 def share(n: int, of: int) -> str:

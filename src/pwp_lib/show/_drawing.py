@@ -126,8 +126,3 @@ def wrapped(text: str, width: int) -> str:
     from textwrap import wrap
 
     return "\n".join(wrap(text, width))
-
-
-def lower_first(text: str) -> str:
-    """Lower the first letter, unless the word is an abbreviation."""
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -9,13 +9,13 @@ import pandas as pd
 
 from pwp_lib.numbers import count, plain
 from pwp_lib.show import style
-from pwp_lib.show._drawing import axes_or_new, legend_below, need, styled
+from pwp_lib.show._drawing import legend_below, need, styled
 from pwp_lib.show.alt import remember
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["shrinkage_plot", "vpc_curve"]
+__all__ = ["shrinkage_plot"]
 
 MANY = 5_000
 
@@ -77,62 +77,6 @@ def _hollow_and_filled(ax: Axes) -> None:
 
 
 @styled
-def vpc_curve(
-    curve: pd.DataFrame,
-    ax: Axes | None = None,
-    *,
-    x: str | None = None,
-    measure: str = "",
-    label: str = "",
-    at: float | None = None,
-    xlabel: str = "",
-) -> Axes:
-    """Draw the therapist effect by severity before treatment, with an interval if there is one.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        With the predictor (column `x`, the first column, or the index), ``vpc`` as a proportion,
-        and if known ``lower`` and ``upper``.
-    ax : Axes, optional
-        Axes that hold another measure's curve already are welcome.
-    x : str, optional
-    measure, label : str
-        Short name for the colour, and the name in the legend.
-    at : float, optional
-        A score to mark, such as the mean.
-    xlabel : str
-
-    Returns
-    -------
-    Axes
-    """
-    need(curve, ["vpc"], "a curve of the therapist effect")
-    first = curve.columns[0] if curve.columns[0] != "vpc" else None
-    column = x or first
-    scores = (curve[column] if column else curve.index.to_series()).to_numpy(dtype=float)
-    ax = axes_or_new(ax)
-    colour = style.measure_colour(measure)
-    if {"lower", "upper"} <= set(curve.columns):
-        ax.fill_between(scores, curve["lower"], curve["upper"], color=colour, alpha=0.18, lw=0)
-    ax.plot(scores, curve["vpc"], color=colour, label=label or None)
-    if at is not None:
-        value = float(np.interp(at, scores, curve["vpc"]))
-        ax.plot([at], [value], marker=style.measure_marker(measure), color=colour, markersize=8)
-    ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
-    ax.set_ylim(bottom=0)
-    ax.set(ylabel="Therapist effect", xlabel=xlabel or ax.get_xlabel() or "Score before treatment")
-    if label:
-        ax.legend()
-    low = curve["vpc"].to_numpy()
-    return remember(
-        ax,
-        f"{label + ': curve' if label else 'Curve'} of the therapist effect by score before "
-        f"treatment, from {100 * low[0]:.1f}% at {plain(scores[0])} to {100 * low[-1]:.1f}% at "
-        f"{plain(scores[-1])}, lowest {100 * low.min():.1f}%, highest {100 * low.max():.1f}%.",
-    )
-
-
 def _crossings(value: np.ndarray, above: np.ndarray, limit: float) -> list[float]:
     """Where the profile crosses the limit, by linear interpolation."""
     out = []

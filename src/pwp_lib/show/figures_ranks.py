@@ -13,7 +13,6 @@ from pwp_lib.measures import get_measure
 from pwp_lib.numbers import count, listing
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
-    MOST_ROWS,
     axes_or_new,
     both_ends,
     cluster_legend,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["caterpillar_plot", "cluster_probability_strip", "rank_interval_plot", "rank_rank_plot"]
+__all__ = ["caterpillar_plot", "rank_interval_plot"]
 
 
 @styled
@@ -157,59 +156,6 @@ def _first(names: list[str]) -> str:
     return listing(names) if more <= 1 else listing([*names[:6], f"{more} more"])
 
 
-@styled
-def rank_rank_plot(
-    ranks: pd.DataFrame, ax: Axes | None = None, *, measures: tuple[str, str] | None = None
-) -> Axes:
-    """Draw therapists' ranks on one measure against their ranks on the other.
-
-    Parameters
-    ----------
-    ranks : DataFrame
-        `composite_ranks`: by therapist, ``rank_<measure>`` for two measures and, if known,
-        ``cluster``.
-    ax : Axes, optional
-    measures : pair of str, optional
-        Which two; left out, the two that are there.
-
-    Returns
-    -------
-    Axes
-    """
-    there = [c.removeprefix("rank_") for c in ranks.columns if c.startswith("rank_")]
-    names = list(measures) if measures else style.measure_order(there)
-    if len(names) != 2:
-        raise InputError("a plot of ranks against ranks needs exactly two measures")
-    first, second = (ranks[f"rank_{m}"] for m in names)
-    ax = axes_or_new(ax, 5.2, 5.2)
-    size = len(ranks)
-    ax.plot([0.5, size + 0.5], [0.5, size + 0.5], color=style.MUTED, linewidth=1)
-    of = clusters_of(ranks.get("cluster"), ranks.index)
-    for cluster in dict.fromkeys(of):
-        own = np.array([c == cluster for c in of])
-        ax.plot(
-            first[own], second[own], marker=style.CLUSTER_MARKERS.get(cluster, "o"),
-            color=style.cluster_colour(cluster), markersize=8, linestyle="none",
-        )  # fmt: skip
-    for t, x, y in zip(ranks.index, first, second, strict=True):
-        if size <= 12 or (abs(x - y) >= max(2, size / 8) and size <= MOST_ROWS):
-            ax.annotate(str(t), (x, y), (7, -3), textcoords="offset points", fontsize=9)
-    ax.set(xlim=(0.2, size + 0.8), ylim=(0.2, size + 0.8), aspect="equal")
-    _rank_ticks(ax.xaxis, size)
-    _rank_ticks(ax.yaxis, size)
-    ax.set(xlabel=f"Rank on {style.measure_label(names[0])} (1: most effective)")
-    ax.set_ylabel(f"Rank on {style.measure_label(names[1])}")
-    cluster_legend(ax, of, loc="upper left")
-    rho = float(first.corr(second, method="spearman")) if size > 2 else float("nan")
-    furthest = (first - second).abs()
-    return remember(
-        ax,
-        f"Ranks of {count(size, 'therapist')} on {style.measure_label(names[1])} against "
-        f"{style.measure_label(names[0])}, rank correlation {rho:.2f}; the ranks differ most, by "
-        f"{furthest.max():.0f}, for {furthest.idxmax()}.",
-    )
-
-
 def _rank_ticks(axis: Axis, size: int) -> None:
     """Mark whole ranks, the first and the last among them."""
     step = max(1, -(-size // 5))
@@ -271,61 +217,4 @@ def rank_interval_plot(
         f"Ranks of {count(len(rows), 'therapist')}"
         f"{f' among {last:,}' if last > len(rows) else ''} with 95% intervals, which span "
         f"{width.min():.0f} to {width.max():.0f} ranks, {width.median():.0f} in the median. {note}",
-    )
-
-
-@styled
-def cluster_probability_strip(
-    ranks: pd.DataFrame, ax: Axes | None = None, *, order: Iterable[str] | None = None
-) -> Axes:
-    """Draw how probable it is that each therapist belongs to the upper and the lower cluster.
-
-    Of more than 80 therapists the first and the last 40 are drawn.
-
-    Parameters
-    ----------
-    ranks : DataFrame
-        `rank_uncertainty`: by therapist, ``rank``, ``p_upper``, ``p_lower``.
-    ax : Axes, optional
-    order : iterable of str, optional
-        Therapists, most effective first; left out, by rank.
-
-    Returns
-    -------
-    Axes
-    """
-    need(ranks, ["rank", "p_upper", "p_lower"], "a strip of cluster probabilities")
-    everybody = list(order) if order is not None else list(ranks.sort_values("rank").index)
-    rows = ranks.reindex(both_ends(everybody))
-    shares = np.column_stack(
-        [rows["p_upper"], 1 - rows["p_upper"] - rows["p_lower"], rows["p_lower"]]
-    )
-    ax = axes_or_new(ax, style.PAGE_WIDTH, 1.2 + 0.23 * len(rows))
-    y, start = np.arange(len(rows)), np.zeros(len(rows))
-    for k, cluster in enumerate(style.CLUSTERS):
-        colour = style.CLUSTER_COLOURS[cluster] if cluster != "middle" else "#E1E4E8"
-        ax.barh(y, shares[:, k], left=start, height=0.84, color=colour, label=cluster)
-        for at, share in enumerate(shares[:, k]):
-            if share >= 0.095:
-                ax.text(
-                    start[at] + share / 2, at, f"{100 * share:.0f}", ha="center", va="center",
-                    fontsize=9, color=style.INK if cluster == "middle" else "white",
-                )  # fmt: skip
-        start = start + shares[:, k]
-    ax.set_yticks(y, [str(t) for t in rows.index])
-    ax.set(
-        ylim=(len(rows) - 0.4, -0.6),
-        xlim=(0, 1),
-        xlabel="Probability of belonging to a cluster (%)",
-    )
-    ax.set_xticks([])
-    ax.grid(visible=False)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    note = left_out(ax, len(everybody))
-    sure_upper, sure_lower = (rows["p_upper"] > 0.95).sum(), (rows["p_lower"] > 0.95).sum()
-    return remember(
-        ax,
-        f"Bars of the probability that each of {count(len(rows), 'therapist')} belongs to the "
-        f"upper, middle or lower cluster: {sure_upper} in the upper and {sure_lower} in the lower "
-        f"with a probability above 95%. {note}",
     )

@@ -18,7 +18,7 @@ import pandas as pd
 
 from multilevel.errors import InputError
 from pwp_lib.show import figures, style
-from pwp_lib.show._drawing import both_ends, need
+from pwp_lib.show._drawing import need
 from pwp_lib.show.show import ShownFigure, _inline, figure
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Control",
     "Playable",
-    "play_caterpillar",
     "play_precision",
-    "play_rank_overlap",
     "play_shrinkage",
 ]
 
@@ -175,105 +173,6 @@ def play_shrinkage(
     )
     still = _still(figures.shrinkage_plot(table))
     return Playable("shrinkage", data, controls, still, caption)
-
-
-def _colours(clusters: pd.Series | None, index: pd.Index) -> list[str]:
-    if clusters is None:
-        return [style.measure_colour("phq9")] * len(index)
-    return [style.cluster_colour(str(c)) for c in clusters.reindex(index)]
-
-
-def play_caterpillar(
-    residuals: Mapping[str, pd.DataFrame],
-    *,
-    clusters: pd.Series | None = None,
-    caption: str = "",
-) -> Playable:
-    """Point at a therapist to see caseload, residual and interval; choose measure and order.
-
-    Of more than 80 therapists the first and the last 40 can be pointed at.
-
-    Parameters
-    ----------
-    residuals : mapping of measure name to DataFrame
-        `MixedFit.residuals()`: ``n``, ``residual``, ``lower``, ``upper``, ``rank``.
-    clusters : Series of str, optional
-    caption : str
-    """
-    measures: dict[str, dict[str, Any]] = {}
-    for table in residuals.values():
-        need(table, ["n", "residual", "lower", "upper", "rank"], "a caterpillar figure")
-    first = style.measure_order(residuals)[0]
-    shown = both_ends(residuals[first].sort_values("rank", kind="stable").index)
-    shown = [t for t in residuals[first].index if t in set(shown)]
-    for name in style.measure_order(residuals):
-        frame = residuals[name].loc[shown]
-        measures[name] = {
-            "label": style.measure_label(name),
-            **{k: _clean(frame[k], 3) for k in ("residual", "lower", "upper", "rank")},
-        }
-    frame = residuals[first].loc[shown]
-    names = [str(t) for t in frame.index]
-    of = [""] * len(names) if clusters is None else [str(c) for c in clusters.reindex(frame.index)]
-    colour = [style.cluster_colour(c) if c else style.measure_colour(first) for c in of]
-    data = {"names": names, "n": [int(n) for n in frame["n"]], "cluster": of, "colour": colour,
-            "measures": measures}  # fmt: skip
-    orders = {"residual": "residual", "caseload": "caseload", "name": "name"}
-    controls = (
-        Control("measure", "Measure", first, options={k: v["label"] for k, v in measures.items()}),
-        Control("order", "Order by", "residual", options=orders),
-        Control("who", "Therapist", names[0], options={t: t for t in names}),
-    )
-    still = _still(figures.caterpillar_plot(residuals, clusters=clusters))
-    return Playable("caterpillar", data, controls, still, caption)
-
-
-def play_rank_overlap(
-    ranks: pd.DataFrame,
-    residuals: pd.DataFrame,
-    covariance: pd.DataFrame,
-    *,
-    clusters: pd.Series | None = None,
-    caption: str = "",
-) -> Playable:
-    """Compare two therapists: how their rank intervals overlap, how probably one is the better.
-
-    Of more than 80 therapists the first and the last 40 can be chosen.
-
-    Parameters
-    ----------
-    ranks : DataFrame
-        `rank_uncertainty`: by therapist, ``rank``, ``lower``, ``upper``.
-    residuals : DataFrame
-        `MixedFit.residuals()`.
-    covariance : DataFrame
-        `MixedFit.residual_covariance()`, J x J.
-    clusters : Series of str, optional
-    caption : str
-    """
-    from scipy.stats import norm
-
-    rows = ranks.loc[both_ends(ranks.sort_values("rank", kind="stable").index)]
-    u = residuals["residual"].reindex(rows.index).to_numpy(dtype=float)
-    v = covariance.reindex(index=rows.index, columns=rows.index).to_numpy(dtype=float)
-    spread = np.sqrt(np.maximum(np.add.outer(np.diag(v), np.diag(v)) - 2 * v, 0))
-    gap = np.subtract.outer(u, u)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        better = np.where(spread > 0, norm.cdf(-gap / np.where(spread > 0, spread, 1)), 0.5)
-    names = [str(t) for t in rows.index]
-    data = {
-        "names": names,
-        **{k: _clean(rows[k], 1) for k in ("rank", "lower", "upper")},
-        "better": [_clean(row, 3) for row in better],
-        "colour": _colours(clusters, rows.index),
-    }
-    choices = {t: t for t in names}
-    controls = (
-        Control("a", "One therapist", names[0], options=choices),
-        Control("b", "Another therapist", names[len(names) // 2], options=choices),
-    )
-    still = _still(figures.rank_interval_plot(ranks, clusters=clusters))
-    return Playable("overlap", data, controls, still, caption)
 
 
 def play_precision(

@@ -168,11 +168,6 @@ def measure_colour(name: str) -> str:
     return MEASURE_COLOURS.get(name, _OTHER)
 
 
-def measure_marker(name: str) -> str:
-    """Marker of a measure."""
-    return MEASURE_MARKERS.get(name, "D")
-
-
 def measure_label(measure: object) -> str:
     """Name for readers of a measure given as `Measure` or by its short name.
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from multilevel.errors import InputError
 from pwp_lib.measures import Measure, known_measures
 from pwp_lib.show import figures, style
 
@@ -33,71 +32,11 @@ def test_shrinkage_moves_from_raw_to_residual() -> None:
     assert "by 2 points on average among the smaller caseloads and by 0.1" in figures.describe(ax)
 
 
-def test_two_curves_share_axes_and_both_are_described() -> None:
-    curve = pd.DataFrame({"phq9_pre": [0, 10, 20], "vpc": [0.05, 0.08, 0.2]})
-    other = pd.DataFrame({"vpc": [0.04, 0.3]}, index=pd.Index([0, 21], name="gad7_pre"))
-    ax = figures.vpc_curve(curve, measure="phq9", label="PHQ-9", at=15)
-    assert figures.vpc_curve(other, ax, measure="gad7", label="GAD-7") is ax
-    marker = ax.lines[1]
-    assert marker.get_ydata()[0] == pytest.approx(0.14)
-    told = figures.describe(ax)
-    assert "from 5.0% at 0 to 20.0% at 20" in told
-    assert "GAD-7: curve" in told
-    assert ax.get_ylim()[0] == 0
-
-
 # -- posteriors ------------------------------------------------------------------------------------
 
 
 def lognormal_draws() -> np.ndarray:
     return np.exp(np.random.default_rng(2).normal(np.log(0.1), 0.3, (2, 4_000)))
-
-
-def test_density_marks_median_interval_and_the_papers() -> None:
-    draws = lognormal_draws()
-    ax = figures.posterior_density(draws, measure="phq9", published=(0.097, 0.058, 0.174))
-    low, mid, high = (100 * v for v in np.quantile(draws, [0.025, 0.5, 0.975]))
-    words = [t.get_text() for t in ax.texts]
-    # The bounds have larger Monte Carlo errors than the median, and so fewer decimals.
-    assert f"ours {mid:.1f}% ({low:.0f}% to {high:.0f}%)" in words
-    assert "paper 9.7% (5.8% to 17.4%)" in words
-    x, y = ax.lines[0].get_data()
-    assert np.trapezoid(y, x) == pytest.approx(1, abs=0.02)
-    assert x.min() > 0
-
-
-def test_draws_that_do_not_vary_have_no_density() -> None:
-    with pytest.raises(InputError, match="do not vary"):
-        figures.posterior_density(np.full(100, 0.1))
-    with pytest.raises(InputError, match="do not vary"):
-        figures.autocorrelation_plot(np.full(100, 0.1))
-    with pytest.raises(InputError, match="finite"):
-        figures.trace_plot([0.1, np.nan, 0.2])
-
-
-def test_autocorrelation_of_a_known_chain() -> None:
-    rng, chain = np.random.default_rng(3), np.zeros(20_000)
-    for i, step in enumerate(rng.normal(size=19_999), start=1):
-        chain[i] = 0.8 * chain[i - 1] + step
-    ax = figures.autocorrelation_plot(chain, lags=20)
-    heights = [p.get_height() for p in ax.patches]
-    assert len(heights) == 21
-    assert heights[0] == pytest.approx(1)
-    assert heights[1] == pytest.approx(0.8, abs=0.02)
-    assert heights[3] == pytest.approx(0.512, abs=0.03)
-
-
-def test_trace_has_a_line_for_each_chain() -> None:
-    assert len(figures.trace_plot(lognormal_draws()).lines) == 2
-
-
-def test_priors_are_compared_with_the_paper_last() -> None:
-    frame = pd.DataFrame({"median": [0.1], "lower": [0.05], "upper": [0.2]}, index=["flat"])
-    ax = figures.prior_comparison(frame, published=(0.097, 0.058, 0.174))
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["flat", "the paper"]
-    drawn = figures.prior_comparison({"one": lognormal_draws(), "two": lognormal_draws()})
-    assert len(drawn.lines) == 2
-    assert ax.get_xlim()[0] == 0
 
 
 # -- ranks -----------------------------------------------------------------------------------------
@@ -135,15 +74,6 @@ def test_nobody_who_differs_is_said() -> None:
     assert "none of them clear of zero" in figures.describe(figures.caterpillar_plot(wide))
 
 
-def test_ranks_against_ranks() -> None:
-    ranks = pd.DataFrame({"rank_gad7": [1, 2, 3, 5, 4], "rank_phq9": [1, 2, 3, 4, 5]}, index=NAMES)
-    ax = figures.rank_rank_plot(ranks.assign(cluster=CLUSTERS))
-    assert "PHQ-9" in ax.get_xlabel()
-    assert "rank correlation 0.90" in figures.describe(ax)
-    with pytest.raises(InputError, match="exactly two"):
-        figures.rank_rank_plot(ranks[["rank_gad7"]])
-
-
 def test_rank_intervals_and_whole_ticks() -> None:
     table = pd.DataFrame({"rank": [2, 1], "lower": [1, 1], "upper": [2, 2]}, index=["a", "b"])
     ax = figures.rank_interval_plot(table)
@@ -162,16 +92,6 @@ def test_ranks_among_therapists_who_are_not_drawn_lie_inside_the_axes() -> None:
     assert "Ranks of 2 therapists among 60 with" in figures.describe(ax)
 
 
-def test_probabilities_fill_the_strip() -> None:
-    table = pd.DataFrame(
-        {"rank": [1, 2], "p_upper": [0.97, 0.4], "p_lower": [0.0, 0.35]}, index=["a", "b"]
-    )
-    ax = figures.cluster_probability_strip(table)
-    widths = np.array([p.get_width() for p in ax.patches]).reshape(3, 2)
-    assert widths.sum(axis=0) == pytest.approx([1, 1])
-    assert "1 in the upper and 0 in the lower" in figures.describe(ax)
-
-
 def many(total: int = 1_000) -> pd.DataFrame:
     at = np.linspace(-5, 5, total)
     return pd.DataFrame(
@@ -181,26 +101,6 @@ def many(total: int = 1_000) -> pd.DataFrame:
         },
         index=pd.Index([f"T{i:04d}" for i in range(total)], name="therapist_id"),
     ).sample(frac=1, random_state=1)  # fmt: skip
-
-
-@pytest.mark.parametrize("total", [80, 81, 1_000])
-def test_of_many_therapists_both_ends_are_drawn_and_it_is_said(total: int) -> None:
-    table = many(total)
-    drawn = {
-        "caterpillar": figures.caterpillar_plot({"phq9": table, "gad7": table})[0],
-        "intervals": figures.rank_interval_plot(table.drop(columns=["lower", "upper"]).assign(
-            lower=table["rank"], upper=table["rank"])),
-        "strip": figures.cluster_probability_strip(table),
-        "dots": figures.outcomes_by_therapist(table),
-    }  # fmt: skip
-    said = f"Drawn are the first and the last 40 of {total:,} therapists."
-    for name, ax in drawn.items():
-        names = [t.get_text()[:5] for t in ax.get_yticklabels()]
-        half = sorted(table.index)[:40] + sorted(table.index)[-40:]
-        assert names == (sorted(table.index) if total == 80 else half), name
-        assert (said in figures.describe(ax)) == (total > 80), name
-        assert ("last 40 of" in ax.get_ylabel()) == (total > 80), name
-        assert ax.figure.get_size_inches()[1] < 21
 
 
 def test_of_many_therapists_beyond_zero_the_first_are_named() -> None:

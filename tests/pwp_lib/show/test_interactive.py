@@ -39,28 +39,13 @@ def shrinkage() -> interactive.Playable:
     return interactive.play_shrinkage(table, 2.8, 27.0, caption="Move the *sliders*.")
 
 
-def caterpillar() -> interactive.Playable:
-    frames = {"gad7": five_residuals(0.1), "phq9": five_residuals()}
-    clusters = pd.Series(["upper", "upper", "middle", "lower", "lower"], index=NAMES)
-    return interactive.play_caterpillar(frames, clusters=clusters)
-
-
-def overlap() -> interactive.Playable:
-    ranks = pd.DataFrame(
-        {"rank": [1, 2, 3, 4, 5], "lower": [1, 1, 2, 2, 4], "upper": [2, 3, 4, 5, 5]}
-    )
-    ranks.index = pd.Index(NAMES)
-    covariance = pd.DataFrame(np.eye(5) * 0.5, index=NAMES, columns=NAMES)
-    return interactive.play_rank_overlap(ranks, five_residuals(), covariance)
-
-
 def precision() -> interactive.Playable:
     rows = [(t, p, v, v / 2, 2 * v, 0.5) for v in (0.05, 0.1) for t in (10, 20) for p in (5, 50)]
     columns = ["therapists", "patients", "vpc", "lower", "upper", "power"]
     return interactive.play_precision(pd.DataFrame(rows, columns=columns), design=(21, 53))
 
 
-@pytest.mark.parametrize("make", [shrinkage, caterpillar, overlap, precision])
+@pytest.mark.parametrize("make", [shrinkage, precision])
 def test_it_reads_without_the_script_and_every_control_has_a_label(make: Any) -> None:
     page = page_of(make())
     figure = page.find("figure", class_="pwp-play")
@@ -92,20 +77,6 @@ def test_shrinkage_needs_variances_above_zero() -> None:
         interactive.play_shrinkage(table, 0.0, 5.0)
 
 
-def test_caterpillar_keeps_measures_in_their_place() -> None:
-    data = data_of(caterpillar())
-    assert list(data["measures"]) == ["phq9", "gad7"]
-    assert data["measures"]["gad7"]["residual"][0] == pytest.approx(-1.9)
-    assert data["cluster"][0] == "upper"
-
-
-def test_probability_that_one_is_better_is_the_normal_one_and_complementary() -> None:
-    better = np.array(data_of(overlap())["better"])
-    # One point apart with standard errors of 0.71 each: the SE of the difference is 1.
-    assert better[0, 1] == pytest.approx(0.841, abs=5e-4)
-    assert np.allclose(better + better.T, 1.0, atol=1.1e-3)
-
-
 def test_precision_starts_at_the_nearest_design_and_lists_every_combination() -> None:
     playable = precision()
     data = data_of(playable)
@@ -126,18 +97,3 @@ def test_data_cannot_end_the_script_element() -> None:
     table = pd.DataFrame({"n": [8], "raw": [1.0], "residual": [0.5]}, index=["</script><b>"])
     html = interactive.play_shrinkage(table, 1.0, 5.0).to_html()
     assert "</script><b>" not in html
-
-
-def test_of_a_thousand_therapists_the_data_hold_eighty() -> None:
-    at = np.linspace(-5, 5, 1_000)
-    table = pd.DataFrame(
-        {"n": 30, "residual": at, "lower": at - 1, "upper": at + 1, "rank": np.arange(1_000) + 1},
-        index=[f"T{i:04d}" for i in range(1_000)],
-    )
-    covariance = pd.DataFrame(np.eye(1_000), index=table.index, columns=table.index)
-    for made in (
-        interactive.play_caterpillar({"phq9": table}),
-        interactive.play_rank_overlap(table, table, covariance),
-    ):
-        assert made.data["names"] == [*table.index[:40], *table.index[-40:]]
-        assert len(made.to_html()) < 1_500_000

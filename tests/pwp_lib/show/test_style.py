@@ -64,11 +64,6 @@ def test_colours_stand_out_from_the_card() -> None:
     assert all(contrast_on_white(c) >= 4.5 for c in words)
 
 
-def test_shape_says_again_what_colour_says() -> None:
-    assert len(set(style.CLUSTER_MARKERS.values())) == len(style.CLUSTERS) == 3
-    assert style.measure_marker("phq9") != style.measure_marker("gad7")
-
-
 def test_context_leaves_the_users_settings() -> None:
     before = matplotlib.rcParams["font.size"]
     with style.context():

@@ -12,7 +12,6 @@ from .comparison import ancova as ancova
 from .comparison import cluster_effect_sizes as cluster_effect_sizes
 from .comparison import compare_rates as compare_rates
 from .comparison import nested_ancova as nested_ancova
-from .comparison import nested_rates as nested_rates
 from .comparison import split_sample_comparison as split_sample_comparison
 from .comparison import therapist_predictors as therapist_predictors
 from .deduced import cluster_sizes_from_percentages as cluster_sizes_from_percentages
@@ -60,7 +59,6 @@ from .ranking import composite_uncertainty as composite_uncertainty
 from .ranking import rank_correlation as rank_correlation
 from .ranking import rank_uncertainty as rank_uncertainty
 from .scales import SCALES as SCALES
-from .scales import compare_scales as compare_scales
 from .scales import mann_whitney as mann_whitney
 from .scoreboard import scoreboard as scoreboard
 from .sensitivity import SensitivityPanel as SensitivityPanel

@@ -31,7 +31,6 @@ __all__ = [
     "cluster_effect_sizes",
     "compare_rates",
     "nested_ancova",
-    "nested_rates",
     "patients_in_clusters",
     "permute_therapists",
     "split_sample_comparison",
@@ -529,37 +528,6 @@ def _studentised(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDA
     # Where no therapist differs from the pooled rate, any difference is beyond all others.
     studentised: NDArray[np.float64] = difference / np.sqrt(np.maximum(variance, 1e-12))
     return studentised
-
-
-def nested_rates(
-    patients: pd.DataFrame,
-    measure: str | Measure,
-    clusters: Clusters,
-) -> pd.DataFrame:
-    """Test the rates of `compare_rates` by permuting therapists.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by outcome: ``difference``, ``p_value``, ``splits``, ``exact``. A rate that is not
-        defined in one of the clusters has missing values.
-    """
-    chosen = patients_in_clusters(patients, clusters)
-    by_therapist = summarise_outcomes(chosen, measure, by="therapist_id")
-    first = as_cluster_series(clusters).reindex(by_therapist.index) == "upper"
-    rows: dict[str, dict[str, Any]] = {}
-    for rate in RATES:
-        count, of = OUTCOMES[rate].count, OUTCOMES[rate].among
-        yes, n = by_therapist[count].to_numpy(float), by_therapist[of].to_numpy(float)
-        if np.isnan(yes).any():
-            continue  # the measure has no cut-off or no reliable change
-        try:
-            test = permute_therapists(yes, n, first)
-        except InputError:
-            rows[rate] = {"difference": np.nan, "p_value": np.nan, "splits": 0, "exact": True}
-        else:
-            rows[rate] = vars(test)
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("outcome")
 
 
 @dataclass(frozen=True)

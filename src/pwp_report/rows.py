@@ -81,11 +81,8 @@ def _met(
         raise InputError(problem, hint=hint, file=raw.name, column=shown_name(column))
     text = read_words(raw.frame[column]).fillna("")
     wanted = {" ".join(entry.split()).lower() for entry in entries}
-    absent = len(wanted - set(text.unique()))
-    if absent:
-        said.append(
-            f"{absent} of the entries under [{section}] for {shown_name(column)} stand in no row"
-        )
+    if absent := len(wanted - set(text.unique())):
+        said.append(f"{absent} entries under [{section}] of {shown_name(column)} stand in no row")
     return text.isin(wanted) == keep
 
 
@@ -95,7 +92,6 @@ def _apart_by_service(raw: RawTable, study: Study) -> RawTable:
         hint = "name it as service_id under [columns], or take numbers_restart out"
         raise InputError("numbers_restart needs a column of services", hint=hint, file=raw.name)
     ids = _people(raw.frame, study)
-    whole = {
-        study.columns[r]: ids["service_id"] + " " + ids[r] for r in ("patient_id", "therapist_id")
-    }
+    both = ("patient_id", "therapist_id")
+    whole = {study.columns[r]: ids["service_id"] + " " + ids[r] for r in both}
     return replace(raw, frame=raw.frame.assign(**whole))

@@ -18,7 +18,6 @@ from pwp_lib.comparison import (
     cluster_effect_sizes,
     compare_rates,
     nested_ancova,
-    nested_rates,
     patients_in_clusters,
     permute_therapists,
     rates_of_summary,
@@ -125,35 +124,6 @@ def with_index(kind: str) -> pd.DataFrame:
     if kind == "two levels":
         return PATIENTS.set_index(["cluster", "therapist_id"], drop=False)
     return PATIENTS.set_axis(range(len(PATIENTS))[::-1])
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "two tables, one below the other",
-        "one label for all",
-        "therapists",
-        "missing",
-        "two levels",
-        "backwards",
-    ],
-)
-@pytest.mark.parametrize(
-    "compare", [ancova, compare_rates, cluster_effect_sizes, nested_ancova, nested_rates]
-)
-def test_patients_are_joined_by_therapist_and_never_by_index(compare, kind: str) -> None:
-    def numbers(patients: pd.DataFrame) -> np.ndarray:
-        found = compare(patients.rename_axis(None), "phq9", CLUSTERS)
-        table = found if isinstance(found, pd.DataFrame) else found.table()
-        return table.select_dtypes("number").to_numpy()
-
-    if kind == "two levels":
-        other = with_index(kind).rename_axis([None, None])
-        found = compare(other, "phq9", CLUSTERS)
-        table = found if isinstance(found, pd.DataFrame) else found.table()
-        np.testing.assert_array_equal(table.select_dtypes("number").to_numpy(), numbers(PATIENTS))
-    else:
-        np.testing.assert_array_equal(numbers(with_index(kind)), numbers(PATIENTS))
 
 
 def patients_of(
@@ -291,17 +261,6 @@ def test_permutations_are_drawn_when_there_are_too_many() -> None:
     assert result == permute_therapists(yes, n, np.arange(30) < 15)
     with pytest.raises(InputError, match="without a patient"):
         permute_therapists([1, 2], [3, 0], [False, True])
-
-
-def test_nested_rates_of_clusters_without_cases_are_missing() -> None:
-    patients = patients_of(1.0)
-    patients.loc[patients["therapist_id"] < "T06", "phq9_pre"] = 5
-    table = nested_rates(patients, "phq9", HALVES)
-    assert np.isnan(table.loc["rcsi", "p_value"])
-    assert table.loc["caseness", "difference"] == pytest.approx(
-        -(patients.loc[patients["therapist_id"] >= "T06", "phq9_pre"] >= 10).mean()
-    )
-    assert table.loc["improvement", "splits"] == 924
 
 
 def test_choosing_and_testing_on_the_same_patients_flatters() -> None:

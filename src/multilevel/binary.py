@@ -380,7 +380,7 @@ def fit_binary(formula: str, data: Any, *, nodes: int = 15, trials: str | None =
     >>> rows = {"y": [3, 5, 1, 8, 4], "size": [10, 9, 12, 11, 10], "g": list("abcde")}
     >>> fit = fit_binary("y ~ 1 + (1 | g)", pd.DataFrame(rows), trials="size")
     >>> fit.converged, round(fit.variance, 2)
-    (True, 0.6)
+    (True, 0.69)
     """
     if not isinstance(nodes, int) or not 1 <= nodes <= MOST_NODES:
         raise InputError(f"the number of nodes is a whole number from 1 to {MOST_NODES}")

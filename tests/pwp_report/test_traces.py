@@ -14,6 +14,7 @@ from running import run
 
 import pwp_lib as pwp
 from pwp_lib.cohort import Cohort
+from pwp_lib.truth import Truth
 from pwp_report.analysis import Analysis, analyse
 
 MARK = "Zzyzx"
@@ -39,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _frame() -> pd.DataFrame:
     """Every cell that is text bears the mark; every age is known by its decimals."""
-    truth = pwp.Truth().with_therapists(9, caseload=24)
+    truth = Truth().with_therapists(9, caseload=24)
     people = pwp.simulate_cohort(truth, seed=4, interviews=False).patients
     return people.drop(columns="synthetic", errors="ignore").assign(
         patient_id=[f"{MARK}-nhs-{i}" for i in range(len(people))],

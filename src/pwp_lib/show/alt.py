@@ -45,9 +45,9 @@ def describe(figure: Axes | Figure | Iterable[Axes]) -> str:
     --------
     >>> import pandas as pd
     >>> from pwp_lib.show import figures
-    >>> ax = figures.caseload_bars(pd.Series({"T01": 8, "T02": 197}))
-    >>> print(describe(ax))
-    Bar chart of the caseloads of 2 therapists, from 8 to 197 patients; the median is 102.5.
+    >>> times = pd.DataFrame({"task": ["fit"], "peer": ["other"], "ratio": [8.0]})
+    >>> print(describe(figures.benchmark_ratios(times)))
+    Time taken by other programs against ours: fit, other 8 times.
     """
     axes = getattr(figure, "axes", None)
     if axes is None:

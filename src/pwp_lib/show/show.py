@@ -129,9 +129,10 @@ def figure(
     --------
     >>> import pandas as pd
     >>> from pwp_lib.show import figures
-    >>> shown = figure(figures.caseload_bars(pd.Series({"T01": 8, "T02": 197})), caption="Two.")
+    >>> times = pd.DataFrame({"task": ["fit"], "peer": ["other"], "ratio": [8.0]})
+    >>> shown = figure(figures.benchmark_ratios(times), caption="One.")
     >>> shown.alt
-    'Bar chart of the caseloads of 2 therapists, from 8 to 197 patients; the median is 102.5.'
+    'Time taken by other programs against ours: fit, other 8 times.'
     """
     canvas = _figure_of(drawn)
     text = alt if alt else describe(drawn)

@@ -12,11 +12,11 @@ import pandas as pd
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.identify import refuse_unidentified, refuse_without_variation
+from multilevel.identify import identified_stack
 from multilevel.information import variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
 from multilevel.levels import levels_of, nested_design
-from multilevel.likelihood import Array, method_name, standardise
+from multilevel.likelihood import Array, method_name
 from multilevel.moments import design_moments
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
@@ -195,18 +195,7 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
     (26.5548, 0.6842)
     """
     name = method_name(method)
-    refuse_unidentified(design)
-    stack = standardise(
-        design.products[None],
-        np.array([float(design.n_total)]),
-        design.fixed,
-        design.random,
-        design.response,
-        reml=name == "REML",
-        uncentring=design.uncentring,
-    )
-    if design.random:
-        refuse_without_variation(design, stack)
+    stack = identified_stack(design, reml=name == "REML")
     return MixedFit(design, name, stack, solve(stack))
 
 

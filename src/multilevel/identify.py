@@ -6,15 +6,43 @@ import numpy as np
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.likelihood import Array, Stack
+from multilevel.likelihood import Array, Stack, standardise
 
-__all__ = ["refuse_unidentified", "refuse_without_variation"]
+__all__ = ["identified_stack", "refuse_unidentified", "refuse_without_variation"]
 
 #: A sum of squares below this share of what it was is nothing but rounding.
 _ROUNDING = 1e-12
 #: Squares about the mean below this share of the raw ones are rounding in the values themselves,
 #: and where only raw products are known, have lost half their digits.
 _SAME, _FAR = 1e-26, 1e-8
+
+
+def identified_stack(design: DesignMoments, reml: bool) -> Stack:
+    """Standardise a design, refused in words where its model is not identified.
+
+    Parameters
+    ----------
+    design : DesignMoments
+    reml : bool
+
+    Raises
+    ------
+    InputError
+        As `refuse_unidentified` and `refuse_without_variation` say.
+    """
+    refuse_unidentified(design)
+    stack = standardise(
+        design.products[None],
+        np.array([float(design.n_total)]),
+        design.fixed,
+        design.random,
+        design.response,
+        reml,
+        uncentring=design.uncentring,
+    )
+    if design.random:
+        refuse_without_variation(design, stack)
+    return stack
 
 
 def refuse_unidentified(design: DesignMoments) -> None:

@@ -18,10 +18,10 @@ import pandas as pd
 
 from multilevel.design import DesignMoments, coordinates
 from multilevel.errors import InputError
-from multilevel.identify import refuse_unidentified, refuse_without_variation
+from multilevel.identify import identified_stack
 from multilevel.intervals import ProfileInterval
 from multilevel.levels import Nesting
-from multilevel.likelihood import Array, Stack, standardise
+from multilevel.likelihood import Array, Stack
 from multilevel.partition import random_row
 from multilevel.search import Optimum, solve
 
@@ -477,17 +477,7 @@ def fit_nested(
             f"{units} of {nesting.name} cannot be told from {len(design.groups)} groups",
             hint="two units are needed at least, and one of them with two groups",
         )
-    refuse_unidentified(design)
-    stack = standardise(
-        design.products[None],
-        np.array([float(design.n_total)]),
-        design.fixed,
-        design.random,
-        design.response,
-        reml=method == "REML",
-        uncentring=design.uncentring,
-    )
-    refuse_without_variation(design, stack)
+    stack = identified_stack(design, reml=method == "REML")
     likelihood = _Likelihood(design, nesting.codes, stack)
     theta, without = _search(likelihood, solve(stack))
     faces = dict(zip((nesting.name, design.group_name), without, strict=True))

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm, t
 
+from benchmarks.permutation import permute_therapists
 from multilevel.many import fit_many
-from pwp_lib.comparison import permute_therapists
 from pwp_lib.simulate import SimulatedDesigns, simulate_designs
 from pwp_lib.truth import Truth
 

@@ -7,12 +7,10 @@ from .cohort import Provenance as Provenance
 from .cohort import load_cohort as load_cohort
 from .cohort import packaged as packaged
 from .cohort import read_cohort as read_cohort
-from .comparison import SplitSample as SplitSample
 from .comparison import ancova as ancova
 from .comparison import cluster_effect_sizes as cluster_effect_sizes
 from .comparison import compare_rates as compare_rates
 from .comparison import nested_ancova as nested_ancova
-from .comparison import split_sample_comparison as split_sample_comparison
 from .comparison import therapist_predictors as therapist_predictors
 from .deduced import cluster_sizes_from_percentages as cluster_sizes_from_percentages
 from .demonstrations import recovery_by_therapist as recovery_by_therapist
@@ -44,6 +42,7 @@ from .models import MeasureModels as MeasureModels
 from .models import fit_models as fit_models
 from .models import model_formula as model_formula
 from .models import raw_and_shrunken as raw_and_shrunken
+from .outcomes import completeness_by_therapist as completeness_by_therapist
 from .outcomes import national_outcomes as national_outcomes
 from .outcomes import patient_outcomes as patient_outcomes
 from .outcomes import summarise_outcomes as summarise_outcomes
@@ -62,9 +61,10 @@ from .scales import SCALES as SCALES
 from .scales import mann_whitney as mann_whitney
 from .scoreboard import scoreboard as scoreboard
 from .sensitivity import SensitivityPanel as SensitivityPanel
-from .sensitivity import completeness_by_therapist as completeness_by_therapist
 from .sensitivity import sensitivity_panel as sensitivity_panel
 from .simulate import simulate_cohort as simulate_cohort
+from .split_sample import SplitSample as SplitSample
+from .split_sample import split_sample_comparison as split_sample_comparison
 from .themes import coder_agreement as coder_agreement
 from .themes import high_order_themes as high_order_themes
 from .themes import lower_order_themes as lower_order_themes

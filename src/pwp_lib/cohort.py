@@ -100,8 +100,8 @@ class Cohort:
     flow : tuple of FlowStep
         How the cohort came about, rule by rule.
     completeness : DataFrame or None
-        ``therapist_id``, ``total`` and ``complete``: of the patients who meet every other rule, how
-        many have every score. ``None`` where nobody was left out for a missing score.
+        ``therapist_id`` and the columns of `completeness_by_therapist`: of the patients who meet
+        every other rule, how many have every score. ``None`` where nobody was left out for one.
     """
 
     patients: pd.DataFrame

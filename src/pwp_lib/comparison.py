@@ -5,35 +5,29 @@ The paper took patients as independent. What respects nesting belongs beside eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import comb
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit, fit_mixed
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
 from pwp_lib.outcomes import OUTCOMES, patient_outcomes, summarise_outcomes
-from pwp_lib.ranking import composite_ranks
 
 __all__ = [
     "RATES",
     "Ancova",
     "NestedDifference",
-    "PermutationTest",
-    "SplitSample",
     "ancova",
     "cluster_effect_sizes",
     "compare_rates",
     "nested_ancova",
     "patients_in_clusters",
-    "permute_therapists",
-    "split_sample_comparison",
     "therapist_predictors",
 ]
 
@@ -410,234 +404,6 @@ def _t_test(estimate: float, se: float, df: int) -> tuple[float, float]:
 
     statistic = estimate / se
     return statistic, float(2 * t.sf(abs(statistic), df))
-
-
-@dataclass(frozen=True)
-class PermutationTest:
-    """Rates of two clusters compared by permuting therapists between them.
-
-    Attributes
-    ----------
-    difference : float
-        Rate of the first cluster less that of the second, as shares; patients pooled.
-    p_value : float
-        Two-sided: share of the ways to put the same therapists into two clusters of these sizes
-        in which the difference is as many of its standard errors, or more.
-    splits : int
-        Ways looked at.
-    exact : bool
-        Whether these are all ways.
-    """
-
-    difference: float
-    p_value: float
-    splits: int
-    exact: bool
-
-
-def permute_therapists(yes: ArrayLike, n: ArrayLike, in_first: ArrayLike) -> PermutationTest:
-    """Permutation test of a rate with the therapist as the unit.
-
-    A therapist moves with all patients, so that what patients of one therapist share does not
-    count as evidence. The difference of the pooled rates is divided by its standard error, which
-    takes therapists as independent and is computed anew for each way: without it the test rejects
-    a true null hypothesis in a third of data sets where the caseloads of the clusters differ. At
-    .05 it rejects in .02 to .07, by simulation with five therapists against five, caseloads up to
-    twenty times apart, and therapists who do not differ or do (SD of log odds up to 1.2).
-    It respects nesting, not the choice of the clusters on the same outcomes. Of more than 50,000
-    ways 9,999 are drawn.
-
-    Parameters
-    ----------
-    yes, n : array_like of shape (J,)
-        Patients with the outcome, and patients, of each therapist. Therapists without patients
-        are left out.
-    in_first : array_like of bool, shape (J,)
-        Whether the therapist is in the first cluster.
-
-    Raises
-    ------
-    InputError
-        If a cluster has no patient.
-
-    Examples
-    --------
-    >>> permute_therapists([9, 8, 7, 3, 2, 1], [10] * 6, [True] * 3 + [False] * 3).p_value
-    0.1
-    """
-    counts = np.column_stack([np.asarray(yes, dtype=float), np.asarray(n, dtype=float)])
-    seen = counts[:, 1] > 0
-    counts, first = counts[seen], np.asarray(in_first, dtype=bool)[seen]
-    if first.all() or not first.any():
-        raise InputError("a cluster without a patient cannot be compared")
-    sides = np.flatnonzero(first), np.flatnonzero(~first)
-
-    def statistic(a: NDArray[np.intp], b: NDArray[np.intp], axis: int = -1) -> NDArray[np.float64]:
-        return np.abs(_studentised(counts[a], counts[b]))
-
-    found, exact = permuted(*sides, statistic, most=50_000, drawn=9_999)
-    pooled = [float(side[0] / side[1]) for side in (counts[at].sum(axis=0) for at in sides)]
-    p = share(found >= statistic(*sides) * (1 - 1e-12), exact)
-    return PermutationTest(pooled[0] - pooled[1], p, len(found), exact)
-
-
-def permuted(
-    first: NDArray[Any],
-    second: NDArray[Any],
-    statistic: Callable[..., NDArray[np.float64]],
-    *,
-    most: int,
-    drawn: int,
-) -> tuple[NDArray[np.float64], bool]:
-    """Compute a statistic over all ways to split the values, or over some drawn, and say which.
-
-    `statistic` takes both sides, shape (ways, size), and an axis; all ways if they are `most` or
-    fewer.
-    """
-    from scipy.stats import permutation_test
-
-    n, size = len(first) + len(second), len(first)
-    exact = comb(n, size) <= most
-    if min(size, n - size) == 1:
-        # SciPy wants two on either side. One alone: each takes the place in turn.
-        turns = np.stack([np.roll(np.concatenate([first, second]), k) for k in range(n)])
-        return statistic(turns[:, :size], turns[:, size:], axis=-1), True
-    ways = np.inf if exact else drawn
-    test = permutation_test(
-        (first, second), statistic, vectorized=True, n_resamples=ways, random_state=1
-    )
-    return test.null_distribution, exact
-
-
-def share(as_far: NDArray[np.bool_], exact: bool) -> float:
-    """Give a p-value: of drawn ways the observed one is one more, so that none is zero."""
-    drawn = 0 if exact else 1
-    return float((as_far.sum() + drawn) / (len(as_far) + drawn))
-
-
-def _studentised(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Difference of pooled rates over its standard error, from counts of shape (..., J, 2)."""
-    difference, variance = np.zeros(first.shape[:-2]), np.zeros(first.shape[:-2])
-    for sign, side in ((1, first), (-1, second)):
-        yes, n = side[..., 0], side[..., 1]
-        total, size = n.sum(axis=-1), n.shape[-1]
-        rate = yes.sum(axis=-1) / total
-        squares = ((yes - rate[..., None] * n) ** 2).sum(axis=-1)
-        variance += squares / total**2 * size / max(size - 1, 1)
-        difference += sign * rate
-    # Where no therapist differs from the pooled rate, any difference is beyond all others.
-    studentised: NDArray[np.float64] = difference / np.sqrt(np.maximum(variance, 1e-12))
-    return studentised
-
-
-@dataclass(frozen=True)
-class SplitSample:
-    """Clusters chosen on one random half of each therapist's patients, compared on the other.
-
-    Attributes
-    ----------
-    repeats : DataFrame
-        One row for each random division, direction and measure, on the half that did not choose:
-        effect sizes, F, the nested difference and its p-value, rates, chi-squares.
-    same : DataFrame
-        The same figures with clusters chosen and compared on all patients; one row a measure.
-    """
-
-    repeats: pd.DataFrame
-    same: pd.DataFrame
-
-    def table(self) -> pd.DataFrame:
-        """By measure and figure: on the same patients, and median and quartiles on others.
-
-        F and chi-square grow with the number of patients, so halves give smaller ones for that
-        reason too; effect sizes and rates are the ones to compare.
-        """
-        grouped = self.repeats.drop(columns=["repeat", "half"]).groupby("measure", sort=False)
-        parts = {
-            "same_patients": self.same.set_index("measure").stack(),
-            "other_patients": grouped.median().stack(),
-            "lower_quartile": grouped.quantile(0.25).stack(),
-            "upper_quartile": grouped.quantile(0.75).stack(),
-        }
-        # Another measure's rates are columns too: this one has nothing in them.
-        return pd.DataFrame(parts).dropna(how="all").rename_axis(["measure", "figure"])
-
-
-def split_sample_comparison(
-    patients: pd.DataFrame,
-    measures: Iterable[str | Measure],
-    *,
-    repeats: int = 50,
-    seed: int = 1,
-    size: int | None = None,
-) -> SplitSample:
-    """Compare clusters on patients who did not choose them.
-
-    Ranking therapists and comparing the extremes on the same outcomes makes chance look like
-    skill: whoever was lucky is in the upper cluster. Here each therapist's patients are divided at
-    random; one half ranks the therapists, as the paper did, the other compares the clusters; then
-    the halves change places.
-
-    Parameters
-    ----------
-    patients : DataFrame
-    measures : iterable of str or Measure
-    repeats : int
-        Random divisions; each gives two comparisons.
-    seed : int
-    size : int, optional
-        Of a cluster; see `pwp_lib.cluster_size`.
-
-    Raises
-    ------
-    InputError
-        If fewer than five therapists have two patients.
-    """
-    listed = [get_measure(m) for m in measures]
-    rng = np.random.default_rng(seed)
-    complete = patients.dropna(subset=[c for m in listed for c in (m.pre, m.post)])
-    rows = []
-    for repeat in range(repeats):
-        half = _halves(complete["therapist_id"], rng)
-        for side in (0, 1):
-            choosing, testing = complete[half == side], complete[half != side]
-            compared = _choose_and_compare(choosing, testing, listed, size)
-            rows += [{"repeat": repeat, "half": side, **row} for row in compared]
-    same = pd.DataFrame(_choose_and_compare(complete, complete, listed, size))
-    return SplitSample(pd.DataFrame(rows), same)
-
-
-def _halves(therapist: pd.Series, rng: np.random.Generator) -> np.ndarray:
-    """0 or 1 for each patient, as even as can be within each therapist."""
-    order = pd.Series(rng.random(len(therapist)))
-    place = order.groupby(therapist.to_numpy()).rank(method="first").to_numpy()
-    # Where the odd patient of an odd caseload goes is drawn for each therapist.
-    codes, labels = pd.factorize(therapist)
-    start = rng.integers(0, 2, len(labels))[codes]
-    half: np.ndarray = (place.astype(int) + start) % 2
-    return half
-
-
-def _choose_and_compare(
-    choosing: pd.DataFrame, testing: pd.DataFrame, measures: list[Measure], size: int | None
-) -> list[dict[str, Any]]:
-    fits = {m.name: fit_mixed(model_formula(m, measures), choosing) for m in measures}
-    clusters = composite_ranks(fits, measures, size)
-    rows = []
-    for m in measures:
-        summary = cluster_effect_sizes(testing, m, clusters)
-        effect, rates = summary["effect_size"], rates_of_summary(summary)
-        row: dict[str, Any] = {"measure": m.name}
-        row |= {f"effect_size_{c}": float(effect[c]) for c in ("upper", "lower")}
-        row["ancova_F"] = ancova(testing, m, clusters).statistic
-        nested = nested_ancova(testing, m, clusters)
-        row |= {"nested_difference": nested.difference, "nested_p_value": nested.p_value}
-        # A measure without a cut-off or a reliable change has no such rates.
-        for rate in rates.index.intersection(["improvement", "deterioration", "rcsi"], sort=False):
-            row |= {f"{rate}_{c}": rates.loc[rate, f"rate_{c}"] for c in ("upper", "lower")}
-            row[f"{rate}_chi2"] = rates.loc[rate, "chi2"]
-        rows.append(row)
-    return rows
 
 
 def therapist_predictors(

@@ -6,7 +6,7 @@ has no recovery rate, which is not a rate of zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ from pwp_lib.measures import Measure, get_measure
 __all__ = [
     "OUTCOMES",
     "Outcome",
+    "completeness_by_therapist",
     "national_outcomes",
     "patient_national_outcomes",
     "patient_outcomes",
@@ -302,6 +303,37 @@ def _pair(measures: Sequence[str | Measure]) -> tuple[Measure, Measure]:
                 hint="give it both, or use the paper's definitions on one measure",
             )
     return chosen[0], chosen[1]
+
+
+def completeness_by_therapist(
+    patients: pd.DataFrame, measures: Iterable[str | Measure]
+) -> pd.DataFrame:
+    """Count by therapist who has every score.
+
+    Therapists whose patients often lack a last score are measured on those who stayed.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Those who lack a score included.
+    measures : iterable of str or Measure
+
+    Returns
+    -------
+    DataFrame
+        Indexed by therapist: ``eligible, complete`` (patients) and ``share`` (from 0 to 1).
+
+    Examples
+    --------
+    >>> patients = pd.DataFrame({"therapist_id": ["a", "a"], "phq9_pre": [9, 9],
+    ...                          "phq9_post": [4, None]})
+    >>> completeness_by_therapist(patients, ["phq9"]).loc["a"].tolist()
+    [2.0, 1.0, 0.5]
+    """
+    scores = [c for m in map(get_measure, measures) for c in (m.pre, m.post)]
+    groups = patients[scores].notna().all(axis=1).groupby(patients["therapist_id"])
+    counts = pd.DataFrame({"eligible": groups.size(), "complete": groups.sum().astype("int64")})
+    return counts.assign(share=counts["complete"] / counts["eligible"])
 
 
 def patient_national_outcomes(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
-from pwp_lib.comparison import Clusters, as_cluster_series, permuted, share
+from pwp_lib.comparison import Clusters, as_cluster_series
 from pwp_lib.ranking import as_scores
 
 __all__ = ["SCALES", "MannWhitney", "Scale", "compare_scales", "mann_whitney"]
@@ -147,6 +148,40 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> MannWhitney:
         exact=exact,
         superiority=u_first / (n[0] * n[1]),
     )
+
+
+def permuted(
+    first: NDArray[Any],
+    second: NDArray[Any],
+    statistic: Callable[..., NDArray[np.float64]],
+    *,
+    most: int,
+    drawn: int,
+) -> tuple[NDArray[np.float64], bool]:
+    """Compute a statistic over all ways to split the values, or over some drawn, and say which.
+
+    `statistic` takes both sides, shape (ways, size), and an axis; all ways if they are `most` or
+    fewer.
+    """
+    from scipy.stats import permutation_test
+
+    n, size = len(first) + len(second), len(first)
+    exact = comb(n, size) <= most
+    if min(size, n - size) == 1:
+        # SciPy wants two on either side. One alone: each takes the place in turn.
+        turns = np.stack([np.roll(np.concatenate([first, second]), k) for k in range(n)])
+        return statistic(turns[:, :size], turns[:, size:], axis=-1), True
+    ways = np.inf if exact else drawn
+    test = permutation_test(
+        (first, second), statistic, vectorized=True, n_resamples=ways, random_state=1
+    )
+    return test.null_distribution, exact
+
+
+def share(as_far: NDArray[np.bool_], exact: bool) -> float:
+    """Give a p-value: of drawn ways the observed one is one more, so that none is zero."""
+    drawn = 0 if exact else 1
+    return float((as_far.sum() + drawn) / (len(as_far) + drawn))
 
 
 def compare_scales(

@@ -17,10 +17,10 @@ from multilevel.posterior import sample_posterior
 from pwp_lib.comparison import outcome_of_patients
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
-from pwp_lib.outcomes import summarise_outcomes
+from pwp_lib.outcomes import completeness_by_therapist, summarise_outcomes
 from pwp_lib.ranking import cluster_size, rank_correlation
 
-__all__ = ["SensitivityPanel", "completeness_by_therapist", "sensitivity_panel"]
+__all__ = ["SensitivityPanel", "sensitivity_panel"]
 
 #: Priors of the therapists' covariance beside the believed defaults of MLwiN.
 PRIORS: Mapping[str, str] = {
@@ -61,49 +61,6 @@ class SensitivityPanel:
         return self.rows.assign(measure=self.measure).set_index(["measure", "family", "analysis"])
 
 
-def completeness_by_therapist(
-    patients: pd.DataFrame,
-    measures: Iterable[str | Measure],
-    before: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """How many of each therapist's patients have every score, and how many are closed.
-
-    Therapists whose patients often lack a last score are measured on those who stayed.
-
-    Parameters
-    ----------
-    patients : DataFrame
-    measures : iterable of str or Measure
-    before : DataFrame, optional
-        `Cohort.completeness`, where those without every score are no longer among the patients.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by therapist: ``total``, ``complete``, ``share_complete`` and, where status is
-        recorded, ``share_closed`` of the complete.
-
-    Examples
-    --------
-    >>> patients = pd.DataFrame({"therapist_id": ["a", "a"], "phq9_pre": [9, 9],
-    ...                          "phq9_post": [4, None]})
-    >>> completeness_by_therapist(patients, ["phq9"])["share_complete"].tolist()
-    [0.5]
-    """
-    listed = [get_measure(m) for m in measures]
-    scores = [c for m in listed for c in (m.pre, m.post)]
-    complete = patients[scores].notna().all(axis=1)
-    groups = complete.groupby(patients["therapist_id"])
-    table = pd.DataFrame({"total": groups.size(), "complete": groups.sum().astype(int)})
-    if before is not None:
-        table["total"] = before.set_index("therapist_id")["total"].reindex(table.index)
-    table["share_complete"] = table["complete"] / table["total"]
-    if "status" in patients and patients["status"].notna().any():
-        closed = (patients.loc[complete, "status"] == "closed").astype(float)
-        table["share_closed"] = closed.groupby(patients["therapist_id"]).mean()
-    return table
-
-
 def sensitivity_panel(
     patients: pd.DataFrame,
     measure: str | Measure,
@@ -133,7 +90,8 @@ def sensitivity_panel(
     size : int, optional
         Of a cluster; see `pwp_lib.cluster_size`.
     completeness : DataFrame, optional
-        `Cohort.completeness`, where those without every score are no longer among the patients.
+        Of `completeness_by_therapist`, where those who lack a score are no longer among the
+        patients.
 
     Returns
     -------
@@ -150,8 +108,9 @@ def sensitivity_panel(
     panel = _Panel(main, own.higher_is_worse, size)
     panel.add("main", "Random slope, ML, all patients", panel.profiled)
     _other_models(panel, patients, own, listed)
-    complete = completeness_by_therapist(patients, listed or (own,), completeness)
-    _other_patients(panel, patients, model_formula(own, listed), complete)
+    if completeness is None:
+        completeness = completeness_by_therapist(patients, listed or (own,))
+    _other_patients(panel, patients, model_formula(own, listed), completeness)
     if draws:
         _other_priors(panel, draws, seed)
     _other_recovery(panel, patients, own)
@@ -260,9 +219,9 @@ def _other_patients(
         return panel.fitted(fit_mixed(formula, patients[patients["status"] == "closed"]))
 
     def complete() -> dict[str, Any]:
-        if (table["share_complete"] == 1).all():
+        if (table["share"] == 1).all():
             raise InputError("nobody is known to lack a score")
-        kept = table.index[table["share_complete"] >= _LEAST_COMPLETE]
+        kept = table.index[table["share"] >= _LEAST_COMPLETE]
         return panel.fitted(fit_mixed(formula, patients[patients["therapist_id"].isin(kept)]))
 
     panel.add("patients", "Closed cases only", closed)

@@ -20,16 +20,14 @@ from multilevel.posterior import Posterior, sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import (
-    SplitSample,
     cluster_effect_sizes,
     nested_ancova,
-    split_sample_comparison,
     therapist_predictors,
 )
 from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.measures import Measure
 from pwp_lib.models import MeasureModels, fit_models
-from pwp_lib.outcomes import national_outcomes, summarise_outcomes
+from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
 from pwp_lib.precision import Precision, precision
 from pwp_lib.ranking import (
     composite_ranks,
@@ -37,7 +35,8 @@ from pwp_lib.ranking import (
     rank_uncertainty,
 )
 from pwp_lib.scales import SCALES
-from pwp_lib.sensitivity import SensitivityPanel, completeness_by_therapist, sensitivity_panel
+from pwp_lib.sensitivity import SensitivityPanel, sensitivity_panel
+from pwp_lib.split_sample import SplitSample, split_sample_comparison
 
 __all__ = ["ENGINES", "Analysis", "Comparison", "MeasureResult", "analyse"]
 
@@ -294,7 +293,7 @@ def analyse(
         draws=draws,
         flow=pd.DataFrame([asdict(step) for step in cohort.flow]),
         sample=describe_sample(patients, cohort.therapists),
-        completeness=completeness_by_therapist(patients, cohort.measures, cohort.completeness),
+        completeness=_completeness(cohort),
         outcomes=pd.concat(
             {m.name: summarise_outcomes(patients, m) for m in cohort.measures}, names=["measure"]
         ).droplevel(1),
@@ -309,6 +308,12 @@ def analyse(
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
+
+
+def _completeness(cohort: Cohort) -> pd.DataFrame:
+    if cohort.completeness is None:
+        return completeness_by_therapist(cohort.patients, cohort.measures)
+    return cohort.completeness.set_index("therapist_id")
 
 
 def _national(attempts: _Attempts) -> pd.DataFrame | None:
@@ -346,7 +351,7 @@ def _measure_result(
             draws=10_000 if gibbs else 0,
             seed=seed,
             size=size,
-            completeness=attempts.cohort.completeness,
+            completeness=_completeness(attempts.cohort),
         )
 
     if not sensitivity:

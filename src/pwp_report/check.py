@@ -12,7 +12,8 @@ import pandas as pd
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.measures import Measure
-from pwp_report.inclusion import Included, apply_rules, completeness, enough_for
+from pwp_lib.outcomes import completeness_by_therapist
+from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, same_name, score_columns
 from pwp_report.problems import Problems
 from pwp_report.read.cells import KINDS, read_codes, read_numbers
@@ -52,7 +53,7 @@ class Check:
         By rule of inclusion: patients excluded in turn, and if the rule stood alone.
     flow : tuple of FlowStep
     completeness : DataFrame
-        By therapist; see `pwp_report.inclusion.completeness`. The index holds identifiers.
+        By therapist; see `pwp_lib.completeness_by_therapist`. The index holds identifiers.
     first_rows : Series of int
         By therapist, the row of the file where they first stand: how the holder of the file can
         find a therapist who is not named.
@@ -133,7 +134,7 @@ def check_study_data(
         remarks=remarks,
         rules=included.rules,
         flow=included.flow,
-        completeness=completeness(included.eligible, measures),
+        completeness=completeness_by_therapist(included.eligible, measures),
         first_rows=pd.Series(raw.rows[known.index], index=known["therapist_id"].to_list()),
         enough=enough_for(
             included.patients,

@@ -9,9 +9,10 @@ import pandas as pd
 
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
+from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.study import Study
 
-__all__ = ["Included", "apply_rules", "completeness", "enough_for"]
+__all__ = ["Included", "apply_rules", "enough_for"]
 
 
 #: Whose patient somebody is who had several therapists: a paper has to say so.
@@ -42,10 +43,9 @@ class Included:
     rules: pd.DataFrame
 
     def completeness(self, measures: Sequence[Measure]) -> pd.DataFrame:
-        """Count as `Cohort.completeness` does, for the therapists who have a patient left."""
-        counts = completeness(self.eligible, measures).rename(columns={"eligible": "total"})
-        left = counts[counts.index.isin(self.patients["therapist_id"])]
-        return left[["total", "complete"]].reset_index()
+        """Count who has every score, for the therapists who have a patient left."""
+        counts = completeness_by_therapist(self.eligible, measures)
+        return counts[counts.index.isin(self.patients["therapist_id"])].reset_index()
 
 
 def _masks(
@@ -123,20 +123,6 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
         kept = kept[~small]
     rules = pd.DataFrame(lines, columns=["rule", "excluded", "excluded_alone"])
     return Included(kept, patients[eligible], tuple(flow), rules)
-
-
-def completeness(eligible: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame:
-    """Count by therapist who has every score, of those who meet all other rules.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by therapist: ``eligible, complete`` (patients) and ``share`` (from 0 to 1).
-    """
-    scores = [c for m in measures for c in (m.pre, m.post)]
-    groups = eligible[scores].notna().all(axis=1).groupby(eligible["therapist_id"])
-    counts = pd.DataFrame({"eligible": groups.size(), "complete": groups.sum().astype("int64")})
-    return counts.assign(share=counts["complete"] / counts["eligible"])
 
 
 def enough_for(

@@ -328,7 +328,7 @@ def _add_completeness(
 ) -> None:
     table = analysis.completeness
     columns = {
-        Count.ELIGIBLE: table["total"],
+        Count.ELIGIBLE: table["eligible"],
         Count.ANALYSED: analysis.cohort.caseloads(),
         Count.COMPLETE: table["complete"],
     }

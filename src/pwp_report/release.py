@@ -209,7 +209,7 @@ def _completeness(tables: _Tables) -> None:
         )
         share = parts.marked_share(complete, eligible)
         rows.append((label, parts.marked(eligible), parts.marked(complete), share))
-    columns = ["therapist", "eligible", "complete", "share_complete"]
+    columns = ["therapist", "eligible", "complete", "share"]
     frame = pd.DataFrame(rows, columns=columns)
     tables.add("completeness", "Patients with every score, by therapist", frame)
 

@@ -202,13 +202,13 @@ def test_the_completeness_told_is_that_before_patients_were_left_out(tmp_path: P
     """It once read 100% for every therapist of own data, whoever had been left out."""
     analysis, people = _with_missing(tmp_path, 9)
     true = people.groupby("therapist_id").size()
-    assert sorted(analysis.completeness["total"]) == sorted(true[true > 9])
-    assert (analysis.completeness["complete"] == analysis.completeness["total"] - 9).all()
+    assert sorted(analysis.completeness["eligible"]) == sorted(true[true > 9])
+    assert (analysis.completeness["complete"] == analysis.completeness["eligible"] - 9).all()
     shown = release_results(analysis, POLICY).tables["completeness"].frame.set_index("therapist")
     whole = shown.loc[shown.index != OTHERS_TOGETHER]
     exact = analysis.completeness.loc[whole.index]
-    assert [*whole["eligible"]] == [POLICY.count(n) for n in exact["total"]]
-    assert (whole["share_complete"] < 100).all()
+    assert [*whole["eligible"]] == [POLICY.count(n) for n in exact["eligible"]]
+    assert (whole["share"] < 100).all()
 
 
 @pytest.mark.parametrize("missing", [1, 2, 4])

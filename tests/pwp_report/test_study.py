@@ -212,7 +212,7 @@ def test_completeness_counts_the_eligible(tmp_path: Path) -> None:
     assert check.completeness.loc["t0"].tolist() == [10, 7, 0.7]
     assert check.first_rows["t1"] == 12
     kept = check.cohort.completeness.set_index("therapist_id")
-    assert kept.loc["t0"].tolist() == [10, 7]
+    assert kept.loc["t0"].tolist() == [10, 7, 0.7]
     frame.loc[frame["therapist_id"] == "t1", "phq9_post"] = ""
     kept = check_study_data(_file(tmp_path, frame)).cohort.completeness
     assert "t1" not in set(kept["therapist_id"])

@@ -57,6 +57,14 @@ def ratios(results: Found) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["size", "task", "peer", "ratio"])
 
 
+def jobs(found: Found) -> pd.DataFrame:
+    """One row a job: seconds, processor seconds, megabytes, cores, date."""
+    table = pd.DataFrame.from_dict(found, orient="index").rename_axis("job")
+    return table.drop(columns="load before").rename(
+        columns={"wall": "seconds", "cpu": "processor seconds", "memory, MB": "MB"}
+    )
+
+
 def for_figure(results: Found, size: str) -> pd.DataFrame:
     """Take the ratios of one size, slowest peers first within each task."""
     table = ratios(results)

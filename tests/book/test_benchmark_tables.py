@@ -193,3 +193,15 @@ def test_where_a_peer_becomes_the_slower_one_is_said() -> None:
     (said,) = tables.more_sentences({"sizes": sizes})
     assert "glmm is quicker than this library on few patients" in said
     assert "about 4,000 patients" in said
+
+
+def test_whole_jobs_are_told_in_seconds_and_megabytes() -> None:
+    took = {"wall": 194.2, "cpu": 251.0, "memory, MB": 1_204, "cores": 2, "load before": 0.1}
+    table = tables.jobs({"tests": {**took, "date": "2030-01-01"}})
+    assert table.loc["tests"].to_dict() == {
+        "seconds": 194.2,
+        "processor seconds": 251.0,
+        "MB": 1_204,
+        "cores": 2,
+        "date": "2030-01-01",
+    }

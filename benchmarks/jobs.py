@@ -1,0 +1,118 @@
+"""How long whole jobs take, and how much memory: the book, the tests, a report over own data.
+
+    python -m benchmarks.jobs                              # all, some 15 minutes
+    python -m benchmarks.jobs --jobs "report, 1,120 patients"
+
+Each job is the command that a person types, in a process of its own. Clock and processor time count
+its children; memory is that of its largest process. The book is built from an empty `_build`, after
+installation. Results are written to benchmarks/results/jobs.json; jobs that a run leaves alone keep
+what an earlier run found, with that run's date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.data import caseloads
+from pwp_lib import load_cohort
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results" / "jobs.json"
+JOBS = (
+    "book, from nothing",
+    "book, again",
+    "tests",
+    "report, 1,120 patients",
+    "report, a million patients",
+)
+#: Children of a process that has ended count for it; only POSIX systems say so.
+KIB = 1024 if platform.system() == "Linux" else 1
+
+
+def ordinary(folder: Path) -> Path:
+    """The packaged cohort as a service's own file."""
+    load_cohort().patients.to_csv(folder / "own.csv", index=False)
+    return folder / "own.csv"
+
+
+def million(folder: Path) -> Path:
+    """Whole scores of a million patients with 5,000 therapists of fifty services, as Parquet."""
+    rng = np.random.default_rng(1)
+    therapist = np.repeat(np.arange(5_000), caseloads(1_000_000, 5_000, rng))
+    frame = pd.DataFrame(
+        {
+            "patient_id": np.arange(len(therapist)),
+            "therapist_id": therapist,
+            "service_id": therapist % 50,
+        }
+    )
+    for name, top in (("phq9", 27), ("gad7", 21)):
+        pre = np.clip(rng.normal(0.55 * top, 0.22 * top, len(frame)).round(), 0, top)
+        effect = rng.normal(0, 0.06 * top, 5_000)[therapist]
+        post = 0.15 * top + 0.5 * pre + effect + rng.normal(0, 0.2 * top, len(frame))
+        frame[f"{name}_pre"] = pre.astype(int)
+        frame[f"{name}_post"] = np.clip(post.round(), 0, top).astype(int)
+    frame.to_parquet(folder / "own.parquet")
+    return folder / "own.parquet"
+
+
+def command(job: str, folder: Path) -> list[str]:
+    """Give what a person types; a file that it needs is made first."""
+    task = [sys.executable, str(ROOT / "tasks.py")]
+    if job == "book, from nothing":
+        subprocess.run([*task, "clean"], check=True, cwd=ROOT)
+    if job.startswith("book"):
+        return [*task, "book"]
+    if job == "tests":
+        return [*task, "test"]
+    file = ordinary(folder) if "1,120" in job else million(folder)
+    pwp = [sys.executable, "-m", "pwp_report", "analyse", str(file)]
+    return [*pwp, "--out", str(folder / "out"), "--key", str(folder / "key")]
+
+
+def timed(job: str) -> dict[str, Any]:
+    """Run a job, and say what it took; one that fails stops the run."""
+    with tempfile.TemporaryDirectory() as made:
+        asked = command(job, Path(made))
+        start = time.perf_counter()
+        process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{job}: exit code {os.waitstatus_to_exitcode(status)}")
+    return {
+        "wall": round(wall, 1),
+        "cpu": round(used.ru_utime + used.ru_stime, 1),
+        "memory, MB": round(used.ru_maxrss * KIB / 1e6),
+        "cores": os.cpu_count(),
+        "load before": round(os.getloadavg()[0], 2),
+        "date": date.today().isoformat(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
+    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for job in parser.parse_args().jobs:
+        found[job] = timed(job)
+        print(job, found[job])
+        ordered = {name: found[name] for name in JOBS if name in found}
+        RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -228,11 +228,11 @@ class SimulatedPrecision:
     bias, sd : float
         Mean estimate less the truth, and SD of the estimates.
     share_zero : float
-        How often the estimate is nil.
+        How often the estimate is zero.
     coverage_wald, coverage_log_odds, coverage_profile : float
         How often the truth lies in the 95% interval from the expected information (of no width
-        where the estimate is nil), in the same on the log-odds scale (not defined, and counted as
-        a miss, where the estimate is nil), and in the profile-likelihood interval.
+        where the estimate is zero), in the same on the log-odds scale (not defined, and counted as
+        a miss, where the estimate is zero), and in the profile-likelihood interval.
     coverage_error : float
         Monte Carlo standard error of a coverage of 95% with so many replicates.
     power, power_boundary : float

@@ -167,7 +167,7 @@ def test_clusters_that_would_leave_a_small_caseload_are_withheld() -> None:
 
 
 def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path) -> None:
-    """Noughts in the flow once cost every count of the report."""
+    """Zeros in the flow once cost every count of the report."""
     people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")
     people.to_csv(tmp_path / "own.csv", index=False)
     cohort = check_study_data(tmp_path / "own.csv").cohort

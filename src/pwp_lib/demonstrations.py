@@ -12,7 +12,7 @@ from pwp_lib.measures import Measure, get_measure
 
 __all__ = ["recovery_by_therapist"]
 
-_PERCENTILES = (5, 25, 50, 75, 95)
+_PERCENTILES = np.array([5, 25, 50, 75, 95])
 
 
 def recovery_by_therapist(
@@ -60,9 +60,7 @@ def recovery_by_therapist(
     # Scores are whole numbers: half a point below the cut-off parts recovered from not recovered.
     limit = m.cutoff - 0.5 * m.sign
     between = float(fit.random_covariance["Intercept"].loc["Intercept"]) ** 0.5
-    rows = {}
-    for percentile in _PERCENTILES:
-        shift = -m.sign * between * float(norm.ppf(percentile / 100))
-        chance = norm.cdf(m.sign * (limit - at - shift) / fit.residual_variance**0.5)
-        rows[percentile] = {"intercept": shift, "recovered_per_100": 100 * float(chance.mean())}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("percentile")
+    shift = -m.sign * between * norm.ppf(_PERCENTILES / 100)
+    distance = m.sign * (limit - at - shift[:, None]) / fit.residual_variance**0.5
+    columns = {"intercept": shift, "recovered_per_100": 100 * norm.cdf(distance).mean(axis=1)}
+    return pd.DataFrame(columns, index=pd.Index(_PERCENTILES, name="percentile"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -192,26 +192,15 @@ def precision_grid(
     >>> grid[["therapists", "patients"]].values.tolist()
     [[10, 25], [40, 25]]
     """
-    rows: list[dict[str, Any]] = []
-    counts, sizes = list(therapists), list(caseloads)
-    for effect in np.atleast_1d(np.asarray(vpc, dtype=float)):
-        for count in counts:
-            for size in sizes:
-                one = precision(size, float(effect), therapists=count)
-                rows.append(
-                    {
-                        "therapists": count,
-                        "patients": size,
-                        "total_patients": one.patients,
-                        "vpc": one.vpc,
-                        "se": one.se,
-                        "lower": one.lower,
-                        "upper": one.upper,
-                        "power": one.power,
-                        "reliability": one.reliability_smallest,
-                    }
-                )
-    return pd.DataFrame(rows)
+    rows = [
+        {"therapists": count, "patients": size, "total_patients": one.patients, **vars(one)}
+        | {"patients": size}
+        for effect, count, size in product(np.atleast_1d(vpc).tolist(), therapists, caseloads)
+        for one in [precision(size, effect, therapists=count)]
+    ]
+    # All caseloads are equal: the smallest is any.
+    table = pd.DataFrame(rows).drop(columns="reliability_largest")
+    return table.rename(columns={"reliability_smallest": "reliability"})
 
 
 @dataclass(frozen=True)

@@ -117,14 +117,10 @@ def composite_ranks(
     table["composite"] = table.mean(axis=1)
     tie = sum(standardised) / len(standardised)
     order = table.assign(tie=tie).sort_values(["composite", "tie"], kind="stable").index
-    table = table.loc[order]
-    return _with_clusters(table, cluster_size(len(table), size))
-
-
-def _with_clusters(table: pd.DataFrame, size: int) -> pd.DataFrame:
-    middle = len(table) - 2 * size
-    cluster = ["upper"] * size + ["middle"] * middle + ["lower"] * size
-    return table.assign(position=np.arange(1, len(table) + 1), cluster=cluster)
+    n = len(table)
+    size = cluster_size(n, size)
+    cluster = ["upper"] * size + ["middle"] * (n - 2 * size) + ["lower"] * size
+    return table.loc[order].assign(position=np.arange(1, n + 1), cluster=cluster)
 
 
 def shared_ranks(ranks: pd.DataFrame, first: int, last: int) -> list[str]:
@@ -374,11 +370,6 @@ class RankCorrelation:
     correlation: float
     p_value: float
     n: int
-
-    def table(self) -> pd.DataFrame:
-        """One row."""
-        row = {"correlation": self.correlation, "p_value": self.p_value, "n": self.n}
-        return pd.DataFrame([row])
 
 
 def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> RankCorrelation:

@@ -34,6 +34,8 @@ __all__ = [
 
 STATUSES = ("closed", "in_treatment")
 ROLES = ("pwp", "supervisor")
+_SCALES = ["ego_strength", "rationality", "experientiality", "resilience"]
+_SCALES += ["supervisor_rationality", "supervisor_experientiality"]
 #: Entries that mean that there is none. Numbers such as 99 do not: a map has to name those.
 MISSING = frozenset(
     [
@@ -117,22 +119,13 @@ def patient_fields(measures: Sequence[Measure]) -> tuple[Field, ...]:
     )
 
 
-def _scale(name: str, minimum: float = 0) -> Field:
-    return Field(name, "number", minimum=minimum)
-
-
 THERAPIST_FIELDS: tuple[Field, ...] = (
     Field("therapist_id", required=True, unique=True, nullable=False),
     Field("service_id"),
     Field("gender"),
     Field("age", "number", minimum=16, maximum=100),
     Field("years_experience", "number", minimum=0, maximum=80),
-    _scale("ego_strength"),
-    _scale("rationality"),
-    _scale("experientiality"),
-    _scale("resilience"),
-    _scale("supervisor_rationality"),
-    _scale("supervisor_experientiality"),
+    *(Field(scale, "number", minimum=0) for scale in _SCALES),
 )
 
 SEGMENT_FIELDS: tuple[Field, ...] = (
@@ -167,15 +160,11 @@ def _header_problems(
     for field in fields:
         if field.required and field.name not in columns:
             near = get_close_matches(field.name, list(spare), n=1, cutoff=0.7)
-            hint = f"did you mean {spare[near[0]][:40]}? Rename it" if near else "add it"
-            problems.append(
-                InputError(
-                    "the column is missing", hint=f"{hint} to {field.name}", file=file,
-                    column=field.name,
-                )
-                if near
-                else InputError("the column is missing", hint=hint, file=file, column=field.name)
-            )  # fmt: skip
+            meant = f"did you mean {spare[near[0]][:40]}? Rename it to {field.name}" if near else ""
+            error = InputError(
+                "the column is missing", hint=meant or "add it", file=file, column=field.name
+            )
+            problems.append(error)
     return problems
 
 

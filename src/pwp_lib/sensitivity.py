@@ -56,10 +56,6 @@ class SensitivityPanel:
     rows: pd.DataFrame
     measure: str
 
-    def table(self) -> pd.DataFrame:
-        """Return the rows, with the measure in front."""
-        return self.rows.assign(measure=self.measure).set_index(["measure", "family", "analysis"])
-
 
 def sensitivity_panel(
     patients: pd.DataFrame,

@@ -87,7 +87,6 @@ def test_what_cannot_be_done_leaves_its_reason() -> None:
     assert "service_id" in notes["Service as a fixed effect"]
     assert notes["Closed cases only"] == "column status: whether a case is closed is not recorded."
     assert "prior" not in set(panel.rows["family"])
-    assert panel.table().index.names == ["measure", "family", "analysis"]
 
 
 def test_a_measure_without_thresholds_says_so() -> None:

@@ -68,9 +68,7 @@ def hostile() -> Cohort:
 
 
 def _analysed(cohort: Cohort) -> Analysis:
-    return analyse(
-        report.safe_labels(cohort), draws=200, repeats=1, sensitivity=False, cluster_size=3
-    )
+    return analyse(report.safe_labels(cohort), draws=200, sensitivity=False, cluster_size=3)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from .cohort import load_cohort as load_cohort
 from .cohort import packaged as packaged
 from .cohort import read_cohort as read_cohort
 from .comparison import ancova as ancova
-from .comparison import cluster_effect_sizes as cluster_effect_sizes
 from .comparison import compare_rates as compare_rates
 from .comparison import nested_ancova as nested_ancova
 from .comparison import therapist_predictors as therapist_predictors

@@ -1,5 +1,4 @@
 from .analysis import Analysis as Analysis
-from .analysis import Comparison as Comparison
 from .analysis import MeasureResult as MeasureResult
 from .analysis import analyse as analyse
 from .check import check_study_data as check_study_data

@@ -19,16 +19,11 @@ from multilevel.intervals import ProfileInterval
 from multilevel.posterior import Posterior, sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
-from pwp_lib.comparison import (
-    cluster_effect_sizes,
-    nested_ancova,
-    therapist_predictors,
-)
+from pwp_lib.comparison import therapist_predictors
 from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.measures import Measure
 from pwp_lib.models import MeasureModels, fit_models
 from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
-from pwp_lib.precision import Precision, precision
 from pwp_lib.ranking import (
     composite_ranks,
     composite_uncertainty,
@@ -36,9 +31,8 @@ from pwp_lib.ranking import (
 )
 from pwp_lib.scales import SCALES
 from pwp_lib.sensitivity import SensitivityPanel, sensitivity_panel
-from pwp_lib.split_sample import SplitSample, split_sample_comparison
 
-__all__ = ["ENGINES", "Analysis", "Comparison", "MeasureResult", "analyse"]
+__all__ = ["ENGINES", "Analysis", "MeasureResult", "analyse"]
 
 T = TypeVar("T")
 #: Ways to estimate the therapist effect; maximum likelihood is always used.
@@ -66,8 +60,6 @@ class MeasureResult:
         By therapist: rank interval, probability of each cluster.
     checks : ModelChecks or None
     sensitivity : SensitivityPanel or None
-    precision : Precision or None
-        What these caseloads can say of a therapist effect of this size.
     reml : float or None
         The therapist effect by REML, where that engine was asked for.
     """
@@ -81,7 +73,6 @@ class MeasureResult:
     rank_uncertainty: pd.DataFrame
     checks: ModelChecks | None
     sensitivity: SensitivityPanel | None
-    precision: Precision | None
     reml: float | None = None
 
     @property
@@ -100,25 +91,6 @@ class MeasureResult:
             got = self.posterior.interval()
             row |= {"median": got.median, "lower": got.lower, "upper": got.upper, "mcse": got.mcse}
         return row
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The upper and the lower cluster compared.
-
-    Attributes
-    ----------
-    effect_sizes : DataFrame
-        Indexed by measure and cluster: `cluster_effect_sizes`.
-    nested_ancova : DataFrame
-        Indexed by measure: therapists as the units.
-    split : SplitSample or None
-        Chosen on one half of the patients, compared on the other.
-    """
-
-    effect_sizes: pd.DataFrame
-    nested_ancova: pd.DataFrame
-    split: SplitSample | None
 
 
 @dataclass(frozen=True)
@@ -145,7 +117,6 @@ class Analysis:
         `composite_ranks`.
     composite_uncertainty : DataFrame or None
         Position intervals and the probability of each cluster by composite rank.
-    comparison : Comparison or None
     predictors : DataFrame or None
         Therapist-level predictors over all therapists, by measure and predictor.
     not_done : mapping of str to str
@@ -154,7 +125,7 @@ class Analysis:
     Examples
     --------
     >>> from pwp_lib import load_cohort
-    >>> analysis = analyse(load_cohort(), draws=500, repeats=1, sensitivity=False)
+    >>> analysis = analyse(load_cohort(), draws=500, sensitivity=False)
     >>> sorted(analysis.measures), analysis.not_done["sensitivity.phq9"]
     (['gad7', 'phq9'], 'It was not asked for.')
     """
@@ -171,7 +142,6 @@ class Analysis:
     measures: Mapping[str, MeasureResult]
     ranks: pd.DataFrame | None
     composite_uncertainty: pd.DataFrame | None
-    comparison: Comparison | None
     predictors: pd.DataFrame | None
     not_done: Mapping[str, str]
 
@@ -219,27 +189,12 @@ class _Attempts:
         """Keep the reason for what is left out."""
         self.not_done[name] = reason
 
-    def by_measure(
-        self, name: str, work: Callable[[Measure], pd.DataFrame], *, named: bool = False
-    ) -> pd.DataFrame:
-        """Do the same for each measure, and put the tables below one another.
-
-        With `named` they are indexed by measure already.
-        """
-        measures = self.cohort.measures
-        parts = {m.name: self.attempt(f"{name}.{m.name}", partial(work, m)) for m in measures}
-        done = {key: part for key, part in parts.items() if part is not None}
-        if not done:
-            return pd.DataFrame()
-        return pd.concat(done.values()) if named else pd.concat(done, names=["measure"])
-
 
 def analyse(
     cohort: Cohort,
     *,
     seed: int = 1,
     draws: int = 25_000,
-    repeats: int = 20,
     sensitivity: bool = True,
     cluster_size: int | None = None,
     engines: Sequence[str] = ("ml", "gibbs"),
@@ -255,8 +210,6 @@ def analyse(
         The same seed gives the same result.
     draws : int
         Iterations of each Markov chain, after 500 discarded.
-    repeats : int
-        Random divisions of the patients in the split-sample comparison.
     sensitivity : bool
         Whether to try other analyses, which takes about as long as all the rest.
     cluster_size : int, optional
@@ -304,7 +257,6 @@ def analyse(
         measures=results,
         ranks=ranks,
         composite_uncertainty=_composite_uncertainty(attempts, results, ranks),
-        comparison=_comparison(attempts, ranks, repeats),
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
@@ -366,7 +318,6 @@ def _measure_result(
         rank_uncertainty=rank_uncertainty(fit, seed=seed, higher_is_worse=worse, size=size),
         checks=try_if(True, "checks", lambda: check_model(fit, patients, measure)),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
-        precision=try_if(True, "precision", lambda: precision(fit.design.n, fit.vpc())),
         reml=try_if(
             "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()
         ),
@@ -417,30 +368,6 @@ def _composite_uncertainty(
             measures=attempts.cohort.measures,
             size=attempts.size,
         ),
-    )
-
-
-def _comparison(attempts: _Attempts, ranks: pd.DataFrame | None, repeats: int) -> Comparison | None:
-    if ranks is None:
-        attempts.record_skipped("comparison", "There are no clusters to compare.")
-        return None
-    patients, by_measure = attempts.cohort.patients, attempts.by_measure
-
-    def split() -> SplitSample:
-        return split_sample_comparison(
-            patients,
-            attempts.cohort.measures,
-            repeats=repeats,
-            seed=attempts.seed,
-            size=attempts.size,
-        )
-
-    return Comparison(
-        by_measure("effect_sizes", lambda m: cluster_effect_sizes(patients, m, ranks)),
-        by_measure(
-            "nested_ancova", lambda m: nested_ancova(patients, m, ranks).table(), named=True
-        ),
-        attempts.attempt("split_sample", split) if repeats else None,
     )
 
 

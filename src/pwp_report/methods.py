@@ -158,7 +158,7 @@ def _clusters(analysis: Analysis) -> str:
     basis = "the mean of their ranks on the measures" if several else "their rank"
     return (
         f" Therapists were ordered by {basis}; the first and the last {sizes['upper']:,} of "
-        f"{len(analysis.ranks):,} form the upper and the lower cluster."
+        f"{len(analysis.ranks):,} form the upper and the lower group."
     )
 
 
@@ -201,6 +201,6 @@ def _caution(released: ReleasedResults) -> str:
     )
     return (
         "Patients were not allocated to therapists at random: differences between therapists may "
-        "stem from their patients. Ranks are uncertain, and clusters chosen and compared on the "
-        f"same outcomes look further apart than they are.{few}"
+        "stem from their patients. Ranks are uncertain, and groups formed by them look further "
+        f"apart than they are.{few}"
     )

@@ -1,7 +1,7 @@
 """Every count of patients of an analysis in one place, released together.
 
-Tables share cells and sums: a cluster's patients are those of its therapists, the patients of all
-therapists are those of the service, the national counts are of the same people. Each table may be
+Tables share cells and sums: the patients of all therapists are those of the service, the national
+counts are of the same people. Each table may be
 safe by itself and two of them tell what one withholds. So all counts stand together here, by whose
 patients they are and what is counted, and pass disclosure control as one table.
 
@@ -27,9 +27,7 @@ from pwp_lib.measures import Measure
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
 
-__all__ = ["CLUSTERS", "EVERYBODY", "OTHERS", "Count", "Group", "Kind", "PatientCounts", "Whose"]
-
-CLUSTERS = ("upper", "middle", "lower")
+__all__ = ["EVERYBODY", "OTHERS", "Count", "Group", "Kind", "PatientCounts", "Whose"]
 
 
 class Whose(Enum):
@@ -38,10 +36,6 @@ class Whose(Enum):
     ALL = auto()
     THERAPIST = auto()
     OTHERS = auto()
-    #: Of the therapists in a cluster.
-    CLUSTER = auto()
-    #: Of a cluster, the therapists who are not shown one by one.
-    REST = auto()
     #: Who is left after a rule of inclusion.
     RULE = auto()
 
@@ -75,7 +69,7 @@ class Count(StrEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """Whose patients: all, or those of a therapist, a cluster or a rule by its name."""
+    """Whose patients: all, or those of a therapist or a rule by its name."""
 
     whose: Whose
     name: str = ""
@@ -143,7 +137,6 @@ class PatientCounts:
     absent: set[tuple[Group, Kind]] = field(default_factory=set)
     same: dict[Kind, Kind] = field(default_factory=dict)
     _relations: list[Relation] = field(default_factory=list)
-    _unpublished: list[tuple[Group, Kind]] = field(default_factory=list)
     _released: Mapping[Group, Mapping[Kind, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -226,7 +219,6 @@ class PatientCounts:
             self._relations,
             policy,
             known=[(g, k) for g in known for k in kinds if k in self.cells[g]],
-            unpublished=self._unpublished,
         )
         shown: Any = released.values.to_dict("index")
         self._released = shown
@@ -249,9 +241,6 @@ class PatientCounts:
             if whole not in parts:
                 renamed[whole, tuple(parts)] = Relation(whole, tuple(parts), r.exhaustive)
         self._relations = list(renamed.values())
-        self._unpublished = list(
-            dict.fromkeys((g, self.same.get(k, k)) for g, k in self._unpublished)
-        )
 
 
 def _add_outcomes(
@@ -276,51 +265,11 @@ def _add_outcomes(
         floor = checks.floor.loc["post"]
         for end in (Count.AT_MINIMUM, Count.AT_MAXIMUM):
             made.put(EVERYBODY, Kind(end, name), round(floor[end] * floor["n"]))
-    if not _add_clusters(made, analysis, name, people, together):
-        for count in OUTCOMES:
-            made.add_up(Kind(count, name), EVERYBODY, people)
-    for group in [*tables, *(Group(Whose.CLUSTER, c) for c in CLUSTERS)]:
+    for count in OUTCOMES:
+        made.add_up(Kind(count, name), EVERYBODY, people)
+    for group in tables:
         for whole, parts in _PARTS:
             made.link(group, Kind(whole, name), [Kind(p, name) for p in parts])
-
-
-def _add_clusters(
-    made: PatientCounts,
-    analysis: Analysis,
-    name: str,
-    people: Sequence[Group],
-    together: Sequence[str],
-) -> bool:
-    """Put in the clusters' counts, and what they leave to therapists not shown alone."""
-    sizes: Any = None if analysis.comparison is None else analysis.comparison.effect_sizes
-    if analysis.ranks is None or sizes is None or name not in sizes.index.get_level_values(0):
-        return False
-    cluster = analysis.ranks["cluster"]
-    alone = [g for g in people if g is not OTHERS and g.name in cluster.index]
-    members = {c: [g for g in alone if cluster[g.name] == c] for c in CLUSTERS}
-    with_few = [c for c in CLUSTERS if (cluster.reindex(list(together)) == c).any()]
-    whole = {c: Group(Whose.CLUSTER, c) for c in CLUSTERS}
-    rest = {c: Group(Whose.REST, c) for c in with_few}
-    for count in OUTCOMES:
-        kind = Kind(count, name)
-        if kind not in made.cells[EVERYBODY]:
-            for group in whole.values():
-                made.put(group, kind, None)
-            continue
-        ends = {c: int(sizes.at[(name, c), count]) for c in ("upper", "lower")}
-        ends["middle"] = made.cells[EVERYBODY][kind] - sum(ends.values())
-        for c in CLUSTERS:
-            made.put(whole[c], kind, ends[c])
-            parts = list(members[c])
-            if c in rest:
-                made.put(rest[c], kind, ends[c] - sum(made.cells[g].get(kind, 0) for g in parts))
-                made._unpublished.append((rest[c], kind))
-                parts.append(rest[c])
-            made.add_up(kind, whole[c], parts)
-        made._unpublished.append((whole["middle"], kind))
-        made.add_up(kind, EVERYBODY, whole.values())
-        made.add_up(kind, OTHERS, rest.values())
-    return True
 
 
 def _add_completeness(

@@ -13,11 +13,10 @@ from typing import Any
 import pandas as pd
 
 from pwp_report import release_parts as parts
-from pwp_report.analysis import Analysis, Comparison, MeasureResult
-from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small, is_safe_group
+from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
 from pwp_report.patient_counts import (
     EVERYBODY,
-    MODEL,
     NATIONAL,
     NATIONAL_COUNTS,
     OTHERS,
@@ -28,7 +27,7 @@ from pwp_report.patient_counts import (
     Whose,
 )
 from pwp_report.released import ReleasedResults, ReleasedTable
-from pwp_report.table_words import FIGURES, measure_words
+from pwp_report.table_words import measure_words
 
 __all__ = ["release_results"]
 
@@ -52,9 +51,7 @@ class _Tables:
     withheld: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        loads, ranks = self.analysis.cohort.caseloads(), self.analysis.ranks
-        clusters = None if ranks is None else ranks["cluster"]
-        self.alone, self.together = aggregate_small(loads, self.policy, clusters)
+        self.alone, self.together = aggregate_small(self.analysis.cohort.caseloads(), self.policy)
         self.counts = PatientCounts.of_analysis(
             self.analysis, self.alone, self.together, self.policy
         )
@@ -110,7 +107,6 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         _checks(tables, result)
     _effects(tables)
     _therapists(tables)
-    _comparison(tables)
     _predictors(tables)
     total = tables.of_everybody(Kind(Count.ANALYSED))
     return ReleasedResults(
@@ -133,7 +129,7 @@ def _what_was_withheld(tables: _Tables) -> list[str]:
         said.append(
             f"{len(tables.together)} therapists appear only together, since a caseload below "
             f"{policy.smallest_caseload} would be shown, told by the width of an interval, or left "
-            "over from a total or a cluster."
+            "over from a total."
         )
     marks = sum(
         int((t.frame.astype(object) == MARK).to_numpy().sum()) for t in tables.made.values()
@@ -235,15 +231,6 @@ def _models(tables: _Tables, result: MeasureResult) -> None:
         ("variances", "Variances, random slope model", parts.variances(result.fit)),
     ):
         tables.add(f"{key}_{name}", f"{title}, {label}", parts.rounded(frame, 3))
-    if result.precision is not None:
-        frame = result.precision.table().reset_index(drop=True)
-        size = tables.of_everybody(Kind(Count.MODELLED, name, MODEL))
-        frame["patients"] = parts.marked(size)
-        if tables.policy.active:
-            # The reliability of the smallest caseload tells that caseload.
-            frame = frame.drop(columns=["reliability_smallest", "reliability_largest"])
-        title = f"What these caseloads can say of such an effect, {label}"
-        tables.add(f"precision_{name}", title, parts.rounded(parts.percent(frame), 3))
 
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:
@@ -300,56 +287,9 @@ def _therapists(tables: _Tables) -> None:
             sure = analysis.composite_uncertainty.drop(columns=["position", "cluster"])
             ranks = ranks.join(sure)
         shown = parts.rounded(tables.therapists_shown(ranks), 2)
-        tables.add("ranks", "Composite ranks, how uncertain they are, and clusters", shown)
+        tables.add("ranks", "Composite ranks, how uncertain they are, and groups", shown)
         if shown.empty:
             tables.withheld.append("No therapist has a caseload that may be shown alone.")
-
-
-def _may_compare(tables: _Tables) -> bool:
-    """Whether every cluster, and what it is without those shown alone, is a safe group."""
-    ranks = tables.analysis.ranks
-    if tables.analysis.comparison is None or ranks is None:
-        return False
-    loads = tables.analysis.cohort.caseloads()
-    for _, members in loads.groupby(ranks["cluster"].reindex(loads.index)):
-        rest = members[members.index.isin(tables.together)]
-        if not all(is_safe_group(part, tables.policy) for part in (members, rest) if len(part)):
-            tables.withheld.append(
-                "The clusters compared: one of them, or what it is without its therapists who are "
-                "shown alone, has fewer than three therapists or too few patients beside those of "
-                "the largest, so that one could work out another's."
-            )
-            return False
-    return True
-
-
-def _comparison(tables: _Tables) -> None:
-    found = tables.analysis.comparison
-    if found is None:
-        return
-    may_be_shown = _may_compare(tables)
-    groups: dict[str, list[tuple[str, Group, Any]]] = {}
-    sizes: Any = found.effect_sizes.iterrows()
-    for (measure, cluster), row in sizes:
-        line = (cluster, Group(Whose.CLUSTER, cluster), row)
-        groups.setdefault(measure, []).append(line)
-    frame = tables.outcomes(groups).rename(columns={"group": "cluster"})
-    if not may_be_shown:
-        frame = frame.assign(**dict.fromkeys([*frame][2:], MARK))
-    tables.add("clusters", "Outcomes of the upper and the lower cluster", frame)
-    if may_be_shown:
-        _cluster_tests(tables, found)
-
-
-def _cluster_tests(tables: _Tables, found: Comparison) -> None:
-    title = "Clusters compared, therapists as the units"
-    tables.add("nested_ancova", title, parts.rounded(found.nested_ancova.reset_index(), 3))
-    if found.split is not None:
-        frame = found.split.table().reset_index()
-        # Rates of a cluster to full precision would tell its exact counts.
-        frame = frame[frame["figure"].isin(FIGURES)]
-        title = "Clusters chosen on the same and on other patients"
-        tables.add("split_sample", title, parts.rounded(frame, 3))
 
 
 def _predictors(tables: _Tables) -> None:

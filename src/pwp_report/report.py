@@ -44,7 +44,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "effect",
         "Therapist effect",
-        ("therapist_effect", "models", "fixed", "variances", "precision"),
+        ("therapist_effect", "models", "fixed", "variances"),
         (),
     ),
     ("checks", "Model checks", ("checks",), ()),
@@ -54,7 +54,6 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("ranks", "residuals"),
         ("caterpillar", "rank_intervals"),
     ),
-    ("clusters", "Clusters compared", ("clusters", "nested_ancova", "split_sample"), ()),
     ("scales", "Therapists' own scales", ("predictors",), ()),
     ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
 )
@@ -62,10 +61,6 @@ _SECTION_TEXT: Mapping[str, str] = {
     "therapists": (
         "Ranks are uncertain and patients were not allocated at random: this is no league table, "
         "and not for managing anybody's performance."
-    ),
-    "clusters": (
-        "Clusters were chosen on the outcomes on which they are compared, which flatters the "
-        "difference; the split-sample comparison chooses on some patients and compares on others."
     ),
 }
 

@@ -14,7 +14,7 @@ import pandas as pd
 from pwp_lib.measures import Measure
 from pwp_report.released import ReleasedTable
 
-__all__ = ["FIGURES", "entries", "for_page", "headings", "measure_words"]
+__all__ = ["entries", "for_page", "headings", "measure_words"]
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
@@ -22,14 +22,8 @@ _CUT, _ENDS = 400, 100
 _HEADINGS: Mapping[str, Mapping[str, str]] = tomllib.loads(
     Path(__file__).with_name("headings.toml").read_text(encoding="utf-8")
 )
-FIGURES = {
-    "effect_size_upper": "effect size, upper cluster",
-    "effect_size_lower": "effect size, lower cluster",
-    "nested_difference": "difference of the clusters, therapists as the units",
-}
 #: Entries of columns that hold names.
 _ENTRIES: Mapping[str, Mapping[str, str]] = {
-    "figure": FIGURES,
     "check": {
         f"patients at the {end}, after": f"share of patients at the {end}, after"
         for end in ("minimum", "maximum")
@@ -65,8 +59,8 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> entries(pd.DataFrame({"figure": ["effect_size_lower"]}))["figure"].tolist()
-    ['effect size, lower cluster']
+    >>> entries(pd.DataFrame({"predictor": ["ego_strength"]}))["predictor"].tolist()
+    ['ego strength']
     """
     named: dict[str, pd.Series] = {
         column: frame[column].map(lambda v, words=words: words.get(v, v))

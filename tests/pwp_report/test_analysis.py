@@ -25,11 +25,11 @@ def cohort() -> Cohort:
 
 @pytest.fixture(scope="module")
 def analysis(cohort: Cohort) -> Analysis:
-    return analyse(cohort, draws=500, repeats=1, sensitivity=False)
+    return analyse(cohort, draws=500, sensitivity=False)
 
 
 def quick(cohort: Cohort) -> Analysis:
-    return analyse(cohort, draws=500, repeats=0, sensitivity=False)
+    return analyse(cohort, draws=500, sensitivity=False)
 
 
 def test_everything_is_done_on_a_whole_cohort(analysis: Analysis) -> None:
@@ -38,7 +38,6 @@ def test_everything_is_done_on_a_whole_cohort(analysis: Analysis) -> None:
     for part in (
         "ranks",
         "composite_uncertainty",
-        "comparison",
         "predictors",
         "national",
     ):
@@ -63,16 +62,7 @@ def test_table_has_both_intervals(analysis: Analysis) -> None:
     assert (table["median"] < table["upper"]).all()
 
 
-def test_comparison_has_a_row_a_measure(analysis: Analysis) -> None:
-    comparison = analysis.comparison
-    assert comparison is not None
-    assert comparison.nested_ancova.index.tolist() == ["phq9", "gad7"]
-    assert ("phq9", "lower") in comparison.effect_sizes.index
-    assert comparison.split is not None
-
-
 def test_same_seed_same_result(cohort: Cohort, analysis: Analysis) -> None:
-    # The split sample, left out here, has a test of its own.
     again = quick(cohort)
     pd.testing.assert_frame_equal(again.table(), analysis.table())
     for name, result in again.measures.items():
@@ -94,7 +84,6 @@ def test_four_therapists_have_models_but_no_clusters() -> None:
     few = simulate_cohort(Truth().with_therapists(4, caseload=40), seed=2)
     result = quick(few)
     assert result.ranks is None
-    assert result.comparison is None
     assert "4 therapists" in result.not_done["ranks"]
     assert result.measures["phq9"].models.intercept.n_groups == 4
 
@@ -118,7 +107,6 @@ def test_a_measure_without_thresholds_and_with_high_scores_good(cohort: Cohort) 
     assert result.ranks is not None
     assert plain.ranks is not None
     assert result.ranks.index.tolist() == plain.ranks.index.tolist()
-    assert result.comparison is not None
 
 
 def test_a_measure_without_a_therapist_effect_ranks_nobody(cohort: Cohort) -> None:
@@ -135,7 +123,7 @@ def test_a_measure_without_a_therapist_effect_ranks_nobody(cohort: Cohort) -> No
 
 def test_the_sensitivity_panel_is_there_when_asked_for() -> None:
     small = simulate_cohort(Truth().with_therapists(5, caseload=20), seed=3)
-    result = analyse(small, draws=500, repeats=0)
+    result = analyse(small, draws=500)
     panel = result.measures["phq9"].sensitivity
     assert panel is not None
     assert panel.rows["family"].eq("leave one out").sum() == 5

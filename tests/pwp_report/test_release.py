@@ -13,7 +13,7 @@ import pytest
 
 from pwp_report import report_figures
 from pwp_report.analysis import Analysis
-from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
+from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.release import release_results
 from pwp_report.release_parts import (
     OTHERS_TOGETHER,
@@ -33,9 +33,9 @@ def test_small_caseloads_appear_only_together(
     assert not any(t in everything for t in small)
     residuals = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")
     assert OTHERS_TOGETHER in set(residuals["therapist"])
-    # The two have 17 patients together, in two clusters: in each, two others join, so that a
-    # cluster less those shown alone is three therapists, and 20 patients without the largest.
-    assert len(residuals) == 4 + 1
+    # The two have 17 patients together: two others join, so that those together are three or more
+    # therapists, with 20 patients without the largest.
+    assert len(residuals) == 6 + 1
 
 
 def test_width_of_an_interval_tells_only_the_rounded_caseload(safe_analysis: Analysis) -> None:
@@ -86,32 +86,20 @@ def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) 
 # --- Attacks by difference, by statistics and by pictures -----------------------------------------
 
 
-def _left_over(analysis: Analysis, alone: set[str]) -> list[pd.Series]:
-    """Caseloads of what a total or a cluster leaves when those shown alone are taken from it."""
-    loads = analysis.cohort.caseloads()
-    rest = loads[~loads.index.isin(alone)]
-    assert analysis.ranks is not None
-    return [rest, *(g for _, g in rest.groupby(analysis.ranks["cluster"].reindex(rest.index)))]
-
-
-def test_what_a_total_or_a_cluster_leaves_over_is_no_small_caseload(
+def test_what_a_total_leaves_over_is_no_small_caseload(
     safe_analysis: Analysis, safe_run: Path
 ) -> None:
     shown = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")["therapist"]
-    rests = _left_over(safe_analysis, set(shown) - {OTHERS_TOGETHER})
-    assert len(rests) == 3
-    for rest in rests:
-        assert len(rest) >= 3
-        assert rest.sum() - rest.max() >= 20
-    # The rule by the smallest caseloads alone would have left one of 9 in a cluster.
-    alone, _ = aggregate_small(safe_analysis.cohort.caseloads())
-    assert min(rest.sum() for rest in _left_over(safe_analysis, set(alone))) < 20
+    loads = safe_analysis.cohort.caseloads()
+    rest = loads[~loads.index.isin(shown)]
+    assert len(rest) >= 3
+    assert rest.sum() - rest.max() >= 20
 
 
 def test_no_mean_rules_out_a_number_of_patients_or_tells_a_sum(safe_run: Path) -> None:
     """Scores are whole: a mean with many decimals would fit few numbers of patients and one sum."""
     policy, seen = DisclosurePolicy(), 0
-    for name in ("outcomes", "outcomes_by_therapist", "clusters"):
+    for name in ("outcomes", "outcomes_by_therapist"):
         table = pd.read_csv(safe_run / "tables" / f"{name}.csv", dtype=str)
         for row in table.to_dict("records"):
             low, high = policy.bounds(float(row["n"]))
@@ -202,7 +190,7 @@ def test_a_few_therapists_who_fell_at_a_rule_are_not_counted() -> None:
 
 
 def test_measures_are_named_as_readers_know_them(safe_run: Path) -> None:
-    for name in ("clusters", "nested_ancova", "outcomes"):
+    for name in ("therapist_effect", "outcomes"):
         table = pd.read_csv(safe_run / "tables" / f"{name}.csv")
         assert set(table["measure"]) == {"PHQ-9", "GAD-7"}
 

@@ -141,7 +141,7 @@ def test_one_measure_and_few_therapists_still_give_a_report(tmp_path: Path) -> N
     made = simulate_cohort(
         Truth.one_measure().with_therapists(4, caseload=30), seed=2, interviews=False
     )
-    analysis = analyse(made, draws=200, repeats=1, sensitivity=False)
+    analysis = analyse(made, draws=200, sensitivity=False)
     run = report.write_run(analysis, Study(), DisclosurePolicy(active=False), tmp_path / "out")
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "What could not be done" in page

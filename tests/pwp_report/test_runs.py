@@ -91,7 +91,7 @@ from pwp_lib.truth import Truth
 from pwp_report import report
 
 cohort = simulate_cohort(Truth.one_measure().with_therapists(8, caseload=25), interviews=False)
-analysis = analyse(cohort, draws=100, repeats=0, sensitivity=False)
+analysis = analyse(cohort, draws=100, sensitivity=False)
 released = report.release_results(analysis, DisclosurePolicy())
 report.release_results = lambda *_: released
 report.draw_all = lambda *_: {}

@@ -33,7 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(cohort: Cohort, **_: Any) -> Analysis:
-        return analyse(cohort, draws=200, repeats=1, sensitivity=False)
+        return analyse(cohort, draws=200, sensitivity=False)
 
     monkeypatch.setattr("pwp_report.analysis.analyse", short)
 

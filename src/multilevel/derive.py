@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import TypeAlias
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.design import DesignMoments, movable_columns
+from multilevel.columns import Columns, Monomial, Writer, dummy, monomial
+from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.expression import Call, Name, Operation
-from multilevel.formula import MAX_RANDOM_TERMS, Formula
-from multilevel.plan import canonical
-from multilevel.polynomial import Monomial, Terms, monomial, shift
-from multilevel.record import Record, Totals, around, movable
-from multilevel.terms import Vocabulary, dummy, term_columns
+from multilevel.expression import Expression, Name, names_in
+from multilevel.formula import Formula, parse_formula
+from multilevel.plan import Named, Pairs, canonical, nearest
+from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 
 Array: TypeAlias = NDArray[np.float64]
+Weights: TypeAlias = Mapping[Monomial, float]
+
+#: A variance this small a part of the mean square is rounding: the column is constant.
+_SAME_IN_EVERY_ROW = 1e-12
 
 
 def derive(record: Record, formula: Formula) -> DesignMoments:
@@ -30,7 +34,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     InputError
         When a column or a product was not stored, naming it.
     """
-    if not record.n.sum():
+    if not record.n.any():
         raise InputError(
             "no row has a value in every column needed",
             hint=f"check {', '.join(record.complete)} for missing values",
@@ -39,192 +43,268 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
         raise InputError(
             f"these moments are grouped by {record.group_name or 'nothing'}, not by {formula.group}"
         )
-    shifted = _Shifted(record)
-    columns, fixed, random = _columns(formula, _vocabulary(record, shifted, formula))
     single = not formula.group
-    polynomials = list(columns.values())
-    names = tuple(columns)
-    movable = movable_columns(names, names[: len(fixed)], [names[i] for i in random])
-    centres = [shifted.mean(terms) if i in movable else 0.0 for i, terms in enumerate(polynomials)]
-    cross = shifted.cross(polynomials, single)
-    bare = [
-        terms | {(): terms.get((), 0.0) - centre}
-        for terms, centre in zip(polynomials, centres, strict=True)
-    ]
-    raw = tuple(shift(terms, shifted.pivots) for terms in polynomials)
-    used = sorted({name for terms in raw for key in terms for name in key})
+    sums = _sums(record, single)
+    columns = _model(record, formula, sums)
+    unknowns = _unknowns(columns, sums)
+    centres, raw, centred = _crosses(columns, unknowns, sums)
     return DesignMoments(
         groups=np.array(["all"], dtype=object) if single else record.groups,
         n=record.n.sum(keepdims=True) if single else record.n,
-        cross=cross,
-        names=names,
-        fixed=fixed,
-        random=random,
-        response=len(columns) - 1,
+        cross=raw,
+        names=columns.names,
+        fixed=columns.fixed,
+        random=columns.random,
+        response=len(columns.names) - 1,
         group_name=formula.group,
         formula=formula.text,
-        polynomials=raw,
-        means={name: shifted.variable_mean(name) for name in used},
-        centres=tuple(centres),
-        centred=shifted.cross(bare, single),
+        polynomials=tuple([_filled(p.items(), unknowns) for p in columns.raw]),
+        means={name: sums.variable_mean(name) for name in columns.variables},
+        centres=centres,
+        centred=centred,
     )
 
 
-def _columns(
-    formula: Formula, words: Vocabulary
-) -> tuple[dict[str, Terms], tuple[int, ...], tuple[int, ...]]:
-    """Columns of a model by name, the response last, and where its parts stand."""
-    fixed = term_columns(formula.fixed, words)
-    random = term_columns(formula.random, words)
-    response = term_columns((formula.response,), words)
-    if len(random) > MAX_RANDOM_TERMS:
-        raise InputError(
-            f"the random part has {len(random)} columns and {MAX_RANDOM_TERMS} are offered",
-            hint="a category brings one column a level: let it be a fixed effect",
-        )
-    columns: dict[str, Terms] = {}
-    for name, terms in (*fixed, *random, *response):
-        if columns.setdefault(name, terms) != terms:
-            raise InputError(
-                "two columns of the model have one name", column=name, hint="rename a level"
-            )
-    places = {name: i for i, name in enumerate(columns)}
-    return columns, tuple(range(len(fixed))), tuple(places[name] for name, _ in random)
+class _Sums(NamedTuple):
+    """Sums around pivots near the means, so that centring costs no digits."""
+
+    table: Array  # a row for each product, and zeros last; a column for each group
+    totals: list[float]
+    rows: int
+    pivots: Mapping[str, float]
+    keys: tuple[Monomial, ...]
+    monomials: tuple[Monomial, ...]
+    dummies: Pairs
+
+    def places(self, left: tuple[Monomial, ...], right: tuple[Monomial, ...]) -> NDArray[np.intp]:
+        """Where the product of each pair of monomials is among the sums."""
+        return _places(left, right, self.keys, self.monomials, self.dummies)
+
+    def mean(self, one: Weights, other: Weights) -> float:
+        """Pooled mean of the product of two polynomials."""
+        left, right = ({key: w for key, w in p.items() if w} for p in (one, other))
+        places = self.places(tuple(left), tuple(right)).tolist()
+        weights = product(left.values(), right.values())
+        total = sum([self.totals[i] * x * y for i, (x, y) in zip(places, weights, strict=True)])
+        return float(total) / self.rows
+
+    def variable_mean(self, name: str) -> float:
+        """Pooled mean of a column, NaN where it was stored in products alone."""
+        if (name,) not in self.keys:
+            return float("nan")
+        return self.pivots.get(name, 0.0) + self.totals[self.keys.index((name,))] / self.rows
 
 
-def _vocabulary(record: Record, shifted: _Shifted, formula: Formula) -> Vocabulary:
-    """Say what terms may be made of; refuse what was not stored, naming it."""
-    used = {str(f) for t in (*formula.fixed, *formula.random) for f in t.factors}
-    observed: dict[str, tuple[str, ...]] = {}
+def _sums(record: Record, single: bool) -> _Sums:
+    """Take a record's sums around pivots: as stored, or near the mean for whole numbers."""
+    rows = int(record.n.sum())
+    dummies = tuple([(dummy(f, lv), f) for f, levels in record.levels.items() for lv in levels[1:]])
+    pivots = dict(record.pivots)
+    for name in movable(record.monomials) - set(dict(dummies)) - set(pivots):
+        if (name,) in record.sums:
+            pivots[name] = float(round(int(record.sums[(name,)].sum()) / rows))
+    sums = around(record.sums, record.pivots, pivots)
+    table = np.array([*sums.values(), np.zeros(len(record.n))], dtype=float)
+    if single:
+        table = table.sum(axis=1, keepdims=True)
+    totals = table.sum(axis=1).tolist()
+    return _Sums(table, totals, rows, pivots, tuple(sums), record.monomials, dummies)
+
+
+def _model(record: Record, formula: Formula, sums: _Sums) -> Columns:
+    """Columns of the model, without levels that no row has: they would be columns of zeros."""
+    observed = []
     for factor, levels in record.levels.items():
-        observed[factor] = _observed_levels(factor, levels, shifted)
-        if factor in used and len(observed[factor]) < 2:
+        keys = [(dummy(factor, level),) for level in levels[1:]]
+        if all(key in sums.keys for key in keys):
+            counts = [sums.totals[sums.keys.index(key)] for key in keys]
+            counts = [sums.rows - sum(counts), *counts]
+            levels = tuple([lv for lv, n in zip(levels, counts, strict=True) if n > 0])
+        observed.append((factor, levels))
+    stored: list[Named] = [tuple(facts.items()) for facts in (record.levels, record.blocks)]
+    return _columns(formula.text, record.monomials, tuple(observed), *stored)
+
+
+@lru_cache(maxsize=256)
+def _columns(
+    text: str, monomials: tuple[Monomial, ...], observed: Named, levels: Named, blocks: Named
+) -> Columns:
+    """Columns of a formula in what is stored; refuses what is not, naming it."""
+    formula = parse_formula(text)
+    used = {str(f) for t in (*formula.fixed, *formula.random) for f in t.factors}
+    names = frozenset(name for key in monomials for name in key)
+    for factor, found in observed:
+        if factor in used and len(found) < 2:
             raise InputError(
                 "this category has one level only among the rows analysed",
                 column=factor,
                 hint="leave it out",
             )
-    pivots, names = shifted.pivots, _variables(record.monomials)
 
-    def lookup(expression: Name | Call | Operation) -> Terms | None:
-        name = str(expression)
-        return {(name,): 1.0, (): pivots.get(name, 0.0)} if name in names else None
+    def refuse(factor: Expression) -> InputError:
+        for name in names_in(factor):
+            if str(Name(name)) not in names:
+                hint = nearest(name, names) or "store it, or fit from rows"
+                return InputError("this column is not in the moments", column=name, hint=hint)
+        return InputError(
+            f"{factor} cannot be derived from moments",
+            column=str(factor),
+            hint="make the moments from the frame with this formula",
+        )
 
-    return Vocabulary(lookup, shifted.mean, observed, record.levels, record.blocks, pivots, names)
-
-
-def _observed_levels(factor: str, levels: Sequence[str], shifted: _Shifted) -> tuple[str, ...]:
-    """Levels that at least one row has: the others would give columns of zeros."""
-    if any((dummy(factor, level),) not in shifted.totals for level in levels[1:]):
-        return tuple(levels)
-    counts = [shifted.totals[(dummy(factor, level),)] for level in levels[1:]]
-    first = shifted.rows - sum(counts)
-    return tuple(lv for lv, n in zip(levels, [first, *counts], strict=True) if n > 0)
+    known = Writer(lambda e: str(e) in names, refuse, dict(observed), dict(levels), dict(blocks))
+    return known.model(formula)
 
 
-@lru_cache(maxsize=256)
-def _variables(monomials: tuple[Monomial, ...]) -> frozenset[str]:
-    return frozenset(name for key in monomials for name in key)
+def _filled(
+    terms: Iterable[tuple[tuple[Monomial, tuple[int, ...]], float]], unknowns: list[float]
+) -> dict[Monomial, float]:
+    """Put the numbers of the unknowns into a polynomial."""
+    weights: dict[Monomial, float] = {}
+    for (key, places), weight in terms:
+        for place in places:
+            weight *= unknowns[place]
+        weights[key] = weights.get(key, 0.0) + weight
+    return weights
 
 
-@dataclass(frozen=True)
-class _Shifted:
-    """Sums around pivots near the means, so that centring costs no digits."""
+def _unknowns(columns: Columns, sums: _Sums) -> list[float]:
+    """Find the numbers that only the data tell."""
+    found: list[float] = []
+    for unknown in columns.unknowns:
+        weights = _filled(unknown.of, found)
+        if unknown.kind == "pivot":
+            found.append(sums.pivots.get(unknown.name, 0.0))
+        elif unknown.kind == "mean":
+            found.append(sums.mean(weights, {(): 1.0}))
+        else:
+            square, bare = sums.mean(weights, weights), weights | {(): 0.0}
+            if square <= _SAME_IN_EVERY_ROW * sums.mean(bare, bare):
+                raise InputError(
+                    f"{unknown.name} cannot be computed: what is scaled is the same in every row",
+                    hint="leave it out",
+                )
+            found.append(1.0 / math.sqrt(square))
+    return found
 
-    record: Record
 
-    @cached_property
-    def rows(self) -> int:
-        """Complete rows in all."""
-        return int(self.record.n.sum())
-
-    @cached_property
-    def dummies(self) -> dict[str, str]:
-        """The factor of each dummy."""
-        return {
-            dummy(factor, level): factor
-            for factor, levels in self.record.levels.items()
-            for level in levels[1:]
-        }
-
-    @cached_property
-    def pivots(self) -> dict[str, float]:
-        """Pivot of each column: as stored, or near the mean for whole numbers."""
-        pivots = dict(self.record.pivots)
-        for name in movable(self.record.monomials) - set(self.dummies) - set(pivots):
-            total = self.record.sums.get((name,))
-            if total is not None:
-                pivots[name] = float(round(int(total.sum()) / self.rows))
-        return pivots
-
-    @cached_property
-    def sums(self) -> Mapping[Monomial, Totals]:
-        """Sums of products of ``x - pivot``."""
-        return around(self.record.sums, self.record.pivots, self.pivots)
-
-    @cached_property
-    def stacked(self) -> Array:
-        """The sums one below the other, shape (K + 1, J), zeros last."""
-        zeros = np.zeros(len(self.record.n))
-        return np.array([*self.sums.values(), zeros], dtype=float)
-
-    @cached_property
-    def totals(self) -> dict[Monomial, float]:
-        """Sums over all groups."""
-        return dict(zip(self.sums, self.stacked.sum(axis=1).tolist(), strict=False))
-
-    def mean(self, terms: Terms) -> float:
-        """Pooled mean of a polynomial in the shifted columns."""
-        total = 0.0
-        for key, value in terms.items():
-            if value:
-                reduced = canonical(key, self.dummies)
-                if reduced is not None and reduced not in self.totals:
-                    raise _not_stored(key)
-                total += value * self.totals[reduced] if reduced is not None else 0.0
-        return total / self.rows
-
-    def variable_mean(self, name: str) -> float:
-        """Pooled mean of a column, NaN where it was stored in products alone."""
-        if (name,) not in self.totals:
-            return float("nan")
-        return self.pivots.get(name, 0.0) + self.totals[(name,)] / self.rows
-
-    def cross(self, columns: Sequence[Terms], single: bool) -> Array:
-        """Cross-products of polynomials, shape (J, m, m), or (1, m, m) for one group."""
-        used = tuple(dict.fromkeys(k for terms in columns for k, v in terms.items() if v))
-        weights = np.array([[terms.get(key, 0.0) for key in used] for terms in columns])
-        places = _places(used, tuple(self.sums), self.record.monomials, tuple(self.dummies.items()))
-        stacked = self.stacked.sum(axis=1, keepdims=True) if single else self.stacked
-        products = np.kron(weights, weights) @ stacked[places]
-        size = len(columns)
-        cross = np.ascontiguousarray(products.T).reshape(-1, size, size)
-        return np.asarray((cross + cross.transpose(0, 2, 1)) / 2)
+def _crosses(
+    columns: Columns, unknowns: list[float], sums: _Sums
+) -> tuple[tuple[float, ...], Array, Array]:
+    """Centres of the columns, and their cross-products, (J, m, m), raw and about the centres."""
+    filled = [_filled(p.items(), unknowns) for p in columns.polynomials]
+    keys = tuple([k for k in columns.monomials if any(p.get(k) for p in filled)])
+    weights = np.array([[p.get(key, 0.0) for key in keys] for p in filled])
+    size, terms = weights.shape
+    products = sums.table[sums.places(keys, keys)]
+    bare, centres = weights.copy(), np.zeros(size)
+    if columns.movable:
+        moved, constant = list(columns.movable), keys.index(())
+        means = products[constant::terms].sum(axis=1) / sums.rows
+        centres[moved] = weights[moved] @ means
+        bare[:, constant] -= centres
+    both = np.array([weights, bare])
+    pairs = both[:, :, None, :, None] * both[:, None, :, None, :]
+    cross = (pairs.reshape(-1, terms * terms) @ products).T.reshape(-1, 2, size, size)
+    cross = (cross + cross.swapaxes(2, 3)) / 2
+    raw, centred = np.ascontiguousarray(cross.swapaxes(0, 1))
+    return tuple(centres.tolist()), raw, centred
 
 
 @lru_cache(maxsize=256)
 def _places(
-    used: tuple[Monomial, ...],
+    left: tuple[Monomial, ...],
+    right: tuple[Monomial, ...],
     keys: tuple[Monomial, ...],
     monomials: tuple[Monomial, ...],
-    dummies: Iterable[tuple[str, str]],
+    dummies: Pairs,
 ) -> NDArray[np.intp]:
     """Where the product of each pair of monomials is among the sums; -1 for zeros."""
     factors, place = dict(dummies), {key: i for i, key in enumerate(keys)}
     found = []
-    for left in used:
-        for right in used:
-            reduced = canonical(monomial(left + right), factors)
-            if reduced is not None and reduced not in place:
-                absent = next((k for k in (right, left) if k not in monomials), left + right)
-                raise _not_stored(monomial(absent))
-            found.append(-1 if reduced is None else place[reduced])
+    for one, other in product(left, right):
+        reduced = canonical(monomial(one + other), factors)
+        if reduced is not None and reduced not in place:
+            absent = next((k for k in (other, one) if k not in monomials), one + other)
+            raise InputError(
+                "this product is not in the moments",
+                column=":".join(monomial(absent)),
+                hint="store the columns that it is made of and their product",
+            )
+        found.append(-1 if reduced is None else place[reduced])
     return np.array(found, dtype=np.intp)
 
 
-def _not_stored(key: Monomial) -> InputError:
-    return InputError(
-        "this product is not in the moments",
-        column=":".join(key),
-        hint="store the columns that it is made of and their product",
-    )
+def around(
+    sums: Mapping[Monomial, Totals], old: Mapping[str, float], new: Mapping[str, float]
+) -> dict[Monomial, Totals]:
+    """Take sums around new pivots.
+
+    Parameters
+    ----------
+    sums : mapping of Monomial to ndarray, shape (J,)
+    old : mapping of str to float
+        Pivots that were taken off; zero for columns left out.
+    new : mapping of str to float
+        Pivots wanted. Every product that the move needs must be among the sums.
+
+    Returns
+    -------
+    dict of Monomial to ndarray, shape (J,)
+        int64 where all sums concerned are whole numbers and so are the moves.
+    """
+    steps = {name: pivot - old.get(name, 0.0) for name, pivot in new.items()}
+    # Whole steps first: on whole numbers they are exact, and what is left is small.
+    moved = _moved(sums, {name: round(step) for name, step in steps.items() if round(step)})
+    rest = {name: step - round(step) for name, step in steps.items() if step != round(step)}
+    return _moved(moved, rest)
+
+
+def _moved(
+    sums: Mapping[Monomial, Totals], steps: Mapping[str, int] | Mapping[str, float]
+) -> dict[Monomial, Totals]:
+    """Return sums of products of ``x - step``, all of them, in the order given."""
+    out, values = dict(sums), list(sums.values())
+    if not steps:
+        return out
+    keys, moves = _moves(tuple(sums), frozenset(steps))
+    weights = np.zeros((len(keys), len(values)), dtype=object)
+    for row, column, taken in moves:
+        weights[row, column] += math.prod([-steps[name] for name in taken])
+    whole = np.array([v.dtype.kind == "i" for v in values])
+    exact = ~(weights[:, ~whole] != 0).any(axis=1)
+    exact &= all(isinstance(step, int) for step in steps.values())
+    found = iter(_exact(weights[exact][:, whole], [v for v in values if v.dtype.kind == "i"]))
+    rounded = iter(weights[~exact].astype(float) @ np.array(values, dtype=float))
+    for key, is_exact in zip(keys, exact.tolist(), strict=True):
+        out[key] = next(found if is_exact else rounded)
+    return out
+
+
+@lru_cache(maxsize=256)
+def _moves(
+    keys: tuple[Monomial, ...], names: frozenset[str]
+) -> tuple[list[Monomial], list[tuple[int, int, Monomial]]]:
+    """Products that change; the row of each, a product it is made of, and the pivots taken."""
+    changed = [key for key in keys if names & set(key)]
+    found = []
+    for row, key in enumerate(changed):
+        for taken in product(*((False, True) if name in names else (False,) for name in key)):
+            rest = monomial(n for n, t in zip(key, taken, strict=True) if not t)
+            gone = monomial(n for n, t in zip(key, taken, strict=True) if t)
+            found.append((row, keys.index(rest), gone))
+    return changed, found
+
+
+def _exact(weights: NDArray[np.object_], values: list[Totals]) -> list[Totals]:
+    """Add weighted whole numbers without rounding before the end."""
+    if not len(weights):
+        return []
+    sizes = [int(np.abs(v).max(initial=0)) for v in values]
+    if (np.abs(weights) @ np.array(sizes, dtype=object)).max() < INTEGER_LIMIT:
+        return list(weights.astype(np.int64) @ np.array(values))
+    big = weights @ np.array(values, dtype=object)
+    fits = [max(map(abs, row), default=0) < INTEGER_LIMIT for row in big]
+    return [
+        np.asarray(row, dtype=np.int64 if f else float) for row, f in zip(big, fits, strict=True)
+    ]

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from multilevel.expression import Call, evaluate
-from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, Value, choose_pivots, kind_of
-from multilevel.record import Record, label_text, level_value, plain_label, sorted_labels
+from multilevel.formula import Formula
+from multilevel.memory import choose_pivots, plan_for, sorted_labels
+from multilevel.plan import FEW_VALUES, Block, Dummy, Plan, Source, kind_of
+from multilevel.record import Record, label_text, level_value, plain_label
 
 #: Types of whole numbers that other engines' frames would round.
 _WIDE = (nw.Int128, nw.UInt128)
@@ -60,6 +62,12 @@ class LazyTable:
             f"{component} cannot be computed row by row, and this table is not in memory",
             hint="collect it into a pandas or Polars frame first",
         )
+
+    def sums(
+        self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
+    ) -> Record:
+        """Return sums that hold just what a formula needs; see `summed`."""
+        return self.summed(plan_for(formula, self, levels), cells)
 
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""
@@ -114,11 +122,11 @@ class LazyTable:
 
     def _expression(self, source: Source) -> nw.Expr:
         """Write a stored column as an expression in the columns of the table."""
-        if isinstance(source, Value):
-            value: nw.Expr = evaluate(source.expression, self._number_column)
-            return value
-        if not isinstance(source, Dummy):  # refused before anything is summed
+        if isinstance(source, Block):  # refused before anything is summed
             raise InputError(f"{source.component} needs a frame in memory")
+        if not isinstance(source, Dummy):
+            value: nw.Expr = evaluate(source, self._number_column)
+            return value
         column, kind = nw.col(source.column), self.kind(source.column)
         if kind == "truth":
             hit = column if source.level == "True" else ~column
@@ -185,7 +193,15 @@ class LazyTable:
         for k, key in enumerate(key for key in plan.keys if key):
             sums[key] = np.asarray(found[f"s{k}"].to_numpy())[order]
         smallest = self._smallest_cell(plan, groups.tolist(), n) if cells else None
-        return plan.record(groups, sums, pivots, rows, smallest)
+        return Record(
+            groups=groups,
+            n=n,
+            sums=sums,
+            pivots=pivots,
+            smallest_cell=smallest,
+            n_dropped=rows - int(n.sum()),
+            **plan.facts,
+        )
 
     def _group_labels(self, found: nw.DataFrame[Any], group: str) -> list[Any]:
         labels = found[self._group].to_list()
@@ -198,7 +214,7 @@ class LazyTable:
         """Rows of the smallest cell of each group; see `Record`."""
         complete = self.frame.filter(self._present(plan.needed))
         sources = plan.variables
-        values = [name for name in plan.summed if isinstance(sources[name], Value)]
+        values = [name for name in plan.summed if not isinstance(sources[name], Dummy)]
         cells = {s.column: nw.col(s.column) for s in sources.values() if isinstance(s, Dummy)}
         if values:
             numbers = [self._expression(sources[name]) for name in values]

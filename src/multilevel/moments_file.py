@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from multilevel.columns import Monomial
 from multilevel.errors import InputError
-from multilevel.polynomial import Monomial
-from multilevel.record import Record, Totals, labels_array, plain_label
+from multilevel.record import Record, Totals, plain_label
 
 #: Version of what a file holds. A reader refuses versions that it does not know.
 SCHEMA_VERSION = 2
@@ -114,7 +114,7 @@ def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[s
         ):
             raise InputError("the file is damaged: sums are impossible", file=path)
         sums[key] = values
-    groups = labels_array(map(plain_label, table.column(0).to_pylist()))
+    groups = np.fromiter(map(plain_label, table.column(0).to_pylist()), dtype=object)
     if (n < 0).any() or len(set(groups.tolist())) < len(groups):
         raise InputError("the file is damaged: a group is there twice", file=path)
     facts["monomials"] = tuple(tuple(key) for key in facts["monomials"])

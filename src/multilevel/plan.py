@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import combinations_with_replacement
-from typing import Protocol, TypeAlias
+from itertools import chain, combinations_with_replacement
+from typing import Any, Protocol, TypeAlias
 
 import narwhals as nw
-import numpy as np
-from numpy.typing import NDArray
 
+from multilevel.columns import Monomial, Writer, dummy, factor_key, monomial
 from multilevel.errors import InputError
 from multilevel.expression import (
     Call,
     Expression,
     Name,
-    Operation,
     is_comparison,
     is_rowwise,
     names_in,
     stored_as_column,
 )
-from multilevel.formula import Formula, parse_formula
-from multilevel.polynomial import Lookup, Monomial, Terms, downset, expand, monomial
-from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
-from multilevel.terms import Vocabulary, dummy, factor_key, nearest, term_columns
+from multilevel.formula import Term, parse_formula
+from multilevel.record import movable
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
 #: Transforms of a whole column that formulae computes.
 _BLOCKS = ("bs", "poly")
-#: Beyond this the fourth power of a value is no number any more.
-_FLOAT_LIMIT = 1e75
-_ONE_KIND = "numbers are needed here and this column holds none"
 
-
-@dataclass(frozen=True)
-class Value:
-    """A column of the data, or an expression that is computed row by row."""
-
-    expression: Expression
+Pairs: TypeAlias = tuple[tuple[str, str], ...]
+Named: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,8 @@ class Block:
     position: int
 
 
-Source: TypeAlias = Value | Dummy | Block
+#: How a stored column comes about: an expression is computed row by row.
+Source: TypeAlias = Expression | Dummy | Block
 
 
 class Schema(Protocol):
@@ -128,34 +118,18 @@ class Plan:
         dummies = {n for n, s in self.variables.items() if isinstance(s, Dummy)}
         return movable(self.monomials) - dummies
 
-    def record(
-        self,
-        groups: NDArray[np.object_],
-        sums: Mapping[Monomial, Totals],
-        pivots: Mapping[str, float],
-        rows: int,
-        smallest_cell: NDArray[np.int64] | None,
-    ) -> Record:
-        """Return what was summed over the complete ones of some rows, as this plan says."""
-        return Record(
-            groups=groups,
-            n=sums[()],
-            sums=sums,
-            pivots=pivots,
-            group_name=self.group,
-            complete=self.needed,
-            smallest_cell=smallest_cell,
-            n_dropped=rows - int(sums[()].sum()),
-            **{name: getattr(self, name) for name in ("monomials", "levels", "blocks")},
-        )
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What a `Record` says of how its sums were made."""
+        own = {name: getattr(self, name) for name in ("monomials", "levels", "blocks")}
+        return own | {"group_name": self.group, "complete": self.needed}
 
     def crossings(self, categories: Iterable[str]) -> set[frozenset[str]]:
         """Return sets of columns with few distinct values that some product multiplies."""
         behind = {n: s.column if isinstance(s, Dummy) else n for n, s in self.variables.items()}
         known = set(categories)
-        return {frozenset(behind[name] for name in key) & known for key in self.keys} - {
-            frozenset()
-        }
+        found = {frozenset(behind[name] for name in key) & known for key in self.keys}
+        return found - {frozenset()}
 
 
 def kind_of(dtype: nw.dtypes.DType, column: str) -> str:
@@ -171,81 +145,33 @@ def kind_of(dtype: nw.dtypes.DType, column: str) -> str:
 
 def canonical(key: Monomial, dummies: Mapping[str, str]) -> Monomial | None:
     """Reduce: a dummy squared is itself; two of one factor multiply to zero (None)."""
-    if not dummies or not any(name in dummies for name in key):
-        return key
     mine = {name for name in key if name in dummies}
+    if not mine:
+        return key
     if len({dummies[name] for name in mine}) < len(mine):
         return None
     return monomial([*mine, *(name for name in key if name not in dummies)])
 
 
-def _check_columns(needed: Iterable[str], schema: Schema) -> None:
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Guess the column that was meant, as advice."""
+    close = difflib.get_close_matches(name, [str(n) for n in names], n=1, cutoff=0.4)
+    return f"the nearest name is {close[0]}" if close else None
+
+
+def refuse_unknown(needed: Iterable[str], columns: Sequence[str]) -> None:
     """Refuse names that the data do not have."""
-    known = set(schema.columns)
     for name in needed:
-        if name not in known:
-            hint = nearest(name, schema.columns) or "check its name"
+        if name not in columns:
+            hint = nearest(name, columns) or "check its name"
             raise InputError("this column is not in the data", column=name, hint=hint)
 
 
-def plan_formula(
-    formula: Formula, schema: Schema, levels: Mapping[str, Sequence[str]] | None = None
-) -> Plan:
-    """Find what a formula needs, and nothing more. Plans are remembered.
-
-    Raises
-    ------
-    InputError
-        For a column that is not there, or text where a number is needed.
-    """
-    _check_columns((*formula.columns, *((formula.group,) if formula.group else ())), schema)
-    kinds = tuple((name, schema.kind(name)) for name in formula.columns)
-    factors, blocks = _components(formula.text, kinds)
-    found = tuple((f, _levels(f, column, schema, levels or {})) for f, column in factors)
-    labels = tuple((c, schema.block_labels(c, formula.columns)) for c in blocks)
-    return _plan(formula.text, kinds, factors, found, labels)
-
-
-def plan_columns(
-    columns: Sequence[str],
-    group: str,
-    schema: Schema,
-    levels: Mapping[str, Sequence[str]] | None = None,
-    complete: Sequence[str] = (),
-) -> Plan:
-    """Find what ``columns`` say: names, and products written ``x1:x2``, just these."""
-    found: set[Monomial] = {()}
-    names: dict[str, None] = {}
-    variables: dict[str, Source] = {}
-    known_levels: dict[str, tuple[str, ...]] = {}
-    for column in columns:
-        parts = [column] if column in schema.columns else column.split(":")
-        _check_columns(parts, schema)
-        names.update(dict.fromkeys(parts))
-        product: list[Monomial] = [()]
-        for part in parts:
-            name = str(Name(part))
-            stored: dict[str, Source] = {name: Value(Name(part))}
-            if schema.kind(part) == "category":
-                known_levels[name] = _levels(name, part, schema, levels or {})
-                stored = {dummy(name, lv): Dummy(part, lv) for lv in known_levels[name][1:]}
-            variables |= stored
-            product = [monomial((*a, b)) for a in product for b in stored]
-        found.update(product)
-    needed = {*names, *complete, *([group] if group else [])}
-    _check_columns(sorted(needed), schema)
-    return Plan(variables, _ordered(found), group, tuple(sorted(needed)), known_levels, {})
-
-
-def _ordered(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:
-    return tuple(sorted(monomials, key=lambda m: (len(m), m)))
-
-
-def _levels(
-    factor: str, column: str, schema: Schema, given: Mapping[str, Sequence[str]]
+def chosen_levels(
+    factor: str, column: str, schema: Schema, given: Mapping[str, Sequence[str]] | None
 ) -> tuple[str, ...]:
     """Levels of a component: those given, if they are all there are, or those found."""
-    found = schema.levels(column)
+    found, given = schema.levels(column), given or {}
     chosen = given.get(factor, given.get(column))
     levels = tuple(map(str, chosen)) if chosen else found
     if not levels:
@@ -257,156 +183,152 @@ def _levels(
     return levels
 
 
-_Kinds: TypeAlias = tuple[tuple[str, str], ...]
-_Pairs: TypeAlias = tuple[tuple[str, str], ...]
-_Labels: TypeAlias = tuple[tuple[Call, tuple[str, ...]], ...]
-
-
 @lru_cache(maxsize=512)
-def _components(text: str, kinds: _Kinds) -> tuple[_Pairs, tuple[Call, ...]]:
-    """Categorical components with their columns, and components that need formulae."""
+def components(text: str, kinds: Pairs) -> tuple[Pairs, tuple[Call, ...]]:
+    """Categorical components with their columns, and components that need formulae.
+
+    Parameters
+    ----------
+    text : str
+        The formula.
+    kinds : tuple of (column, kind)
+    """
     formula, kind = parse_formula(text), dict(kinds)
     factors: dict[str, str] = {}
     blocks: dict[Call, None] = {}
-    for term in (*formula.fixed, *formula.random):
-        for factor in term.factors:
-            category = factor_key(factor)
-            if isinstance(factor, Name) and kind[factor.name] == "category":
-                category = factor.name
-            if category is not None:
-                factors[str(factor)] = category
-            elif expand(factor, _storable(kind), lambda _: 1.0) is None:
-                blocks[_block(factor, kind)] = None
-    response = formula.response.factors[0]
-    if expand(response, _storable(kind), lambda _: 1.0) is None:
-        raise InputError(f"{response} cannot be a response: a single number is needed")
+    for factor in chain.from_iterable(t.factors for t in (*formula.fixed, *formula.random)):
+        category = factor_key(factor)
+        if isinstance(factor, Name) and kind[factor.name] == "category":
+            category = factor.name
+        if category is not None:
+            factors[str(factor)] = category
+        elif isinstance(factor, Call) and factor.function in _BLOCKS:
+            if not factor.arguments or not is_rowwise(factor.arguments[0]):
+                raise _not_known(factor)
+            _refuse_categories(factor, kind)
+            blocks[factor] = None
     return tuple(factors.items()), tuple(blocks)
 
 
-def _storable(kind: Mapping[str, str]) -> Lookup:
-    """Return the lookup of components that can be stored as a column of their own."""
-
-    def lookup(expression: Name | Call | Operation) -> Terms | None:
-        if not isinstance(expression, Name) and not stored_as_column(expression):
-            return None
-        for column in names_in(expression):
-            if kind[column] == "category":
-                raise InputError(_ONE_KIND, column=column)
-        return {(str(expression),): 1.0}
-
-    return lookup
+def _not_known(factor: Expression) -> InputError:
+    return InputError(
+        f"{factor} is not known here",
+        hint="use center, scale, C, log, exp, sqrt, abs, bs, poly, or arithmetic in braces",
+    )
 
 
-def _block(factor: Expression, kind: Mapping[str, str]) -> Call:
-    known = isinstance(factor, Call) and factor.function in _BLOCKS and factor.arguments
-    if not isinstance(factor, Call) or not known or not is_rowwise(factor.arguments[0]):
-        raise InputError(
-            f"{factor} is not known here",
-            hint="use center, scale, C, log, exp, sqrt, abs, bs, poly, or arithmetic in braces",
-        )
-    for column in names_in(factor):
+def _refuse_categories(expression: Expression, kind: Mapping[str, str]) -> None:
+    for column in names_in(expression):
         if kind[column] == "category":
-            raise InputError(_ONE_KIND, column=column)
-    return factor
+            raise InputError("numbers are needed here and this column holds none", column=column)
 
 
 @lru_cache(maxsize=256)
-def _plan(
-    text: str,
-    kinds: _Kinds,
-    factors: _Pairs,
-    levels: tuple[tuple[str, tuple[str, ...]], ...],
-    labels: _Labels,
-) -> Plan:
+def formula_plan(text: str, kinds: Pairs, levels: Named, labels: Named) -> Plan:
+    """Find what a formula needs, and nothing more.
+
+    Parameters
+    ----------
+    text : str
+    kinds : tuple of (column, kind)
+    levels, labels : tuple of (component, tuple of str)
+        Levels of what `components` says is categorical, and the names of the columns that
+        formulae makes of the others.
+
+    Raises
+    ------
+    InputError
+        For text where a number is needed, and functions that are not known.
+    """
     formula, kind = parse_formula(text), dict(kinds)
-    by_factor, blocks = dict(levels), {str(c): names for c, names in labels}
-    variables: dict[str, Source] = {}
-    for factor, column in factors:
-        variables |= {dummy(factor, lv): Dummy(column, lv) for lv in by_factor[factor][1:]}
-    for call, names in labels:
+    factors, blocks = components(text, kinds)
+    variables = _dummies(factors, dict(levels))
+    for call, (_, names) in zip(blocks, labels, strict=True):
         variables |= {label: Block(call, i) for i, label in enumerate(names)}
-    storable = _storable(kind)
 
-    def lookup(expression: Name | Call | Operation) -> Terms | None:
-        name = str(expression)
-        if name in variables:
-            return {(name,): 1.0}
-        found = storable(expression)
-        if found is not None:
-            variables[name] = Value(expression)
-        return found
+    def refuse(factor: Expression) -> InputError:
+        if factor == formula.response.factors[0]:
+            return InputError(f"{factor} cannot be a response: a single number is needed")
+        return _not_known(factor)
 
-    words = Vocabulary(
-        lookup, lambda _: 1.0, by_factor, by_factor, blocks, truths=_truths(formula, kind)
-    )
-    monomials: set[Monomial] = set()
-    for side in ((formula.response,), formula.fixed, formula.random):
-        for _, terms in term_columns(side, words):
-            monomials.update(terms)
-    needed = formula.columns + ((formula.group,) if formula.group else ())
-    return Plan(
-        variables,
-        _ordered(downset(monomials)),
-        formula.group,
-        tuple(sorted(needed)),
-        by_factor,
-        blocks,
-    )
-
-
-def _truths(formula: Formula, kind: Mapping[str, str]) -> frozenset[str]:
-    """Components of truth values, which R takes for categories."""
-    return frozenset(
+    writer = _writer(variables, kind, dict(levels), dict(labels))
+    writer.refuse = refuse
+    writer.truths = frozenset(
         str(factor)
         for term in (*formula.fixed, *formula.random)
         for factor in term.factors
         if (isinstance(factor, Name) and kind[factor.name] == "truth") or is_comparison(factor)
     )
+    monomials = _downset(writer.model(formula).monomials)
+    needed = {*formula.columns, *filter(None, [formula.group])}
+    return Plan(variables, monomials, formula.group, _sorted(needed), dict(levels), dict(labels))
 
 
-def choose_pivots(
-    plan: Plan,
-    largest: Mapping[str, float],
-    integers: set[str],
-    rows: int,
-    centre: Callable[[str], tuple[float, float]],
-) -> dict[str, float]:
-    """Pivots of the columns that are summed as floats; zero where none can be taken.
-
-    Parameters
-    ----------
-    plan : Plan
-    largest : mapping of str to float
-        Largest size of any value of each column.
-    integers : set of str
-        Columns of whole numbers. Those whose products could overflow are summed as floats.
-    rows : int
-    centre : callable
-        Mean and spread of a column.
-    """
-    for name, size in largest.items():
-        if not math.isfinite(size):
-            raise InputError("a value is infinite or undefined", column=name)
-        if size > _FLOAT_LIMIT:
-            raise InputError(
-                "its values are too large to be multiplied",
-                column=name,
-                hint="measure it in larger units",
-            )
-    floats = set(largest) - integers
-    for key in plan.keys:
-        while key and not floats.intersection(key):
-            if rows * math.prod(max(1.0, largest[n]) for n in key) < INTEGER_LIMIT:
-                break
-            floats.add(max(key, key=lambda n: largest[n]))
-    can_move = plan.movable if rows else ()
-    return {n: _pivot(*centre(n)) if n in can_move else 0.0 for n in largest if n in floats}
+def columns_plan(
+    columns: Sequence[str],
+    group: str,
+    schema: Schema,
+    levels: Mapping[str, Sequence[str]] | None,
+    complete: Sequence[str],
+) -> Plan:
+    """Find what ``columns`` say: names, and products written ``x1:x2``, just these."""
+    terms = [Term(tuple(map(Name, [c] if c in schema.columns else c.split(":")))) for c in columns]
+    names = tuple(dict.fromkeys(name for term in terms for name in term.columns))
+    needed = {*names, *complete, *filter(None, [group])}
+    refuse_unknown(sorted(needed), schema.columns)
+    kind = {name: schema.kind(name) for name in names}
+    factors = {str(Name(n)): n for n in names if kind[n] == "category"}
+    known = {f: chosen_levels(f, column, schema, levels) for f, column in factors.items()}
+    variables = _dummies(factors.items(), known)
+    sides = _writer(variables, kind, known, {}).side([Term(()), *terms])
+    found = {key for _, polynomial in sides for key, unknowns in polynomial if not unknowns}
+    return Plan(variables, _ordered(found), group, _sorted(needed), known, {})
 
 
-def _pivot(mean: float, spread: float) -> float:
-    """Pick a short number near the mean, so that taking it off costs no digits."""
-    if not math.isfinite(mean):
-        return 0.0
-    least = max(spread, abs(mean) * 2.0**-30)
-    step = 2.0 ** math.floor(math.log2(least)) if least else 1.0
-    return float(round(mean / step) * step)
+def _dummies(
+    factors: Iterable[tuple[str, str]], levels: Mapping[str, tuple[str, ...]]
+) -> dict[str, Source]:
+    """Dummies of each factor's levels but the first."""
+    return {
+        dummy(factor, level): Dummy(column, level)
+        for factor, column in factors
+        for level in levels[factor][1:]
+    }
+
+
+def _writer(
+    variables: dict[str, Source],
+    kind: Mapping[str, str],
+    levels: Mapping[str, tuple[str, ...]],
+    blocks: Mapping[str, tuple[str, ...]],
+) -> Writer:
+    """Make a writer that notes what it stores among the variables."""
+
+    def is_stored(expression: Expression) -> bool:
+        if not isinstance(expression, Name) and not stored_as_column(expression):
+            return False
+        _refuse_categories(expression, kind)
+        variables.setdefault(str(expression), expression)
+        return True
+
+    return Writer(is_stored, _not_known, levels, levels, blocks)
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
+
+
+def _ordered(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:
+    return tuple(sorted(monomials, key=lambda m: (len(m), m)))
+
+
+def _downset(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:
+    """Return the monomials and everything that divides them, in order."""
+    out: set[Monomial] = {()}
+    todo = list(monomials)
+    while todo:
+        key = todo.pop()
+        if key not in out:
+            out.add(key)
+            todo.extend(key[:i] + key[i + 1 :] for i in range(len(key)))
+    return _ordered(out)

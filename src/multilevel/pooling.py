@@ -10,8 +10,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multilevel.derive import around
 from multilevel.errors import InputError
-from multilevel.record import INTEGER_LIMIT, Record, Totals, around, labels_array
+from multilevel.record import INTEGER_LIMIT, Record, Totals
 
 __all__ = ["MINIMUM_ROWS", "add_moments", "pool_moments", "withhold_small"]
 
@@ -86,7 +87,7 @@ def add_moments(one: _Moments, other: _Moments, *, same_groups: bool = False) ->
     }
     return replace(
         one,
-        groups=labels_array(labels),
+        groups=np.fromiter(labels, dtype=object),
         n=_added(len(labels), at, (one.n, other.n), False),
         sums=sums,
         pivots=pivots,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
-from itertools import product
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.errors import InputError
-from multilevel.polynomial import Monomial, monomial
+from multilevel.columns import Monomial
 
 #: Totals by group: int64 for whole numbers, float64 for others.
 Totals: TypeAlias = NDArray[Any]
@@ -98,14 +96,6 @@ class Record:
         )
 
 
-def labels_array(labels: Iterable[Any]) -> NDArray[np.object_]:
-    """Return labels as an array of objects, whatever they are."""
-    found = list(labels)
-    out = np.empty(len(found), dtype=object)
-    out[:] = found
-    return out
-
-
 @lru_cache(maxsize=256)
 def movable(monomials: tuple[Monomial, ...]) -> frozenset[str]:
     """Columns that can be shifted without leaving the span of the monomials."""
@@ -114,92 +104,6 @@ def movable(monomials: tuple[Monomial, ...]) -> frozenset[str]:
         name for key in known for i, name in enumerate(key) if key[:i] + key[i + 1 :] not in known
     }
     return frozenset({name for key in known for name in key} - fixed)
-
-
-def around(
-    sums: Mapping[Monomial, Totals], old: Mapping[str, float], new: Mapping[str, float]
-) -> dict[Monomial, Totals]:
-    """Take sums around new pivots.
-
-    Parameters
-    ----------
-    sums : mapping of Monomial to ndarray, shape (J,)
-    old : mapping of str to float
-        Pivots that were taken off; zero for columns left out.
-    new : mapping of str to float
-        Pivots wanted. Every product that the move needs must be among the sums.
-
-    Returns
-    -------
-    dict of Monomial to ndarray, shape (J,)
-        int64 where all sums concerned are whole numbers and so are the moves.
-    """
-    steps = {name: pivot - old.get(name, 0.0) for name, pivot in new.items()}
-    # Whole steps first: on whole numbers they are exact, and what is left is small.
-    moved = _moved(sums, {name: round(step) for name, step in steps.items() if round(step)})
-    rest = {name: step - round(step) for name, step in steps.items() if step != round(step)}
-    return _moved(moved, rest)
-
-
-def _moved(
-    sums: Mapping[Monomial, Totals], steps: Mapping[str, int] | Mapping[str, float]
-) -> dict[Monomial, Totals]:
-    """Return sums of products of ``x - step``, all of them, in the order given."""
-    if not steps:
-        return dict(sums)
-    out = dict(sums)
-    sizes = {key: int(np.abs(v).max(initial=0)) for key, v in sums.items() if v.dtype.kind == "i"}
-    for key, parts in _expansions(tuple(sums), frozenset(steps)):
-        weights = [_weight(taken, steps) for taken, _ in parts]
-        values = [sums[rest] for _, rest in parts]
-        if all(isinstance(w, int) for w in weights) and all(rest in sizes for _, rest in parts):
-            bound = sum(abs(w) * sizes[r] for w, (_, r) in zip(weights, parts, strict=True))
-            out[key] = _exact_total(weights, values, bound)
-        else:
-            out[key] = _total(weights, values)
-    return out
-
-
-@lru_cache(maxsize=256)
-def _expansions(
-    keys: tuple[Monomial, ...], names: frozenset[str]
-) -> tuple[tuple[Monomial, tuple[tuple[Monomial, Monomial], ...]], ...]:
-    """Each product that changes, as pairs of the pivots taken and the product that they weigh."""
-    found = []
-    for key in keys:
-        if names & set(key):
-            choices = product(*((False, True) if name in names else (False,) for name in key))
-            parts = tuple(
-                (
-                    monomial(n for n, t in zip(key, taken, strict=True) if t),
-                    monomial(n for n, t in zip(key, taken, strict=True) if not t),
-                )
-                for taken in choices
-            )
-            found.append((key, parts))
-    return tuple(found)
-
-
-def _weight(taken: Monomial, steps: Mapping[str, Any]) -> Any:
-    weight = 1
-    for name in taken:
-        weight *= -steps[name]
-    return weight
-
-
-def _total(weights: list[Any], values: list[Totals]) -> NDArray[np.float64]:
-    total: NDArray[np.float64] = np.asarray(weights, dtype=float) @ np.asarray(values, dtype=float)
-    return total
-
-
-def _exact_total(weights: list[int], values: list[Totals], bound: int) -> Totals:
-    """Add weighted whole numbers without rounding before the end."""
-    if bound < INTEGER_LIMIT:
-        whole: Totals = np.asarray(weights, dtype=np.int64) @ np.asarray(values)
-        return whole
-    big = np.asarray(weights, dtype=object) @ np.asarray(values, dtype=object)
-    fits = max(map(abs, big), default=0) < INTEGER_LIMIT
-    return np.asarray(big, dtype=np.int64 if fits else float)
 
 
 def plain_label(value: Any) -> Any:
@@ -218,23 +122,3 @@ def level_value(level: str) -> float | int:
     if level in ("True", "False"):
         return int(level == "True")
     return float(level) if {*level} & set(".einf") else int(level)
-
-
-def sorted_labels(labels: Iterable[Any], column: str) -> tuple[NDArray[np.object_], list[int]]:
-    """Sort labels of groups, and say where each was.
-
-    Numbers and text in one column are sorted as text, if that keeps all labels apart.
-    """
-    found = [plain_label(label) for label in labels]
-    try:
-        order = sorted(range(len(found)), key=found.__getitem__)
-    except TypeError:
-        found = list(map(str, found))
-        order = sorted(range(len(found)), key=found.__getitem__)
-    if len(set(found)) < len(found):
-        raise InputError(
-            "two labels of this column differ in kind and read alike",
-            column=column,
-            hint="use one kind of label, numbers or text",
-        )
-    return labels_array(found[i] for i in order), order

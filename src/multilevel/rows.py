@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.formula import parse_formula
+from multilevel.memory import Table, plan_for
 from multilevel.moments import Moments
-from multilevel.plan import plan_formula
-from multilevel.sources import Table, open_table
+from multilevel.sources import open_table
 
 __all__ = ["ModelRows", "model_rows"]
 
@@ -72,7 +72,7 @@ def model_rows(formula: str, data: Any, further: Sequence[str], purpose: str) ->
         for name in further:
             if name not in table.columns or table.kind(name) == "category":
                 raise InputError(f"{purpose} needs a column of numbers", column=name)
-        plan = plan_formula(parsed, table, None)
+        plan = plan_for(parsed, table)
         plan = replace(plan, needed=tuple(sorted({*plan.needed, *further})))
         design = Moments(**vars(table.summed(plan, False))).design(formula)
         codes, values, raw = table.rows(plan, further)

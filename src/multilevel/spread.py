@@ -15,8 +15,8 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.expression import Expression, evaluate, is_rowwise, names_in
 from multilevel.formula import parse_formula
+from multilevel.memory import grouped_sums
 from multilevel.rows import model_rows
-from multilevel.sources import grouped_sums
 
 __all__ = ["ScaledRows", "Spread", "profile_delta", "scaled_rows"]
 

@@ -350,7 +350,7 @@ def test_the_pivot_does_not_matter(
 ) -> None:
     from dataclasses import replace
 
-    from multilevel.record import around
+    from multilevel.derive import around
 
     frame, formula = case
     moments = Moments.for_formula(f"{formula} + (1 | g)", frame)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from multilevel.derive import around
 from multilevel.formula import parse_formula
+from multilevel.memory import choose_pivots, grouped_sums, plan_for
 from multilevel.moments import Moments
-from multilevel.plan import choose_pivots, plan_formula
-from multilevel.record import around
-from multilevel.sources import grouped_sums, open_table
+from multilevel.sources import open_table
 
 KEYS = ((), ("x",), ("y",), ("x", "x"), ("x", "y"), ("x", "y", "z"), ("x", "x", "z", "z"))
 
@@ -58,7 +58,7 @@ def test_a_pivot_is_taken_off_before_multiplying() -> None:
 def pivots_of(sizes: dict[str, float], integers: set[str], rows: int) -> dict[str, float]:
     frame = pd.DataFrame({"y": [1, 2], "x": [1, 2]})
     with open_table(frame) as table:
-        plan = plan_formula(parse_formula("y ~ {x ** 2}"), table)
+        plan = plan_for(parse_formula("y ~ {x ** 2}"), table)
     return choose_pivots(plan, sizes, integers, rows, lambda _: (2013.4, 0.7))
 
 

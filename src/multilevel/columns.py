@@ -1,0 +1,335 @@
+"""Terms of a formula as columns of a model: polynomials in stored columns.
+
+A monomial is a sorted tuple of stored columns, ``("x", "x", "z")`` for x squared times z. What
+only the data tell (the pivots around which sums were taken, means, spreads) stands in a
+polynomial as the number of an unknown. So a formula is worked out once, which monomials it needs
+does not depend on the data, and a table only has to fill in its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Literal, NamedTuple, TypeAlias
+
+from multilevel.design import movable_columns
+from multilevel.errors import InputError
+from multilevel.expression import Call, Expression, Name, Number, Operation
+from multilevel.formula import MAX_RANDOM_TERMS, Formula, Term
+
+Monomial: TypeAlias = tuple[str, ...]
+#: Weights of products: of stored columns, and of unknowns, by their numbers.
+Polynomial: TypeAlias = dict[tuple[Monomial, tuple[int, ...]], float]
+Levels: TypeAlias = Mapping[str, tuple[str, ...]]
+
+#: Beyond this the squares of a term would not be held exactly, nor would anybody read them.
+MAX_DEGREE = 6
+_CONSTANT: tuple[Monomial, tuple[int, ...]] = ((), ())
+
+
+class Unknown(NamedTuple):
+    """A number that only the data tell.
+
+    Attributes
+    ----------
+    kind : {"pivot", "mean", "scale"}
+        What was taken off a stored column; the mean of a polynomial; one over its root mean
+        square.
+    name : str
+        The column, or the component as written.
+    of : tuple of (monomial, unknowns, weight)
+        The polynomial; empty for a pivot.
+    """
+
+    kind: Literal["pivot", "mean", "scale"]
+    name: str
+    of: tuple[tuple[tuple[Monomial, tuple[int, ...]], float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The columns of a model.
+
+    Attributes
+    ----------
+    names : tuple of str, length m
+        The response is the last.
+    fixed, random : tuple of int
+        Positions of the parts.
+    polynomials : tuple of Polynomial, length m
+        In the stored columns less their pivots.
+    unknowns : tuple of Unknown
+        Each depends on earlier ones at most.
+    """
+
+    names: tuple[str, ...]
+    fixed: tuple[int, ...]
+    random: tuple[int, ...]
+    polynomials: tuple[Polynomial, ...]
+    unknowns: tuple[Unknown, ...]
+
+    @cached_property
+    def monomials(self) -> tuple[Monomial, ...]:
+        """Products of stored columns that occur, each once."""
+        return tuple(dict.fromkeys(key for p in self.polynomials for key, _ in p))
+
+    @cached_property
+    def variables(self) -> tuple[str, ...]:
+        """Stored columns that the polynomials use, sorted."""
+        return tuple(sorted({name for p in self.raw for key, _ in p for name in key}))
+
+    @cached_property
+    def movable(self) -> tuple[int, ...]:
+        """Positions of the columns from which a constant can be taken."""
+        fixed, random = ([self.names[i] for i in part] for part in (self.fixed, self.random))
+        return tuple(movable_columns(self.names, fixed, random))
+
+    @cached_property
+    def raw(self) -> tuple[Polynomial, ...]:
+        """The polynomials in the stored columns themselves."""
+        pivots = {u.name: i for i, u in enumerate(self.unknowns) if u.kind == "pivot"}
+        found = []
+        for polynomial in self.polynomials:
+            whole: Polynomial = {}
+            for (key, unknowns), weight in polynomial.items():
+                part: Polynomial = {((), unknowns): weight}
+                for name in key:
+                    own: Polynomial = {((name,), ()): 1.0}
+                    if name in pivots:
+                        own[(), (pivots[name],)] = -1.0
+                    part = multiply(part, own)
+                whole = _add(whole, part)
+            found.append({key: weight for key, weight in whole.items() if weight})
+        return tuple(found)
+
+
+def monomial(names: Iterable[str]) -> Monomial:
+    """Return the key of a product of columns, whatever their order."""
+    return tuple(sorted(names))
+
+
+def multiply(one: Polynomial, other: Polynomial) -> Polynomial:
+    """Product of two polynomials."""
+    whole: Polynomial = {}
+    for (a, u), x in one.items():
+        for (b, v), y in other.items():
+            key = monomial(a + b), tuple(sorted(u + v))
+            whole[key] = whole.get(key, 0.0) + x * y
+    return whole
+
+
+def _add(one: Polynomial, other: Polynomial, weight: float = 1.0) -> Polynomial:
+    total = dict(one)
+    for key, value in other.items():
+        total[key] = total.get(key, 0.0) + weight * value
+    return total
+
+
+def _degree(polynomial: Polynomial) -> int:
+    return max((len(key) for key, _ in polynomial), default=0)
+
+
+def dummy(factor: str, level: str) -> str:
+    """Name of the column that is 1 where a factor has this level."""
+    return f"{factor}[{level}]"
+
+
+def factor_key(expression: Expression) -> str | None:
+    """Return the column behind ``C(x)``, or None for anything else."""
+    if not isinstance(expression, Call) or expression.function != "C":
+        return None
+    return expression.only.name if isinstance(expression.only, Name) else None
+
+
+@dataclass
+class Writer:
+    """Writes terms as columns.
+
+    Attributes
+    ----------
+    is_stored : callable
+        Whether an expression is a stored column of its own.
+    refuse : callable
+        Makes the error for a component that is no polynomial in stored columns.
+    levels : mapping of str to tuple of str
+        Levels of each categorical component that rows have; the first is the reference.
+    stored_levels : mapping of str to tuple of str
+        Levels with which the dummies were stored: the first has none of its own.
+    blocks : mapping of str to tuple of str
+        Components evaluated beforehand, such as splines, and the columns they gave.
+    truths : frozenset of str
+        Components of truth values. They are numbers here; R takes them for categories.
+    """
+
+    is_stored: Callable[[Expression], bool]
+    refuse: Callable[[Expression], InputError]
+    levels: Levels
+    stored_levels: Levels
+    blocks: Levels
+    truths: frozenset[str] = frozenset()
+    _unknowns: dict[Unknown, int] = field(default_factory=dict)
+
+    def model(self, formula: Formula) -> Columns:
+        """Columns of a formula.
+
+        Raises
+        ------
+        InputError
+            When a term needs what is not stored, naming it; for too many random columns.
+        """
+        fixed, random = self.side(formula.fixed), self.side(formula.random)
+        response = self._component(formula.response.factors[0], {})
+        if len(random) > MAX_RANDOM_TERMS:
+            raise InputError(
+                f"the random part has {len(random)} columns and {MAX_RANDOM_TERMS} are offered",
+                hint="a category brings one column a level: let it be a fixed effect",
+            )
+        columns: dict[str, Polynomial] = {}
+        for name, polynomial in (*fixed, *random, *response):
+            if columns.setdefault(name, polynomial) != polynomial:
+                raise InputError(
+                    "two columns of the model have one name", column=name, hint="rename a level"
+                )
+        places = {name: i for i, name in enumerate(columns)}
+        return Columns(
+            tuple(columns),
+            tuple(range(len(fixed))),
+            tuple(places[name] for name, _ in random),
+            tuple(columns.values()),
+            tuple(self._unknowns),
+        )
+
+    def side(self, terms: Sequence[Term]) -> list[tuple[str, Polynomial]]:
+        """Columns of one side of a formula, in order, each with its name."""
+        codings = self._codings(terms)
+        columns: list[tuple[str, Polynomial]] = []
+        for term in terms:
+            for coding in codings.get(term.name, [{}]):
+                parts = [
+                    self._component(factor, coding)
+                    for factor in term.factors
+                    if str(factor) in coding or not self._is_category(str(factor))
+                ]
+                for chosen in product(*parts):
+                    whole: Polynomial = {_CONSTANT: 1.0}
+                    for _, polynomial in chosen:
+                        whole = multiply(whole, polynomial)
+                    columns.append((":".join(name for name, _ in chosen) or "Intercept", whole))
+        return columns
+
+    def _is_category(self, name: str) -> bool:
+        return name in self.levels or name in self.truths
+
+    def _component(
+        self, factor: Expression, coding: Mapping[str, bool]
+    ) -> list[tuple[str, Polynomial]]:
+        """Columns of one component: one for a number, one a level for a category."""
+        name = str(factor)
+        if name in self.blocks:
+            return [(label, self._variable(label)) for label in self.blocks[name]]
+        if name in self.levels:
+            levels = self.levels[name] if coding[name] else self.levels[name][1:]
+            return [(dummy(name, level), self._dummy(name, level)) for level in levels]
+        polynomial = self._expand(factor)
+        if polynomial is None:
+            raise self.refuse(factor)
+        return [(name, polynomial)]
+
+    def _dummy(self, factor: str, level: str) -> Polynomial:
+        """Write the dummy of a level; that of the first is one less all the others."""
+        first, *others = self.stored_levels[factor]
+        if level != first:
+            return {((dummy(factor, level),), ()): 1.0}
+        return {_CONSTANT: 1.0} | {((dummy(factor, other),), ()): -1.0 for other in others}
+
+    def _unknown(
+        self, kind: Literal["pivot", "mean", "scale"], name: str, of: Polynomial | None = None
+    ) -> Polynomial:
+        unknown = Unknown(kind, name, tuple((of or {}).items()))
+        return {((), (self._unknowns.setdefault(unknown, len(self._unknowns)),)): 1.0}
+
+    def _variable(self, name: str) -> Polynomial:
+        return {((name,), ()): 1.0} | self._unknown("pivot", name)
+
+    def _expand(self, expression: Expression) -> Polynomial | None:
+        """Write an expression as a polynomial, or None when it is not one in what is stored."""
+        if isinstance(expression, Number):
+            text = isinstance(expression.value, str)
+            return None if text else {_CONSTANT: float(expression.value)}
+        if self.is_stored(expression):
+            return self._variable(str(expression))
+        if isinstance(expression, Call):
+            return self._call(expression)
+        if isinstance(expression, Operation):
+            operands = [self._expand(o) for o in expression.operands]
+            known = [o for o in operands if o is not None]
+            return _combine(expression.symbol, known) if len(known) == len(operands) else None
+        return None
+
+    def _call(self, call: Call) -> Polynomial | None:
+        if call.function not in ("I", "center", "scale", "standardize") or call.only is None:
+            return None
+        inner = self._expand(call.only)
+        if inner is None or call.function == "I":
+            return inner
+        if 2 * _degree(inner) > MAX_DEGREE:
+            return None
+        # The constant cancels; taking it out first saves the digits that it would cost.
+        bare = {key: weight for key, weight in inner.items() if key[0]}
+        centred = _add(bare, self._unknown("mean", str(call), bare), -1.0)
+        if call.function == "center":
+            return centred
+        # The divisor is the number of rows, as in formulae (lme4 users know R's n - 1).
+        return multiply(centred, self._unknown("scale", str(call), centred))
+
+    def _codings(self, terms: Sequence[Term]) -> dict[str, list[dict[str, bool]]]:
+        """Which categories keep all their levels, so that no column repeats others.
+
+        The rule is that of patsy and formulae; terms are compared within those that share their
+        numeric components.
+        """
+        families: dict[frozenset[str], dict[str, list[str]]] = {}
+        for term in sorted(terms, key=lambda t: bool(t.factors)):
+            names = [str(f) for f in term.factors]
+            categories = [n for n in names if self._is_category(n)]
+            families.setdefault(frozenset(names) - set(categories), {})[term.name] = categories
+        codings: dict[str, list[dict[str, bool]]] = {}
+        for family in families.values():
+            if any(family.values()):
+                from formulae.contrasts import pick_contrasts
+
+                # A term without categories spans what the others need not span again.
+                lowest_first = dict(sorted(family.items(), key=lambda item: bool(item[1])))
+                codings.update(pick_contrasts(lowest_first))
+        for coding in (c for found in codings.values() for c in found):
+            for name in self.truths & {name for name, whole in coding.items() if whole}:
+                raise InputError(
+                    "R makes two columns of truth values here, as nothing else in the formula "
+                    "spans the constant",
+                    column=name,
+                    hint=f"write C({name}) for both, or {{{name} * 1}} for one",
+                )
+        return {name: found for name, found in codings.items() if any(found)}
+
+
+def _combine(symbol: str, operands: list[Polynomial]) -> Polynomial | None:
+    """Arithmetic on polynomials; None where the result is not one."""
+    if len(operands) == 1:
+        return {"+": operands[0], "-": _add({}, operands[0], -1.0)}.get(symbol)
+    left, right = operands
+    if symbol in "+-":
+        return _add(left, right, 1.0 if symbol == "+" else -1.0)
+    result: Polynomial | None = None
+    if symbol == "*":
+        result = multiply(left, right)
+    elif symbol in ("/", "**") and set(right) == {_CONSTANT}:
+        constant = right[_CONSTANT]
+        if symbol == "/" and constant:
+            result = {key: weight / constant for key, weight in left.items()}
+        elif symbol == "**" and constant in range(1, MAX_DEGREE + 1):
+            result = left
+            for _ in range(int(constant) - 1):
+                result = multiply(result, left)
+    return result if result and _degree(result) <= MAX_DEGREE else None

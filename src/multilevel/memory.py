@@ -1,0 +1,506 @@
+"""Frames in memory (pandas, Polars, Arrow): sums of products in one compiled pass over the rows."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import lru_cache, wraps
+from typing import Any, TypeAlias, TypeVar
+
+import narwhals as nw
+import numba
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from multilevel.columns import Monomial
+from multilevel.errors import InputError
+from multilevel.expression import Call, Name, evaluate, names_in
+from multilevel.formula import Formula
+from multilevel.plan import (
+    FEW_VALUES,
+    Block,
+    Dummy,
+    Plan,
+    Schema,
+    chosen_levels,
+    components,
+    formula_plan,
+    kind_of,
+    refuse_unknown,
+)
+from multilevel.record import INTEGER_LIMIT, Record, Totals, label_text, level_value, plain_label
+
+Array: TypeAlias = NDArray[Any]
+Mask: TypeAlias = NDArray[np.bool_]
+Codes: TypeAlias = NDArray[np.int64]
+_Found = TypeVar("_Found")
+
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
+#: Beyond this the fourth power of a value is no number any more.
+_FLOAT_LIMIT = 1e75
+_OF_ONE_KIND = "numbers or text are needed, of one kind"
+
+
+def _once(read: Callable[[Table, str], _Found]) -> Callable[[Table, str], _Found]:
+    """Read a column once: what was made of it is kept with the table."""
+
+    @wraps(read)
+    def remembered(table: Table, column: str) -> _Found:
+        known = table.known.setdefault(read.__name__, {})
+        if column not in known:
+            known[column] = read(table, column)
+        found: _Found = known[column]
+        return found
+
+    return remembered
+
+
+def plan_for(
+    formula: Formula, table: Schema, levels: Mapping[str, Sequence[str]] | None = None
+) -> Plan:
+    """Find what a formula needs of a table; plans are remembered.
+
+    Raises
+    ------
+    InputError
+        For a column that is not there, or text where a number is needed.
+    """
+    needed = (*formula.columns, formula.group) if formula.group else formula.columns
+    if not set(needed) <= set(table.columns):
+        refuse_unknown(needed, table.columns)
+    kinds = tuple([(name, table.kind(name)) for name in formula.columns])
+    factors, blocks = components(formula.text, kinds)
+    found = tuple([(f, chosen_levels(f, column, table, levels)) for f, column in factors])
+    labels = tuple([(str(c), table.block_labels(c, formula.columns)) for c in blocks])
+    return formula_plan(formula.text, kinds, found, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A frame in memory: pandas, Polars or Arrow.
+
+    Attributes
+    ----------
+    native : DataFrame of pandas or narwhals
+    columns : sequence of str
+    known : dict
+        What was made of columns so far, so that each leaves the frame once.
+    """
+
+    native: Any
+    columns: Sequence[str]
+    known: dict[str, dict[Any, Any]] = field(default_factory=dict)
+
+    def sums(
+        self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
+    ) -> Record:
+        """Return sums that hold just what a formula needs; see `summed`."""
+        return self.summed(plan_for(formula, self, levels), cells)
+
+    @_once
+    def series(self, column: str) -> pd.Series[Any]:
+        """Return a column as it is held, in pandas."""
+        found = self.native[column]
+        if isinstance(found, pd.Series):
+            return found
+        try:
+            values = found.to_arrow()
+            chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+            if pa.types.is_dictionary(chunks.type):
+                chunks = chunks.cast(chunks.type.value_type)
+            return pd.Series(pd.arrays.ArrowExtensionArray(chunks))
+        except pa.ArrowException:
+            return pd.Series(found.to_list(), dtype=object)
+
+    @_once
+    def typed(self, column: str) -> pd.Series[Any]:
+        """Return a column, numbers held as objects turned into what they are."""
+        series = self.series(column)
+        if series.dtype != object or pd.api.types.infer_dtype(series, skipna=True) not in _NUMBERS:
+            return series
+        try:
+            numbers: pd.Series[Any] = pd.to_numeric(series)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError("numbers of one kind are needed", column=column) from None
+        return numbers
+
+    @_once
+    def kind(self, column: str) -> str:
+        """Return ``number``, ``truth`` or ``category``."""
+        dtype = self.series(column).dtype
+        # The usual types of pandas are told without narwhals, which takes longer than a fit.
+        if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
+            return "truth" if dtype.kind == "b" else "number"
+        if isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype)):
+            return "category"
+        return kind_of(nw.from_native(self.typed(column), series_only=True).dtype, column)
+
+    def levels(self, column: str) -> tuple[str, ...]:
+        """Levels declared by the column's type, or those found, sorted."""
+        if self.kind(column) != "category":
+            values, missing = self.numbers(column)
+            found = np.unique(values if missing is None else values[~missing])
+            return tuple(map(label_text, found.tolist()))
+        # Only pandas declares the levels of its categories; Polars keeps what it has met.
+        declared = getattr(self.native[column].dtype, "categories", None)
+        if declared is not None:
+            return tuple(map(str, declared))
+        labels, _ = self.coded(column)
+        kinds = {str if isinstance(label, str) else type(label) for label in labels}
+        if len(kinds) > 1 or kinds & {complex}:
+            raise InputError(_OF_ONE_KIND, column=column)
+        return tuple(map(label_text, sorted(labels)))
+
+    def block_labels(self, component: Call, needed: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the columns that formulae makes of a component."""
+        return tuple(self._block(component, needed).columns)
+
+    @_once
+    def numbers(self, column: str) -> tuple[Array, Mask | None]:
+        """Values of a column of numbers, and which are missing."""
+        series = self.typed(column)
+        values = series._values
+        missing: Mask | None = None
+        if not isinstance(values, np.ndarray):
+            kind = np.dtype(getattr(series.dtype, "numpy_dtype", float))
+            missing = series.isna().to_numpy(dtype=bool)
+            if kind.kind in "iub":
+                values = series.to_numpy(dtype=kind, na_value=0)
+            else:
+                values = series.to_numpy(dtype=float, na_value=np.nan)
+        if values.dtype.kind == "f":
+            missing = np.isnan(values)
+        return values, missing if missing is not None and missing.any() else None
+
+    @_once
+    def coded(self, column: str) -> tuple[list[Any], Codes]:
+        """Labels of a column as they were met, and the code of each row, -1 where missing."""
+        try:
+            codes, labels = pd.factorize(self.series(column))
+        except (TypeError, NotImplementedError, pa.ArrowException):
+            raise InputError(_OF_ONE_KIND, column=column) from None
+        return labels.tolist(), codes.astype(np.int64, copy=False)
+
+    def summed(self, plan: Plan, cells: bool) -> Record:
+        """Return sums of the plan's products within groups over complete rows."""
+        keep = self._complete(plan)
+        groups, codes = self._groups(plan.group, keep)
+        columns = {name: self._values(name, plan, keep) for name in plan.summed}
+        pivots = choose_pivots(
+            plan,
+            {name: _largest(values) for name, values in columns.items()},
+            {name for name, values in columns.items() if values.dtype.kind in "iu"},
+            len(codes),
+            lambda name: (float(columns[name].mean()), float(columns[name].std())),
+        )
+        sums = grouped_sums(codes, len(groups), columns, plan.keys, pivots)
+        n = sums[()]
+        return Record(
+            groups=groups,
+            n=n,
+            sums=sums,
+            pivots=pivots,
+            smallest_cell=self._smallest_cell(plan, keep, columns, codes, n) if cells else None,
+            n_dropped=len(self.native) - len(codes),
+            **plan.facts,
+        )
+
+    def rows(
+        self, plan: Plan, further: Sequence[str]
+    ) -> tuple[Codes, dict[str, Array], dict[str, Array]]:
+        """Group codes, the plan's stored columns and further ones, over complete rows."""
+        keep = self._complete(plan)
+        codes = self._groups(plan.group, keep)[1]
+        values = {name: self._values(name, plan, keep) for name in plan.variables}
+        return codes, values, {name: _kept(self.numbers(name)[0], keep) for name in further}
+
+    def _complete(self, plan: Plan) -> Mask | None:
+        """Which rows have every value, or None when all have."""
+        gone = [m for m in map(self._missing, plan.needed) if m is not None and m.any()]
+        return ~np.logical_or.reduce(gone) if gone else None
+
+    def _missing(self, column: str) -> Mask | None:
+        if self.kind(column) != "category":
+            return self.numbers(column)[1]
+        missing: Mask = self.coded(column)[1] < 0
+        return missing
+
+    def _values(self, name: str, plan: Plan, keep: Mask | None) -> Array:
+        """Numbers of a stored column over the rows kept, whole ones in an integer type."""
+        source = plan.variables[name]
+        if isinstance(source, Dummy):
+            return self._dummy(source, keep)
+        if isinstance(source, Block):
+            block = self._block(source.component, plan.needed)
+            return block.iloc[:, source.position].to_numpy(dtype=float)
+        if isinstance(source, Name):
+            return _whole(_kept(self.numbers(source.name)[0], keep))
+
+        def column(of: str) -> Array:
+            # int8 would overflow in arithmetic.
+            values = _kept(self.numbers(of)[0], keep)
+            return values if values.dtype.kind == "f" else values.astype(np.int64)
+
+        with np.errstate(all="ignore"):
+            return _whole(np.asarray(evaluate(source, column)))
+
+    def _dummy(self, source: Dummy, keep: Mask | None) -> Array:
+        if self.kind(source.column) != "category":
+            values = _kept(self.numbers(source.column)[0], keep)
+            return np.asarray(values == level_value(source.level), dtype=np.int8)
+        labels, codes = self.coded(source.column)
+        hits = np.array([label_text(label) == source.level for label in labels] + [False])
+        return np.asarray(_kept(hits[codes], keep), dtype=np.int8)
+
+    def _groups(self, group: str, keep: Mask | None) -> tuple[NDArray[np.object_], Codes]:
+        """Sorted labels and the code of each row kept."""
+        if not group:
+            rows = len(self.native) if keep is None else int(keep.sum())
+            return np.array(["all"], dtype=object), np.zeros(rows, dtype=np.int64)
+        labels, codes = self.coded(group)
+        codes = _kept(codes, keep)
+        present = np.flatnonzero(np.bincount(codes, minlength=len(labels)))
+        groups, order = sorted_labels([labels[i] for i in present], group)
+        rank = np.zeros(len(labels), dtype=np.int64)
+        rank[present[order]] = np.arange(len(order))
+        return groups, rank[codes]
+
+    def _block(self, component: Call, needed: tuple[str, ...]) -> pd.DataFrame:
+        """Columns that formulae makes of a component over the complete rows."""
+        known = self.known.setdefault("blocks", {})
+        if component not in known:
+            gone = [m for c in needed if (m := self._missing(c)) is not None]
+            keep = ~np.any(gone, axis=0) if gone else None
+            own = {c: _kept(self.numbers(c)[0], keep) for c in names_in(component)}
+            known[component] = _evaluated(component, pd.DataFrame(own))
+        found: pd.DataFrame = known[component]
+        return found
+
+    def _smallest_cell(
+        self,
+        plan: Plan,
+        keep: Mask | None,
+        columns: Mapping[str, Array],
+        groups: Codes,
+        n: Codes,
+    ) -> Codes:
+        """Rows of the smallest cell of each group; see `Record`."""
+        cells: dict[str, Array] = {}
+        for name, source in plan.variables.items():
+            if isinstance(source, Dummy) and self.kind(source.column) == "category":
+                cells[source.column] = _kept(self.coded(source.column)[1], keep)
+            elif isinstance(source, Dummy):
+                cells[source.column] = _kept(self.numbers(source.column)[0], keep)
+            elif name in columns and _has_few_values(columns[name]):
+                cells[name] = columns[name]
+        coded = {name: np.unique(v, return_inverse=True)[1] for name, v in cells.items()}
+        smallest = n.copy()
+        for crossing in plan.crossings(coded):
+            place, width = groups, 1
+            for name in crossing:
+                levels = int(coded[name].max(initial=0)) + 1
+                place, width = place * levels + coded[name], width * levels
+            cell, size = np.unique(place, return_counts=True)
+            np.minimum.at(smallest, cell // width, size)
+        return smallest
+
+
+def _evaluated(component: Call, rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns that formulae makes of a component."""
+    from formulae import design_matrices
+
+    names = {"log": np.log, "exp": np.exp, "sqrt": np.sqrt, "np": np}
+    try:
+        # formulae prints what it does not expect, values among it.
+        with redirect_stdout(io.StringIO()):
+            made = design_matrices(f"1 + {component}", rows, env=0, extra_namespace=names)
+    except Exception:
+        raise InputError(f"{component} cannot be computed", hint="check its arguments") from None
+    table: pd.DataFrame = made.common.as_dataframe().drop(columns="Intercept")
+    return table
+
+
+def _kept(values: Array, keep: Mask | None) -> Array:
+    return values if keep is None else values[keep]
+
+
+def _largest(values: Array) -> float:
+    """Largest size of any value; zero without rows."""
+    if not len(values):
+        return 0.0
+    return max(abs(float(values.max())), abs(float(values.min())))
+
+
+def _has_few_values(values: Array) -> bool:
+    few = len(np.unique(values[:1000])) <= FEW_VALUES
+    return few and len(np.unique(values)) <= FEW_VALUES
+
+
+def _whole(values: Array) -> Array:
+    """Return whole numbers in an integer type where int64 holds all of them exactly."""
+    if values.dtype.kind == "b":
+        return values.astype(np.int8)
+    if values.dtype.kind in "iu" and values.dtype != np.uint64:
+        return values
+    with np.errstate(invalid="ignore"):
+        integers = values.astype(np.int64)
+    exact = np.array_equal(integers, values) and np.abs(values).max(initial=0) < 2**53
+    return integers if exact else values.astype(np.float64, copy=False)
+
+
+def sorted_labels(labels: Sequence[Any], column: str) -> tuple[NDArray[np.object_], list[int]]:
+    """Sort labels of groups, and say where each was.
+
+    Numbers and text in one column are sorted as text, if that keeps all labels apart.
+    """
+    found = [v if type(v) in (str, int) else plain_label(v) for v in labels]
+    try:
+        order = sorted(range(len(found)), key=found.__getitem__)
+    except TypeError:
+        found = list(map(str, found))
+        order = sorted(range(len(found)), key=found.__getitem__)
+    if len(set(found)) < len(found):
+        raise InputError(
+            "two labels of this column differ in kind and read alike",
+            column=column,
+            hint="use one kind of label, numbers or text",
+        )
+    return np.fromiter((found[i] for i in order), dtype=object, count=len(found)), order
+
+
+def choose_pivots(
+    plan: Plan,
+    largest: Mapping[str, float],
+    integers: set[str],
+    rows: int,
+    centre: Callable[[str], tuple[float, float]],
+) -> dict[str, float]:
+    """Pivots of the columns that are summed as floats; zero where none can be taken.
+
+    Parameters
+    ----------
+    plan : Plan
+    largest : mapping of str to float
+        Largest size of any value of each column.
+    integers : set of str
+        Columns of whole numbers. Those whose products could overflow are summed as floats.
+    rows : int
+    centre : callable
+        Mean and spread of a column.
+    """
+    for name, size in largest.items():
+        if not math.isfinite(size):
+            raise InputError("a value is infinite or undefined", column=name)
+        if size > _FLOAT_LIMIT:
+            raise InputError(
+                "its values are too large to be multiplied",
+                column=name,
+                hint="measure it in larger units",
+            )
+    floats = set(largest) - integers
+    for key in plan.keys:
+        while key and not floats.intersection(key):
+            if rows * math.prod([max(1.0, largest[n]) for n in key]) < INTEGER_LIMIT:
+                break
+            floats.add(max(key, key=largest.__getitem__))
+    can_move = plan.movable if rows else ()
+    return {n: _pivot(*centre(n)) if n in can_move else 0.0 for n in largest if n in floats}
+
+
+def _pivot(mean: float, spread: float) -> float:
+    """Pick a short number near the mean, so that taking it off costs no digits."""
+    if not math.isfinite(mean):
+        return 0.0
+    least = max(spread, abs(mean) * 2.0**-30)
+    step = 2.0 ** math.floor(math.log2(least)) if least else 1.0
+    return float(round(mean / step) * step)
+
+
+def grouped_sums(
+    codes: NDArray[np.int64],
+    n_groups: int,
+    columns: Mapping[str, Array],
+    keys: tuple[Monomial, ...],
+    pivots: Mapping[str, float] | None = None,
+) -> dict[Monomial, Totals]:
+    """Sum products of columns within each group, in one pass over the rows.
+
+    Parameters
+    ----------
+    codes : ndarray of int64, shape (N,)
+        Group of each row, 0 to `n_groups` - 1.
+    n_groups : int
+    columns : mapping of str to ndarray, shape (N,)
+        Any integer type for whole numbers, any floating type for others.
+    keys : tuple of Monomial
+        Products to be summed; the empty one counts rows.
+    pivots : mapping of str to float, optional
+        What to take off a column before it is multiplied; such columns are summed as floats.
+
+    Returns
+    -------
+    dict of Monomial to ndarray, shape (n_groups,)
+        In the order of `keys`; int64 where only whole numbers are multiplied, else float64.
+    """
+    pivots = pivots or {}
+    floats = frozenset(n for n, v in columns.items() if n in pivots or v.dtype.kind == "f")
+    found: dict[Monomial, Totals] = {}
+    for wanted, names, bases, factors, places in _chains(keys, floats):
+        exact = not floats.intersection(names)
+        table = np.empty((len(names), len(codes)), dtype=np.int64 if exact else np.float64)
+        for row, name in zip(table, names, strict=True):
+            row[:] = columns[name]
+            if pivots.get(name):
+                np.subtract(row, pivots[name], out=row)
+        totals = np.zeros((n_groups, len(bases)), dtype=table.dtype)
+        _accumulate(codes, table, bases, factors, totals)
+        by_key = np.ascontiguousarray(totals.T)
+        found |= {key: by_key[place] for key, place in zip(wanted, places, strict=True)}
+    return {key: found[key] for key in keys}
+
+
+@lru_cache(maxsize=256)
+def _chains(
+    keys: tuple[Monomial, ...], floats: frozenset[str]
+) -> list[tuple[list[Monomial], list[str], Array, Array, list[int]]]:
+    """Order products so that each is a column times a product made before.
+
+    Twice, for products of whole numbers alone and for the others: the products wanted, the
+    columns they need, the earlier product and the column of each step, and where each wanted
+    product is found. Step zero is the product of nothing, 1.
+    """
+    out = []
+    for wanted in (
+        [key for key in keys if not floats.intersection(key)],
+        [key for key in keys if floats.intersection(key)],
+    ):
+        names = sorted({name for key in wanted for name in key})
+        place: dict[Monomial, int] = {(): 0}
+        steps = [(0, 0)]
+        for part in (key[: i + 1] for key in wanted for i in range(len(key))):
+            if part not in place:
+                place[part] = len(steps)
+                steps.append((place[part[:-1]], names.index(part[-1])))
+        bases, factors = np.array(steps, dtype=np.int64).T.copy()
+        if wanted:
+            out.append((wanted, names, bases, factors, [place[key] for key in wanted]))
+    return out
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _accumulate(
+    codes: NDArray[np.int64], table: Array, bases: Array, factors: Array, totals: Array
+) -> None:
+    """Multiply and add, row by row: each product is an earlier one times a column."""
+    product = np.ones(len(bases), dtype=table.dtype)
+    for row in range(len(codes)):
+        group = codes[row]
+        totals[group, 0] += product[0]
+        for k in range(1, len(bases)):
+            product[k] = product[bases[k]] * table[factors[k], row]
+            totals[group, k] += product[k]

@@ -111,6 +111,7 @@ def test_what_is_not_positive_is_refused(
         narrowest_interval(caseloads, between, residual)
 
 
+@pytest.mark.nightly
 def test_the_committed_table_is_what_the_search_finds() -> None:
     kept = pd.read_csv(Path(narrowest.__file__).with_suffix(".csv"), index_col="measure")
     pd.testing.assert_frame_equal(kept, narrowest.table(), atol=2e-6, rtol=0)

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.intervals import lower_bound, upper_bound
+from multilevel.intervals import profile_bounds
 from multilevel.partition import random_row
 from multilevel.quadrature import HESSIAN_NODES, MOST_NODES, Cells, Point, measure, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
+from multilevel.residuals import ranked
 from multilevel.rows import ModelRows, model_rows
+from multilevel.solution import coefficient_table
 
 __all__ = ["BinaryCertificate", "BinaryFit", "Interval", "fit_binary"]
 
@@ -179,16 +181,12 @@ class BinaryFit:
     @cached_property
     def fixed(self) -> pd.DataFrame:
         """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
-        from scipy.stats import norm
-
         terms = len(self._root)
         sampling = 2.0 * np.linalg.inv(self._point.bend[: self._free, : self._free])
         sampling = sampling[:terms, :terms]
         estimate = self._root @ self._point.theta[:-1]
         se = np.sqrt(np.diagonal(self._root @ sampling @ self._root.T))
-        z = estimate / se
-        columns = {"estimate": estimate, "se": se, "z": z, "p_value": 2.0 * norm.sf(np.abs(z))}
-        return pd.DataFrame(columns, index=pd.Index(self.design.fixed_names, name="term"))
+        return coefficient_table(self.design.fixed_names, estimate, se)
 
     def likelihood_ratio(self) -> LikelihoodRatioTest:
         """Test whether the groups differ: against the model without a random intercept."""
@@ -210,8 +208,6 @@ class BinaryFit:
             By group: n, successes, expected (in an average over groups, given the predictors),
             residual, se (conditional, as lme4's), lower, upper, rank.
         """
-        from scipy.stats import rankdata
-
         sd, sums = abs(self._point.theta[-1]), self._cells.sums
         residual = self._point.theta[-1] * self._point.modes
         se = sd / np.sqrt(self._point.precision)
@@ -219,11 +215,7 @@ class BinaryFit:
             "n": sums(self._cells.trials).astype(int),
             "successes": sums(self._cells.successes).astype(int),
             "expected": sums(self._cells.trials * self._average(self._eta)[0]),
-            "residual": residual,
-            "se": se,
-            "lower": residual - multiplier * se,
-            "upper": residual + multiplier * se,
-            "rank": rankdata(residual if lower_is_better else -residual),
+            **ranked(residual, se, multiplier, lower_is_better),
         }
         return pd.DataFrame(
             columns, index=pd.Index(self.design.groups, name=self.design.group_name)
@@ -240,8 +232,8 @@ class BinaryFit:
         def profile(variances: Array) -> Array:
             return np.array([self._held(float(v)).deviance for v in variances])
 
-        lower = lower_bound(profile, self.variance, ceiling)
-        return Interval(self.variance, lower, upper_bound(profile, self.variance, ceiling), level)
+        bounds = profile_bounds(profile, self.variance, ceiling)
+        return Interval(self.variance, *bounds, level)
 
     def median_odds_ratio(self, level: float = 0.95) -> Interval:
         """Median odds ratio between two groups drawn at random, the higher over the lower.

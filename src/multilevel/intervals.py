@@ -17,7 +17,7 @@ from multilevel.partition import random_row
 from multilevel.search import minimise
 from multilevel.solution import Solution
 
-__all__ = ["ProfileInterval", "lower_bound", "profile_interval", "upper_bound"]
+__all__ = ["ProfileInterval", "profile_bounds", "profile_interval"]
 
 #: Relative variances searched: the partition coefficient from 1e-9 to 1 - 1e-9.
 _LEAST, _MOST = 1e-9, 1e9
@@ -116,7 +116,7 @@ def profile_interval(fit: Solution, level: float) -> ProfileInterval:
     profile = _Profile(fit, row)
     relative = float(row @ fit.ingredients.relative @ row)
     ceiling = fit.deviance + float(chi2.ppf(level, 1))
-    lower, upper = lower_bound(profile, relative, ceiling), upper_bound(profile, relative, ceiling)
+    lower, upper = profile_bounds(profile, relative, ceiling)
     curve = _curve(profile, relative, lower, upper, fit.deviance)
     bounds = (relative / (1 + relative), lower / (1 + lower), upper / (1 + upper))
     return ProfileInterval(*bounds, level, curve)
@@ -132,23 +132,23 @@ def _crossing(profile: Profile, inside: float, outside: float, ceiling: float) -
     return float(np.exp(brentq(above, np.log(inside), np.log(outside), xtol=1e-10, rtol=1e-12)))
 
 
-def lower_bound(profile: Profile, relative: float, ceiling: float) -> float:
-    """Where a profile of the deviance over a variance meets the ceiling below its minimum."""
-    if relative <= _LEAST or profile(np.zeros(1))[0] <= ceiling:
-        return 0.0
-    steps = relative * 4.0 ** -np.arange(1.0, 16.0)
-    outside = steps[np.argmax(profile(steps) > ceiling)]
-    return _crossing(profile, min(outside * 4.0, relative), outside, ceiling)
+def profile_bounds(profile: Profile, relative: float, ceiling: float) -> tuple[float, float]:
+    """Where a profile of the deviance over a variance meets the ceiling, either side of its best.
 
-
-def upper_bound(profile: Profile, relative: float, ceiling: float) -> float:
-    """Where it does above its minimum; infinite where it never does."""
+    Zero where it never does below, infinite where it never does above.
+    """
     inside = max(relative, _LEAST)
+    zero = relative <= _LEAST or profile(np.zeros(1))[0] <= ceiling
+    lower = 0.0 if zero else _bound(profile, inside, ceiling, 0.25)
+    return lower, _bound(profile, inside, ceiling, 4.0)
+
+
+def _bound(profile: Profile, inside: float, ceiling: float, factor: float) -> float:
     outside = inside
     while profile(np.array([outside]))[0] <= ceiling:
         if outside > _MOST:
             return float("inf")
-        inside, outside = outside, outside * 4.0
+        inside, outside = outside, outside * factor
     return _crossing(profile, inside, outside, ceiling)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.moments import Moments, design_moments
+from multilevel.moments import design_moments
 from multilevel.record import Record
 
 __all__ = ["Levels", "Nesting", "levels_of", "nested_design"]
@@ -114,66 +115,69 @@ def nested_design(
     InputError
         If a group is in two units, or neither factor is nested in the other.
     """
-    if isinstance(data, Record | Moments):
+    labels = None
+    if isinstance(data, Record):
         if units is None:
             raise InputError(
                 "moments do not say which group is in which unit",
                 hint="give units= as a mapping of group to unit",
             )
-        outer, inner = (0, 1) if levels.terms[0] == "1" else (1, 0)
-        pairs = pd.DataFrame(units.items(), columns=["group", "unit"])
+        outer = 0 if levels.terms[0] == "1" else 1
+        unit_of = pd.Series(units, dtype=object)
     else:
-        frame, pairs = _with_pairs(levels, data)
-        outer, inner = (0, 1) if levels.within else _order(levels, pairs)
-        pairs = pairs.set_axis(["group", "unit"] if inner == 0 else ["unit", "group"], axis=1)
-        data = frame
+        data, pairs = _with_pairs(levels.factors, data)
+        outer = 0 if levels.within else _outer(levels.factors, pairs)
+        unit, group = (pairs[levels.factors[i]] for i in (outer, 1 - outer))
         if levels.within:
-            pairs["group"] = pairs["unit"].astype(str) + _WITHIN + pairs["group"].astype(str)
-            both = [nw.col(f).cast(nw.String) for f in levels.factors]
-            data = frame.with_columns(
-                nw.concat_str(both, separator=_WITHIN).alias(levels.factors[1])
-            )
-        data = data.to_native()
+            labels = unit.astype(str) + _WITHIN + group.astype(str)
+            if group.duplicated().any():
+                data, group = _relabelled(levels.factors, data), labels
+            labels.index = group
+        unit_of = pd.Series(unit.to_numpy(), group)
     if levels.terms[outer] != "1":
         raise InputError(
             "more than the intercept varies over the units above the groups",
             hint=f"write (1 | {levels.factors[outer]})",
         )
-    design = design_moments(levels.two_levels(inner), data)
-    unit_of = pairs.drop_duplicates().set_index("group")["unit"]
-    codes, labels = pd.factorize(unit_of.reindex(design.groups), sort=True)
+    design = design_moments(levels.two_levels(1 - outer), data)
+    codes, known = pd.factorize(unit_of.reindex(design.groups), sort=True)
     if (codes < 0).any():
         raise InputError("a group has no unit", hint="give units= one for each group")
-    return design, Nesting(levels.factors[outer], np.asarray(labels, dtype=object), codes)
+    if labels is not None:
+        design = replace(design, groups=labels.reindex(design.groups).to_numpy(dtype=object))
+    return design, Nesting(levels.factors[outer], np.asarray(known, dtype=object), codes)
 
 
-def _with_pairs(levels: Levels, data: Any) -> tuple[Any, pd.DataFrame]:
+def _with_pairs(factors: tuple[str, str], data: Any) -> tuple[Any, pd.DataFrame]:
     """Give the rows that have both labels, and each pair of labels once."""
     try:
         frame = nw.from_native(data)
     except TypeError:
         raise InputError("the data are no table", hint="give a frame, or moments") from None
-    names = frame.collect_schema().names()
-    for factor in levels.factors:
-        if factor not in names:
+    for factor in factors:
+        if factor not in frame.collect_schema().names():
             raise InputError("the column is missing", hint="add it", column=factor)
-    frame = frame.filter(*(~nw.col(f).is_null() for f in levels.factors))
-    pairs = frame.select(*levels.factors).unique()
-    collected = pairs.collect() if isinstance(pairs, nw.LazyFrame) else pairs
-    return frame, collected.to_pandas()
+    pairs = frame.lazy().select(*factors).unique().collect().to_pandas()
+    if pairs.isna().to_numpy().any():
+        frame = frame.filter(*(~nw.col(f).is_null() for f in factors))
+    return frame.to_native(), pairs.dropna()
 
 
-def _order(levels: Levels, pairs: pd.DataFrame) -> tuple[int, int]:
+def _relabelled(factors: tuple[str, str], data: Any) -> Any:
+    """Write the unit before the label of each group, for labels that restart in each unit."""
+    both = [nw.col(f).cast(nw.String) for f in factors]
+    label = nw.concat_str(both, separator=_WITHIN).alias(factors[1])
+    return nw.from_native(data).with_columns(label).to_native()
+
+
+def _outer(factors: tuple[str, str], pairs: pd.DataFrame) -> int:
     """Which factor is the upper one: the other's groups have one unit each."""
-    counts = [pairs.groupby(f, observed=True).size() for f in levels.factors]
-    nested = [bool((count == 1).all()) for count in counts]
-    if nested[1]:
-        return 0, 1
-    if nested[0]:
-        return 1, 0
-    upper, group = levels.factors
-    crossed = int((pairs.groupby(group, observed=True).size() > 1).sum())
+    several = [int(pairs[f].value_counts().gt(1).sum()) for f in factors]
+    if 0 in several:
+        return 0 if several[1] == 0 else 1
     raise InputError(
-        f"{crossed} of {group} {'is' if crossed == 1 else 'are'} in more than one of {upper}",
-        hint=f"write (1 | {upper}/{group}), which takes each as another in each {upper}",
+        f"{several[1]} of {factors[1]} {'is' if several[1] == 1 else 'are'} in more than one of "
+        f"{factors[0]}",
+        hint=f"write (1 | {factors[0]}/{factors[1]}), which takes each as another in each "
+        f"{factors[0]}",
     )

@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 MOST_NODES = 50
 #: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
 HESSIAN_NODES = 9
+#: Log odds beyond these are as good as certain.
+_EDGE = 300.0
 #: Newton stops when the decrease in deviance that it can still expect is below this.
 _TOLERANCE = 1e-14
 
@@ -162,16 +164,16 @@ def _heights(
     z, weights = _rule(nodes)
     at = modes[:, None] + z / np.sqrt(precision)[:, None]
     own, trials, x = at[cells.group], cells.trials[:, None], cells.x
-    odds = eta[:, None] + sigma * own
-    small = np.exp(-np.abs(odds))
-    p = np.where(odds > 0.0, 1.0, small) / (1.0 + small)
-    log = cells.successes[:, None] * odds
-    log -= trials * (np.maximum(odds, 0.0) + np.log(1.0 + small))
-    logs = weights - 0.5 * at**2 + cells.sums(log)
+    # Odds as a product take no exponential of every cell at every node.
+    grown = np.exp(np.clip(eta, -_EDGE, _EDGE))[:, None]
+    grown = 1.0 + grown * np.exp(np.clip(sigma * at, -_EDGE, _EDGE))[cells.group]
+    log = cells.sums(cells.successes * eta)[:, None] - cells.sums(trials * np.log(grown))
+    logs = weights - 0.5 * at**2 + log + sigma * cells.sums(cells.successes)[:, None] * at
     most = logs.max(axis=1, keepdims=True)
     each = most + np.log(np.exp(logs - most).sum(axis=1, keepdims=True))
-    share, rest = np.exp(logs - each), cells.successes[:, None] - trials * p
-    v = share[cells.group] * trials * p * (1.0 - p)
+    expected = trials * (1.0 - 1.0 / grown)
+    share, rest = np.exp(logs - each), cells.successes[:, None] - expected
+    v = share[cells.group] * expected / grown
     scores = np.stack([*(cells.sums(column[:, None] * rest) for column in x.T), cells.sums(rest)])
     scores[-1] *= at
     mean = (share * scores).sum(axis=2)

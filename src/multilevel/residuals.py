@@ -9,7 +9,7 @@ from multilevel.errors import InputError
 from multilevel.likelihood import Array
 from multilevel.solution import Solution
 
-__all__ = ["covariance_parts", "joint_covariance", "residual_table", "term_position"]
+__all__ = ["covariance_parts", "joint_covariance", "ranked", "residual_table", "term_position"]
 
 #: Kinds of standard errors, and with which sign the fixed part's uncertainty enters them.
 _SIGNS = {"conditional": 0.0, "comparative": 1.0, "diagnostic": -1.0}
@@ -84,20 +84,26 @@ def residual_table(
     fit: Solution, term: str | None, se: str, multiplier: float, lower_is_better: bool
 ) -> pd.DataFrame:
     """Residuals by group: n, residual, se, lower, upper, rank, shrinkage."""
-    from scipy.stats import rankdata
-
     residual, explained, _, prior = _pieces(fit, term_position(fit, term))
     own, root, sign = _covariance(fit, se, term)
     error = np.sqrt(np.maximum(own + sign * (root**2).sum(axis=1), 0.0))
     shrinkage = explained / prior if prior > 0 else np.zeros_like(explained)
-    columns = {
-        "n": fit.design.n,
+    limits = ranked(residual, error, multiplier, lower_is_better)
+    columns = {"n": fit.design.n, **limits, "shrinkage": shrinkage}
+    index = pd.Index(fit.design.groups, name=fit.design.group_name or None)
+    return pd.DataFrame(columns, index=index)
+
+
+def ranked(
+    residual: Array, error: Array, multiplier: float, lower_is_better: bool
+) -> dict[str, Array]:
+    """Columns of a table of residuals: residual, se, lower, upper and rank, 1 the best."""
+    from scipy.stats import rankdata
+
+    return {
         "residual": residual,
         "se": error,
         "lower": residual - multiplier * error,
         "upper": residual + multiplier * error,
         "rank": rankdata(residual if lower_is_better else -residual),
-        "shrinkage": shrinkage,
     }
-    index = pd.Index(fit.design.groups, name=fit.design.group_name or None)
-    return pd.DataFrame(columns, index=index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -14,7 +15,16 @@ from multilevel.likelihood import Array, Pieces, Stack, pieces
 from multilevel.search import Optimum
 from multilevel.spread import Spread
 
-__all__ = ["Ingredients", "Solution"]
+__all__ = ["Ingredients", "Solution", "coefficient_table"]
+
+
+def coefficient_table(names: Sequence[str], estimate: Array, se: Array) -> pd.DataFrame:
+    """Coefficients by term: estimate, se, z and two-sided p_value (normal)."""
+    from scipy.stats import norm
+
+    z = estimate / se
+    columns = {"estimate": estimate, "se": se, "z": z, "p_value": 2.0 * norm.sf(np.abs(z))}
+    return pd.DataFrame(columns, index=pd.Index(names, name="term"))
 
 
 class Ingredients(NamedTuple):
@@ -142,13 +152,8 @@ class Solution:
     @cached_property
     def fixed(self) -> pd.DataFrame:
         """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
-        from scipy.stats import norm
-
-        estimate = self.coefficients
         se = np.sqrt(self.residual_variance * np.diagonal(self.ingredients.inverse))
-        z = estimate / se
-        columns = {"estimate": estimate, "se": se, "z": z, "p_value": 2.0 * norm.sf(np.abs(z))}
-        return pd.DataFrame(columns, index=pd.Index(self.design.fixed_names, name="term"))
+        return coefficient_table(self.design.fixed_names, self.coefficients, se)
 
     @cached_property
     def random_covariance(self) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.gibbs_kernel import Belief, Draws, Noise, Sums, run_chain
+from multilevel.identify import design_stack
 from multilevel.priors import PriorValues
 
 __all__ = ["Standard", "check_proper", "run_chains", "standardise"]
@@ -52,34 +53,18 @@ class Standard:
 
 
 def standardise(design: DesignMoments) -> Standard:
-    """Rewrite moments for the sampler; fixed terms that are not independent are an error."""
-    x, z, y = list(design.fixed), list(design.random), design.response
-    # The random terms raw, as priors are; the others about their centres, which keeps digits.
-    change, centred = design.uncentring, design.products
-    own = np.linalg.inv(change[np.ix_(x, x)])
-    total = centred.sum(axis=0)
-    gram = total[np.ix_(x, x)]
-    size = np.sqrt(np.diag(gram))
-    try:
-        low = np.linalg.cholesky(gram / np.outer(size, size))
-    except np.linalg.LinAlgError:
-        low = np.zeros((len(x), len(x)))
-    if not (np.diag(low) > 1e-7).all():
-        raise InputError("the fixed terms are not linearly independent", hint="leave one out")
-    back = np.linalg.inv(low).T / size[:, None]
-    beta = back @ (back.T @ total[x, y])
-    # One more step of least squares: the first one's rounding error goes.
-    beta = beta + back @ (back.T @ (total[x, y] - gram @ beta))
-    cross = change.T[z] @ centred
-    zx = cross[:, :, x]
-    rr = total[y, y] - 2 * beta @ total[x, y] + beta @ gram @ beta
+    """Rewrite moments for the sampler, the random terms raw, as priors are."""
+    stack = design_stack(design, reml=False)
+    scale, z_root, p = float(stack.scale[0]), stack.z_root[0], stack.p
+    inner = z_root @ stack.root[0].swapaxes(-1, -2)
+    shared = inner @ stack.outer[0]
     return Standard(
-        zz=np.ascontiguousarray(design.cross[:, z][:, :, z]),
-        zx=np.ascontiguousarray(zx @ back),
-        zr=np.ascontiguousarray(cross[:, :, y] - zx @ beta),
-        rr=float(max(rr, 0.0)),
-        least_squares=own @ beta + change[x, y],
-        back=own @ back,
+        zz=inner @ inner.swapaxes(-1, -2),
+        zx=np.ascontiguousarray(shared[..., :p]),
+        zr=scale * shared[..., p],
+        rr=float(design.n_total) * scale**2,
+        least_squares=stack.ols[0],
+        back=np.linalg.inv(stack.x_root[0]).T,
     )
 
 

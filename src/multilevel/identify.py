@@ -8,7 +8,7 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, Stack, standardise
 
-__all__ = ["identified_stack", "refuse_unidentified", "refuse_without_variation"]
+__all__ = ["design_stack", "identified_stack"]
 
 #: A sum of squares below this share of what it was is nothing but rounding.
 _ROUNDING = 1e-12
@@ -28,34 +28,28 @@ def identified_stack(design: DesignMoments, reml: bool) -> Stack:
     Raises
     ------
     InputError
-        As `refuse_unidentified` and `refuse_without_variation` say.
+        As `design_stack` says; also for groups or rows too few to estimate the variances from.
     """
-    refuse_unidentified(design)
-    stack = standardise(
-        design.products[None],
-        np.array([float(design.n_total)]),
-        design.fixed,
-        design.random,
-        design.response,
-        reml,
-        uncentring=design.uncentring,
-    )
+    stack = design_stack(design, reml)
     if design.random:
-        refuse_without_variation(design, stack)
+        _refuse_groups(design)
+        _refuse_without_variation(design, stack)
     return stack
 
 
-def refuse_unidentified(design: DesignMoments) -> None:
-    """Raise `InputError` when the design cannot identify its fixed and random terms.
+def design_stack(design: DesignMoments, reml: bool) -> Stack:
+    """Standardise a design whose terms can be told apart, whatever the variances' estimates.
 
     Parameters
     ----------
     design : DesignMoments
+    reml : bool
 
     Raises
     ------
     InputError
-        Naming the column concerned where there is one.
+        For terms that are zero, constant or depend on each other, and for too few rows; it names
+        the column concerned where there is one.
     """
     if not design.fixed:
         raise InputError("the model has no fixed term", hint="keep the intercept")
@@ -71,8 +65,15 @@ def refuse_unidentified(design: DesignMoments) -> None:
         _refuse_constant(design, column)
     for part, terms in (("fixed", design.fixed), ("random", design.random)):
         _refuse_dependent(design, part, terms)
-    if design.random:
-        _refuse_groups(design)
+    return standardise(
+        design.products[None],
+        np.array([float(design.n_total)]),
+        design.fixed,
+        design.random,
+        design.response,
+        reml,
+        uncentring=design.uncentring,
+    )
 
 
 def _refuse_constant(design: DesignMoments, column: int) -> None:
@@ -154,17 +155,11 @@ def _refuse_groups(design: DesignMoments) -> None:
         raise InputError(problem, hint=hint, column=design.group_name or None)
 
 
-def refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
-    """Raise `InputError` when nothing is left to estimate a variance from.
+def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
+    """Refuse designs that leave nothing to estimate a variance from.
 
     Neither within groups, for the residual, nor between them, once the fixed terms are taken
     out, for a random term.
-
-    Parameters
-    ----------
-    design : DesignMoments
-    stack : Stack
-        The same design, standardised, alone in its stack.
     """
     p, root = stack.p, stack.root[0]
     inner = root.swapaxes(-1, -2) @ root

@@ -562,7 +562,7 @@ def measure(
 
 @compiled  # type: ignore[untyped-decorator]
 def deviances(arrays: Any, factors: Any) -> Any:
-    """Deviances of each design at its factors: (R, S) from factors of shape (R, S, q, q).
+    """Evaluate each design at its factors.
 
     Parameters
     ----------
@@ -570,18 +570,23 @@ def deviances(arrays: Any, factors: Any) -> Any:
         Those of a stack.
     factors : ndarray of shape (R, S, q, q)
         Lower-triangular.
+
+    Returns
+    -------
+    deviance, residual_squares : ndarray of shape (R, S)
     """
     designs, count, q = factors.shape[:3]
     groups, width = arrays[1].shape[1], arrays[1].shape[3]
-    out = np.zeros((designs, count))
+    out, squares = np.zeros((designs, count)), np.zeros((designs, count))
     space = workspace(groups, q, width - 1)
     basis = np.eye(q)
     for r in range(designs):
         design = one_design(arrays, r, basis)
         for s in range(count):
-            value = evaluate(design, factors[r, s], space)[0]
-            out[r, s] = value if np.isfinite(value) else np.inf
-    return out
+            out[r, s], squares[r, s] = evaluate(design, factors[r, s], space)
+            if not np.isfinite(out[r, s]):
+                out[r, s] = np.inf
+    return out, squares
 
 
 class Pieces(NamedTuple):

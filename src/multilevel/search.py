@@ -293,7 +293,7 @@ def _follow(stack: Stack) -> tuple[Array, Array, NDArray[np.intp], Array, int]:
     """Best end of the starts: covariance, deviance, its steps, all ends, how many were screened."""
     q, rows = stack.q, np.arange(len(stack))
     candidates = np.ascontiguousarray(_candidates(stack))
-    screened = deviances(stack.arrays, candidates)
+    screened = deviances(stack.arrays, candidates)[0]
     chosen = _distinct(candidates, screened)
     best = np.full(len(stack), np.inf)
     theta = np.zeros((len(stack), len(coordinates(q))))
@@ -399,7 +399,7 @@ def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Ar
     values, vectors = np.linalg.eigh(trials)
     upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))[:, None]).swapaxes(1, 2))[1]
     one = tuple(a[row : row + 1] if isinstance(a, np.ndarray) else a for a in stack.arrays)
-    deviance = deviances(one, np.ascontiguousarray(upper.swapaxes(1, 2))[None])[0]
+    deviance = deviances(one, np.ascontiguousarray(upper.swapaxes(1, 2))[None])[0][0]
     best = int(deviance.argmin())
     return trials[best], float(deviance[best])
 
@@ -508,7 +508,7 @@ def _nothing_random(stack: Stack) -> Optimum:
     """Give the single-level fit, which has nothing to search for."""
     rows = len(stack)
     none = np.zeros((rows, 0, 0))
-    deviance = deviances(stack.arrays, none[:, None])[:, 0]
+    deviance = deviances(stack.arrays, none[:, None])[0][:, 0]
     empty, count = np.full(rows, np.nan), np.zeros(rows, dtype=np.intp)
     return Optimum(
         g=none,

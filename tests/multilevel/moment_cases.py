@@ -64,4 +64,4 @@ def deviance_at(fit, g: np.ndarray) -> float:
 
     values, vectors = np.linalg.eigh(g)
     upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
-    return float(deviances(fit.stack.arrays, np.array(upper.T, order="C")[None, None])[0, 0])
+    return float(deviances(fit.stack.arrays, np.array(upper.T, order="C")[None, None])[0][0, 0])

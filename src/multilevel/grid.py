@@ -77,7 +77,7 @@ class GridPosterior:
         t = np.asarray(values, dtype=float)
         with np.errstate(divide="ignore", invalid="ignore"):
             at = logit(t) if quantity == "vpc" else np.log(t)
-        total = np.zeros_like(at)
+        total: Array = np.zeros_like(at)
         for nodes, mass in zip(*self._nodes(quantity), strict=True):
             # A node's own mass is split between its two sides.
             below = np.cumsum(mass) - 0.5 * mass
@@ -187,8 +187,8 @@ def grid_posterior(
     for number in (*[401] * 4, size[0], size[0]):
         log_marginal = np.logaddexp.reduce(_laid(stack, ratios, values, 101)[1], axis=1)
         inside = np.flatnonzero(log_marginal > log_marginal.max() - DEPTH)
-        ends = ratios[[max(inside[0] - 1, 0), min(inside[-1] + 1, len(ratios) - 1)]]
-        ratios = np.linspace(*ends, number)
+        low, high = max(inside[0] - 1, 0), min(inside[-1] + 1, len(ratios) - 1)
+        ratios = np.linspace(ratios[low], ratios[high], number)
     x, density = _laid(stack, ratios, values, size[1])
     mass = np.exp(density - density.max())
     mass /= mass.sum()

@@ -6,13 +6,7 @@ import numpy as np
 
 from multilevel.design import coordinates
 from multilevel.errors import InputError
-from multilevel.likelihood import (
-    Array,
-    Pieces,
-    Stack,
-    element_tables,
-    symmetric_basis,
-)
+from multilevel.likelihood import Array, Pieces, Stack, pieces, symmetric_basis
 from multilevel.solution import Solution
 
 __all__ = ["variance_covariance"]
@@ -58,41 +52,20 @@ def _to_raw(stack: Stack) -> Array:
     return out * float(stack.scale[0]) ** 2
 
 
-def _traces(stack: Stack, at: Pieces) -> tuple[Array, Array]:
-    """``tr(P Z E_a Z' P Z E_b Z')``, (k, k), and ``tr(P Z E_a Z')``, (k,).
-
-    `P` is ``V^-1``, less its projection on the fixed terms under REML.
-    """
-    q, c, cx = stack.q, at.c[0], at.cx[0]
-    basis = symmetric_basis(q)
-    k = len(basis)
-    weights = c
-    products = np.zeros((k, k))
-    if stack.reml:
-        shared = cx @ at.inverse[0] @ cx.swapaxes(-1, -2)
-        weights = c - 2.0 * shared
-        by_term = np.einsum("aij,gix,gjy->axy", basis, cx, cx)
-        moved = at.inverse[0] @ by_term
-        products = np.einsum("axy,byx->ab", moved, moved)
-        single = (c - shared).sum(axis=0)
-    else:
-        single = c.sum(axis=0)
-    paired = (weights.reshape(-1, q * q).T @ c.reshape(-1, q * q)).reshape(-1)
-    products = products + (paired @ element_tables(q).pairs).reshape(k, k)
-    return products, np.einsum("aij,ij->a", basis, single)
-
-
 def _expected(stack: Stack, at: Pieces, g: Array) -> Array:
     """Return the expected information on the standardised components.
 
-    The residual's rows follow from the identity that the components, each times its derivative
-    of the covariance matrix, add up to that matrix.
+    With ``P`` the projected inverse covariance, minus the Hessian of the log determinants is
+    ``tr(P Z E_a Z' P Z E_b Z')`` and their gradient ``tr(P Z E_a Z')``. The residual's rows
+    follow from the identity that the components, each times its derivative of the covariance
+    matrix, add up to that matrix.
     """
-    products, singles = _traces(stack, at)
+    determinants = pieces(stack, g[None], determinants=True)
     variance = float(at.squares[0] / stack.dof[0])
     components = variance * _elements(g)
-    inner = products / (2.0 * variance**2)
-    score = singles / (2.0 * variance)
+    inner = -determinants.hessian[0] / (2.0 * variance**2)
+    score = np.einsum("aij,ij->a", symmetric_basis(stack.q), determinants.gamma[0])
+    score = score / (2.0 * variance)
     cross = (score - inner @ components) / variance
     unit = (float(stack.dof[0]) / 2.0 - components @ score) / variance
     corner = (unit - components @ cross) / variance

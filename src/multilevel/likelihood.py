@@ -27,12 +27,12 @@ __all__ = [
     "Pieces",
     "Stack",
     "deviances",
-    "element_tables",
     "evaluate",
     "measure",
     "method_name",
     "one_design",
     "pieces",
+    "places",
     "standardise",
     "symmetric_basis",
     "workspace",
@@ -118,39 +118,10 @@ def symmetric_basis(q: int) -> Array:
     return basis
 
 
-class Tables(NamedTuple):
-    """Weights and places of the elements of a factor with `q` rows."""
-
-    pairs: Array
-    chain: Array
-    basis: Array
-    row: NDArray[np.intp]
-    col: NDArray[np.intp]
-
-
 @cache
-def element_tables(q: int) -> Tables:
-    """Return the tables that the compiled derivatives need.
-
-    ``pairs``, shape (q^4, k^2), turns ``sum Y[i,k] C[l,m]`` into ``tr(Y E_a C E_b)``; ``chain``,
-    shape (q^2, k^2), a factor into the derivative of ``G = L L'`` by it.
-    """
-    places, basis = coordinates(q), symmetric_basis(q)
-    k = len(places)
-    pairs = np.einsum("akl,bmi->iklmab", basis, basis)
-    pairs = (pairs + pairs.swapaxes(-1, -2)) / 2
-    chain = np.zeros((q, q, k, k))
-    for a, (r, c) in enumerate(places):
-        for t, (i, j) in enumerate(places):
-            chain[c, j, a, t] += r == i
-            chain[r, j, a, t] += c == i
-    return Tables(
-        np.ascontiguousarray(pairs.reshape(q**4, k * k)),
-        np.ascontiguousarray(chain.reshape(q * q, k * k)),
-        np.ascontiguousarray(basis.reshape(k, q * q)),
-        np.array([i for i, _ in places], dtype=np.intp),
-        np.array([j for _, j in places], dtype=np.intp),
-    )
+def places(q: int) -> NDArray[np.intp]:
+    """Row and column of each element of a factor with `q` rows, shape (k, 2)."""
+    return np.array(coordinates(q), dtype=np.intp).reshape(-1, 2)
 
 
 def method_name(method: str) -> Literal["ML", "REML"]:
@@ -403,7 +374,25 @@ def _solve(space: Any) -> None:
 
 
 @compiled  # type: ignore[untyped-decorator]
-def covariance_hessian(design: Any, space: Any, squares: Any, tables: Any, gradient: Any) -> Any:
+def _group(space: Any, j: Any, c: Any, rows: Any) -> None:
+    """Fill a group's ``Z'V^-1 Z`` and ``Z'V^-1 [X, y - X beta]``."""
+    x, y, beta = space.x[j], space.y[j], space.beta
+    q, width = rows.shape
+    for i in range(q):
+        for m in range(q):
+            c[i, m] = 0.0
+            for t in range(q):
+                c[i, m] += x[t, i] * x[t, m]
+        for w in range(width):
+            rows[i, w] = 0.0
+            for t in range(q):
+                rows[i, w] += x[t, i] * y[t, w]
+        for w in range(width - 1):
+            rows[i, width - 1] -= rows[i, w] * beta[w]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def covariance_hessian(design: Any, space: Any, ratio: Any, places: Any, gradient: Any) -> Any:
     """First and second derivatives of the deviance by the relative covariance.
 
     Parameters
@@ -411,9 +400,10 @@ def covariance_hessian(design: Any, space: Any, squares: Any, tables: Any, gradi
     design : Design
     space : Workspace
         As `evaluate` left it.
-    squares : float
-        The residual squares that it returned.
-    tables : Tables
+    ratio : float
+        Divisor of the residual variance over the residual squares; with zero the derivatives of
+        the log determinants alone.
+    places : ndarray of int, shape (k, 2)
     gradient : ndarray of shape (q, q)
         Overwritten; symmetric.
 
@@ -423,92 +413,60 @@ def covariance_hessian(design: Any, space: Any, squares: Any, tables: Any, gradi
         By the elements of the covariance.
     """
     _solve(space)
-    x, y, inverse, beta = space.x, space.y, space.inverse, space.beta
-    groups, q, width = y.shape
-    p, k = width - 1, len(tables.basis)
-    ratio = design.dof / squares
-    outer = np.zeros((q * q, 1))
-    mixed, paired = np.zeros((q * q, p)), np.zeros(q**4)
-    by_term = np.zeros((k, p, p))
-    c, cx, e = np.zeros((q, q)), np.zeros((q, p)), np.zeros(q)
-    shared = np.zeros((q, q))
+    groups, q, width = space.y.shape
+    p, k, reml = width - 1, len(places), design.reml
+    c, rows, shared = np.zeros((q, q)), np.zeros((q, width)), np.zeros((q, q))
+    paired, terms = np.zeros((q, q, q, q)), np.zeros((k, width, width))
     for i in range(q):
         for m in range(q):
             gradient[i, m] = 0.0
     for j in range(groups):
-        for i in range(q):
-            e[i] = 0.0
-            for t in range(q):
-                e[i] += x[j, t, i] * y[j, t, p]
-            for w in range(p):
-                cx[i, w] = 0.0
-                for t in range(q):
-                    cx[i, w] += x[j, t, i] * y[j, t, w]
-                e[i] -= cx[i, w] * beta[w]
-            for m in range(q):
-                c[i, m] = 0.0
-                for t in range(q):
-                    c[i, m] += x[j, t, i] * x[j, t, m]
-        if design.reml:
-            shared = product(product(cx, inverse), cx.T)
-            _by_term(cx, tables.basis, by_term)
+        _group(space, j, c, rows)
+        if reml:
+            shared = product(product(rows[:, :p], space.inverse), rows[:, :p].T)
         for i in range(q):
             for m in range(q):
-                square = e[i] * e[m]
-                outer[i * q + m, 0] += square
-                gradient[i, m] += c[i, m] - ratio * square - shared[i, m]
-                weight = 2.0 * ratio * square - c[i, m] + 2.0 * shared[i, m]
+                square = ratio * rows[i, p] * rows[m, p]
+                gradient[i, m] += c[i, m] - square - shared[i, m]
+                weight = 2.0 * square - c[i, m] + 2.0 * shared[i, m]
                 for a in range(q):
                     for b in range(q):
-                        paired[((i * q + m) * q + a) * q + b] += weight * c[a, b]
-                for w in range(p):
-                    mixed[i * q + m, w] += e[i] * cx[m, w]
-    hessian = _spread(paired, tables.pairs, k)
-    slope, pull = product(tables.basis, outer), product(tables.basis, mixed)
-    add(hessian, -ratio / squares, product(slope, slope.T))
-    add(hessian, -2.0 * ratio, product(product(pull, inverse), pull.T))
-    if design.reml:
-        add(hessian, -1.0, _restricted(by_term, inverse))
-    return hessian
+                        paired[i, m, a, b] += weight * c[a, b]
+        for a in range(k):
+            i, m = places[a]
+            half = 0.5 if i == m else 1.0
+            for w in range(0 if reml else p, width):
+                for v in range(w + 1):
+                    both = rows[i, w] * rows[m, v] + rows[m, w] * rows[i, v]
+                    terms[a, w, v] += half * both
+    return _assembled(paired, terms, space.inverse, ratio, design.dof, places)
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _by_term(cx: Any, basis: Any, by_term: Any) -> None:
-    """Add a group's ``(Z'V^-1 X)' E_a (Z'V^-1 X)`` for each element of the covariance."""
-    q, p = cx.shape
-    for a in range(len(basis)):
-        for i in range(q):
-            for m in range(q):
-                weight = basis[a, i * q + m]
-                if weight:
-                    for w in range(p):
-                        for v in range(p):
-                            by_term[a, w, v] += weight * cx[i, w] * cx[m, v]
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _restricted(by_term: Any, inverse: Any) -> Any:
-    """``tr(P K_a P K_b)``, what the fixed part's uncertainty adds to the REML curvature."""
-    k, p = by_term.shape[0], by_term.shape[1]
+def _assembled(paired: Any, terms: Any, inverse: Any, ratio: Any, dof: Any, places: Any) -> Any:
+    """Hessian from ``sum Y x C`` and, by element, ``[X, e]' V^-1 Z E_a Z' V^-1 [X, e]``."""
+    k, p = len(places), len(inverse)
+    weights, moved = np.zeros((p + 1, p + 1)), np.zeros(terms.shape)
+    weights[p, p] = ratio
+    add(weights[:p, :p], 1.0, inverse)
+    for a in range(k):
+        for w in range(p + 1):
+            for v in range(w):
+                terms[a, v, w] = terms[a, w, v]
+        add(moved[a], 1.0, product(weights, terms[a]))
     out = np.zeros((k, k))
     for a in range(k):
-        left = product(inverse, by_term[a])
+        i, m = places[a]
         for b in range(k):
-            right = product(inverse, by_term[b])
-            for w in range(p):
-                for v in range(p):
-                    out[a, b] += left[w, v] * right[v, w]
-    return out
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _spread(weights: Any, table: Any, k: Any) -> Any:
-    """Sum the tables of k x k numbers, a row each, with these weights."""
-    out = np.zeros((k, k))
-    for m in range(len(weights)):
-        for i in range(k):
-            for j in range(k):
-                out[i, j] += weights[m] * table[m, i * k + j]
+            s, t = places[b]
+            half = (0.5 if i == m else 1.0) * (0.5 if s == t else 1.0)
+            out[a, b] = half * (
+                paired[t, i, m, s] + paired[t, m, i, s] + paired[s, i, m, t] + paired[s, m, i, t]
+            )
+            out[a, b] += ratio**2 * (1.0 - 1.0 / dof) * terms[a, p, p] * terms[b, p, p]
+            for w in range(p + 1):
+                for v in range(p + 1):
+                    out[a, b] -= moved[a, w, v] * moved[b, v, w]
     return out
 
 
@@ -517,7 +475,7 @@ def measure(
     design: Any,
     theta: Any,
     free: Any,
-    tables: Any,
+    places: Any,
     space: Any,
     gradient: Any,
     hessian: Any,
@@ -530,31 +488,34 @@ def measure(
     design : Design
     theta, free : ndarray of shape (k,)
         Elements, column by column, and one where an element may move.
-    tables : Tables
+    places : ndarray of int, shape (k, 2)
     space : Workspace
     gradient, hessian : ndarray of shape (k,) and (k, k)
         Overwritten; elements that are held have none.
     gamma : ndarray of shape (q, q)
         Overwritten by the derivatives by the relative covariance.
     """
-    row, col = tables.row, tables.col
-    q, k = design.root.shape[1], len(theta)
-    factor, flat = np.zeros((q, q)), np.zeros(q * q)
+    q, k = len(gamma), len(theta)
+    factor, link = np.zeros((q, q)), np.zeros((k, k))
     for t in range(k):
-        factor[row[t], col[t]] = theta[t]
-        flat[row[t] * q + col[t]] = theta[t]
+        factor[places[t, 0], places[t, 1]] = theta[t]
     deviance, squares = evaluate(design, factor, space)
-    inside = covariance_hessian(design, space, squares, tables, gamma)
-    link = _spread(flat, tables.chain, k)
+    inside = covariance_hessian(design, space, design.dof / squares, places, gamma)
+    for a in range(k):
+        r, c = places[a]
+        for t in range(k):
+            i, j = places[t]
+            link[a, t] = (factor[c, j] if r == i else 0.0) + (factor[r, j] if c == i else 0.0)
     half, lean = product(inside, link), product(gamma, factor)
     for t in range(k):
-        gradient[t] = 2.0 * lean[row[t], col[t]] * free[t]
+        i, j = places[t]
+        gradient[t] = 2.0 * lean[i, j] * free[t]
         for s in range(k):
             hessian[t, s] = 0.0
             for m in range(k):
                 hessian[t, s] += link[m, t] * half[m, s]
-            if col[s] == col[t]:
-                hessian[t, s] += 2.0 * gamma[row[t], row[s]]
+            if places[s, 1] == j:
+                hessian[t, s] += 2.0 * gamma[i, places[s, 0]]
             if free[t] * free[s] == 0.0:
                 hessian[t, s] = 1.0 if s == t else 0.0
     return deviance
@@ -606,8 +567,10 @@ class Pieces(NamedTuple):
         Coefficients of the standardised fixed terms.
     squares : ndarray of shape (R,)
         ``(y - X beta)' V^-1 (y - X beta)``.
+    gamma : ndarray of shape (R, q, q)
+        Derivatives of the deviance by the relative covariance.
     hessian : ndarray of shape (R, k, k)
-        Second derivatives of the deviance by the relative covariance.
+        Second derivatives.
     """
 
     c: Array
@@ -616,47 +579,39 @@ class Pieces(NamedTuple):
     inverse: Array
     beta: Array
     squares: Array
+    gamma: Array
     hessian: Array
 
 
-def pieces(stack: Stack, g: Array) -> Pieces:
-    """Pieces of every design at its relative covariance, shape (R, q, q)."""
+def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
+    """Pieces of every design at its relative covariance, shape (R, q, q).
+
+    With `determinants` the derivatives are those of the log determinants alone.
+    """
     values, vectors = np.linalg.eigh(g)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
     factors = np.linalg.qr(root.swapaxes(1, 2))[1].swapaxes(1, 2) if stack.q else g
-    out: Pieces = _pieces(stack.arrays, np.array(factors, order="C"), element_tables(stack.q))
-    return out
+    found = _pieces(stack.arrays, np.array(factors, order="C"), places(stack.q), determinants)
+    c, rows, *rest = found
+    return Pieces(c, rows[..., :-1], rows[..., -1], *rest)
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _pieces(arrays: Any, factors: Any, tables: Any) -> Any:
+def _pieces(arrays: Any, factors: Any, places: Any, determinants: Any) -> Any:
     designs, groups, q, width = arrays[1].shape
-    p = width - 1
-    out = Pieces(
-        np.zeros((designs, groups, q, q)),
-        np.zeros((designs, groups, q, p)),
-        np.zeros((designs, groups, q)),
-        np.zeros((designs, p, p)),
-        np.zeros((designs, p)),
-        np.zeros(designs),
-        np.zeros((designs, len(tables.basis), len(tables.basis))),
-    )
-    space, gamma = workspace(groups, q, p), np.zeros((q, q))
+    p, k = width - 1, len(places)
+    c, rows = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, width))
+    inverse, beta, squares = np.zeros((designs, p, p)), np.zeros((designs, p)), np.zeros(designs)
+    gamma, hessian = np.zeros((designs, q, q)), np.zeros((designs, k, k))
+    space = workspace(groups, q, p)
     for r in range(designs):
         design = one_design(arrays, r, np.eye(q))
-        out.squares[r] = evaluate(design, factors[r], space)[1]
-        hessian = covariance_hessian(design, space, out.squares[r], tables, gamma)
-        add(out.hessian[r], 1.0, hessian)
-        add(out.inverse[r], 1.0, space.inverse)
+        squares[r] = evaluate(design, factors[r], space)[1]
+        ratio = 0.0 if determinants else design.dof / squares[r]
+        add(hessian[r], 1.0, covariance_hessian(design, space, ratio, places, gamma[r]))
+        add(inverse[r], 1.0, space.inverse)
         for w in range(p):
-            out.beta[r, w] = space.beta[w]
+            beta[r, w] = space.beta[w]
         for j in range(groups):
-            x, y = space.x[j], space.y[j]
-            add(out.c[r, j], 1.0, product(x.T, x))
-            add(out.cx[r, j], 1.0, product(x.T, y[:, :p]))
-            for i in range(q):
-                for t in range(q):
-                    out.e[r, j, i] += x[t, i] * y[t, p]
-                for w in range(p):
-                    out.e[r, j, i] -= out.cx[r, j, i, w] * space.beta[w]
-    return out
+            _group(space, j, c[r, j], rows[r, j])
+    return c, rows, inverse, beta, squares, gamma, hessian

@@ -28,9 +28,9 @@ from multilevel.likelihood import (
     Array,
     Stack,
     deviances,
-    element_tables,
     measure,
     one_design,
+    places,
     workspace,
 )
 from multilevel.small import compiled, diagonalise
@@ -56,8 +56,7 @@ _DESCENT = 1e-9
 _SAME = 1e-6
 
 
-@dataclass(frozen=True)
-class Optimum:
+class Optimum(NamedTuple):
     """What the search found for each of `R` designs, in standardised random terms.
 
     Attributes
@@ -76,9 +75,9 @@ class Optimum:
         where the optimum is inside.
     on_boundary : ndarray of shape (R,)
         Lowest deviance found on the boundary where the optimum is inside, NaN otherwise.
-    converged : ndarray of bool, shape (R,)
     steps : ndarray of int, shape (R,)
         Newton steps of the start that won.
+    converged : ndarray of bool, shape (R,)
     starts : ndarray of shape (R, S)
         Deviance that each start which was followed reached.
     screened : int
@@ -92,8 +91,8 @@ class Optimum:
     curvature: Array
     inward: Array
     on_boundary: Array
-    converged: NDArray[np.bool_]
     steps: NDArray[np.intp]
+    converged: NDArray[np.bool_]
     starts: Array
     screened: int
 
@@ -141,7 +140,7 @@ def _step(gradient: Any, hessian: Any, radius: Any, step: Any) -> Any:
 
 @compiled  # type: ignore[untyped-decorator]
 def _newton(
-    arrays: Any, which: Any, basis: Any, theta: Any, free: Any, tables: Any, tolerance: Any
+    arrays: Any, which: Any, basis: Any, theta: Any, free: Any, places: Any, tolerance: Any
 ) -> Any:
     """Minimise the deviance from many starts.
 
@@ -155,7 +154,7 @@ def _newton(
         Orthonormal basis in which each run's elements are.
     theta, free : ndarray of shape (S, k)
         Elements to start from, moved in place, and one where an element may move.
-    tables : Tables
+    places : ndarray of int, shape (k, 2)
     tolerance : float
         Expected decrease in deviance at which to stop.
     """
@@ -180,7 +179,7 @@ def _newton(
             trial[t] = theta[s, t]
         length, out.expected[s] = 0.0, np.inf
         for turn in range(_STEPS):
-            found = measure(design, trial, free[s], tables, space, slope, bend, dual)
+            found = measure(design, trial, free[s], places, space, slope, bend, dual)
             # The deviance itself is known to about its last digits only.
             better = np.isfinite(found) and (
                 turn == 0 or found <= here + 4e-15 * (abs(here) + design.n)
@@ -225,22 +224,18 @@ def _starts(q: int, many_groups: bool) -> Array:
     if q == 1:
         return np.geomspace(0.02, 50.0, 40)[:, None, None]
     if q == 2:
-        sizes = every((0.03, 0.3, 3.0, 30.0), repeat=2)
-        return np.array([_factor(s, (r,)) for s in sizes for r in (0.0, 0.8, -0.8)])
-    made = [_factor(s, (0.0, 0.0, 0.0)) for s in every((0.05, 0.7, 10.0), repeat=3)]
-    for s in (0.05, 0.3, 2.0, 15.0):
-        for a, b in every((0.7, -0.7), repeat=2):
-            made.append(_factor((s, s, s), (a, b, np.sign(a * b) * 0.7)))
+        sizes = list(every((0.03, 0.3, 3.0, 30.0), repeat=2))
+        tilted, correlation = sizes, 0.8
+    else:
+        sizes = list(every((0.05, 0.7, 10.0), repeat=q))
+        tilted, correlation = [(s,) * q for s in (0.05, 0.3, 2.0, 15.0)], 0.7
+    made = [np.diag(s) for s in sizes]
+    for size in tilted:
+        for signs in every((1.0, -1.0), repeat=q - 1):
+            square = correlation * np.outer((1.0, *signs), (1.0, *signs))
+            np.fill_diagonal(square, 1.0)
+            made.append(np.linalg.cholesky(square * np.outer(size, size)))
     return np.array(made)
-
-
-def _factor(sizes: tuple[float, ...], correlations: tuple[float, ...]) -> Array:
-    """Cholesky factor of a covariance with these standard deviations and correlations."""
-    square = np.eye(len(sizes))
-    for value, (i, j) in zip(correlations, [(1, 0), (2, 0), (2, 1)], strict=False):
-        square[i, j] = square[j, i] = value
-    out: Array = np.linalg.cholesky(square * np.outer(sizes, sizes))
-    return out
 
 
 def _candidates(stack: Stack) -> Array:
@@ -275,16 +270,15 @@ def _distinct(candidates: Array, deviance: Array) -> NDArray[np.intp]:
 
 def _elements(factors: Array) -> Array:
     """Elements of lower-triangular factors, column by column."""
-    places = coordinates(factors.shape[-1])
-    rows, cols = [i for i, _ in places], [j for _, j in places]
-    return np.ascontiguousarray(factors[..., rows, cols])
+    row, col = places(factors.shape[-1]).T
+    return np.ascontiguousarray(factors[..., row, col])
 
 
 def _square(theta: Array, q: int) -> Array:
     """Relative covariances, shape (..., q, q), from the elements of their factors, (..., k)."""
     factor = np.zeros((*theta.shape[:-1], q, q))
-    for t, (i, j) in enumerate(coordinates(q)):
-        factor[..., i, j] = theta[..., t]
+    row, col = places(q).T
+    factor[..., row, col] = theta
     out: Array = factor @ factor.swapaxes(-1, -2)
     return out
 
@@ -328,9 +322,8 @@ def minimise(
 ) -> Any:
     """Apply Newton's method from these elements, each run in its own basis or all in one."""
     own = np.array(np.broadcast_to(basis, (len(which), stack.q, stack.q)), order="C")
-    tables = element_tables(stack.q)
     moved, may = np.array(theta, order="C"), np.array(free, order="C")
-    return _newton(stack.arrays, which, own, moved, may, tables, tolerance)
+    return _newton(stack.arrays, which, own, moved, may, places(stack.q), tolerance)
 
 
 # -- inside and on the boundary ----------------------------------------------------------------
@@ -365,11 +358,10 @@ def _polish(stack: Stack, rows: NDArray[np.intp], g: Array) -> _Polished:
     values, vectors = np.linalg.eigh(g)
     values, vectors = np.maximum(values[:, ::-1], 0.0), vectors[:, :, ::-1]
     basis = np.moveaxis(vectors[:, :, orders], 2, 1)
-    places = coordinates(q)
-    on = [t for t, (i, j) in enumerate(places) if i == j]
-    held = np.array([j for _, j in places])[None, :] >= ranks[:, None]
-    theta = np.zeros((len(rows), len(ranks), len(places)))
-    theta[..., on] = np.sqrt(values[:, orders])
+    row, col = places(q).T
+    held = col >= ranks[:, None]
+    theta = np.zeros((len(rows), len(ranks), len(row)))
+    theta[..., row == col] = np.sqrt(values[:, orders])
     theta[:, held] = 0.0
     free = np.broadcast_to(1.0 - held, theta.shape)
     shape = (len(rows) * len(ranks), -1)
@@ -404,68 +396,65 @@ def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Ar
     return trials[best], float(deviance[best])
 
 
-class _Settling:
-    """The best point of each design while the boundary is examined."""
+class _Settled(NamedTuple):
+    """The best point of one design, by the names of `Optimum`."""
 
-    def __init__(self, stack: Stack, g: Array, deviance: Array) -> None:
-        rows, k = len(stack), len(coordinates(stack.q))
-        self.stack, self.g, self.deviance = stack, g, deviance
-        self.rank = np.full(rows, stack.q, dtype=np.intp)
-        self.gradient_norm, self.inward, self.on_boundary = np.full((3, rows), np.nan)
-        self.curvature = np.full((rows, k), np.nan)
-        self.expected = np.full(rows, np.inf)
-        self.steps = np.zeros(rows, dtype=np.intp)
+    g: Array
+    deviance: float
+    rank: int
+    gradient_norm: float
+    curvature: Array
+    inward: float
+    on_boundary: float
+    expected: float
+    steps: int
 
-    def examine(self) -> None:
-        """Polish every design inside and on its faces, and leave what is no minimum."""
-        todo = np.arange(len(self.stack))
-        for _ in range(4 * self.stack.q + 4):
-            polished = _polish(self.stack, todo, self.g[todo])
-            todo = todo[[not self._settle(polished, i, row) for i, row in enumerate(todo.tolist())]]
-            if not len(todo):
-                return
 
-    def _settle(self, polished: _Polished, i: int, row: int) -> bool:
-        """Take the best face of one design, or its inside; False when it had to be left."""
-        ranks = _faces(self.stack.q)[1]
-        deviance = polished.ends.deviance[i]
-        lowest = float(deviance.min())
-        slack = 1e-10 + 1e-13 * (abs(lowest) + float(self.stack.n[row]))
-        for face, rank in enumerate(ranks):
-            if deviance[face] > lowest + slack:
+def _unsettled(g: Array, deviance: float, expected: float) -> _Settled:
+    """Where nothing is known of the derivatives."""
+    k = len(coordinates(len(g)))
+    nan = float("nan")
+    slope = nan if k else 0.0
+    return _Settled(g, deviance, len(g), slope, np.full(k, nan), nan, nan, expected, 0)
+
+
+def _settle(stack: Stack, polished: _Polished, i: int, row: int) -> _Settled | Array:
+    """Best face of one design, or its inside; a covariance to go on from where there is none."""
+    deviance = polished.ends.deviance[i]
+    lowest = float(deviance.min())
+    slack = 1e-10 + 1e-13 * (abs(lowest) + float(stack.n[row]))
+    for face, rank in enumerate(_faces(stack.q)[1].tolist()):
+        if deviance[face] > lowest + slack:
+            continue
+        basis, least = polished.basis[i, face], np.nan
+        g: Array = basis @ _square(polished.ends.theta[i, face], stack.q) @ basis.T
+        if rank < stack.q:
+            least, direction = _inward(polished, i, face, rank)
+            if least < -_DESCENT * float(stack.n[row]):
+                inside, reached = _walk_inside(stack, row, g, direction)
+                if reached < lowest - slack:
+                    return inside
                 continue
-            least, direction = np.nan, np.zeros(0)
-            if rank < self.stack.q:
-                least, direction = _inward(polished, i, face, int(rank))
-                if least < -_DESCENT * float(self.stack.n[row]):
-                    g = self._covariance(polished, i, face)
-                    inside, reached = _walk_inside(self.stack, row, g, direction)
-                    if reached < lowest - slack:
-                        self.g[row] = inside
-                        return False
-                    continue
-            self._record(polished, i, row, face, least)
-            return True
-        return False
+        return _record(polished, i, face, g, rank, least)
+    return g
 
-    def _covariance(self, polished: _Polished, i: int, face: int) -> Array:
-        basis = polished.basis[i, face]
-        out: Array = basis @ _square(polished.ends.theta[i, face], self.stack.q) @ basis.T
-        return out
 
-    def _record(self, polished: _Polished, i: int, row: int, face: int, least: float) -> None:
-        q, rank = self.stack.q, int(_faces(self.stack.q)[1][face])
-        self.g[row] = self._covariance(polished, i, face)
-        self.deviance[row] = polished.ends.deviance[i, face]
-        self.rank[row], self.inward[row] = rank, least
-        self.on_boundary[row] = polished.ends.deviance[i, :-1].min() if rank == q else np.nan
-        self.steps[row] += polished.ends.steps[i, face]
-        self.expected[row] = polished.ends.expected[i, face]
-        moves = polished.free[i, face] > 0
-        self.gradient_norm[row] = np.abs(polished.ends.gradient[i, face]).max(initial=0.0)
-        self.curvature[row] = np.nan
-        block = polished.ends.hessian[i, face][np.ix_(moves, moves)]
-        self.curvature[row, : int(moves.sum())] = np.linalg.eigvalsh(block)
+def _record(polished: _Polished, i: int, face: int, g: Array, rank: int, least: float) -> _Settled:
+    ends, moves = polished.ends, polished.free[i, face] > 0
+    curvature = np.full(len(moves), np.nan)
+    block = ends.hessian[i, face][np.ix_(moves, moves)]
+    curvature[: int(moves.sum())] = np.linalg.eigvalsh(block)
+    return _Settled(
+        g=g,
+        deviance=ends.deviance[i, face],
+        rank=rank,
+        gradient_norm=np.abs(ends.gradient[i, face]).max(initial=0.0),
+        curvature=curvature,
+        inward=least,
+        on_boundary=ends.deviance[i, :-1].min() if rank == len(g) else np.nan,
+        expected=ends.expected[i, face],
+        steps=ends.steps[i, face],
+    )
 
 
 def solve(stack: Stack) -> Optimum:
@@ -476,53 +465,49 @@ def solve(stack: Stack) -> Optimum:
     stack : Stack
     """
     if stack.q == 0:
-        return _nothing_random(stack)
-    g, deviance, steps, reached, screened = _follow(stack)
-    state = _Settling(stack, g, deviance.copy())
-    state.examine()
-    curved = np.where(np.isnan(state.curvature), np.inf, state.curvature).min(axis=-1)
-    most = np.where(np.isnan(state.curvature), 0.0, state.curvature).max(axis=-1)
-    slack = 1e-7 + 1e-13 * (np.abs(state.deviance) + stack.n)
-    converged = (
-        (state.expected < 1e-8)
-        & (curved >= -1e-7 * np.maximum(most, 1.0))
-        & np.isfinite(state.deviance)
-        & (np.nanmin(reached, axis=1) >= state.deviance - slack)
+        g = np.zeros((len(stack), 0, 0))
+        reached, screened = deviances(stack.arrays, g[:, None])[0], 1
+        steps = np.zeros(len(stack), dtype=np.intp)
+        settled = [_unsettled(*of, 0.0) for of in zip(g, reached[:, 0], strict=True)]
+    else:
+        g, deviance, steps, reached, screened = _follow(stack)
+        settled = [_unsettled(*of, np.inf) for of in zip(g, deviance, strict=True)]
+        _examine(stack, g, settled)
+    arrays: dict[str, Any] = {
+        name: np.array(values)
+        for name, values in zip(_Settled._fields, zip(*settled, strict=True), strict=True)
+    }
+    curvature, lowest = arrays["curvature"], arrays["deviance"]
+    none = np.isnan(curvature)
+    least = np.where(none, np.inf, curvature).min(axis=-1, initial=np.inf)
+    most = np.where(none, 0.0, curvature).max(axis=-1, initial=1.0)
+    slack = 1e-7 + 1e-13 * (np.abs(lowest) + stack.n)
+    arrays["converged"] = (
+        (arrays.pop("expected") < 1e-8)
+        & (least >= -1e-7 * most)
+        & np.isfinite(lowest)
+        & (np.nanmin(reached, axis=1) >= lowest - slack)
     )
-    return Optimum(
-        g=state.g,
-        deviance=state.deviance,
-        rank=state.rank,
-        gradient_norm=state.gradient_norm,
-        curvature=state.curvature,
-        inward=state.inward,
-        on_boundary=state.on_boundary,
-        converged=converged,
-        steps=steps + state.steps,
-        starts=reached,
-        screened=screened,
-    )
+    arrays["steps"] = arrays["steps"] + steps
+    return Optimum(**arrays, starts=reached, screened=screened)
 
 
-def _nothing_random(stack: Stack) -> Optimum:
-    """Give the single-level fit, which has nothing to search for."""
-    rows = len(stack)
-    none = np.zeros((rows, 0, 0))
-    deviance = deviances(stack.arrays, none[:, None])[0][:, 0]
-    empty, count = np.full(rows, np.nan), np.zeros(rows, dtype=np.intp)
-    return Optimum(
-        g=none,
-        deviance=deviance,
-        rank=count,
-        gradient_norm=np.zeros(rows),
-        curvature=np.zeros((rows, 0)),
-        inward=empty,
-        on_boundary=empty,
-        converged=np.ones(rows, dtype=bool),
-        steps=count,
-        starts=deviance[:, None],
-        screened=1,
-    )
+def _examine(stack: Stack, g: Array, settled: list[_Settled]) -> None:
+    """Polish every design inside and on its faces, and leave what is no minimum."""
+    todo = list(range(len(stack)))
+    for _ in range(4 * stack.q + 4):
+        polished = _polish(stack, np.array(todo), g[todo])
+        left = []
+        for i, row in enumerate(todo):
+            found = _settle(stack, polished, i, row)
+            if isinstance(found, _Settled):
+                settled[row] = found
+            else:
+                g[row] = found
+                left.append(row)
+        todo = left
+        if not todo:
+            return
 
 
 # -- the proof ---------------------------------------------------------------------------------

@@ -49,14 +49,14 @@ def test_gradient_and_hessian_equal_finite_differences(seed: int, q: int, reml: 
     k = q * (q + 1) // 2
     theta = np.random.default_rng(seed).normal(size=k) * 0.5
 
-    tables, groups = likelihood.element_tables(q), len(stack.root[0])
+    places, groups = likelihood.places(q), len(stack.root[0])
     one = likelihood.one_design(stack.arrays, 0, np.eye(q))
     space = likelihood.workspace(groups, q, stack.p)
 
     def at(t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         gradient, hessian, dual = np.zeros(k), np.zeros((k, k)), np.zeros((q, q))
         free = np.ones(k)
-        value = likelihood.measure(one, t, free, tables, space, gradient, hessian, dual)
+        value = likelihood.measure(one, t, free, places, space, gradient, hessian, dual)
         return value, gradient, hessian
 
     _, gradient, hessian = at(theta)
@@ -185,10 +185,11 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         theta = np.array([start])
         ends = minimise(stack, np.zeros(1, dtype=np.intp), np.eye(2), theta, np.ones_like(theta))
         assert ends.deviance[0] > best.deviance[0] + 1.0
-        state = search._Settling(stack, search._square(ends.theta, 2), ends.deviance)
-        state.examine()
-        assert state.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
-        assert state.rank[0] == 2
+        covariance = search._square(ends.theta, 2)
+        settled = [search._unsettled(covariance[0], ends.deviance[0], np.inf)]
+        search._examine(stack, covariance, settled)
+        assert settled[0].deviance == pytest.approx(best.deviance[0], abs=1e-9)
+        assert settled[0].rank == 2
 
 
 @pytest.mark.parametrize("covariance", [[[2.8, 0.1], [0.1, 0.013]], [[1.0, 0.1], [0.1, 0.01]]])

@@ -131,7 +131,7 @@ def _columns(
 ) -> Columns:
     """Columns of a formula in what is stored; refuses what is not, naming it."""
     formula = parse_formula(text)
-    used = {str(f) for t in (*formula.fixed, *formula.random) for f in t.factors}
+    used = set(map(str, formula.predictors))
     names = frozenset(name for key in monomials for name in key)
     for factor, found in observed:
         if factor in used and len(found) < 2:

@@ -16,7 +16,7 @@ from multilevel.identify import identified_stack
 from multilevel.information import variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
 from multilevel.levels import levels_of, nested_design
-from multilevel.likelihood import Array, method_name
+from multilevel.likelihood import method_name
 from multilevel.moments import design_moments
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
@@ -32,19 +32,6 @@ __all__ = ["MixedFit", "fit_design", "fit_mixed"]
 @dataclass(frozen=True)
 class MixedFit(Solution):
     """A fitted two-level model; `fit_mixed` and `fit_design` make it."""
-
-    @cached_property
-    def theta(self) -> Array:
-        """Lower-triangular relative covariance factor in raw units, column by column as in lme4.
-
-        The diagonal elements are not negative; the number of elements is q(q + 1)/2.
-        """
-        values, vectors = np.linalg.eigh(self.optimum.g[0])
-        root = np.linalg.inv(self.stack.z_root[0]).T @ (vectors * np.sqrt(np.maximum(values, 0.0)))
-        upper: Array = np.linalg.qr(root.T)[1]
-        upper = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]
-        q = len(self.design.random)
-        return np.array([upper[j, i] for j in range(q) for i in range(j, q)])
 
     # -- the fit as tables ----------------------------------------------------------------------
 

@@ -82,10 +82,16 @@ class Formula:
     group: str = ""
 
     @cached_property
+    def predictors(self) -> tuple[Expression, ...]:
+        """Components of the fixed and the random terms, each once."""
+        terms = (*self.fixed, *self.random)
+        return tuple(dict.fromkeys(factor for term in terms for factor in term.factors))
+
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that the formula uses, the grouping factor left out."""
-        terms = (self.response, *self.fixed, *self.random)
-        return tuple(dict.fromkeys(c for t in terms for c in t.columns))
+        factors = (*self.response.factors, *self.predictors)
+        return tuple(dict.fromkeys(name for factor in factors for name in names_in(factor)))
 
 
 @lru_cache(maxsize=512)

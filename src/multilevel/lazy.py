@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import mul
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multilevel.errors import InputError
 from multilevel.expression import Call, evaluate
 from multilevel.formula import Formula
-from multilevel.memory import choose_pivots, plan_for, sorted_labels
+from multilevel.memory import choose_pivots, plan_for, smallest_cells, sorted_labels
 from multilevel.plan import FEW_VALUES, Block, Dummy, Plan, Source, kind_of
 from multilevel.record import Record, label_text, level_value, plain_label
 
@@ -187,7 +187,9 @@ class LazyTable:
         """Put groups in order, whatever order they came in, without those that have no rows."""
         rows = int(_number(found[self._rows].sum()))
         found = found.filter(nw.col(self._ok) > 0)
-        groups, order = sorted_labels(self._group_labels(found, plan.group), plan.group)
+        groups, order = sorted_labels(
+            self._plain(found[self._group].to_list(), plan.group), plan.group
+        )
         n = np.asarray(found[self._ok].to_numpy(), dtype=np.int64)[order]
         sums: dict[tuple[str, ...], NDArray[Any]] = {(): n}
         for k, key in enumerate(key for key in plan.keys if key):
@@ -203,10 +205,9 @@ class LazyTable:
             **plan.facts,
         )
 
-    def _group_labels(self, found: nw.DataFrame[Any], group: str) -> list[Any]:
-        labels = found[self._group].to_list()
+    def _plain(self, labels: Iterable[Any], group: str) -> list[Any]:
         wide = bool(group) and isinstance(self.schema[group], _WIDE)
-        return [int(v) for v in labels] if wide else [plain_label(v) for v in labels]
+        return [int(v) if wide else plain_label(v) for v in labels]
 
     def _smallest_cell(
         self, plan: Plan, groups: list[Any], n: NDArray[np.int64]
@@ -223,19 +224,14 @@ class LazyTable:
             row = counted.collect().rows()[0]
             few = [v for v, count in zip(values, row, strict=True) if count <= FEW_VALUES]
             cells |= {name: self._expression(sources[name]) for name in few}
-        place = {label: i for i, label in enumerate(groups)}
-        smallest = n.copy()
-        for crossing in plan.crossings(cells):
-            parts = [cells[name].alias(f"c{i}") for i, name in enumerate(sorted(crossing))]
-            found = (
-                complete.select(self._labels(plan.group).alias(self._group), *parts)
-                .group_by(self._group, *(f"c{i}" for i in range(len(parts))))
-                .agg(nw.len().alias(self._rows))
-                .collect()
-            )
-            at = [place[label] for label in self._group_labels(found, plan.group)]
-            np.minimum.at(smallest, at, found[self._rows].to_numpy().astype(np.int64))
-        return smallest
+        short = {name: f"c{i}" for i, name in enumerate(cells)}
+        parts = [value.alias(short[name]) for name, value in cells.items()]
+        rows = complete.select(self._labels(plan.group).alias(self._group), *parts)
+        crossings = [sorted(short[name] for name in c) for c in plan.crossings(cells)]
+        found = smallest_cells(rows, crossings, self._group)
+        plain = dict(zip(self._plain(found, plan.group), found.values(), strict=True))
+        least = [plain.get(label, size) for label, size in zip(groups, n.tolist(), strict=True)]
+        return np.array(least, dtype=np.int64)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
@@ -282,12 +282,7 @@ class Table:
         return found
 
     def _smallest_cell(
-        self,
-        plan: Plan,
-        keep: Mask | None,
-        columns: Mapping[str, Array],
-        groups: Codes,
-        n: Codes,
+        self, plan: Plan, keep: Mask | None, columns: Mapping[str, Array], codes: Codes, n: Codes
     ) -> Codes:
         """Rows of the smallest cell of each group; see `Record`."""
         cells: dict[str, Array] = {}
@@ -298,16 +293,28 @@ class Table:
                 cells[source.column] = _kept(self.numbers(source.column)[0], keep)
             elif name in columns and _has_few_values(columns[name]):
                 cells[name] = columns[name]
-        coded = {name: np.unique(v, return_inverse=True)[1] for name, v in cells.items()}
-        smallest = n.copy()
-        for crossing in plan.crossings(coded):
-            place, width = groups, 1
-            for name in crossing:
-                levels = int(coded[name].max(initial=0)) + 1
-                place, width = place * levels + coded[name], width * levels
-            cell, size = np.unique(place, return_counts=True)
-            np.minimum.at(smallest, cell // width, size)
-        return smallest
+        frame = nw.from_dict({"\0": codes, **cells}, backend="pandas")
+        found = smallest_cells(frame, plan.crossings(cells), "\0")
+        return np.array([found.get(j, rows) for j, rows in enumerate(n.tolist())], dtype=np.int64)
+
+
+def smallest_cells(frame: Any, crossings: Iterable[Iterable[str]], group: str) -> dict[Any, int]:
+    """Rows of the smallest cell of each group; groups in no cell are left out.
+
+    Parameters
+    ----------
+    frame : DataFrame or LazyFrame of narwhals
+        Complete rows: the group and the columns that are crossed.
+    crossings : iterable of sets of columns
+    group : str
+    """
+    smallest: dict[Any, int] = {}
+    for crossing in crossings:
+        cells = frame.group_by(group, *crossing).agg(nw.len().alias(f"{group}n"))
+        found = cells.group_by(group).agg(nw.col(f"{group}n").min()).lazy().collect()
+        for label, rows in found.iter_rows():
+            smallest[label] = min(int(rows), smallest.get(label, int(rows)))
+    return smallest
 
 
 def _evaluated(component: Call, rows: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from multilevel.formula import Formula, parse_formula
 from multilevel.moments_file import read_record, write_record
 from multilevel.pooling import MINIMUM_ROWS, add_moments, withhold_small
 from multilevel.record import Record
-from multilevel.sources import sum_columns, sum_formula
+from multilevel.sources import sum_formula
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,9 @@ __all__ = ["Moments", "design_moments"]
 class Moments(Record):
     """Sums of products of stored columns within each group.
 
-    Made by `for_formula` or `from_frame`, not by hand; `multilevel.record.Record` lists what it
-    holds. With ``X`` the stored columns (the constant, scores, products of scores), a group's
-    moments are ``X_j'X_j``.
+    Made by `for_formula`, not by hand; `multilevel.record.Record` lists what it holds. With ``X``
+    the stored columns (the constant, scores, products of scores), a group's moments are
+    ``X_j'X_j``.
     """
 
     @classmethod
@@ -67,33 +67,6 @@ class Moments(Record):
         b  2  5  8   13   20   32
         """
         return cls(**vars(sum_formula(parse_formula(formula), data, levels, cells=True)))
-
-    @classmethod
-    def from_frame(
-        cls,
-        data: Any,
-        columns: Sequence[str],
-        group: str = "",
-        *,
-        complete: Sequence[str] = (),
-        levels: Mapping[str, Sequence[str]] | None = None,
-    ) -> Moments:
-        """Moments of the columns named, and of no others.
-
-        Parameters
-        ----------
-        data : frame or path
-            As for `for_formula`.
-        columns : sequence of str
-            Names of columns, and products of them written ``"x1:x2"``.
-        group : str, optional
-            The grouping factor.
-        complete : sequence of str, optional
-            Further columns that must be present in a row for it to count.
-        levels : mapping of str to sequence of str, optional
-            As for `for_formula`.
-        """
-        return cls(**vars(sum_columns(data, columns, group, complete, levels)))
 
     def __repr__(self) -> str:
         grouped = (

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from typing import Any, Protocol, TypeAlias
 
 import narwhals as nw
@@ -22,7 +22,7 @@ from multilevel.expression import (
     names_in,
     stored_as_column,
 )
-from multilevel.formula import Term, parse_formula
+from multilevel.formula import parse_formula
 from multilevel.record import movable
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
@@ -196,7 +196,7 @@ def components(text: str, kinds: Pairs) -> tuple[Pairs, tuple[Call, ...]]:
     formula, kind = parse_formula(text), dict(kinds)
     factors: dict[str, str] = {}
     blocks: dict[Call, None] = {}
-    for factor in chain.from_iterable(t.factors for t in (*formula.fixed, *formula.random)):
+    for factor in formula.predictors:
         category = factor_key(factor)
         if isinstance(factor, Name) and kind[factor.name] == "category":
             category = factor.name
@@ -242,67 +242,13 @@ def formula_plan(text: str, kinds: Pairs, levels: Named, labels: Named) -> Plan:
     """
     formula, kind = parse_formula(text), dict(kinds)
     factors, blocks = components(text, kinds)
-    variables = _dummies(factors, dict(levels))
+    variables: dict[str, Source] = {
+        dummy(factor, level): Dummy(column, level)
+        for (factor, column), (_, known) in zip(factors, levels, strict=True)
+        for level in known[1:]
+    }
     for call, (_, names) in zip(blocks, labels, strict=True):
         variables |= {label: Block(call, i) for i, label in enumerate(names)}
-
-    def refuse(factor: Expression) -> InputError:
-        if factor == formula.response.factors[0]:
-            return InputError(f"{factor} cannot be a response: a single number is needed")
-        return _not_known(factor)
-
-    writer = _writer(variables, kind, dict(levels), dict(labels))
-    writer.refuse = refuse
-    writer.truths = frozenset(
-        str(factor)
-        for term in (*formula.fixed, *formula.random)
-        for factor in term.factors
-        if (isinstance(factor, Name) and kind[factor.name] == "truth") or is_comparison(factor)
-    )
-    monomials = _downset(writer.model(formula).monomials)
-    needed = {*formula.columns, *filter(None, [formula.group])}
-    return Plan(variables, monomials, formula.group, _sorted(needed), dict(levels), dict(labels))
-
-
-def columns_plan(
-    columns: Sequence[str],
-    group: str,
-    schema: Schema,
-    levels: Mapping[str, Sequence[str]] | None,
-    complete: Sequence[str],
-) -> Plan:
-    """Find what ``columns`` say: names, and products written ``x1:x2``, just these."""
-    terms = [Term(tuple(map(Name, [c] if c in schema.columns else c.split(":")))) for c in columns]
-    names = tuple(dict.fromkeys(name for term in terms for name in term.columns))
-    needed = {*names, *complete, *filter(None, [group])}
-    refuse_unknown(sorted(needed), schema.columns)
-    kind = {name: schema.kind(name) for name in names}
-    factors = {str(Name(n)): n for n in names if kind[n] == "category"}
-    known = {f: chosen_levels(f, column, schema, levels) for f, column in factors.items()}
-    variables = _dummies(factors.items(), known)
-    sides = _writer(variables, kind, known, {}).side([Term(()), *terms])
-    found = {key for _, polynomial in sides for key, unknowns in polynomial if not unknowns}
-    return Plan(variables, _ordered(found), group, _sorted(needed), known, {})
-
-
-def _dummies(
-    factors: Iterable[tuple[str, str]], levels: Mapping[str, tuple[str, ...]]
-) -> dict[str, Source]:
-    """Dummies of each factor's levels but the first."""
-    return {
-        dummy(factor, level): Dummy(column, level)
-        for factor, column in factors
-        for level in levels[factor][1:]
-    }
-
-
-def _writer(
-    variables: dict[str, Source],
-    kind: Mapping[str, str],
-    levels: Mapping[str, tuple[str, ...]],
-    blocks: Mapping[str, tuple[str, ...]],
-) -> Writer:
-    """Make a writer that notes what it stores among the variables."""
 
     def is_stored(expression: Expression) -> bool:
         if not isinstance(expression, Name) and not stored_as_column(expression):
@@ -311,24 +257,23 @@ def _writer(
         variables.setdefault(str(expression), expression)
         return True
 
-    return Writer(is_stored, _not_known, levels, levels, blocks)
+    def refuse(factor: Expression) -> InputError:
+        if factor == formula.response.factors[0]:
+            return InputError(f"{factor} cannot be a response: a single number is needed")
+        return _not_known(factor)
 
-
-def _sorted(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(names))
-
-
-def _ordered(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:
-    return tuple(sorted(monomials, key=lambda m: (len(m), m)))
+    truths = frozenset(
+        str(factor)
+        for factor in formula.predictors
+        if (isinstance(factor, Name) and kind[factor.name] == "truth") or is_comparison(factor)
+    )
+    writer = Writer(is_stored, refuse, dict(levels), dict(levels), dict(labels), truths)
+    monomials = _downset(writer.model(formula).monomials)
+    needed = tuple(sorted({*formula.columns, *filter(None, [formula.group])}))
+    return Plan(variables, monomials, formula.group, needed, dict(levels), dict(labels))
 
 
 def _downset(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:
-    """Return the monomials and everything that divides them, in order."""
-    out: set[Monomial] = {()}
-    todo = list(monomials)
-    while todo:
-        key = todo.pop()
-        if key not in out:
-            out.add(key)
-            todo.extend(key[:i] + key[i + 1 :] for i in range(len(key)))
-    return _ordered(out)
+    """Return the monomials and everything that divides them, short ones first."""
+    found = {p for m in monomials for size in range(len(m) + 1) for p in combinations(m, size)}
+    return tuple(sorted({(), *found}, key=lambda m: (len(m), m)))

@@ -16,7 +16,6 @@ from multilevel.errors import InputError
 from multilevel.formula import Formula
 from multilevel.lazy import LazyTable
 from multilevel.memory import Table
-from multilevel.plan import columns_plan
 from multilevel.record import Record
 
 
@@ -41,18 +40,6 @@ def sum_formula(
     """
     with open_table(data) as table:
         return table.sums(formula, levels, cells)
-
-
-def sum_columns(
-    data: Any,
-    columns: Sequence[str],
-    group: str,
-    complete: Sequence[str],
-    levels: Mapping[str, Sequence[str]] | None,
-) -> Record:
-    """Return sums of the columns named and of their products, cells counted; see `sum_formula`."""
-    with open_table(data) as table:
-        return table.summed(columns_plan(columns, group, table, levels, complete), True)
 
 
 @contextmanager

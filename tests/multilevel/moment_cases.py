@@ -54,8 +54,10 @@ def assert_same_design(one: DesignMoments, other: DesignMoments, tolerance: floa
     )
 
 
-def columns_only(*columns: str) -> Moments:
-    return Moments.from_frame(make_patients(), columns=columns, group="therapist_id")
+def columns_only(response: str, *columns: str) -> Moments:
+    """Moments of these columns and products alone."""
+    formula = " + ".join([f"{response} ~ 1", *columns, "(1 | therapist_id)"])
+    return Moments.for_formula(formula, make_patients())
 
 
 def deviance_at(fit, g: np.ndarray) -> float:

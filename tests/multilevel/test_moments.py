@@ -220,10 +220,10 @@ def test_group_labels_may_be_numbers_categories_or_text() -> None:
     assert numbered.groups.tolist() == list(range(1, 10))
 
 
-# What is stored by from_frame is what was asked for, and nothing else can be derived.
+# What is stored for one formula serves every other whose columns are polynomials in it.
 
 
-def test_from_frame_serves_any_polynomial_in_its_columns() -> None:
+def test_moments_serve_any_polynomial_in_their_columns() -> None:
     moments = columns_only("phq9_post", "phq9_pre", "gad7_pre", "phq9_pre:gad7_pre")
     assert_same_design(moments.design(PAPER), design_moments(PAPER, make_patients()), 1e-14)
     for formula in (

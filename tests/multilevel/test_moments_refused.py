@@ -23,7 +23,6 @@ from multilevel.moments import Moments, design_moments
         (("phq9_post", "phq9_pre"), "phq9_post ~ bs(phq9_pre, df=4)", "bs(phq9_pre, df=4)"),
         (("phq9_post", "phq9_pre"), "phq9_post ~ {phq9_pre > 10}", "phq9_pre > 10"),
         (("phq9_post", "phq9_pre"), "phq9_post ~ {phq9_pre ** 2}", "phq9_pre:phq9_pre"),
-        (("phq9_post", "gad7_pre:phq9_pre"), "phq9_post ~ phq9_pre", "phq9_pre"),
         (
             ("phq9_post", "phq9_pre", "gad7_pre"),
             "phq9_post ~ phq9_pre * gad7_pre",

@@ -157,7 +157,7 @@ def test_summarise_and_pool_leave_no_trace(
 _INSIDE = {
     "check": "pwp_report.commands.check.check_study_data",
     "analyse": "pwp_report.report.write_run",
-    "summarise": "multilevel.moments.Moments.from_frame",
+    "summarise": "multilevel.moments.Moments.for_formula",
     "pool": "multilevel.moments.Moments.read",
 }
 

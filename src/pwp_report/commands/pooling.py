@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,7 @@ def summarise_file(
         # Other names than a report's: joined to it, moments would tell what it rounds.
         own = sha256(b"moments" + open_key(key, outside=out.parent)).digest()
         cohort = pseudonymise(cohort, Pseudonyms(own))
-    columns = _columns(cohort.measures)
-    moments = Moments.from_frame(cohort.patients, columns, group="therapist_id")
+    moments = Moments.for_formula(_formula(cohort.measures), cohort.patients)
     least = minimum_shown or found.study.minimum_shown
     if least < 10:
         raise InputError(
@@ -128,12 +128,11 @@ def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
             raise InputError(problem, hint="give it another name", file=out)
 
 
-def _columns(measures: Sequence[Measure]) -> list[str]:
+def _formula(measures: Sequence[Measure]) -> str:
     """Scores and products of pre scores, so that the paper's models can be fitted to the sums."""
-    scores = [c for m in measures for c in (m.pre, m.post)]
-    pres = [m.pre for m in measures]
-    products = [f"{a}:{b}" for i, a in enumerate(pres) for b in pres[i + 1 :]]
-    return [*scores, *products]
+    first, *scores = [f"`{c}`" for m in measures for c in (m.post, m.pre)]
+    products = [f"`{a.pre}`:`{b.pre}`" for a, b in combinations(measures, 2)]
+    return f"{first} ~ {' + '.join([*scores, *products])} + (1 | therapist_id)"
 
 
 def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -> None:

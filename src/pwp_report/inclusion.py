@@ -45,7 +45,7 @@ class Included:
     def completeness(self, measures: Sequence[Measure]) -> pd.DataFrame:
         """Count who has every score, for the therapists who have a patient left."""
         counts = completeness_by_therapist(self.eligible, measures)
-        return counts[counts.index.isin(self.patients["therapist_id"])].reset_index()
+        return counts[counts.index.isin(self.patients["therapist_id"].unique())].reset_index()
 
 
 def _masks(

@@ -223,13 +223,11 @@ def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
     >>> read_codes(pd.Series([" Smith\u00a0 J", "n/a", "7"], dtype="str")).tolist()
     ['Smith J', nan, '7']
     """
-    if not _is_text(cells):
-        cells = _whole(cells)
-    labels, distinct = pd.factorize(cells.astype("str"))
-    texts = [" ".join(_UNSEEN.sub("", str(t)).split()) for t in distinct]
-    kept = [None if not t or t in MISSING or t in codes else t for t in texts]
-    pool = pd.Series([*kept, None], dtype="str")
-    return pool.iloc[labels].set_axis(cells.index)
+    text = (cells if _is_text(cells) else _whole(cells)).astype("str").str.strip()
+    odd = text[text.str.contains("[^!-~]", na=False)]
+    plain = {t: " ".join(_UNSEEN.sub("", t).split()) for t in odd.unique()}
+    text.loc[odd.index] = odd.map(plain)
+    return text.mask(text.isin({"", *MISSING, *codes}))
 
 
 def read_words(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:

@@ -3,7 +3,7 @@
 Cells are handed on as text; what they mean is decided later, so that a score that is no number can
 be named by row and column. The delimiter is elected here rather than by DuckDB's ``sniff_csv``:
 that reads UTF-8 files by their path alone, so a file in another encoding would need a decoded copy
-of patients' rows on disk, and its answer has no row to name when a row is ragged.
+of patients' rows on disk. Records are read by Arrow, which hands over those that are ragged.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import chain, compress, islice
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,14 +33,10 @@ from pwp_report.read.raw import (
     said_of_rows,
 )
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 __all__ = ["read_text"]
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", "^": "caret"}
 _SAMPLE = 1 << 20
-_CHUNK = 50_000
 _NO_TEXT = "this is not a text file"
 
 
@@ -50,22 +46,25 @@ def read_text(place: Path) -> RawTable:
     sample = text[:_SAMPLE]
     _guard_header(sample, place)
     hint, delimiter = _dialect(sample)
-    records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    if hint:
-        next(records)
-    blocks = _blocks(records, 1 + int(hint), place)
-    row, first = next(blocks, (1, []))
-    at = header_at([_filled(record) for record in first[:DEEPEST]])
+    records = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+    first = list(islice(records, int(hint), DEEPEST + int(hint)))
+    at = header_at([_filled(record) for record in first])
     header = first[at] if first else []
     if not _filled(header):
         raise InputError("the file is empty", hint="export it again", file=place)
-    plain, rows, blank, below = _body(
-        chain([(row + at + 1, first[at + 1 :])], blocks), len(header), place
-    )
+    top = at + 1 + int(hint)
+    whole, odd = _body(text, delimiter, (top, len(header)), place)
+    plain = whole.dropna(how="all")
+    last = len(plain)
+    while last > 2 and plain.iloc[last - 1].count() == 1:
+        last -= 1
     above = said_of_rows(sum(map(_filled, first[:at])) and at, "above the header")
-    frame = name_columns(plain, header, place, row + at)
+    below = said_of_rows(odd + len(plain) - last, "below the table")
+    rows = plain.index[:last].to_numpy()
+    frame = name_columns(plain.iloc[:last].reset_index(drop=True), header, place, top)
     notes = [f"text in {encoding}, {_NAMES.get(delimiter, 'comma')} between columns"]
-    notes += [f"{blank:,} blank lines left out"] * bool(blank)
+    if blank := len(whole) - len(plain):
+        notes.append(f"{blank:,} blank lines left out")
     remarks = (*above, *below)
     return RawTable(place.name, "CSV", frame, rows, delimiter, encoding, tuple(notes), remarks)
 
@@ -152,65 +151,77 @@ def _filled(record: list[str]) -> int:
     return sum(bool(cell.strip()) for cell in record)
 
 
-def _blocks(
-    records: Iterator[list[str]], row: int, place: Path
-) -> Iterator[tuple[int, list[list[str]]]]:
-    """Give many records at once, with the row of the first."""
-    while True:
-        block: list[list[str]] = []
-        try:
-            block.extend(islice(records, _CHUNK))
-        except csv.Error:
-            raise InputError(
-                "a quotation mark is not closed, or a cell is far too long",
-                hint="correct the quotation marks from this row on",
-                file=place,
-                row=row + len(block),
-            ) from None
-        if not block:
-            return
-        yield row, block
-        row += len(block)
-
-
 def _body(
-    blocks: Iterable[tuple[int, list[list[str]]]], width: int, place: Path
-) -> tuple[pd.DataFrame, NDArray[np.int64], int, list[str]]:
-    """Read the records below the header; one that is ragged is named by its row."""
+    text: str, delimiter: str, header: tuple[int, int], place: Path
+) -> tuple[pd.DataFrame, int]:
+    """Read the records below the header, by their rows, and count the notes below them."""
     import pyarrow as pa
+    import pyarrow.csv
 
-    pieces, rows = [], []
-    odd: list[tuple[int, list[str]]] = []
-    blank = 0
-    for first, block in blocks:
-        filled = np.fromiter(map(any, block), bool, len(block))
-        right = filled & (np.fromiter(map(len, block), int, len(block)) == width)
-        odd += [(first + int(i), block[i]) for i in np.flatnonzero(filled & ~right)]
-        blank += int((~filled).sum())
-        rows.append(first + np.flatnonzero(right))
-        columns = list(zip(*compress(block, right), strict=True)) or [()] * width
-        pieces.append(
-            pa.table([pa.array(c, pa.string()) for c in columns], list(map(str, range(width))))
+    top, width = header
+    names = list(map(str, range(width)))
+    odd: list[Any] = []
+
+    def skip(row: Any) -> str:
+        odd.append(row)
+        return "skip"
+
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(text.encode()),
+            # Rows are numbered by one thread alone.
+            pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
+            pyarrow.csv.ParseOptions(
+                delimiter=delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=False,
+                invalid_row_handler=skip,
+            ),
+            pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
         )
-    at = np.concatenate(rows)
-    for row, record in odd:
-        if row < at[-1:].max(initial=0) or not _is_note(record):
-            raise _ragged(len(record), width, row, place)
-    frame = pa.concat_tables(pieces).to_pandas()
-    last = len(frame)
-    while last > 2 and _filled(list(frame.iloc[last - 1])) == 1:
-        last -= 1
-    below = said_of_rows(len(odd) + len(frame) - last, "below the table")
-    return frame.iloc[:last], at[:last], blank, below
+    except pa.ArrowInvalid:
+        _refuse_quotes(text, delimiter, place)
+        raise InputError(_NO_TEXT, hint="export it as CSV", file=place) from None
+    if text.count('"') % 2:
+        _refuse_quotes(text, delimiter, place)
+    frame = table.to_pandas(types_mapper={pa.string(): pd.StringDtype(na_value=np.nan)}.get)
+    rows = np.arange(1, len(frame) + len(odd) + 1)
+    frame = frame.set_axis(np.delete(rows, [row.number - 1 for row in odd])).loc[top + 1 :]
+    odd = [row for row in odd if row.number > top]
+    end = frame.index.max() if len(frame) else 0
+    ragged = [row for row in odd if row.number < end or not _is_note(row.text, delimiter)]
+    if ragged:
+        raise _ragged(ragged, width, place)
+    return frame, len(odd)
 
 
-def _is_note(record: list[str]) -> bool:
+def _refuse_quotes(text: str, delimiter: str, place: Path) -> None:
+    """Name the row where a quotation mark is not closed, or a cell does not end."""
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    row = 1
+    try:
+        for _ in records:
+            row += 1
+    except csv.Error:
+        problem = "a quotation mark is not closed, or a cell is far too long"
+        hint = "correct the quotation marks from this row on"
+        raise InputError(problem, hint=hint, file=place, row=row) from None
+
+
+def _is_note(text: str, delimiter: str) -> bool:
     """Whether a ragged row is a sentence below the table, not a row that was cut."""
+    record = next(csv.reader([text], delimiter=delimiter))
     return _filled(record) < WIDE and " " in record[0].strip()
 
 
-def _ragged(cells: int, width: int, number: int, place: Path) -> InputError:
+def _ragged(rows: Sequence[Any], width: int, place: Path) -> InputError:
+    cells = rows[0].actual_columns
     what = "1 cell" if cells == 1 else f"{cells} cells"
-    problem = f"the row has {what} where the header has {width}"
+    more = f" ({len(rows) - 1:,} more such rows)" if len(rows) > 1 else ""
+    problem = f"the row has {what} where the header has {width}{more}"
     hint = "check the delimiter and the quotation marks here, and whether the file is complete"
-    return InputError(problem, hint=hint, file=place, row=number)
+    return InputError(problem, hint=hint, file=place, row=rows[0].number)

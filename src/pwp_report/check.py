@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, same_name, score_columns
 from pwp_report.problems import Problems
-from pwp_report.read.cells import KINDS, read_codes, read_numbers
+from pwp_report.read.cells import read_codes, read_numbers
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns
 from pwp_report.rows import choose_rows
 from pwp_report.study import ScoreColumns, Study, complete_study
 from pwp_report.study_file import read_study
+from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     import os
@@ -207,45 +207,30 @@ def _feasible(included: Included, found: Problems, study: Study) -> None:
     people, therapist = included.patients, study.columns["therapist_id"]
     if people.empty:
         last = next((s for s in included.flow if s.patients == 0), included.flow[-1])
-        hint = "relax the rule in a study file, or check the columns that it uses"
-        found.add(f"no patient is left after the rule: {last.rule}", hint)
+        found.add("nobody_left", rule=last.rule)
         return
     loads = people["therapist_id"].value_counts()
     if len(loads) < 2:
-        problem = "there is only one therapist, and a therapist effect needs two or more"
-        found.add(problem, "add the patients of other therapists", therapist)
+        found.add("one_therapist", therapist)
     elif int(loads.max()) < 2:
-        problem = "every therapist has one patient only, so patients and therapists cannot be told"
-        hint = "add patients, or check that the column identifies therapists"
-        found.add(f"{problem} apart", hint, therapist)
+        found.add("one_patient_each", therapist)
     elif len(people) < len(loads) + 5:
-        hint = "add patients: five more than therapists at the least"
-        found.add("there are too few patients for a model", hint, therapist)
+        found.add("too_few_patients", therapist)
     for entry in study.measures:
         _varies(people, entry, found)
     if "service_id" in people and not found:
         services = people.groupby("therapist_id")["service_id"].transform("nunique")
-        found.add(
-            "this therapist has patients in two services",
-            "give each therapist one service, or one identifier a service; or leave services out: "
-            'service_id = "" under [columns] in a study file',
-            study.columns["service_id"],
-            "another service",
-            services > 1,
-        )
+        found.add("two_services", study.columns["service_id"], services > 1)
 
 
 def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:
     pre, post = people[entry.measure.pre], people[entry.measure.post]
     for values, column in ((pre, entry.pre or entry.score), (post, entry.post or entry.score)):
         if values.nunique() < 2:
-            problem = "all scores are equal, so nothing can be estimated"
-            found.add(problem, "check whether this is the right column", column)
+            found.add("scores_equal", column)
             return
     if bool((pre == post).all()):
-        problem = "every last score equals the first, so nothing can be estimated"
-        hint = "check whether the two columns are the same"
-        found.add(problem, hint, entry.post or entry.score)
+        found.add("ends_equal", entry.post or entry.score)
 
 
 def _therapists(
@@ -255,8 +240,7 @@ def _therapists(
     raw = read_table(path)
     columns = guess_therapist_columns(list(raw.frame.columns))
     if "therapist_id" not in columns:
-        problem = "no column that identifies the therapist was recognised"
-        raise InputError(problem, hint="name it therapist_id", file=raw.name)
+        raise refusal("therapist_column_not_found", file=raw.name)
     mine, table = Problems(raw.name, raw.rows), pd.DataFrame(index=raw.frame.index)
     for role, column in columns.items():
         if role in _THERAPIST_TEXT:
@@ -265,22 +249,18 @@ def _therapists(
         read = read_numbers(raw.frame[column], study.missing, study.decimal or None)
         outside = ~read.values.between(0, _THERAPIST_MOST.get(role, float("inf")))
         kinds = read.kinds.mask(outside & read.values.notna(), "range")
-        for kind in kinds.dropna().unique():
-            problem = f"a number is needed, and this is {KINDS[kind].text}"
-            mine.add(problem, KINDS[kind].hint, column, KINDS[kind].text, kinds == kind)
+        mine.add_kinds("a number is needed", column, kinds)
         table[role] = read.values
     name, therapist = columns["therapist_id"], table["therapist_id"]
-    mine.add("an entry is missing", "fill it in", name, "nothing", therapist.isna())
+    mine.add("missing_entry", name, therapist.isna())
     repeated = therapist.notna() & therapist.dropna().map(same_name).duplicated()
-    problem = "this therapist stands in a row above"
-    mine.add(problem, "keep one row for each", name, "a repeated therapist", repeated)
+    mine.add("repeated_therapist", name, repeated)
     if mine:
         raise mine.first()
     spelt = {same_name(t): t for t in people["therapist_id"].dropna().unique()}
     table["therapist_id"] = therapist = therapist.map(lambda t: spelt.get(same_name(t), t))
     unknown = people["therapist_id"].notna() & ~people["therapist_id"].isin(therapist)
-    problem, hint = f"this therapist has no row in {raw.name}", "add one, or correct this"
-    found.add(problem, hint, study.columns["therapist_id"], "another therapist", unknown)
+    found.add("unknown_therapist", study.columns["therapist_id"], unknown, file=raw.name)
     return table[therapist.isin(people["therapist_id"])]
 
 

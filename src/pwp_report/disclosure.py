@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from multilevel.errors import InputError
 from pwp_report.ledger import MARK, Cell, DisclosurePolicy, Ledger, Relation
+from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -251,15 +251,15 @@ def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
     truth = np.zeros(len(ledger.cells))
     truth[: len(known)] = known
     if (truth < 0).any():
-        raise InputError("a count is below 0")
+        raise refusal("count_negative")
     for row in ledger.rows:
         rest = next((i for i in row if ledger.is_rest(i)), None)
         left = -sum(weight * truth[i] for i, weight in row.items() if i != rest)
         if rest is None and left != 0:
-            raise InputError("the parts of a sum do not add up to its total")
+            raise refusal("sum_does_not_add_up")
         if rest is not None:
             if left < 0:
-                raise InputError("the parts of a sum exceed its total")
+                raise refusal("parts_exceed_total")
             truth[rest] = left
     return truth
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from multilevel.errors import InputError
+from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,9 +54,7 @@ class DisclosurePolicy:
 
     def __post_init__(self) -> None:
         if self.threshold < 2 or self.base < 2:
-            raise InputError(
-                "disclosure control needs a threshold and a rounding base of 2 or more"
-            )
+            raise refusal("threshold_too_low")
         if self.smallest_caseload < 2 * self.threshold:
             raise InputError(
                 f"the smallest caseload shown must be at least {2 * self.threshold}",
@@ -138,7 +137,7 @@ class Ledger:
 
     def _at(self, cell: Cell) -> int:
         if cell not in self.position:
-            raise InputError("a sum names a cell that the table does not have")
+            raise refusal("sum_of_no_cell")
         return self.position[cell]
 
     def is_rest(self, i: int) -> bool:

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from multilevel.errors import InputError
 from pwp_lib.measures import Measure
 from pwp_lib.schema import no_identifiers
 from pwp_report.problems import Problems
 from pwp_report.read.cells import (
-    KINDS,
     MISSING_CODES,
     ReadColumn,
     read_codes,
@@ -26,6 +24,7 @@ from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.recognise import NOBODY
 from pwp_report.sessions import choose_therapist, reduce_sessions
 from pwp_report.study import ScoreColumns, Study
+from pwp_report.wording import refusal
 
 __all__ = ["PatientReader", "same_name", "score_columns"]
 
@@ -122,26 +121,16 @@ class PatientReader:
     def _text(self, role: str) -> pd.Series:
         return read_codes(self._cells(role), self.codes)
 
-    def _note(self, column: str, need: str, kinds: pd.Series) -> None:
-        for key in kinds.dropna().unique():
-            kind = KINDS[key]
-            problem = f"{need}, and this is {kind.text}"
-            self.found.add(problem, kind.hint, column, kind.text, kinds == key)
-
-    def _missing(self, where: pd.Series, role: str) -> None:
-        column, kind = self.study.columns[role], KINDS["missing"]
-        self.found.add("an entry is missing", kind.hint, column, kind.text, where)
-
     def _identifier(self, role: str) -> pd.Series:
         """Read who or where: a word for nobody is missing, a code for it has to be corrected."""
         text = self._text(role)
         text = text.mask(text.str.lower().isin(NOBODY))
         if role == "patient_id":
-            self._missing(text.isna(), role)
+            self.found.add("missing_entry", self.study.columns[role], text.isna())
         coded, shortened = no_identifiers(text), text.str.fullmatch(_SHORTENED).fillna(False)
         kinds = pd.Series(None, index=text.index, dtype="str").mask(coded, "no_identifier")
         kinds = kinds.mask(shortened.astype(bool), "scientific")
-        self._note(self.study.columns[role], "an identifier is needed", kinds)
+        self.found.add_kinds("an identifier is needed", self.study.columns[role], kinds)
         if role != "patient_id":
             text = self._one_spelling(text, role)
         return text.mask(kinds.notna())
@@ -176,7 +165,7 @@ class PatientReader:
         read = read_numbers(self._cells(role), self.codes, self.study.decimal or None)
         outside = read.values.notna() & ~read.values.between(low, high)
         need = f"a number from {low:g} to {high:g} is needed"
-        self._note(self.study.columns[role], need, read.kinds.mask(outside, "range"))
+        self.found.add_kinds(need, self.study.columns[role], read.kinds.mask(outside, "range"))
         return read.values.mask(outside)
 
     def _means(self, role: str, code: str, others: Sequence[str] = ()) -> pd.Series:
@@ -215,14 +204,8 @@ class PatientReader:
         status = pd.Series(None, index=text.index, dtype="str")
         for name in ("closed", "in_treatment", "neither"):
             status = status.mask(text.isin(self.study.codes[name]) | (text == name), name)
-        self.found.add(
-            "closed or in_treatment is needed, and this is another word",
-            "correct it, or list it under [codes] in the study file as closed, in_treatment or "
-            "neither",
-            self.study.columns["status"],
-            "another word",
-            status.isna() & text.notna(),
-        )
+        strange = status.isna() & text.notna()
+        self.found.add("other_status", self.study.columns["status"], strange)
         return status
 
     def _scores(self) -> pd.DataFrame:
@@ -233,10 +216,9 @@ class PatientReader:
                 read = read_scores(self.frame[column], entry.measure, self.codes, decimal)
                 reads[name] = (column, entry.measure, read)
         for column, measure, read in reads.values():
-            self._note(column, f"{measure.range_text} is needed", read.kinds)
+            self.found.add_kinds(f"{measure.range_text} is needed", column, read.kinds)
             if not bool(read.values.notna().any()) and not bool(read.kinds.notna().any()):
-                hint = "check whether this is the right column"
-                self.found.add("the column is empty", hint, column, "nothing")
+                self.found.add("empty_column", column)
         self.reads = [read for _, _, read in reads.values()]
         return pd.DataFrame({name: read.values for name, (_, _, read) in reads.items()})
 
@@ -246,15 +228,13 @@ class PatientReader:
         """Recognise a second row of names: text in every score of the first record."""
         if len(self.frame) > 1 and all(r.kinds.iloc[0] == "text" for r in self.reads):
             first = pd.Series(self.frame.index == 0, index=self.frame.index)
-            problem = "the row looks like a second header"
-            self.found.replace_rows(problem, "delete it", "names of columns", first)
+            self.found.replace_rows("second_header", first)
 
     def _totals(self, names: pd.Series) -> None:
         """Name a row of sums or a footer for what it is, in the place of each entry in it."""
         text = names.astype("str").str.lower().str.strip()
         where = text.str.fullmatch(_NO_PATIENT).fillna(False).astype(bool)
-        problem = "the row looks like a total or a footer, not a patient"
-        self.found.replace_rows(problem, "delete it", "a word", where)
+        self.found.replace_rows("no_patient", where)
 
     # --- One row a patient ------------------------------------------------------------------------
 
@@ -270,34 +250,15 @@ class PatientReader:
         first = patients.drop_duplicates("patient_id").set_index("patient_id")["therapist_id"]
         moved = again & ~same & (patients["therapist_id"] != patient.map(first))
         column = self.study.columns["patient_id"]
-        above = "this patient stands in a row above with"
-        rules = 'several = "most_sessions", "first", "last" or "exclude"'
-        for entries, hint, kind, where in (
-            ("the same entries", "remove one of the rows", "a repeated row", same),
-            (
-                "another therapist",
-                f"say under [therapists] in a study file which to take: {rules}",
-                "a repeated patient",
-                moved,
-            ),
-            (
-                "other entries",
-                "keep the right row, or use an identifier of the course of treatment",
-                "a conflicting row",
-                again & ~same & ~moved,
-            ),
-        ):
-            self.found.add(f"{above} {entries}", hint, column, kind, where)
+        self.found.add("repeated_row", column, same)
+        self.found.add("repeated_patient", column, moved)
+        self.found.add("conflicting_row", column, again & ~same & ~moved)
         return patients.drop_duplicates("patient_id")
 
     def _one_therapist(self, patients: pd.DataFrame) -> pd.DataFrame:
         rule = self.study.several
         if rule == "most_sessions" and "sessions" not in patients:
-            raise InputError(
-                "the rule most_sessions needs a column of sessions",
-                hint="name it under [columns], or choose first, last or exclude",
-                file=self.raw.name,
-            )
+            raise refusal("most_sessions_without_sessions", file=self.raw.name)
         if rule in ("first", "last"):
             patients = self._in_order(patients)
         chosen, count = choose_therapist(patients.rename(columns={"sessions": "weight"}), rule)
@@ -311,13 +272,11 @@ class PatientReader:
     def _in_order(self, patients: pd.DataFrame) -> pd.DataFrame:
         """Put rows in the order of their dates: that of the file says nothing."""
         if "started" not in self.study.columns:
-            raise InputError(
-                f"the rule {self.study.several} needs a column of dates",
-                hint="name it as started under [columns], or choose most_sessions or exclude",
-                file=self.raw.name,
+            raise refusal(
+                "first_or_last_without_dates", file=self.raw.name, several=self.study.several
             )
         read = read_dates(self._cells("started"), self.codes, self.study.date_format or None)
-        self._note(self.study.columns["started"], "a date is needed", read.kinds)
+        self.found.add_kinds("a date is needed", self.study.columns["started"], read.kinds)
         order = read.values.sort_values(kind="stable", na_position="last").index
         return patients.loc[order]
 
@@ -342,8 +301,8 @@ class PatientReader:
         study = self.study
         role = "date" if "date" in study.columns else "session_number"
         read = self._order_of_sessions()
-        self._note(study.columns[role], "the order of sessions is needed", read.kinds)
-        self._missing(read.values.isna() & ~read.wrong, role)
+        self.found.add_kinds("the order of sessions is needed", study.columns[role], read.kinds)
+        self.found.add("missing_entry", study.columns[role], read.values.isna() & ~read.wrong)
         sessions["order"], sessions["attended"] = read.values, self._attended()
         if "contact_kind" in study.columns:
             others = (*study.codes["treatment"], *study.codes["follow_up"])
@@ -352,13 +311,10 @@ class PatientReader:
             sessions["attended"] &= self._in_treatment()
         if "one_to_one" in sessions:
             sessions["one_to_one"] = sessions["one_to_one"].fillna(True).astype(bool)
-        problem = "the session stands in a row above with the same entries"
         repeated = sessions.duplicated() & sessions["patient_id"].notna() & ~read.wrong
-        self.found.add(problem, "remove one of the rows", "", "a repeated row", repeated)
+        self.found.add("repeated_session", "", repeated)
         if not sessions["attended"].any():
-            hint = "say under [codes] in the study file what means attended"
-            column = study.columns.get("attended", "")
-            self.found.add("no session was attended", hint, column, "another code")
+            self.found.add("nobody_attended", study.columns.get("attended", ""))
         tied = sessions[sessions["attended"]].duplicated(["patient_id", "order"], keep=False)
         if (tied & ~repeated.loc[tied.index]).any():
             self.notes.append(

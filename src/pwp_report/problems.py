@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from pwp_report.read.raw import shown_name
+from pwp_report.wording import KINDS, worded
 
 __all__ = ["Problem", "Problems"]
 
@@ -78,27 +79,33 @@ class Problems:
         return iter(sorted(self.items, key=lambda p: p.rows[0] if p.rows else 1 << 62))
 
     def add(
-        self,
-        problem: str,
-        hint: str,
-        column: str = "",
-        kind: str = "",
-        where: pd.Series | None = None,
+        self, key: str, column: str = "", where: pd.Series | None = None, **words: object
     ) -> None:
-        """Add a problem; `where` says, by the positions of records, which of them have it."""
+        """Add the problem of that key; `where` says, by positions, which records have it."""
+        problem, hint, kind = [*worded(key, **words), ""][:3]
+        self._add(Problem(problem, hint, column, kind), where)
+
+    def add_kinds(self, need: str, column: str, kinds: pd.Series) -> None:
+        """Add entries that are not what is needed, by their kind; see `KINDS`."""
+        for key in kinds.dropna().unique():
+            kind = KINDS[key]
+            problem = f"{need}, and this is {kind.text}"
+            self._add(Problem(problem, kind.hint, column, kind.text), kinds == key)
+
+    def _add(self, problem: Problem, where: pd.Series | None) -> None:
         if where is None:
-            self.items.append(Problem(problem, hint, column, kind))
+            self.items.append(problem)
             return
         at = np.sort(where.index[where.fillna(False).astype(bool)].to_numpy(dtype=int))
         if len(at):
             listed = tuple(int(r) for r in self.rows[at[:_LISTED]])
-            self.items.append(Problem(problem, hint, column, kind, listed, len(at)))
+            self.items.append(replace(problem, rows=listed, count=len(at)))
 
-    def replace_rows(self, problem: str, hint: str, kind: str, where: pd.Series) -> None:
+    def replace_rows(self, key: str, where: pd.Series) -> None:
         """Add a problem of whole rows, and forget what is wrong in those rows alone."""
         rows = set(self.rows[where.index[where]])
         self.items = [p for p in self.items if not p.rows or p.count > 1 or p.rows[0] not in rows]
-        self.add(problem, hint, "", kind, where)
+        self.add(key, "", where)
 
     def first(self) -> InputError:
         """Give the first problem as one sentence, and say how many there are besides.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multilevel.errors import InputError
+from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,11 +48,7 @@ def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
     """
     place = Path(path).expanduser()
     if outside is not None and _within(place, Path(outside)):
-        raise InputError(
-            "the pseudonym key lies inside the folder for results",
-            hint="keep it elsewhere, so that results can be passed on without it",
-            file=place,
-        )
+        raise refusal("key_inside_results", file=place)
     try:
         if not place.exists():
             _write_key(place)
@@ -61,17 +57,9 @@ def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
     except (UnicodeDecodeError, ValueError):
         key = b""
     except OSError as error:
-        raise InputError(
-            "the pseudonym key cannot be read or written",
-            hint="name another place with --key",
-            file=place,
-        ) from error
+        raise refusal("key_unreadable", file=place) from error
     if len(key) != _KEY_BYTES:
-        raise InputError(
-            "this is not a pseudonym key",
-            hint="name the right file with --key, or a new one to begin afresh",
-            file=place,
-        )
+        raise refusal("not_a_key", file=place)
     return key
 
 
@@ -116,7 +104,7 @@ class Pseudonyms:
 
     def __post_init__(self) -> None:
         if len(self.key) < 16:
-            raise InputError("a pseudonym key needs 16 bytes or more")
+            raise refusal("key_too_short")
 
     def names(self, identifiers: Iterable[object], kind: str) -> dict[object, str]:
         """Pseudonym of each identifier.
@@ -132,7 +120,7 @@ class Pseudonyms:
             names = {item: f"{kind}-{self._digest(kind, item)[:length]}" for item in unique}
             if len(set(names.values())) == len(unique):
                 return names
-        raise InputError("two identifiers have the same pseudonym", hint="begin with a new key")
+        raise refusal("pseudonyms_collide")
 
     def _digest(self, kind: str, item: object) -> str:
         raw = hmac.new(

@@ -13,6 +13,7 @@ from pwp_lib.cohort import FlowStep, flow_step
 from pwp_report.read.cells import read_codes, read_words
 from pwp_report.read.raw import RawTable, said_of_rows, shown_name
 from pwp_report.study import Study
+from pwp_report.wording import refusal
 
 __all__ = ["choose_rows"]
 
@@ -54,8 +55,7 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
     if len(flow) == 1:
         return raw, (), said
     if not met_all.any():
-        hint = "check the entries under [keep] and [leave_out] in the study file"
-        raise InputError("the study file leaves no row", hint=hint, file=raw.name)
+        raise refusal("study_leaves_no_row", file=raw.name)
     return _rows(raw, met_all), tuple(flow), said
 
 
@@ -89,8 +89,7 @@ def _met(
 def _apart_by_service(raw: RawTable, study: Study) -> RawTable:
     """Put the service before each number, where every service counts from one again."""
     if "service_id" not in study.columns:
-        hint = "name it as service_id under [columns], or take numbers_restart out"
-        raise InputError("numbers_restart needs a column of services", hint=hint, file=raw.name)
+        raise refusal("restart_without_services", file=raw.name)
     ids = _people(raw.frame, study)
     both = ("patient_id", "therapist_id")
     whole = {study.columns[r]: ids["service_id"] + " " + ids[r] for r in both}

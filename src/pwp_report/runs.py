@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from multilevel.errors import InputError
+from pwp_report.wording import refusal
 
 __all__ = ["publish"]
 
@@ -52,9 +53,7 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
         _sweep(home)
         work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
     except OSError:
-        raise InputError(
-            "nothing can be written to the folder", hint="name another with --out", file=home
-        ) from None
+        raise refusal("folder_not_writable", file=home) from None
     try:
         fill(work)
         work.chmod(0o755)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from multilevel.errors import InputError
+from pwp_report.wording import refusal
 
 __all__ = ["choose_therapist", "reduce_sessions"]
 
@@ -55,10 +55,7 @@ def choose_therapist(
         if several == "exclude":
             chosen = chosen[chosen["patient_id"].map(count) == 1]
     else:
-        raise InputError(
-            "the rule for a patient with several therapists is not known",
-            hint="give most_sessions, first, last or exclude",
-        )
+        raise refusal("several_unknown")
     therapist = chosen.set_index("patient_id")["therapist_id"]
     return therapist, count
 

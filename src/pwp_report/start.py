@@ -17,10 +17,10 @@ from typing import Any
 
 from jinja2 import Template
 
-from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.scales import SCALES
 from pwp_report.check import check_study_data
+from pwp_report.wording import refusal
 
 __all__ = ["Request", "Started", "start_folder"]
 
@@ -147,17 +147,15 @@ def _cell(kind: str, name: str, source: str, tags: list[str]) -> dict[str, Any]:
 
 def _refuse_what_is_there(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise InputError("this is a file, not a folder", hint="name a new folder", file=folder)
+        raise refusal("file_not_new_folder", file=folder)
     if folder.exists() and any(folder.iterdir()):
-        hint = "name a new folder, so that nothing of yours is replaced"
-        raise InputError("the folder is not empty", hint=hint, file=folder)
+        raise refusal("folder_not_empty", file=folder)
 
 
 def _cohort(asked: Request) -> Cohort:
     if asked.data is None:
         if asked.study is not None or asked.therapists is not None:
-            hint = "name that file with --data"
-            raise InputError("a study and therapists belong to a file of patients", hint=hint)
+            raise refusal("study_without_data")
         return load_cohort()
     found = check_study_data(asked.data, asked.study, asked.therapists)
     if found.cohort is None:
@@ -168,11 +166,9 @@ def _cohort(asked: Request) -> Cohort:
 def _refuse_other_measures(measures: Sequence[str], cohort: Cohort) -> None:
     known = [measure.name for measure in cohort.measures]
     if len(measures) != 2 or len(set(measures)) != 2:
-        hint = "name them so: --measures phq9,gad7; with one measure use pwp analyse"
-        raise InputError("the chapters need two different measures", hint=hint)
+        raise refusal("chapters_need_two_measures")
     if not set(measures) <= set(known):
-        hint = f"name two of these with --measures: {', '.join(known)}"
-        raise InputError("the data do not hold both measures", hint=hint)
+        raise refusal("data_lack_measures", known=", ".join(known))
 
 
 def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
@@ -236,5 +232,4 @@ def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> N
     except OSError:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
-        hint = "name a folder that you may write to"
-        raise InputError("the folder cannot be written", hint=hint, file=folder) from None
+        raise refusal("start_folder_not_writable", file=folder) from None

@@ -18,6 +18,7 @@ from pwp_report.recognise import (
     guess_scores,
     one_letter_off,
 )
+from pwp_report.wording import refusal
 
 __all__ = ["NEEDED", "ScoreColumns", "Study", "complete_study", "recognise_study"]
 
@@ -158,12 +159,14 @@ def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], fi
         end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
         near = get_close_matches(other, [c for c in _unused(study, columns) if c != other], n=1)
         meant = f"did you mean {shown_name(near[0])}? N" if near else "n"
-        raise InputError(
-            f"{scores.measure.label} has no column for {end} beside this one",
-            hint=f"{meant}ame both under [measures.{scores.measure.name}] in a study file, "
-            "or list the measures to use there",
+        raise refusal(
+            "half_a_measure",
             file=file or None,
             column=shown_name(other),
+            label=scores.measure.label,
+            end=end,
+            meant=meant,
+            name=scores.measure.name,
         )
 
 
@@ -173,12 +176,8 @@ def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: s
     left = [r for r in roles if r not in study.columns and r not in given.columns]
     for column in _unused(study, columns):
         if role := one_letter_off(column, left):
-            raise InputError(
-                f"the heading misses one that means {role} by a letter",
-                hint=f'rename it, or say {role} = "..." under [columns] in a study file '
-                '("" leaves it out)',
-                file=file or None,
-                column=shown_name(column),
+            raise refusal(
+                "heading_misspelt", file=file or None, column=shown_name(column), role=role
             )
 
 
@@ -233,28 +232,19 @@ def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> N
     """Say the first thing that is needed and was not recognised."""
     where = file or None
     if len(columns) < 3:
-        problem = (
-            "fewer than three columns were found, and patient, therapist and scores are needed"
-        )
-        hint = "check the delimiter, and whether this is the right file"
-        raise InputError(problem, hint=hint, file=where)
+        raise refusal("too_few_columns", file=where)
     for role, what in NEEDED.items():
         if role not in study.columns:
-            problem = f"no column that identifies the {what} was recognised"
-            hint = f"name it as {role}, or under [columns] in a study file"
-            raise InputError(problem, hint=hint, file=where, column=role)
+            raise refusal("role_not_found", file=where, column=role, what=what, role=role)
     without = {m.measure.name for m in given.measures} - {m.measure.name for m in study.measures}
     if without:
         name, ends = min(without), "score" if study.level == "session" else "pre and post"
-        problem = f"no columns with the scores of {name} were recognised"
-        hint = f"state {ends} under [measures.{name}] in the study file, or take it out"
-        raise InputError(problem, hint=hint, file=where)
+        raise refusal("scores_not_found", file=where, name=name, ends=ends)
     if not study.measures:
         problem, hint = _no_measure(given, study, columns)
         raise InputError(problem, hint=hint, file=where)
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
-        problem = "rows are sessions, and no column tells their order"
-        raise InputError(problem, hint="name one date or session_number", file=where)
+        raise refusal("no_order_of_sessions", file=where)
 
 
 def _no_measure(given: Study, study: Study, columns: Sequence[str]) -> tuple[str, str]:

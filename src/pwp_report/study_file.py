@@ -22,14 +22,15 @@ from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import shown_name
 from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
 from pwp_report.study import NEEDED, ScoreColumns, Study
+from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     import os
 
 __all__ = ["read_study", "write_study"]
 
-#: Beyond any number that a study file could mean, and beyond any score.
-_FAR, _FAR_SCORE = 10**10, 10**6
+#: Beyond any number that a study file could mean.
+_FAR = 10**10
 _CHOICES = ("keep", "leave_out")
 _SECTIONS = (
     *("file", "columns", "measures", *_CHOICES, "sessions", "inclusion", "therapists", "codes"),
@@ -47,72 +48,21 @@ class _Key:
     section: str
     name: str
     kind: str
-    allowed: tuple[str, ...] = ()
+    allowed: Sequence[str] = ()
     low: float = 0
     high: float = _FAR
     note: str = ""
     example: str = ""
 
 
-_KEYS = (
-    _Key("", "title", "text"),
-    _Key("", "seed", "whole", high=2**32 - 1, note="same seed, same result"),
-    _Key("", "engines", "words", ("ml", "reml", "gibbs"), note="of ml, reml, gibbs"),
-    _Key("", "cluster_size", "size", low=1, note="therapists in the upper and the lower cluster"),
-    _Key(
-        "file", "level", "text", ("patient", "session"), note="what a row is", example='"session"'
-    ),
-    _Key("file", "table", "text", note="sheet or table, where the file has several"),
-    _Key(
-        "file",
-        "missing",
-        "texts",
-        note='entries that mean missing, besides empty, NULL and n/a; for instance ["99", "-9"]',
-    ),
-    _Key("file", "decimal", "text", (".", ","), example='"," or "."'),
-    _Key("file", "date_format", "text", example='"%d/%m/%Y" for instance'),
-    _Key("file", "drop_repeated_rows", "flag", note="leave out a row that stands twice"),
-    _Key("file", "numbers_restart", "flag", note="numbers begin anew in each service"),
-    _Key(
-        "sessions",
-        "scores",
-        "text",
-        ("attended", "recorded"),
-        note="of the first and last attended session, or the first and last recorded",
-    ),
-    _Key("sessions", "follow_ups", "flag", note="whether sessions after the end count"),
-    _Key("inclusion", "minimum_sessions", "whole"),
-    _Key("inclusion", "assessment", "flag", note="an assessment among the sessions"),
-    _Key("inclusion", "one_to_one", "flag"),
-    _Key("inclusion", "status", "words", ("closed", "in_treatment")),
-    _Key("inclusion", "minimum_patients", "whole", low=1, note="of a therapist"),
-    _Key("inclusion", "minimum_age", "number", high=130, example="18"),
-    _Key("inclusion", "maximum_age", "number", high=130, example="65"),
-    _Key(
-        "therapists",
-        "several",
-        "text",
-        ("most_sessions", "first", "last", "exclude"),
-        note="a patient of several: most_sessions, first, last or exclude",
-    ),
-    _Key(
-        "disclosure",
-        "minimum_shown",
-        "whole",
-        low=10,
-        note="therapists with fewer patients only in aggregate",
-    ),
+_DATA: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("study_keys.toml").read_text(encoding="utf-8")
 )
-_MEASURE_KEYS = (
-    *(_Key("measure", k, "filled", note="name the column") for k in ("pre", "post", "score")),
-    _Key("measure", "required", "flag"),
-    *(_Key("measure", k, "filled", note="say it in words") for k in ("label", "kind")),
-    *(_Key("measure", k, "number", (), -_FAR_SCORE, _FAR_SCORE) for k in ("minimum", "maximum")),
-    *(
-        _Key("measure", k, "number or false", (), -_FAR_SCORE, _FAR_SCORE)
-        for k in ("cutoff", "reliable_change")
-    ),
-    *(_Key("measure", k, "flag") for k in ("higher_is_worse", "integer")),
+_MEASURE_KEYS = tuple(_Key("measure", name, **key) for name, key in _DATA.pop("measure").items())
+_KEYS = tuple(
+    _Key("" if section == "top" else section, name, **key)
+    for section, keys in _DATA.items()
+    for name, key in keys.items()
 )
 _COLUMN_KEYS = tuple(
     _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column")
@@ -139,7 +89,7 @@ class _Section:
         for key in self.values:
             if not shown_name(key):
                 where = f"[{name}]" if name else "the study file"
-                raise InputError(f"a key in {where} has no name", hint="name it", file=file)
+                raise refusal("key_without_name", file=file, where=where)
             if key not in keys:
                 raise self.error("is not known", _hint(key, keys), key)
 
@@ -253,12 +203,11 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         text = place.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
     except FileNotFoundError:
-        raise InputError("there is no such study file", hint="check its name", file=place) from None
+        raise refusal("no_such_study_file", file=place) from None
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(text, str(error), place) from None
     except (OSError, UnicodeDecodeError, ValueError):
-        problem = "the study file cannot be read"
-        raise InputError(problem, hint="save it as UTF-8 text", file=place) from None
+        raise refusal("study_file_unreadable", file=place) from None
     return _study(content, place)
 
 

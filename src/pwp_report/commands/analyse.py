@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
 from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
 from pwp_report.study import Study
+from pwp_report.wording import refusal
 
 __all__ = ["Request", "analyse_file"]
 
@@ -39,7 +39,7 @@ def _ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
         If there is no cohort, the folder is a file, or the key lies where the results go.
     """
     if asked.out.exists() and not asked.out.is_dir():
-        raise InputError("this is a file, not a folder", hint="name another folder", file=asked.out)
+        raise refusal("file_not_folder", file=asked.out)
     found = check_study_data(asked.file, asked.study, asked.therapists)
     if found.cohort is None:
         raise found.problems.first()

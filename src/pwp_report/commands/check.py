@@ -16,6 +16,7 @@ from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
 from pwp_report.study import Study, recognise_study
 from pwp_report.study_file import read_study, write_study
+from pwp_report.wording import refusal
 
 __all__ = ["check_file"]
 
@@ -35,8 +36,7 @@ def check_file(
         If the file has problems: after all of them have been printed.
     """
     if write is not None and write.exists():
-        problem = "the study file is there already"
-        raise InputError(problem, hint="name another, or move it", file=write)
+        raise refusal("study_file_exists", file=write)
     try:
         found = check_study_data(file, study, therapists)
     except InputError as problem:
@@ -89,8 +89,7 @@ def _write_text(path: Path, text: str) -> None:
     except OSError:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        problem = "the file cannot be written"
-        raise InputError(problem, hint="name a folder that you may write to", file=path) from None
+        raise refusal("file_not_writable", file=path) from None
 
 
 def _show_problems(found: Check, every: bool) -> None:

@@ -22,6 +22,7 @@ from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
+from pwp_report.wording import refusal
 
 #: What the file says of its measures, beside the moments.
 _KEY = b"pwp_report"
@@ -34,11 +35,9 @@ def summarise_file(
 ) -> None:
     """Write the moments of a file, small caseloads withheld and therapists under pseudonyms."""
     if out.suffix.lower() != ".parquet":
-        raise InputError(
-            "moments are written as Parquet", hint="let the name end in .parquet", file=out
-        )
+        raise refusal("moments_not_parquet", file=out)
     if not out.parent.is_dir():
-        raise InputError("there is no such folder", hint="make it first", file=out.parent)
+        raise refusal("no_such_folder", file=out.parent)
     _refuse_inputs(out, [file, *([study] if study else []), key])
     found = check_study_data(file, study)
     if found.cohort is None:
@@ -51,9 +50,7 @@ def summarise_file(
     moments = Moments.for_formula(_formula(cohort.measures), cohort.patients)
     least = minimum_shown or found.study.minimum_shown
     if least < 10:
-        raise InputError(
-            "fewer than 10 patients of a therapist cannot be shared", hint="give 10 or more"
-        )
+        raise refusal("too_few_to_share")
     near = _differing_by_few(moments, out, least)
     written = moments.write(out, minimum_rows=least)
     scales = {m.name: [m.minimum, m.maximum, m.higher_is_worse] for m in cohort.measures}
@@ -108,12 +105,7 @@ def _described(paths: Sequence[Path]) -> dict[str, Any]:
         said = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
         for name, scale in said.get("scales", {}).items():
             if scales.setdefault(name, scale) != scale:
-                raise InputError(
-                    "this measure has another scale than in a file before it",
-                    hint="bring the scores to one scale, and summarise again",
-                    file=path,
-                    column=name,
-                )
+                raise refusal("scales_differ", file=path, column=name)
         rules.append(said.get("rules", []))
     if any(r != rules[0] for r in rules):
         say("The services chose their patients by different rules of inclusion.", stderr=True)
@@ -124,8 +116,7 @@ def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse to write over what is read, whatever the path to it."""
     for given in inputs:
         if out.exists() and given.exists() and out.samefile(given):
-            problem = "the result would replace a file that is read"
-            raise InputError(problem, hint="give it another name", file=out)
+            raise refusal("would_replace_input", file=out)
 
 
 def _formula(measures: Sequence[Measure]) -> str:
@@ -138,7 +129,7 @@ def _formula(measures: Sequence[Measure]) -> str:
 def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -> None:
     """Add moments of several services, and fit the models to the sum."""
     if len(files) < 2:
-        raise InputError("pooling needs two files or more", hint="name them one after the other")
+        raise refusal("one_file_to_pool")
     if out is not None:
         _refuse_inputs(out, files)
     parts = [Moments.read(f) for f in files]
@@ -153,7 +144,7 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     show("Random intercept and random slope, by measure", table.round(3).astype(str))
     if out is not None:
         if not out.parent.is_dir():
-            raise InputError("there is no such folder", hint="make it first", file=out.parent)
+            raise refusal("no_such_folder", file=out.parent)
         total.write(out, share=False)
         _describe(out, said)
         say(f"The sum is written to {out.name}.")
@@ -168,10 +159,7 @@ def pool_table(moments: Moments) -> pd.DataFrame:
         if f"{n}_pre" in moments.variables
     ]
     if not measures:
-        raise InputError(
-            "the moments hold no measure with a first and a last score",
-            hint="make them with pwp summarise",
-        )
+        raise refusal("moments_without_measure")
     lines = []
     for m in measures:
         for level in ("intercept", "slope"):

@@ -18,9 +18,7 @@ from pwp_lib.measures import Measure
 from pwp_lib.schema import MISSING
 
 __all__ = [
-    "KINDS",
     "MISSING_CODES",
-    "Kind",
     "ReadColumn",
     "read_codes",
     "read_dates",
@@ -50,44 +48,6 @@ _TIME = re.compile(
 _NO_DAY = re.compile(r".*(?:9999|2999|1900-01-01|01.01.1900).*")
 #: Characters that no one sees.
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What an entry is where it should not be, and what to do about it."""
-
-    text: str
-    hint: str
-
-
-KINDS: dict[str, Kind] = {
-    "text": Kind("text", "correct or clear it"),
-    "percentage": Kind("a percentage", "give the score itself"),
-    "date": Kind(
-        "a date",
-        "check whether a spreadsheet turned a score into a date, and whether the column is right",
-    ),
-    "comma": Kind(
-        "a number with a comma",
-        'write a point, or set decimal = "," under [file] in the study file',
-    ),
-    "code": Kind(
-        "a number that the scale cannot have, which looks like a code for missing",
-        "list it as missing under [file] in the study file, or clear it",
-    ),
-    "no_identifier": Kind(
-        "a negative number or a sign, which looks like a code for missing",
-        "list it as missing under [file] in the study file, or clear it",
-    ),
-    "range": Kind("a number outside the scale", "correct or clear it, or check the column"),
-    "scientific": Kind(
-        "a number that a spreadsheet has shortened, so that its last digits are lost",
-        "export the column again as text",
-    ),
-    "fraction": Kind("a number that is not whole", "correct or clear it, or check the column"),
-    "missing": Kind("nothing", "fill it in"),
-    "not_date": Kind("something that is not a date", "correct it, or set date_format under [file]"),
-}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from multilevel.errors import InputError
 from pwp_report.read.raw import RawTable, check_width, choose_table, name_columns
+from pwp_report.wording import refusal
 
 #: A view can go on without end; no table of patients has so many rows.
 _MOST_ROWS = 5_000_000
@@ -31,9 +32,7 @@ def read_parquet(place: Path) -> RawTable:
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, NotImplementedError):
-        raise InputError(
-            "the Parquet file is damaged or not complete", hint="export it again", file=place
-        ) from None
+        raise refusal("parquet_damaged", file=place) from None
     return _from_arrow(table, place, "Parquet")
 
 
@@ -66,8 +65,7 @@ def _plain(column: Any) -> pd.Series:
 
 def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTable:
     if len(frame) > _MOST_ROWS:
-        problem = f"the table has more than {_MOST_ROWS:,} rows"
-        raise InputError(problem, hint="export the patients alone", file=place)
+        raise refusal("table_endless", file=place, most_rows=_MOST_ROWS)
     named = name_columns(frame, names, place)
     # A database has no header row, but users look at it in a viewer that shows one.
     return RawTable(place.name, kind, named, np.arange(2, len(named) + 2))
@@ -91,11 +89,7 @@ def read_duckdb(place: Path, table: str | None) -> RawTable:
             most = f"select * from {_quoted(name)} limit {_MOST_ROWS + 1}"
             result = base.sql(most).to_arrow_table()
     except duckdb.Error:
-        raise InputError(
-            "the DuckDB database cannot be read, or was written by another version",
-            hint="export the table as Parquet or CSV",
-            file=place,
-        ) from None
+        raise refusal("duckdb_unreadable", file=place) from None
     return _from_arrow(result, place, "DuckDB")
 
 
@@ -118,9 +112,7 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
             check_width(len(names), place)
             rows = cursor.fetchmany(_MOST_ROWS + 1)
     except sqlite3.Error:
-        raise InputError(
-            "the SQLite database cannot be read", hint="export the table as CSV", file=place
-        ) from None
+        raise refusal("sqlite_unreadable", file=place) from None
     # Text throughout: a column of SQLite may hold any type in any row.
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     series = {i: pd.Series(map(_text, column), dtype="str") for i, column in enumerate(columns)}

@@ -25,6 +25,7 @@ from pwp_report.read.raw import (
     name_columns,
     said_of_rows,
 )
+from pwp_report.wording import refusal
 
 __all__ = ["read_excel"]
 
@@ -60,8 +61,7 @@ def read_excel(place: Path, sheet: str | None = None) -> RawTable:
     except InputError:
         raise
     except Exception:  # a damaged workbook fails in any of a dozen ways, none of them of interest
-        problem = "the Excel file is damaged"
-        raise InputError(problem, hint="save it again, or as CSV", file=place) from None
+        raise refusal("excel_damaged", file=place) from None
     return _table(rows, said, place)
 
 
@@ -70,13 +70,11 @@ def _check_archive(place: Path) -> None:
         with zipfile.ZipFile(place) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError):
-        problem = "the Excel file is damaged or not complete"
-        raise InputError(problem, hint="save it again", file=place) from None
+        raise refusal("excel_incomplete", file=place) from None
     if "xl/workbook.xml" not in sizes:
-        problem = "this is an archive or another program's file, not an Excel workbook"
-        raise InputError(problem, hint="unpack it, or save the data as .xlsx or CSV", file=place)
+        raise refusal("not_a_workbook", file=place)
     if sum(sizes.values()) > _LARGEST or sizes.get("xl/sharedStrings.xml", 0) > _LARGEST_TEXTS:
-        raise InputError("the workbook is too large", hint="save the data as CSV", file=place)
+        raise refusal("workbook_too_large", file=place)
 
 
 def _check_cells(place: Path, part: str, header: int) -> list[str]:
@@ -86,17 +84,9 @@ def _check_cells(place: Path, part: str, header: int) -> list[str]:
         while block := sheet.read(1 << 20):
             text = tail + block
             if any(int(last) >= header for _, last in _MERGED.findall(text)):
-                raise InputError(
-                    "the table has merged cells",
-                    hint="unmerge them and fill every cell, or save the data alone as CSV",
-                    file=place,
-                )
+                raise refusal("merged_cells", file=place)
             if _NO_RESULT.search(text):
-                raise InputError(
-                    "the workbook has formulas without their results",
-                    hint="open it in Excel and save it, or save the data alone as CSV",
-                    file=place,
-                )
+                raise refusal("formulas_without_results", file=place)
             tail = text[-10_000:]
             hidden += len(_HIDDEN.findall(text)) - len(_HIDDEN.findall(tail))
     hidden += len(_HIDDEN.findall(tail))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,11 +81,7 @@ def shown_name(name: object) -> str:
 def check_width(width: int, place: Path) -> None:
     """Refuse a table with more columns than a table of outcomes can have."""
     if width > WIDEST:
-        raise InputError(
-            f"the header has more than {WIDEST:,} columns",
-            hint="check the delimiter, or turn the table so that rows are patients",
-            file=place,
-        )
+        raise refusal("header_too_wide", file=place, widest=WIDEST)
 
 
 def header_at(filled: Sequence[int]) -> int:
@@ -121,19 +118,14 @@ def choose_table(names: Sequence[str], wanted: str | None, whole: str, place: Pa
     place : Path
     """
     if not names:
-        raise InputError(f"the {whole} is empty", hint="name another file", file=place)
+        raise refusal("no_table", file=place, whole=whole)
     listed = ", ".join(shown_name(n) for n in names[:8]) + (" and more" if len(names) > 8 else "")
     if wanted in names:
         return str(wanted)
     if wanted:
-        problem = f"the {whole} has no table of that name"
-        raise InputError(problem, hint=f"it has {listed}", file=place)
+        raise refusal("no_such_table", file=place, whole=whole, listed=listed)
     if len(names) > 1:
-        raise InputError(
-            f"the {whole} has several tables",
-            hint=f"name one as table under [file] in a study file: {listed}",
-            file=place,
-        )
+        raise refusal("several_tables", file=place, whole=whole, listed=listed)
     return names[0]
 
 
@@ -142,7 +134,7 @@ def name_columns(
 ) -> pd.DataFrame:
     """Trim text and name the columns, or say what is wrong with the header."""
     if frame.empty:
-        raise InputError("there is a header and no rows", hint="export it again", file=place)
+        raise refusal("header_alone", file=place)
     names = [_clean(h) for h in header]
     _check_names(names, place, row)
     columns: dict[str, pd.Series] = {}

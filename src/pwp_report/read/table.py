@@ -10,6 +10,7 @@ from pwp_report.read.columnar import read_duckdb, read_parquet, read_sqlite
 from pwp_report.read.excel import read_excel
 from pwp_report.read.raw import RawTable
 from pwp_report.read.text import read_text
+from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     import os
@@ -74,8 +75,7 @@ def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> Raw
     if head.startswith(b"PK\x03\x04"):
         return read_excel(place, table)
     if table is not None:
-        problem = "a sheet or table was named, but this is a text file or a Parquet file"
-        raise InputError(problem, hint="leave the name out", file=place)
+        raise refusal("no_tables_here", file=place)
     if head.startswith(b"PAR1"):
         return read_parquet(place)
     for magic, (problem, hint) in _OTHERS.items():
@@ -86,20 +86,17 @@ def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> Raw
 
 def _first_bytes(place: Path) -> bytes:
     if place.is_dir():
-        raise InputError("this is a folder", hint="name the file in it", file=place)
+        raise refusal("folder", file=place)
     if place.exists() and not place.is_file():
         # A pipe would be waited for without end, and cannot be read twice.
-        raise InputError("this is a pipe or a device", hint="save the data in a file", file=place)
+        raise refusal("pipe_or_device", file=place)
     try:
         with place.open("rb") as source:
             head = source.read(4096)
     except FileNotFoundError:
-        problem = "there is no such file"
-        raise InputError(problem, hint="check its name and folder", file=place) from None
+        raise refusal("no_such_file", file=place) from None
     except (OSError, ValueError):
-        problem = "the file cannot be opened"
-        hint = "close it elsewhere, or ask for access"
-        raise InputError(problem, hint=hint, file=place) from None
+        raise refusal("file_closed_to_us", file=place) from None
     if not head.strip(b"\x00 \t\r\n\xef\xbb\xbf"):
-        raise InputError("the file is empty", hint="export it again", file=place)
+        raise refusal("empty_file", file=place)
     return head

@@ -32,6 +32,7 @@ from pwp_report.read.raw import (
     name_columns,
     said_of_rows,
 )
+from pwp_report.wording import refusal
 
 __all__ = ["read_text"]
 
@@ -51,7 +52,7 @@ def read_text(place: Path) -> RawTable:
     at = header_at([_filled(record) for record in first])
     header = first[at] if first else []
     if not _filled(header):
-        raise InputError("the file is empty", hint="export it again", file=place)
+        raise refusal("empty_file", file=place)
     top = at + 1 + int(hint)
     whole, odd = _body(text, delimiter, (top, len(header)), place)
     plain = whole.dropna(how="all")
@@ -77,8 +78,7 @@ def _decoded(place: Path) -> tuple[str, str]:
         return content.decode(encoding or "utf-8"), encoding or "utf-8"
     except UnicodeDecodeError as error:
         if encoding:
-            problem = "the file is not valid in its own encoding"
-            raise InputError(problem, hint="save it again as UTF-8", file=place) from None
+            raise refusal("encoding_broken", file=place) from None
         around = content[max(0, error.start - 20_000) : error.start + 20_000]
     encoding = _legacy_encoding(around)
     return content.decode(encoding, "replace"), encoding
@@ -207,9 +207,7 @@ def _refuse_quotes(text: str, delimiter: str, place: Path) -> None:
         for _ in records:
             row += 1
     except csv.Error:
-        problem = "a quotation mark is not closed, or a cell is far too long"
-        hint = "correct the quotation marks from this row on"
-        raise InputError(problem, hint=hint, file=place, row=row) from None
+        raise refusal("quotes_not_closed", file=place, row=row) from None
 
 
 def _is_note(text: str, delimiter: str) -> bool:

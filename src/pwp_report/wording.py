@@ -1,0 +1,58 @@
+"""What is refused or has to be corrected, in words: every sentence stands in ``wording.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multilevel.errors import InputError
+
+__all__ = ["KINDS", "Kind", "refusal", "worded"]
+
+_WORDS: dict[str, Any] = tomllib.loads(
+    Path(__file__).with_name("wording.toml").read_text(encoding="utf-8")
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an entry is where it should not be, and what to do about it."""
+
+    text: str
+    hint: str
+
+
+#: What entries are that are not what is needed.
+KINDS: dict[str, Kind] = {name: Kind(*words) for name, words in _WORDS.pop("kinds").items()}
+
+
+def worded(key: str, **words: Any) -> list[str]:
+    """Give what is wrong, what to do about it and, of a table's rows, what was found.
+
+    Examples
+    --------
+    >>> worded("role_not_found", what="patient", role="patient_id")[0]
+    'no column that identifies the patient was recognised'
+    """
+    return [text.format(**words) for text in _WORDS[key]]
+
+
+def refusal(
+    key: str,
+    *,
+    file: str | Path | None = None,
+    row: int | None = None,
+    column: str | None = None,
+    **words: Any,
+) -> InputError:
+    """Make the error of that key, to be raised.
+
+    Examples
+    --------
+    >>> str(refusal("empty_file", file="scores.csv"))
+    'scores.csv: the file is empty; export it again.'
+    """
+    problem, hint = worded(key, **words)
+    return InputError(problem, hint=hint or None, file=file, row=row, column=column)

@@ -38,7 +38,6 @@ __all__ = ["read_text"]
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", "^": "caret"}
 _SAMPLE = 1 << 20
-_NO_TEXT = "this is not a text file"
 
 
 def read_text(place: Path) -> RawTable:
@@ -47,8 +46,16 @@ def read_text(place: Path) -> RawTable:
     sample = text[:_SAMPLE]
     _guard_header(sample, place)
     hint, delimiter = _dialect(sample)
+    # A mark inside a cell may be an inch, or not belong there: the slow reader knows.
+    if text.count('"') % 2 or re.search(
+        rf'[^\r\n"{re.escape(delimiter)}]"[^\r\n"{re.escape(delimiter)}]', text
+    ):
+        _refuse_quotes(text, delimiter, place)
     records = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
-    first = list(islice(records, int(hint), DEEPEST + int(hint)))
+    try:
+        first = list(islice(records, int(hint), DEEPEST + int(hint)))
+    except csv.Error:
+        raise refusal("quotes_not_closed", file=place, row=records.line_num) from None
     at = header_at([_filled(record) for record in first])
     header = first[at] if first else []
     if not _filled(header):
@@ -101,7 +108,7 @@ def _marked_encoding(content: bytes, place: Path) -> str:
     for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
         if zeros.count(0) > 0.4 * len(zeros):
             return name
-    raise InputError(_NO_TEXT, hint="export it as CSV", file=place)
+    raise refusal("not_text", file=place)
 
 
 def _legacy_encoding(sample: bytes) -> str:
@@ -125,7 +132,7 @@ def _guard_header(sample: str, place: Path) -> None:
     endless = end is None and len(line) >= _SAMPLE - 1
     check_width(WIDEST + 1 if endless else 1 + max(line.count(d) for d in _NAMES), place)
     if sum(c < " " and c not in "\t\r\n\f" for c in sample[:4096]) > 8:
-        raise InputError(_NO_TEXT, hint="export it as CSV", file=place)
+        raise refusal("not_text", file=place)
 
 
 def _dialect(sample: str) -> tuple[bool, str]:
@@ -184,10 +191,8 @@ def _body(
             ),
         )
     except pa.ArrowInvalid:
-        _refuse_quotes(text, delimiter, place)
-        raise InputError(_NO_TEXT, hint="export it as CSV", file=place) from None
-    if text.count('"') % 2:
-        _refuse_quotes(text, delimiter, place)
+        # A row is longer than a block: a mark that is not closed, or a cell without end.
+        raise refusal("quotes_not_closed", file=place, row=None) from None
     frame = table.to_pandas(types_mapper={pa.string(): pd.StringDtype(na_value=np.nan)}.get)
     rows = np.arange(1, len(frame) + len(odd) + 1)
     frame = frame.set_axis(np.delete(rows, [row.number - 1 for row in odd])).loc[top + 1 :]
@@ -220,6 +225,5 @@ def _ragged(rows: Sequence[Any], width: int, place: Path) -> InputError:
     cells = rows[0].actual_columns
     what = "1 cell" if cells == 1 else f"{cells} cells"
     more = f" ({len(rows) - 1:,} more such rows)" if len(rows) > 1 else ""
-    problem = f"the row has {what} where the header has {width}{more}"
-    hint = "check the delimiter and the quotation marks here, and whether the file is complete"
-    return InputError(problem, hint=hint, file=place, row=rows[0].number)
+    row = rows[0].number
+    return refusal("ragged", file=place, row=row, what=what, width=width, more=more)

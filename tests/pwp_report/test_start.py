@@ -17,7 +17,15 @@ from running import run
 from multilevel.errors import InputError
 from pwp_lib.cohort import PACKAGED, load_cohort
 from pwp_lib.simulate import simulate_cohort
-from pwp_report.start import MARK, NEEDS, Request, chapter_files, own_chapter, start_folder
+from pwp_report.start import (
+    LEFT_OUT,
+    MARK,
+    NEEDS,
+    Request,
+    chapter_files,
+    own_chapter,
+    start_folder,
+)
 
 
 def cells_of(path: Path) -> list[dict[str, Any]]:
@@ -50,6 +58,35 @@ def test_a_chapter_names_its_measures_once(file: Path) -> None:
     for cell in code[1:]:
         if "paper" not in cell["metadata"].get("tags", []):
             assert not re.search("phq9|gad7", text(cell)), text(cell)
+
+
+@pytest.mark.parametrize("file", chapter_files(), ids=lambda file: file.stem)
+def test_no_cell_needs_a_name_of_a_cell_that_may_be_left_out(file: Path) -> None:
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    held = set(notebook["metadata"].get("needs", []))
+    made: dict[str, set[str]] = {}  # a name, and the tags without which it is not made
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        tags = set(cell["metadata"].get("tags", []))
+        without = tags & (LEFT_OUT | set(NEEDS) - held)
+        stored, loaded = names_in(re.sub("^%.*", "", text(cell), flags=re.M))
+        if not tags & LEFT_OUT:
+            lacking = {name for name in loaded - stored if made.get(name, set()) - without}
+            assert not lacking, text(cell)
+        for name in stored:
+            made[name] = made.get(name, without) & without
+
+
+def names_in(source: str) -> tuple[set[str], set[str]]:
+    """Names that a piece of code makes, and names that it uses."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = [n for n in nodes if isinstance(n, ast.Name)]
+    stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+    stored |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
+    stored |= {n.asname or n.name.split(".")[0] for n in nodes if isinstance(n, ast.alias)}
+    stored |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    return stored, {n.id for n in names if isinstance(n.ctx, ast.Load)}
 
 
 def test_cells_are_kept_or_left_out_whole() -> None:
@@ -141,6 +178,14 @@ def test_chapters_run_on_own_data(second: str, chapters: tuple[str, ...], tmp_pa
     for chapter in chapters:
         shown = ran(tmp_path / "mine", chapter)
         assert "own services.csv" in shown
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("chapter", ["04_checking", "05_mcmc", "11_would"])
+def test_long_chapters_run_on_other_measures(chapter: str, tmp_path: Path) -> None:
+    own_file = write_own(tmp_path / "own.csv", "wsas")
+    start_folder(Request(tmp_path / "mine", own_file, measures=("wsas", "phq9")))
+    assert "own.csv" in ran(tmp_path / "mine", chapter)
 
 
 def test_a_chapter_runs_on_the_packaged_cohort(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from multilevel.columns import Monomial
 from multilevel.errors import InputError
 from multilevel.expression import Call, evaluate
 from multilevel.formula import Formula
 from multilevel.memory import choose_pivots, plan_for, smallest_cells, sorted_labels
-from multilevel.plan import FEW_VALUES, Block, Dummy, Plan, Source, kind_of
-from multilevel.record import Record, label_text, level_value, plain_label
+from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, kind_of
+from multilevel.record import Record, Totals, label_text, level_value, plain_label
 
 #: Types of whole numbers that other engines' frames would round.
 _WIDE = (nw.Int128, nw.UInt128)
@@ -36,9 +37,8 @@ class LazyTable:
         self.frame = frame
         self.schema = frame.collect_schema()
         self.columns: Sequence[str] = self.schema.names()
-        # Columns made here are named so that they shadow none of the table's.
-        longest = max(map(len, self.columns), default=0)
-        self._ok, self._group, self._rows = (f"{c:_>{longest + 5}}" for c in ("ok", "by", "rows"))
+        # Named so that it shadows none of the table's columns.
+        self._group = "by".rjust(max(map(len, self.columns), default=0) + 3, "_")
 
     def kind(self, column: str) -> str:
         """Return ``number``, ``truth`` or ``category``."""
@@ -56,7 +56,7 @@ class LazyTable:
             found = present.select(column).unique().collect()
             return tuple(label_text(v) for v in sorted(found[column].to_list()))
 
-    def block_labels(self, component: Call, needed: tuple[str, ...]) -> tuple[str, ...]:
+    def block_labels(self, component: Call) -> tuple[str, ...]:
         """Refuse what only formulae can evaluate, since that takes all rows at once."""
         raise InputError(
             f"{component} cannot be computed row by row, and this table is not in memory",
@@ -71,44 +71,48 @@ class LazyTable:
 
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""
+        complete = self.frame.filter(self._present(plan.needed))
         with _in_words():
-            pivots = self._pivots(plan)
-            return self._record(plan, self._grouped(plan, pivots), pivots, cells)
-
-    def _grouped(self, plan: Plan, pivots: Mapping[str, float]) -> nw.DataFrame[Any]:
-        """Collect rows, complete rows and sums of each group."""
-        # Rows that are not complete are emptied, not left out, so that they can be counted.
-        marked = self.frame.with_columns(self._present(plan.needed).alias(self._ok))
-        values = [self._masked(n, plan, pivots).alias(f"v{i}") for i, n in enumerate(plan.summed)]
-        table = marked.select(
-            self._labels(plan.group).alias(self._group), nw.col(self._ok).cast(nw.Int64), *values
-        )
-        place = {n: nw.col(f"v{i}") for i, n in enumerate(plan.summed)}
-        keys = [key for key in plan.keys if key]
-        sums = [reduce(mul, (place[n] for n in key)).alias(f"s{k}") for k, key in enumerate(keys)]
-        found = (
-            table.select(self._group, self._ok, *sums)
-            .group_by(self._group)
-            .agg(
-                nw.len().alias(self._rows),
-                nw.col(self._ok).sum(),
-                *(nw.col(f"s{k}").sum() for k in range(len(keys))),
+            rows = int(self.frame.select(nw.len()).collect().item())
+            pivots = self._pivots(plan, complete, rows)
+            found = self._grouped(plan, complete, pivots)
+            # Groups come in any order.
+            labels = self._plain(found[self._group].to_list(), plan.group)
+            groups, order = sorted_labels(labels, plan.group)
+            sums: dict[Monomial, Totals] = {
+                key: found[f"s{k}"].to_numpy().astype(np.float64 if of_floats else np.int64)[order]
+                for k, (key, of_floats) in enumerate(_of_floats(plan, pivots).items())
+            }
+            n = sums[()]
+            return Record(
+                groups=groups,
+                n=n,
+                sums=sums,
+                pivots=pivots,
+                smallest_cell=self._smallest_cell(plan, complete, groups, n) if cells else None,
+                n_dropped=rows - int(n.sum()),
+                **plan.facts,
             )
-        )
-        # Sums of whole numbers come back wider, or as decimals, from some engines.
-        kinds = [nw.Float64 if set(pivots) & set(key) else nw.Int64 for key in keys]
-        typed = [nw.col(f"s{k}").cast(kind) for k, kind in enumerate(kinds)]
-        counts = nw.col(self._rows, self._ok).cast(nw.Int64)
-        return found.select(self._group, counts, *typed).collect()
 
-    def _masked(self, name: str, plan: Plan, pivots: Mapping[str, float]) -> nw.Expr:
-        """Write a stored column, its pivot taken off, and zero in rows that are not complete."""
-        value = self._expression(plan.variables[name])
-        if pivots.get(name):
-            value = value - pivots[name]
-        # The type comes last, because Dask and pandas cannot make missing values whole.
-        kind = nw.Float64 if name in pivots else nw.Int64
-        return nw.when(nw.col(self._ok)).then(value).otherwise(0).cast(kind)
+    def _grouped(
+        self, plan: Plan, complete: nw.LazyFrame[Any], pivots: Mapping[str, float]
+    ) -> nw.DataFrame[Any]:
+        """Collect sums of each group, those of the keys of the plan named by their places."""
+        values = []
+        for i, name in enumerate(plan.summed):
+            value = self._expression(plan.variables[name]) - pivots.get(name, 0)
+            # The type comes last, because Dask and pandas cannot make missing values whole.
+            values.append(value.cast(nw.Float64 if name in pivots else nw.Int64).alias(f"v{i}"))
+        table = complete.select(self._labels(plan.group).alias(self._group), *values)
+        place = {n: nw.col(f"v{i}") for i, n in enumerate(plan.summed)}
+        products = [reduce(mul, (place[n] for n in key), nw.lit(1)) for key in plan.keys]
+        named = [product.alias(f"s{k}") for k, product in enumerate(products)]
+        grouped = table.select(self._group, *named).group_by(self._group)
+        found = grouped.agg(*(nw.col(f"s{k}").sum() for k in range(len(products))))
+        # Sums of whole numbers come back wider, or as decimals, from some engines.
+        kinds = [nw.Float64 if f else nw.Int64 for f in _of_floats(plan, pivots).values()]
+        typed = [nw.col(f"s{k}").cast(kind) for k, kind in enumerate(kinds)]
+        return found.select(self._group, *typed).collect()
 
     def _present(self, columns: Sequence[str]) -> nw.Expr:
         """Whether every column has a value."""
@@ -122,8 +126,6 @@ class LazyTable:
 
     def _expression(self, source: Source) -> nw.Expr:
         """Write a stored column as an expression in the columns of the table."""
-        if isinstance(source, Block):  # refused before anything is summed
-            raise InputError(f"{source.component} needs a frame in memory")
         if not isinstance(source, Dummy):
             value: nw.Expr = evaluate(source, self._number_column)
             return value
@@ -149,71 +151,40 @@ class LazyTable:
         as_text = isinstance(self.schema[group], (nw.Categorical, nw.Enum, *_WIDE))
         return nw.col(group).cast(nw.String) if as_text else nw.col(group)
 
-    def _pivots(self, plan: Plan) -> dict[str, float]:
+    def _pivots(self, plan: Plan, complete: nw.LazyFrame[Any], rows: int) -> dict[str, float]:
         """Look once at ranges, which decide what can be summed as whole numbers."""
-        marked = self.frame.with_columns(self._present(plan.needed).alias(self._ok))
         looked_at = [n for n in plan.summed if not isinstance(plan.variables[n], Dummy)]
-        facts: list[nw.Expr] = [nw.len().alias(self._rows)]
-        for i, name in enumerate(looked_at):
+        facts: list[nw.Expr] = []
+        for name in looked_at:
             value = self._expression(plan.variables[name]).cast(nw.Float64)
-            value = nw.when(nw.col(self._ok)).then(value)
-            facts += [
-                value.min().alias(f"low{i}"),
-                value.max().alias(f"high{i}"),
-                value.mean().alias(f"mean{i}"),
-                (value - value.round()).abs().max().alias(f"part{i}"),
-            ]
-        row = marked.select(*facts).collect().rows(named=True)[0]
-        low, high, mean, part = (
-            {n: _number(row[f"{fact}{i}"]) for i, n in enumerate(looked_at)}
-            for fact in ("low", "high", "mean", "part")
-        )
-        sizes = {
-            n: max(abs(low[n]), abs(high[n]))
-            if all(map(math.isfinite, (low[n], high[n], mean[n], part[n])))
-            else math.inf
-            for n in looked_at
-        }
-        sizes |= {n: 1.0 for n in plan.summed if n not in sizes}
-        whole = {n for n in plan.summed if not part.get(n) and sizes[n] < 2**53}
-        spread = {n: (high[n] - low[n]) / 6 for n in looked_at}
-        return choose_pivots(
-            plan, sizes, whole, int(row[self._rows]), lambda n: (mean[n], spread[n])
-        )
-
-    def _record(
-        self, plan: Plan, found: nw.DataFrame[Any], pivots: dict[str, float], cells: bool
-    ) -> Record:
-        """Put groups in order, whatever order they came in, without those that have no rows."""
-        rows = int(_number(found[self._rows].sum()))
-        found = found.filter(nw.col(self._ok) > 0)
-        groups, order = sorted_labels(
-            self._plain(found[self._group].to_list(), plan.group), plan.group
-        )
-        n = np.asarray(found[self._ok].to_numpy(), dtype=np.int64)[order]
-        sums: dict[tuple[str, ...], NDArray[Any]] = {(): n}
-        for k, key in enumerate(key for key in plan.keys if key):
-            sums[key] = np.asarray(found[f"s{k}"].to_numpy())[order]
-        smallest = self._smallest_cell(plan, groups.tolist(), n) if cells else None
-        return Record(
-            groups=groups,
-            n=n,
-            sums=sums,
-            pivots=pivots,
-            smallest_cell=smallest,
-            n_dropped=rows - int(n.sum()),
-            **plan.facts,
-        )
+            part = (value - value.round()).abs()
+            facts += [value.min(), value.max(), value.mean(), part.max()]
+        named = [fact.alias(f"f{i}") for i, fact in enumerate(facts)]
+        row = iter(complete.select(*named).collect().rows()[0])
+        sizes, whole = dict.fromkeys(plan.summed, 1.0), set(plan.summed)
+        centres: dict[str, tuple[float, float]] = {}
+        for name in looked_at:
+            # No value at all gives None.
+            low, high, mean, rest = (float(next(row) or 0.0) for _ in range(4))
+            finite = math.isfinite(low + high + mean + rest)
+            sizes[name] = max(abs(low), abs(high)) if finite else math.inf
+            centres[name] = mean, (high - low) / 6
+            if rest or sizes[name] >= 2**53:
+                whole.discard(name)
+        return choose_pivots(plan, sizes, whole, rows, centres.__getitem__)
 
     def _plain(self, labels: Iterable[Any], group: str) -> list[Any]:
         wide = bool(group) and isinstance(self.schema[group], _WIDE)
         return [int(v) if wide else plain_label(v) for v in labels]
 
     def _smallest_cell(
-        self, plan: Plan, groups: list[Any], n: NDArray[np.int64]
+        self,
+        plan: Plan,
+        complete: nw.LazyFrame[Any],
+        groups: NDArray[np.object_],
+        n: NDArray[np.int64],
     ) -> NDArray[np.int64]:
         """Rows of the smallest cell of each group; see `Record`."""
-        complete = self.frame.filter(self._present(plan.needed))
         sources = plan.variables
         values = [name for name in plan.summed if not isinstance(sources[name], Dummy)]
         cells = {s.column: nw.col(s.column) for s in sources.values() if isinstance(s, Dummy)}
@@ -249,6 +220,6 @@ def _in_words() -> Iterator[None]:
         ) from None
 
 
-def _number(value: Any) -> float:
-    """Read a fact about a column that may have no value at all."""
-    return 0.0 if value is None else float(value)
+def _of_floats(plan: Plan, pivots: Mapping[str, float]) -> dict[Monomial, bool]:
+    """Whether a product has a factor that is summed as a float."""
+    return {key: not pivots.keys().isdisjoint(key) for key in plan.keys}

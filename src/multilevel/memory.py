@@ -22,8 +22,8 @@ from multilevel.errors import InputError
 from multilevel.expression import Call, Name, evaluate, names_in
 from multilevel.formula import Formula
 from multilevel.plan import (
+    BLOCKS,
     FEW_VALUES,
-    Block,
     Dummy,
     Plan,
     Schema,
@@ -76,7 +76,7 @@ def plan_for(
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
     factors, blocks = components(formula.text, kinds)
     found = tuple([(f, chosen_levels(f, column, table, levels)) for f, column in factors])
-    labels = tuple([(str(c), table.block_labels(c, formula.columns)) for c in blocks])
+    labels = tuple([(str(c), table.block_labels(c)) for c in blocks])
     return formula_plan(formula.text, kinds, found, labels)
 
 
@@ -94,7 +94,7 @@ class Table:
 
     native: Any
     columns: Sequence[str]
-    known: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def sums(
         self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
@@ -156,9 +156,10 @@ class Table:
             raise InputError(_OF_ONE_KIND, column=column)
         return tuple(map(label_text, sorted(labels)))
 
-    def block_labels(self, component: Call, needed: tuple[str, ...]) -> tuple[str, ...]:
+    def block_labels(self, component: Call) -> tuple[str, ...]:
         """Names of the columns that formulae makes of a component."""
-        return tuple(self._block(component, needed).columns)
+        rows = pd.DataFrame({c: self.typed(c) for c in names_in(component)}).dropna()
+        return tuple(map(str, _evaluated(component, rows.astype(float))))
 
     @_once
     def numbers(self, column: str) -> tuple[Array, Mask | None]:
@@ -235,9 +236,9 @@ class Table:
         source = plan.variables[name]
         if isinstance(source, Dummy):
             return self._dummy(source, keep)
-        if isinstance(source, Block):
-            block = self._block(source.component, plan.needed)
-            return block.iloc[:, source.position].to_numpy(dtype=float)
+        if isinstance(source, Call) and source.function in BLOCKS:
+            rows = {c: _kept(self.numbers(c)[0], keep) for c in names_in(source)}
+            return _evaluated(source, pd.DataFrame(rows))[name].to_numpy(dtype=float)
         if isinstance(source, Name):
             return _whole(_kept(self.numbers(source.name)[0], keep))
 
@@ -269,17 +270,6 @@ class Table:
         rank = np.zeros(len(labels), dtype=np.int64)
         rank[present[order]] = np.arange(len(order))
         return groups, rank[codes]
-
-    def _block(self, component: Call, needed: tuple[str, ...]) -> pd.DataFrame:
-        """Columns that formulae makes of a component over the complete rows."""
-        known = self.known.setdefault("blocks", {})
-        if component not in known:
-            gone = [m for c in needed if (m := self._missing(c)) is not None]
-            keep = ~np.any(gone, axis=0) if gone else None
-            own = {c: _kept(self.numbers(c)[0], keep) for c in names_in(component)}
-            known[component] = _evaluated(component, pd.DataFrame(own))
-        found: pd.DataFrame = known[component]
-        return found
 
     def _smallest_cell(
         self, plan: Plan, keep: Mask | None, columns: Mapping[str, Array], codes: Codes, n: Codes

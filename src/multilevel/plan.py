@@ -28,7 +28,7 @@ from multilevel.record import movable
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
 #: Transforms of a whole column that formulae computes.
-_BLOCKS = ("bs", "poly")
+BLOCKS = ("bs", "poly")
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Named: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
@@ -42,16 +42,9 @@ class Dummy:
     level: str
 
 
-@dataclass(frozen=True)
-class Block:
-    """One column of a component, such as a spline, that only formulae can evaluate."""
-
-    component: Call
-    position: int
-
-
-#: How a stored column comes about: an expression is computed row by row.
-Source: TypeAlias = Expression | Dummy | Block
+#: How a stored column comes about: a level of a category; what formulae makes of a whole column,
+#: where the expression is a call of `BLOCKS`; what is computed row by row.
+Source: TypeAlias = Expression | Dummy
 
 
 class Schema(Protocol):
@@ -67,7 +60,7 @@ class Schema(Protocol):
     def levels(self, column: str) -> tuple[str, ...]:
         """Levels of a category, declared or found, in order."""
 
-    def block_labels(self, component: Call, needed: tuple[str, ...]) -> tuple[str, ...]:
+    def block_labels(self, component: Call) -> tuple[str, ...]:
         """Names of the columns that formulae makes of a component."""
 
 
@@ -202,7 +195,7 @@ def components(text: str, kinds: Pairs) -> tuple[Pairs, tuple[Call, ...]]:
             category = factor.name
         if category is not None:
             factors[str(factor)] = category
-        elif isinstance(factor, Call) and factor.function in _BLOCKS:
+        elif isinstance(factor, Call) and factor.function in BLOCKS:
             if not factor.arguments or not is_rowwise(factor.arguments[0]):
                 raise _not_known(factor)
             _refuse_categories(factor, kind)
@@ -248,7 +241,7 @@ def formula_plan(text: str, kinds: Pairs, levels: Named, labels: Named) -> Plan:
         for level in known[1:]
     }
     for call, (_, names) in zip(blocks, labels, strict=True):
-        variables |= {label: Block(call, i) for i, label in enumerate(names)}
+        variables |= dict.fromkeys(names, call)
 
     def is_stored(expression: Expression) -> bool:
         if not isinstance(expression, Name) and not stored_as_column(expression):

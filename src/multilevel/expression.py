@@ -7,7 +7,6 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import narwhals as nw
@@ -29,6 +28,8 @@ _SIGNS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "GREATER": (">", operator.gt),
     "GREATER_EQUAL": (">=", operator.ge),
 }
+#: Signs that stand between terms, not between numbers.
+_BETWEEN_TERMS = {"COLON": (":", None), "PIPE": ("|", None), "TILDE": ("~", None)}
 _OPERATORS = dict(_SIGNS.values())
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _RANK = {"**": 3, "*": 2, "/": 2, "+": 1, "-": 1}
@@ -67,15 +68,11 @@ class Operation:
     symbol: str
     operands: tuple[Expression, ...]
 
-    @cached_property
-    def _text(self) -> str:
+    def __str__(self) -> str:
         parts = [_bracketed(self, o, i) for i, o in enumerate(self.operands)]
         if len(parts) == 1:
             return f"{self.symbol}{parts[0]}"
         return f"{parts[0]} {self.symbol} {parts[1]}"
-
-    def __str__(self) -> str:
-        return self._text
 
 
 @dataclass(frozen=True)
@@ -86,13 +83,9 @@ class Call:
     arguments: tuple[Expression, ...]
     keywords: tuple[tuple[str, Expression], ...] = ()
 
-    @cached_property
-    def _text(self) -> str:
+    def __str__(self) -> str:
         parts = [str(a) for a in self.arguments] + [f"{k}={v}" for k, v in self.keywords]
         return f"{self.function}({', '.join(parts)})"
-
-    def __str__(self) -> str:
-        return self._text
 
     @property
     def only(self) -> Expression | None:
@@ -112,17 +105,17 @@ def _bracketed(parent: Operation, child: Expression, position: int) -> str:
     return f"({child})" if needed or len(parent.operands) == 1 else str(child)
 
 
-def read_expression(node: Any) -> Expression:
-    """Turn a node of the syntax tree of formulae's parser into an expression.
+def read_expression(node: Any, inside: bool = False) -> Expression:
+    """Turn a syntax tree of formulae's parser into an expression; brackets have done their work.
 
     Raises
     ------
     InputError
-        For what has no meaning inside a call, such as ``a:b`` or ``x | g``.
+        For what has no meaning, such as ``a:b`` or ``x | g`` inside a call.
     """
     kind = type(node).__name__
     if kind == "Grouping":
-        return read_expression(node.expression)
+        return read_expression(node.expression, inside)
     if kind == "Variable" and node.level is None:
         return Name(node.name.lexeme)
     if kind == "QuotedName":
@@ -134,13 +127,18 @@ def read_expression(node: Any) -> Expression:
         named = [a for a in node.args if type(a).__name__ == "Assign"]
         return Call(
             node.callee.name.lexeme,
-            tuple(read_expression(a) for a in node.args if a not in named),
-            tuple((a.name.name.lexeme, read_expression(a.value)) for a in named),
+            tuple(read_expression(a, True) for a in node.args if a not in named),
+            tuple((a.name.name.lexeme, read_expression(a.value, True)) for a in named),
         )
-    if kind in ("Binary", "Unary") and node.operator.kind in _SIGNS:
+    signs = _SIGNS if inside else _SIGNS | _BETWEEN_TERMS
+    if kind in ("Binary", "Unary") and node.operator.kind in signs:
         sides = (node.left, node.right) if kind == "Binary" else (node.right,)
-        symbol, _ = _SIGNS[node.operator.kind]
-        return Operation(symbol, tuple(map(read_expression, sides)))
+        symbol, _ = signs[node.operator.kind]
+        return Operation(symbol, tuple(read_expression(side, inside) for side in sides))
+    if not inside:
+        raise InputError(
+            "part of the formula cannot be read", hint="put arithmetic in braces: {x - 1}"
+        )
     raise InputError(
         "the formula has something inside brackets that only makes sense outside them",
         hint="inside a call or braces use column names, numbers and + - * / **",

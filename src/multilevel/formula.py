@@ -14,7 +14,15 @@ from itertools import combinations
 from typing import Any
 
 from multilevel.errors import InputError
-from multilevel.expression import Call, Expression, Name, Number, names_in, read_expression
+from multilevel.expression import (
+    Call,
+    Expression,
+    Name,
+    Number,
+    Operation,
+    names_in,
+    read_expression,
+)
 
 __all__ = ["MAX_RANDOM_TERMS", "Formula", "Term", "parse_formula"]
 
@@ -35,27 +43,28 @@ _OTHER_CALLS = {
 MAX_RANDOM_TERMS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """One term of a formula: a product of components; the constant has none.
 
     Attributes
     ----------
     factors : tuple of Expression
-        What is multiplied, in the order written.
+        What is multiplied, in the order written; ``a:b`` and ``b:a`` are one term.
     """
 
     factors: tuple[Expression, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Term) and set(self.factors) == set(other.factors)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.factors))
 
     @cached_property
     def name(self) -> str:
         """As written, and as printed in tables; the constant is ``Intercept``."""
         return ":".join(map(str, self.factors)) or "Intercept"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns of the data that the term uses."""
-        return tuple(dict.fromkeys(n for f in self.factors for n in names_in(f)))
 
 
 @dataclass(frozen=True)
@@ -125,24 +134,28 @@ def parse_formula(text: str) -> Formula:
     >>> [t.name for t in f.random], f.group
     (['Intercept', 'center(x)'], 'g')
     """
-    response, right = _syntax(text)
+    left, right = _syntax(text)
     plain, bars = _split_bars(right)
     fixed = _right_side(plain)
     random, group = _random_part(bars)
-    outcome = Term((read_expression(response),))
-    _check_response(outcome, fixed + random)
-    _refuse_other_meanings((outcome, *fixed, *random))
-    if group and group in {c for t in (outcome, *fixed, *random) for c in t.columns}:
+    response = Term((left,))
+    if isinstance(left, Number) or not tuple(names_in(left)):
+        raise InputError("left of the ~ stands the response, a column of the data")
+    if response in (*fixed, *random):
+        raise InputError(f"{response.name} is the response and cannot be a predictor as well")
+    formula = Formula(text, response, fixed, random, group)
+    _refuse_other_meanings((left, *formula.predictors))
+    if group in formula.columns:
         raise InputError(
             f"{group} is the grouping factor and cannot be a predictor or the response as well"
         )
     if not fixed and not random:
         raise InputError("the formula has no term on its right side", hint="write y ~ 1 at least")
-    return Formula(text, outcome, fixed, random, group)
+    return formula
 
 
-def _syntax(text: str) -> tuple[Any, Any]:
-    """Left and right side of the formula as syntax trees."""
+def _syntax(text: str) -> tuple[Expression, Expression]:
+    """Left and right side of the formula."""
     unquoted = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", text)
     if re.search(r"\|\s*\|", unquoted):
         raise InputError(
@@ -165,109 +178,80 @@ def _syntax(text: str) -> tuple[Any, Any]:
         tree = parser.parse()
         complete = parser.at_end()
     except Exception as error:  # formulae raises bare exceptions of several kinds
-        raise InputError("the formula cannot be read", hint=_hint(str(error))) from None
+        said = str(error).rstrip(".")
+        hint = f"formulae says: {said}" if said else "check its brackets"
+        raise InputError("the formula cannot be read", hint=hint) from None
     # formulae stops at the first thing it cannot place and says nothing of the rest.
     if not complete or type(tree).__name__ != "Binary" or tree.operator.kind != "TILDE":
-        hint = "write the random part in brackets: (1 + x | g)" if "|" in text else None
-        raise InputError("part of the formula cannot be read", hint=hint)
-    return tree.left, tree.right
+        advice = "write the random part in brackets: (1 + x | g)" if "|" in text else None
+        raise InputError("part of the formula cannot be read", hint=advice)
+    # What stands left of the ~ is one number a row.
+    return read_expression(tree.left, inside=True), read_expression(tree.right)
 
 
-def _hint(message: str) -> str:
-    return f"formulae says: {message.rstrip('.')}" if message else "check its brackets"
-
-
-def _split_bars(node: Any) -> tuple[list[tuple[str, Any]], list[Any]]:
-    """Signed summands of the right side without bars, and the bracketed bars."""
-    plain: list[tuple[str, Any]] = []
-    bars: list[Any] = []
-    for sign, part in _summands(node, "+"):
-        inner = part.expression if type(part).__name__ == "Grouping" else part
-        if type(inner).__name__ == "Binary" and inner.operator.kind == "PIPE":
-            if sign == "-":
-                raise InputError("a random part can be added, not taken away")
-            bars.append(inner)
-        else:
+def _split_bars(side: Expression) -> tuple[list[tuple[str, Expression]], list[Operation]]:
+    """Signed summands of the right side without bars, and the bars."""
+    plain: list[tuple[str, Expression]] = []
+    bars: list[Operation] = []
+    for sign, part in _summands(side, "+"):
+        if not isinstance(part, Operation) or part.symbol != "|":
             plain.append((sign, part))
+        elif sign == "-":
+            raise InputError("a random part can be added, not taken away")
+        else:
+            bars.append(part)
     return plain, bars
 
 
-def _summands(node: Any, sign: str) -> list[tuple[str, Any]]:
-    kind = type(node).__name__
-    if kind == "Binary" and node.operator.kind in ("PLUS", "MINUS"):
-        own = "+" if node.operator.kind == "PLUS" else "-"
-        return [*_summands(node.left, sign), _signed(own, node.right)]
-    return [_signed(sign, node)]
+def _summands(side: Expression, sign: str) -> list[tuple[str, Expression]]:
+    """Summands with their signs, those before them included, as in ``0 + -1``."""
+    if not isinstance(side, Operation) or side.symbol not in "+-":
+        return [(sign, side)]
+    *before, last = side.operands
+    if side.symbol == "-":
+        own = "+" if sign == "-" and not before else "-"
+    else:
+        own = "+" if before else sign
+    return [*(s for part in before for s in _summands(part, sign)), *_summands(last, own)]
 
 
-def _signed(sign: str, node: Any) -> tuple[str, Any]:
-    """Take off the sign that stands before a summand, as in ``0 + -1``."""
-    if type(node).__name__ != "Unary":
-        return sign, node
-    flipped = {"+": "-", "-": "+"}[sign] if node.operator.kind == "MINUS" else sign
-    return flipped, node.right
-
-
-def _right_side(parts: Iterable[tuple[str, Any]]) -> tuple[Term, ...]:
+def _right_side(parts: Iterable[tuple[str, Expression]]) -> tuple[Term, ...]:
     """Terms of a sum, the constant first unless it was taken out."""
     constant = Term(())
     terms: list[Term] = [constant]
-    for sign, node in parts:
-        zero = type(node).__name__ == "Literal" and node.value == 0
-        for term in (constant,) if zero else _terms(node):
+    for sign, part in parts:
+        zero = isinstance(part, Number) and part.value == 0
+        for term in (constant,) if zero else _terms(part):
             adds = (sign == "+") != zero
-            known = [t for t in terms if _same(t, term)]
-            if adds and not known:
+            if adds and term not in terms:
                 terms.append(term)
-            elif not adds:
-                terms = [t for t in terms if t not in known]
-    if constant in terms:
-        terms.remove(constant)
-        terms.insert(0, constant)
-    return tuple(terms)
-
-
-def _same(one: Term, other: Term) -> bool:
-    """``a:b`` and ``b:a`` are one term."""
-    return set(one.factors) == set(other.factors)
-
-
-def _unique(terms: Iterable[Term]) -> list[Term]:
-    out: list[Term] = []
-    for term in terms:
-        if not any(_same(term, t) for t in out):
-            out.append(term)
-    return out
+            elif not adds and term in terms:
+                terms.remove(term)
+    return tuple(sorted(terms, key=lambda term: bool(term.factors)))
 
 
 def _times(one: Term, other: Term) -> Term:
     return Term(tuple(dict.fromkeys((*one.factors, *other.factors))))
 
 
-def _terms(node: Any) -> list[Term]:
-    """Terms that a node of the right side stands for."""
-    kind = type(node).__name__
-    if kind == "Grouping":
-        return _terms(node.expression)
-    if kind == "Literal":
-        if node.value == 1:
+def _terms(part: Expression) -> list[Term]:
+    """Terms that a part of the right side stands for."""
+    if isinstance(part, Number):
+        if part.value == 1:
             return [Term(())]
         raise InputError(
-            f"{node.value} on its own is not a term", hint="only 1, 0 and -1 have a meaning"
+            f"{part.value} on its own is not a term", hint="only 1, 0 and -1 have a meaning"
         )
-    if kind == "Binary" and node.operator.kind in _ALGEBRA:
-        if node.operator.kind == "STAR_STAR":
-            return _power(node)
-        return _unique(_ALGEBRA[node.operator.kind](_terms(node.left), _terms(node.right)))
-    if kind == "Binary" and node.operator.kind == "PIPE":
+    if not isinstance(part, Operation):
+        return [Term((part,))]
+    if part.symbol == "|":
         raise InputError("a random part stands alone, added to the others", hint="write + (1 | g)")
-    if kind in ("Variable", "QuotedName", "Call"):
-        return [Term((read_expression(node),))]
+    if len(part.operands) == 2 and part.symbol == "**":
+        return _power(*part.operands)
+    if len(part.operands) == 2 and part.symbol in _ALGEBRA:
+        left, right = map(_terms, part.operands)
+        return list(dict.fromkeys(_ALGEBRA[part.symbol](left, right)))
     raise InputError("part of the formula cannot be read", hint="put arithmetic in braces: {x - 1}")
-
-
-def _star(a: list[Term], b: list[Term]) -> list[Term]:
-    return [*a, *b, *(_times(x, y) for x in a for y in b)]
 
 
 def _slash(a: list[Term], b: list[Term]) -> list[Term]:
@@ -277,18 +261,17 @@ def _slash(a: list[Term], b: list[Term]) -> list[Term]:
 
 
 _ALGEBRA: dict[str, Any] = {
-    "PLUS": lambda a, b: [*a, *b],
-    "MINUS": lambda a, b: [x for x in a if not any(_same(x, y) for y in b)],
-    "COLON": lambda a, b: [_times(x, y) for x in a for y in b],
-    "STAR": _star,
-    "SLASH": _slash,
-    "STAR_STAR": None,
+    "+": lambda a, b: [*a, *b],
+    "-": lambda a, b: [x for x in a if x not in b],
+    ":": lambda a, b: [_times(x, y) for x in a for y in b],
+    "*": lambda a, b: [*a, *b, *(_times(x, y) for x in a for y in b)],
+    "/": _slash,
 }
 
 
-def _power(node: Any) -> list[Term]:
-    base = _terms(node.left)
-    power = getattr(node.right, "value", None)
+def _power(below: Expression, above: Expression) -> list[Term]:
+    base = _terms(below)
+    power = above.value if isinstance(above, Number) else None
     if not isinstance(power, int) or not 1 <= power <= 6:
         raise InputError("a power in a formula is a whole number from 1 to 6")
     if len(base) == 1:
@@ -297,15 +280,15 @@ def _power(node: Any) -> list[Term]:
             f"{name} ** {power} means {name} in a formula",
             hint=f"write {{{name} ** {power}}} for the power",
         )
-    sizes = range(1, power + 1)
-    return _unique(reduce(_times, chosen) for size in sizes for chosen in combinations(base, size))
+    chosen = (c for size in range(1, power + 1) for c in combinations(base, size))
+    return list(dict.fromkeys(reduce(_times, c) for c in chosen))
 
 
-def _random_part(bars: list[Any]) -> tuple[tuple[Term, ...], str]:
+def _random_part(bars: list[Operation]) -> tuple[tuple[Term, ...], str]:
     """Random terms and their grouping factor."""
     if not bars:
         return (), ""
-    groups = [_grouping_factor(bar.right) for bar in bars]
+    groups = [_grouping_factor(bar.operands[1]) for bar in bars]
     if len(set(groups)) > 1:
         raise InputError(
             f"there are two grouping factors, {groups[0]} and {groups[1]}, and one is offered",
@@ -316,7 +299,7 @@ def _random_part(bars: list[Any]) -> tuple[tuple[Term, ...], str]:
             "two random parts on one factor mean uncorrelated terms, which are not offered",
             hint=f"write one bracket, (1 + x | {groups[0]})",
         )
-    terms = _right_side(_summands(bars[0].left, "+"))
+    terms = _right_side(_summands(bars[0].operands[0], "+"))
     if not terms:
         raise InputError("the random part has no term", hint=f"write (1 | {groups[0]})")
     if len(terms) > MAX_RANDOM_TERMS:
@@ -327,36 +310,23 @@ def _random_part(bars: list[Any]) -> tuple[tuple[Term, ...], str]:
     return terms, groups[0]
 
 
-def _grouping_factor(node: Any) -> str:
-    kind = type(node).__name__
-    if kind == "Grouping":
-        return _grouping_factor(node.expression)
-    if kind in ("Variable", "QuotedName"):
-        expression = read_expression(node)
-        if isinstance(expression, Name):
-            return expression.name
-    operator = getattr(getattr(node, "operator", None), "kind", "")
-    if operator in ("SLASH", "COLON"):
+def _grouping_factor(right: Expression) -> str:
+    if isinstance(right, Name):
+        return right.name
+    symbol = right.symbol if isinstance(right, Operation) else ""
+    if symbol in ("/", ":"):
         raise InputError(
             "nested grouping factors are not offered",
             hint="keep one factor right of the bar, and bring the other in as a fixed effect",
         )
-    if operator in ("PLUS", "STAR"):
+    if symbol in ("+", "*"):
         raise InputError("one grouping factor is offered", hint="keep one right of the bar")
     raise InputError("right of the bar stands one column, the grouping factor")
 
 
-def _check_response(response: Term, predictors: tuple[Term, ...]) -> None:
-    if isinstance(response.factors[0], Number) or not response.columns:
-        raise InputError("left of the ~ stands the response, a column of the data")
-    if any(_same(response, t) for t in predictors):
-        raise InputError(f"{response.name} is the response and cannot be a predictor as well")
-
-
-def _refuse_other_meanings(terms: Iterable[Term]) -> None:
+def _refuse_other_meanings(factors: Iterable[Expression]) -> None:
     """Refuse calls that would not be what R makes of them."""
-    calls = [f for t in terms for f in t.factors if isinstance(f, Call)]
-    for call in calls:
+    for call in (factor for factor in factors if isinstance(factor, Call)):
         if call.function in _OTHER_CALLS:
             raise InputError(f"{call} is not offered", hint=_OTHER_CALLS[call.function])
         if call.function == "C" and not isinstance(call.only, Name):

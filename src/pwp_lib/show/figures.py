@@ -9,7 +9,6 @@ from __future__ import annotations
 from pwp_lib.show.alt import describe
 from pwp_lib.show.figures_comparison import (
     sensitivity_panel,
-    theme_map,
 )
 from pwp_lib.show.figures_design import (
     benchmark_ratios,
@@ -33,5 +32,4 @@ __all__ = [
     "rank_interval_plot",
     "sensitivity_panel",
     "shrinkage_plot",
-    "theme_map",
 ]

@@ -22,41 +22,34 @@ __all__ = ["benchmark_ratios", "precision_map", "rank_bands"]
 def precision_map(
     table: pd.DataFrame,
     *,
-    value: str = "power",
-    label: str = "",
+    label: str = "power",
     design: tuple[float, float] | None = None,
-    better: str = "high",
 ) -> Axes:
-    """Draw precision or power by number of therapists and of patients each, as a labelled map.
+    """Draw power by number of therapists and of patients each, as a labelled map.
 
     Parameters
     ----------
     table : DataFrame
-        ``therapists``, ``patients`` (each), and `value`.
-    value : str
-        Column of shares to show.
+        ``therapists``, ``patients`` (each), and ``power``.
     label : str
         What it is, as the title.
     design : tuple of float, optional
         Therapists and patients each of a design to mark, such as the paper's.
-    better : {"high", "low"}
-        Which values are desirable: those are dark.
 
     Returns
     -------
     Axes
     """
-    need(table, ["therapists", "patients", value], "a map of precision")
-    grid = table.pivot_table(index="patients", columns="therapists", values=value).sort_index()
+    need(table, ["therapists", "patients", "power"], "a map of precision")
+    grid = table.pivot_table(index="patients", columns="therapists", values="power").sort_index()
     z = grid.to_numpy(dtype=float)
     therapists, patients = grid.columns.to_numpy(dtype=float), grid.index.to_numpy(dtype=float)
     (ax,) = style.new_axes(style.PAGE_WIDTH, 1.6 + 0.46 * len(grid))
-    colours = "GnBu" if better == "high" else "GnBu_r"
-    ax.imshow(z, origin="lower", aspect="auto", cmap=colours, alpha=0.92)
-    _label_cells(ax, z, better)
+    ax.imshow(z, origin="lower", aspect="auto", cmap="GnBu", alpha=0.92)
+    _label_cells(ax, z)
     ax.set_xticks(np.arange(z.shape[1]), [plain(t) for t in therapists])
     ax.set_yticks(np.arange(z.shape[0]), [plain(p) for p in patients])
-    ax.set(xlabel="Therapists", ylabel="Patients of each", title=label or value)
+    ax.set(xlabel="Therapists", ylabel="Patients of each", title=label)
     ax.grid(visible=False)
     if design is not None:
         x = np.interp(design[0], therapists, np.arange(z.shape[1]))
@@ -71,29 +64,28 @@ def precision_map(
             markeredgewidth=2.4,
         )
         ax.set_xlabel("Therapists (ring: the paper's design)")
-    best = int(np.nanargmax(z) if better == "high" else np.nanargmin(z))
+    best = int(np.nanargmax(z))
     row, column = divmod(best, z.shape[1])
     return remember(
         ax,
-        f"Map of {label or value} by {z.shape[1]} numbers of therapists and {z.shape[0]} of "
+        f"Map of {label} by {z.shape[1]} numbers of therapists and {z.shape[0]} of "
         f"patients each, from {plain(100 * np.nanmin(z), 1)}% to "
         f"{plain(100 * np.nanmax(z), 1)}%; best with {plain(therapists[column])} "
         f"therapists of {plain(patients[row])} patients.",
     )
 
 
-def _label_cells(ax: Axes, z: np.ndarray, better: str) -> None:
+def _label_cells(ax: Axes, z: np.ndarray) -> None:
     low, high = np.nanmin(z), np.nanmax(z)
     places = 0 if 100 * high >= 20 else 1  # neighbours among small percentages must differ
     for (row, column), v in np.ndenumerate(z):
         if np.isnan(v):
             continue
         share = (v - low) / (high - low) if high > low else 0.0
-        dark = share > 0.62 if better == "high" else share < 0.38
         text = f"{100 * v:.{places}f}"
         ax.text(
             column, row, text, ha="center", va="center", fontsize=10,
-            color="white" if dark else style.INK,
+            color="white" if share > 0.62 else style.INK,
         )  # fmt: skip
 
 

@@ -201,24 +201,20 @@ class ShownText:
         return {"text/markdown": self.markdown, "text/plain": self.markdown}
 
 
-def text(*sentences: str, bullets: bool = False) -> ShownText:
-    r"""Show computed sentences as prose: one paragraph each, or a list.
+def text(*sentences: str) -> ShownText:
+    r"""Show computed sentences as prose, one paragraph each.
 
     Parameters
     ----------
     *sentences : str
         Markdown; empty ones are left out.
-    bullets : bool
-        Whether to make a list of them.
 
     Examples
     --------
-    >>> text("One.", "", "Two.", bullets=True).markdown
-    '- One.\n- Two.'
+    >>> text("One.", "", "Two.").markdown
+    'One.\n\nTwo.'
     """
-    said = [s for s in sentences if s]
-    joined = "\n".join(f"- {s}" for s in said) if bullets else "\n\n".join(said)
-    return ShownText(joined)
+    return ShownText("\n\n".join(filter(None, sentences)))
 
 
 def versions(*packages: str) -> ShownTable:

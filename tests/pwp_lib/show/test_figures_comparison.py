@@ -2,54 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from pwp_lib.show import figures
-
-
-def rates() -> pd.DataFrame:
-    return pd.DataFrame(
-        {"yes_upper": [129, 98], "n_upper": [278, 189], "yes_lower": [104, 82],
-         "n_lower": [548, 389], "chi2": [68.5, 56.2]},
-        index=pd.Index(["improvement", "rcsi"], name="outcome"),
-    )  # fmt: skip
-
-
-def themes() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "high_order_theme": ["Organised", "Organised", "Supervision"],
-            "lower_order_theme": ["Plans", "Keeps to protocol", "Brings questions"],
-            "upper": [4, 3, 1],
-            "lower": [0, 3, 4],
-            "stays_upper": [True, True, False],
-            "stays_lower": [False, True, True],
-        }
-    )
-
-
-def test_theme_map_counts_people_and_says_what_is_unique() -> None:
-    ax = figures.theme_map(themes(), of="therapists")
-    words = [t.get_text() for t in ax.texts]
-    assert {"Organised", "Plans", "–", "4"} <= set(words)
-    assert words.count("–") == 1
-    told = figures.describe(ax)
-    assert "2 high-order themes and 3 lower-order themes" in told
-    assert "1 only in the upper cluster and 1 only in the lower cluster" in told
-
-
-def board() -> pd.DataFrame:
-    rows = [
-        ("models.a", "models", "=", 8.7, 8.72, 0.05, "match"),
-        ("models.b", "models", "=", 8.7, 9.7, 0.05, "no match"),
-        ("people.n", "people", "=", 21.0, 21.0, 0.0, "match"),
-        ("people.m", "people", "=", 21.0, 20.0, 0.0, "no match"),
-        ("people.p", "people", "<", 0.001, 1e-9, 0.0, "match"),
-        ("people.x", "people", "=", 3.0, np.nan, 0.0, "not testable"),
-    ]
-    columns = ["id", "topic", "relation", "published", "computed", "rounding", "state"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def test_sensitivity_compares_with_the_first_row() -> None:

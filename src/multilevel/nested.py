@@ -186,10 +186,10 @@ class NestedFit:
         from scipy.stats import chi2
 
         tail_of(coverage)
-        which, estimate = self._level(level), self.vpc(level)
+        estimate = self.vpc(level)
 
         def profile(odds: Array) -> Array:
-            return np.array([self._held(which, float(o)) for o in odds])
+            return np.array([self.profile(level, 1.0 - 1.0 / (1.0 + float(o))) for o in odds])
 
         ceiling = self.deviance + float(chi2.ppf(coverage, 1))
         odds = profile_bounds(profile, estimate / (1.0 - estimate), ceiling)
@@ -199,10 +199,11 @@ class NestedFit:
         curve = pd.DataFrame({"vpc": shares, "rise": rise})
         return ProfileInterval(estimate, lower, upper, coverage, curve)
 
-    def _held(self, which: int, odds: float) -> float:
-        """Deviance with a level's variance held to all others' in these odds, at its best."""
+    def profile(self, level: str, share: float) -> float:
+        """Deviance with a level's share of variance at the mean held, the rest at its best."""
         from scipy.optimize import minimize
 
+        which, odds = self._level(level), share / (1.0 - share)
         row, (start, scale) = random_row(self.design, None), self._start
 
         def moved(z: Array) -> Array:

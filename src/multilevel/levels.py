@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from multilevel.derive import derive
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.moments import design_moments
-from multilevel.record import Record
+from multilevel.formula import parse_formula
+from multilevel.record import Record, plain_label
+from multilevel.sources import sum_formula
 
-__all__ = ["Levels", "Nesting", "levels_of", "nested_design"]
+__all__ = ["Levels", "Nesting", "levels_of", "nested_design", "sum_levels"]
 
 #: A random part in brackets: terms, a bar, and what they vary over.
 _BAR = re.compile(r"\(((?:[^()|]|\([^()]*\))+)\|([^()|]+)\)")
@@ -46,7 +48,12 @@ class Levels(NamedTuple):
     fixed: str
 
     def two_levels(self, group: int) -> str:
-        """Write the formula with one grouping factor alone."""
+        """Write the formula with one grouping factor alone; over the other the intercept varies."""
+        if self.terms[1 - group] != "1":
+            raise InputError(
+                "more than the intercept varies over the units above the groups",
+                hint=f"write (1 | {self.factors[1 - group]})",
+            )
         return f"{self.fixed} + ({self.terms[group]} | {self.factors[group]})"
 
 
@@ -108,48 +115,64 @@ def nested_design(
     levels : Levels
     data : frame or Moments
     units : mapping of group to unit, optional
-        Needed for `Moments`, which do not hold it.
+        Needed for `Moments` that do not hold it.
 
     Raises
     ------
     InputError
         If a group is in two units, or neither factor is nested in the other.
     """
-    labels = None
-    if isinstance(data, Record):
-        if units is None:
-            raise InputError(
-                "moments do not say which group is in which unit",
-                hint="give units= as a mapping of group to unit",
-            )
-        outer = 0 if levels.terms[0] == "1" else 1
-        unit_of = pd.Series(units, dtype=object)
-    else:
-        data, pairs = _with_pairs(levels.factors, data)
-        outer = 0 if levels.within else _outer(levels.factors, pairs)
-        unit, group = (pairs[levels.factors[i]] for i in (outer, 1 - outer))
-        if levels.within:
-            labels = unit.astype(str) + _WITHIN + group.astype(str)
-            if group.duplicated().any():
-                data, group = _relabelled(levels.factors, data), labels
-            labels.index = group
-        unit_of = pd.Series(unit.to_numpy(), group)
-    if levels.terms[outer] != "1":
+    record = data if isinstance(data, Record) else sum_levels(levels, data)
+    outer = 0 if levels.factors[1] == record.group_name else 1
+    if units is None and record.unit_name == levels.factors[outer]:
+        units = record.units
+    if units is None:
         raise InputError(
-            "more than the intercept varies over the units above the groups",
-            hint=f"write (1 | {levels.factors[outer]})",
+            f"these moments do not say which group is in which {levels.factors[outer]}",
+            hint="make them with units=, or give units= as a mapping of group to unit",
         )
-    design = design_moments(levels.two_levels(1 - outer), data)
-    codes, known = pd.factorize(unit_of.reindex(design.groups), sort=True)
+    design = derive(record, parse_formula(levels.two_levels(1 - outer)))
+    unit_of = pd.Series(list(map(units.get, design.groups)), dtype=object)
+    codes, known = pd.factorize(unit_of, sort=True)
     if (codes < 0).any():
         raise InputError("a group has no unit", hint="give units= one for each group")
-    if labels is not None:
-        design = replace(design, groups=labels.reindex(design.groups).to_numpy(dtype=object))
     return design, Nesting(levels.factors[outer], np.asarray(known, dtype=object), codes)
 
 
-def _with_pairs(factors: tuple[str, str], data: Any) -> tuple[Any, pd.DataFrame]:
-    """Give the rows that have both labels, and each pair of labels once."""
+def sum_levels(
+    levels: Levels,
+    data: Any,
+    categories: Mapping[str, Sequence[str]] | None = None,
+    *,
+    cells: bool = False,
+) -> Record:
+    """Return sums within groups, and the unit of each; see `multilevel.sources.sum_formula`.
+
+    Rows without a unit are left out. Labels of groups that count within their unit are written
+    behind the unit's.
+    """
+    data, pairs, lost = _with_pairs(levels.factors, data)
+    outer = 0 if levels.within else _outer(levels.factors, pairs)
+    unit, group = (pairs[levels.factors[i]] for i in (outer, 1 - outer))
+    labels = unit.astype(str) + _WITHIN + group.astype(str) if levels.within else group
+    if group.duplicated().any():
+        data, group = _relabelled(levels.factors, data), labels
+    formula = parse_formula(levels.two_levels(1 - outer))
+    record = sum_formula(formula, data, categories, cells=cells)
+    found = pd.DataFrame({"label": labels.to_numpy(), "unit": unit.to_numpy()}, group)
+    found = found.reindex(record.groups)
+    return replace(
+        record,
+        groups=found["label"].to_numpy(dtype=object),
+        units=dict(zip(found["label"], map(plain_label, found["unit"]), strict=True)),
+        unit_name=levels.factors[outer],
+        complete=tuple(sorted({*record.complete, levels.factors[outer]})),
+        n_dropped=record.n_dropped + lost,
+    )
+
+
+def _with_pairs(factors: tuple[str, str], data: Any) -> tuple[Any, pd.DataFrame, int]:
+    """Give the rows that have both labels, each pair once, and how many rows have not."""
     try:
         frame = nw.from_native(data)
     except TypeError:
@@ -158,9 +181,12 @@ def _with_pairs(factors: tuple[str, str], data: Any) -> tuple[Any, pd.DataFrame]
         if factor not in frame.collect_schema().names():
             raise InputError("the column is missing", hint="add it", column=factor)
     pairs = frame.lazy().select(*factors).unique().collect().to_pandas()
+    lost = 0
     if pairs.isna().to_numpy().any():
-        frame = frame.filter(*(~nw.col(f).is_null() for f in factors))
-    return frame.to_native(), pairs.dropna()
+        gone = nw.any_horizontal(*(nw.col(f).is_null() for f in factors), ignore_nulls=False)
+        lost = int(frame.lazy().filter(gone).select(nw.len()).collect().item())
+        frame = frame.filter(~gone)
+    return frame.to_native(), pairs.dropna(), lost
 
 
 def _relabelled(factors: tuple[str, str], data: Any) -> Any:

@@ -13,6 +13,7 @@ from multilevel.derive import derive
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.formula import Formula, parse_formula
+from multilevel.levels import levels_of, sum_levels
 from multilevel.moments_file import read_record, write_record
 from multilevel.pooling import MINIMUM_ROWS, add_moments, withhold_small
 from multilevel.record import Record
@@ -39,18 +40,26 @@ class Moments(Record):
         data: Any,
         *,
         levels: Mapping[str, Sequence[str]] | None = None,
+        units: str | None = None,
+        services: str | None = None,
     ) -> Moments:
         """Moments that hold just what a formula needs.
 
         Parameters
         ----------
         formula : str
+            Of two levels, or of three as in `fit_mixed`.
         data : frame or path
             pandas, Polars (eager or lazy), Arrow, DuckDB, Dask or Spark frame, or the path of a
             Parquet file, which may be larger than memory.
         levels : mapping of str to sequence of str, optional
             All levels of a categorical column, the reference first. Sites that pool moments
             give the same ones; without it they are the levels found.
+        units : str, optional
+            Column of the units above the groups, for models of three levels; a formula of three
+            levels says it itself. Rows without a unit are left out.
+        services : str, optional
+            Another name for `units`.
 
         Returns
         -------
@@ -66,6 +75,10 @@ class Moments(Record):
         a  2  1  3    1    2    5
         b  2  5  8   13   20   32
         """
+        units = units or services
+        found = levels_of(f"{formula} + (1 | {units})" if units else formula)
+        if found:
+            return cls(**vars(sum_levels(found, data, levels, cells=True)))
         return cls(**vars(sum_formula(parse_formula(formula), data, levels, cells=True)))
 
     def __repr__(self) -> str:

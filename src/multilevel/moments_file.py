@@ -20,7 +20,7 @@ from multilevel.record import Record, Totals, plain_label
 #: Version of what a file holds. A reader refuses versions that it does not know.
 SCHEMA_VERSION = 2
 _KEY = b"pwp_moments"
-_IN_TABLE = ("groups", "n", "smallest_cell", "sums")
+_IN_TABLE = ("groups", "n", "smallest_cell", "sums", "units")
 #: What the first version called things.
 _FIRST_NAMES = {
     "withheld_therapists": "withheld_groups",
@@ -38,6 +38,8 @@ def write_record(path: str | Path, record: Record) -> None:
     columns = {"group": _stored_labels(record.groups.tolist()), "n": pa.array(record.n)}
     if record.smallest_cell is not None:
         columns["smallest_cell"] = pa.array(record.smallest_cell)
+    if record.units is not None:
+        columns["unit"] = _stored_labels([record.units[group] for group in record.groups])
     columns |= {f"sum({' * '.join(key)})": pa.array(record.sums[key]) for key in keys}
     facts = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _IN_TABLE}
     facts |= {"keys": keys, "schema_version": SCHEMA_VERSION}
@@ -99,10 +101,11 @@ def read_record(path: str | Path) -> dict[str, Any]:
 def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[str, Any]:
     """Attributes from a file's record and table; refuses what cannot be moments."""
     keys = [tuple(key) for key in facts.pop("keys")]
+    facts.setdefault("unit_name", "")
     if set(facts) != {f.name for f in fields(Record)} - set(_IN_TABLE):
         raise InputError("the file is damaged: its record is not complete", file=path)
-    counted = "smallest_cell" in table.column_names
-    before = 3 if counted else 2
+    counted, above = (name in table.column_names for name in ("smallest_cell", "unit"))
+    before = 2 + counted + above
     if table.num_columns != len(keys) + before:
         raise InputError("the file is damaged: columns are missing", file=path)
     n = table.column(1).to_numpy().astype(np.int64)
@@ -122,4 +125,8 @@ def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[s
     for name in ("levels", "blocks"):
         facts[name] = {k: tuple(v) for k, v in facts[name].items()}
     cells = table.column(2).to_numpy().astype(np.int64) if counted else None
-    return {**facts, "groups": groups, "n": n, "smallest_cell": cells, "sums": sums}
+    units = None
+    if above:
+        units = dict(zip(groups, map(plain_label, table["unit"].to_pylist()), strict=True))
+    found = {"groups": groups, "n": n, "smallest_cell": cells, "sums": sums, "units": units}
+    return facts | found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,17 +96,34 @@ def add_moments(one: _Moments, other: _Moments, *, same_groups: bool = False) ->
         withheld_groups=one.withheld_groups + other.withheld_groups,
         withheld_rows=one.withheld_rows + other.withheld_rows,
         minimum_rows=max(one.minimum_rows, other.minimum_rows),
+        units=_joined(one, other),
     )
+
+
+def _joined(one: Record, other: Record) -> Mapping[Any, Any] | None:
+    """Units of the groups of both; a group of both is in one unit."""
+    if one.units is None or other.units is None:
+        return None
+    units = {**one.units, **other.units}
+    moved = sum(units[group] != unit for group, unit in one.units.items())
+    if moved:
+        raise InputError(
+            f"{moved} of {one.group_name} {'is' if moved == 1 else 'are'} in another "
+            f"{one.unit_name} in each of the moments",
+            hint="give each an identifier of its own in each",
+        )
+    return units
 
 
 def _check_alike(one: Record, other: Record) -> None:
     """Refuse what cannot be added, saying what differs."""
-    if one.group_name != other.group_name:
-        raise InputError(
-            f"one is grouped by {one.group_name or 'nothing'}, "
-            f"the other by {other.group_name or 'nothing'}",
-            hint="make both with the same formula",
-        )
+    for name in ("group_name", "unit_name"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine != theirs:
+            raise InputError(
+                f"one is grouped by {mine or 'nothing'}, the other by {theirs or 'nothing'}",
+                hint="make both with the same formula and the same units",
+            )
     if one.blocks or other.blocks:
         name = next(iter({**one.blocks, **other.blocks}))
         raise InputError(

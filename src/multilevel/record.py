@@ -57,6 +57,10 @@ class Record:
         Left out when the sums were written to be shared, as groups or cells were too small.
     minimum_rows : int
         Groups and cells with fewer rows were left out; 0 when none was.
+    units : mapping of group to unit, or None
+        Which unit above it each group belongs to, where that was asked for.
+    unit_name : str
+        Column of the units, or empty.
     """
 
     groups: NDArray[np.object_]
@@ -73,6 +77,8 @@ class Record:
     withheld_groups: int = 0
     withheld_rows: int = 0
     minimum_rows: int = 0
+    units: Mapping[Any, Any] | None = None
+    unit_name: str = ""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -86,10 +92,11 @@ class Record:
 
     def kept(self, keep: NDArray[np.bool_]) -> Self:
         """Return the record of some of the groups."""
-        cells = self.smallest_cell
+        cells, units, groups = self.smallest_cell, self.units, self.groups[keep]
         return replace(
             self,
-            groups=self.groups[keep],
+            groups=groups,
+            units=None if units is None else {group: units[group] for group in groups},
             n=self.n[keep],
             sums={key: values[keep] for key, values in self.sums.items()},
             smallest_cell=None if cells is None else cells[keep],

@@ -16,6 +16,7 @@ from multilevel.fit import fit_mixed
 from multilevel.levels import levels_of
 from multilevel.moments import Moments
 from multilevel.nested import NestedFit
+from multilevel.pooling import pool_moments
 
 HERE = Path(__file__).resolve().parents[1] / "reference"
 sys.path.insert(0, str(HERE))
@@ -231,6 +232,67 @@ def test_moments_of_parts_add_up_to_the_same_fit() -> None:
         nested(formula, parts[0])
     with pytest.raises(InputError, match="no unit"):
         nested(formula, parts[0], units={"G000": "U00", "G005": "U01"})
+
+
+def test_moments_know_which_group_is_in_which_unit(tmp_path: Path) -> None:
+    data = simulated(1)
+    data.loc[:2, "unit"] = None
+    formula = "y ~ x + (1 | unit) + (1 + x | g)"
+    first = data["unit"].isna() | (data["unit"] < "U15")
+    a, b = (
+        Moments.for_formula("y ~ x + (1 + x | g)", data[side], services="unit")
+        for side in (first, ~first)
+    )
+    assert (a.n_dropped, a.unit_name) == (3, "unit")
+    (a + b).write(tmp_path / "m.parquet", share=False)
+    stored = Moments.read(tmp_path / "m.parquet")
+    assert stored.units == {**(a.units or {}), **(b.units or {})}
+    wanted = nested(formula, data)
+    for moments in (a + b, stored, Moments.for_formula(formula, data)):
+        assert nested(formula, moments).deviance == pytest.approx(wanted.deviance, abs=1e-8)
+        assert nested("y ~ x + (1 | unit/g)", moments).n == len(data) - 3
+    shared = a.write(tmp_path / "s.parquet", minimum_rows=20)
+    assert shared.withheld_groups > 0
+    assert list(Moments.read(tmp_path / "s.parquet").units or {}) == shared.groups.tolist()
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "lazy", "duckdb", "arrow"])
+def test_units_are_found_in_every_kind_of_table(kind: str) -> None:
+    import duckdb
+    import polars as pl
+
+    data = simulated(0).assign(unit=lambda d: d["unit"].str[1:].astype(int))
+    table = pl.from_pandas(data)
+    tables = {
+        "pandas": data,
+        "polars": table,
+        "lazy": table.lazy(),
+        "duckdb": duckdb.sql("select * from data"),
+        "arrow": table.to_arrow(),
+    }
+    for formula, units in (("y ~ x + (1 | g)", "unit"), ("y ~ x + (1 | unit/g)", None)):
+        found = Moments.for_formula(formula, tables[kind], units=units)
+        want = Moments.for_formula(formula, data, units=units)
+        assert (found.units, found.n.tolist()) == (want.units, want.n.tolist())
+        assert set(want.units.values() if want.units else ()) == set(range(6))
+
+
+def test_moments_with_units_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    data, two = simulated(0), "y ~ x + (1 | g)"
+    with_units = Moments.for_formula(two, data, units="unit")
+    with pytest.raises(InputError, match="grouped by unit, the other by nothing"):
+        pool_moments([with_units, Moments.for_formula(two, data)], same_groups=True)
+    moved = data.assign(unit=data["unit"].where(data["g"] != "G003", "U05"))
+    with pytest.raises(InputError, match="1 of g is in another unit"):
+        pool_moments([with_units, Moments.for_formula(two, moved, units="unit")], same_groups=True)
+    same = pool_moments([with_units, with_units], same_groups=True)
+    assert nested("y ~ x + (1 | unit/g)", same).n == 2 * len(data)
+    with pytest.raises(InputError, match="which group is in which ward"):
+        nested("y ~ x + (1 | ward/g)", with_units)
+    with pytest.raises(InputError, match="in more than one of"):
+        Moments.for_formula(two, data.assign(unit=np.arange(len(data)) % 3), units="unit")
+    with pytest.raises(InputError, match="the column is missing"):
+        Moments.for_formula(two, data, units="ward")
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,8 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
         raise InputError("the formula cannot be read", hint=hint) from None
     # formulae stops at the first thing it cannot place and says nothing of the rest.
     if not complete or type(tree).__name__ != "Binary" or tree.operator.kind != "TILDE":
-        advice = "write the random part in brackets: (1 + x | g)" if "|" in text else None
-        raise InputError("part of the formula cannot be read", hint=advice)
+        in_brackets = "write the random part in brackets: (1 + x | g)" if "|" in text else None
+        raise InputError("part of the formula cannot be read", hint=in_brackets)
     # What stands left of the ~ is one number a row.
     return read_expression(tree.left, inside=True), read_expression(tree.right)
 

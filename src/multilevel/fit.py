@@ -13,7 +13,7 @@ import pandas as pd
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack
-from multilevel.information import variance_covariance
+from multilevel.information import fixed_tests, variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
 from multilevel.levels import levels_of, nested_design
 from multilevel.likelihood import method_name
@@ -57,6 +57,20 @@ class MixedFit(Solution):
         """Return the sampling covariance of the components that `variance_se` names."""
         names = [*self.design.component_names, "residual"]
         return pd.DataFrame(variance_covariance(self, information), index=names, columns=names)
+
+    def satterthwaite(self) -> pd.DataFrame:
+        """Return the fixed part with t-tests in place of the normal ones of `fixed`.
+
+        With few groups a normal p-value of a term that differs between groups only promises too
+        much; these degrees of freedom are Satterthwaite's, as in lmerTest, by ML or by REML. With
+        a `spread` they take delta as known.
+
+        Returns
+        -------
+        DataFrame
+            By term: estimate, se, df, t and two-sided p_value.
+        """
+        return fixed_tests(self)
 
     # -- groups -----------------------------------------------------------------------------
 
@@ -243,7 +257,8 @@ def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
         fit = fit_design(rows.scaled(delta), method)
         scale = rows.log_scale(delta)
         ratio = plain - fit.deviance - scale
-        found = Spread(rows.text, delta, se, ratio, scale, rows.expression, rows.means, neighbours)
+        about = rows.expression, rows.means, rows.design
+        found = Spread(rows.text, delta, se, ratio, scale, *about, neighbours)
         return replace(fit, spread=found)
 
     plain = deviance(0.0)

@@ -1,15 +1,16 @@
-"""Standard errors of variances and covariances, from expected or observed information."""
+"""What the information tells: errors of variances, and degrees of freedom of the fixed part."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from multilevel.design import coordinates
 from multilevel.errors import InputError
-from multilevel.likelihood import Array, Pieces, Stack, pieces, symmetric_basis
+from multilevel.likelihood import Array, Pieces, Stack, pieces, places, symmetric_basis
 from multilevel.solution import Solution
 
-__all__ = ["variance_covariance"]
+__all__ = ["fixed_tests", "variance_covariance"]
 
 
 def variance_covariance(fit: Solution, information: str) -> Array:
@@ -87,4 +88,44 @@ def _observed(stack: Stack, at: Pieces, g: Array) -> Array:
     change[:k, :k] /= variance
     change[:k, k] = -_elements(g) / variance
     out: Array = change.T @ relative @ change / 2.0
+    return out
+
+
+def fixed_tests(fit: Solution) -> pd.DataFrame:
+    """Give fixed coefficients by term: estimate, se, df, t and two-sided p_value."""
+    from scipy.stats import t
+
+    table = fit.fixed[["estimate", "se"]].assign(df=_satterthwaite(fit))
+    table["t"] = table["estimate"] / table["se"]
+    table["p_value"] = 2.0 * t.sf(table["t"].abs(), table["df"])
+    return table
+
+
+def _satterthwaite(fit: Solution) -> Array:
+    """Degrees of freedom of each fixed coefficient, shape (p,).
+
+    Twice a coefficient's squared variance over the sampling variance of that variance. With the
+    residual variance profiled out, ``1 / df`` is the squared rate at which the variance changes
+    with the relative covariance, in the metric of half the deviance's Hessian, plus one over
+    the divisor of the residual variance. The covariance is ``W W'`` with as many columns as its
+    rank, so that a fit on the boundary has the degrees of freedom of the model that it came to.
+    """
+    stack, at, g = fit.stack, fit.pieces, fit.optimum.g[0]
+    rank, p, dof = int(fit.optimum.rank[0]), stack.p, float(stack.dof[0])
+    if rank == 0:
+        return np.full(p, dof)
+    values, vectors = np.linalg.eigh(g)
+    w = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, stack.q - rank :]
+    back = np.linalg.inv(stack.x_root[0]).T @ at.inverse[0]
+    variance = np.einsum("ia,ia->i", back, np.linalg.inv(stack.x_root[0]).T)
+    pull = at.cx[0] @ back.T
+    change = np.einsum("jai,jbi->iab", pull, pull) / variance[:, None, None]
+    change = change - at.e[0].T @ at.e[0] / float(at.squares[0])
+    rate = 2.0 * (change @ w).reshape(p, -1)
+    row, col = places(stack.q).T
+    one = np.eye(stack.q)[:, :, None]
+    link = (one[row] * w[col][:, None] + one[col] * w[row][:, None]).reshape(len(row), -1)
+    hessian = link.T @ at.hessian[0] @ link + 2.0 * np.kron(at.gamma[0], np.eye(rank))
+    inverse = np.linalg.pinv(hessian, rcond=1e-9, hermitian=True)
+    out: Array = 1.0 / (np.einsum("ia,ab,ib->i", rate, inverse, rate) + 1.0 / dof)
     return out

@@ -23,7 +23,7 @@ class LikelihoodRatioTest:
     statistic : float
         Fall in deviance from the smaller to the larger fit.
     df : int
-        Parameters that the larger fit adds.
+        Parameters that the larger fit adds, delta of a residual spread among them.
     p_value : float
         On chi-square with `df` degrees of freedom.
     p_value_boundary : float
@@ -63,8 +63,8 @@ def likelihood_ratio_test(smaller: MixedFit, larger: MixedFit) -> LikelihoodRati
     Raises
     ------
     InputError
-        If the data or the methods differ, the models are not nested, or REML fits differ in
-        their fixed parts.
+        If the data or the methods differ, the models are not nested (their residual spreads
+        included), or REML fits differ in their fixed parts.
 
     Examples
     --------
@@ -113,11 +113,19 @@ def boundary_test(change: float, df: int, added: int) -> LikelihoodRatioTest:
 def _refuse_incomparable(smaller: MixedFit, larger: MixedFit) -> None:
     if smaller.method != larger.method:
         raise InputError("one fit is by ML and the other by REML", hint="fit both by one method")
-    if not _same_data(smaller.design, larger.design):
+    # A spread divides the rows; which rows and terms there are is seen from them undivided.
+    one, other = (fit.spread.plain if fit.spread else fit.design for fit in (smaller, larger))
+    if not _same_data(one, other):
         raise InputError("the two fits are to different rows or responses")
+    if smaller.spread and not (larger.spread and smaller.spread.same_as(larger.spread)):
+        raise InputError(
+            "the smaller model has a residual spread that the larger one has not, so that it is "
+            "not nested in it",
+            hint="give both fits the same spread, or compare their aic",
+        )
     for part in ("fixed", "random"):
-        for column in getattr(smaller.design, part):
-            _refuse_outside(smaller.design, column, larger.design, part)
+        for column in getattr(one, part):
+            _refuse_outside(one, column, other, part)
     if smaller.n_parameters == larger.n_parameters:
         raise InputError("the two models are the same", hint="give two that differ")
     names = set(smaller.design.fixed_names), set(larger.design.fixed_names)

@@ -3,11 +3,12 @@
 The search is Newton's method on the elements of the relative covariance factor, with the
 absolute values of the curvatures and a trust radius. Some forty starts, at scales from a
 thirtieth to thirty times the residual standard deviation and of both signs of correlation, are
-screened by their deviance alone, and the best three that are no neighbours are followed. The
-deviance is even in the diagonal elements, so nothing has to be constrained; a variance of zero or
-a correlation of one is a point where an element is zero. The best end is then polished inside and
-on every face of the boundary. A face that is as low is taken if no direction that leads inside
-lowers the deviance; otherwise the search goes on from there.
+screened by their deviance alone, and the best three that are no neighbours are followed; with a
+dozen groups or fewer and several random terms, all are. The deviance is even in the diagonal
+elements, so nothing has to be constrained; a variance of zero or a correlation of one is a point
+where an element is zero. The best end is then polished inside and on every face of the boundary.
+A face that is as low is taken if no direction that leads inside lowers the deviance; otherwise
+the search goes on from there.
 
 Every function works on a stack of designs; one fit is a stack of one.
 """
@@ -46,6 +47,9 @@ _LOOSE = 1e-7
 _STEPS = 100
 #: Starts that are followed to their end.
 _FOLLOWED = 3
+#: With so few groups a skewed predictor easily makes several minima of several random terms, and
+#: following a start costs little: all are.
+_FEW_GROUPS = 12
 #: With more groups than this, three starts are enough.
 _MANY_GROUPS = 600
 #: Starts whose standard deviations differ by less than this factor are neighbours.
@@ -288,7 +292,8 @@ def _follow(stack: Stack) -> tuple[Array, Array, NDArray[np.intp], Array, int]:
     q, rows = stack.q, np.arange(len(stack))
     candidates = np.ascontiguousarray(_candidates(stack))
     screened = deviances(stack.arrays, candidates)[0]
-    chosen = _distinct(candidates, screened)
+    few = q > 1 and stack.root.shape[1] <= _FEW_GROUPS
+    chosen = screened.argsort(axis=1) if few else _distinct(candidates, screened)
     best = np.full(len(stack), np.inf)
     theta = np.zeros((len(stack), len(coordinates(q))))
     steps = np.zeros(len(stack), dtype=np.intp)

@@ -41,6 +41,8 @@ class Spread:
         Twice the sum of the logs of the rows' scales, which the deviance includes.
     means : mapping of str to float
         Mean of each column that the variable uses.
+    plain : DesignMoments
+        The design of the rows as they are, not scaled.
     neighbours : tuple
         The fits at one standard error below and above delta; intervals carry its uncertainty
         through them.
@@ -53,7 +55,13 @@ class Spread:
     log_scale: float
     expression: Expression = field(repr=False)
     means: Mapping[str, float] = field(repr=False)
+    plain: DesignMoments = field(repr=False)
     neighbours: tuple[Any, ...] = field(default=(), repr=False)
+
+    def same_as(self, other: Spread) -> bool:
+        """Whether another depends on the same variable in the same way."""
+        kinds = self.text.startswith("exp"), other.text.startswith("exp")
+        return kinds[0] == kinds[1] and self.expression == other.expression
 
     def factor(self, at: Mapping[str, float]) -> float:
         """Residual variance at a point, as a multiple of sigma squared."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from multilevel.design import coordinates
-from multilevel.information import variance_covariance
+from multilevel.information import fixed_tests, variance_covariance
 from multilevel.partition import partition_coefficient
 from multilevel.solution import Solution
 
@@ -37,57 +38,66 @@ def _criteria(fit: Solution) -> list[str]:
 
 
 def _random_part(fit: Solution) -> list[str]:
-    names = fit.design.random_names
-    se = np.sqrt(np.diagonal(variance_covariance(fit, "expected")))
-    covariance = fit.random_covariance.to_numpy()
-    correlation = fit.random_correlation.to_numpy()
-    on = [t for t, (i, j) in enumerate(coordinates(len(names))) if i == j]
-    wide = max(12, *(len(n) for n in (*names, "Residual")))
+    names, q = fit.design.random_names, len(fit.design.random)
     group = fit.design.group_name or "group"
-    across = max(len(group), 8)
-    lines = [
-        "Random effects:",
-        f" {'Groups':<{across}} {'Name':<{wide}} {'Variance':>10} {'(SE)':>10} {'Std.Dev.':>9}"
-        + ("  Corr" if len(names) > 1 else ""),
-    ]
-    for i, name in enumerate(names):
-        corr = "".join(f" {correlation[i, j]:6.2f}" for j in range(i))
-        variance = covariance[i, i]
-        lines.append(
-            f" {group if i == 0 else '':<{across}} {name:<{wide}} {variance:>10.4g} "
-            f"{f'({se[on[i]]:.3g})':>10} {np.sqrt(variance):>9.4g}{corr}"
-        )
-    residual = fit.residual_variance
-    lines.append(
-        f" {'Residual':<{across}} {'':<{wide}} {residual:>10.4g} {f'({se[-1]:.3g})':>10} "
-        f"{np.sqrt(residual):>9.4g}"
+    se = np.sqrt(np.diagonal(variance_covariance(fit, "expected")))
+    on = [t for t, (i, j) in enumerate(coordinates(q)) if i == j]
+    variance = [*np.diagonal(fit.random_covariance), fit.residual_variance]
+    correlation = fit.random_correlation.to_numpy()
+    rows = pd.DataFrame(
+        {
+            "Groups": [*[group, *[""] * q][:q], "Residual"],
+            "Name": [*names, ""],
+            "Variance": [f"{v:.4g}" for v in variance],
+            "(SE)": [f"({v:.3g})" for v in [*se[on], se[-1]]],
+            "Std.Dev.": [f"{v:.4g}" for v in np.sqrt(variance)],
+        }
     )
-    count = f"Number of obs: {fit.n}"
-    lines.append(count + (f", groups: {group}, {fit.n_groups}" if names else ""))
-    return lines
+    for j in range(q - 1):
+        below = ["" if i <= j else f"{correlation[i, j]:.2f}" for i in range(q)]
+        rows["Corr" if j == 0 else " " * j] = [*below, ""]
+    count = f"Number of obs: {fit.n}" + (f", groups: {group}, {fit.n_groups}" if names else "")
+    return ["Random effects:", _aligned(rows, 2), count]
 
 
 def _fixed_part(fit: Solution) -> list[str]:
-    table = fit.fixed
-    wide = max(len(str(name)) for name in table.index)
-    lines = [
-        "Fixed effects:",
-        f" {'':<{wide}} {'Estimate':>10} {'Std. Error':>10} {'z value':>9} {'Pr(>|z|)':>9}",
-    ]
-    for name, row in zip(table.index, table.to_numpy(), strict=True):
-        estimate, se, z, p = (float(v) for v in row)
-        chance = f"{p:9.3f}" if p >= 0.001 else f"{'<0.001':>9}"
-        lines.append(f" {name:<{wide}} {estimate:>10.4g} {se:>10.4g} {z:>9.2f} {chance}")
-    return lines
+    table = fixed_tests(fit)
+    rows = pd.DataFrame({"": table.index})
+    for name, column, how in (
+        ("Estimate", "estimate", "{:.4g}"),
+        ("Std. Error", "se", "{:.4g}"),
+        ("df", "df", "{:.1f}"),
+        ("t value", "t", "{:.2f}"),
+    ):
+        rows[name] = [how.format(v) for v in table[column]]
+    rows["Pr(>|t|)"] = ["<0.001" if p < 0.001 else f"{p:.3f}" for p in table["p_value"]]
+    return ["Fixed effects:", _aligned(rows, 1)]
+
+
+def _aligned(rows: pd.DataFrame, left: int) -> str:
+    """Text columns to the left, the others to the right."""
+    lines = [list(rows), *rows.to_numpy().tolist()]
+    wide = [max(len(str(line[i])) for line in lines) for i in range(rows.shape[1])]
+    return "\n".join(
+        " " + " ".join(f"{v:{'<' if i < left else '>'}{wide[i] + 1}}" for i, v in enumerate(line))
+        for line in lines
+    )
 
 
 def _closing(fit: Solution) -> list[str]:
+    lines, spread = [], fit.spread
+    if spread is not None:
+        lines = [
+            f"Residual SD: sigma, the residual's above, by {spread.text} to delta",
+            f"delta: {spread.delta:.4g} (SE {spread.se:.2g}); likelihood ratio against delta = 0: "
+            f"{spread.ratio:.2f} on 1 df",
+        ]
     if not fit.design.random:
-        return []
-    lines = [f"Variance partition coefficient at the mean: {partition_coefficient(fit):.4f}"]
+        return lines
+    lines.append(f"Variance partition coefficient at the mean: {partition_coefficient(fit):.4f}")
     if fit.singular:
         lines.append("The fit is singular: a variance is zero or a correlation is one.")
     if not fit.converged:
         lines.append("The optimum is NOT certified: see .certificate.")
     lines.append("Standard errors of variances: expected information, as MLwiN.")
-    return lines
+    return [*lines, "Degrees of freedom: Satterthwaite, as lmerTest."]

@@ -347,6 +347,7 @@ def test_summary_reads_as_lme4_does() -> None:
         "Number of obs:",
         "Fixed effects:",
         "Std. Error",
+        "Pr(>|t|)",
         "-2 log-likelihood",
         "Variance partition coefficient",
     ):

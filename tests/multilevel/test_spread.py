@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import pwp_lib as pwp
-from multilevel import InputError, Moments, fit_mixed
+from multilevel import InputError, Moments, fit_mixed, likelihood_ratio_test
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FIGURES = pd.read_csv(REFERENCE / "spread.csv", comment="#")
@@ -113,6 +113,51 @@ def test_curve_carries_the_uncertainty_of_delta() -> None:
     assert low.spread.delta < fit.spread.delta < high.spread.delta
     # At one standard error the profile has risen by one.
     np.testing.assert_allclose([low.deviance, high.deviance], fit.deviance + 1, atol=0.05)
+
+
+@pytest.mark.parametrize(("method", "ratio"), [("ML", 270.6332), ("REML", 268.1762)])
+def test_the_test_of_a_spread_is_that_of_nlme(method: str, ratio: float) -> None:
+    patients = pwp.load_cohort().patients
+    plain = fit_mixed(PAPER, patients, method=method)
+    uneven = fit_mixed(PAPER, patients, method=method, spread="power(phq9_pre + 1)")
+    test = likelihood_ratio_test(plain, uneven)
+    assert (test.df, test.statistic) == (1, pytest.approx(ratio, abs=1e-4))
+    assert test.p_value == test.p_value_boundary
+    assert "delta: 0.6" in uneven.summary()
+    assert f"likelihood ratio against delta = 0: {ratio:.2f}" in uneven.summary()
+    assert "delta" not in plain.summary()
+
+
+INTERCEPT = PAPER.replace("(1 + center(phq9_pre) |", "(1 |")
+
+
+@pytest.mark.parametrize("spread", ["power(phq9_pre + 1)", "exp(phq9_pre)", "exp(gad7_pre / 9)"])
+def test_fits_of_one_spread_are_compared(spread: str) -> None:
+    """However it is written: delta is a parameter of both, or of the larger alone."""
+    patients = pwp.load_cohort().patients
+    small, large = (fit_mixed(f, patients, spread=spread) for f in (INTERCEPT, PAPER))
+    again = fit_mixed(INTERCEPT, patients, spread=spread.replace(" ", "  "))
+    assert likelihood_ratio_test(small, large).df == 2
+    assert likelihood_ratio_test(again, large).statistic == pytest.approx(
+        small.deviance - large.deviance, abs=1e-6
+    )
+    assert likelihood_ratio_test(fit_mixed(INTERCEPT, patients), large).df == 3
+
+
+def test_fits_of_other_spreads_are_not() -> None:
+    patients = pwp.load_cohort().patients
+    spreads = (None, "power(phq9_pre + 1)", "power(phq9_pre + 2)", "exp(phq9_pre + 1)")
+    small = [fit_mixed(INTERCEPT, patients, spread=s) for s in spreads]
+    large = [fit_mixed(PAPER, patients, spread=s) for s in spreads]
+    for i, one in enumerate(small[1:], start=1):
+        for j, other in enumerate(large):
+            if i != j:
+                with pytest.raises(InputError, match="residual spread"):
+                    likelihood_ratio_test(one, other)
+    with pytest.raises(InputError, match="the same"):
+        likelihood_ratio_test(small[1], small[1])
+    with pytest.raises(InputError, match="different rows"):
+        likelihood_ratio_test(fit_mixed(INTERCEPT, patients.iloc[1:]), large[1])
 
 
 @pytest.mark.parametrize(

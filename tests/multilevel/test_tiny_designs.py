@@ -20,7 +20,8 @@ from multilevel import DesignMoments, fit_design
 REFERENCE = Path(__file__).parents[1] / "reference"
 FOUND = pd.read_csv(REFERENCE / "tiny_designs.csv", comment="#").set_index("seed")
 LME4 = pd.read_csv(REFERENCE / "tiny_designs_lme4.csv", comment="#").set_index("seed")
-FAST = FOUND.index[:400]
+#: Beside the first, those whose lowest minimum no start from the best three neighbourhoods finds.
+FAST = FOUND.index[:400].union([745, 908])
 
 
 @pytest.fixture(scope="module")

@@ -207,7 +207,7 @@ def test_what_a_cell_shows_is_its_last_word() -> None:
                 ast.unparse(line)[:60]
                 for line in ast.parse(source).body[:-1]
                 if isinstance(line, ast.Expr)
-                and ast.unparse(line).startswith(("show.", "beside.", "interactive."))
+                and ast.unparse(line).startswith(("show.", "interactive."))
             ]
             assert not lost, f"{file.name}: {lost}"
 

@@ -43,7 +43,7 @@ def test_every_public_name_is_documented_once() -> None:
         assert counts == Counter(package.__all__)
 
 
-@pytest.mark.parametrize("part", ["figures", "show", "interactive", "beside"])
+@pytest.mark.parametrize("part", ["figures", "show", "interactive"])
 def test_what_draws_and_says_is_documented(part: str) -> None:
     module = importlib.import_module(f"pwp_lib.show.{part}")
     wanted = {n for n in module.__all__ if not inspect.isclass(getattr(module, n))}

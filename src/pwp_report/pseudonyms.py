@@ -7,21 +7,24 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from pwp_lib.cohort import Cohort
 
-__all__ = ["Pseudonyms", "default_key_file", "open_key", "pseudonymise"]
+__all__ = ["Pseudonyms", "default_key_file", "numbered", "open_key", "pseudonymise"]
 
 _KEY_BYTES = 32
+_TABLES = ("patients", "therapists", "segments", "completeness")
 
 
 def default_key_file() -> Path:
@@ -133,7 +136,7 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     """Give the cohort back without any identifier, before anything is computed from it.
 
     Therapists and services get keyed pseudonyms, the same in all tables; patients get running
-    numbers. Rows are put in the order of the pseudonyms, so that their order tells nothing.
+    numbers. Rows are put in an order that tells nothing and that the key does not decide.
     """
     therapists = _all_values("therapist_id", cohort.patients, cohort.therapists, cohort.segments)
     services = _all_values("service_id", cohort.patients, cohort.therapists, cohort.segments)
@@ -142,22 +145,50 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
         "service_id": pseudonyms.names(services, "S"),
     }
     patients = _renamed(cohort.patients, maps)
-    patients = patients.sort_values("therapist_id", kind="stable").reset_index(drop=True)
+    patients = patients.iloc[_order(cohort)].reset_index(drop=True)
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
-    counts = cohort.completeness
-    if counts is not None:
-        counts = _renamed(counts, maps).sort_values("therapist_id").reset_index(drop=True)
-    therapist_table = cohort.therapists
-    if therapist_table is not None:
-        therapist_table = _renamed(therapist_table, maps).sort_values("therapist_id")
-        therapist_table = therapist_table.reset_index(drop=True)
-    return replace(
-        cohort,
-        patients=patients,
-        therapists=therapist_table,
-        segments=None if cohort.segments is None else _renamed(cohort.segments, maps),
-        completeness=counts,
-    )
+    place = {t: i for i, t in enumerate(patients["therapist_id"].unique())}
+    tables = {
+        name: table.sort_values("therapist_id", key=lambda t: t.map(place), ignore_index=True)
+        for name in ("therapists", "completeness")
+        if (table := _renamed(getattr(cohort, name), maps)) is not None
+    }
+    return replace(cohort, patients=patients, segments=_renamed(cohort.segments, maps), **tables)
+
+
+def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:
+    """Give a cohort's therapists and services numbers in the order of its rows.
+
+    What is drawn at random follows the order of labels, which under pseudonyms is the key's.
+
+    Returns
+    -------
+    cohort : Cohort
+    names : dict of str to str
+        By number, what it stands for.
+    """
+    maps: dict[str, dict[object, str]] = {}
+    for column in ("therapist_id", "service_id"):
+        seen = _all_values(column, cohort.patients, cohort.therapists, cohort.segments)
+        maps[column] = {t: f"{column[0].upper()}-{i:06d}" for i, t in enumerate(seen, start=1)}
+    tables = {n: _renamed(getattr(cohort, n), maps) for n in _TABLES}
+    return replace(cohort, **tables), {n: str(t) for m in maps.values() for t, n in m.items()}
+
+
+def _order(cohort: Cohort) -> NDArray[np.intp]:
+    """Order therapists, and patients within, by a digest of their scores.
+
+    Neither names nor the key decide it: the order tells nothing, and what is drawn at random is
+    the same under any key.
+    """
+    import numpy as np
+    from pandas.util import hash_pandas_object
+
+    patients = cohort.patients
+    scores = patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
+    rows = hash_pandas_object(scores.astype("float64"), index=False)
+    therapists = rows.groupby(patients["therapist_id"]).transform("sum")
+    return np.lexsort((rows, therapists))
 
 
 def _all_values(column: str, *frames: pd.DataFrame | None) -> list[object]:
@@ -168,9 +199,6 @@ def _all_values(column: str, *frames: pd.DataFrame | None) -> list[object]:
     return list(seen)
 
 
-def _renamed(frame: pd.DataFrame, maps: dict[str, dict[object, str]]) -> pd.DataFrame:
-    out = frame.copy()
-    for column, names in maps.items():
-        if column in out:
-            out[column] = out[column].map(names)
-    return out
+def _renamed(frame: Any, maps: Mapping[str, Mapping[object, str]]) -> Any:
+    there = [] if frame is None else [c for c in maps if c in frame]
+    return frame.assign(**{c: frame[c].map(maps[c]) for c in there}) if there else frame

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -58,6 +59,20 @@ class ReleasedResults:
     alone: Sequence[str]
     together: Sequence[str]
     withheld: tuple[str, ...] = ()
+
+    def renamed(self, names: Mapping[str, str]) -> ReleasedResults:
+        """Put names in the place of labels, wherever a cell is one."""
+
+        def named(entry: Any) -> Any:
+            return names.get(entry, entry) if isinstance(entry, str) else entry
+
+        tables = {}
+        for key, table in self.tables.items():
+            words = table.frame.select_dtypes(["object", "str"]).columns
+            columns = {c: table.frame[c].map(named) for c in words}
+            tables[key] = replace(table, frame=table.frame.assign(**columns))
+        alone, together = ([named(t) for t in ts] for ts in (self.alone, self.together))
+        return replace(self, tables=tables, alone=alone, together=together)
 
     def frame(self, name: str) -> pd.DataFrame | None:
         """Find a table by name."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -113,6 +114,7 @@ def write_run(
     policy: DisclosurePolicy,
     out: str | os.PathLike[str],
     step: Callable[[str], None] = lambda _: None,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Write everything that may be published of an analysis, and point to it.
 
@@ -124,6 +126,8 @@ def write_run(
     out : path
         Folder of runs; made if it does not exist.
     step : callable, optional
+    names : mapping of str to str, optional
+        What therapists and services are called in what is written, by their labels.
 
     Returns
     -------
@@ -136,7 +140,7 @@ def write_run(
         If nothing can be written there.
     """
     step("disclosure control")
-    released = release_results(analysis, policy)
+    released = release_results(analysis, policy).renamed(names)
     step("figures")
     drawn = draw_all(analysis, released)
     step("report")

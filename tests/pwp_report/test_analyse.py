@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from running import run
 
 from multilevel.errors import InputError
-from pwp_lib.cohort import Cohort
+from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report import report
@@ -19,6 +21,7 @@ from pwp_report.analysis import Analysis, analyse
 from pwp_report.cli import main
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.methods import methods_and_results
+from pwp_report.pseudonyms import Pseudonyms, open_key
 from pwp_report.release import release_results
 from pwp_report.study import Study
 
@@ -58,6 +61,31 @@ def test_command_analyses_own_data_without_a_trace_of_it(
     secret = key.read_text().strip()
     assert not any(secret in text for text in texts(one).values())
     assert os.path.realpath(main_out / "latest") == os.path.realpath(two)
+
+
+def test_the_same_seed_gives_the_same_tables_under_any_key(
+    texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(cohort: Cohort, **options: object) -> Analysis:
+        return analyse(cohort, seed=3, draws=500)
+
+    monkeypatch.setattr("pwp_report.analysis.analyse", quick)
+    monkeypatch.setattr(report, "draw_all", lambda *_: {})
+    people = load_cohort().patients
+    people.to_csv(tmp_path / "own.csv", index=False)
+    staff = sorted(people["therapist_id"].unique())
+    found = []
+    for i in range(2):
+        key, out = tmp_path / f"key{i}", tmp_path / f"out{i}"
+        assert not run("analyse", tmp_path / "own.csv", "--out", out, "--key", key)
+        assert not any(re.search(r"\b[TS]-\d{6}\b", t) for t in texts(out / "run-0001").values())
+        names = Pseudonyms(open_key(key)).names(staff, "T")
+        real = {name: str(t) for t, name in names.items()}
+        tables = sorted((out / "run-0001" / "tables").glob("*.csv"))
+        found.append({t.name: pd.read_csv(t).replace(real) for t in tables})
+    assert "therapist" in found[0]["ranks.csv"]
+    for name, table in found[0].items():
+        pd.testing.assert_frame_equal(table, found[1][name])
 
 
 def _small() -> Cohort:

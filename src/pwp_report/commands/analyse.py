@@ -11,7 +11,7 @@ from pwp_lib.cohort import Cohort
 from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
 from pwp_report.disclosure import MARK, DisclosurePolicy
-from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
+from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
 from pwp_report.study import Study
 from pwp_report.wording import refusal
 
@@ -30,8 +30,10 @@ class Request:
     no_disclosure_control: bool = False
 
 
-def _ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
-    """Give a file's cohort as it may be analysed: under pseudonyms unless synthetic or told not to.
+def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePolicy]:
+    """Give a file's cohort as it may be analysed, and the names to release it under.
+
+    They are pseudonyms unless it is synthetic, or unless told not to.
 
     Raises
     ------
@@ -45,14 +47,13 @@ def _ready(asked: Request) -> tuple[Cohort, Study, DisclosurePolicy]:
         raise found.problems.first()
     say(*found.remarks, stderr=True)
     cohort = found.cohort
+    names: dict[str, str] = {}
     active = not asked.no_disclosure_control and not cohort.provenance.synthetic
     if active:
         cohort = pseudonymise(cohort, Pseudonyms(open_key(asked.key, outside=asked.out)))
-    return (
-        cohort,
-        found.study,
-        DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown),
-    )
+        cohort, names = numbered(cohort)
+    policy = DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown)
+    return cohort, names, found.study, policy
 
 
 def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePolicy) -> None:
@@ -70,7 +71,7 @@ def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePoli
 
 def analyse_file(asked: Request) -> None:
     """Check, analyse and write."""
-    cohort, known, policy = _ready(asked)
+    cohort, names, known, policy = _ready(asked)
     from pwp_report.analysis import analyse
     from pwp_report.report import safe_labels, write_run
 
@@ -86,7 +87,7 @@ def analyse_file(asked: Request) -> None:
         )
         read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
         known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
-        run = write_run(analysis, known, policy, asked.out, step)
+        run = write_run(analysis, known, policy, asked.out, step, names)
     _say_where(asked, run, cohort, policy)
     if policy.active and _differ_by_few(last, run, policy):
         say(

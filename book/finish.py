@@ -9,6 +9,9 @@ import sqlite3
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import students
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -104,6 +107,7 @@ def main(html: Path) -> int:
     mend_pages(html)
     write_downloads(html)
     copy_data(html)
+    students.write_archive(html)
     return 0
 
 

@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DATA = "CSV, Excel, Parquet, DuckDB or SQLite; a row is a patient or a session."
+_DATA = "CSV, Excel, SPSS, Stata, Parquet, DuckDB or SQLite; a row is a patient or a session."
 File = Annotated[Path, typer.Argument(help=_DATA, show_default=False)]
 StudyFile = Annotated[
     Path | None, typer.Option("--study", help="A study file (TOML); see --write-study.")

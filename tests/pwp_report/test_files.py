@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import codecs
 import sqlite3
+import sys
 from pathlib import Path
 
 import bad_files
 import numpy as np
 import pandas as pd
+import pyreadstat
 import pytest
 
 from multilevel.errors import InputError
@@ -185,3 +187,55 @@ def test_what_was_understood_is_said(tmp_path: Path) -> None:
     assert "text in utf-8, semicolon between columns" in said
     assert "PHQ-9 is in phq9_pre and phq9_post (recognised by its name)" in said
     assert "no column was recognised that says whether a case is closed" in said
+
+
+# --- SPSS and Stata -------------------------------------------------------------------------------
+
+LABELS = {"gender": {1.0: "Male", 2.0: "Female"}, "phq9_post": {99.0: "Not recorded"}}
+
+
+def _write_labelled(place: Path, frame: pd.DataFrame) -> None:
+    write = pyreadstat.write_sav if place.suffix in (".sav", ".zsav") else pyreadstat.write_dta
+    options = {"row_compress": True} if place.suffix == ".zsav" else {}
+    write(frame, place, variable_value_labels=LABELS, **options)
+
+
+@pytest.mark.parametrize("ending", ["sav", "zsav", "dta"])
+def test_labels_of_values_are_read_where_every_value_has_one(ending: str, tmp_path: Path) -> None:
+    frame = bad_files.good_frame()
+    missing = frame.index % 20 == 3
+    coded = frame.assign(
+        gender=1.0 + frame.index % 2,
+        phq9_post=frame["phq9_post"].astype(float).mask(missing, 99.0),
+    )
+    _write_labelled(tmp_path / f"own.{ending}", coded)
+    check = check_study_data(tmp_path / f"own.{ending}")
+    assert check.cohort is not None, [p.problem for p in check.problems]
+    words = coded["gender"].map(LABELS["gender"]).str.lower()
+    expected = frame.assign(gender=words, phq9_post=frame["phq9_post"].mask(missing))
+    expected.to_csv(tmp_path / "own.csv", index=False)
+    same = check_study_data(tmp_path / "own.csv").cohort
+    assert same is not None
+    pd.testing.assert_frame_equal(check.cohort.patients, same.patients)
+    assert len(same.patients) == len(frame) - missing.sum()
+
+
+def test_dates_of_stata_and_labels_of_pandas_are_read(tmp_path: Path) -> None:
+    sessions = bad_files.session_frame().drop(columns="note")
+    sessions.to_csv(tmp_path / "own.csv", index=False)
+    dated = sessions.assign(CareContDate=pd.to_datetime(sessions["CareContDate"]))
+    dated.to_stata(tmp_path / "own.dta", write_index=False, version=118)
+    read = [check_study_data(tmp_path / f"own.{e}").cohort for e in ("csv", "dta")]
+    assert read[0] is not None
+    assert read[1] is not None
+    pd.testing.assert_frame_equal(read[0].patients, read[1].patients)
+
+
+@pytest.mark.parametrize("ending", ["sav", "dta"])
+def test_without_the_extra_one_sentence_says_what_to_install(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_labelled(tmp_path / f"own.{ending}", bad_files.good_frame())
+    monkeypatch.setitem(sys.modules, "pyreadstat", None)
+    with pytest.raises(InputError, match=r"needs the package pyreadstat.*pwp-lib\[spss\]"):
+        read_table(tmp_path / f"own.{ending}")

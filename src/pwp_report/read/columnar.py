@@ -1,4 +1,4 @@
-"""Parquet files and tables of DuckDB and SQLite databases, opened for reading alone."""
+"""Parquet, SPSS and Stata files, and tables of DuckDB and SQLite databases, for reading alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_lib.schema import MISSING
 from pwp_report.read.raw import RawTable, check_width, choose_table, name_columns
+from pwp_report.recognise import NOBODY
 from pwp_report.wording import refusal
 
 #: A view can go on without end; no table of patients has so many rows.
 _MOST_ROWS = 5_000_000
 
-__all__ = ["read_duckdb", "read_parquet", "read_sqlite"]
+__all__ = ["read_duckdb", "read_labelled", "read_parquet", "read_sqlite"]
 
 
 def read_parquet(place: Path) -> RawTable:
@@ -34,6 +36,32 @@ def read_parquet(place: Path) -> RawTable:
     except (pa.ArrowException, OSError, ValueError, NotImplementedError):
         raise refusal("parquet_damaged", file=place) from None
     return _from_arrow(table, place, "Parquet")
+
+
+def read_labelled(place: Path, kind: str) -> RawTable:
+    """Read an SPSS or a Stata file, with the labels of values where every value has one."""
+    import pyarrow as pa
+
+    try:
+        import pyreadstat
+    except ImportError:
+        raise refusal("no_pyreadstat", file=place, kind=kind) from None
+    read = pyreadstat.read_sav if kind == "SPSS" else pyreadstat.read_dta
+    try:
+        frame, meta = read(place)
+    except (pyreadstat.ReadstatError, pyreadstat.PyreadstatError, UnicodeDecodeError):
+        raise refusal("labelled_damaged", file=place, kind=kind) from None
+    labelled = {c: _by_labels(frame[c], ls) for c, ls in meta.variable_value_labels.items()}
+    table = pa.Table.from_pandas(frame.assign(**labelled), preserve_index=False)
+    return _from_arrow(table, place, kind)
+
+
+def _by_labels(values: pd.Series, labels: dict[Any, str]) -> pd.Series:
+    """Give a label for each value; or, where some values have none, values less those missing."""
+    words = values.map(labels)
+    if words.notna().equals(values.notna()):
+        return words.astype("str")
+    return values.mask(words.str.strip().str.lower().isin([*NOBODY, *map(str.lower, MISSING)]))
 
 
 def _from_arrow(table: Any, place: Path, kind: str) -> RawTable:

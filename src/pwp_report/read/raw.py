@@ -45,7 +45,7 @@ class RawTable:
     name : str
         The file's name, without its folder.
     kind : str
-        ``"CSV"``, ``"Excel"``, ``"Parquet"``, ``"DuckDB"`` or ``"SQLite"``.
+        What the file is: ``"CSV"``, ``"Excel"``, ``"SPSS"`` and so on.
     frame : DataFrame
         One row a record. Text columns are trimmed, with empty cells missing.
     rows : ndarray of int, shape (N,)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multilevel.errors import InputError
-from pwp_report.read.columnar import read_duckdb, read_parquet, read_sqlite
+from pwp_report.read.columnar import read_duckdb, read_labelled, read_parquet, read_sqlite
 from pwp_report.read.excel import read_excel
 from pwp_report.read.raw import RawTable
 from pwp_report.read.text import read_text
@@ -28,7 +28,6 @@ _OTHERS: dict[bytes, tuple[str, str]] = {
         "this is an old or password-protected Excel file",
         "open it in Excel and save it as .xlsx without a password, or as CSV",
     ),
-    b"$FL2": ("this is an SPSS file", "export it as CSV"),
     b"\x89PNG": ("this is a picture", "name the file with the data"),
     b"{\\rtf": ("this is a word processor's file", "export the data as CSV"),
     b"<html": _PAGE,
@@ -44,7 +43,7 @@ def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> Raw
     ----------
     path : path
         CSV (comma, semicolon, tab or bar; UTF-8, UTF-16, Windows-1252 and others), Excel (.xlsx),
-        Parquet, a DuckDB or an SQLite database.
+        Parquet, SPSS (.sav), Stata (.dta), a DuckDB or an SQLite database.
     table : str, optional
         The sheet or the table, where the file has several.
 
@@ -74,6 +73,9 @@ def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> Raw
         return read_duckdb(place, table)
     if head.startswith(b"PK\x03\x04"):
         return read_excel(place, table)
+    for magic, kind in ((b"$FL", "SPSS"), (b"<stata_dta>", "Stata")):
+        if head.startswith(magic):
+            return read_labelled(place, kind)
     if table is not None:
         raise refusal("no_tables_here", file=place)
     if head.startswith(b"PAR1"):

@@ -36,8 +36,8 @@ TOP = (
 ASK = "*What do you find? Write it down here, then compare with the chapter's page.*"
 READ = """import pandas as pd
 
-patients = pd.read_csv("patients.csv")
-therapists = pd.read_csv("therapists.csv")
+patients = pd.read_csv("patients.csv").drop(columns="synthetic")
+therapists = pd.read_csv("therapists.csv").drop(columns="synthetic")
 first, second = "phq9", "gad7\""""
 COHORT = """import pwp_lib as pwp
 

@@ -9,10 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from multilevel.design import coordinates
 from multilevel.draws import tail_of
 from multilevel.errors import InputError
-from multilevel.likelihood import Array
+from multilevel.likelihood import Array, lower_factor, places
 from multilevel.partition import random_row
 from multilevel.search import minimise
 from multilevel.solution import Solution
@@ -60,42 +59,25 @@ class _Profile:
         self.size = float(along @ along)
         self.stack = fit.stack
         self.basis = np.linalg.qr(np.column_stack([along, np.eye(q)]))[0][:, :q]
-        self.found = self.basis.T @ fit.optimum.g[0] @ self.basis
-        self.places = coordinates(q)
+        row, col = places(q).T
+        found = lower_factor(self.basis.T @ fit.optimum.g[0] @ self.basis)[row, col]
+        # From the optimum with its correlations kept, and from no correlation.
+        self.starts = (found + 1e-3 * (row == col), 0.3 * (row == col))
+        self.beside = (col == 0) & (row > 0)
 
     def __call__(self, relative: Array) -> Array:
         """Deviance at each held relative variance, shape (S,)."""
         held = np.sqrt(np.asarray(relative, dtype=float) / self.size)
-        count, k = len(held), len(self.places)
-        best = np.full(count, np.inf)
-        none = held == 0.0
-        free = np.ones((count, k))
+        best, same = np.full(len(held), np.inf), np.zeros(len(held), dtype=np.intp)
+        free = np.ones((len(held), len(self.beside)))
         free[:, 0] = 0.0
-        for t, (i, j) in enumerate(self.places):
-            if j == 0 and i > 0:
-                # Without variance in the first direction there is nothing to covary with.
-                free[none, t] = 0.0
-        same = np.zeros(count, dtype=np.intp)
-        for theta in self._starts(held):
-            start = np.where(free > 0, theta, 0.0) + self._held(held)
-            best = np.minimum(best, minimise(self.stack, same, self.basis, start, free).deviance)
+        # Without variance in the first direction there is nothing to covary with.
+        free[:, self.beside] = (held > 0.0)[:, None]
+        for start in self.starts:
+            theta = start * free
+            theta[:, 0] = held
+            best = np.minimum(best, minimise(self.stack, same, self.basis, theta, free).deviance)
         return best
-
-    def _held(self, held: Array) -> Array:
-        out = np.zeros((len(held), len(self.places)))
-        out[:, 0] = held
-        return out
-
-    def _starts(self, held: Array) -> list[Array]:
-        """Start from the optimum with its correlations kept, and from no correlation."""
-        values, vectors = np.linalg.eigh(self.found)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        upper: Array = np.linalg.qr(root.T)[1]
-        upper = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]
-        near = np.array([upper[j, i] for i, j in self.places])
-        apart = np.array([0.3 * float(i == j) for i, j in self.places])
-        near = near + 1e-3 * (apart > 0)
-        return [np.tile(start, (len(held), 1)) for start in (near, apart)]
 
 
 def profile_interval(fit: Solution, level: float) -> ProfileInterval:

@@ -28,6 +28,7 @@ __all__ = [
     "Stack",
     "deviances",
     "evaluate",
+    "lower_factor",
     "measure",
     "method_name",
     "one_design",
@@ -122,6 +123,17 @@ def symmetric_basis(q: int) -> Array:
 def places(q: int) -> NDArray[np.intp]:
     """Row and column of each element of a factor with `q` rows, shape (k, 2)."""
     return np.array(coordinates(q), dtype=np.intp).reshape(-1, 2)
+
+
+def lower_factor(g: Array) -> Array:
+    """Lower-triangular factors of covariances that may be singular; no diagonal is negative."""
+    if g.shape[-1] == 0:
+        return g
+    values, vectors = np.linalg.eigh(g)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+    upper = np.linalg.qr(root.swapaxes(-1, -2))[1]
+    sign = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0.0, -1.0, 1.0)
+    return np.ascontiguousarray((sign[..., None] * upper).swapaxes(-1, -2))
 
 
 def method_name(method: str) -> Literal["ML", "REML"]:
@@ -588,10 +600,7 @@ def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
 
     With `determinants` the derivatives are those of the log determinants alone.
     """
-    values, vectors = np.linalg.eigh(g)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
-    factors = np.linalg.qr(root.swapaxes(1, 2))[1].swapaxes(1, 2) if stack.q else g
-    found = _pieces(stack.arrays, np.array(factors, order="C"), places(stack.q), determinants)
+    found = _pieces(stack.arrays, lower_factor(g), places(stack.q), determinants)
     c, rows, *rest = found
     return Pieces(c, rows[..., :-1], rows[..., -1], *rest)
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from multilevel.design import DesignMoments, coordinates
+from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, Stack, method_name, pieces, standardise
 from multilevel.search import solve
@@ -36,7 +35,7 @@ class ManyFits:
     vpc : ndarray of shape (R,)
         Variance partition coefficient at the means of the random terms.
     singular, converged : ndarray of bool, shape (R,)
-    fixed_names, random_names, components : tuple of str
+    fixed_names, random_names : tuple of str
     method : str
     """
 
@@ -50,22 +49,11 @@ class ManyFits:
     converged: NDArray[np.bool_]
     fixed_names: tuple[str, ...]
     random_names: tuple[str, ...]
-    components: tuple[str, ...]
     method: str
 
     def __len__(self) -> int:
         """Return the number of fits."""
         return len(self.deviance)
-
-    def table(self) -> pd.DataFrame:
-        """One row a fit: deviance, coefficients, variance components, vpc, singular, converged."""
-        columns: dict[str, NDArray[np.float64] | NDArray[np.bool_]] = {"deviance": self.deviance}
-        columns.update({name: self.beta[:, i] for i, name in enumerate(self.fixed_names)})
-        for name, (i, j) in zip(self.components, coordinates(len(self.random_names)), strict=True):
-            columns[name] = self.random_covariance[:, i, j]
-        columns["residual"] = self.residual_variance
-        columns.update(vpc=self.vpc, singular=self.singular, converged=self.converged)
-        return pd.DataFrame(columns)
 
 
 def fit_many(
@@ -116,7 +104,6 @@ def fit_many(
         **joined,
         fixed_names=design.fixed_names,
         random_names=design.random_names,
-        components=design.component_names,
         method=name,
     )
 

@@ -21,7 +21,6 @@ from itertools import product as every
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from multilevel.design import coordinates
@@ -29,6 +28,7 @@ from multilevel.likelihood import (
     Array,
     Stack,
     deviances,
+    lower_factor,
     measure,
     one_design,
     places,
@@ -393,10 +393,8 @@ def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Ar
     """Lowest of some covariances inside from a face, along a direction, and its deviance."""
     sizes = np.geomspace(1e-6, 10.0, 22)
     trials = g + sizes[:, None, None] * np.outer(direction, direction)
-    values, vectors = np.linalg.eigh(trials)
-    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))[:, None]).swapaxes(1, 2))[1]
     one = tuple(a[row : row + 1] if isinstance(a, np.ndarray) else a for a in stack.arrays)
-    deviance = deviances(one, np.ascontiguousarray(upper.swapaxes(1, 2))[None])[0][0]
+    deviance = deviances(one, lower_factor(trials)[None])[0][0]
     best = int(deviance.argmin())
     return trials[best], float(deviance[best])
 
@@ -544,8 +542,6 @@ class Certificate:
         Deviance that each start which was followed reached.
     screened : int
         Starts whose deviance was looked at.
-    best_other : float
-        Lowest deviance of another stationary point that a start ended in; NaN if all agree.
     on_boundary : float
         Lowest deviance found on the boundary when the optimum is inside, NaN otherwise.
     """
@@ -559,7 +555,6 @@ class Certificate:
     steps: int
     starts: tuple[float, ...]
     screened: int
-    best_other: float
     on_boundary: float
 
     @property
@@ -579,38 +574,19 @@ class Certificate:
             f"{self.inward:.3g})."
         )
 
-    def table(self) -> pd.DataFrame:
-        """Return the certificate as a table with one row for each check."""
-        rows = {
-            "largest derivative": self.gradient_norm,
-            "least curvature": min(self.curvature, default=np.nan),
-            "rank": float(self.rank),
-            "random terms": float(self.terms),
-            "least derivative inward": self.inward,
-            "Newton steps": float(self.steps),
-            "starts screened": float(self.screened),
-            "starts followed": float(len(self.starts)),
-            "next stationary deviance": self.best_other,
-            "lowest deviance on the boundary": self.on_boundary,
-        }
-        return pd.DataFrame({"value": rows}).rename_axis("check")
-
 
 def certify(found: Optimum) -> Certificate:
     """Certificate of the optimum of one design, alone in its stack."""
-    deviance, starts = float(found.deviance[0]), found.starts[0]
-    others = starts[starts > deviance + _SAME]
     curvature = found.curvature[0]
     return Certificate(
-        deviance=deviance,
+        deviance=float(found.deviance[0]),
         gradient_norm=float(found.gradient_norm[0]),
         curvature=tuple(float(v) for v in curvature[~np.isnan(curvature)]),
         rank=int(found.rank[0]),
         terms=found.g.shape[-1],
         inward=float(found.inward[0]),
         steps=int(found.steps[0]),
-        starts=tuple(float(v) for v in starts),
+        starts=tuple(float(v) for v in found.starts[0]),
         screened=found.screened,
-        best_other=float(others.min()) if len(others) else float("nan"),
         on_boundary=float(found.on_boundary[0]),
     )

@@ -62,8 +62,6 @@ def columns_only(response: str, *columns: str) -> Moments:
 
 def deviance_at(fit, g: np.ndarray) -> float:
     """Deviance of a fit's design at a relative covariance in standardised terms."""
-    from multilevel.likelihood import deviances
+    from multilevel.likelihood import deviances, lower_factor
 
-    values, vectors = np.linalg.eigh(g)
-    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
-    return float(deviances(fit.stack.arrays, np.array(upper.T, order="C")[None, None])[0][0, 0])
+    return float(deviances(fit.stack.arrays, lower_factor(g)[None, None])[0][0, 0])

@@ -206,6 +206,20 @@ def promises(results: Found) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("what")
 
 
+def designs_held(binary: Found, services: Found) -> pd.DataFrame:
+    """One row an interval and a design: how often it held the truth, and the error, per cent."""
+    rows = [
+        (f"{prefix}{interval}", str(found[units]), 100 * held, 100 * found["se"][interval])
+        for result, units, prefix in (
+            (binary, "groups", "yes or no: "),
+            (services, "therapists", "share of a "),
+        )
+        for found in result["coverage"]["designs"].values()
+        for interval, held in found["coverage"].items()
+    ]
+    return pd.DataFrame(rows, columns=["interval", "therapists", "held", "error"])
+
+
 def rank_distributions(results: Found) -> pd.DataFrame:
     """Each quantity's ranks against uniform ones, with simultaneous bands.
 

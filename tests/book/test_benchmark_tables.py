@@ -205,3 +205,18 @@ def test_whole_jobs_are_told_in_seconds_and_megabytes() -> None:
         "cores": 2,
         "date": "2030-01-01",
     }
+
+
+def test_intervals_of_two_models_hold_the_truth_by_design() -> None:
+    results = [tables.read(f"results/{name}.json") for name in ("binary", "services")]
+    binary, services = results
+    assert binary is not None
+    assert services is not None
+    held = tables.designs_held(binary, services)
+    assert len(held) == 16
+    assert held.groupby("therapists").size().to_dict() == {"21": 8, "30": 8}
+    row = held[(held["interval"] == "share of a service, ML") & (held["therapists"] == "30")]
+    wanted = services["coverage"]["designs"]["30 therapists of 40 in ten services"]
+    assert row["held"].item() == pytest.approx(100 * wanted["coverage"]["service, ML"])
+    # An interval that is right holds 95; one Monte Carlo error is allowed beyond 97.
+    assert held["held"].between(90.0, 97.0 + held["error"]).all()

@@ -1,4 +1,4 @@
-"""Two-level normal models fitted from sums within groups.
+"""Multilevel models fitted from sums within groups.
 
 The names below resolve when they are first used, so that ``import multilevel`` loads nothing heavy.
 """

@@ -1,4 +1,4 @@
-"""What every fit needs of the data: per-group cross-products of a model's columns."""
+"""What every fit starts from: cross-products of one model's columns, group by group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the information tells: errors of variances, and degrees of freedom of the fixed part."""
+"""Errors of variances, and Satterthwaite's degrees of freedom of the fixed part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The profiled deviance of a two-level normal model, from sums within groups. Compiled.
+"""The profiled deviance (ML and REML) of a two-level normal model, from sums within groups.
+
+Compiled.
 
 With `A` a group's cross-products of the random terms, ``A = R'R``, and ``U`` what the group's
 other columns have in the space of the random terms, ``U'U = w' Z A^- Z' w``, all that the

@@ -1,4 +1,4 @@
-"""Many fits at once: stacks of moments that share the roles of their columns."""
+"""Many fits of one model at once, each to data of its own."""
 
 from __future__ import annotations
 

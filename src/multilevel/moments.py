@@ -1,4 +1,4 @@
-"""`Moments`: cross-products within groups, which is all that a fit needs and which add up."""
+"""`Moments` as users meet them: made for a formula, written, read, added up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of products of columns within groups: what a fit needs of the data, and what adds up."""
+"""The record behind `Moments`: sums of products of stored columns within groups."""
 
 from __future__ import annotations
 

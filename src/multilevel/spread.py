@@ -1,4 +1,4 @@
-"""A residual standard deviation that depends on a predictor: rows scaled, delta by profile."""
+"""A residual standard deviation that depends on a predictor (`spread=`)."""
 
 from __future__ import annotations
 

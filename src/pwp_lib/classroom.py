@@ -1,4 +1,4 @@
-"""A cohort of their own for every student, each with a known truth, and one marking key."""
+"""`pwp cohort`: a cohort for every student, each with a known truth, and one marking key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A share of variance turned into patients."""
+"""How many of each therapist's patients recover, for a given share of variance."""
 
 from __future__ import annotations
 

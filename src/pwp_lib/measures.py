@@ -1,4 +1,4 @@
-"""The outcome measures that services use: range, direction, caseness and reliable change."""
+"""Outcome measures and their thresholds; a new one is a row of ``measures.csv``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Change, caseness, reliable change and recovery, for patients and for groups of patients.
+"""Change, reliable change and recovery of patients and groups; the national (NHS) definitions.
 
 A rate is a share from 0 to 1. It is NaN where nobody could have counted: a therapist without cases
 has no recovery rate, which is not a rate of zero.

@@ -1,4 +1,4 @@
-"""Therapists ranked by their residuals, and how uncertain the ranks are."""
+"""Therapists ranked by their residuals, how sure the ranks are, and Spearman's correlation."""
 
 from __future__ import annotations
 

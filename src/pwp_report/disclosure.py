@@ -275,7 +275,7 @@ def _released(
     rows = {label: i for i, label in enumerate(counts.index)}
     columns = {label: i for i, label in enumerate(counts.columns)}
     numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
-    shown = policy.base * np.floor((numbers + policy.base // 2) / policy.base)
+    shown = policy.rounded(numbers)
     second = np.zeros(shown.shape, dtype=bool)
     for i in hidden | extra | silent:
         if not ledger.is_rest(i):

@@ -1,4 +1,4 @@
-"""A published table as an attacker knows it: bounds of each count, and the sums between them."""
+"""The policy (thresholds, rounding), and a published table as an attacker knows it."""
 
 from __future__ import annotations
 
@@ -66,9 +66,11 @@ class DisclosurePolicy:
         value = int(n)
         if not self.active:
             return value
-        if value < self.threshold:
-            return None
-        return self.base * ((value + self.base // 2) // self.base)
+        return None if value < self.threshold else int(self.rounded(value))
+
+    def rounded(self, counts: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Round counts to the nearest multiple of the base."""
+        return np.asarray(self.base * np.floor((counts + self.base // 2) / self.base))
 
     def text(self, n: float) -> str:
         """Write a count as it may be printed."""

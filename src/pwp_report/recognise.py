@@ -1,4 +1,4 @@
-"""Which column is which, by the headings that ``names.toml`` lists."""
+"""Guesses which column is which, by the headings that ``names.toml`` lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pwp start``: the chapters' notebooks in a folder of the researcher's own."""
+"""The command ``pwp start``; `start` does the work."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from .grid import GridPosterior as GridPosterior
 from .grid import grid_posterior as grid_posterior
 from .many import fit_many as fit_many
 from .moments import Moments as Moments
-from .moments import design_moments as design_moments
 from .pooling import pool_moments as pool_moments
 from .posterior import Posterior as Posterior
 from .posterior import sample_posterior as sample_posterior
 from .priors import Prior as Prior
 from .ratio_test import likelihood_ratio_test as likelihood_ratio_test
+from .sources import design_moments as design_moments

@@ -12,17 +12,16 @@ import pandas as pd
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.identify import identified_stack
+from multilevel.identify import identified_stack, method_name
 from multilevel.information import fixed_tests, variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
 from multilevel.levels import levels_of, nested_design
-from multilevel.likelihood import method_name
-from multilevel.moments import design_moments
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
 from multilevel.residuals import joint_covariance, residual_table
 from multilevel.search import Certificate, certify, solve
 from multilevel.solution import Solution
+from multilevel.sources import design_moments
 from multilevel.spread import ScaledRows, Spread, profile_delta, scaled_rows
 from multilevel.summary import summarise
 
@@ -195,9 +194,8 @@ def fit_design(design: DesignMoments, method: str = "ML") -> MixedFit:
     >>> round(fit.deviance, 4), round(fit.vpc(), 4)
     (26.5548, 0.6842)
     """
-    name = method_name(method)
-    stack = identified_stack(design, reml=name == "REML")
-    return MixedFit(design, name, stack, solve(stack))
+    stack = identified_stack(design, method)
+    return MixedFit(design, "REML" if stack.reml else "ML", stack, solve(stack))
 
 
 def fit_mixed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -75,6 +76,7 @@ class Nesting(NamedTuple):
     codes: NDArray[np.intp]
 
 
+@lru_cache(maxsize=512)
 def levels_of(formula: str) -> Levels | None:
     """Take a formula of three levels apart; None where it has fewer.
 

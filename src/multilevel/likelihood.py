@@ -13,15 +13,14 @@ effects is, or how few rows a group has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.design import coordinates
-from multilevel.errors import InputError
+from multilevel.identify import Array, Stack
 from multilevel.small import add, cholesky, compiled, gram, invert_lower, product
 
 __all__ = [
@@ -32,84 +31,12 @@ __all__ = [
     "evaluate",
     "lower_factor",
     "measure",
-    "method_name",
     "one_design",
     "pieces",
     "places",
-    "standardise",
     "symmetric_basis",
     "workspace",
 ]
-
-Array: TypeAlias = NDArray[np.float64]
-
-#: A direction of a group's random terms with less than this share of the largest is none.
-_NONE = 1e-13
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Standardised statistics of `R` designs that share the roles of their columns.
-
-    The random terms are rotated and scaled to mean square 1 over all rows and no correlation,
-    the fixed terms to an orthonormal basis, the response to its least-squares residual of mean
-    square 1. So the answer does not depend on the units of any column.
-
-    Attributes
-    ----------
-    root : ndarray of shape (R, J, q, q)
-        Factor `R` of the random terms' cross-products in each group.
-    outer : ndarray of shape (R, J, q, p + 1)
-        `U` of the fixed terms and the response in each group.
-    within : ndarray of shape (R, p + 1, p + 1)
-        What is left of their products within groups, summed over groups.
-    n : ndarray of shape (R,)
-        Rows.
-    reml : bool
-    shift : ndarray of shape (R,)
-        What standardising takes off the deviance.
-    z_root, x_root : ndarray of shape (R, q, q) and (R, p, p)
-        Factors `L` with ``raw = standardised @ L'``.
-    ols : ndarray of shape (R, p)
-        Least-squares coefficients in raw units.
-    scale : ndarray of shape (R,)
-        Root mean square of the least-squares residual.
-    """
-
-    root: Array
-    outer: Array
-    within: Array
-    n: Array
-    reml: bool
-    shift: Array
-    z_root: Array
-    x_root: Array
-    ols: Array
-    scale: Array
-
-    def __len__(self) -> int:
-        """Return the number of designs."""
-        return len(self.root)
-
-    @property
-    def q(self) -> int:
-        """Number of random terms."""
-        return int(self.root.shape[-1])
-
-    @property
-    def p(self) -> int:
-        """Number of fixed terms."""
-        return int(self.outer.shape[-1]) - 1
-
-    @property
-    def dof(self) -> Array:
-        """Divisor of the residual variance: rows, less the fixed terms under REML."""
-        return self.n - self.p if self.reml else self.n
-
-    @cached_property
-    def arrays(self) -> tuple[Any, ...]:
-        """What the compiled functions take."""
-        return self.root, self.outer, self.within, self.n, self.dof, self.shift, self.reml
 
 
 @cache
@@ -136,122 +63,6 @@ def lower_factor(g: Array) -> Array:
     upper = np.linalg.qr(root.swapaxes(-1, -2))[1]
     sign = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0.0, -1.0, 1.0)
     return np.ascontiguousarray((sign[..., None] * upper).swapaxes(-1, -2))
-
-
-def method_name(method: str) -> Literal["ML", "REML"]:
-    """Return the name of a method in capitals; refuses others."""
-    name = method.upper() if isinstance(method, str) else ""
-    if name not in ("ML", "REML"):
-        raise InputError('the method is neither "ML" nor "REML"', hint="give one of the two")
-    return cast(Literal["ML", "REML"], name)
-
-
-# -- from raw to standardised ------------------------------------------------------------------
-
-
-def standardise(
-    cross: Array,
-    n: Array,
-    fixed: tuple[int, ...],
-    random: tuple[int, ...],
-    response: int,
-    reml: bool,
-    uncentring: Array | None = None,
-) -> Stack:
-    """Standardised statistics from cross-products.
-
-    Parameters
-    ----------
-    cross : ndarray of shape (R, J, m, m)
-    n : ndarray of shape (R,)
-        Rows in all, for each design.
-    fixed, random : tuple of int
-        Positions of the terms among the columns.
-    response : int
-    reml : bool
-    uncentring : ndarray of shape (m, m), optional
-        What turns the columns into those in which answers are wanted.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If fixed or random terms are linearly dependent; callers look for that first.
-    """
-    total = cross.sum(axis=1)
-    x, z = list(fixed), list(random)
-    p, q, m = len(x), len(z), cross.shape[-1]
-    xx, xy = total[:, x][:, :, x], total[:, x, response, None]
-    x_root = _scaled_cholesky(xx)
-    x_inverse = np.linalg.inv(x_root)
-    ols = x_inverse.swapaxes(1, 2) @ (x_inverse @ xy)
-    # One step of refinement: the residual of the normal equations is known exactly enough.
-    ols = (ols + x_inverse.swapaxes(1, 2) @ (x_inverse @ (xy - xx @ ols)))[..., 0]
-    z_root = _scaled_cholesky(total[:, z][:, :, z] / n[:, None, None])
-    change = np.zeros((len(total), m, q + p + 1))
-    change[:, z, :q] += np.linalg.inv(z_root).swapaxes(1, 2)
-    change[:, x, q : q + p] += x_inverse.swapaxes(1, 2)
-    change[:, response, -1] = 1.0
-    change[:, x, -1] -= ols
-    blocks = change.swapaxes(1, 2)[:, None] @ cross @ change[:, None]
-    scale = np.sqrt(blocks[..., -1, -1].sum(axis=1) / n)
-    blocks[..., -1, :] /= scale[:, None, None]
-    blocks[..., :, -1] /= scale[:, None, None]
-    root, outer, within = _split(blocks, q)
-    dof = n - p if reml else n
-    shift = 2.0 * dof * np.log(scale)
-    if reml:
-        shift = shift + 2.0 * np.log(np.diagonal(x_root, axis1=1, axis2=2)).sum(axis=1)
-    if uncentring is not None:
-        fixed_change = uncentring[np.ix_(x, x)]
-        x_root, z_root = fixed_change.T @ x_root, uncentring[np.ix_(z, z)].T @ z_root
-        ols = ols @ np.linalg.inv(fixed_change).T + uncentring[x, response]
-    return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale)
-
-
-def _scaled_cholesky(square: Array) -> Array:
-    """Cholesky factor taken after scaling the diagonal to one, which keeps its digits."""
-    size = np.sqrt(np.diagonal(square, axis1=-2, axis2=-1))
-    scaled = square / (size[..., :, None] * size[..., None, :])
-    root: Array = size[..., :, None] * np.linalg.cholesky(scaled)
-    return root
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _split(blocks: Any, q: Any) -> tuple[Any, Any, Any]:
-    """Take each group's products apart: `R` and `U` by a pivoted Cholesky factor, and the rest."""
-    designs, groups, width = blocks.shape[:3]
-    root = np.zeros((designs, groups, q, q))
-    outer = np.zeros((designs, groups, q, width - q))
-    within = np.zeros((designs, width - q, width - q))
-    row = np.zeros(width)
-    for r in range(designs):
-        for j in range(groups):
-            block = blocks[r, j]
-            largest = 0.0
-            for i in range(q):
-                largest = max(largest, block[i, i])
-            for s in range(q):
-                pivot = 0
-                for i in range(q):
-                    if block[i, i] > block[pivot, pivot]:
-                        pivot = i
-                if not block[pivot, pivot] > _NONE * largest:
-                    break
-                size = np.sqrt(block[pivot, pivot])
-                for i in range(width):
-                    row[i] = block[pivot, i] / size
-                for i in range(width):
-                    for m in range(width):
-                        block[i, m] -= row[i] * row[m]
-                for i in range(q):
-                    root[r, j, s, i] = row[i]
-                    block[pivot, i] = block[i, pivot] = 0.0
-                for i in range(q, width):
-                    outer[r, j, s, i - q] = row[i]
-            for i in range(width - q):
-                for m in range(width - q):
-                    within[r, i, m] += block[q + i, q + m]
-    return root, outer, within
 
 
 # -- the deviance ------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.likelihood import Array, Stack, method_name, pieces, standardise
+from multilevel.identify import method_name, standardise
+from multilevel.likelihood import Array, Stack, pieces
 from multilevel.search import solve
 
 __all__ = ["ManyFits", "fit_many"]

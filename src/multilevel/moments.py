@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,7 @@ import numpy as np
 
 from multilevel.derive import derive
 from multilevel.design import DesignMoments
-from multilevel.errors import InputError
-from multilevel.formula import Formula, parse_formula
+from multilevel.formula import parse_formula
 from multilevel.levels import levels_of, sum_levels
 from multilevel.moments_file import read_record, write_record
 from multilevel.pooling import MINIMUM_ROWS, add_moments, withhold_small
@@ -22,7 +20,7 @@ from multilevel.sources import sum_formula
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Moments", "design_moments"]
+__all__ = ["Moments"]
 
 
 class Moments(Record):
@@ -155,48 +153,3 @@ class Moments(Record):
         sums = {":".join(key): values for key, values in self.sums.items() if key}
         index = pd.Index(self.groups, name=self.group_name or "group")
         return pd.DataFrame({"n": self.n, **sums}, index=index)
-
-
-def design_moments(formula: str, data: Any) -> DesignMoments:
-    """Cross-products of a model's columns from anything that a fit accepts.
-
-    Parameters
-    ----------
-    formula : str
-    data : frame, path of a Parquet file, Moments or DesignMoments
-        Ready `DesignMoments` are handed back as they are, if they are of this formula.
-
-    Returns
-    -------
-    DesignMoments
-
-    Notes
-    -----
-    Rows with a missing value in any column of the formula, the grouping factor included, are
-    left out; means for centring are taken over the rows that remain.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> data = pd.DataFrame({"y": [1, 2, 4, 4], "x": [0, 1, 2, 3], "g": list("aabb")})
-    >>> d = design_moments("y ~ center(x) + (1 | g)", data)
-    >>> d.names, d.n.tolist(), d.means["x"]
-    (('Intercept', 'center(x)', 'y'), [2, 2], 1.5)
-    """
-    parsed = parse_formula(formula)
-    if isinstance(data, DesignMoments):
-        _check_same_model(parsed, data)
-        return data
-    return derive(data if isinstance(data, Record) else sum_formula(parsed, data), parsed)
-
-
-def _check_same_model(formula: Formula, design: DesignMoments) -> None:
-    """Refuse a design that was made for another formula; one without a formula passes."""
-    if not design.formula:
-        return
-    made = parse_formula(design.formula)
-    if replace(made, text="") != replace(formula, text=""):
-        raise InputError(
-            f"these cross-products were made for {design.formula}, not for {formula.text}",
-            hint="give the table or its moments",
-        )

@@ -320,7 +320,7 @@ def fit_nested(
             f"{units} of {nesting.name} cannot be told from {len(design.groups)} groups",
             hint="two units are needed at least, and one of them with two groups",
         )
-    stack = identified_stack(design, reml=method == "REML")
+    stack = identified_stack(design, method)
     likelihood = NestedLikelihood(design, nesting.codes, stack)
     theta, without = search(likelihood, solve(stack))
     faces = dict(zip((nesting.name, design.group_name), without, strict=True))

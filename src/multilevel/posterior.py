@@ -16,9 +16,9 @@ from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
 from multilevel.gibbs import check_proper, run_chains, standardise
-from multilevel.moments import design_moments
 from multilevel.partition import random_row
 from multilevel.priors import Prior, PriorValues, as_prior
+from multilevel.sources import design_moments
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -245,7 +245,7 @@ def _starts(q: int, many_groups: bool) -> Array:
 def _candidates(stack: Stack) -> Array:
     """Factors to start each design from, shape (R, S, q, q): a table, and lme4's own start."""
     table = _starts(stack.q, stack.root.shape[1] > _MANY_GROUPS)
-    shared = np.broadcast_to(table, (len(stack), *table.shape))
+    shared = np.broadcast_to(table, (len(stack.n), *table.shape))
     # lme4 starts from one in raw units.
     raw = np.linalg.cholesky(stack.z_root.swapaxes(1, 2) @ stack.z_root)
     sizes = np.array([1.0, 0.1, 10.0])[:, None, None]
@@ -289,14 +289,14 @@ def _square(theta: Array, q: int) -> Array:
 
 def _follow(stack: Stack) -> tuple[Array, Array, NDArray[np.intp], Array, int]:
     """Best end of the starts: covariance, deviance, its steps, all ends, how many were screened."""
-    q, rows = stack.q, np.arange(len(stack))
+    q, rows = stack.q, np.arange(len(stack.n))
     candidates = np.ascontiguousarray(_candidates(stack))
     screened = deviances(stack.arrays, candidates)[0]
     few = q > 1 and stack.root.shape[1] <= _FEW_GROUPS
     chosen = screened.argsort(axis=1) if few else _distinct(candidates, screened)
-    best = np.full(len(stack), np.inf)
-    theta = np.zeros((len(stack), len(coordinates(q))))
-    steps = np.zeros(len(stack), dtype=np.intp)
+    best = np.full(len(stack.n), np.inf)
+    theta = np.zeros((len(stack.n), len(coordinates(q))))
+    steps = np.zeros(len(stack.n), dtype=np.intp)
     reached = []
     while len(rows):
         count = chosen.shape[1]
@@ -304,7 +304,7 @@ def _follow(stack: Stack) -> tuple[Array, Array, NDArray[np.intp], Array, int]:
         runs = np.repeat(rows, count)
         start = _elements(candidates[runs, chosen.ravel()])
         ends = minimise(stack, runs, np.eye(q), start, np.ones_like(start), _LOOSE)
-        column = np.full((len(stack), count), np.nan)
+        column = np.full((len(stack.n), count), np.nan)
         column[rows] = ends.deviance.reshape(-1, count)
         reached.append(column)
         win = np.arange(len(rows)) * count + column[rows].argmin(axis=1)
@@ -468,9 +468,9 @@ def solve(stack: Stack) -> Optimum:
     stack : Stack
     """
     if stack.q == 0:
-        g = np.zeros((len(stack), 0, 0))
+        g = np.zeros((len(stack.n), 0, 0))
         reached, screened = deviances(stack.arrays, g[:, None])[0], 1
-        steps = np.zeros(len(stack), dtype=np.intp)
+        steps = np.zeros(len(stack.n), dtype=np.intp)
         settled = [_unsettled(*of, 0.0) for of in zip(g, reached[:, 0], strict=True)]
     else:
         g, deviance, steps, reached, screened = _follow(stack)
@@ -497,7 +497,7 @@ def solve(stack: Stack) -> Optimum:
 
 def _examine(stack: Stack, g: Array, settled: list[_Settled]) -> None:
     """Polish every design inside and on its faces, and leave what is no minimum."""
-    todo = list(range(len(stack)))
+    todo = list(range(len(stack.n)))
     for _ in range(4 * stack.q + 4):
         polished = _polish(stack, np.array(todo), g[todo])
         left = []

@@ -1,10 +1,11 @@
-"""Tables of whatever kind the user has, and their sums."""
+"""From whatever the user has (tables of any kind, files, moments) to sums and to a design."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,58 @@ import narwhals as nw
 import pandas as pd
 from narwhals.exceptions import DuplicateError
 
+from multilevel.derive import derive
+from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.formula import Formula
+from multilevel.formula import Formula, parse_formula
 from multilevel.lazy import LazyTable
 from multilevel.memory import Table
 from multilevel.record import Record
+
+
+def design_moments(formula: str, data: Any) -> DesignMoments:
+    """Cross-products of a model's columns from anything that a fit accepts.
+
+    Parameters
+    ----------
+    formula : str
+    data : frame, path of a Parquet file, Moments or DesignMoments
+        Ready `DesignMoments` are handed back as they are, if they are of this formula.
+
+    Returns
+    -------
+    DesignMoments
+
+    Notes
+    -----
+    Rows with a missing value in any column of the formula, the grouping factor included, are
+    left out; means for centring are taken over the rows that remain.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> data = pd.DataFrame({"y": [1, 2, 4, 4], "x": [0, 1, 2, 3], "g": list("aabb")})
+    >>> d = design_moments("y ~ center(x) + (1 | g)", data)
+    >>> d.names, d.n.tolist(), d.means["x"]
+    (('Intercept', 'center(x)', 'y'), [2, 2], 1.5)
+    """
+    parsed = parse_formula(formula)
+    if isinstance(data, DesignMoments):
+        _check_same_model(parsed, data)
+        return data
+    return derive(data if isinstance(data, Record) else sum_formula(parsed, data), parsed)
+
+
+def _check_same_model(formula: Formula, design: DesignMoments) -> None:
+    """Refuse a design that was made for another formula; one without a formula passes."""
+    if not design.formula:
+        return
+    made = parse_formula(design.formula)
+    if replace(made, text="") != replace(formula, text=""):
+        raise InputError(
+            f"these cross-products were made for {design.formula}, not for {formula.text}",
+            hint="give the table or its moments",
+        )
 
 
 def sum_formula(

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from multilevel.errors import InputError
-from multilevel.moments import Moments, design_moments
+from multilevel.moments import Moments
 from multilevel.pooling import withhold_small
+from multilevel.sources import design_moments
 
 RNG = np.random.default_rng(8)
 N = 180

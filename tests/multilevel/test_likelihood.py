@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multilevel import likelihood, search
 from multilevel.design import DesignMoments
 from multilevel.fit import fit_design
-from multilevel.likelihood import Stack
+from multilevel.identify import Stack, standardise
 from multilevel.search import minimise, solve
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,7 +32,7 @@ def three_column_design(seed: int, terms: int, groups: int = 9) -> DesignMoments
 
 
 def stacked(design: DesignMoments, reml: bool) -> Stack:
-    return likelihood.standardise(
+    return standardise(
         design.cross[None],
         np.array([float(design.n_total)]),
         design.fixed,

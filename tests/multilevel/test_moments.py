@@ -14,7 +14,8 @@ from moment_cases import PAPER, assert_same_design, columns_only, explicit_cross
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.moments import Moments, design_moments
+from multilevel.moments import Moments
+from multilevel.sources import design_moments
 
 FIXED = [
     "phq9_post ~ center(phq9_pre) * center(gad7_pre)",

@@ -10,7 +10,8 @@ import pytest
 from moment_cases import PAPER, columns_only, make_patients
 
 from multilevel.errors import InputError
-from multilevel.moments import Moments, design_moments
+from multilevel.moments import Moments
+from multilevel.sources import design_moments
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multilevel.errors import InputError
-from multilevel.moments import Moments, design_moments
+from multilevel.moments import Moments
 from multilevel.pooling import pool_moments, withhold_small
+from multilevel.sources import design_moments
 
 MODEL = "post ~ center(pre) * center(gad) + (1 + center(pre) | g)"
 FLOATS = "post ~ scale(age) * center(pre) + (1 | g)"

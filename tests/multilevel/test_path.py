@@ -1,0 +1,63 @@
+"""The way from a frame to a fit is one that a reader can follow."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moment_cases import PAPER, make_patients
+
+import multilevel
+from multilevel.fit import fit_mixed
+
+HOME = Path(multilevel.__file__).parent
+
+
+def moves_of(formula: str, data: Any) -> Counter[tuple[str, str]]:
+    """Calls from one file of the engine into another during a fit, compiled functions included."""
+    moves: Counter[tuple[str, str]] = Counter()
+    inside = ["the reader"]
+    calls: list[bool] = []
+
+    def watch(frame: Any, event: str, _: Any) -> None:
+        if event == "call":
+            file = Path(frame.f_code.co_filename)
+            calls.append(file.parent == HOME)
+            if calls[-1]:
+                if file.stem != inside[-1]:
+                    moves[inside[-1], file.stem] += 1
+                inside.append(file.stem)
+        elif event == "return" and calls and calls.pop():
+            inside.pop()
+
+    sys.setprofile(watch)
+    try:
+        fit_mixed(formula, data)
+    finally:
+        sys.setprofile(None)
+    return moves
+
+
+@pytest.mark.parametrize("formula", [PAPER, PAPER.replace("1 + center(phq9_pre) |", "1 |")])
+def test_a_fit_goes_through_eight_files_and_enters_each_once(formula: str) -> None:
+    patients = make_patients()
+    patients["phq9_post"] += patients["therapist_id"].str[1:].astype(int)
+    fit = fit_mixed(formula, patients)  # what formulas need is remembered
+    assert fit.converged
+    assert not fit.singular
+    moves = moves_of(formula, patients)
+    entered = Counter(file for _, file in moves.elements())
+    assert entered.keys() == {
+        "fit",
+        "sources",
+        "memory",
+        "derive",
+        "identify",
+        "design",
+        "search",
+        "likelihood",
+    }
+    assert max(entered.values()) == 1

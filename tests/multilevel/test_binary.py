@@ -11,7 +11,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import approx_fprime
 from scipy.special import expit
-from scipy.stats import chi2, norm
+from scipy.stats import binom, chi2, norm
 
 import pwp_lib as pwp
 from multilevel import BinaryFit, fit_binary
@@ -86,10 +86,19 @@ def test_the_packaged_cohort_has_the_figures_of_lme4() -> None:
 
 
 def test_cbpp_has_the_log_likelihood_that_glmer_prints() -> None:
-    # The constants of the counts are in it; without them it would be -50.01 at nine nodes.
     assert round(fitted("cbpp", 1).deviance / -2, 5) == -92.02628
-    nine = fitted("cbpp", 9).fixed["estimate"]
-    assert nine.round(4).tolist() == [-1.3992, -0.9914, -1.1278, -1.5795]
+    nine = fitted("cbpp", 9)
+    assert nine.fixed["estimate"].round(4).tolist() == [-1.3992, -0.9914, -1.1278, -1.5795]
+    # glmer's deviance with more than one node leaves out what the saturated model has.
+    rows = DATA[DATA["set"] == "cbpp"]
+    saturated = binom.logpmf(rows["y"], rows["m"], rows["y"] / rows["m"]).sum()
+    assert round(nine.deviance / -2 - saturated, 2) == -50.01
+
+
+def test_contraception_has_the_figures_of_glmer() -> None:
+    found = {nodes: fitted("contraception", nodes) for nodes in (1, 9)}
+    assert [round(fit.deviance, 4) for fit in found.values()] == [2372.7286, 2372.4589]
+    assert [round(fit.variance, 4) for fit in found.values()] == [0.2259, 0.2291]
 
 
 @pytest.mark.parametrize(("rate", "share"), [(0.1, 1.9), (0.2, 3.2), (0.3, 4.0), (0.5, 4.5)])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
+import pwp_lib as pwp
 from multilevel.errors import InputError
 from multilevel.fit import fit_mixed
 from multilevel.levels import levels_of
@@ -24,6 +25,7 @@ sys.path.insert(0, str(HERE))
 from three_levels import SHAPES, simulated  # noqa: E402
 
 REFERENCE = pd.read_csv(HERE / "three_levels.csv")
+SIX = pd.read_csv(HERE / "six_services.csv")
 
 
 def fitted(row: Any) -> NestedFit:
@@ -140,6 +142,37 @@ def test_a_zero_variance_is_found_and_certified() -> None:
         assert fit.profile_interval("unit").lower == 0
         assert fit.tests().loc["unit", "p_value_boundary"] == 1
         assert (fit.residuals("unit")["residual"] == 0).all()
+
+
+@pytest.mark.parametrize("row", list(SIX.itertuples()), ids=lambda r: r.method)
+def test_six_services_have_the_interval_of_lme4s_deviance(row: Any) -> None:
+    formula = "phq9_post ~ center(phq9_pre) * center(gad7_pre) + (1 | service_id/therapist_id)"
+    fit = nested(formula, pwp.load_cohort().patients, row.method)
+    interval = fit.profile_interval("service_id")
+    assert (fit.vpc("service_id"), interval.lower) == (0.0, 0.0)
+    assert fit.deviance == pytest.approx(row.deviance, abs=1e-6)
+    assert interval.upper == pytest.approx(row.upper, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "deviance", "variances"),
+    [
+        ("score ~ 1 + (1 | lea) + (1 | school)", 157869.926, None),
+        (
+            "score ~ gcsecnt + (1 | lea) + (1 | school)",
+            141685.560,
+            [0.013596, 1.16616, 5.15407],
+        ),
+    ],
+)
+def test_chem97_has_the_figures_of_lme4_to_the_last_digit_printed(
+    formula: str, deviance: float, variances: list[float] | None
+) -> None:
+    rows = REFERENCE[(REFERENCE["formula"] == formula) & (REFERENCE["method"] == "ML")]
+    fit = fitted(next(rows.itertuples()))
+    assert fit.deviance == pytest.approx(deviance, abs=6e-4)
+    if variances:
+        assert fit.components["estimate"].to_numpy() == pytest.approx(variances, rel=1e-4)
 
 
 def test_groups_without_variance_leave_the_units() -> None:

@@ -24,7 +24,6 @@ Weights: TypeAlias = Mapping[Monomial, float]
 
 #: A variance this small a part of the mean square is rounding: the column is constant.
 _SAME_IN_EVERY_ROW = 1e-12
-_ONE: Weights = {(): 1.0}
 
 
 def derive(record: Record, formula: Formula) -> DesignMoments:
@@ -60,7 +59,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
         group_name=formula.group,
         formula=formula.text,
         polynomials=tuple([_filled(p.items(), unknowns) for p in columns.raw]),
-        means={name: _variable_mean(sums, name) for name in columns.variables},
+        means={name: sums.variable_mean(name) for name in columns.variables},
         centres=centres,
         centred=centred,
     )
@@ -89,11 +88,11 @@ class _Sums(NamedTuple):
         total = sum([self.totals[i] * x * y for i, (x, y) in zip(places, weights, strict=True)])
         return float(total) / self.rows
 
-
-def _variable_mean(sums: _Sums, name: str) -> float:
-    """Pooled mean of a stored column, NaN where it was stored in products alone."""
-    known = (name,) in sums.keys
-    return sums.mean({(name,): 1.0, (): sums.pivots.get(name, 0.0)}, _ONE) if known else math.nan
+    def variable_mean(self, name: str) -> float:
+        """Pooled mean of a column, NaN where it was stored in products alone."""
+        if (name,) not in self.keys:
+            return float("nan")
+        return self.pivots.get(name, 0.0) + self.totals[self.keys.index((name,))] / self.rows
 
 
 def _sums(record: Record, single: bool) -> _Sums:
@@ -177,7 +176,7 @@ def _unknowns(columns: Columns, sums: _Sums) -> list[float]:
         if unknown.kind == "pivot":
             found.append(sums.pivots.get(unknown.name, 0.0))
         elif unknown.kind == "mean":
-            found.append(sums.mean(weights, _ONE))
+            found.append(sums.mean(weights, {(): 1.0}))
         else:
             square, bare = sums.mean(weights, weights), weights | {(): 0.0}
             if square <= _SAME_IN_EVERY_ROW * sums.mean(bare, bare):

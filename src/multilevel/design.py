@@ -179,13 +179,14 @@ class DesignMoments:
         names = (*fixed, response_name)
         w = np.column_stack([np.asarray(c, dtype=float) for c in (*fixed.values(), response)])
         labels, codes = np.unique(np.asarray(group), return_inverse=True)
+        cross = np.zeros((len(labels), len(names), len(names)))
         centres = np.zeros(len(names))
         movable = movable_columns(names, fixed, random)
         centres[movable] = w[:, movable].mean(axis=0)
-        cross, centred = (
-            np.array([columns[codes == j].T @ columns[codes == j] for j in range(len(labels))])
-            for columns in (w, w - centres)
-        )
+        centred = np.zeros_like(cross)
+        for j in range(len(labels)):
+            for out, rows in ((cross, w[codes == j]), (centred, w[codes == j] - centres)):
+                out[j] = rows.T @ rows
         return cls(
             groups=labels.astype(object),
             n=np.bincount(codes, minlength=len(labels)).astype(np.int64),

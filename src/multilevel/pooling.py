@@ -76,29 +76,22 @@ def add_moments(one: _Moments, other: _Moments, *, same_groups: bool = False) ->
     """
     _check_alike(one, other)
     _check_groups(one.groups, other.groups, same_groups)
-    larger, smaller = (one, other) if one.n.sum() >= other.n.sum() else (other, one)
-    # A column that is a float in either is one in the sum.
-    pivots = {**smaller.pivots, **larger.pivots}
+    pivots = _common_pivots(one, other)
     left, right = around(one.sums, one.pivots, pivots), around(other.sums, other.pivots, pivots)
     labels = sorted({*one.groups.tolist(), *other.groups.tolist()})
     place = {label: i for i, label in enumerate(labels)}
-    codes = np.array([place[group] for group in (*one.groups, *other.groups)], dtype=np.intp)
+    at = [np.array([place[g] for g in m.groups], dtype=np.intp) for m in (one, other)]
     sums = {
-        key: _added(len(labels), codes, (left[key], right[key]), any(n in pivots for n in key))
+        key: _added(len(labels), at, (left[key], right[key]), any(n in pivots for n in key))
         for key in one.sums
     }
-    smallest = None
-    if one.smallest_cell is not None and other.smallest_cell is not None:
-        # A cell is no smaller than its parts.
-        smallest = np.full(len(labels), np.iinfo(np.int64).max)
-        np.minimum.at(smallest, codes, np.concatenate((one.smallest_cell, other.smallest_cell)))
     return replace(
         one,
         groups=np.fromiter(labels, dtype=object),
-        n=_added(len(labels), codes, (one.n, other.n), False),
+        n=_added(len(labels), at, (one.n, other.n), False),
         sums=sums,
         pivots=pivots,
-        smallest_cell=smallest,
+        smallest_cell=_smallest(len(labels), at, (one.smallest_cell, other.smallest_cell)),
         n_dropped=one.n_dropped + other.n_dropped,
         withheld_groups=one.withheld_groups + other.withheld_groups,
         withheld_rows=one.withheld_rows + other.withheld_rows,
@@ -170,18 +163,41 @@ def _check_groups(one: NDArray[np.object_], other: NDArray[np.object_], same_gro
         )
 
 
-def _added(size: int, codes: NDArray[np.intp], parts: Sequence[Totals], is_float: bool) -> Totals:
+def _common_pivots(one: Record, other: Record) -> dict[str, float]:
+    """Pivots for the sum: a column that is a float in either is one in the sum."""
+    larger, smaller = (one, other) if one.n.sum() >= other.n.sum() else (other, one)
+    return {**smaller.pivots, **larger.pivots}
+
+
+def _added(
+    size: int, at: Sequence[NDArray[np.intp]], parts: Sequence[Totals], is_float: bool
+) -> Totals:
     """Totals by group of the union of groups; refuses whole numbers that would overflow."""
-    values = np.concatenate(parts)
-    total: Totals = np.zeros(size, dtype=float if is_float else values.dtype)
-    np.add.at(total, codes, values)
-    reach = float(np.abs(values.astype(float)).sum())
-    if total.dtype.kind == "i" and reach >= 2 * INTEGER_LIMIT:
+    kind = float if is_float or any(p.dtype.kind == "f" for p in parts) else np.int64
+    total: Totals = np.zeros(size, dtype=kind)
+    for place, part in zip(at, parts, strict=True):
+        total[place] += part
+    reach = sum(float(np.abs(p.astype(float)).sum()) for p in parts)
+    if kind is np.int64 and reach >= 2 * INTEGER_LIMIT:
         raise InputError(
             "the sums are too large to be added exactly",
             hint="measure the column in larger units, or take a constant off it",
         )
     return total
+
+
+def _smallest(
+    size: int,
+    at: Sequence[NDArray[np.intp]],
+    parts: Sequence[NDArray[np.int64] | None],
+) -> NDArray[np.int64] | None:
+    """Smallest cells by group of the union of groups: a cell is no smaller than its parts."""
+    smallest = np.full(size, np.iinfo(np.int64).max)
+    for place, part in zip(at, parts, strict=True):
+        if part is None:
+            return None
+        np.minimum.at(smallest, place, part)
+    return smallest
 
 
 def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Moments:

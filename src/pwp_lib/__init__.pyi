@@ -49,11 +49,15 @@ from .precision import Precision as Precision
 from .precision import interval_coverage as interval_coverage
 from .precision import precision as precision
 from .precision import precision_grid as precision_grid
+from .profiling import funnel_limits as funnel_limits
+from .profiling import overdispersion as overdispersion
+from .profiling import patients_needed as patients_needed
+from .profiling import rankability as rankability
+from .profiling import therapist_profile as therapist_profile
 from .published import PublishedFigure as PublishedFigure
 from .published import published_figure as published_figure
 from .ranking import cluster_size as cluster_size
 from .ranking import composite_ranks as composite_ranks
-from .ranking import composite_uncertainty as composite_uncertainty
 from .ranking import rank_correlation as rank_correlation
 from .ranking import rank_uncertainty as rank_uncertainty
 from .scales import SCALES as SCALES

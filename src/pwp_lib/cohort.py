@@ -102,6 +102,8 @@ class Cohort:
     completeness : DataFrame or None
         ``therapist_id`` and the columns of `completeness_by_therapist`: of the patients who meet
         every other rule, how many have every score. ``None`` where nobody was left out for one.
+    eligible : DataFrame or None
+        Those patients themselves, with the columns of `patients`.
     """
 
     patients: pd.DataFrame
@@ -111,6 +113,7 @@ class Cohort:
     provenance: Provenance
     flow: tuple[FlowStep, ...] = ()
     completeness: pd.DataFrame | None = None
+    eligible: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         # Says how much there is, never what: a notebook prints this unasked.

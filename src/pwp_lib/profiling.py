@@ -187,10 +187,12 @@ def therapist_profile(
     Returns
     -------
     DataFrame
-        By therapist, best first: ``n``; ``reliability``, n over n + within / between, at the mean
-        first score; ``expected_rank``, the mean rank over the draws; ``percentile``, the
-        probability, in percent, that a colleague drawn at random does better (Lingsma et al.
-        2009); ``p_upper`` and ``p_lower``, probabilities of the upper and the lower group.
+        By therapist, best first: ``n``; ``departure``, the unshrunken mean of the patients' last
+        scores less what the fixed part expects; ``reliability``, n over n + within / between, at
+        the mean first score; ``expected_rank``, the mean rank over the draws, with ``rank_lower``
+        and ``rank_upper``; ``percentile``, the probability, in percent, that a colleague drawn at
+        random does better (Lingsma et al. 2009); ``p_upper`` and ``p_lower``, probabilities of the
+        upper and the lower group.
 
     Examples
     --------
@@ -201,12 +203,19 @@ def therapist_profile(
     [134.0, 1.9]
     """
     drawn = rank_uncertainty(fit, seed=seed, higher_is_worse=higher_is_worse, size=size)
-    n = fit.residuals()["n"].reindex(drawn.index)
+    design = fit.design
+    totals = design.cross[:, design.names.index("Intercept")]
+    departure = totals[:, design.response] - totals[:, list(design.fixed)] @ fit.coefficients
+    found = pd.DataFrame({"n": design.n, "departure": departure / design.n}, design.groups)
+    found = found.reindex(drawn.index)
+    n = found["n"]
     between = float(fit.random_covariance.to_numpy()[0, 0])
-    columns = {
-        "n": n,
-        "reliability": n * between / (n * between + fit.residual_variance),
-        "expected_rank": drawn["mean_rank"],
-        "percentile": 100 * (drawn["mean_rank"] - 0.5) / len(drawn),
-    }
-    return pd.DataFrame(columns).join(drawn[["p_upper", "p_lower"]])
+    return found.assign(
+        reliability=n * between / (n * between + fit.residual_variance),
+        expected_rank=drawn["mean_rank"],
+        rank_lower=drawn["lower"],
+        rank_upper=drawn["upper"],
+        percentile=100 * (drawn["mean_rank"] - 0.5) / len(drawn),
+        p_upper=drawn["p_upper"],
+        p_lower=drawn["p_lower"],
+    )

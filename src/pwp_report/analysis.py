@@ -16,6 +16,7 @@ import pandas as pd
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit, fit_design
 from multilevel.intervals import ProfileInterval
+from multilevel.nested import NestedFit
 from multilevel.posterior import Posterior, sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
@@ -24,13 +25,13 @@ from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.measures import Measure
 from pwp_lib.models import MeasureModels, fit_models
 from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
-from pwp_lib.ranking import (
-    composite_ranks,
-    composite_uncertainty,
-    rank_uncertainty,
-)
+from pwp_lib.profiling import therapist_profile
 from pwp_lib.scales import SCALES
 from pwp_lib.sensitivity import SensitivityPanel, sensitivity_panel
+from pwp_report.case_mix import CaseMix, adjusted_effects
+from pwp_report.missing import missing_bounds
+from pwp_report.rates import RateModel, fit_rate, rates_asked
+from pwp_report.service_level import fit_services
 
 __all__ = ["ENGINES", "Analysis", "MeasureResult", "analyse"]
 
@@ -57,11 +58,19 @@ class MeasureResult:
     residuals : DataFrame
         By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
     rank_uncertainty : DataFrame
-        By therapist: rank interval, probability of each cluster.
+        By therapist: `therapist_profile`.
     checks : ModelChecks or None
     sensitivity : SensitivityPanel or None
     reml : float or None
         The therapist effect by REML, where that engine was asked for.
+    adjusted : DataFrame or None
+        The effect as first scores and case mix are adjusted for; see `adjusted_effects`.
+    case_mix_notes : tuple of str
+        What became of missing and rare entries of the case mix.
+    services : NestedFit or None
+        Patients in therapists in services, where there are enough of them.
+    bounds : DataFrame or None
+        The effect with missing last scores filled; see `missing_bounds`.
     """
 
     measure: Measure
@@ -74,6 +83,10 @@ class MeasureResult:
     checks: ModelChecks | None
     sensitivity: SensitivityPanel | None
     reml: float | None = None
+    adjusted: pd.DataFrame | None = None
+    case_mix_notes: tuple[str, ...] = ()
+    services: NestedFit | None = None
+    bounds: pd.DataFrame | None = None
 
     @property
     def fit(self) -> MixedFit:
@@ -113,10 +126,8 @@ class Analysis:
         The national definitions over two measures.
     measures : mapping of str to MeasureResult
         By the measure's name; a measure whose models cannot be estimated is missing.
-    ranks : DataFrame or None
-        `composite_ranks`.
-    composite_uncertainty : DataFrame or None
-        Position intervals and the probability of each cluster by composite rank.
+    rates : tuple of RateModel
+        The multilevel logistic model of each yes-or-no outcome that has one.
     predictors : DataFrame or None
         Therapist-level predictors over all therapists, by measure and predictor.
     not_done : mapping of str to str
@@ -140,8 +151,7 @@ class Analysis:
     outcomes_by_therapist: Mapping[str, pd.DataFrame]
     national: pd.DataFrame | None
     measures: Mapping[str, MeasureResult]
-    ranks: pd.DataFrame | None
-    composite_uncertainty: pd.DataFrame | None
+    rates: tuple[RateModel, ...]
     predictors: pd.DataFrame | None
     not_done: Mapping[str, str]
 
@@ -170,6 +180,7 @@ class _Attempts:
     size: int | None
     engines: Sequence[str]
     optional: Sequence[str]
+    case_mix: CaseMix
     not_done: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, name: str, work: Callable[[], T]) -> T | None:
@@ -199,6 +210,7 @@ def analyse(
     cluster_size: int | None = None,
     engines: Sequence[str] = ("ml", "gibbs"),
     optional: Sequence[str] = (),
+    case_mix: CaseMix | None = None,
 ) -> Analysis:
     """Carry out the whole analysis of a cohort.
 
@@ -218,6 +230,8 @@ def analyse(
         Of `ENGINES`: ``"reml"`` and ``"gibbs"`` give further estimates of the therapist effect.
     optional : sequence of str
         Measures that patients may lack: they are in no other measure's model.
+    case_mix : CaseMix, optional
+        Covariates to adjust for, beside the first scores.
 
     Returns
     -------
@@ -236,10 +250,12 @@ def analyse(
         raise InputError(
             f"there is no engine {unknown[0]}", hint=f"engines are {', '.join(ENGINES)}"
         )
-    attempts = _Attempts(cohort, seed, draws, cluster_size, engines, optional)
+    attempts = _Attempts(
+        cohort, seed, draws, cluster_size, engines, optional, case_mix or CaseMix()
+    )
     found = {m.name: _measure_result(attempts, m, sensitivity) for m in cohort.measures}
     results = {name: result for name, result in found.items() if result is not None}
-    patients, ranks = cohort.patients, _ranks(attempts, results)
+    patients = cohort.patients
     return Analysis(
         cohort=cohort,
         seed=seed,
@@ -255,8 +271,7 @@ def analyse(
         },
         national=_national(attempts),
         measures=results,
-        ranks=ranks,
-        composite_uncertainty=_composite_uncertainty(attempts, results, ranks),
+        rates=_rates(attempts),
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
@@ -266,6 +281,12 @@ def _completeness(cohort: Cohort) -> pd.DataFrame:
     if cohort.completeness is None:
         return completeness_by_therapist(cohort.patients, cohort.measures)
     return cohort.completeness.set_index("therapist_id")
+
+
+def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
+    asked = rates_asked(attempts.cohort)
+    found = [attempts.attempt(f"{a.rate}.{a.measure}", partial(fit_rate, a)) for a in asked]
+    return tuple(model for model in found if model is not None)
 
 
 def _national(attempts: _Attempts) -> pd.DataFrame | None:
@@ -306,6 +327,10 @@ def _measure_result(
             completeness=_completeness(attempts.cohort),
         )
 
+    def adjust() -> tuple[pd.DataFrame, list[str]]:
+        return adjusted_effects(patients, measure, listed, attempts.case_mix, seed)
+
+    adjusted, notes = try_if(True, "adjusted", adjust) or (None, [])
     if not sensitivity:
         attempts.record_skipped(f"sensitivity.{name}", "It was not asked for.")
     return MeasureResult(
@@ -315,58 +340,17 @@ def _measure_result(
         profile=try_if(True, "profile", fit.profile_interval),
         posterior=try_if(gibbs, "posterior", sample),
         residuals=fit.residuals(lower_is_better=worse),
-        rank_uncertainty=rank_uncertainty(fit, seed=seed, higher_is_worse=worse, size=size),
+        rank_uncertainty=therapist_profile(fit, seed=seed, higher_is_worse=worse, size=size),
         checks=try_if(True, "checks", lambda: check_model(fit, patients, measure)),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
         reml=try_if(
             "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()
         ),
-    )
-
-
-def _ranks(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
-    """Ranks and clusters on the measures that tell therapists apart at all."""
-    fits = {}
-    for name, result in results.items():
-        if result.residuals["residual"].any():
-            fits[name] = result.fit
-        else:
-            attempts.record_skipped(
-                f"ranks.{name}",
-                "The therapist effect is estimated as zero, so the measure does not rank anybody.",
-            )
-    if not fits:
-        attempts.record_skipped("ranks", "No measure tells the therapists apart.")
-        return None
-    return attempts.attempt(
-        "ranks", lambda: composite_ranks(fits, attempts.cohort.measures, attempts.size)
-    )
-
-
-def _composite_uncertainty(
-    attempts: _Attempts, results: Mapping[str, MeasureResult], ranks: pd.DataFrame | None
-) -> pd.DataFrame | None:
-    if ranks is None:
-        return None
-    ranked = {n: r for n, r in results.items() if f"rank_{n}" in ranks}
-    residuals = {n: r.checks.patients["standardised"] for n, r in ranked.items() if r.checks}
-    if len(residuals) < len(ranked):
-        attempts.record_skipped(
-            "composite_uncertainty", "It needs the patients' residuals on every measure."
-        )
-        return None
-    # The mean correlation of the measures' residuals over the same patients; 0 for one measure.
-    table = pd.DataFrame(residuals).corr().to_numpy()
-    m = len(table)
-    correlation = float((table.sum() - m) / (m * (m - 1))) if m > 1 else 0.0
-    return attempts.attempt(
-        "composite_uncertainty",
-        lambda: composite_uncertainty(
-            {n: r.fit for n, r in ranked.items()},
-            seed=attempts.seed,
-            correlation=correlation,
-            measures=attempts.cohort.measures,
-            size=attempts.size,
+        adjusted=adjusted,
+        case_mix_notes=tuple(notes),
+        services=try_if(True, "services", lambda: fit_services(patients, measure, listed)),
+        bounds=try_if(
+            True, "bounds", lambda: missing_bounds(attempts.cohort.eligible, measure, listed)
         ),
     )
 

@@ -270,7 +270,7 @@ def _cohort(
     """Build the cohort from what has been read and checked."""
     people = included.patients
     synthetic = "synthetic" in people and bool(people["synthetic"].str.lower().eq("true").all())
-    people = people.drop(columns=_FOR_RULES, errors="ignore")
+    people = _without_rules(people)
     if "sessions" in people:
         people["sessions"] = people["sessions"].where(people["sessions"] >= 1)
     return Cohort(
@@ -281,7 +281,12 @@ def _cohort(
         provenance=Provenance(synthetic=synthetic, source=raw.name),
         flow=included.flow,
         completeness=included.completeness(measures),
+        eligible=_without_rules(included.eligible),
     )
+
+
+def _without_rules(people: pd.DataFrame) -> pd.DataFrame:
+    return people.drop(columns=_FOR_RULES, errors="ignore")
 
 
 def _finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
@@ -307,7 +312,11 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
         )
         columns = " and ".join(shown_name(c) for _, c in score_columns(entry, study.level))
         said.append(f"{entry.measure.label} is in {columns} ({how})")
-    used = {*study.columns.values(), *(c for s in study.measures for c in (s.pre, s.post, s.score))}
+    used = {
+        *study.columns.values(),
+        *(c for s in study.measures for c in (s.pre, s.post, s.score)),
+        *study.adjust,
+    }
     unused = [c for c in raw.frame.columns if c not in used and c != "synthetic"]
     if unused:
         few = ", ".join(shown_name(c) or "one without a name" for c in unused[:8])

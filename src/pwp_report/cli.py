@@ -69,13 +69,16 @@ def analyse(
     study: StudyFile = None,
     therapists: Therapists = None,
     key: KeyFile = None,
+    adjust: Annotated[
+        str, typer.Option("--adjust", help="Case mix: columns, as in age,gender,deprivation.")
+    ] = "",
     no_disclosure_control: NoControl = False,
 ) -> None:
     """Run the whole analysis: a report, tables, figures, results as JSON, a methods paragraph."""
     from pwp_report.commands.analyse import Request, analyse_file
 
     place = key or default_key_file()
-    analyse_file(Request(file, out, study, therapists, place, no_disclosure_control))
+    analyse_file(Request(file, out, study, therapists, place, no_disclosure_control, adjust))
 
 
 @app.command()

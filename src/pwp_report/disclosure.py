@@ -95,10 +95,9 @@ def _set_bounds(
     truth: NDArray[np.float64],
     hidden: set[int],
     known: set[int],
-    unpublished: set[int],
 ) -> None:
     for i, value in enumerate(truth):
-        if i in unpublished:
+        if ledger.is_rest(i):
             ledger.lower[i], ledger.upper[i] = 0.0, np.inf
         elif i in known:
             ledger.lower[i] = ledger.upper[i] = value
@@ -152,7 +151,6 @@ def release_counts(
     policy: DisclosurePolicy | None = None,
     *,
     known: Iterable[Cell] = (),
-    unpublished: Iterable[Cell] = (),
 ) -> ReleasedCounts:
     """Make a table of counts safe: suppress, round, suppress again where a sum tells, audit.
 
@@ -167,9 +165,6 @@ def release_counts(
     known : iterable of Cell
         Counts that are shown rounded and that an attacker is taken to know exactly, because
         standard errors or means published with them tell: they protect nothing.
-    unpublished : iterable of Cell
-        Counts that are in no table, but that sums of published ones could tell: what clusters
-        leave over, the therapists of a cluster who are not shown alone. They are withheld.
 
     Returns
     -------
@@ -198,14 +193,13 @@ def release_counts(
         return ReleasedCounts(counts.astype("Int64"), false)
     ledger = Ledger(cells, tuple(relations), policy)
     truth = _truth(ledger, list(by_cell.values()))
-    silent = {ledger.position[c] for c in unpublished} | set(range(len(cells), len(truth)))
     small = set(np.flatnonzero(truth < policy.threshold).tolist())
-    hidden = small - silent
+    hidden = {i for i in small if not ledger.is_rest(i)}
     told = _same_as_known(ledger, {ledger.position[c] for c in known}) - hidden
-    _set_bounds(ledger, truth, hidden, told, silent)
-    shown = set(range(len(cells))) - hidden - silent - told
+    _set_bounds(ledger, truth, hidden, told)
+    shown = set(range(len(cells))) - hidden - told
     extra = _protect(ledger, truth, sorted(small), shown, told)
-    return _released(counts, ledger, hidden, extra, silent, policy)
+    return _released(counts, ledger, hidden, extra, policy)
 
 
 def _protect(
@@ -269,7 +263,6 @@ def _released(
     ledger: Ledger,
     hidden: set[int],
     extra: set[int],
-    silent: set[int],
     policy: DisclosurePolicy,
 ) -> ReleasedCounts:
     rows = {label: i for i, label in enumerate(counts.index)}
@@ -277,7 +270,7 @@ def _released(
     numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
     shown = policy.rounded(numbers)
     second = np.zeros(shown.shape, dtype=bool)
-    for i in hidden | extra | silent:
+    for i in hidden | extra:
         if not ledger.is_rest(i):
             row, column = ledger.cells[i]
             shown[rows[row], columns[column]] = np.nan
@@ -307,22 +300,17 @@ def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) 
 def aggregate_small(
     caseloads: pd.Series,
     policy: DisclosurePolicy | None = None,
-    groups: pd.Series | None = None,
 ) -> tuple[list[Any], list[Any]]:
     """Split therapists into those shown alone and those shown only together.
 
     A small therapist would be plain to see in an aggregate of one, and to the other in one of
-    two, so the next smallest join until the aggregate is a safe group (`is_safe_group`). Where
-    groups of therapists are published too, so it is in each of them: a group less those shown
-    alone is an aggregate that anybody can form.
+    two, so the next smallest join until the aggregate is a safe group (`is_safe_group`).
 
     Parameters
     ----------
     caseloads : Series of int
         Patients by therapist.
     policy : DisclosurePolicy, optional
-    groups : Series, optional
-        By therapist, the cluster whose figures are published.
 
     Returns
     -------
@@ -334,31 +322,15 @@ def aggregate_small(
     >>> loads = pd.Series([60, 30, 8, 45, 50, 55], [*"ABCDEF"])
     >>> aggregate_small(loads)
     (['A', 'E', 'F'], ['B', 'C', 'D'])
-    >>> aggregate_small(loads, groups=pd.Series([*"xyxyxy"], [*"ABCDEF"]))
-    (['B', 'D', 'F'], ['A', 'C', 'E'])
     """
     policy = policy or DisclosurePolicy()
     if not policy.active:
         return list(caseloads.index), []
-    # The groups first: who joins there serves the whole as well.
-    kinds = caseloads.map(lambda _: "") if groups is None else groups.reindex(caseloads.index)
-    parts = [*(part for _, part in caseloads.groupby(kinds)), caseloads]
-    members: set[Any] = set()
-    before = -1
-    while len(members) > before:
-        before = len(members)
-        for part in parts:
-            members |= _too_small(part, policy, members)
+    ordered = caseloads.sort_values(kind="stable")
+    members = set(ordered.index[ordered < policy.smallest_caseload])
+    for label in ordered.index if members else ():
+        if is_safe_group(ordered[ordered.index.isin(members)].tolist(), policy):
+            break
+        members.add(label)
     alone = [label for label in caseloads.index if label not in members]
     return alone, [label for label in caseloads.index if label in members]
-
-
-def _too_small(caseloads: pd.Series, policy: DisclosurePolicy, chosen: set[Any]) -> set[Any]:
-    """Find the small caseloads of a group, and the next ones until they are enough together."""
-    ordered = caseloads.sort_values(kind="stable")
-    found = {t: n for t, n in ordered.items() if n < policy.smallest_caseload or t in chosen}
-    for label, n in ordered.items() if found else ():
-        if is_safe_group(list(found.values()), policy):
-            break
-        found[label] = n
-    return set(found)

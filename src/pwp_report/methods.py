@@ -1,33 +1,76 @@
-"""The methods-and-results text, by the reporting guidance for multilevel models.
+"""The texts: the first page, and methods and results by the guidance for multilevel models.
 
-Follows the items that the LEVEL checklist asks for: levels, units and members of each level,
-missing data, equation, estimation, software, variance partition with its interval.
+Words are in templates, numbers are released ones.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
 from pwp_lib.numbers import count, p_value
+from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import MARK
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
 
-__all__ = ["methods_and_results", "software"]
+__all__ = ["first_page", "methods_and_results", "render", "software"]
+
+#: Outcomes of the first page, by what is asked for most; the first that has a model is told.
+_TOLD = (
+    "Recovery, national definition",
+    "Recovery of cases (RCSI)",
+    "Reliable improvement",
+    "Reliable deterioration",
+)
 
 
 def software() -> dict[str, str]:
     """Versions of what the numbers rest on."""
-    found = {}
-    for name in ("pwp-lib", "numpy", "scipy", "pandas", "matplotlib"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+    return {name: version(name) for name in ("pwp-lib", "numpy", "scipy", "pandas", "matplotlib")}
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of the package; a value that it lacks is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    engine = Environment(
+        loader=PackageLoader("pwp_report"),
+        autoescape=template.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    return engine.get_template(template).render(**values)
+
+
+def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> list[str]:
+    """Write what a lead reads first: what was asked, the answer, what must not be concluded.
+
+    Returns
+    -------
+    list of str
+        Paragraphs; headings begin with ``## ``.
+    """
+    rates = _records(released, "rates")
+    there = [label for label in _TOLD if any(r["outcome"] == label for r in rates)]
+    reasons = [why for part, why in analysis.not_done.items() if part.startswith("services.")]
+    labels = [m.label for m in analysis.cohort.measures]
+    text = render(
+        "first_page.txt.j2",
+        **_told_to_all(analysis, released),
+        measures=labels,
+        labels=" and ".join(labels),
+        chosen=[r for r in rates if r["outcome"] == there[0]] if there else [],
+        adjust=study.adjust,
+        services_reason=reasons[0] if reasons and "service_id" in analysis.cohort.patients else "",
+        needed=[_needed(r) for r in analysis.measures.values() if r.vpc > 0],
+    )
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResults) -> list[str]:
@@ -39,168 +82,68 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
     study : Study
     released : ReleasedResults
     """
-    text = [_sample(analysis, study, released)]
-    if analysis.measures:
-        text.append(_model(analysis))
-    text += [_result(result, released) for result in analysis.measures.values()]
-    text.append(_caution(released))
-    return text
-
-
-def _sample(analysis: Analysis, study: Study, released: ReleasedResults) -> str:
-    cohort = analysis.cohort
-    services = (
-        int(cohort.patients["service_id"].nunique()) if "service_id" in cohort.patients else 0
-    )
-    where = f" in {count(services, 'service')}" if services else ""
+    cohort, results = analysis.cohort, analysis.measures.values()
     rules = [str(step.rule) for step in cohort.flow[1:]]
-    applied = f" Rules of inclusion, in turn: {'; '.join(rules)}." if rules else ""
-    first = released.frame("flow")
-    begun = MARK if first is None else first["patients"].iloc[0]
-    start = f" of {begun:,} in the extract" if begun != MARK and rules else ""
-    rounding = (
-        " Counts of patients are rounded to the nearest 5, and counts below 5 are not shown."
-        if released.policy.active
-        else ""
+    begun = next((r["patients"] for r in _records(released, "flow")), MARK)
+    text = render(
+        "methods.txt.j2",
+        **_told_to_all(analysis, released),
+        study=study,
+        start=f" of {begun:,} in the extract" if begun != MARK and rules else "",
+        synthetic=cohort.provenance.synthetic,
+        rules=rules,
+        controlled=released.policy.active,
+        results={r.measure.label: _tests(r) for r in results},
+        posterior=any(r.posterior is not None for r in results),
+        draws=f"{analysis.draws:,}",
+        reml=any(r.reml is not None for r in results),
+        software=software(),
+        seed=analysis.seed,
+        few=released.therapists <= 30,
     )
-    synthetic = " The data are synthetic." if cohort.provenance.synthetic else ""
-    return (
-        f"Data had two levels: {released.patients} patients{start} (level 1) nested in "
-        f"{count(released.therapists, 'therapist')} (level 2){where}."
-        f"{_caseloads(released)}{synthetic}{applied} "
-        "Patients without every score were left out of the models (complete cases), and the "
-        f"completeness of each therapist's caseload is tabulated.{rounding}"
-    )
+    return [" ".join(p.split()) for p in text.split("\n\n") if p.strip()]
 
 
-def _caseloads(released: ReleasedResults) -> str:
-    """Describe how many patients each therapist has, as far as may be said."""
-    table = released.frame("sample")
-    rows = [] if table is None else table.to_dict("records")
-    for row in rows:
-        if (row["of whom"], row["variable"]) == ("caseloads", "patients"):
-            ends = f"; {row['minimum']:g} to {row['maximum']:g}" if "minimum" in row else ""
-            return (
-                f" A therapist had {row['mean']:.1f} patients in the mean (SD {row['sd']:.1f}, "
-                f"median {row['median']:g}{ends})."
-            )
-    if released.patients == MARK:
-        return ""
-    mean = int(released.patients.replace(",", "")) / released.therapists
-    return f" A therapist had {mean:.0f} patients in the mean."
+def _records(released: ReleasedResults, name: str) -> list[dict[str, Any]]:
+    frame = released.frame(name)
+    rows: Any = [] if frame is None else frame.to_dict("records")
+    return list(rows)
 
 
-def _boundary(result: MeasureResult) -> str:
-    """Say what a singular fit has at its boundary, and what became of the prior there."""
-    fit = result.fit
-    if not fit.singular:
-        return ""
-    variances = np.diag(fit.random_covariance.to_numpy())
-    names = [n for n, v in zip(("intercept", "slope"), variances, strict=False) if v == 0]
-    what = (
-        f"the variance of the {' and the '.join(names)} is estimated at zero"
-        if names
-        else "the correlation of intercept and slope is estimated at its bound"
-    )
-    moved = (
-        " MLwiN's prior, which is not defined there, was built on an estimate moved off the "
-        "boundary."
-        if result.posterior is not None and result.posterior.prior.notes
-        else ""
-    )
-    return f" The fit is singular: {what}.{moved}"
+def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any]:
+    """Give what both texts say, and how they read a table and word an interval."""
+    patients = analysis.cohort.patients
+    services = int(patients["service_id"].nunique()) if "service_id" in patients else 0
+
+    def told(row: Mapping[str, Any], name: str, unit: str = "", ends: str = "") -> str:
+        low, high = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
+        bounds = f" (95% interval {low:g} to {high:g})" if low == low else ""
+        return f"{row[name]:g}{unit}{bounds}"
+
+    return {
+        "patients": released.patients,
+        "therapists": count(released.therapists, "therapist"),
+        "where": f" in {count(services, 'service')}" if services else "",
+        "rows": partial(_records, released),
+        "told": told,
+    }
 
 
-def _model(analysis: Analysis) -> str:
-    several = len(analysis.measures) > 1
-    other = (
-        ", on the other measure's score before treatment, and on their product, all"
-        if several
-        else ","
-    )
-    rest = " + (other fixed terms)" if several else ""
-    found = software()
-    return (
-        "For patient i of therapist j, the last score was modelled on the own score before "
-        f"treatment{other} centred on the mean of the patients analysed: "
-        f"y_ij = b0 + u0_j + (b1 + u1_j) x_ij{rest} + e_ij, with (u0_j, u1_j) "
-        "bivariate normal and correlated, and e_ij normal and independent of them. Models were "
-        "fitted by maximum likelihood: single level, random intercept, random slope; nested "
-        "models were compared by likelihood-ratio tests, with the mixture of chi-square "
-        "distributions that holds at the boundary beside them. The therapist effect is the "
-        "intercept variance over intercept plus residual variance at the mean score before "
-        f"treatment, with a 95% profile-likelihood interval.{_beside(analysis)}"
-        f"{_clusters(analysis)} Software: pwp_lib "
-        f"{found['pwp-lib']}, NumPy {found['numpy']}, SciPy {found['scipy']}; seed {analysis.seed}."
-    )
+def _needed(result: MeasureResult) -> dict[str, Any]:
+    """How many patients make a therapist's figure reliable, and who has so many."""
+    between = float(result.fit.random_covariance.to_numpy()[0, 0])
+    n, within = result.residuals["n"], result.fit.residual_variance
+    least = patients_needed(between, within)
+    return {
+        "label": result.measure.label,
+        "patients": f"{least:,.0f}",
+        "enough": f"{int((n >= least).sum()):,}",
+        "all": f"{len(n):,}",
+        "rankability": f"{100 * rankability(between, within / n):.0f}",
+    }
 
 
-def _beside(analysis: Analysis) -> str:
-    """Say what was estimated beside maximum likelihood."""
-    results = list(analysis.measures.values())
-    said = []
-    if any(r.posterior is not None for r in results):
-        said.append(
-            f" Its interval is also given from the posterior ({analysis.draws:,} iterations of "
-            "Gibbs sampling after 500 discarded; inverse-gamma and inverse-Wishart priors as in "
-            "MLwiN)."
-        )
-    if any(r.reml is not None for r in results):
-        said.append(" Restricted maximum likelihood stands beside it.")
-    return "".join(said)
-
-
-def _clusters(analysis: Analysis) -> str:
-    if analysis.ranks is None:
-        return ""
-    sizes = analysis.ranks["cluster"].value_counts()
-    several = len(analysis.ranks.filter(regex="^rank_").columns) > 1
-    basis = "the mean of their ranks on the measures" if several else "their rank"
-    return (
-        f" Therapists were ordered by {basis}; the first and the last {sizes['upper']:,} of "
-        f"{len(analysis.ranks):,} form the upper and the lower group."
-    )
-
-
-def _result(result: MeasureResult, released: ReleasedResults) -> str:
-    table = released.frame("therapist_effect")
-    label = result.measure.label
-    row = {} if table is None else table[table["measure"] == label].iloc[0].to_dict()
-    first, second = result.models.test_intercept, result.models.test_slope
-    interval = (
-        f" (95% profile-likelihood interval {row['profile_lower']:.1f}% to "
-        f"{row['profile_upper']:.1f}%)"
-        if _there(row.get("profile_lower"))
-        else ""
-    )
-    chain = (
-        f" The posterior median was {row['median']:.1f}% ({row['lower']:.1f}% to "
-        f"{row['upper']:.1f}%)."
-        if _there(row.get("median"))
-        else ""
-    )
-    if _there(row.get("reml")):
-        chain += f" By restricted maximum likelihood it was {row['reml']:.1f}%."
-    return (
-        f"On {label}, adding a random intercept lowered -2 log-likelihood by {first.statistic:.1f} "
-        f"({p_value(first.p_value_boundary)}), adding a random slope by a further "
-        f"{second.statistic:.1f} ({p_value(second.p_value_boundary)}). The therapist effect was "
-        f"{row.get('vpc', 100 * result.vpc):.1f}%{interval}.{chain}{_boundary(result)}"
-    )
-
-
-def _there(value: float | None) -> bool:
-    return value is not None and value == value
-
-
-def _caution(released: ReleasedResults) -> str:
-    few = (
-        f" With {count(released.therapists, 'therapist')}, intervals are wide."
-        if released.therapists <= 30
-        else ""
-    )
-    return (
-        "Patients were not allocated to therapists at random: differences between therapists may "
-        "stem from their patients. Ranks are uncertain, and groups formed by them look further "
-        f"apart than they are.{few}"
-    )
+def _tests(result: MeasureResult) -> dict[str, Any]:
+    tests = {"first": result.models.test_intercept, "second": result.models.test_slope}
+    said = {k: f"{t.statistic:.1f} ({p_value(t.p_value_boundary)})" for k, t in tests.items()}
+    return said | {"boundary": result.fit.singular}

@@ -49,8 +49,6 @@ class Count(StrEnum):
     DETERIORATED = "n_deteriorated"
     RECOVERED = "n_recovered"
     RCSI = "n_rcsi"
-    AT_MINIMUM = "at_minimum"
-    AT_MAXIMUM = "at_maximum"
     FINISHED = "n_finished"
     CASE = "n_case"
     RECOVERY = "n_recovery"
@@ -105,7 +103,6 @@ NATIONAL_COUNTS = (
 _PARTS = (
     (Count.N, (Count.IMPROVED, Count.DETERIORATED)),
     (Count.N, (Count.CASES,)),
-    (Count.N, (Count.AT_MINIMUM, Count.AT_MAXIMUM)),
     (Count.CASES, (Count.RECOVERED,)),
     (Count.RECOVERED, (Count.RCSI,)),
     (Count.IMPROVED, (Count.RCSI,)),
@@ -260,11 +257,6 @@ def _add_outcomes(
     for group, table in tables.items():
         for count in OUTCOMES:
             made.put(group, Kind(count, name), table[count])
-    checks = analysis.measures[name].checks if name in analysis.measures else None
-    if checks is not None:
-        floor = checks.floor.loc["post"]
-        for end in (Count.AT_MINIMUM, Count.AT_MAXIMUM):
-            made.put(EVERYBODY, Kind(end, name), round(floor[end] * floor["n"]))
     for count in OUTCOMES:
         made.add_up(Kind(count, name), EVERYBODY, people)
     for group in tables:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pwp_lib.measures import Measure
 from pwp_lib.schema import no_identifiers
+from pwp_report.case_mix import case_mix_columns, read_case_mix
 from pwp_report.problems import Problems
 from pwp_report.read.cells import (
     MISSING_CODES,
@@ -104,6 +105,11 @@ class PatientReader:
             out["ethnicity"] = self._text("ethnicity")
         if {"status", "ended"} & has:
             out["status"] = self._status()
+        if {"status"} & has:
+            words = read_words(self._cells("status"), self.codes)
+            out["dropped_out"] = words.isin(study.codes["dropped_out"])
+        columns = case_mix_columns(study, list(self.frame.columns), self.raw.name)
+        out = out.join(read_case_mix(self.frame, columns, study))
         if "mode" in has:
             out["one_to_one"] = self._means("mode", "one_to_one", self.study.codes["group"])
         self._second_header()
@@ -204,6 +210,7 @@ class PatientReader:
         status = pd.Series(None, index=text.index, dtype="str")
         for name in ("closed", "in_treatment", "neither"):
             status = status.mask(text.isin(self.study.codes[name]) | (text == name), name)
+        status = status.mask(text.isin(self.study.codes["dropped_out"]), "closed")
         strange = status.isna() & text.notna()
         self.found.add("other_status", self.study.columns["status"], strange)
         return status

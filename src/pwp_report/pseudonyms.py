@@ -16,7 +16,6 @@ from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from pwp_lib.cohort import Cohort
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Pseudonyms", "default_key_file", "numbered", "open_key", "pseudonymise"]
 
 _KEY_BYTES = 32
-_TABLES = ("patients", "therapists", "segments", "completeness")
+_TABLES = ("patients", "therapists", "segments", "completeness", "eligible")
+_IDENTIFIERS = ("therapist_id", "service_id")
 
 
 def default_key_file() -> Path:
@@ -138,12 +138,7 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     Therapists and services get keyed pseudonyms, the same in all tables; patients get running
     numbers. Rows are put in an order that tells nothing and that the key does not decide.
     """
-    therapists = _all_values("therapist_id", cohort.patients, cohort.therapists, cohort.segments)
-    services = _all_values("service_id", cohort.patients, cohort.therapists, cohort.segments)
-    maps = {
-        "therapist_id": pseudonyms.names(therapists, "T"),
-        "service_id": pseudonyms.names(services, "S"),
-    }
+    maps = {c: pseudonyms.names(_all_values(c, cohort), c[0].upper()) for c in _IDENTIFIERS}
     patients = _renamed(cohort.patients, maps)
     patients = patients.iloc[_order(cohort)].reset_index(drop=True)
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
@@ -153,7 +148,8 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
         for name in ("therapists", "completeness")
         if (table := _renamed(getattr(cohort, name), maps)) is not None
     }
-    return replace(cohort, patients=patients, segments=_renamed(cohort.segments, maps), **tables)
+    tables |= {name: _renamed(getattr(cohort, name), maps) for name in ("segments", "eligible")}
+    return replace(cohort, patients=patients, **tables)
 
 
 def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:
@@ -168,8 +164,8 @@ def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:
         By number, what it stands for.
     """
     maps: dict[str, dict[object, str]] = {}
-    for column in ("therapist_id", "service_id"):
-        seen = _all_values(column, cohort.patients, cohort.therapists, cohort.segments)
+    for column in _IDENTIFIERS:
+        seen = _all_values(column, cohort)
         maps[column] = {t: f"{column[0].upper()}-{i:06d}" for i, t in enumerate(seen, start=1)}
     tables = {n: _renamed(getattr(cohort, n), maps) for n in _TABLES}
     return replace(cohort, **tables), {n: str(t) for m in maps.values() for t, n in m.items()}
@@ -191,12 +187,10 @@ def _order(cohort: Cohort) -> NDArray[np.intp]:
     return np.lexsort((rows, therapists))
 
 
-def _all_values(column: str, *frames: pd.DataFrame | None) -> list[object]:
-    seen: dict[object, None] = {}
-    for frame in frames:
-        if frame is not None and column in frame:
-            seen.update(dict.fromkeys(frame[column].dropna().unique()))
-    return list(seen)
+def _all_values(column: str, cohort: Cohort) -> list[object]:
+    frames = [getattr(cohort, name) for name in _TABLES]
+    seen = [f[column].dropna().unique() for f in frames if f is not None and column in f]
+    return list(dict.fromkeys(value for values in seen for value in values))
 
 
 def _renamed(frame: Any, maps: Mapping[str, Mapping[object, str]]) -> Any:

@@ -26,8 +26,9 @@ from pwp_report.patient_counts import (
     PatientCounts,
     Whose,
 )
+from pwp_report.rates import OTHER_RATES
 from pwp_report.released import ReleasedResults, ReleasedTable
-from pwp_report.table_words import measure_words
+from pwp_report.service_level import service_effects
 
 __all__ = ["release_results"]
 
@@ -63,8 +64,7 @@ class _Tables:
         if "measure" in frame:
             names = {m.name: m.label for m in self.analysis.cohort.measures}
             frame = frame.assign(measure=frame["measure"].astype(object).replace(names))
-        heads = measure_words(self.analysis.cohort.measures)
-        self.made[name] = ReleasedTable(name, title, frame, note, heads)
+        self.made[name] = ReleasedTable(name, title, frame, note)
 
     def of_everybody(self, kind: Kind) -> float:
         """One count of all patients as it may be shown, NaN if it may not."""
@@ -107,6 +107,9 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         _checks(tables, result)
     _effects(tables)
     _therapists(tables)
+    _rates(tables)
+    _adjusted(tables)
+    _services(tables)
     _predictors(tables)
     total = tables.of_everybody(Kind(Count.ANALYSED))
     return ReleasedResults(
@@ -205,8 +208,7 @@ def _completeness(tables: _Tables) -> None:
         )
         share = parts.marked_share(complete, eligible)
         rows.append((label, parts.marked(eligible), parts.marked(complete), share))
-    columns = ["therapist", "eligible", "complete", "share"]
-    frame = pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
     tables.add("completeness", "Patients with every score, by therapist", frame)
 
 
@@ -237,14 +239,9 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
     name, label = result.measure.name, result.measure.label
     if result.checks is not None:
         table = result.checks.table()
-        ends = (("minimum", Count.AT_MINIMUM), ("maximum", Count.AT_MAXIMUM))
-        for end, count in ends if tables.policy.active else ():
-            part, whole = (tables.of_everybody(Kind(c, name)) for c in (count, Count.N))
-            share = parts.marked_share(part, whole)
-            table = table.astype(object)
-            table.loc[f"patients at the {end}, after", "value"] = (
-                share if isinstance(share, str) else share / 100
-            )
+        if tables.policy.active:
+            # Shares of patients, and few of them: their counts are in no table.
+            table = table[~table.index.str.startswith("patients at the")]
         tables.add(
             f"checks_{name}", f"Model checks, {label}", parts.rounded(table.reset_index(), 3)
         )
@@ -264,13 +261,8 @@ def _effects(tables: _Tables) -> None:
     if "mcse" in table:
         # No more decimals than the Monte Carlo error allows; the error itself needs more.
         frame["mcse"] = (100 * table["mcse"]).round(3)
-    estimates = (
-        ("vpc", "By maximum likelihood"),
-        ("profile_lower", " with its profile-likelihood interval"),
-        ("reml", "; by REML"),
-        ("median", "; median and interval by Gibbs sampling"),
-    )
-    note = "".join(words for column, words in estimates if column in table) + "."
+    note = "By maximum likelihood, with its profile-likelihood interval"
+    note += "; median and interval by Gibbs sampling." if "median" in table else "."
     title = "Therapist effect, percent of the variance"
     tables.add("therapist_effect", title, frame.reset_index(), note)
 
@@ -281,19 +273,72 @@ def _therapists(tables: _Tables) -> None:
         frame = parts.residuals(result, tables.alone, tables.together, tables.policy)
         title = f"Therapists' residuals and how uncertain ranks are, {result.measure.label}"
         tables.add(f"residuals_{name}", title, frame)
-    if analysis.ranks is not None:
-        ranks = analysis.ranks
-        if analysis.composite_uncertainty is not None:
-            sure = analysis.composite_uncertainty.drop(columns=["position", "cluster"])
-            ranks = ranks.join(sure)
-        shown = parts.rounded(tables.therapists_shown(ranks), 2)
-        tables.add("ranks", "Composite ranks, how uncertain they are, and groups", shown)
-        if shown.empty:
-            tables.withheld.append("No therapist has a caseload that may be shown alone.")
+    if not tables.alone:
+        tables.withheld.append("No therapist has a caseload that may be shown alone.")
+
+
+def _rates(tables: _Tables) -> None:
+    """Patients per hundred and odds ratios, where the counts behind them may be shown."""
+    rows = []
+    for model in tables.analysis.rates:
+        kinds = parts.RATE_COUNTS[model.rate]
+        of = "" if model.rate in OTHER_RATES else model.measure or NATIONAL
+        counts = [tables.of_everybody(Kind(c, of)) for c in kinds] if kinds else None
+        row = parts.rate_row(model, counts, tables.policy)
+        if row is not None:
+            rows.append({"measure": model.measure or "all measures", "outcome": model.label, **row})
+    note = (
+        "Patients per hundred with a therapist at the 5th and at the 95th percentile of therapists "
+        "by this rate, whether that is good or bad; intervals are those of the variance between "
+        "therapists. The latent scale is another than that of scores: the two are not compared."
+    )
+    tables.add(
+        "rates", "Yes-or-no outcomes in multilevel logistic models", pd.DataFrame(rows), note
+    )
+
+
+def _by_measure(
+    tables: _Tables, name: str, title: str, found: Mapping[str, pd.DataFrame | None], note: str = ""
+) -> None:
+    """Put the effects of all measures in one table, as percentages."""
+    there = {m: frame for m, frame in found.items() if frame is not None}
+    if there:
+        frame = pd.concat(there, names=["measure"]).reset_index(level=0)
+        tables.add(name, title, parts.in_percent(frame), note)
+
+
+def _adjusted(tables: _Tables) -> None:
+    results = tables.analysis.measures
+    note = " ".join(dict.fromkeys(n for r in results.values() for n in r.case_mix_notes))
+    found = {m: r.adjusted for m, r in results.items()}
+    _by_measure(tables, "adjusted", "Therapist effect, unadjusted and adjusted", found, note)
+    found = {m: r.bounds for m, r in results.items()}
+    _by_measure(tables, "missing", "Therapist effect if missing last scores were known", found)
+
+
+def _services(tables: _Tables) -> None:
+    """Share of the variance between services, and each service that may be shown."""
+    fits = {m: r.services for m, r in tables.analysis.measures.items() if r.services is not None}
+    if not fits:
+        return
+    note = "Few services say little of how services differ: read the interval, not the estimate."
+    found = {m: service_effects(fit) for m, fit in fits.items()}
+    _by_measure(tables, "services", "Services as a third level", found, note)
+    shown, hidden = parts.services_shown(tables.analysis, tables.alone, tables.policy)
+    if hidden:
+        tables.withheld.append(
+            f"{hidden} services are not shown, since they have fewer than three therapists, or one "
+            "of whom the others' patients could be told."
+        )
+    for name, fit in fits.items():
+        worse = tables.analysis.measures[name].measure.higher_is_worse
+        frame = parts.service_rows(fit, shown, tables.policy, worse)
+        label = tables.analysis.measures[name].measure.label
+        tables.add(f"by_service_{name}", f"Services, {label}", frame)
 
 
 def _predictors(tables: _Tables) -> None:
-    predictors = tables.analysis.predictors
-    if predictors is not None:
-        frame = parts.rounded(predictors.reset_index(), 3)
-        tables.add("predictors", "Therapist-level predictors, over all therapists", frame)
+    found = tables.analysis.predictors
+    if found is not None:
+        title = "Therapist-level predictors, over all therapists"
+        tables.add("predictors", title, parts.rounded(found.reset_index(), 3))

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from multilevel.fit import MixedFit
+from multilevel.nested import NestedFit
 from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import MARK, DisclosurePolicy, percentage
+from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group, percentage
 from pwp_report.patient_counts import OUTCOMES, Count, Group, Kind
+from pwp_report.rates import RateModel
 
 #: What the row of those not shown one by one is called.
 OTHERS_TOGETHER = "others together"
@@ -26,6 +28,13 @@ NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {
     "reliable_improvement": (Count.RELIABLE_IMPROVEMENT, Count.FINISHED),
     "reliable_deterioration": (Count.RELIABLE_DETERIORATION, Count.FINISHED),
     "reliable_recovery": (Count.RELIABLE_RECOVERY, Count.CASE),
+}
+#: Of the model of a rate: the counts of the outcome and of those who could have it.
+RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
+    **OUTCOME_SHARES,
+    **NATIONAL_SHARES,
+    "dropout": None,
+    "complete": (Count.COMPLETE, Count.ELIGIBLE),
 }
 #: A count as it may be shown, NaN if it may not.
 Shown = Callable[[Group, Kind], float]
@@ -56,14 +65,6 @@ def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
                 ]
     table: pd.DataFrame = out
     return table
-
-
-def percent(frame: pd.DataFrame, decimals: int = 1) -> pd.DataFrame:
-    """Therapist effects, their bounds and their standard errors as percentages."""
-    shares = [c for c in ("vpc", "lower", "upper", "se") if c in frame]
-    return frame.assign(
-        **{c: (100 * frame[c].astype(float)).round(decimals) for c in shares},
-    )
 
 
 def _significant(value: Any) -> object:
@@ -176,7 +177,7 @@ def sensitivity(
             for k, v in words.items()
         ]
         shown = pd.concat([shown.astype(object), pd.DataFrame(ends)])
-    return rounded(percent(shown.reset_index(drop=True)), 3)
+    return rounded(in_percent(shown.reset_index(drop=True), ["vpc", "lower", "upper"]), 3)
 
 
 def residuals(
@@ -192,18 +193,95 @@ def residuals(
         n = shown["n"].map(lambda k: policy.count(k) or 0)
         width = np.sqrt((shown["n"] * between + within) / (n * between + within))
         shown = shown.assign(n=n, se=shown["se"] * width)
-    shown.insert(3, "lower", shown["residual"] - 1.96 * shown["se"])
-    shown.insert(4, "upper", shown["residual"] + 1.96 * shown["se"])
-    names = {"lower": "rank_lower", "upper": "rank_upper"}
-    shown = shown.join(result.rank_uncertainty.drop(columns="rank").rename(columns=names))
+    shown.insert(2, "lower", shown["residual"] - 1.96 * shown["se"])
+    shown.insert(3, "upper", shown["residual"] + 1.96 * shown["se"])
+    # By the released caseload, as the interval.
+    n = shown["n"]
+    profile = result.rank_uncertainty.drop(columns=["n", "percentile"])
+    shown = shown.join(profile.assign(reliability=n * between / (n * between + within)))
     few = table[table.index.isin(list(together))]
     if len(few):
         mean = float(np.average(few["residual"].astype(float), weights=few["n"]))
         total = float(policy.count(few["n"].sum()) or 0)
         shown.loc[OTHERS_TOGETHER, ["n", "residual"]] = [total, mean]
     shown["n"] = shown["n"].astype(int)
-    ordered = shown.sort_values("rank", kind="stable").rename_axis("therapist").reset_index()
-    return rounded(ordered, 2)
+    shown = shown.sort_values("rank", kind="stable").rename_axis("therapist")
+    return rounded(shown.reset_index(), 2)
+
+
+def rate_row(
+    model: RateModel, counts: Sequence[float] | None, policy: DisclosurePolicy
+) -> dict[str, object] | None:
+    """One model of a rate; None where its counts, or how many lack the outcome, are withheld.
+
+    A rate with many decimals would tell its exact count, so it is rounded to a step of five
+    patients or more.
+    """
+    row: dict[str, object] = {"n": model.fit.n, "percent": round(100 * model.share, 1)}
+    step: float | None = 0.1
+    if policy.active:
+        part, whole = (np.nan, np.nan) if counts is None else counts
+        if counts is not None and pd.isna([part, whole, policy.count(whole - part)]).any():
+            return None
+        step = next((s for s in (1, 2, 5) if s * model.fit.n >= 100 * policy.base), None)
+        row = {"n": marked(whole), "percent": percentage(part, whole)}
+    if step is None:
+        return None
+    for name, values in model.per_hundred().items():
+        row |= _interval(f"per_hundred_{name}", [round(v / step) * step for v in values], 1)
+    for name, values in model.effect().items():
+        row |= _interval(name, values, 2 if name == "median_odds_ratio" else 1)
+    test = model.fit.likelihood_ratio()
+    return row | {"p_value_boundary": _significant(test.p_value_boundary)}
+
+
+def _interval(name: str, values: Sequence[float], decimals: int) -> dict[str, object]:
+    ends = (name, f"{name}_lower", f"{name}_upper")
+    return {key: round(v, decimals) for key, v in zip(ends, values, strict=True)}
+
+
+def in_percent(frame: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Effects as percentages of the variance, and changes of them as percentage points."""
+    numbers = columns or list(frame.select_dtypes("float").columns)
+    return frame.assign(**{c: (100 * frame[c].astype(float)).round(1) for c in numbers})
+
+
+def services_shown(
+    analysis: Analysis, alone: Sequence[str], policy: DisclosurePolicy
+) -> tuple[pd.DataFrame, int]:
+    """Therapists and patients of each service that may be shown, and how many may not.
+
+    A service, what it is without its therapists who are shown, and all services that are not
+    shown must each be several therapists of whom none can tell another.
+    """
+    people = analysis.cohort.patients.groupby(["service_id", "therapist_id"]).size()
+    loads = people.reset_index(name="n")
+    hidden: list[str] = []
+    for service, members in loads.groupby("service_id"):
+        rest = members[~members["therapist_id"].isin(list(alone))]
+        if not all(is_safe_group(g["n"].tolist(), policy) for g in (members, rest) if len(g)):
+            hidden.append(str(service))
+    sizes = loads.groupby("service_id")["n"].agg(["size", "sum"])
+    for service in sizes["sum"].sort_values(kind="stable").index:
+        # What is left over of a total is an aggregate too.
+        left = loads[loads["service_id"].isin(hidden)]
+        if not hidden or is_safe_group(left["n"].tolist(), policy):
+            break
+        if service not in hidden:
+            hidden.append(str(service))
+    shown = sizes[~sizes.index.isin(hidden)].set_axis(["therapists", "n"], axis=1)
+    return shown, len(hidden)
+
+
+def service_rows(
+    fit: NestedFit, shown: pd.DataFrame, policy: DisclosurePolicy, higher_is_worse: bool
+) -> pd.DataFrame:
+    """Each service's residual with its interval, of the rounded number of patients."""
+    found = fit.residuals("service_id", lower_is_better=higher_is_worse)
+    table = shown.join(found[["residual", "lower", "upper"]], how="inner")
+    table["n"] = [policy.count(n) for n in table["n"]]
+    ordered = table.sort_values("residual", ascending=higher_is_worse, kind="stable")
+    return rounded(ordered.rename_axis("service").reset_index(), 2)
 
 
 def guarded_sample(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -24,15 +24,12 @@ class ReleasedTable:
     title, note : str
     frame : DataFrame
         Numbers and words; `MARK` where something is withheld, missing where there is nothing.
-    words : mapping of str to str
-        Headings that name a measure, by column.
     """
 
     name: str
     title: str
     frame: pd.DataFrame
     note: str = ""
-    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from pwp_lib.cohort import Cohort
 from pwp_lib.numbers import bare_p, number, plain
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
-from pwp_report.methods import methods_and_results, software
+from pwp_report.methods import first_page, methods_and_results, render, software
 from pwp_report.release import release_results
 from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
@@ -37,33 +38,10 @@ _LONG = 30
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
-#: Sections of the report: title, tables by the beginning of their names, figures likewise.
-_SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("summary", "Methods and results in brief", (), ()),
-    ("patients", "Patients and therapists", ("flow", "sample", "completeness"), ()),
-    ("outcomes", "Outcomes", ("outcomes", "national"), ()),
-    (
-        "effect",
-        "Therapist effect",
-        ("therapist_effect", "models", "fixed", "variances"),
-        (),
-    ),
-    ("checks", "Model checks", ("checks",), ()),
-    (
-        "therapists",
-        "Therapists, one by one",
-        ("ranks", "residuals"),
-        ("caterpillar", "rank_intervals"),
-    ),
-    ("scales", "Therapists' own scales", ("predictors",), ()),
-    ("sensitivity", "Would another analysis say the same?", ("sensitivity",), ("sensitivity",)),
-)
-_SECTION_TEXT: Mapping[str, str] = {
-    "therapists": (
-        "Ranks are uncertain and patients were not allocated at random: this is no league table, "
-        "and not for managing anybody's performance."
-    ),
-}
+#: Sections of the report: id, title, text, and the names of tables and figures.
+_SECTIONS: Sequence[Mapping[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("sections.toml").read_text(encoding="utf-8")
+)["section"]
 
 
 def safe_labels(cohort: Cohort) -> Cohort:
@@ -73,7 +51,7 @@ def safe_labels(cohort: Cohort) -> Cohort:
     endless names are replaced before anything is computed, and labels stay different from each
     other. So are the measures' labels, which the chapters' code holds, and the file's name.
     """
-    tables = ("patients", "therapists", "segments", "completeness")
+    tables = ("patients", "therapists", "segments", "completeness", "eligible")
     frames: dict[str, Any] = {n: getattr(cohort, n) for n in tables}
     there = [f for f in frames.values() if f is not None]
     for column in dict.fromkeys(c for f in there for c in f.select_dtypes(["object", "str"])):
@@ -165,7 +143,6 @@ def _write_files(
         _write(work / "tables" / f"{name}.csv", _csv(table.frame))
     for name, figure in drawn.items():
         (work / "figures" / f"{name}.svg").write_bytes(figure.svg)
-        (work / "figures" / f"{name}.png").write_bytes(figure.png)
     _write(work / "methods.txt", "\n\n".join(text) + "\n")
     _write(
         work / "results.json",
@@ -294,26 +271,20 @@ def _page(
     drawn: Mapping[str, Drawn],
     text: Sequence[str],
 ) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    engine = Environment(
-        loader=PackageLoader("pwp_report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    sections = [s for s in _sections(released, drawn, text) if s.text or s.tables or s.figures]
-    not_done = [f"{name}: {why}" for name, why in _not_done(analysis, released).items()]
+    sections = _sections(analysis, released, drawn, text)
+    not_done = list(dict.fromkeys(_not_done(analysis, released).values()))
     if not_done:
         sections.append(_Section("not-done", "What could not be done", not_done, (), ()))
     if released.withheld:
         sections.append(_Section("withheld", "What was withheld", released.withheld, (), ()))
-    return engine.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         title=study.title or "Therapist effects: report",
         synthetic=analysis.cohort.provenance.synthetic,
         controlled=released.policy.active,
         threshold=released.policy.threshold,
         base=released.policy.base,
+        first_page=first_page(analysis, study, released),
         sections=sections,
         software=software(),
         seed=study.seed,
@@ -321,33 +292,31 @@ def _page(
 
 
 def _sections(
-    released: ReleasedResults, drawn: Mapping[str, Drawn], text: Sequence[str]
+    analysis: Analysis,
+    released: ReleasedResults,
+    drawn: Mapping[str, Drawn],
+    text: Sequence[str],
 ) -> list[_Section]:
-    measures = sorted({n.rsplit("_", 1)[-1] for n in released.tables if n.startswith("models_")})
+    measures = [m.name for m in analysis.cohort.measures]
+
+    def named(patterns: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(p.replace("{m}", m) for p in patterns for m in measures))
+
     out = []
-    for name, title, tables, pictures in _SECTIONS:
-        mine = [
-            released.tables[t]
-            for head in tables
-            for t in released.tables
-            if t == head or t in {f"{head}_{m}" for m in measures} or t.startswith(f"{head}_by_")
-        ]
-        shown = [
-            d
-            for head in pictures
-            for n, d in drawn.items()
-            if n == head or n.startswith(f"{head}_")
-        ]
-        words = list(text) if name == "summary" else [_SECTION_TEXT.get(name, "")]
-        out.append(
-            _Section(
-                name,
-                title,
-                [w for w in words if w and (name == "summary" or mine)],
-                [_for_page(t) for t in {t.name: t for t in mine}.values()],
-                [_picture(d) for d in shown],
+    for part in _SECTIONS:
+        tables = [released.tables[n] for n in named(part.get("tables", ())) if n in released.tables]
+        figures = [drawn[n] for n in named(part.get("figures", ())) if n in drawn]
+        words = list(text) if part["id"] == "methods" else [part.get("text", "")]
+        if tables or figures or part["id"] == "methods":
+            out.append(
+                _Section(
+                    part["id"],
+                    part["title"],
+                    [w for w in words if w],
+                    [_for_page(t) for t in tables],
+                    [_picture(d) for d in figures],
+                )
             )
-        )
     return out
 
 
@@ -358,6 +327,8 @@ def _picture(figure: Drawn) -> dict[str, str]:
 
 def _for_page(table: ReleasedTable) -> dict[str, Any]:
     frame, note = for_page(table, f"tables/{table.name}.csv")
+    frame = _intervals_joined(frame)
+    table = replace(table, frame=frame)
     names = list(headings(table).values())
     cells = frame.astype(object).to_numpy().tolist()
     rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]
@@ -375,6 +346,19 @@ def _for_page(table: ReleasedTable) -> dict[str, Any]:
         "rows": rows,
         "long": len(rows) > _LONG,
     }
+
+
+def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put an estimate and its two bounds in one cell, so that a table fits the page."""
+    out = frame.astype(object)
+    for name in [c for c in frame if {f"{c}_lower", f"{c}_upper"} <= {*frame}]:
+        ends = frame[[name, f"{name}_lower", f"{name}_upper"]].to_numpy().tolist()
+        out[name] = [
+            f"{plain(v, 3)} ({plain(low, 3)} to {plain(high, 3)})" if low == low else plain(v, 3)
+            for v, low, high in ends
+        ]
+        out = out.drop(columns=[f"{name}_lower", f"{name}_upper"])
+    return out
 
 
 def _wordy(column: pd.Series) -> bool:

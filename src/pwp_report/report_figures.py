@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,46 +11,44 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.measures import known_measures
+from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
 from pwp_lib.show._drawing import MOST_ROWS
-from pwp_lib.show.alt import describe
-from pwp_report.analysis import Analysis
+from pwp_lib.show.alt import describe, remember
+from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 __all__ = ["Drawn", "draw_all"]
+
+#: Of fewer therapists a funnel shows nothing.
+_LEAST_POINTS = 5
+_BOUNDS, _PLACES = ["estimate", "lower", "upper"], ["rank", "lower", "upper"]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in both forms, with what it shows in words."""
+    """A figure, with what it shows in words."""
 
     name: str
     caption: str
     alt: str
     svg: bytes
-    png: bytes
-
-
-def _saved(figure: Figure) -> tuple[bytes, bytes]:
-    """Both forms, without a date, so that a second run gives the same bytes."""
-    out = []
-    with style.context():
-        for form, metadata in (("svg", {"Date": None}), ("png", {"Software": "pwp_lib"})):
-            sink = io.BytesIO()
-            options: dict[str, Any] = {"dpi": 150} if form == "png" else {}
-            figure.savefig(sink, format=form, metadata=metadata, bbox_inches="tight", **options)
-            out.append(sink.getvalue())
-    return out[0], out[1]
 
 
 def _drawn(name: str, caption: str, axes: Any) -> Drawn:
-    listed = list(axes) if isinstance(axes, list | tuple | np.ndarray) else [axes]
-    svg, png = _saved(listed[0].figure)
-    return Drawn(name, caption, describe(listed), svg, png)
+    """Keep a figure, without a date, so that a second run gives the same bytes."""
+    import matplotlib.pyplot as plt
+
+    listed, sink = list(np.atleast_1d(axes)), io.BytesIO()
+    with style.context():
+        listed[0].figure.savefig(sink, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    alt = describe(listed)
+    plt.close(listed[0].figure)
+    return Drawn(name, caption, alt, sink.getvalue())
 
 
 def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
@@ -62,8 +60,10 @@ def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
         By name.
     """
     with known_measures(analysis.cohort.measures):
-        drawn = [make(analysis, released) for make in (_caterpillar, _ranks, _sensitivity)]
-    return {d.name: d for part in drawn for d in part}
+        drawn = list(_caterpillar(analysis, released))
+        for result in analysis.measures.values():
+            drawn += _of_measure(result, released)
+    return {d.name: d for d in drawn}
 
 
 def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame | None:
@@ -74,19 +74,13 @@ def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame | None:
     return alone if len(alone) else None
 
 
-def _caterpillar(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
-    frames = {
-        name: table
-        for name in analysis.measures
-        if (table := _by_therapist(released, f"residuals_{name}")) is not None
-    }
+def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Drawn]:
+    tables = {name: _by_therapist(released, f"residuals_{name}") for name in analysis.measures}
+    frames = {name: table for name, table in tables.items() if table is not None}
     if not frames:
-        return []
-    first = next(iter(frames.values()))
-    order = list(_order(frames, first))
-    ranks = released.frame("ranks")
-    clusters = None if ranks is None else ranks.set_index("therapist")["cluster"]
-    axes = figures.caterpillar_plot(frames, clusters=clusters, order=order)
+        return
+    ranks = pd.concat([f["rank"] for f in frames.values()], axis=1).mean(axis=1)
+    axes = figures.caterpillar_plot(frames, order=list(ranks.sort_values(kind="stable").index))
     apart = [
         f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "
         f"{analysis.measures[name].measure.label}"
@@ -94,48 +88,92 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
     ]
     whose = (
         "Each therapist's residual"
-        if len(first) <= MOST_ROWS
+        if len(ranks) <= MOST_ROWS
         else f"Residuals of the first and the last {MOST_ROWS // 2} therapists, each"
     )
     caption = (
-        f"{whose} with its 95% interval, most effective at the top. An interval that misses zero "
-        f"differs from the average: {', '.join(apart)}."
+        f"{whose} with its 95% interval, most effective at the top. A therapist whose interval "
+        f"misses zero differs from the average: {', '.join(apart)}. If therapists did not differ, "
+        "hardly any would."
     )
-    return [_drawn("caterpillar", caption, axes)]
+    yield _drawn("caterpillar", caption, axes)
 
 
-def _order(frames: Mapping[str, pd.DataFrame], first: pd.DataFrame) -> pd.Index:
-    ranks = pd.concat([f["rank"] for f in frames.values()], axis=1).mean(axis=1)
-    return ranks.reindex(first.index).sort_values(kind="stable").index
-
-
-def _ranks(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
-    out = []
-    for name, result in analysis.measures.items():
-        table = _by_therapist(released, f"residuals_{name}")
-        if table is None or len(table) > MOST_ROWS:
-            continue
-        places = table[["rank"]].assign(lower=table["rank_lower"], upper=table["rank_upper"])
+def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
+    """Draw what there is once a measure."""
+    name, label = result.measure.name, result.measure.label
+    yield from _funnels(result, released)
+    table = _by_therapist(released, f"residuals_{name}")
+    if table is not None and len(table) <= MOST_ROWS:
+        places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         caption = (
-            f"Rank of each therapist on {result.measure.label} with its 95% interval: how far up "
-            "or down the same therapist could stand."
+            f"Rank of each therapist on {label} with its 95% interval: how far up or down the same "
+            "therapist could stand."
         )
-        out.append(_drawn(f"rank_intervals_{name}", caption, ax))
-    return out
+        yield _drawn(f"rank_intervals_{name}", caption, ax)
+    frame = released.frame(f"by_service_{name}")
+    if frame is not None:
+        services = frame.set_index("service").assign(rank=range(1, len(frame) + 1))
+        axes = figures.caterpillar_plot({name: services}, order=list(services.index))
+        caption = f"Services on {label}: residual with its 95% interval, most effective at the top."
+        yield _drawn(f"services_{name}", caption, axes)
+    frame = released.frame(f"sensitivity_{name}")
+    if frame is not None and frame["vpc"].notna().any():
+        shares = frame[frame["vpc"].notna()].set_index("analysis")[["vpc", "lower", "upper"]] / 100
+        ax = figures.sensitivity_panel(shares.set_axis(_BOUNDS, axis=1), measure=name)
+        caption = f"The therapist effect on {label} under other analyses."
+        yield _drawn(f"sensitivity_{name}", caption, ax)
 
 
-def _sensitivity(analysis: Analysis, released: ReleasedResults) -> list[Drawn]:
-    out = []
-    for name, result in analysis.measures.items():
-        table = released.frame(f"sensitivity_{name}")
-        if table is None:
-            continue
-        kept = table[table["vpc"].notna()]
-        if kept.empty:
-            continue
-        shares = kept.set_index("analysis")[["vpc", "lower", "upper"]] / 100
-        ax = figures.sensitivity_panel(shares.rename(columns={"vpc": "estimate"}), measure=name)
-        caption = f"The therapist effect on {result.measure.label} under other analyses."
-        out.append(_drawn(f"sensitivity_{name}", caption, ax))
-    return out
+def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
+    """Draw each therapist's own rate and mean, unshrunken, against the limits of chance."""
+    measure = result.measure
+    counts = _by_therapist(released, "outcomes_by_therapist")
+    if counts is not None:
+        mine = counts.loc[counts["measure"] == measure.label, ["n_case_pre", "n_rcsi"]]
+        shown = mine.apply(pd.to_numeric, errors="coerce").dropna()
+        n, rate = shown["n_case_pre"], shown["n_rcsi"] / shown["n_case_pre"]
+        if len(shown) >= _LEAST_POINTS:
+            words = f"Reliably and clinically improved, of the cases before, on {measure.label}"
+            note = " Drawn from counts rounded to 5." * released.policy.active
+            yield _funnel(f"funnel_{measure.name}", words, n, rate.clip(upper=1), None, note)
+    table = _by_therapist(released, f"residuals_{measure.name}")
+    if table is not None and len(table) >= _LEAST_POINTS:
+        gain = -measure.sign * table["departure"]
+        words = f"Mean improvement beyond what first scores lead to expect, on {measure.label}"
+        sd = float(released.tables[f"variances_{measure.name}"].frame["estimate"].iloc[-1]) ** 0.5
+        yield _funnel(f"funnel_mean_{measure.name}", words, table["n"], gain, sd, "")
+
+
+def _funnel(
+    name: str, words: str, n: pd.Series, figure: pd.Series, sd: float | None, note: str
+) -> Drawn:
+    """Draw one funnel, and say in its caption who lies outside and how overdispersed it is."""
+    import matplotlib.pyplot as plt
+
+    target, unit = float(np.average(figure, weights=n)), 100 if sd is None else 1
+    sizes = np.unique(np.linspace(n.min(), n.max(), 200).astype(int))
+    limits, own = funnel_limits(target, sizes, sd=sd), funnel_limits(target, n, sd=sd)
+    outside = {}
+    with style.context():
+        _, ax = plt.subplots(figsize=(7, 4.5))
+        ax.scatter(n, unit * figure, s=22, zorder=3)
+        ax.axhline(unit * target, color="0.5", linewidth=1)
+        for level, line in (("95", "--"), ("99.8", "-")):
+            ends = [f"lower_{level}", f"upper_{level}"]
+            ax.plot(sizes, unit * limits[ends], line, color="0.5", linewidth=1)
+            low, high = own[ends].to_numpy().T
+            outside[level] = int(((figure < low) | (figure > high)).sum())
+        ax.set(xlabel="patients", ylabel="%" if sd is None else "points")
+    spread = sd or max(target * (1 - target), 1e-12) ** 0.5
+    caption = (
+        f"{words}. Each point is a therapist, not drawn towards the average. Beyond the inner "
+        f"lines (95%) lie {outside['95']:,} of {len(n):,} therapists, beyond the outer ones "
+        f"(99.8%) {outside['99.8']:,}; chance alone leaves about {0.05 * len(n):.0f} and "
+        f"{0.002 * len(n):.0f} there. Their differences are "
+        f"{overdispersion((figure - target) * np.sqrt(n) / spread):.1f} times what chance makes "
+        f"them (overdispersion).{note}"
+    )
+    remember(ax, f"Funnel plot of {len(n):,} therapists. {caption}")
+    return _drawn(name, caption, ax)

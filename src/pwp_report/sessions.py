@@ -10,7 +10,7 @@ from pwp_report.wording import refusal
 
 __all__ = ["choose_therapist", "reduce_sessions"]
 
-_FIRST = ("age", "gender", "ethnicity")
+_FIRST = ("age", "gender", "ethnicity", "mix_")
 
 
 def choose_therapist(
@@ -122,9 +122,10 @@ def reduce_sessions(
         if name in seen:
             parts[name] = groups[name].agg(how)
     by_patient = ordered.groupby("patient_id", sort=False)
-    parts |= {name: by_patient[name].first() for name in _FIRST if name in ordered}
-    if "status" in ordered:
-        parts["status"] = by_patient["status"].last()
+    parts |= {
+        name: by_patient[name].first() for name in map(str, ordered) if name.startswith(_FIRST)
+    }
+    parts |= {c: by_patient[c].last() for c in ("status", "dropped_out") if c in ordered}
     table = pd.DataFrame(parts, index=pd.Index(everybody["patient_id"]))
     table["sessions"] = table["sessions"].fillna(0)
     table["n_therapists"] = table["n_therapists"].fillna(0).astype("int64")

@@ -81,6 +81,12 @@ class Study:
         ``None`` is a quarter of the therapists.
     seed : int
     engines : tuple of str
+    adjust : tuple of str
+        Covariates of the case mix, by role or by the name of their column.
+    missing_covariates : {"category", "drop"}
+        Whether patients without one are a category of their own, or left out of the adjustment.
+    therapist_mean : bool
+        Whether the therapist's mean first score is adjusted for too.
     minimum_shown : int
         Therapists with fewer patients are shown only in aggregate.
     files : mapping of str to str
@@ -116,6 +122,9 @@ class Study:
     cluster_size: int | None = None
     seed: int = 1
     engines: tuple[str, ...] = ("ml", "gibbs")
+    adjust: tuple[str, ...] = ()
+    missing_covariates: str = "category"
+    therapist_mean: bool = False
     minimum_shown: int = 20
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ _FAR = 10**10
 _CHOICES = ("keep", "leave_out")
 _SECTIONS = (
     *("file", "columns", "measures", *_CHOICES, "sessions", "inclusion", "therapists", "codes"),
-    "disclosure",
+    *("case_mix", "disclosure"),
 )
 
 
@@ -369,7 +369,7 @@ def write_study(study: Study) -> str:
     lines += _lines("inclusion", values) + _lines("therapists", values)
     lines.append("\n[codes]  # what entries mean, in small letters")
     lines += [f"{key} = {_toml(entries)}" for key, entries in study.codes.items()]
-    return "\n".join([*lines, *_lines("disclosure", values)]) + "\n"
+    return "\n".join([*lines, *_lines("case_mix", values), *_lines("disclosure", values)]) + "\n"
 
 
 def _guess(name: str, study: Study) -> str:

@@ -6,15 +6,14 @@ The tables' files and the JSON keep the library's own names, which programs rely
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from pwp_lib.measures import Measure
 from pwp_report.released import ReleasedTable
 
-__all__ = ["entries", "for_page", "headings", "measure_words"]
+__all__ = ["entries", "for_page", "headings"]
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
@@ -22,22 +21,6 @@ _CUT, _ENDS = 400, 100
 _HEADINGS: Mapping[str, Mapping[str, str]] = tomllib.loads(
     Path(__file__).with_name("headings.toml").read_text(encoding="utf-8")
 )
-#: Entries of columns that hold names.
-_ENTRIES: Mapping[str, Mapping[str, str]] = {
-    "check": {
-        f"patients at the {end}, after": f"share of patients at the {end}, after"
-        for end in ("minimum", "maximum")
-    },
-}
-
-
-def measure_words(measures: Sequence[Measure]) -> dict[str, str]:
-    """Headings that name a measure."""
-    return {
-        name: text
-        for m in measures
-        for name, text in ((f"rank_{m.name}", f"rank, {m.label}"), (m.pre, f"{m.label} before"))
-    }
 
 
 def headings(table: ReleasedTable) -> dict[str, str]:
@@ -45,12 +28,11 @@ def headings(table: ReleasedTable) -> dict[str, str]:
 
     Examples
     --------
-    >>> frame = pd.DataFrame({"n": [21], "rank_phq9": [1]})
-    >>> words = {"rank_phq9": "rank, PHQ-9"}
-    >>> headings(ReleasedTable("sample", "Ranks", frame, words=words))
-    {'n': 'number', 'rank_phq9': 'rank, PHQ-9'}
+    >>> frame = pd.DataFrame({"n": [21], "vpc_lower": [1]})
+    >>> headings(ReleasedTable("sample", "Sample", frame))
+    {'n': 'number', 'vpc_lower': 'vpc lower'}
     """
-    known = {**_HEADINGS["every"], **_HEADINGS.get(table.name, {}), **table.words}
+    known = {**_HEADINGS["every"], **_HEADINGS.get(table.name, {})}
     return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
 
 
@@ -62,11 +44,7 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     >>> entries(pd.DataFrame({"predictor": ["ego_strength"]}))["predictor"].tolist()
     ['ego strength']
     """
-    named: dict[str, pd.Series] = {
-        column: frame[column].map(lambda v, words=words: words.get(v, v))
-        for column, words in _ENTRIES.items()
-        if column in frame
-    }
+    named: dict[str, pd.Series] = {}
     if "predictor" in frame:
         named["predictor"] = frame["predictor"].str.replace("_", " ")
     if {"check", "value"} <= {*frame}:

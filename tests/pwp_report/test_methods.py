@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from pwp_report.methods import _boundary, _model
+from pwp_lib.cohort import Cohort, load_cohort
+from pwp_lib.simulate import simulate_cohort
+from pwp_lib.truth import Truth
+from pwp_report.analysis import analyse
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.report import write_run
+from pwp_report.study import Study
 
 
 def test_methods_name_what_the_reporting_guidance_asks_for(safe_run: Path) -> None:
@@ -31,31 +37,33 @@ def test_methods_say_how_many_patients_a_therapist_has(safe_run: Path, open_run:
     assert " to " in openly.split("patients in the mean (")[1].split(")")[0]
 
 
-@pytest.mark.parametrize(
-    ("matrix", "words"),
-    [
-        ([[0.0, 0.0], [0.0, 0.1]], "the variance of the intercept is estimated at zero"),
-        ([[1.0, 0.0], [0.0, 0.0]], "the variance of the slope is estimated at zero"),
-        ([[0.0, 0.0], [0.0, 0.0]], "the variance of the intercept and the slope is"),
-        ([[1.0, 0.5], [0.5, 0.25]], "the correlation of intercept and slope is estimated at its"),
-    ],
-)
-def test_a_singular_fit_is_said_in_words(matrix: list[list[float]], words: str) -> None:
-    fit = SimpleNamespace(singular=True, random_covariance=pd.DataFrame(matrix))
-    result = SimpleNamespace(fit=fit, posterior=None)
-    assert words in _boundary(result)  # type: ignore[arg-type]
-    assert "prior" not in _boundary(result)  # type: ignore[arg-type]
-    result.posterior = SimpleNamespace(prior=SimpleNamespace(notes=("moved",)))
-    assert "prior, which is not defined there" in _boundary(result)  # type: ignore[arg-type]
-    fit.singular = False
-    assert _boundary(result) == ""  # type: ignore[arg-type]
+def test_a_fit_on_the_boundary_is_said_in_words(cohort_of_copies: Cohort, tmp_path: Path) -> None:
+    analysis = analyse(cohort_of_copies, draws=200, sensitivity=False)
+    run = write_run(analysis, Study(), DisclosurePolicy(active=False), tmp_path / "out")
+    text = (run / "methods.txt").read_text(encoding="utf-8")
+    assert "a variance is estimated at zero" in text
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "no difference between therapists was found" in page
+    for word in ("singular", "MLwiN&#39;s prior"):
+        assert word not in page
 
 
-def test_with_one_measure_nothing_is_said_of_another() -> None:
-    result = SimpleNamespace(posterior=None, reml=None)
-    one = SimpleNamespace(measures={"phq9": result}, ranks=None, seed=1)
-    text = _model(one)  # type: ignore[arg-type]
+@pytest.fixture
+def cohort_of_copies() -> Cohort:
+    """Every therapist has the same patients, so that nothing is left between therapists."""
+    some = load_cohort().patients.head(30)
+    copies = [some.assign(therapist_id=f"T{i:02d}") for i in range(8)]
+    patients = pd.concat(copies, ignore_index=True)
+    patients["patient_id"] = [f"P{i:04d}" for i in range(len(patients))]
+    return replace(load_cohort(), patients=patients.drop(columns="service_id"), therapists=None)
+
+
+def test_with_one_measure_nothing_is_said_of_another(safe_run: Path, tmp_path: Path) -> None:
+    both = (safe_run / "methods.txt").read_text(encoding="utf-8")
+    assert "on their product, all centred" in both
+    one = simulate_cohort(Truth.one_measure().with_therapists(9, caseload=15), seed=2)
+    analysis = analyse(one, draws=200, sensitivity=False)
+    run = write_run(analysis, Study(), DisclosurePolicy(active=False), tmp_path / "out")
+    text = (run / "methods.txt").read_text(encoding="utf-8")
     assert "own score before treatment, centred on the mean" in text
-    assert "other" not in text
-    two = SimpleNamespace(measures={"phq9": result, "gad7": result}, ranks=None, seed=1)
-    assert "on their product, all centred" in _model(two)  # type: ignore[arg-type]
+    assert "other measure" not in text

@@ -122,9 +122,10 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
     released = release_results(safe_analysis, DisclosurePolicy())
     blank = {n: SimpleNamespace(measure=r.measure) for n, r in safe_analysis.measures.items()}
     nothing_else: Any = SimpleNamespace(measures=blank)
-    makers = (report_figures._caterpillar, report_figures._ranks, report_figures._sensitivity)
-    drawn = [d for make in makers for d in make(nothing_else, released)]
-    assert {d.name for d in drawn} >= {"caterpillar", "rank_intervals_phq9"}
+    drawn = list(report_figures._caterpillar(nothing_else, released))
+    for result in blank.values():
+        drawn += report_figures._of_measure(result, released)  # type: ignore[arg-type]
+    assert {d.name for d in drawn} >= {"caterpillar", "rank_intervals_phq9", "funnel_mean_phq9"}
     for picture in drawn:
         assert (safe_run / "figures" / f"{picture.name}.svg").read_bytes() == picture.svg
         text = re.sub(rb"(?s)<style.*?</style>|<[^>]+>", b" ", picture.svg).decode()
@@ -137,7 +138,7 @@ def test_how_many_intervals_miss_zero_is_counted(safe_analysis: Analysis, safe_r
     alone = frame[frame["therapist"] != OTHERS_TOGETHER]
     apart = sum(row.lower > 0 or row.upper < 0 for row in alone.itertuples())
     released = release_results(safe_analysis, DisclosurePolicy())
-    caption = report_figures._caterpillar(safe_analysis, released)[0].caption
+    caption = next(report_figures._caterpillar(safe_analysis, released)).caption
     assert f"differs from the average: {apart} of {len(alone)} on PHQ-9" in caption
 
 

@@ -40,7 +40,7 @@ def test_run_has_report_tables_figures_results_and_text(safe_run: Path) -> None:
     names = {str(p.relative_to(safe_run)) for p in safe_run.rglob("*")}
     assert {"report.html", "results.json", "methods.txt"} <= names
     assert {"tables/outcomes.csv", "tables/residuals_phq9.csv", "tables/flow.csv"} <= names
-    assert {"figures/caterpillar.svg", "figures/caterpillar.png"} <= names
+    assert "figures/caterpillar.svg" in names
     assert safe_run.name == "run-0001"
     assert (safe_run.parent / "latest").resolve() == safe_run.resolve()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pwp_lib.measures import get_measure
 from pwp_report.released import ReleasedTable
-from pwp_report.table_words import entries, for_page, headings, measure_words
+from pwp_report.table_words import entries, for_page, headings
 
 
 def test_a_name_means_what_it_means_in_its_table() -> None:
@@ -17,17 +16,9 @@ def test_a_name_means_what_it_means_in_its_table() -> None:
     assert headings(ReleasedTable("others", "Clusters", frame))["n_upper"] == "patients, upper"
 
 
-def test_measures_are_named() -> None:
-    words = measure_words([get_measure("phq9")])
-    frame = pd.DataFrame({"rank_phq9": [1], "phq9_pre": [10], "mean_rank": [1.0]})
-    table = ReleasedTable("ranks", "Ranks", frame, words=words)
-    assert [*headings(table).values()] == ["rank, PHQ-9", "PHQ-9 before", "mean rank"]
-
-
 @pytest.mark.parametrize(
     ("column", "name", "word"),
     [
-        ("check", "patients at the minimum, after", "share of patients at the minimum, after"),
         ("predictor", "years_experience", "years experience"),
         ("predictor", "something else", "something else"),
     ],

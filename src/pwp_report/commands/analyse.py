@@ -13,6 +13,7 @@ from pwp_report.commands.terminal import progress, say
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
 from pwp_report.study import Study
+from pwp_report.study_file import read_study
 from pwp_report.wording import refusal
 
 __all__ = ["Request", "analyse_file"]
@@ -28,6 +29,7 @@ class Request:
     therapists: Path | None
     key: Path
     no_disclosure_control: bool = False
+    adjust: str = ""
 
 
 def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePolicy]:
@@ -42,7 +44,10 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     """
     if asked.out.exists() and not asked.out.is_dir():
         raise refusal("file_not_folder", file=asked.out)
-    found = check_study_data(asked.file, asked.study, asked.therapists)
+    study = read_study(asked.study) if asked.study else Study()
+    if asked.adjust:
+        study = replace(study, adjust=tuple(n.strip() for n in asked.adjust.split(",")))
+    found = check_study_data(asked.file, study, asked.therapists)
     if found.cohort is None:
         raise found.problems.first()
     say(*found.remarks, stderr=True)
@@ -73,6 +78,7 @@ def analyse_file(asked: Request) -> None:
     """Check, analyse and write."""
     cohort, names, known, policy = _ready(asked)
     from pwp_report.analysis import analyse
+    from pwp_report.case_mix import CaseMix
     from pwp_report.report import safe_labels, write_run
 
     last = (asked.out / "latest").resolve()
@@ -84,6 +90,9 @@ def analyse_file(asked: Request) -> None:
             cluster_size=known.cluster_size,
             engines=known.engines,
             optional=[entry.measure.name for entry in known.measures if not entry.required],
+            case_mix=CaseMix(
+                known.adjust, known.missing_covariates, known.therapist_mean, known.minimum_shown
+            ),
         )
         read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
         known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})

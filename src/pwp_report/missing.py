@@ -1,0 +1,74 @@
+"""Missing last scores: what the therapist effect could be if they were known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from multilevel.fit import fit_mixed
+from pwp_lib.measures import Measure
+from pwp_lib.models import model_formula
+from pwp_report.wording import refusal
+
+__all__ = ["missing_bounds"]
+
+
+def missing_bounds(
+    eligible: pd.DataFrame | None, measure: Measure, measures: Sequence[Measure]
+) -> pd.DataFrame:
+    """Therapist effect if the missing last scores were all of one kind or another.
+
+    A last score is missing where the first ones are there. It is filled with the first score and a
+    change: none; the mean of those who have one; or the tenth and ninetieth percentile of change
+    by whether the therapist does better than average, so that therapists come as close together,
+    and as far apart, as such scores can make them.
+
+    Parameters
+    ----------
+    eligible : DataFrame or None
+        Patients who meet every other rule of inclusion.
+    measure : Measure
+    measures : sequence of Measure
+        Whose first scores are in the model.
+
+    Returns
+    -------
+    DataFrame
+        ``missing_scores`` in words and ``vpc``, a share.
+
+    Raises
+    ------
+    InputError
+        If nobody is known to lack a last score.
+    """
+    rows = pd.DataFrame() if eligible is None else eligible
+    if len(rows):
+        rows = rows.dropna(subset=[m.pre for m in measures])
+    gap = rows[measure.post].isna() if len(rows) else pd.Series(dtype=bool)
+    if not gap.any():
+        raise refusal("nobody_lacks_a_score")
+    formula = model_formula(measure, measures)
+    fit = fit_mixed(formula, rows)
+    gain = measure.improvement(rows[measure.pre].to_numpy(), rows[measure.post].to_numpy())
+    poor, good = np.nanpercentile(gain, [10, 90])
+    residual = fit.residuals()["residual"] * measure.sign
+    better = rows["therapist_id"].map(residual).fillna(0.0).to_numpy() < 0
+    changes = {
+        "left out, as in the models": None,
+        "no change from the first": 0.0,
+        "the mean change of the others": float(np.nanmean(gain)),
+        "as close together as they could be": np.where(better, poor, good),
+        "as far apart as they could be": np.where(better, good, poor),
+    }
+    lines = []
+    for words, change in changes.items():
+        filled = rows
+        if change is not None:
+            last = (rows[measure.pre] - measure.sign * change).clip(
+                measure.minimum, measure.maximum
+            )
+            filled = rows.assign(**{measure.post: rows[measure.post].fillna(last)})
+        lines.append((words, fit_mixed(formula, filled).vpc()))
+    return pd.DataFrame(lines, columns=["missing_scores", "vpc"])

@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.intervals import profile_bounds
+from multilevel.likelihood import Array
 from multilevel.partition import random_row
 from multilevel.quadrature import HESSIAN_NODES, MOST_NODES, Cells, Point, measure, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
@@ -22,8 +22,6 @@ from multilevel.rows import ModelRows, model_rows
 from multilevel.solution import coefficient_table
 
 __all__ = ["BinaryCertificate", "BinaryFit", "Interval", "fit_binary"]
-
-Array = NDArray[np.float64]
 
 #: Variance of the standard logistic distribution: that of rows on the latent scale.
 _LOGISTIC = np.pi**2 / 3.0
@@ -37,8 +35,8 @@ _SEPARATED = 1e-8
 _DEPENDENT = 1e-9
 #: Optima whose deviances differ by less are one optimum.
 _SAME = 1e-9
-#: Nodes for means over a normal distribution that is known.
-_AVERAGE = np.polynomial.hermite_e.hermegauss(80)
+#: Nodes and weights for means over a normal distribution that is known.
+_AVERAGE = np.polynomial.hermite_e.hermegauss(80) * np.array([[1.0], [(2.0 * np.pi) ** -0.5]])
 
 
 class Interval(NamedTuple):
@@ -116,11 +114,6 @@ class BinaryFit:
         return len(self.design.groups)
 
     @property
-    def n_parameters(self) -> int:
-        """Fixed coefficients and the variance."""
-        return len(self._point.theta)
-
-    @property
     def variance(self) -> float:
         """Variance of the groups' intercepts on the log-odds scale."""
         return float(self._point.theta[-1] ** 2)
@@ -181,9 +174,8 @@ class BinaryFit:
     @cached_property
     def fixed(self) -> pd.DataFrame:
         """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
-        terms = len(self._root)
-        sampling = 2.0 * np.linalg.inv(self._point.bend[: self._free, : self._free])
-        sampling = sampling[:terms, :terms]
+        terms, free = len(self._root), slice(self._free)
+        sampling = 2.0 * np.linalg.inv(self._point.bend[free, free])[:terms, :terms]
         estimate = self._root @ self._point.theta[:-1]
         se = np.sqrt(np.diagonal(self._root @ sampling @ self._root.T))
         return coefficient_table(self.design.fixed_names, estimate, se)
@@ -217,22 +209,16 @@ class BinaryFit:
             "expected": sums(self._cells.trials * self._average(self._eta)[0]),
             **ranked(residual, se, multiplier, lower_is_better),
         }
-        return pd.DataFrame(
-            columns, index=pd.Index(self.design.groups, name=self.design.group_name)
-        )
+        index = pd.Index(self.design.groups, name=self.design.group_name)
+        return pd.DataFrame(columns, index=index)
 
     def profile_interval(self, level: float = 0.95) -> Interval:
         """Profile-likelihood interval of the variance."""
-        from scipy.stats import chi2
-
-        if not 0.0 < level < 1.0:
-            raise InputError("the level of an interval lies between 0 and 1", hint="give 0.95")
-        ceiling = self._point.deviance + float(chi2.ppf(level, 1))
 
         def profile(variances: Array) -> Array:
             return np.array([self._held(float(v)).deviance for v in variances])
 
-        bounds = profile_bounds(profile, self.variance, ceiling)
+        bounds = profile_bounds(profile, self.variance, self._point.deviance, level)
         return Interval(self.variance, *bounds, level)
 
     def median_odds_ratio(self, level: float = 0.95) -> Interval:
@@ -332,7 +318,7 @@ class BinaryFit:
 
         z, weights = _AVERAGE
         sd = abs(self._point.theta[-1]) if sd is None else sd
-        p, weights = expit(np.add.outer(eta, sd * z)), weights / weights.sum()
+        p = expit(np.add.outer(eta, sd * z))
         mean = p @ weights
         return mean, (p - np.expand_dims(mean, -1)) ** 2 @ weights
 
@@ -384,7 +370,7 @@ def fit_binary(formula: str, data: Any, *, nodes: int = 15, trials: str | None =
             hint=f"write 1 + (1 | {design.group_name or 'g'})",
         )
     success, size = _counts(rows, trials)
-    _refuse_without_variation(design, success, size, rows.codes)
+    _refuse_without_variation(rows, success, size)
     cells, root = _cells(rows, success, size)
     boundary, point = _search(design, cells, root, nodes)
     return BinaryFit(design, nodes, cells, root, _constant(success, size), boundary, point)
@@ -417,16 +403,14 @@ def _constant(success: Array, size: Array) -> float:
     return float(2.0 * (np.log1p(size) + betaln(success + 1.0, size - success + 1.0)).sum())
 
 
-def _refuse_without_variation(
-    design: DesignMoments, success: Array, size: Array, codes: NDArray[np.int64]
-) -> None:
+def _refuse_without_variation(rows: ModelRows, success: Array, size: Array) -> None:
     """Refuse outcomes that say nothing of how groups differ."""
     if not success.any() or (success == size).all():
         raise InputError(
             f"every row is {'a success' if success.any() else 'a failure'}, so nothing varies",
-            column=design.names[design.response],
+            column=rows.design.names[rows.design.response],
         )
-    hits, trials = np.bincount(codes, success), np.bincount(codes, size)
+    hits, trials = np.bincount(rows.codes, success), np.bincount(rows.codes, size)
     problem = ""
     if len(trials) < 2:
         problem = "one group says nothing about how groups differ"
@@ -435,7 +419,7 @@ def _refuse_without_variation(
     elif ((hits == 0.0) | (hits == trials)).all():
         problem = "every group has all successes or none, so that the variance has no estimate"
     if problem:
-        raise InputError(problem, hint="describe the groups instead", column=design.group_name)
+        raise InputError(problem, hint="describe the groups instead", column=rows.design.group_name)
 
 
 def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:

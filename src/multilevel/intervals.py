@@ -89,49 +89,46 @@ def profile_interval(fit: Solution, level: float) -> ProfileInterval:
         With at least one random term.
     level : float
     """
-    from scipy.stats import chi2
-
-    tail_of(level)
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no variance partition")
     row = random_row(fit.design, None)
     profile = _Profile(fit, row)
     relative = float(row @ fit.ingredients.relative @ row)
-    ceiling = fit.deviance + float(chi2.ppf(level, 1))
-    lower, upper = profile_bounds(profile, relative, ceiling)
+    lower, upper = profile_bounds(profile, relative, fit.deviance, level)
     curve = _curve(profile, relative, lower, upper, fit.deviance)
     bounds = (relative / (1 + relative), lower / (1 + lower), upper / (1 + upper))
     return ProfileInterval(*bounds, level, curve)
 
 
-def _crossing(profile: Profile, inside: float, outside: float, ceiling: float) -> float:
-    """Where the profile meets the ceiling between a point below it and one above it."""
-    from scipy.optimize import brentq
+def profile_bounds(
+    profile: Profile, relative: float, deviance: float, level: float
+) -> tuple[float, float]:
+    """Where a profile of the deviance over a variance has risen to chi-square's quantile.
 
-    def above(log_relative: float) -> float:
-        return float(profile(np.array([np.exp(log_relative)]))[0]) - ceiling
-
-    return float(np.exp(brentq(above, np.log(inside), np.log(outside), xtol=1e-10, rtol=1e-12)))
-
-
-def profile_bounds(profile: Profile, relative: float, ceiling: float) -> tuple[float, float]:
-    """Where a profile of the deviance over a variance meets the ceiling, either side of its best.
-
-    Zero where it never does below, infinite where it never does above.
+    Zero where it never does below the best value, infinite where it never does above.
     """
-    inside = max(relative, _LEAST)
+    from scipy.stats import chi2
+
+    tail_of(level)
+    inside, ceiling = max(relative, _LEAST), deviance + float(chi2.ppf(level, 1))
     zero = relative <= _LEAST or profile(np.zeros(1))[0] <= ceiling
     lower = 0.0 if zero else _bound(profile, inside, ceiling, 0.25)
     return lower, _bound(profile, inside, ceiling, 4.0)
 
 
 def _bound(profile: Profile, inside: float, ceiling: float, factor: float) -> float:
+    """Step outwards until the profile is above the ceiling; then find where it crosses."""
+    from scipy.optimize import brentq
+
+    def above(log_relative: float) -> float:
+        return float(profile(np.array([np.exp(log_relative)]))[0]) - ceiling
+
     outside = inside
-    while profile(np.array([outside]))[0] <= ceiling:
+    while above(np.log(outside)) <= 0.0:
         if outside > _MOST:
             return float("inf")
         inside, outside = outside, outside * factor
-    return _crossing(profile, inside, outside, ceiling)
+    return float(np.exp(brentq(above, np.log(inside), np.log(outside), xtol=1e-10, rtol=1e-12)))
 
 
 def _curve(

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from multilevel.design import DesignMoments, coordinates
-from multilevel.draws import tail_of
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack
 from multilevel.intervals import ProfileInterval, profile_bounds
@@ -183,16 +182,12 @@ class NestedFit:
             One of `levels`.
         coverage : float
         """
-        from scipy.stats import chi2
-
-        tail_of(coverage)
         estimate = self.vpc(level)
 
         def profile(odds: Array) -> Array:
             return np.array([self.profile(level, 1.0 - 1.0 / (1.0 + float(o))) for o in odds])
 
-        ceiling = self.deviance + float(chi2.ppf(coverage, 1))
-        odds = profile_bounds(profile, estimate / (1.0 - estimate), ceiling)
+        odds = profile_bounds(profile, estimate / (1.0 - estimate), self.deviance, coverage)
         lower, upper = (1.0 - 1.0 / (1.0 + o) for o in odds)
         shares = np.unique([*np.linspace(lower, min(upper, 1.0 - 1e-6), 15), estimate])
         rise = np.maximum(profile(shares / (1.0 - shares)) - self.deviance, 0.0)

@@ -161,24 +161,29 @@ class Cohort:
 
 
 def _as_table(
-    source: Table | None, decimal: str, missing: Sequence[str]
-) -> tuple[pd.DataFrame | None, Path | None]:
+    source: Table | None, missing: Sequence[str]
+) -> tuple[pd.DataFrame | None, Path | None, str]:
+    """Give a table, its file, and the decimal mark that goes with the file's separator."""
     if source is None:
-        return None, None
-    frame, file = (source, None) if isinstance(source, pd.DataFrame) else _read_csv(source, decimal)
+        return None, None, "."
+    if isinstance(source, pd.DataFrame):
+        frame, file, decimal = source, None, "."
+    else:
+        frame, file, decimal = _read_csv(source)
     if missing:
         frame = frame.mask(frame.isin([*missing]))
-    return frame, file
+    return frame, file, decimal
 
 
-def _read_csv(source: str | os.PathLike[str], decimal: str) -> tuple[pd.DataFrame, Path]:
+def _read_csv(source: str | os.PathLike[str]) -> tuple[pd.DataFrame, Path, str]:
     """Read every cell as text; the index counts the rows below the header, empty ones too."""
     path = Path(source)
-    separator = ";" if decimal == "," else ","
     hint = "save it as CSV in UTF-8, or read it with pandas and give the frame"
     try:
         with path.open(encoding="utf-8-sig") as file:
-            if file.readline(1_000_000).count(separator) > WIDEST:
+            header = file.readline(1_000_000)
+            separator = max(",;", key=header.count)
+            if header.count(separator) > WIDEST:
                 words = f"the header has more than {WIDEST:,} columns"
                 raise InputError(words, hint="turn the table so that rows are patients", file=path)
         with warnings.catch_warnings():
@@ -204,7 +209,7 @@ def _read_csv(source: str | os.PathLike[str], decimal: str) -> tuple[pd.DataFram
         raise InputError(
             "the file is no table of comma-separated text", hint=hint, file=path
         ) from None
-    return frame, path
+    return frame, path, "," if separator == ";" else "."
 
 
 def _chosen(measures: Measures) -> tuple[Measure, ...]:
@@ -221,7 +226,7 @@ def _chosen(measures: Measures) -> tuple[Measure, ...]:
 def _check_tables(
     sources: Sequence[Table | None],
     measures: tuple[Measure, ...],
-    decimal: str,
+    decimal: str | None,
     missing: Sequence[str],
 ) -> tuple[dict[str, pd.DataFrame | None], list[InputError]]:
     """Read a cohort's tables, and list everything that is wrong with them."""
@@ -230,11 +235,11 @@ def _check_tables(
     files: list[Path | None] = []
     problems: list[InputError] = []
     for name, source, spec in zip(TABLES, sources, fields, strict=True):
-        frame, file = _as_table(source, decimal, missing)
+        frame, file, mark = _as_table(source, missing)
         files.append(file)
         tables[name] = None
         if frame is not None:
-            tables[name], found = parse_table(frame, spec, file, decimal)
+            tables[name], found = parse_table(frame, spec, file, decimal or mark)
             problems += found if file or name == "patients" else [_of(name, p) for p in found]
     if not problems:
         people = tables["patients"]
@@ -265,7 +270,7 @@ def read_cohort(
     provenance: Provenance | None = None,
     flow: Sequence[FlowStep] = (),
     *,
-    decimal: str = ".",
+    decimal: str | None = None,
     missing: Sequence[str] = (),
 ) -> Cohort:
     """Read a cohort from files or frames, and check all of it.
@@ -284,8 +289,9 @@ def read_cohort(
         Taken from the file if not given.
     flow : sequence of FlowStep, optional
         What happened before, if anything.
-    decimal : {".", ","}
-        Decimal mark of the files; with a comma, cells are separated by semicolons.
+    decimal : {".", ","}, optional
+        Decimal mark of the tables. If not given, it is a comma in files whose cells are separated
+        by semicolons, and a point otherwise.
     missing : sequence of str, optional
         Entries that mean that there is none, beside the usual ones such as an empty cell or NA.
 
@@ -308,7 +314,7 @@ def read_cohort(
     array([[3, 0], [2, 1]])
     """
     chosen = _chosen(measures)
-    if decimal not in (".", ","):
+    if decimal not in (None, ".", ","):
         raise InputError("the decimal mark must be a point or a comma", hint="correct decimal")
     sources = (patients, therapists, segments)
     tables, problems = _check_tables(sources, chosen, decimal, missing)

@@ -15,6 +15,8 @@ from pwp_report.study import Study
 __all__ = ["Included", "apply_rules", "enough_for"]
 
 
+#: How rules on complete scores begin, one a measure: the flow says which costs whom.
+_SCORE = "a score on"
 #: Whose patient somebody is who had several therapists: a paper has to say so.
 _SEVERAL = {
     "most_sessions": " (of several, the one with most sessions)",
@@ -31,7 +33,7 @@ class Included:
     ----------
     patients : DataFrame
     eligible : DataFrame
-        Patients who meet every rule but the one on complete scores.
+        Patients who meet every rule but those on complete scores.
     flow : tuple of FlowStep
     rules : DataFrame
         By rule: patients excluded in turn, and whom the rule would exclude if it stood alone.
@@ -85,10 +87,10 @@ def _masks(
         words = f"aged {study.maximum_age:g} or less"
         rules.append((words, patients["age"] <= study.maximum_age))
     free = {entry.measure.name for entry in study.measures if not entry.required}
-    needed = [m for m in measures if m.name not in free]
-    scores = [c for m in needed for c in (m.pre, m.post)]
-    on = "every measure" if len(needed) == len(measures) else ", ".join(m.label for m in needed)
-    rules.append((f"a score on {on} at both ends", patients[scores].notna().all(axis=1)))
+    for m in measures:
+        if m.name not in free:
+            both = patients[[m.pre, m.post]].notna().all(axis=1)
+            rules.append((f"{_SCORE} {m.label} at both ends", both))
     return rules
 
 
@@ -108,9 +110,10 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
     lines = []
     for words, met in _masks(patients, study, measures):
         met = met.fillna(False).astype(bool)
-        eligible = left
         excluded = int((left & ~met).sum())
         left = left & met
+        if not words.startswith(_SCORE):
+            eligible = left
         flow.append(flow_step(words, patients[left], excluded))
         lines.append((words, excluded, int((~met).sum())))
     kept = patients[left]

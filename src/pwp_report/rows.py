@@ -17,6 +17,9 @@ from pwp_report.wording import refusal
 
 __all__ = ["choose_rows"]
 
+#: The share of identifiers in a second service from which patients have hardly moved.
+_MANY = 0.1
+
 
 def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, ...], list[str]]:
     """Leave out the rows that a study does not want.
@@ -43,6 +46,9 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
         said = said_of_rows(int(again.sum()), "with the same entries as one above")
         raw = _rows(raw, ~again)
     people = _people(raw.frame, study)
+    said += _restarting(people, study)
+    if not (study.keep or study.leave_out):
+        return raw, (), said
     left = people["patient_id"].notna()
     flow = [flow_step("patients in the file", people[left].drop_duplicates("patient_id"), 0)]
     met_all = pd.Series(True, index=raw.frame.index)
@@ -52,8 +58,6 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
             those = people[left & met_all].drop_duplicates("patient_id")
             words = f"{shown_name(column)} as the study {'keeps' if keep else 'leaves out'}"
             flow.append(flow_step(words, those, flow[-1].patients - len(those)))
-    if len(flow) == 1:
-        return raw, (), said
     if not met_all.any():
         raise refusal("study_leaves_no_row", file=raw.name)
     return _rows(raw, met_all), tuple(flow), said
@@ -67,6 +71,19 @@ def _rows(raw: RawTable, where: pd.Series) -> RawTable:
 def _people(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
     roles = [r for r in ("patient_id", "therapist_id", "service_id") if r in study.columns]
     return pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing) for r in roles})
+
+
+def _restarting(people: pd.DataFrame, study: Study) -> list[str]:
+    """Say where services seem to number their patients each from one."""
+    if study.numbers_restart or "service_id" not in people:
+        return []
+    pairs = people.dropna().drop_duplicates(["patient_id", "service_id"])
+    if pairs["patient_id"].duplicated().mean() < _MANY or pairs.empty:
+        return []
+    return [
+        "many patients' identifiers stand in several services: if each service counts its own, set "
+        "numbers_restart = true under [file] in a study file"
+    ]
 
 
 def _met(

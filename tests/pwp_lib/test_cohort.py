@@ -163,6 +163,8 @@ def test_decimal_commas_and_named_missing_codes(tmp_path):
     frame.loc[3, "age"] = np.nan
     frame.to_csv(path, index=False, sep=";", decimal=",", na_rep="unknown")
     found = read_cohort(path, decimal=",", missing=["unknown"]).patients
+    # Cells separated by semicolons have decimal commas, unless told otherwise.
+    pd.testing.assert_frame_equal(read_cohort(path, missing=["unknown"]).patients, found)
     pd.testing.assert_frame_equal(found, read_cohort(frame).patients)
     with pytest.raises(InputError, match="a point or a comma"):
         read_cohort(path, decimal=";")

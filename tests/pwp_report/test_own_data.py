@@ -418,3 +418,64 @@ def test_moments_on_other_scales_are_not_added(tmp_path: Path, capsys) -> None:
         assert made == 0, capsys.readouterr().err
     assert run("pool", tmp_path / "out" / "a.parquet", tmp_path / "out" / "b.parquet") == 2
     assert "another scale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("level", ["patient", "session"])
+def test_numbers_that_restart_in_each_service_are_remarked_on_and_told_apart(
+    level: str, tmp_path: Path
+) -> None:
+    frame = FRAME if level == "patient" else SESSIONS.assign(service=SESSIONS["CarePersLocalId"])
+    person, staff, service = (
+        ("patient_id", "therapist_id", "service_id")
+        if level == "patient"
+        else ("PathwayID", "CarePersLocalId", "service")
+    )
+    north = frame[service].isin(sorted(frame[service].unique())[::2])
+    numbers = frame[person].groupby(north).transform(lambda p: pd.factorize(p)[0])
+    restarting = frame.assign(**{person: numbers, service: north.map({True: "N", False: "S"})})
+    one_each = restarting.assign(**{staff: restarting[service] + frame[staff]})
+    check = _check(tmp_path, one_each)
+    assert any("numbers_restart" in r for r in check.remarks)
+    assert not any("numbers_restart" in r for r in _check(tmp_path, frame).remarks)
+    told = _check(tmp_path, one_each, "[file]\nnumbers_restart = true\n")
+    assert len(_people(told)) == FRAME["patient_id"].nunique()
+    assert not any("numbers_restart" in r for r in told.remarks)
+
+
+def test_all_that_is_wrong_with_a_workbook_is_said_at_once(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in [list(FRAME.columns), *FRAME.astype(object).values.tolist()]:
+        sheet.append(row)
+    sheet["D3"] = "=1+1"
+    sheet.merge_cells("B4:B5")
+    book.save(tmp_path / "own.xlsx")
+    with pytest.raises(InputError, match="merged cells, and the workbook has formulas") as said:
+        check_study_data(tmp_path / "own.xlsx")
+    assert "unmerge them" in str(said.value)
+    assert "open it in Excel" in str(said.value)
+
+
+def test_all_rows_that_do_not_fit_are_counted_at_once(tmp_path: Path) -> None:
+    lines = FRAME.to_csv(index=False).splitlines()
+    for row in (5, 9, 30):
+        lines[row] += ",1"
+    (tmp_path / "own.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(InputError, match=r"row 6: .*\(2 more such rows\)"):
+        check_study_data(tmp_path / "own.csv")
+
+
+@pytest.mark.parametrize("costly", ["phq9", "gad7"])
+@pytest.mark.parametrize("end", ["pre", "post"])
+def test_the_flow_says_which_measure_costs_which_patients(
+    costly: str, end: str, tmp_path: Path
+) -> None:
+    gaps = FRAME[f"{costly}_{end}"].astype(object).mask(FRAME.index % 8 == 1, "")
+    check = _check(tmp_path, FRAME.assign(**{f"{costly}_{end}": gaps}))
+    label = {"phq9": "PHQ-9", "gad7": "GAD-7"}
+    excluded = check.rules.set_index("rule")["excluded"]
+    for name, words in label.items():
+        assert excluded[f"a score on {words} at both ends"] == (10 if name == costly else 0)
+    assert check.completeness.iloc[:, 0].sum() == len(FRAME)
+    assert len(_people(check)) == 70

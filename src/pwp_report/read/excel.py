@@ -25,7 +25,7 @@ from pwp_report.read.raw import (
     name_columns,
     said_of_rows,
 )
-from pwp_report.wording import refusal
+from pwp_report.wording import refusal, worded
 
 __all__ = ["read_excel"]
 
@@ -79,16 +79,18 @@ def _check_archive(place: Path) -> None:
 
 def _check_cells(place: Path, part: str, header: int) -> list[str]:
     """Refuse what would be read as empty cells, though it looks filled; count hidden rows."""
-    tail, hidden = b"", 0
+    tail, hidden, wrong = b"", 0, {"merged_cells": False, "formulas_without_results": False}
     with zipfile.ZipFile(place) as archive, archive.open(part) as sheet:
         while block := sheet.read(1 << 20):
             text = tail + block
-            if any(int(last) >= header for _, last in _MERGED.findall(text)):
-                raise refusal("merged_cells", file=place)
-            if _NO_RESULT.search(text):
-                raise refusal("formulas_without_results", file=place)
+            merged = any(int(last) >= header for _, last in _MERGED.findall(text))
+            wrong["merged_cells"] |= merged
+            wrong["formulas_without_results"] |= bool(_NO_RESULT.search(text))
             tail = text[-10_000:]
             hidden += len(_HIDDEN.findall(text)) - len(_HIDDEN.findall(tail))
+    if said := [worded(key) for key, found in wrong.items() if found]:
+        problems, hints = (", and ".join(words) for words in zip(*said, strict=True))
+        raise InputError(problems, hint=hints, file=place)
     hidden += len(_HIDDEN.findall(tail))
     rows = "row is" if hidden == 1 else "rows are"
     return [f"{hidden:,} {rows} hidden in the sheet, by a filter perhaps, and read"] * bool(hidden)

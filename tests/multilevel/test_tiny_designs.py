@@ -1,7 +1,7 @@
 """The optimum of tiny designs with skewed predictors, where a search is easily caught.
 
 `tests/reference/tiny_designs_search.py` found the lowest deviances by a search of its own over
-the dense likelihood; `tiny_designs.R` tried some with three of lme4's optimisers from 13 starts.
+the dense likelihood; `tiny_designs.R` tried three of lme4's optimisers from 13 starts.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multilevel import DesignMoments, fit_design
+from multilevel import DesignMoments, MixedFit, fit_design
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FOUND = pd.read_csv(REFERENCE / "tiny_designs.csv", comment="#").set_index("seed")
 LME4 = pd.read_csv(REFERENCE / "tiny_designs_lme4.csv", comment="#").set_index("seed")
-#: Beside the first, those whose lowest minimum no start from the best three neighbourhoods finds.
-FAST = FOUND.index[:400].union([745, 908])
+#: The stored ones: the first, and those in which the best three starts lead to the wrong place.
+FAST = FOUND.index[:400].union(FOUND.index[FOUND.index > 1008]).union([745, 908])
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,17 @@ def reference() -> Iterator[tuple[ModuleType, ModuleType]]:
     sys.path.remove(str(REFERENCE))
 
 
-def wrong(module: ModuleType, seed: int, lowest: float) -> str:
-    """Say how the engine's answer differs from the lowest deviance, or nothing."""
+def fitted(module: ModuleType, seed: int) -> MixedFit:
+    """Fit the design of a seed."""
     one = module.design(seed)
     columns = dict(zip(one.names, one.x.T, strict=True))
     random = [one.names[i] for i in one.random]
-    moments = DesignMoments.from_arrays(one.y, columns, random, one.group)
-    fit = fit_design(moments, one.method)
+    return fit_design(DesignMoments.from_arrays(one.y, columns, random, one.group), one.method)
+
+
+def wrong(module: ModuleType, seed: int, lowest: float) -> str:
+    """Say how the engine's answer differs from the lowest deviance, or nothing."""
+    fit = fitted(module, seed)
     if abs(fit.deviance - lowest) < 1e-6:
         return "" if fit.converged else f"{seed}: not certified"
     said = "certified" if fit.converged else "not certified"
@@ -58,11 +62,22 @@ def test_the_designs_are_those_that_were_searched(
 
 def test_no_optimiser_of_lme4_finds_a_lower_deviance() -> None:
     both = FOUND.join(LME4.add_suffix("_lme4"), how="inner")
-    assert len(both) >= 30
+    assert len(both) >= 1000
     np.testing.assert_allclose(both["check"], both["check_lme4"], atol=2e-3)
     np.testing.assert_array_less(both["deviance"], both["deviance_lme4"] + 1e-6)
-    # The best of 39 searches gets there; the first of them, on its own, does not always.
-    np.testing.assert_allclose(both["deviance"], both["deviance_lme4"], atol=1e-5)
+    # The best of lme4's searches gets there; its default, on its own, does not always.
+    reached = (both["deviance_lme4"] - both["deviance"]) < 1e-5
+    assert reached.mean() > 0.998
+    assert ((both["default_lme4"] - both["deviance"]) > 1e-5).sum() > 50
+
+
+@pytest.mark.nightly
+def test_no_fit_lies_above_lme4s(reference: tuple[ModuleType, ModuleType]) -> None:
+    assert len(LME4) > 1900
+    fits = {seed: fitted(reference[0], seed) for seed in LME4.index}
+    above = pd.Series({seed: fit.deviance for seed, fit in fits.items()}) - LME4["deviance"]
+    assert above[above > 1e-6].empty
+    assert all(fit.converged for fit in fits.values())
 
 
 def test_fits_reach_the_lowest_deviance(reference: tuple[ModuleType, ModuleType]) -> None:

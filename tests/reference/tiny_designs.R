@@ -1,4 +1,5 @@
-# lme4's lowest deviance on some of the tiny designs: three optimisers from 13 starts each.
+# lme4's lowest deviance on the tiny designs: from 13 starts two of its optimisers loosely, then
+# from the best two ends that differ all three of them tightly. Some two seconds for three designs.
 # Run: python tiny_designs.py FOLDER; Rscript tiny_designs.R FOLDER   (writes tiny_designs_lme4.csv)
 suppressMessages({
   library(lme4)
@@ -10,19 +11,39 @@ designs <- read.csv(file.path(folder, "designs.csv"))
 unmoved <- lmerControl(check.nobs.vs.rankZ = "ignore", check.nobs.vs.nRE = "ignore",
                        check.scaleX = "ignore")
 
-lowest <- function(devfun, lower, start) {
-  found <- c(
+# One descent of each optimiser, tight or loose; where it fails, where it began.
+descend <- function(devfun, lower, start, tight) {
+  ends <- list(
     tryCatch(bobyqa(start, devfun, lower = lower,
-                    control = list(rhobeg = 0.05, rhoend = 1e-9, maxfun = 1e5))$fval,
-             error = function(e) Inf),
-    tryCatch(Nelder_Mead(devfun, start, lower = lower,
-                         control = list(maxfun = 20000, FtolAbs = 1e-12, FtolRel = 1e-14,
-                                        XtolRel = 1e-10, MinfMax = -1e300))$fval,
-             error = function(e) Inf),
+                    control = list(rhobeg = 0.05, rhoend = if (tight) 1e-9 else 1e-4,
+                                   maxfun = 1e5))[c("par", "fval")],
+             error = function(e) list(start, Inf)),
     tryCatch(nlminb(start, devfun, lower = lower,
-                    control = list(eval.max = 5000, iter.max = 5000, rel.tol = 1e-14))$objective,
-             error = function(e) Inf))
-  found
+                    control = list(eval.max = 5000, iter.max = 5000,
+                                   rel.tol = if (tight) 1e-14 else 1e-7))[c("par", "objective")],
+             error = function(e) list(start, Inf)),
+    if (tight) tryCatch(
+      Nelder_Mead(start, fn = devfun, lower = lower,
+                  control = list(maxfun = 20000, FtolAbs = 1e-12, FtolRel = 1e-14,
+                                 XtolRel = 1e-10, MinfMax = -1e300))[c("par", "fval")],
+      error = function(e) list(start, Inf)))
+  lapply(Filter(Negate(is.null), ends), unname)
+}
+
+# All starts loosely by two optimisers, then the best two ends that differ tightly by three.
+lowest <- function(devfun, lower, starts) {
+  ends <- unlist(lapply(starts, function(start) descend(devfun, lower, start, FALSE)),
+                 recursive = FALSE)
+  found <- vapply(ends, `[[`, 0, 2)
+  ends <- ends[order(found)]
+  found <- sort(found)
+  near <- c(1, which(found > found[1] + 1e-3 & is.finite(found))[1])
+  kept <- lapply(ends[near[!is.na(near)]], `[[`, 1)
+  polished <- lapply(kept, function(start) descend(devfun, lower, start, TRUE))
+  default <- bobyqa(starts[[1]], devfun, lower = lower,
+                    control = list(rhobeg = 0.05, rhoend = 1e-9, maxfun = 1e5))$fval
+  value <- vapply(unlist(polished, recursive = FALSE), `[[`, 0, 2)
+  c(min(value, found, default), default)
 }
 
 one <- function(row) {
@@ -39,12 +60,13 @@ one <- function(row) {
   # lme4's theta runs down the columns of the lower triangle.
   scale <- unlist(lapply(seq_len(q), function(k) rows[k:q]))
   tilts <- list(0, 0.9, -0.9)
-  starts <- list(lf$reTrms$theta)
+  # A copy: the deviance function writes into its own.
+  starts <- list(lf$reTrms$theta + 0)
   for (s in c(0.03, 0.3, 3, 30)) for (tilt in tilts)
     starts <- c(starts, list(unname(s * scale * ifelse(diagonal, 1, tilt))))
-  found <- unlist(lapply(starts, function(start) lowest(devfun, lower, start)))
+  found <- lowest(devfun, lower, starts)
   data.frame(seed = row$seed, method = row$method, check = round(sum(d$y), 3),
-             deviance = sprintf("%.9f", min(found)), default = sprintf("%.9f", found[1]))
+             deviance = sprintf("%.9f", found[1]), default = sprintf("%.9f", found[2]))
 }
 
 file <- file("tiny_designs_lme4.csv", "w")

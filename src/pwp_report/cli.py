@@ -153,8 +153,7 @@ def cohort(
     from pwp_lib.classroom import KEY_FILE, make_classroom
     from pwp_report.commands.terminal import progress, say
 
-    with progress(max(students, 1)) as step:
-        make_classroom(students, seed, out, on_step=step)
+    make_classroom(students, seed, out, on_step=progress)
     word = "cohort" if students == 1 else "cohorts"
     say(
         f"{students:,} {word} in {out.name}; {KEY_FILE} in it is yours: take it out before sharing."

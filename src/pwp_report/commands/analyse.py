@@ -82,21 +82,20 @@ def analyse_file(asked: Request) -> None:
     from pwp_report.report import safe_labels, write_run
 
     last = (asked.out / "latest").resolve()
-    with progress(6) as step:
-        step("models, ranks and comparisons")
-        analysis = analyse(
-            safe_labels(cohort),
-            seed=known.seed,
-            cluster_size=known.cluster_size,
-            engines=known.engines,
-            optional=[entry.measure.name for entry in known.measures if not entry.required],
-            case_mix=CaseMix(
-                known.adjust, known.missing_covariates, known.therapist_mean, known.minimum_shown
-            ),
-        )
-        read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
-        known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
-        run = write_run(analysis, known, policy, asked.out, step, names)
+    progress("models, ranks and comparisons")
+    analysis = analyse(
+        safe_labels(cohort),
+        seed=known.seed,
+        cluster_size=known.cluster_size,
+        engines=known.engines,
+        optional=[entry.measure.name for entry in known.measures if not entry.required],
+        case_mix=CaseMix(
+            known.adjust, known.missing_covariates, known.therapist_mean, known.minimum_shown
+        ),
+    )
+    read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
+    known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
+    run = write_run(analysis, known, policy, asked.out, progress, names)
     _say_where(asked, run, cohort, policy)
     if policy.active and _differ_by_few(last, run, policy):
         say(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -55,31 +53,6 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Show progress on standard error, which leaves standard output to the result."""
-    if not sys.stderr.isatty():
-        # A log has no bar that moves: one line a step.
-        yield lambda text: say(text, stderr=True)
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=_console(stderr=True), transient=False) as bar:
-        task = bar.add_task("", total=total)
-        started = False
-
-        def update(text: str) -> None:
-            nonlocal started
-            if started:
-                bar.advance(task)
-            started = True
-            bar.update(task, description=text)
-
-        yield update
-        bar.update(task, completed=total, description="done")
+def progress(text: str) -> None:
+    """Say what is being done on standard error, which leaves standard output to the result."""
+    say(text, stderr=True)

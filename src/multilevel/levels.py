@@ -153,14 +153,17 @@ def sum_levels(
     Rows without a unit are left out. Labels of groups that count within their unit are written
     behind the unit's.
     """
-    data, pairs, lost = _with_pairs(levels.factors, data)
+    frame, known, lost = _with_pairs(levels.factors, data)
+    pairs = known.to_pandas()
     outer = 0 if levels.within else _outer(levels.factors, pairs)
     unit, group = (pairs[levels.factors[i]] for i in (outer, 1 - outer))
-    labels = unit.astype(str) + _WITHIN + group.astype(str) if levels.within else group
+    labels = group
+    if levels.within:
+        labels = known.with_columns(_within(levels.factors)).to_pandas()[levels.factors[1]]
     if group.duplicated().any():
-        data, group = _relabelled(levels.factors, data), labels
+        frame, group = frame.with_columns(_within(levels.factors)), labels
     formula = parse_formula(levels.two_levels(1 - outer))
-    record = sum_formula(formula, data, categories, cells=cells)
+    record = sum_formula(formula, frame.to_native(), categories, cells=cells)
     found = pd.DataFrame({"label": labels.to_numpy(), "unit": unit.to_numpy()}, group)
     found = found.reindex(record.groups)
     return replace(
@@ -173,7 +176,7 @@ def sum_levels(
     )
 
 
-def _with_pairs(factors: tuple[str, str], data: Any) -> tuple[Any, pd.DataFrame, int]:
+def _with_pairs(factors: tuple[str, str], data: Any) -> tuple[Any, nw.DataFrame[Any], int]:
     """Give the rows that have both labels, each pair once, and how many rows have not."""
     try:
         frame = nw.from_native(data)
@@ -182,20 +185,18 @@ def _with_pairs(factors: tuple[str, str], data: Any) -> tuple[Any, pd.DataFrame,
     for factor in factors:
         if factor not in frame.collect_schema().names():
             raise InputError("the column is missing", hint="add it", column=factor)
-    pairs = frame.lazy().select(*factors).unique().collect().to_pandas()
-    lost = 0
-    if pairs.isna().to_numpy().any():
-        gone = nw.any_horizontal(*(nw.col(f).is_null() for f in factors), ignore_nulls=False)
+    pairs, lost = frame.lazy().select(*factors).unique().collect(), 0
+    gone = nw.any_horizontal(*(nw.col(f).is_null() for f in factors), ignore_nulls=False)
+    if len(pairs.filter(gone)):
         lost = int(frame.lazy().filter(gone).select(nw.len()).collect().item())
-        frame = frame.filter(~gone)
-    return frame.to_native(), pairs.dropna(), lost
+        frame, pairs = frame.filter(~gone), pairs.filter(~gone)
+    return frame, pairs, lost
 
 
-def _relabelled(factors: tuple[str, str], data: Any) -> Any:
+def _within(factors: tuple[str, str]) -> nw.Expr:
     """Write the unit before the label of each group, for labels that restart in each unit."""
     both = [nw.col(f).cast(nw.String) for f in factors]
-    label = nw.concat_str(both, separator=_WITHIN).alias(factors[1])
-    return nw.from_native(data).with_columns(label).to_native()
+    return nw.concat_str(both, separator=_WITHIN).alias(factors[1])
 
 
 def _outer(factors: tuple[str, str], pairs: pd.DataFrame) -> int:

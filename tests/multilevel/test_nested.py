@@ -294,7 +294,10 @@ def test_units_are_found_in_every_kind_of_table(kind: str) -> None:
     import duckdb
     import polars as pl
 
-    data = simulated(0).assign(unit=lambda d: d["unit"].str[1:].astype(int))
+    data = simulated(0).assign(unit=lambda d: d["unit"].str[1:].astype("Int64"))
+    data["g"] = data.groupby("unit")["g"].rank(method="dense").astype(int) + 100 * data["unit"]
+    data.loc[:4, "unit"] = None
+    data["restarts"] = data["g"] % 100
     table = pl.from_pandas(data)
     tables = {
         "pandas": data,
@@ -303,11 +306,16 @@ def test_units_are_found_in_every_kind_of_table(kind: str) -> None:
         "duckdb": duckdb.sql("select * from data"),
         "arrow": table.to_arrow(),
     }
-    for formula, units in (("y ~ x + (1 | g)", "unit"), ("y ~ x + (1 | unit/g)", None)):
+    for formula, units in (
+        ("y ~ x + (1 | g)", "unit"),
+        ("y ~ x + (1 | unit/g)", None),
+        ("y ~ x + (1 | unit/restarts)", None),
+    ):
         found = Moments.for_formula(formula, tables[kind], units=units)
         want = Moments.for_formula(formula, data, units=units)
         assert (found.units, found.n.tolist()) == (want.units, want.n.tolist())
         assert set(want.units.values() if want.units else ()) == set(range(6))
+        assert (found.n_dropped, len(found.groups)) == (5, 24)
 
 
 def test_moments_with_units_that_do_not_fit_are_refused(tmp_path: Path) -> None:

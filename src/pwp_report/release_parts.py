@@ -221,7 +221,7 @@ def rate_row(
     step: float | None = 0.1
     if policy.active:
         part, whole = (np.nan, np.nan) if counts is None else counts
-        if counts is not None and pd.isna([part, whole, policy.count(whole - part)]).any():
+        if counts is not None and not whole - part >= policy.threshold:  # NaN is withheld
             return None
         step = next((s for s in (1, 2, 5) if s * model.fit.n >= 100 * policy.base), None)
         row = {"n": marked(whole), "percent": percentage(part, whole)}

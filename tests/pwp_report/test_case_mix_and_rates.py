@@ -1,0 +1,196 @@
+"""Case mix, yes-or-no outcomes, services and missing scores: refusals, figures by another way."""
+
+from __future__ import annotations
+
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from multilevel.binary import fit_binary
+from multilevel.errors import InputError
+from multilevel.fit import fit_mixed
+from pwp_lib.measures import PHQ9
+from pwp_report import release_parts as parts
+from pwp_report.case_mix import (
+    CaseMix,
+    adjusted_effects,
+    case_mix_columns,
+    case_mix_terms,
+    read_case_mix,
+)
+from pwp_report.disclosure import DisclosurePolicy, is_safe_group
+from pwp_report.missing import missing_bounds
+from pwp_report.rates import Asked, fit_rate
+from pwp_report.service_level import fit_services
+from pwp_report.study import ScoreColumns, Study
+
+
+@pytest.fixture(scope="module")
+def people() -> pd.DataFrame:
+    """Therapists of whom half see deprived patients, who do worse."""
+    rng = np.random.default_rng(8)
+    who = np.repeat(np.arange(20), 40)
+    imd = np.clip(rng.normal(4 + 3 * (who % 2), 1.5), 1, 10).round(1)
+    pre = rng.integers(10, 27, len(who)).astype(float)
+    post = 4 + 0.5 * (pre - 15) + imd + rng.normal(0, 1, 20)[who] + rng.normal(0, 4, len(who))
+    return pd.DataFrame(
+        {
+            "therapist_id": [f"T{k:02d}" for k in who],
+            "service_id": [f"S{k % 6}" for k in who],
+            "phq9_pre": pre,
+            "phq9_post": np.clip(post, 0, 27).round(),
+            "mix_0": imd,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sessions", "happened in treatment"),
+        ("Completion", "happened in treatment"),
+        ("Status now", "happened in treatment"),
+        ("First", "a score is no further covariate"),
+        ("no such column", "the covariate has no column"),
+    ],
+)
+def test_what_is_no_case_mix_is_refused_with_the_reason(name: str, words: str) -> None:
+    columns = ["First", "Last", "Status now", "Completion", "n sessions", "Age"]
+    roles = MappingProxyType({"status": "Status now", "sessions": "n sessions", "age": "Age"})
+    scores = (ScoreColumns(PHQ9, "First", "Last"),)
+    study = Study(columns=roles, measures=scores, adjust=("age", name))
+    with pytest.raises(InputError, match=words):
+        case_mix_columns(study, columns, "own.csv")
+    assert case_mix_columns(Study(columns=roles, adjust=("age",)), columns, "") == {"age": "Age"}
+
+
+def test_numbers_with_many_values_are_numbers_and_codes_are_categories() -> None:
+    frame = pd.DataFrame(
+        {"imd": ["1,5", "2", "3", "4", "5", "6", "7", "n/a"], "sex": list("12121212")}
+    )
+    read = read_case_mix(frame, {"imd": "imd", "sex": "sex"}, Study(decimal=","))
+    assert read["mix_0"].tolist()[:2] == [1.5, 2.0]
+    assert np.isnan(read["mix_0"].iloc[-1])
+    assert read["mix_1"].tolist() == frame["sex"].tolist()
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("missing", ["category", "drop"])
+def test_no_term_is_of_a_few_patients(seed: int, missing: str) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = [int(n) for n in rng.integers(1, 60, rng.integers(2, 8))]
+    values = np.repeat([f"level {i}" for i in range(len(sizes))], sizes).astype(object)
+    values[rng.random(len(values)) < 0.1] = None
+    people = pd.DataFrame({"mix_0": pd.Series(values, dtype="str")})
+    terms, _ = case_mix_terms(people, CaseMix(("ethnicity",), missing))
+    assert len(terms) == (len(people) if missing == "category" else people["mix_0"].notna().sum())
+    for column in terms:
+        assert min(terms[column].sum(), (1 - terms[column]).sum()) >= min(20, len(terms) / 2) or (
+            terms[column].sum() >= 20
+        )
+
+
+def test_effects_before_and_after_are_those_of_the_models_written_out(people: pd.DataFrame) -> None:
+    table, said = adjusted_effects(people, PHQ9, [PHQ9], CaseMix(("imd",), therapist_mean=True))
+    random = "(1 + center(phq9_pre) | therapist_id)"
+    by_hand = [
+        "phq9_post ~ 1 + (1 | therapist_id)",
+        f"phq9_post ~ center(phq9_pre) + {random}",
+        f"phq9_post ~ center(phq9_pre) + mix_0 + {random}",
+    ]
+    expected = [fit_mixed(f, people).vpc() for f in by_hand]
+    assert table["vpc"].tolist()[:3] == pytest.approx(expected, rel=1e-6)
+    assert len(table) == 4
+    assert said == []
+    change = table.iloc[2]
+    assert change["change"] == pytest.approx(expected[2] - expected[1])
+    # Half of the difference between therapists is their patients' deprivation.
+    assert change["change_upper"] < 0
+
+
+def test_patients_per_hundred_by_another_way(people: pd.DataFrame) -> None:
+    rows = people.assign(yes=people["phq9_post"] < 10)
+    model = fit_rate(Asked("rcsi", "phq9", "Recovery", rows, ("phq9_pre",)))
+    fit = fit_binary(
+        "yes ~ center(phq9_pre) + (1 | therapist_id)", rows.assign(yes=rows["yes"] * 1)
+    )
+    b0, b1 = fit.fixed["estimate"]
+    eta = b0 + b1 * (rows["phq9_pre"] - rows["phq9_pre"].mean())
+    found = model.per_hundred()
+    for name, deviate in (("low", -1.6448536), ("high", 1.6448536)):
+        by_hand = [100 * expit(eta + deviate * v**0.5).mean() for v in model.variance[:3]]
+        assert found[name][0] == pytest.approx(by_hand[0], rel=1e-5)
+        assert sorted(found[name][1:]) == pytest.approx(sorted(by_hand[1:]), rel=1e-4)
+    assert found["low"][0] < 100 * model.share < found["high"][0]
+
+
+def test_an_outcome_of_few_has_no_model(people: pd.DataFrame) -> None:
+    rows = people.assign(yes=np.arange(len(people)) < 19)
+    with pytest.raises(InputError, match="fewer than 20"):
+        fit_rate(Asked("deterioration", "phq9", "Deterioration", rows, ()))
+
+
+@pytest.mark.parametrize("size", [120, 260, 499, 500, 800])
+def test_a_released_rate_fits_five_counts_or_more(people: pd.DataFrame, size: int) -> None:
+    rows = people.sample(size, random_state=1).assign(yes=lambda d: d["phq9_post"] < 10)
+    model = fit_rate(Asked("rcsi", "phq9", "Recovery", rows, ()))
+    policy = DisclosurePolicy()
+    row = parts.rate_row(model, [policy.count(int(rows["yes"].sum())), policy.count(size)], policy)
+    assert row is not None
+    step = next(s for s in (1, 2, 5) if s * size >= 500)
+    for name in ("per_hundred_low", "per_hundred_high"):
+        assert float(row[name]) % step == 0  # type: ignore[arg-type]
+    assert parts.rate_row(model, [np.nan, 100.0], policy) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_service_that_is_shown_or_left_over_tells_of_one_therapist(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    services = np.repeat(np.arange(rng.integers(2, 9)), rng.integers(1, 7))
+    loads = rng.integers(1, 90, len(services))
+    names = [f"T{i}" for i in range(len(services))]
+    rows = pd.DataFrame({"service_id": services.astype(str), "therapist_id": names})
+    people = rows.loc[np.repeat(np.arange(len(rows)), loads)]
+    cohort: Any = SimpleNamespace(cohort=SimpleNamespace(patients=people))
+    policy = DisclosurePolicy()
+    by_name = pd.Series(loads, names)
+    alone = list(by_name.index[by_name >= 20])
+    shown, hidden = parts.services_shown(cohort, alone, policy)
+    assert len(shown) + hidden == rows["service_id"].nunique()
+    left = rows[~rows["service_id"].isin(shown.index)]
+    if len(left) and len(shown):
+        assert is_safe_group(by_name[left["therapist_id"]].tolist(), policy)
+    for service in shown.index:
+        mine = by_name[rows.loc[rows["service_id"] == service, "therapist_id"]]
+        rest = mine[~mine.index.isin(alone)]
+        assert is_safe_group(mine.tolist(), policy)
+        assert rest.empty or is_safe_group(rest.tolist(), policy)
+
+
+def test_services_are_a_level_where_there_are_enough(people: pd.DataFrame) -> None:
+    fit = fit_services(people, PHQ9, [PHQ9])
+    assert fit.levels == ("service_id", "therapist_id")
+    few = people[people["service_id"].isin(["S0", "S1"])]
+    with pytest.raises(InputError, match="takes 5 services"):
+        fit_services(few, PHQ9, [PHQ9])
+    with pytest.raises(InputError, match="not recorded"):
+        fit_services(people.drop(columns="service_id"), PHQ9, [PHQ9])
+
+
+def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFrame) -> None:
+    rng = np.random.default_rng(3)
+    holes = people.assign(phq9_post=people["phq9_post"].mask(rng.random(len(people)) < 0.15))
+    table = missing_bounds(holes, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
+    main = table["left out, as in the models"]
+    formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
+    assert main == pytest.approx(fit_mixed(formula, holes).vpc())
+    unchanged = holes.assign(phq9_post=holes["phq9_post"].fillna(holes["phq9_pre"]))
+    assert table["no change from the first"] == pytest.approx(fit_mixed(formula, unchanged).vpc())
+    assert table["as close together as they could be"] < main
+    assert main < table["as far apart as they could be"]
+    with pytest.raises(InputError, match="nobody is known"):
+        missing_bounds(people, PHQ9, [PHQ9])

@@ -237,8 +237,10 @@ def marked(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         text = re.sub(r"^(patients|therapists)(, \w+)? = \1\2$\n?", "", text, flags=re.M)
         if not text:
             continue
-        stored, used, imported = names_in(text)
-        if used & ours or any(name.split(".")[0] in ("pwp_lib", "multilevel") for name in imported):
+        stored, _, imported = names_in(text)
+        if used_from_before(text) & ours or any(
+            name.split(".")[0] in ("pwp_lib", "multilevel") for name in imported
+        ):
             ours |= stored
             text = f"{NEEDS_US}\n{text}"
         else:
@@ -265,6 +267,20 @@ def names_in(code: str) -> tuple[set[str], set[str], set[str]]:
             imported.add(getattr(node, "module", None) or node.names[0].name)
             stored |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
     return stored, used, imported
+
+
+def used_from_before(code: str) -> set[str]:
+    """Give names that a cell takes from earlier cells, not those that it makes itself first."""
+    needed: set[str] = set()
+    made: set[str] = set()
+    for statement in ast.parse(re.sub(r"^[%!].*$", "", code, flags=re.M)).body:
+        stored, used, _ = names_in(ast.unparse(statement))
+        own = set() if isinstance(statement, (ast.Assign, ast.AugAssign)) else stored
+        if isinstance(statement, ast.AugAssign):
+            used |= stored
+        needed |= used - made - own
+        made |= stored
+    return needed
 
 
 def edition(file: Path, book: Book) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from multilevel.errors import InputError
 
-__all__ = ["KINDS", "Kind", "refusal", "worded"]
+__all__ = ["KINDS", "OTHER_FILES", "Kind", "refusal", "worded"]
 
 _WORDS: dict[str, Any] = tomllib.loads(
     Path(__file__).with_name("wording.toml").read_text(encoding="utf-8")
@@ -26,6 +26,10 @@ class Kind:
 
 #: What entries are that are not what is needed.
 KINDS: dict[str, Kind] = {name: Kind(*words) for name, words in _WORDS.pop("kinds").items()}
+#: What is wrong with files of other kinds, and what to do, by their first bytes in small letters.
+OTHER_FILES: dict[bytes, list[str]] = {
+    magic.encode("latin-1"): words for magic, words in _WORDS.pop("other_files").items()
+}
 
 
 def worded(key: str, **words: Any) -> list[str]:

@@ -10,30 +10,12 @@ from pwp_report.read.columnar import read_duckdb, read_labelled, read_parquet, r
 from pwp_report.read.excel import read_excel
 from pwp_report.read.raw import RawTable
 from pwp_report.read.text import read_text
-from pwp_report.wording import refusal
+from pwp_report.wording import OTHER_FILES, refusal
 
 if TYPE_CHECKING:
     import os
 
 __all__ = ["read_table"]
-
-_COMPRESSED = ("this is a compressed file", "unpack it first")
-_PAGE = ("this is a web page", "export the data as CSV")
-#: First bytes of files that are often sent by mistake, and what to do with each.
-_OTHERS: dict[bytes, tuple[str, str]] = {
-    b"%PDF": ("this is a PDF", "ask for the data as CSV or Excel"),
-    b"\x1f\x8b": _COMPRESSED,
-    b"7z\xbc\xaf": _COMPRESSED,
-    b"\xd0\xcf\x11\xe0": (
-        "this is an old or password-protected Excel file",
-        "open it in Excel and save it as .xlsx without a password, or as CSV",
-    ),
-    b"\x89PNG": ("this is a picture", "name the file with the data"),
-    b"{\\rtf": ("this is a word processor's file", "export the data as CSV"),
-    b"<html": _PAGE,
-    b"<!doc": _PAGE,
-    b"<?xml": ("this is an XML file", "export the data as CSV"),
-}
 
 
 def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> RawTable:
@@ -80,8 +62,8 @@ def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> Raw
         raise refusal("no_tables_here", file=place)
     if head.startswith(b"PAR1"):
         return read_parquet(place)
-    for magic, (problem, hint) in _OTHERS.items():
-        if head.lstrip()[: len(magic)].lower() == magic.lower():
+    for magic, (problem, hint) in OTHER_FILES.items():
+        if head.lstrip().lower().startswith(magic):
             raise InputError(problem, hint=hint, file=place)
     return read_text(place)
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from multilevel.small import cholesky, gram, invert_lower
+from multilevel.small import cholesky, compiler, gram, invert_lower
 
 __all__ = ["Belief", "Draws", "Noise", "Sums", "run_chain"]
 
@@ -78,7 +77,7 @@ class Draws(NamedTuple):
 
 
 #: Sums may be reordered.
-jit = njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+jit = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 
 
 @jit  # type: ignore[untyped-decorator]

@@ -11,7 +11,6 @@ from functools import lru_cache, wraps
 from typing import Any, TypeAlias, TypeVar
 
 import narwhals as nw
-import numba
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -34,6 +33,7 @@ from multilevel.plan import (
     refuse_unknown,
 )
 from multilevel.record import INTEGER_LIMIT, Record, Totals, label_text, level_value, plain_label
+from multilevel.small import compiled
 
 Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -489,7 +489,7 @@ def _chains(
     return out
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled  # type: ignore[untyped-decorator]
 def _accumulate(
     codes: NDArray[np.int64], table: Array, bases: Array, factors: Array, totals: Array
 ) -> None:

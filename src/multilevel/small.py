@@ -6,14 +6,37 @@ arrays take many seconds to compile, and a call of BLAS costs more than a produc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-__all__ = ["add", "cholesky", "compiled", "diagonalise", "gram", "invert_lower", "product"]
+__all__ = [
+    "add",
+    "cholesky",
+    "compiled",
+    "compiler",
+    "diagonalise",
+    "gram",
+    "invert_lower",
+    "product",
+]
 
-compiled = njit(cache=True, error_model="numpy")
+
+def compiler(**options: Any) -> Any:
+    """Make a decorator that compiles; results are kept on disk where a folder can be written to."""
+
+    def compile_one(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # numba found no such folder
+            return njit(**options)(function)
+
+    return compile_one
+
+
+compiled = compiler(error_model="numpy")
 
 
 @compiled  # type: ignore[untyped-decorator]

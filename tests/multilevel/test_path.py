@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -61,3 +64,31 @@ def test_a_fit_goes_through_eight_files_and_enters_each_once(formula: str) -> No
         "likelihood",
     }
     assert max(entered.values()) == 1
+
+
+COMPILE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import multilevel.memory
+import multilevel.search
+from multilevel.small import product
+assert multilevel.memory.__file__.startswith(sys.argv[1])
+print(product(np.eye(2), np.eye(2)).sum())
+"""
+
+
+def test_an_installation_that_cannot_be_written_to_works(tmp_path: Path) -> None:
+    """Where a file stands in a folder's place, not even root can write."""
+    shutil.copytree(HOME, tmp_path / "multilevel", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("multilevel/__pycache__", "home"):
+        (tmp_path / name).write_text("")
+    home = str(tmp_path / "home")
+    ran = subprocess.run(
+        [sys.executable, "-c", COMPILE, str(tmp_path)],
+        env={**os.environ, "HOME": home, "XDG_CACHE_HOME": home},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.strip() == "2.0", ran.stderr

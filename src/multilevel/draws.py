@@ -93,7 +93,12 @@ class PosteriorInterval:
         10.0 (6.1 to 13.9)
         """
         tail = tail_of(level)
-        x = np.atleast_2d(np.asarray(draws, dtype=float))
+        try:
+            x = np.atleast_2d(np.asarray(draws, dtype=float))
+        except (TypeError, ValueError):
+            raise InputError("the draws are not numbers") from None
+        if x.ndim != 2 or not x.size:
+            raise InputError("draws of shape (chains, draws) are needed", hint="give one or more")
         probs = (0.5, tail, 1 - tail)
         median, lower, upper = np.quantile(x, probs)
         mcse, mcse_lower, mcse_upper, ess, r_hat = _diagnostics(x, probs)
@@ -112,7 +117,7 @@ class PosteriorInterval:
 
 def tail_of(level: float) -> float:
     """Probability on either side of an interval of this level."""
-    if not 0 < level < 1:
+    if not isinstance(level, (int, float)) or not 0 < level < 1:
         raise InputError("the level of an interval lies between 0 and 1", hint="use 0.95")
     return (1 - level) / 2
 

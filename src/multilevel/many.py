@@ -88,11 +88,16 @@ def fit_many(
     >>> len(fits), bool(fits.converged.all())
     (500, True)
     """
-    blocks = np.asarray(cross, dtype=float)
-    if blocks.ndim != 4 or blocks.shape[-1] != len(design.names):
-        raise InputError(f"cross-products of shape (R, J, {len(design.names)}, same) are needed")
-    counts = np.broadcast_to(design.n if n is None else n, blocks.shape[:2])
-    rows, name = counts.sum(axis=1).astype(float), method_name(method)
+    m = len(design.names)
+    wanted = f"cross-products of shape (R, J, {m}, {m}), and rows by group, are needed"
+    try:
+        blocks = np.asarray(cross, dtype=float)
+        counts = np.broadcast_to(np.asarray(design.n if n is None else n, float), blocks.shape[:2])
+    except (TypeError, ValueError):
+        raise InputError(wanted) from None
+    if blocks.ndim != 4 or blocks.shape[2:] != (m, m) or not len(blocks):
+        raise InputError(wanted)
+    rows, name = counts.sum(axis=1), method_name(method)
     size = max(1, _BLOCK // max(blocks.shape[1], 1))
     parts = [
         _fit_block(design, blocks[i : i + size], rows[i : i + size], name == "REML")
@@ -112,6 +117,8 @@ def fit_many(
 def _fit_block(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> dict[str, NDArray[Any]]:
     """Fit designs that fit into the cache together; those not identified keep NaN."""
     usable = _usable(roles, cross, n)
+    if not usable.any():
+        return _nothing(len(cross), len(roles.fixed), len(roles.random))
     stack = standardise(cross[usable], n[usable], roles.fixed, roles.random, roles.response, reml)
     found = _raw(stack, roles.random_means(cross[usable].sum(axis=1)))
     out: dict[str, NDArray[Any]] = {}
@@ -120,6 +127,16 @@ def _fit_block(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> dict
         out[key] = np.full((len(cross), *values.shape[1:]), none, dtype=values.dtype)
         out[key][usable] = values
     return out
+
+
+def _nothing(count: int, p: int, q: int) -> dict[str, NDArray[Any]]:
+    """Give what is known of designs of which none can be fitted."""
+    shapes = {"beta": (p,), "beta_covariance": (p, p), "random_covariance": (q, q)}
+    out: dict[str, NDArray[Any]] = {
+        key: np.full((count, *shapes.get(key, ())), np.nan)
+        for key in ("deviance", *shapes, "residual_variance", "vpc")
+    }
+    return out | {key: np.zeros(count, dtype=bool) for key in ("singular", "converged")}
 
 
 def _usable(roles: DesignMoments, cross: Array, n: Array) -> NDArray[np.bool_]:

@@ -43,14 +43,16 @@ def random_row(
 def _given(
     design: DesignMoments, at: Mapping[str, float] | str | None, further: Iterable[str] = ()
 ) -> Mapping[str, float]:
-    if at is None or at == "mean":
+    if at is None or (isinstance(at, str) and at == "mean"):
         return {}
-    if isinstance(at, str):
-        raise InputError(f"{at!r} is no place", hint='give "mean" or values by predictor')
+    if not isinstance(at, Mapping):
+        raise InputError("this is no place", hint='give "mean" or values by predictor')
     random = [design.polynomials[i] for i in design.random] if design.polynomials else []
     variables = (name for terms in random for key in terms for name in key)
     known = tuple(dict.fromkeys((*variables, *further)))
-    for name in at:
+    for name, value in at.items():
+        if not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+            raise InputError("a place needs numbers", column=str(name))
         if name not in known:
             choice = f"choose from {', '.join(known)}" if known else "leave it out"
             raise InputError(
@@ -113,7 +115,7 @@ def partition_curve(
     sampling = variance_covariance(fit, "expected")
     records = []
     for value in values:
-        at = {variable: float(value)}
+        at = {variable: value}
         row = random_row(fit.design, at, _spread_columns(fit))
         between, residual = group_variance(fit, at), residual_variance(fit, at)
         places = coordinates(len(row))

@@ -301,7 +301,7 @@ def _given_start(start: tuple[ArrayLike, float], q: int) -> tuple[Array, float]:
     try:
         cov, s2 = np.asarray(start[0], dtype=float), float(start[1])
         fits = cov.shape == (q, q) and bool(np.isfinite(cov).all()) and 0 < s2 < math.inf
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, LookupError):
         fits = False
     if not fits or not np.allclose(cov, cov.T) or np.linalg.eigvalsh(cov)[0] < -1e-9 * cov.max():
         raise InputError(

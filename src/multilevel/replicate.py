@@ -52,6 +52,8 @@ def replicate_moments(
     """
     if residual_variance < 0:
         raise InputError("the residual variance is negative")
+    if draws < 1:
+        raise InputError("no draw is asked for", hint="ask for one or more")
     used = sorted({*design.fixed, *design.random})
     own = design.cross[:, used][:, :, used]
     root, rank = _roots(own)

@@ -479,3 +479,16 @@ def test_the_flow_says_which_measure_costs_which_patients(
         assert excluded[f"a score on {words} at both ends"] == (10 if name == costly else 0)
     assert check.completeness.iloc[:, 0].sum() == len(FRAME)
     assert len(_people(check)) == 70
+
+
+@pytest.mark.parametrize(("fewer", "warned"), [(0, False), (3, True)])
+def test_moments_that_differ_by_few_patients_are_warned_about(
+    fewer: int, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = pd.concat([FRAME.assign(patient_id=FRAME["patient_id"] + x) for x in "abc"])
+    for i, frame in enumerate((people, people.iloc[fewer:])):
+        frame.to_csv(tmp_path / "own.csv", index=False)
+        out, key = tmp_path / "shared" / f"{i}.parquet", tmp_path / "key"
+        out.parent.mkdir(exist_ok=True)
+        assert run("summarise", tmp_path / "own.csv", "--out", out, "--key", key) == 0
+    assert ("holds the same therapists with a few patients" in capsys.readouterr().err) == warned

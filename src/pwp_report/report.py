@@ -35,6 +35,8 @@ __all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 
 SCHEMA_VERSION = 2
 _LONG = 30
+#: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
+_UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
@@ -272,9 +274,13 @@ def _page(
     text: Sequence[str],
 ) -> str:
     sections = _sections(analysis, released, drawn, text)
-    not_done = list(dict.fromkeys(_not_done(analysis, released).values()))
+    not_done = dict.fromkeys(
+        why[:1].upper() + why[1:]
+        for part, why in _not_done(analysis, released).items()
+        if not re.fullmatch(_UNASKED, part)
+    )
     if not_done:
-        sections.append(_Section("not-done", "What could not be done", not_done, (), ()))
+        sections.append(_Section("not-done", "What could not be done", [*not_done], (), ()))
     if released.withheld:
         sections.append(_Section("withheld", "What was withheld", released.withheld, (), ()))
     return render(

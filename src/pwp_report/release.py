@@ -334,7 +334,8 @@ def _services(tables: _Tables) -> None:
         worse = tables.analysis.measures[name].measure.higher_is_worse
         frame = parts.service_rows(fit, shown, tables.policy, worse)
         label = tables.analysis.measures[name].measure.label
-        tables.add(f"by_service_{name}", f"Services, {label}", frame)
+        if frame["residual"].any():  # with a variance of zero there is nothing to tell apart
+            tables.add(f"by_service_{name}", f"Services, {label}", frame)
 
 
 def _predictors(tables: _Tables) -> None:

@@ -37,6 +37,8 @@ SCHEMA_VERSION = 2
 _LONG = 30
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
 _UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
+#: What the names of the two bounds of an estimate begin with, where not with its own name.
+_STARTS = {"residual": "", "median": "", "vpc": "profile_"}
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
@@ -357,14 +359,20 @@ def _for_page(table: ReleasedTable) -> dict[str, Any]:
 def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
     """Put an estimate and its two bounds in one cell, so that a table fits the page."""
     out = frame.astype(object)
-    for name in [c for c in frame if {f"{c}_lower", f"{c}_upper"} <= {*frame}]:
-        ends = frame[[name, f"{name}_lower", f"{name}_upper"]].to_numpy().tolist()
-        out[name] = [
-            f"{plain(v, 3)} ({plain(low, 3)} to {plain(high, 3)})" if low == low else plain(v, 3)
-            for v, low, high in ends
-        ]
-        out = out.drop(columns=[f"{name}_lower", f"{name}_upper"])
+    for name in frame:
+        for start in {f"{name}_", _STARTS.get(str(name), f"{name}_")}:
+            ends = [f"{start}lower", f"{start}upper"]
+            if {*ends} <= {*out}:
+                values = frame[[name, *ends]].to_numpy().tolist()
+                out[name] = [_with_interval(*three) for three in values]
+                out = out.drop(columns=ends)
     return out
+
+
+def _with_interval(value: float, lower: float, upper: float) -> str:
+    if lower != lower:
+        return "" if value != value else plain(value, 3)
+    return f"{plain(value, 3)} ({plain(lower, 3)} to {plain(upper, 3)})"
 
 
 def _wordy(column: pd.Series) -> bool:

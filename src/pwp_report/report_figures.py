@@ -116,6 +116,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     if frame is not None:
         services = frame.set_index("service").assign(rank=range(1, len(frame) + 1))
         axes = figures.caterpillar_plot({name: services}, order=list(services.index))
+        axes[0].set_ylabel("Service (patients)")
         caption = f"Services on {label}: residual with its 95% interval, most effective at the top."
         yield _drawn(f"services_{name}", caption, axes)
     frame = released.frame(f"sensitivity_{name}")

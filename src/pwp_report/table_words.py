@@ -65,6 +65,8 @@ def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
         Which file holds all rows.
     """
     frame, note = entries(table.frame), table.note
+    if {"residual", "se"} <= {*frame}:
+        frame = frame.drop(columns="se")  # the interval says it; the file has both
     if len(frame) > _CUT:
         cut = f"The first and the last {_ENDS} of {len(frame):,} rows; {whole} holds all."
         note = f"{note} {cut}".strip()

@@ -314,7 +314,7 @@ def test_vpc_refuses_what_it_does_not_depend_on() -> None:
     fit = arrays_fit(14, ["Intercept"])
     with pytest.raises(InputError, match="column x: the variance between groups does not depend"):
         fit.vpc({"x": 3.0})
-    with pytest.raises(InputError, match="'median' is no place"):
+    with pytest.raises(InputError, match="no place"):
         fit.vpc("median")
     with pytest.raises(InputError, match="no random term"):
         arrays_fit(14, []).vpc()

@@ -123,7 +123,9 @@ def context() -> Iterator[None]:
 
 
 def use() -> None:
-    """Draw all that follows in the book's style, seaborn's figures too.
+    """Draw all that follows in the book's style, seaborn's figures too; print numbers as numbers.
+
+    NumPy's own way is to print 0.5 as ``np.float64(0.5)``, which a page has no use for.
 
     Examples
     --------
@@ -134,8 +136,10 @@ def use() -> None:
     False
     """
     import matplotlib
+    import numpy as np
     from cycler import cycler
 
+    np.set_printoptions(legacy="1.25")
     colours = [MEASURE_COLOURS["phq9"], MEASURE_COLOURS["gad7"], "#117A65", "#7A1F6B", "#6B7A00"]
     own = {**RC, "figure.constrained_layout.use": False}  # seaborn lays its grids out itself
     matplotlib.rcParams.update({**own, "axes.prop_cycle": cycler(color=colours)})

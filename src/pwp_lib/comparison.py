@@ -18,6 +18,7 @@ from multilevel.fit import MixedFit, fit_mixed
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
 from pwp_lib.outcomes import OUTCOMES, patient_outcomes, summarise_outcomes
+from pwp_lib.schema import need_columns
 
 __all__ = [
     "RATES",
@@ -90,6 +91,7 @@ def patients_in_clusters(
     >>> patients_in_clusters(patients, clusters)["cluster"].tolist()
     ['lower', 'upper']
     """
+    need_columns(patients, "therapist_id")
     labels = patients["therapist_id"].map(as_cluster_series(clusters))
     # By position: two tables, one put below the other, carry every index twice.
     chosen = patients.assign(cluster=labels.to_numpy())[labels.isin(compare).to_numpy()]
@@ -207,6 +209,7 @@ def ancova(
     import statsmodels.formula.api as smf
 
     chosen = get_measure(measure)
+    need_columns(patients, chosen.pre, chosen.post)
     rows = patients_in_clusters(patients, groups, compare)
     rows = rows.dropna(subset=[chosen.pre, chosen.post])
     scores = pd.DataFrame(
@@ -366,6 +369,7 @@ def nested_ancova(
         If a cluster is empty, or there are fewer than four therapists.
     """
     chosen = get_measure(measure)
+    need_columns(patients, chosen.pre, chosen.post)
     rows = patients_in_clusters(patients, clusters, compare)
     rows = rows.dropna(subset=[chosen.pre, chosen.post])
     rows = rows.assign(in_first=(rows["cluster"] == compare[0]).astype(float))
@@ -443,14 +447,19 @@ def therapist_predictors(
         If a predictor is not a column, or a therapist has two rows.
     """
     own, listed, rows = get_measure(measure), tuple(measures), {}
+    others = [m.pre for m in map(get_measure, listed) if m.name != own.name]
+    need_columns(patients, "therapist_id", own.pre, own.post, *others)
+    need_columns(therapists, "therapist_id")
     if therapists["therapist_id"].duplicated().any():
         raise InputError("a therapist has more than one row", column="therapist_id")
-    others = [m.pre for m in map(get_measure, listed) if m.name != own.name]
     complete = patients.dropna(subset=[own.pre, own.post, *others])
     for name in predictors:
         if name not in therapists:
             raise InputError("the therapists' table has no such column", column=name)
-        values = pd.to_numeric(therapists.set_index("therapist_id")[name]).dropna()
+        told = therapists.set_index("therapist_id")[name].dropna()
+        values = pd.to_numeric(told, errors="coerce").dropna()
+        if len(values) < len(told):
+            raise InputError("a predictor of therapists is a number", column=name)
         # A therapist without a complete patient is not in the model, and is no degree of freedom.
         values = values[values.index.isin(complete["therapist_id"])]
         row: dict[str, Any] = {"n_therapists": len(values)}

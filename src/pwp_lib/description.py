@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pwp_lib.schema import need_columns
+
 __all__ = ["SampleDescription", "describe_sample"]
 
 _PATIENT_NUMBERS = ("age", "sessions")
@@ -109,6 +111,7 @@ def describe_sample(
     therapists : DataFrame, optional
         Only those who have a patient are described.
     """
+    need_columns(patients, "therapist_id")
     staff = pd.DataFrame({"therapist_id": []}) if therapists is None else therapists
     staff = staff[staff["therapist_id"].isin(patients["therapist_id"])]
     caseloads = _caseloads(patients)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from pwp_lib.measures import Measure, get_measure
+from pwp_lib.schema import need_columns
 
 __all__ = [
     "OUTCOMES",
@@ -125,13 +126,7 @@ CONTACTS = 2
 
 
 def _scores(patients: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    if not isinstance(patients, pd.DataFrame):
-        raise InputError("patients are needed as a pandas DataFrame", hint="convert them")
-    for column in (measure.pre, measure.post):
-        if column not in patients.columns:
-            raise InputError(
-                "the column is missing", hint="add it, or choose another measure", column=column
-            )
+    need_columns(patients, measure.pre, measure.post)
     pair = patients[[measure.pre, measure.post]].set_axis(["pre", "post"], axis=1)
     try:
         return pair.astype(float)
@@ -331,6 +326,7 @@ def completeness_by_therapist(
     [2.0, 1.0, 0.5]
     """
     scores = [c for m in map(get_measure, measures) for c in (m.pre, m.post)]
+    need_columns(patients, "therapist_id", *scores)
     groups = patients[scores].notna().all(axis=1).groupby(patients["therapist_id"])
     counts = pd.DataFrame({"eligible": groups.size(), "complete": groups.sum().astype("int64")})
     return counts.assign(share=counts["complete"] / counts["eligible"])

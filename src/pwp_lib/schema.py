@@ -27,6 +27,7 @@ __all__ = [
     "THERAPIST_FIELDS",
     "Field",
     "link_problems",
+    "need_columns",
     "no_identifiers",
     "parse_table",
     "patient_fields",
@@ -83,6 +84,16 @@ class Field:
         if self.minimum is not None:
             return f"{noun} of {self.minimum:g} or more is needed"
         return f"{noun} is needed"
+
+
+def need_columns(frame: pd.DataFrame, *columns: str) -> None:
+    """Refuse what is no table, or lacks a column."""
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError("a pandas DataFrame is needed", hint="convert the table")
+    for column in columns:
+        if column not in frame:
+            hint = "add it, or choose another measure"
+            raise InputError("the column is missing", hint=hint, column=column)
 
 
 def no_identifiers(values: pd.Series[Any]) -> pd.Series[bool]:

@@ -14,6 +14,7 @@ from pwp_lib.comparison import ancova, cluster_effect_sizes, nested_ancova, rate
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
 from pwp_lib.ranking import composite_ranks
+from pwp_lib.schema import need_columns
 
 __all__ = ["SplitSample", "split_sample_comparison"]
 
@@ -83,7 +84,9 @@ def split_sample_comparison(
     """
     listed = [get_measure(m) for m in measures]
     rng = np.random.default_rng(seed)
-    complete = patients.dropna(subset=[c for m in listed for c in (m.pre, m.post)])
+    scores = [c for m in listed for c in (m.pre, m.post)]
+    need_columns(patients, "therapist_id", *scores)
+    complete = patients.dropna(subset=scores)
     rows = []
     for repeat in range(repeats):
         half = _halves(complete["therapist_id"], rng)

@@ -107,9 +107,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
     found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    for job in parser.parse_args().jobs:
-        found[job] = timed(job)
-        print(job, found[job])
+    try:
+        for job in parser.parse_args().jobs:
+            found[job] = timed(job)
+            print(job, found[job])
+    finally:
+        # Not before the end: the book is built anew when these results change.
         ordered = {name: found[name] for name in JOBS if name in found}
         RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
 

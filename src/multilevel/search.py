@@ -558,6 +558,11 @@ class Certificate:
     on_boundary: float
 
     @property
+    def best_other(self) -> float:
+        """Lowest deviance above the optimum at which a start that was followed stopped, or NaN."""
+        return min((v for v in self.starts if v > self.deviance + _SAME), default=float("nan"))
+
+    @property
     def boundary(self) -> str:
         """How the boundary was examined, in a sentence."""
         if not self.terms:

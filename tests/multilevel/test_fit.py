@@ -353,3 +353,11 @@ def test_summary_reads_as_lme4_does() -> None:
         assert part in text
     assert max(len(line) for line in text.splitlines()) <= 79
     assert "REML criterion" in arrays_fit(17, method="REML").summary()
+
+
+def test_the_certificate_names_the_next_stationary_deviance() -> None:
+    """Above the optimum where a start stopped elsewhere; NaN where all arrived."""
+    proof = arrays_fit(14, ["Intercept"]).certificate
+    other = replace(proof, starts=(proof.deviance, proof.deviance + 2.0, proof.deviance + 1.0))
+    assert other.best_other == proof.deviance + 1.0
+    assert np.isnan(replace(proof, starts=(proof.deviance,)).best_other)

@@ -141,6 +141,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_chapters_run_in_a_folder_with_the_tables(chapter: str, folder: Path) -> None:
     notebook = nbformat.read(next(folder.glob(f"{chapter}*.ipynb")), as_version=4)
     NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()
+    ran = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+    assert [c.execution_count for c in ran] == [*range(1, len(ran) + 1)]
+    made = [o for c in ran for o in c.outputs]
+    assert not [o for o in made if o.output_type == "error"]
+    assert [o for o in made if "image/png" in o.get("data", {})]
 
 
 def test_a_chapter_runs_without_the_library(folder: Path) -> None:

@@ -130,7 +130,8 @@ def use() -> None:
     Examples
     --------
     >>> import matplotlib
-    >>> with matplotlib.rc_context():
+    >>> import numpy as np
+    >>> with matplotlib.rc_context(), np.printoptions():
     ...     use()
     ...     matplotlib.rcParams["axes.spines.top"]
     False

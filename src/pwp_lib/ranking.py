@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import floor
 
@@ -19,7 +19,6 @@ __all__ = [
     "RankCorrelation",
     "cluster_size",
     "composite_ranks",
-    "composite_uncertainty",
     "differs_from_average",
     "rank_correlation",
     "rank_uncertainty",
@@ -200,7 +199,7 @@ def rank_uncertainty(
     """
     residuals = fit.residuals(lower_is_better=higher_is_worse)
     n = len(residuals)
-    ranks = _drawn_positions([fit], [1.0 if higher_is_worse else -1.0], 0.0, draws, seed)
+    ranks = _drawn_ranks(fit, 1.0 if higher_is_worse else -1.0, draws, seed)
     try:
         size = cluster_size(n, size)
     except InputError:
@@ -220,122 +219,26 @@ def rank_uncertainty(
     return table.sort_values(["rank", "mean_rank"], kind="stable")
 
 
-def composite_uncertainty(
-    fits: Mapping[str, MixedFit],
-    draws: int = 10_000,
-    seed: int = 1,
-    *,
-    correlation: float = 0.0,
-    measures: Iterable[Measure] = (),
-    size: int | None = None,
-) -> pd.DataFrame:
-    """How uncertain positions and clusters by composite rank are.
+def _drawn_ranks(fit: MixedFit, sign: float, draws: int, seed: int) -> NDArray[np.int32]:
+    """Ranks in draws of the therapists' effects around their residuals, shape (draws, J).
 
-    As `rank_uncertainty`, over the measures together: effects are drawn on each, ranked, the ranks
-    averaged, and equal averages ordered by the mean standardised effect.
-
-    Parameters
-    ----------
-    fits : mapping of str to MixedFit
-    draws, seed
-        As for `rank_uncertainty`.
-    correlation : float
-        Of the errors on the measures, which come from the same patients: that of the patients'
-        residuals. With 0 the composite looks surer than it is.
-    measures, size
-        As for `composite_ranks`.
-
-    Returns
-    -------
-    DataFrame
-        By therapist, best first: ``position``, ``mean_position``, ``lower``, ``upper``,
-        ``p_upper``, ``p_lower`` and ``cluster``, the one by composite rank.
-
-    Raises
-    ------
-    InputError
-        As `composite_ranks`; or if the correlation is not one.
+    The errors' covariance is ``diag(own) + shared @ shared.T``: each therapist's own error, and the
+    few directions in which the fixed part moves them all. No J x J matrix is made.
     """
-    table = composite_ranks(fits, measures, size)
-    if not -1 / max(len(fits) - 1, 1) <= correlation <= 1:
-        raise InputError("the correlation of the errors lies outside what is possible")
-    known = {**MEASURES, **{m.name: m for m in measures}}
-    signs = [known[name].sign if name in known else 1.0 for name in fits]
-    positions = _drawn_positions(list(fits.values()), signs, correlation, draws, seed)
-    n = len(table)
-    size = cluster_size(n, size)
-    columns = {
-        "mean_position": positions.mean(axis=0),
-        **_bounds(positions),
-        "p_upper": (positions <= size).mean(axis=0),
-        "p_lower": (positions > n - size).mean(axis=0),
-    }
-    drawn = pd.DataFrame(columns, index=next(iter(fits.values())).residuals().index)
-    out = table[["position"]].join(drawn)
-    return out.assign(cluster=table["cluster"])
-
-
-class _Noise:
-    """Errors of the residuals on all measures, drawn without a J x J matrix.
-
-    A measure's covariance is ``diag(own) + shared @ shared.T``. Each therapist's own error, and
-    the few directions in which the fixed part moves the therapists, are drawn with the
-    correlation between the measures.
-    """
-
-    def __init__(self, fits: list[MixedFit], correlation: float) -> None:
-        parts = [covariance_parts(fit) for fit in fits]
-        self.own = [np.sqrt(own) for own, _ in parts]
-        for own, (_, shared) in zip(self.own, parts, strict=True):
-            if not own.any() and not shared.any():
-                # No effect at all: nothing tells the therapists apart, so any order will do.
-                own[:] = 1.0
-        mix = (1 - correlation) * np.eye(len(fits)) + correlation
-        self.mix = _root(mix)
-        bases = [np.linalg.svd(shared, full_matrices=False)[:2] for _, shared in parts]
-        self.shared = [basis * sizes for basis, sizes in bases]
-        blocks = [
-            [mix[k, m] * a.T @ b for m, (b, _) in enumerate(bases)]
-            for k, (a, _) in enumerate(bases)
-        ]
-        self.directions = _root(np.block(blocks))
-
-    def draw(self, rng: np.random.Generator, draws: int) -> Iterator[NDArray[np.float64]]:
-        """Errors on one measure after another, each of shape (draws, J)."""
-        z = rng.standard_normal((len(self.own), draws, len(self.own[0])))
-        w = rng.standard_normal((draws, len(self.directions))) @ self.directions
-        at = 0
-        for k, (own, shared) in enumerate(zip(self.own, self.shared, strict=True)):
-            moved = w[:, at : at + shared.shape[1]] @ shared.T
-            at += shared.shape[1]
-            yield own * np.tensordot(self.mix[k], z, axes=1) + moved
-
-
-def _drawn_positions(
-    fits: list[MixedFit], signs: list[float], correlation: float, draws: int, seed: int
-) -> NDArray[np.int32]:
-    """Positions by composite rank in draws of the effects on all measures, shape (draws, J)."""
-    residuals = [fit.residuals()["residual"].to_numpy() for fit in fits]
-    noise, rng = _Noise(fits, correlation), np.random.default_rng(seed)
-    positions = np.empty((draws, len(residuals[0])), dtype=np.int32)
+    residuals = fit.residuals()["residual"].to_numpy()
+    own, shared = covariance_parts(fit)
+    if not own.any() and not shared.any():
+        # No effect at all: nothing tells the therapists apart, so any order will do.
+        own = np.ones(len(residuals))
+    basis, sizes, _ = np.linalg.svd(shared, full_matrices=False)
+    rng, ranks = np.random.default_rng(seed), np.empty((draws, len(residuals)), dtype=np.int32)
     # In blocks, since thousands of therapists times thousands of draws fill the memory.
     for start in range(0, draws, _BLOCK):
-        block = positions[start : start + _BLOCK]
-        score = np.zeros(block.shape)
-        drawn = noise.draw(rng, len(block))
-        for sign, residual, error in zip(signs, residuals, drawn, strict=True):
-            effects = sign * (residual + error)
-            # The effects themselves only order equal mean ranks: they add far less than a rank.
-            score += _ranked(effects) + 1e-4 * effects / max(float(effects.std()), 1e-300)
-        block[:] = _ranked(score) if len(fits) > 1 else score.round()
-    return positions
-
-
-def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Symmetric root; singular is welcome."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    root: NDArray[np.float64] = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    return root
+        block = ranks[start : start + _BLOCK]
+        errors = np.sqrt(own) * rng.standard_normal(block.shape)
+        errors += rng.standard_normal((len(block), len(sizes))) @ (basis * sizes).T
+        block[:] = _ranked(sign * (residuals + errors))
+    return ranks
 
 
 def _ranked(effects: NDArray[np.float64]) -> NDArray[np.int32]:

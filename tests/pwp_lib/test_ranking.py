@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
@@ -18,10 +18,8 @@ from multilevel.fit import MixedFit, fit_design, fit_mixed
 from multilevel.residuals import covariance_parts
 from pwp_lib.measures import Measure
 from pwp_lib.ranking import (
-    _Noise,
     cluster_size,
     composite_ranks,
-    composite_uncertainty,
     differs_from_average,
     rank_correlation,
     rank_uncertainty,
@@ -133,29 +131,6 @@ def test_rank_uncertainty_is_a_distribution_over_ranks() -> None:
     assert table["rank"].is_monotonic_increasing
     again = rank_uncertainty(fit_of(np.linspace(-0.6, 0.6, 21), patients=15), draws=2_000, seed=2)
     pd.testing.assert_frame_equal(table, again)
-
-
-def test_composite_of_one_measure_is_that_measure() -> None:
-    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
-    one = rank_uncertainty(fit, draws=3_000, seed=6)
-    both = composite_uncertainty({"phq9": fit}, draws=3_000, seed=6)
-    assert both.index.tolist() == one.index.tolist()
-    assert both["mean_position"].to_numpy() == pytest.approx(one["mean_rank"].to_numpy())
-    assert both["p_upper"].to_numpy() == pytest.approx(one["p_upper"].to_numpy())
-
-
-def test_errors_shared_by_the_measures_make_the_composite_less_certain() -> None:
-    fits = {
-        "phq9": fit_of(np.linspace(-0.6, 0.6, 12), patients=15, seed=1),
-        "gad7": fit_of(np.linspace(-0.6, 0.6, 12), patients=15, seed=2),
-    }
-    apart = composite_uncertainty(fits, draws=4_000)
-    together = composite_uncertainty(fits, draws=4_000, correlation=0.9)
-    assert (together["upper"] - together["lower"]).sum() > (apart["upper"] - apart["lower"]).sum()
-    assert together["p_upper"].sum() == pytest.approx(3)
-    assert together["position"].tolist() == list(range(1, 13))
-    with pytest.raises(InputError, match="correlation"):
-        composite_uncertainty(fits, correlation=-2)
 
 
 def test_without_a_therapist_effect_every_rank_is_as_likely() -> None:
@@ -285,53 +260,21 @@ def test_a_singular_fit_has_neither_part() -> None:
     assert not shared.any()
 
 
-def covariance_of(noise: _Noise) -> np.ndarray:
-    """Exact covariance of what is drawn, shape (measures x J): its map squared."""
-
-    class Unit:
-        """Hands out one unit vector after another in place of normals."""
-
-        def __init__(self, at: int) -> None:
-            self.at, self.gone = at, 0
-
-        def standard_normal(self, shape: tuple[int, ...]) -> np.ndarray:
-            out = np.zeros(int(np.prod(shape)))
-            if 0 <= self.at - self.gone < len(out):
-                out[self.at - self.gone] = 1.0
-            self.gone += len(out)
-            return out.reshape(shape)
-
-    size = len(noise.own) * len(noise.own[0]) + len(noise.directions)
-    columns = [np.concatenate([e[0] for e in noise.draw(Unit(i), 1)]) for i in range(size)]
-    root = np.column_stack(columns)
-    return root @ root.T
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
-def test_errors_drawn_have_the_dense_covariance(
-    two_fits: list[MixedFit], correlation: float
-) -> None:
-    dense = [f.residual_covariance("comparative").to_numpy() for f in two_fits]
-    drawn = covariance_of(_Noise(two_fits, correlation))
-    assert drawn[:9, :9] == pytest.approx(dense[0], rel=1e-8, abs=1e-10)
-    assert drawn[9:, 9:] == pytest.approx(dense[1], rel=1e-8, abs=1e-10)
-    # Over the measures each part is correlated as asked: own errors therapist by therapist, and
-    # the shared ones through the symmetric roots of their covariances.
-    (own, shared), (other, mate) = (covariance_parts(f) for f in two_fits)
-    between = np.diag(np.sqrt(own * other)) + _symmetric_root(shared) @ _symmetric_root(mate)
-    assert drawn[:9, 9:] == pytest.approx(correlation * between, rel=1e-6, abs=1e-8)
-
-
-def _symmetric_root(factor: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(factor @ factor.T)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-
-
-def test_errors_of_a_single_term_and_of_no_effect() -> None:
-    fit = fit_of(np.linspace(-0.6, 0.6, 12), patients=15)
-    dense = fit.residual_covariance("comparative").to_numpy()
-    assert covariance_of(_Noise([fit], 0.0)) == pytest.approx(dense, rel=1e-8, abs=1e-12)
-    assert covariance_of(_Noise([flat_fit()], 0.0)) == pytest.approx(np.eye(8))
+def test_mean_ranks_follow_the_joint_covariance(two_fits: list[MixedFit]) -> None:
+    # A closed form: a mean rank is one more than the sum of the others' chances to come before.
+    draws = 40_000
+    for fit in two_fits:
+        table = rank_uncertainty(fit, draws).sort_index()
+        residual = fit.residuals()["residual"].sort_index()
+        joint = (
+            fit.residual_covariance("comparative").loc[residual.index, residual.index].to_numpy()
+        )
+        spread = np.sqrt(np.add.outer(np.diag(joint), np.diag(joint)) - 2 * joint)
+        np.fill_diagonal(spread, np.inf)
+        chance = norm.cdf(np.subtract.outer(residual.to_numpy(), residual.to_numpy()) / spread)
+        expected = 1 + chance.sum(axis=1) - 0.5
+        error = len(residual) / np.sqrt(draws)
+        assert table["mean_rank"].to_numpy() == pytest.approx(expected, abs=2 * error)
 
 
 def test_thousands_of_therapists_need_no_square_matrix() -> None:
@@ -373,6 +316,3 @@ def test_size_of_clusters_can_be_asked_for() -> None:
     ranks = composite_ranks({"phq9": fit}, size=4)
     assert ranks["cluster"].value_counts().to_dict() == {"upper": 4, "middle": 4, "lower": 4}
     assert rank_uncertainty(fit, 500, size=4)["p_upper"].sum() == pytest.approx(4)
-    both = composite_uncertainty({"phq9": fit}, 500, size=4)
-    assert both["p_lower"].sum() == pytest.approx(4)
-    assert both["cluster"].value_counts()["lower"] == 4

@@ -172,7 +172,8 @@ def check() -> int:
 def test() -> int:
     """Lint, types, then every test of the default tier."""
     code = check()
-    processes = ("-n", str(min(os.cpu_count() or 1, 8)))
+    # Long tests come late, so that a process that is done takes work from the other's list.
+    processes = ("-n", str(min(os.cpu_count() or 1, 8)), "--dist", "worksteal")
     chosen = ("-m", "not nightly")
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return run(python(), "-m", "pytest", *processes, *chosen, **single) or code

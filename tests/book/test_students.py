@@ -137,7 +137,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.parametrize("chapter", ["02_patient", "08_mann", "09_template"])
+@pytest.mark.parametrize(
+    "chapter",
+    ["02_patient", "09_template", pytest.param("08_mann", marks=pytest.mark.nightly)],
+)
 def test_chapters_run_in_a_folder_with_the_tables(chapter: str, folder: Path) -> None:
     notebook = nbformat.read(next(folder.glob(f"{chapter}*.ipynb")), as_version=4)
     NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()

@@ -157,8 +157,6 @@ class Writer:
         Levels of each categorical component that rows have; the first is the reference.
     stored_levels : mapping of str to tuple of str
         Levels with which the dummies were stored: the first has none of its own.
-    blocks : mapping of str to tuple of str
-        Components evaluated beforehand, such as splines, and the columns they gave.
     truths : frozenset of str
         Components of truth values. They are numbers here; R takes them for categories.
     """
@@ -167,7 +165,6 @@ class Writer:
     refuse: Callable[[Expression], InputError]
     levels: Levels
     stored_levels: Levels
-    blocks: Levels
     truths: frozenset[str] = frozenset()
     _unknowns: dict[Unknown, int] = field(default_factory=dict)
 
@@ -227,8 +224,6 @@ class Writer:
     ) -> list[tuple[str, Polynomial]]:
         """Columns of one component: one for a number, one a level for a category."""
         name = str(factor)
-        if name in self.blocks:
-            return [(label, self._variable(label)) for label in self.blocks[name]]
         if name in self.levels:
             levels = self.levels[name] if coding[name] else self.levels[name][1:]
             return [(dummy(name, level), self._dummy(name, level)) for level in levels]

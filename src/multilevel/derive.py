@@ -121,14 +121,11 @@ def _model(record: Record, formula: Formula, sums: _Sums) -> Columns:
             counts = [sums.rows - sum(counts), *counts]
             levels = tuple([lv for lv, n in zip(levels, counts, strict=True) if n > 0])
         observed.append((factor, levels))
-    stored: list[Named] = [tuple(facts.items()) for facts in (record.levels, record.blocks)]
-    return _columns(formula.text, record.monomials, tuple(observed), *stored)
+    return _columns(formula.text, record.monomials, tuple(observed), tuple(record.levels.items()))
 
 
 @lru_cache(maxsize=256)
-def _columns(
-    text: str, monomials: tuple[Monomial, ...], observed: Named, levels: Named, blocks: Named
-) -> Columns:
+def _columns(text: str, monomials: tuple[Monomial, ...], observed: Named, levels: Named) -> Columns:
     """Columns of a formula in what is stored; refuses what is not, naming it."""
     formula = parse_formula(text)
     used = set(map(str, formula.predictors))
@@ -152,7 +149,7 @@ def _columns(
             hint="make the moments from the frame with this formula",
         )
 
-    known = Writer(lambda e: str(e) in names, refuse, dict(observed), dict(levels), dict(blocks))
+    known = Writer(lambda e: str(e) in names, refuse, dict(observed), dict(levels))
     return known.model(formula)
 
 

@@ -33,6 +33,10 @@ _OTHER_SIGNS = {
 }
 #: Functions that mean something else in R, or nothing here.
 _OTHER_CALLS = {
+    **dict.fromkeys(
+        ("bs", "cr", "cc", "ns", "poly"),
+        "make its columns first, with patsy or SciPy, and write their names",
+    ),
     "offset": "an offset is not estimated: take it off the response, as in {y - x} ~ ...",
     "factor": "write C(x)",
     "as.factor": "write C(x)",

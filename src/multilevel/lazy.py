@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from multilevel.columns import Monomial
 from multilevel.errors import InputError
-from multilevel.expression import Call, evaluate
+from multilevel.expression import evaluate
 from multilevel.formula import Formula
 from multilevel.memory import choose_pivots, plan_for, smallest_cells, sorted_labels
 from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, kind_of
@@ -55,13 +55,6 @@ class LazyTable:
         with _in_words():
             found = present.select(column).unique().collect()
             return tuple(label_text(v) for v in sorted(found[column].to_list()))
-
-    def block_labels(self, component: Call) -> tuple[str, ...]:
-        """Refuse what only formulae can evaluate, since that takes all rows at once."""
-        raise InputError(
-            f"{component} cannot be computed row by row, and this table is not in memory",
-            hint="collect it into a pandas or Polars frame first",
-        )
 
     def sums(
         self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from typing import Any, TypeAlias, TypeVar
@@ -18,16 +16,15 @@ from numpy.typing import NDArray
 
 from multilevel.columns import Monomial
 from multilevel.errors import InputError
-from multilevel.expression import Call, Name, evaluate, names_in
+from multilevel.expression import Name, evaluate
 from multilevel.formula import Formula
 from multilevel.plan import (
-    BLOCKS,
     FEW_VALUES,
     Dummy,
     Plan,
     Schema,
+    categories,
     chosen_levels,
-    components,
     formula_plan,
     kind_of,
     refuse_unknown,
@@ -74,10 +71,9 @@ def plan_for(
     if not set(needed) <= set(table.columns):
         refuse_unknown(needed, table.columns)
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
-    factors, blocks = components(formula.text, kinds)
+    factors = categories(formula.text, kinds)
     found = tuple([(f, chosen_levels(f, column, table, levels)) for f, column in factors])
-    labels = tuple([(str(c), table.block_labels(c)) for c in blocks])
-    return formula_plan(formula.text, kinds, found, labels)
+    return formula_plan(formula.text, kinds, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +152,6 @@ class Table:
             raise InputError(_OF_ONE_KIND, column=column)
         return tuple(map(label_text, sorted(labels)))
 
-    def block_labels(self, component: Call) -> tuple[str, ...]:
-        """Names of the columns that formulae makes of a component."""
-        rows = pd.DataFrame({c: self.typed(c) for c in names_in(component)}).dropna()
-        return tuple(map(str, _evaluated(component, rows.astype(float))))
-
     @_once
     def numbers(self, column: str) -> tuple[Array, Mask | None]:
         """Values of a column of numbers, and which are missing."""
@@ -236,9 +227,6 @@ class Table:
         source = plan.variables[name]
         if isinstance(source, Dummy):
             return self._dummy(source, keep)
-        if isinstance(source, Call) and source.function in BLOCKS:
-            rows = {c: _kept(self.numbers(c)[0], keep) for c in names_in(source)}
-            return _evaluated(source, pd.DataFrame(rows))[name].to_numpy(dtype=float)
         if isinstance(source, Name):
             return _whole(_kept(self.numbers(source.name)[0], keep))
 
@@ -305,21 +293,6 @@ def smallest_cells(frame: Any, crossings: Iterable[Iterable[str]], group: str) -
         for label, rows in found.iter_rows():
             smallest[label] = min(int(rows), smallest.get(label, int(rows)))
     return smallest
-
-
-def _evaluated(component: Call, rows: pd.DataFrame) -> pd.DataFrame:
-    """Columns that formulae makes of a component."""
-    from formulae import design_matrices
-
-    names = {"log": np.log, "exp": np.exp, "sqrt": np.sqrt, "np": np}
-    try:
-        # formulae prints what it does not expect, values among it.
-        with redirect_stdout(io.StringIO()):
-            made = design_matrices(f"1 + {component}", rows, env=0, extra_namespace=names)
-    except Exception:
-        raise InputError(f"{component} cannot be computed", hint="check its arguments") from None
-    table: pd.DataFrame = made.common.as_dataframe().drop(columns="Intercept")
-    return table
 
 
 def _kept(values: Array, keep: Mask | None) -> Array:

@@ -42,7 +42,8 @@ def write_record(path: str | Path, record: Record) -> None:
         columns["unit"] = _stored_labels([record.units[group] for group in record.groups])
     columns |= {f"sum({' * '.join(key)})": pa.array(record.sums[key]) for key in keys}
     facts = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _IN_TABLE}
-    facts |= {"keys": keys, "schema_version": SCHEMA_VERSION}
+    # Earlier versions stored splines as blocks of columns.
+    facts |= {"keys": keys, "blocks": {}, "schema_version": SCHEMA_VERSION}
     text = json.dumps(facts, default=dict, sort_keys=True)
     table = pa.table(columns).replace_schema_metadata({_KEY: text.encode()})
     target = Path(path)
@@ -102,6 +103,12 @@ def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[s
     """Attributes from a file's record and table; refuses what cannot be moments."""
     keys = [tuple(key) for key in facts.pop("keys")]
     facts.setdefault("unit_name", "")
+    if facts.pop("blocks"):
+        raise InputError(
+            "the file holds splines, which are not offered any more",
+            file=path,
+            hint="make their columns first, and the moments anew",
+        )
     if set(facts) != {f.name for f in fields(Record)} - set(_IN_TABLE):
         raise InputError("the file is damaged: its record is not complete", file=path)
     counted, above = (name in table.column_names for name in ("smallest_cell", "unit"))
@@ -122,8 +129,7 @@ def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[s
         raise InputError("the file is damaged: a group is there twice", file=path)
     facts["monomials"] = tuple(tuple(key) for key in facts["monomials"])
     facts["complete"] = tuple(facts["complete"])
-    for name in ("levels", "blocks"):
-        facts[name] = {k: tuple(v) for k, v in facts[name].items()}
+    facts["levels"] = {k: tuple(v) for k, v in facts["levels"].items()}
     cells = table.column(2).to_numpy().astype(np.int64) if counted else None
     units = None
     if above:

@@ -14,11 +14,9 @@ import narwhals as nw
 from multilevel.columns import Monomial, Writer, dummy, factor_key, monomial
 from multilevel.errors import InputError
 from multilevel.expression import (
-    Call,
     Expression,
     Name,
     is_comparison,
-    is_rowwise,
     names_in,
     stored_as_column,
 )
@@ -27,8 +25,6 @@ from multilevel.record import movable
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
-#: Transforms of a whole column that formulae computes.
-BLOCKS = ("bs", "poly")
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Named: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
@@ -42,8 +38,7 @@ class Dummy:
     level: str
 
 
-#: How a stored column comes about: a level of a category; what formulae makes of a whole column,
-#: where the expression is a call of `BLOCKS`; what is computed row by row.
+#: How a stored column comes about: a level of a category, or what is computed row by row.
 Source: TypeAlias = Expression | Dummy
 
 
@@ -59,9 +54,6 @@ class Schema(Protocol):
 
     def levels(self, column: str) -> tuple[str, ...]:
         """Levels of a category, declared or found, in order."""
-
-    def block_labels(self, component: Call) -> tuple[str, ...]:
-        """Names of the columns that formulae makes of a component."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +72,6 @@ class Plan:
         Columns of the data that must be present in a row, sorted.
     levels : mapping of str to tuple of str
         Levels of each categorical component.
-    blocks : mapping of str to tuple of str
-        Columns of each component evaluated beforehand.
     """
 
     variables: Mapping[str, Source]
@@ -89,7 +79,6 @@ class Plan:
     group: str
     needed: tuple[str, ...]
     levels: Mapping[str, tuple[str, ...]]
-    blocks: Mapping[str, tuple[str, ...]]
 
     @cached_property
     def keys(self) -> tuple[Monomial, ...]:
@@ -114,7 +103,7 @@ class Plan:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What a `Record` says of how its sums were made."""
-        own = {name: getattr(self, name) for name in ("monomials", "levels", "blocks")}
+        own = {"monomials": self.monomials, "levels": self.levels}
         return own | {"group_name": self.group, "complete": self.needed}
 
     def crossings(self, categories: Iterable[str]) -> set[frozenset[str]]:
@@ -177,8 +166,8 @@ def chosen_levels(
 
 
 @lru_cache(maxsize=512)
-def components(text: str, kinds: Pairs) -> tuple[Pairs, tuple[Call, ...]]:
-    """Categorical components with their columns, and components that need formulae.
+def categories(text: str, kinds: Pairs) -> Pairs:
+    """Categorical components with their columns.
 
     Parameters
     ----------
@@ -186,28 +175,15 @@ def components(text: str, kinds: Pairs) -> tuple[Pairs, tuple[Call, ...]]:
         The formula.
     kinds : tuple of (column, kind)
     """
-    formula, kind = parse_formula(text), dict(kinds)
+    kind = dict(kinds)
     factors: dict[str, str] = {}
-    blocks: dict[Call, None] = {}
-    for factor in formula.predictors:
+    for factor in parse_formula(text).predictors:
         category = factor_key(factor)
         if isinstance(factor, Name) and kind[factor.name] == "category":
             category = factor.name
         if category is not None:
             factors[str(factor)] = category
-        elif isinstance(factor, Call) and factor.function in BLOCKS:
-            if not factor.arguments or not is_rowwise(factor.arguments[0]):
-                raise _not_known(factor)
-            _refuse_categories(factor, kind)
-            blocks[factor] = None
-    return tuple(factors.items()), tuple(blocks)
-
-
-def _not_known(factor: Expression) -> InputError:
-    return InputError(
-        f"{factor} is not known here",
-        hint="use center, scale, C, log, exp, sqrt, abs, bs, poly, or arithmetic in braces",
-    )
+    return tuple(factors.items())
 
 
 def _refuse_categories(expression: Expression, kind: Mapping[str, str]) -> None:
@@ -217,16 +193,15 @@ def _refuse_categories(expression: Expression, kind: Mapping[str, str]) -> None:
 
 
 @lru_cache(maxsize=256)
-def formula_plan(text: str, kinds: Pairs, levels: Named, labels: Named) -> Plan:
+def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
     """Find what a formula needs, and nothing more.
 
     Parameters
     ----------
     text : str
     kinds : tuple of (column, kind)
-    levels, labels : tuple of (component, tuple of str)
-        Levels of what `components` says is categorical, and the names of the columns that
-        formulae makes of the others.
+    levels : tuple of (component, tuple of str)
+        Levels of what `categories` says is categorical.
 
     Raises
     ------
@@ -234,14 +209,11 @@ def formula_plan(text: str, kinds: Pairs, levels: Named, labels: Named) -> Plan:
         For text where a number is needed, and functions that are not known.
     """
     formula, kind = parse_formula(text), dict(kinds)
-    factors, blocks = components(text, kinds)
     variables: dict[str, Source] = {
         dummy(factor, level): Dummy(column, level)
-        for (factor, column), (_, known) in zip(factors, levels, strict=True)
+        for (factor, column), (_, known) in zip(categories(text, kinds), levels, strict=True)
         for level in known[1:]
     }
-    for call, (_, names) in zip(blocks, labels, strict=True):
-        variables |= dict.fromkeys(names, call)
 
     def is_stored(expression: Expression) -> bool:
         if not isinstance(expression, Name) and not stored_as_column(expression):
@@ -253,17 +225,20 @@ def formula_plan(text: str, kinds: Pairs, levels: Named, labels: Named) -> Plan:
     def refuse(factor: Expression) -> InputError:
         if factor == formula.response.factors[0]:
             return InputError(f"{factor} cannot be a response: a single number is needed")
-        return _not_known(factor)
+        return InputError(
+            f"{factor} is not known here",
+            hint="use center, scale, C, log, exp, sqrt, abs, or arithmetic in braces",
+        )
 
     truths = frozenset(
         str(factor)
         for factor in formula.predictors
         if (isinstance(factor, Name) and kind[factor.name] == "truth") or is_comparison(factor)
     )
-    writer = Writer(is_stored, refuse, dict(levels), dict(levels), dict(labels), truths)
+    writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths)
     monomials = _downset(writer.model(formula).monomials)
     needed = tuple(sorted({*formula.columns, *filter(None, [formula.group])}))
-    return Plan(variables, monomials, formula.group, needed, dict(levels), dict(labels))
+    return Plan(variables, monomials, formula.group, needed, dict(levels))
 
 
 def _downset(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:

@@ -71,8 +71,7 @@ def add_moments(one: _Moments, other: _Moments, *, same_groups: bool = False) ->
     ------
     InputError
         When they hold other columns, levels, grouping factors or sets of columns on which rows
-        were complete; when one holds columns that depend on the data they were made from; and,
-        unless told that it is one group, when a group is in both.
+        were complete; and, unless told that it is one group, when a group is in both.
     """
     _check_alike(one, other)
     _check_groups(one.groups, other.groups, same_groups)
@@ -124,12 +123,6 @@ def _check_alike(one: Record, other: Record) -> None:
                 f"one is grouped by {mine or 'nothing'}, the other by {theirs or 'nothing'}",
                 hint="make both with the same formula and the same units",
             )
-    if one.blocks or other.blocks:
-        name = next(iter({**one.blocks, **other.blocks}))
-        raise InputError(
-            f"{name} depends on the data it was made from, so such moments do not add up",
-            hint="leave it out, or fit from all the rows together",
-        )
     if dict(one.levels) != dict(other.levels):
         names = sorted({*one.levels, *other.levels})
         name = next(n for n in names if one.levels.get(n) != other.levels.get(n))

@@ -44,9 +44,6 @@ class Record:
         Columns on which rows had to be complete, sorted.
     levels : mapping of str to tuple of str
         Levels of each categorical column; the first has no dummy.
-    blocks : mapping of str to tuple of str
-        Columns that formulae made of a component, such as a spline. They depend on the data
-        they were made from, so that such sums cannot be added.
     smallest_cell : ndarray of int64, shape (J,), or None
         Rows of the smallest cell of each group: of a column with few distinct values, or of
         several such columns that are multiplied. None where they were not counted, as the sums
@@ -71,7 +68,6 @@ class Record:
     group_name: str
     complete: tuple[str, ...]
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     smallest_cell: NDArray[np.int64] | None = None
     n_dropped: int = 0
     withheld_groups: int = 0

@@ -126,7 +126,6 @@ def test_refusals_say_why(text: str, words: str) -> None:
         ("{x - 1 - z}", "I(x - 1 - z)"),
         ("{(x / z) ** 2}", "I((x / z) ** 2)"),
         ("{-(x + 1)}", "I(-(x + 1))"),
-        ("bs(x, df=4)", "bs(x, df=4)"),
     ],
 )
 def test_names_keep_the_brackets_that_matter(written: str, printed: str) -> None:

@@ -28,7 +28,6 @@ FIXED = [
     "phq9_post ~ 0 + service_id + service_id:age",
     "phq9_post ~ service_id:phq9_pre",
     "phq9_post ~ log(age ** 2 + 1) * center(phq9_pre)",
-    "phq9_post ~ bs(age, df=4) + gad7_pre",
     "phq9_post ~ C(gad7_pre)",
     "phq9_post ~ center(log(age ** 2 + 1)):service_id",
 ]
@@ -237,7 +236,7 @@ def test_moments_serve_any_polynomial_in_their_columns() -> None:
 
 def test_moments_made_for_a_formula_serve_it_even_where_it_is_no_polynomial() -> None:
     frame = make_patients()
-    for term in ("log(age ** 2 + 1)", "bs(age, df=4)", "C(gad7_pre)", "{phq9_pre > 10}"):
+    for term in ("log(age ** 2 + 1)", "C(gad7_pre)", "{phq9_pre > 10}"):
         formula = f"phq9_post ~ {term} + (1 | therapist_id)"
         moments = Moments.for_formula(formula, frame)
         assert_same_design(moments.design(formula), design_moments(formula, frame), 0.0)

@@ -139,7 +139,6 @@ def test_declared_levels_of_a_lazy_table_are_kept() -> None:
 @pytest.mark.parametrize(
     ("formula", "words"),
     [
-        ("post ~ bs(age, df=4)", "not in memory"),
         ("post ~ prae", "nearest name is pre"),
         ("post ~ center(s)", "column s: numbers are needed"),
         ("post ~ log({pre - pre})", "undefined|could not be read"),

@@ -68,7 +68,7 @@ def posterior(design: DesignMoments, fit: MixedFit, seed: int) -> dict[str, Inte
     }
     out = {}
     for name, prior in priors.items():
-        drawn = sample_posterior(design, draws=DRAWS, seed=seed, prior=prior, start=start)
+        drawn = sample_posterior(design, draws=DRAWS, seed=seed, prior=prior)
         low, high = np.quantile(drawn.vpc, [0.025, 0.975])
         out[f"Gibbs, {name}"] = (float(low), float(high))
     return out

@@ -116,8 +116,7 @@ def gibbs_sampler(case: Case) -> Sampled:
     """Draws of this library's sampler, by data set, seed and number of draws."""
 
     def sample(design: DesignMoments, seed: int, draws: int) -> dict[str, Array]:
-        start = (np.eye(len(case.random)), 4.0)
-        d = sample_posterior(design, draws=draws, seed=seed, prior=case.prior, start=start)
+        d = sample_posterior(design, draws=draws, seed=seed, prior=case.prior)
         parts = (d.beta, d.random_covariance, d.residual_variance, d.u)
         return flatten(*(a[0] for a in parts))
 

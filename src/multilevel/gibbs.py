@@ -117,10 +117,9 @@ def _between(moments: Standard, terms: list[int] | None = None) -> tuple[int, in
     return n_effects, int((np.linalg.eigvalsh(within) < ZERO).sum())
 
 
-def _belief(moments: Standard, prior: PriorValues, start: tuple[Array, float]) -> Belief:
+def _belief(moments: Standard, prior: PriorValues) -> Belief:
     """Rewrite the prior in the coordinates of the sampler."""
     weighted = prior.fixed_precision[:, None] * moments.back
-    pull = float((prior.half * np.diag(start[0])).max())
     return Belief(
         precision=np.ascontiguousarray(moments.back.T @ weighted),
         shift=weighted.T @ (prior.fixed_mean - moments.least_squares),
@@ -129,8 +128,6 @@ def _belief(moments: Standard, prior: PriorValues, start: tuple[Array, float]) -
         residual_rate=prior.residual_rate,
         power=prior.power,
         half=prior.half,
-        # A half-normal that data outweigh needs no leaning proposals.
-        leaning=pull > len(moments.zz) / 4,
     )
 
 
@@ -183,7 +180,7 @@ def run_chains(
         effects_squares=np.zeros((chains, n_groups, q)),
     )
     right = np.array([*moments.zx.transpose(2, 0, 1), moments.zr])
-    sums, belief = Sums(moments.zz, right, moments.rr), _belief(moments, prior, start)
+    sums, belief = Sums(moments.zz, right, moments.rr), _belief(moments, prior)
     cov, s2 = _dispersed(_inside(start), streams)
     accepted = np.zeros(chains)
     size = max(min(BLOCK // (p + n_groups * q + 3 * q + 4), burn_in + draws), 1)

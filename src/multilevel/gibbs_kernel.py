@@ -38,8 +38,7 @@ class Belief(NamedTuple):
     """The prior in the sampler's coordinates (see `priors.PriorValues`).
 
     ``precision`` (p, p) and ``shift`` (p,) of the fixed part; the inverse-Wishart kernel ``df``
-    and ``scale`` (q, q); ``residual_rate``; ``power`` and ``half`` (q,). With ``leaning`` the
-    proposals allow for ``half``, as they must where it outweighs the data.
+    and ``scale`` (q, q); ``residual_rate``; ``power`` and ``half`` (q,).
     """
 
     precision: Array
@@ -49,7 +48,6 @@ class Belief(NamedTuple):
     residual_rate: float
     power: float
     half: Array
-    leaning: bool
 
 
 class Noise(NamedTuple):
@@ -74,6 +72,27 @@ class Draws(NamedTuple):
     effects: Array
     effects_sum: Array
     effects_squares: Array
+
+
+class Room(NamedTuple):
+    """What an iteration fills: the fixed part's, the groups', and matrices of the random terms."""
+
+    h: Array
+    h_low: Array
+    delta: Array
+    low: Array
+    a: Array
+    u: Array
+    left: Array
+    inv: Array
+    chol: Array
+    t: Array
+    new: Array
+    outer: Array
+    scatter: Array
+    wish: Array
+    inner: Array
+    stretch: Array
 
 
 #: Sums may be reordered.
@@ -134,9 +153,7 @@ def _eliminate(a: Array, h: Array, delta: Array) -> None:
 
 
 @jit  # type: ignore[untyped-decorator]
-def _draw_normal(
-    h: Array, chol: Array, delta: Array, normals: Array, start: int, floor: float
-) -> None:
+def _draw_normal(h: Array, chol: Array, delta: Array, normals: Array, floor: float) -> None:
     """Turn the shift in `delta` into a draw from the normal with precision `h`."""
     p = h.shape[0]
     cholesky(h, chol, floor)
@@ -146,7 +163,7 @@ def _draw_normal(
             s -= chol[i, k] * delta[k]
         delta[i] = s / chol[i, i]
     for i in range(p - 1, -1, -1):
-        s = delta[i] + normals[start + i]
+        s = delta[i] + normals[i]
         for k in range(i + 1, p):
             s -= chol[k, i] * delta[k]
         delta[i] = s / chol[i, i]
@@ -193,13 +210,10 @@ def _products(zz: Array, left: Array, u: Array, outer: Array, inner: Array, scat
 
 
 @jit  # type: ignore[untyped-decorator]
-def _stretch_weight(
-    stretch: Array, df: float, scale: Array, inv: Array, half: Array, cov: Array
-) -> float:
-    """Log of what the prior gains by stretching effects and covariance matrix together."""
+def _stretch_weight(stretch: Array, df: float, scale: Array, inv: Array) -> float:
+    """Log of what the inverse-Wishart gains by stretching effects and covariance together."""
     w, volume = 0.0, 1.0
     for i in range(len(stretch)):
-        w -= half[i] * cov[i, i] * (stretch[i] ** 2 - 1.0)
         volume *= abs(stretch[i])
         for k in range(len(stretch)):
             w -= 0.5 * scale[i, k] * inv[i, k] * (1.0 / (stretch[i] * stretch[k]) - 1.0)
@@ -227,8 +241,7 @@ def _apply_stretch(
 
 @jit  # type: ignore[untyped-decorator]
 def _draw_covariance(
-    scatter: Array, normals: Array, start: int, chi2: Array,
-    chol: Array, t: Array, wish: Array, new: Array,
+    scatter: Array, normals: Array, chi2: Array, chol: Array, t: Array, wish: Array, new: Array,
 ) -> float:  # fmt: skip
     """Inverse-Wishart draw with scale `scatter`, by Bartlett's factor; its determinant's root."""
     q = scatter.shape[0]
@@ -240,7 +253,7 @@ def _draw_covariance(
         for j in range(i):
             s = 0.0
             for k in range(j, i):
-                s -= normals[start + i * (i - 1) // 2 + k] * t[k, j]
+                s -= normals[i * (i - 1) // 2 + k] * t[k, j]
             t[i, j] = s * t[i, i]
     gram(t, wish)
     for i in range(q):
@@ -252,36 +265,6 @@ def _draw_covariance(
             new[i, j] = s
             new[j, i] = s
     return root
-
-
-@jit  # type: ignore[untyped-decorator]
-def _lean(scatter: Array, df: float, half: Array, leaned: Array) -> None:
-    """Shrink the scale of the proposal so that its mode is that of the density with `half`.
-
-    In one dimension ``v^-m exp(-b / v - h v)`` has its mode at ``2b / (m + sqrt(m^2 + 4 h b))``,
-    without `h` at ``b / m``; several terms are shrunk each by the root of its own ratio.
-    """
-    q = scatter.shape[0]
-    m = 0.5 * (df + q + 1.0)
-    for i in range(q):
-        for k in range(q):
-            leaned[i, k] = scatter[i, k]
-    for i in range(q):
-        shrink = np.sqrt(2.0 * m / (m + np.sqrt(m * m + 2.0 * half[i] * scatter[i, i])))
-        for k in range(q):
-            leaned[i, k] *= shrink
-            leaned[k, i] *= shrink
-
-
-@jit  # type: ignore[untyped-decorator]
-def _lean_weight(
-    scatter: Array, leaned: Array, cov: Array, chol: Array, t: Array, inv: Array
-) -> float:
-    """Log of what the proposal with scale `leaned` lacks against that with `scatter`, at `cov`."""
-    cholesky(cov, chol, 1e-300)
-    invert_lower(chol, t)
-    gram(t, inv)
-    return float(0.5 * ((leaned - scatter) * inv).sum())
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -299,6 +282,77 @@ def _record(
 
 
 @jit  # type: ignore[untyped-decorator]
+def _room(columns: int, n_groups: int, q: int) -> Room:
+    """Make room for one chain: one by one, as slices of one array are compiled as if apart."""
+    p = columns - 1
+    return Room(
+        np.zeros((p, p)), np.zeros((p, p)), np.zeros(p),
+        np.zeros((n_groups, q, q)), np.zeros((columns, n_groups, q)),
+        np.zeros((n_groups, q)), np.zeros((n_groups, q)),
+        np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)),
+        np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros(q), np.zeros(q),
+    )  # fmt: skip
+
+
+@jit  # type: ignore[untyped-decorator]
+def _draw_linear(c: float, sums: Sums, belief: Belief, normals: Array, room: Room) -> None:
+    """Draw the fixed effects, the random ones integrated out, and then the random ones."""
+    h, delta, low, a, p = room.h, room.delta, room.low, room.a, len(room.delta)
+    for i in range(p):
+        delta[i] = belief.shift[i]
+        for k in range(p):
+            h[i, k] = belief.precision[i, k]
+        h[i, i] += c
+    _factor(c, room.inv, sums.zz, low)
+    for m in range(p + 1):
+        _forward(c, sums.right[m], low, a[m])
+    # Groups and terms in one row, where the terms make no difference.
+    _eliminate(a.reshape(p + 1, -1), h, delta)
+    _draw_normal(h, room.h_low, delta, normals, PIVOT * c)
+    _take_off_fixed(sums.right.reshape(p + 1, -1), delta, room.left.reshape(-1))
+    _forward(c, room.left, low, a[p])
+    _draw_effects(a[p], low, normals, p, room.u)
+
+
+@jit  # type: ignore[untyped-decorator]
+def _stretch_all(
+    c: float, sums: Sums, belief: Belief, normals: Array, log_uniform: float, cov: Array, room: Room
+) -> float:
+    """Stretch effects and covariance together, or leave them; the SSE of the random part."""
+    half, inner, outer, stretch, wish = belief.half, room.inner, room.outer, room.stretch, room.wish
+    _products(sums.zz, room.left, room.u, outer, inner, room.scatter)
+    for i in range(len(half)):
+        stretch[i] = inner[i] * c
+        for k in range(len(half)):
+            wish[i, k] = outer[i, k] * c
+        # A half-normal that outweighs the data moves the covariance by this step alone.
+        wish[i, i] += 2.0 * half[i] * cov[i, i]
+    _draw_normal(wish, room.chol, stretch, normals, 1e-300)
+    if not log_uniform <= _stretch_weight(stretch, belief.df, belief.scale, room.inv):
+        stretch[:] = 1.0
+    return float(_apply_stretch(stretch, inner, outer, room.u, room.scatter, cov))
+
+
+@jit  # type: ignore[untyped-decorator]
+def _renew(
+    belief: Belief, normals: Array, chi2: Array, log_uniform: float, cov: Array, room: Room
+) -> int:
+    """Propose a covariance matrix, and take it if the prior's further factor lets; 1 if so."""
+    q, root = len(cov), 1.0
+    for i in range(q):
+        root *= abs(room.stretch[i]) / room.t[i, i]
+        for k in range(q):
+            room.scatter[i, k] += belief.scale[i, k]
+    gain = -_log_weight(cov, root, belief.power, belief.half)
+    root = _draw_covariance(room.scatter, normals, chi2, room.chol, room.t, room.wish, room.new)
+    gain += _log_weight(room.new, root, belief.power, belief.half)
+    if not log_uniform <= gain:
+        return 0
+    cov[:] = room.new
+    return 1
+
+
+@jit  # type: ignore[untyped-decorator]
 def run_chain(
     cov: Array, s2: float, sums: Sums, belief: Belief, noise: Noise,
     first: int, every: int, out: Draws,
@@ -309,75 +363,20 @@ def run_chain(
     `cov` is overwritten and the last residual variance returned, so that the next block of
     random numbers goes on where this one ended; with it the covariance matrices accepted.
     """
-    zz, right, rr = sums
-    df, scale, half, leaning = belief.df, belief.scale, belief.half, belief.leaning
-    columns, n_groups, q = right.shape
-    p, end = columns - 1, columns - 1 + q * n_groups
-    low, a = np.zeros((n_groups, q, q)), np.zeros((columns, n_groups, q))
-    u, left = np.zeros((n_groups, q)), np.zeros((n_groups, q))
-    # The same numbers, groups and terms in one row, where the terms make no difference.
-    right_flat, a_flat = right.reshape(columns, -1), a.reshape(columns, -1)
-    left_flat = left.reshape(-1)
-    h, h_low, delta = np.zeros((p, p)), np.zeros((p, p)), np.zeros(p)
-    # One by one: slices of one array would be compiled as if their rows lay apart.
-    inv, chol, t, new = np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q))
-    outer, scatter, wish = np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q))
-    leaned, inner, stretch, accepted = np.zeros((q, q)), np.zeros(q), np.zeros(q), 0
-    # A leaning stretch has the half-normal in its normal, so that its weight has none.
-    weighed = np.zeros(q) if leaning else half
-    for it in range(noise.normals.shape[0]):
-        normals, gammas = noise.normals[it], noise.chi2[it]
-        c = 1.0 / s2
-        cholesky(cov, chol, 1e-300)
-        invert_lower(chol, t)
-        gram(t, inv)
-        for i in range(p):
-            delta[i] = belief.shift[i]
-            for k in range(p):
-                h[i, k] = belief.precision[i, k]
-            h[i, i] += c
-        _factor(c, inv, zz, low)
-        for m in range(columns):
-            _forward(c, right[m], low, a[m])
-        _eliminate(a_flat, h, delta)
-        _draw_normal(h, h_low, delta, normals, 0, PIVOT * c)
-        _take_off_fixed(right_flat, delta, left_flat)
-        _forward(c, left, low, a[p])
-        _draw_effects(a[p], low, normals, p, u)
-        _products(zz, left, u, outer, inner, scatter)
-        for i in range(q):
-            stretch[i] = inner[i] * c
-            for k in range(q):
-                wish[i, k] = outer[i, k] * c
-            if leaning:
-                wish[i, i] += 2.0 * half[i] * cov[i, i]
-        _draw_normal(wish, chol, stretch, normals, end, 1e-300)
-        gain = _stretch_weight(stretch, df, scale, inv, weighed, cov)
-        if not noise.log_uniform[it, 0] <= gain:
-            stretch[:] = 1.0
-        sse = rr + _apply_stretch(stretch, inner, outer, u, scatter, cov)
-        for i in range(p):
-            sse += delta[i] ** 2
-        root = 1.0
-        for i in range(q):
-            root *= abs(stretch[i]) / t[i, i]
-            for k in range(q):
-                scatter[i, k] += scale[i, k]
-        s2 = (max(sse, 0.0) + 2.0 * belief.residual_rate) / gammas[0]
-        gain = -_log_weight(cov, root, belief.power, half)
-        if leaning:
-            _lean(scatter, df + n_groups, half, leaned)
-            gain -= _lean_weight(scatter, leaned, cov, chol, t, inv)
-            root = _draw_covariance(leaned, normals, end + q, gammas, chol, t, wish, new)
-            gain += _lean_weight(scatter, leaned, new, chol, t, inv)
-        else:
-            root = _draw_covariance(scatter, normals, end + q, gammas, chol, t, wish, new)
-        gain += _log_weight(new, root, belief.power, half)
-        if noise.log_uniform[it, 1] <= gain:
-            for i in range(q):
-                for k in range(q):
-                    cov[i, k] = new[i, k]
-            accepted += 1
+    columns, n_groups, q = sums.right.shape
+    room, accepted, end = _room(columns, n_groups, q), 0, columns - 1 + q * n_groups
+    for it in range(len(noise.normals)):
+        normals, chi2, log_uniform = noise.normals[it], noise.chi2[it], noise.log_uniform[it]
+        cholesky(cov, room.chol, 1e-300)
+        invert_lower(room.chol, room.t)
+        gram(room.t, room.inv)
+        _draw_linear(1.0 / s2, sums, belief, normals, room)
+        turned = normals[end : end + q]
+        sse = sums.rr + _stretch_all(1.0 / s2, sums, belief, turned, log_uniform[0], cov, room)
+        for i in range(columns - 1):
+            sse += room.delta[i] ** 2
+        s2 = (max(sse, 0.0) + 2.0 * belief.residual_rate) / chi2[0]
+        accepted += _renew(belief, normals[end + q :], chi2, log_uniform[1], cov, room)
         if first + it >= 0:
-            _record(first + it, every, delta, cov, s2, u, out)
+            _record(first + it, every, room.delta, cov, s2, room.u, out)
     return s2, accepted

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.draws import PosteriorInterval, tail_of
@@ -198,7 +197,6 @@ def sample_posterior(
     chains: int = 1,
     seed: int = 1,
     at: Mapping[str, float] | None = None,
-    start: tuple[ArrayLike, float] | None = None,
 ) -> Posterior:
     """Sample the posterior of a model with random terms, by Gibbs sampling.
 
@@ -219,8 +217,6 @@ def sample_posterior(
     at : mapping of str to float, optional
         Values of the random terms' predictors, in original units, at which the variance is
         shared out; their means unless given.
-    start : tuple of (ndarray of shape (q, q), float), optional
-        Covariance matrix and residual variance in place of the maximum-likelihood estimates.
 
     Returns
     -------
@@ -245,7 +241,8 @@ def sample_posterior(
     _check(design, draws, burn_in, chains, seed)
     point = random_row(design, at)
     moments = standardise(design)
-    ml = _estimates(design) if start is None else _given_start(start, len(design.random))
+    fit = fit_design(design, "ML")
+    ml = fit.random_covariance.to_numpy(dtype=float), fit.residual_variance
     values = as_prior(prior).resolve(design, *ml)
     check_proper(moments, values, design.n_total)
     out, acceptance = run_chains(
@@ -291,30 +288,10 @@ def _check(design: DesignMoments, draws: int, burn_in: int, chains: int, seed: i
         )
 
 
-def _estimates(design: DesignMoments) -> tuple[Array, float]:
-    """Maximum-likelihood estimates, which start the chain and which MLwiN's prior is built on."""
-    fit = fit_design(design, "ML")
-    return fit.random_covariance.to_numpy(dtype=float), float(fit.residual_variance)
-
-
-def _given_start(start: tuple[ArrayLike, float], q: int) -> tuple[Array, float]:
-    try:
-        cov, s2 = np.asarray(start[0], dtype=float), float(start[1])
-        fits = cov.shape == (q, q) and bool(np.isfinite(cov).all()) and 0 < s2 < math.inf
-    except (TypeError, ValueError, LookupError):
-        fits = False
-    if not fits or not np.allclose(cov, cov.T) or np.linalg.eigvalsh(cov)[0] < -1e-9 * cov.max():
-        raise InputError(
-            "this start is no covariance matrix of the random terms with a residual variance",
-            hint=f"give a {q} x {q} matrix and a positive number, or leave it out",
-        )
-    return cov, s2
-
-
 def _notes_on_moving(acceptance: Array) -> tuple[str, ...]:
     if acceptance.min() >= LEAST_ACCEPTANCE:
         return ()
     return (
         f"Only {100 * acceptance.min():.1f}% of the proposed covariance matrices were accepted: "
-        "the prior and the data pull apart, and the effective sample sizes are small.",
+        "the prior and the data pull apart, so see whether the effective sample sizes suffice.",
     )

@@ -230,7 +230,7 @@ def test_dependent_fixed_terms_are_refused() -> None:
     with pytest.raises(
         InputError, match="column w: the fixed terms before this one predict it exactly"
     ):
-        sample_posterior(design, start=([[1.0]], 1.0))
+        sample_posterior(design)
 
 
 @pytest.mark.parametrize(
@@ -246,33 +246,6 @@ def test_impossible_lengths_and_seeds_are_refused(bad: dict[str, Any]) -> None:
         sample_posterior(paper_design(INTERCEPT), **bad)
 
 
-@pytest.mark.parametrize(
-    "start",
-    [
-        ([[1.0]], 0.0),
-        ([[1.0]], -1.0),
-        ([[1.0]], np.nan),
-        ([[1.0]], np.inf),
-        ([[np.nan]], 1.0),
-        ([[-1.0]], 1.0),
-        ([[1.0, 0.0], [0.0, 1.0]], 1.0),
-        ("a", "b"),
-        ([[1.0]],),
-        1.0,
-    ],
-    ids=str,
-)
-def test_impossible_starts_are_refused(start: Any) -> None:
-    with pytest.raises(InputError, match="no covariance matrix of the random terms"):
-        sample_posterior(paper_design(INTERCEPT), start=start)
-
-
-def test_a_start_may_be_singular() -> None:
-    start = ([[1.0, 0.5], [0.5, 0.25]], 29.0)
-    drawn = sample_posterior(paper_design(SLOPE), draws=50, prior="flat-sd", start=start)
-    assert np.isfinite(drawn.vpc).all()
-
-
 @pytest.mark.nightly
 def test_a_second_process_does_not_compile_again() -> None:
     code = (
@@ -285,7 +258,7 @@ def test_a_second_process_does_not_compile_again() -> None:
         "d = DesignMoments.from_arrays(np.sin(g + np.arange(100.)), {'Intercept': np.ones(100)},"
         " ['Intercept'], g)\n"
         "t = time.process_time()\n"
-        "sample_posterior(d, draws=10, start=([[1.]], 1.))\n"
+        "sample_posterior(d, draws=10)\n"
         "print(sum(k.run_chain.stats.cache_hits.values()), time.process_time() - t)\n"
     )
     runs = [

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from multilevel import DesignMoments, InputError, PosteriorInterval, fit_design, fit_many
-from multilevel.posterior import sample_posterior
 from multilevel.replicate import replicate_moments
 
 
@@ -37,10 +36,6 @@ CALLS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "place": (FIT.vpc, ["x", "", 3, [1.0], {"z": 1.0}, *({"x": v} for v in [*TEXTS, np.nan])]),
     "values": (lambda v: FIT.vpc_curve("x", [v]), [*TEXTS, None, np.inf]),
     "term": (FIT.residuals, ["z", "", 1, 1.5, b"x"]),
-    "start": (
-        lambda v: sample_posterior(DESIGN, draws=5, start=v),
-        [{}, {"a": 1}, (1.0,), (np.eye(3), 1.0), (np.eye(2), 0.0), ("a", "b"), 3, "ab"],
-    ),
     "number of draws": (
         lambda v: replicate_moments(DESIGN, [0, 1], np.eye(2), 1.0, v, np.random.default_rng(1)),
         [0, -1],

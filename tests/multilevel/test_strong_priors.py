@@ -11,6 +11,8 @@ import pytest
 from multilevel.design import DesignMoments
 from multilevel.draws import PosteriorInterval
 from multilevel.errors import InputError
+from multilevel.fit import fit_design
+from multilevel.gibbs import check_proper, standardise
 from multilevel.grid import GridPosterior, grid_posterior
 from multilevel.posterior import Posterior, sample_posterior
 from multilevel.priors import Prior
@@ -62,6 +64,16 @@ def test_a_slope_under_a_tight_half_normal_moves(scale: list[float], lkj: float)
     table = sample_posterior(design, draws=5_000, chains=4, prior=prior).table()
     assert table["r_hat"].max() < 1.02
     assert table["ess"].min() > 400
+
+
+@pytest.mark.parametrize("random", [("Intercept",), ("Intercept", "x")])
+@pytest.mark.parametrize("prior", ["mlwin", "flat-sd", "half-normal"])
+def test_a_chain_starts_from_a_singular_estimate(random: tuple[str, ...], prior: str) -> None:
+    design = strong_design(9, 2, 0.0, random)
+    assert fit_design(design).singular
+    drawn = sample_posterior(design, draws=500, prior=prior)
+    assert np.isfinite(drawn.vpc).all()
+    assert any("singular" in note for note in drawn.notes) == (len(random) > 1 and prior == "mlwin")
 
 
 def test_a_sampler_that_hardly_moves_says_so() -> None:
@@ -127,15 +139,16 @@ def test_a_slope_of_a_predictor_of_groups_is_counted() -> None:
     y = rng.normal(size=100)
     design = DesignMoments.from_arrays(y, columns, ["Intercept", "x"], g)
     with pytest.raises(InputError, match="flat SDs"):
-        sample_posterior(design, draws=50, prior="flat-sd", start=(np.eye(2), 1.0))
+        sample_posterior(design, draws=50, prior="flat-sd")
 
 
 def test_a_residual_that_could_be_zero_is_refused() -> None:
     design = between_design(8, 1, 1, seed=3)
-    start = ([[1.0]], 1.0)
+    priors = (Prior("half-normal", residual=(1, rate)) for rate in (0, 1))
+    open_to_zero, kept_off = (prior.resolve(design, np.eye(1), 1.0) for prior in priors)
     with pytest.raises(InputError, match="leave no residual"):
-        sample_posterior(design, draws=50, prior=Prior("half-normal", residual=(1, 0)), start=start)
-    sample_posterior(design, draws=50, prior=Prior("half-normal", residual=(1, 1)), start=start)
+        check_proper(standardise(design), open_to_zero, design.n_total)
+    check_proper(standardise(design), kept_off, design.n_total)
 
 
 def test_a_posterior_beyond_any_grid_is_refused() -> None:

@@ -20,12 +20,13 @@ from multilevel.nested import NestedFit
 from multilevel.posterior import Posterior, sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
-from pwp_lib.comparison import therapist_predictors
+from pwp_lib.comparison import NestedDifference, nested_ancova, therapist_predictors
 from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.measures import Measure
 from pwp_lib.models import MeasureModels, fit_models
 from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
 from pwp_lib.profiling import therapist_profile
+from pwp_lib.ranking import composite_ranks
 from pwp_lib.scales import SCALES
 from pwp_lib.sensitivity import SensitivityPanel, sensitivity_panel
 from pwp_report.case_mix import CaseMix, adjusted_effects
@@ -102,7 +103,7 @@ class MeasureResult:
             row["reml"] = self.reml
         if self.posterior is not None:
             got = self.posterior.interval()
-            row |= {"median": got.median, "lower": got.lower, "upper": got.upper, "mcse": got.mcse}
+            row |= {"median": got.median, "lower": got.lower, "upper": got.upper}
         return row
 
 
@@ -128,6 +129,8 @@ class Analysis:
         By the measure's name; a measure whose models cannot be estimated is missing.
     rates : tuple of RateModel
         The multilevel logistic model of each yes-or-no outcome that has one.
+    groups : Series or None
+        ``upper``, ``middle`` or ``lower`` by therapist: the groups by composite rank.
     predictors : DataFrame or None
         Therapist-level predictors over all therapists, by measure and predictor.
     not_done : mapping of str to str
@@ -152,6 +155,7 @@ class Analysis:
     national: pd.DataFrame | None
     measures: Mapping[str, MeasureResult]
     rates: tuple[RateModel, ...]
+    groups: pd.Series | None
     predictors: pd.DataFrame | None
     not_done: Mapping[str, str]
 
@@ -168,6 +172,18 @@ class Analysis:
             few, next(m for m in self.cohort.measures if m.name == measure)
         ).iloc[0]
         return row
+
+    def ends(self, therapists: Sequence[str]) -> dict[str, list[str]]:
+        """Of these therapists, those of the upper and those of the lower group."""
+        if self.groups is None:
+            return {}
+        mine = self.groups[self.groups.index.isin(list(therapists))]
+        return {end: list(mine.index[mine == end]) for end in ("upper", "lower")}
+
+    def compare(self, measure: str, ends: Mapping[str, Sequence[str]]) -> NestedDifference:
+        """Compare two groups of therapists on one measure at equal first scores."""
+        sides = {therapist: end for end, members in ends.items() for therapist in members}
+        return nested_ancova(self.cohort.patients, self.measures[measure].measure, sides)
 
 
 @dataclass(frozen=True)
@@ -272,6 +288,7 @@ def analyse(
         national=_national(attempts),
         measures=results,
         rates=_rates(attempts),
+        groups=_groups(attempts, results),
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
@@ -287,6 +304,13 @@ def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
     asked = rates_asked(attempts.cohort)
     found = [attempts.attempt(f"{a.rate}.{a.measure}", partial(fit_rate, a)) for a in asked]
     return tuple(model for model in found if model is not None)
+
+
+def _groups(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.Series | None:
+    fits, measures = {name: r.fit for name, r in results.items()}, attempts.cohort.measures
+    return attempts.attempt(
+        "groups", lambda: composite_ranks(fits, measures, attempts.size)["cluster"]
+    )
 
 
 def _national(attempts: _Attempts) -> pd.DataFrame | None:

@@ -21,14 +21,6 @@ from pwp_report.study import Study
 
 __all__ = ["first_page", "methods_and_results", "render", "software"]
 
-#: Outcomes of the first page, by what is asked for most; the first that has a model is told.
-_TOLD = (
-    "Recovery, national definition",
-    "Recovery of cases (RCSI)",
-    "Reliable improvement",
-    "Reliable deterioration",
-)
-
 
 def software() -> dict[str, str]:
     """Versions of what the numbers rest on."""
@@ -56,8 +48,6 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     list of str
         Paragraphs; headings begin with ``## ``.
     """
-    rates = _records(released, "rates")
-    there = [label for label in _TOLD if any(r["outcome"] == label for r in rates)]
     reasons = [why for part, why in analysis.not_done.items() if part.startswith("services.")]
     labels = [m.label for m in analysis.cohort.measures]
     text = render(
@@ -65,7 +55,6 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
         **_told_to_all(analysis, released),
         measures=labels,
         labels=" and ".join(labels),
-        chosen=[r for r in rates if r["outcome"] == there[0]] if there else [],
         adjust=study.adjust,
         services_reason=reasons[0] if reasons and "service_id" in analysis.cohort.patients else "",
         needed=[_needed(r) for r in analysis.measures.values() if r.vpc > 0],

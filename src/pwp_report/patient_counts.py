@@ -25,7 +25,7 @@ import pandas as pd
 from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_report.analysis import Analysis
-from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
+from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
 
 __all__ = ["EVERYBODY", "OTHERS", "Count", "Group", "Kind", "PatientCounts", "Whose"]
 
@@ -36,6 +36,8 @@ class Whose(Enum):
     ALL = auto()
     THERAPIST = auto()
     OTHERS = auto()
+    #: Of the therapists of the upper or the lower group who are shown one by one.
+    END = auto()
     #: Who is left after a rule of inclusion.
     RULE = auto()
 
@@ -67,7 +69,7 @@ class Count(StrEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """Whose patients: all, or those of a therapist or a rule by its name."""
+    """Whose patients: all, or those of a therapist, an end or a rule by its name."""
 
     whose: Whose
     name: str = ""
@@ -128,11 +130,14 @@ class PatientCounts:
         Counts that there are not, such as the recovered on a measure without a cut-off.
     same : mapping of Kind to Kind
         Kinds that are the same count for every group, and the one that stands for both.
+    ends : mapping of str to list of str
+        Therapists of the upper and the lower group whose patients may be counted together.
     """
 
     cells: dict[Group, dict[Kind, int]] = field(default_factory=dict)
     absent: set[tuple[Group, Kind]] = field(default_factory=set)
     same: dict[Kind, Kind] = field(default_factory=dict)
+    ends: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _relations: list[Relation] = field(default_factory=list)
     _released: Mapping[Group, Mapping[Kind, Any]] = field(default_factory=dict)
 
@@ -153,7 +158,9 @@ class PatientCounts:
             Therapists who are shown one by one, and those shown only together.
         policy : DisclosurePolicy
         """
-        made = cls()
+        loads, ends = analysis.cohort.caseloads(), analysis.ends(alone)
+        safe = all(is_safe_group(loads[loads.index.isin(e)], policy) for e in ends.values())
+        made = cls(ends=ends if safe else {})
         people = [Group(Whose.THERAPIST, t) for t in alone] + ([OTHERS] if together else [])
         for measure in analysis.cohort.measures:
             _add_outcomes(made, analysis, measure, people, together)
@@ -161,7 +168,8 @@ class PatientCounts:
         _add_national(made, analysis)
         _add_flow(made, analysis)
         _add_subsets(made, analysis)
-        made._release(analysis, policy, [EVERYBODY, *people])
+        ends_shown = [Group(Whose.END, end) for end in made.ends]
+        made._release(analysis, policy, [EVERYBODY, *people, *ends_shown])
         return made
 
     def put(self, group: Group, kind: Kind, n: Any) -> None:
@@ -254,14 +262,19 @@ def _add_outcomes(
             tables[Group(Whose.THERAPIST, str(label))] = row
     if together:
         tables[OTHERS] = analysis.summarise(name, together)
+    for end, members in made.ends.items():
+        tables[Group(Whose.END, end)] = analysis.summarise(name, members)
     for group, table in tables.items():
         for count in OUTCOMES:
             made.put(group, Kind(count, name), table[count])
     for count in OUTCOMES:
         made.add_up(Kind(count, name), EVERYBODY, people)
+        for end, members in made.ends.items():
+            parts = (Group(Whose.THERAPIST, t) for t in members)
+            made.add_up(Kind(count, name), Group(Whose.END, end), parts)
     for group in tables:
-        for whole, parts in _PARTS:
-            made.link(group, Kind(whole, name), [Kind(p, name) for p in parts])
+        for whole, inside in _PARTS:
+            made.link(group, Kind(whole, name), [Kind(p, name) for p in inside])
 
 
 def _add_completeness(

@@ -18,18 +18,10 @@ __all__ = ["NATIONAL_RATES", "OTHER_RATES", "Asked", "RateModel", "fit_rate", "r
 
 #: By the name of its rate: the column of `patient_national_outcomes`, among whom, and words.
 NATIONAL_RATES = {
-    "recovery": ("recovered", "case", "Recovery, national definition"),
-    "reliable_improvement": (
-        "reliably_improved",
-        "finished",
-        "Reliable improvement, national definition",
-    ),
-    "reliable_recovery": ("reliably_recovered", "case", "Reliable recovery, national definition"),
-    "reliable_deterioration": (
-        "reliably_deteriorated",
-        "finished",
-        "Reliable deterioration, national definition",
-    ),
+    "recovery": ("recovered", "case", "Recovery"),
+    "reliable_improvement": ("reliably_improved", "finished", "Reliable improvement"),
+    "reliable_recovery": ("reliably_recovered", "case", "Reliable recovery"),
+    "reliable_deterioration": ("reliably_deteriorated", "finished", "Reliable deterioration"),
 }
 OTHER_RATES = {"dropout": "Dropped out, of closed cases", "complete": "Every score recorded"}
 #: Percentiles of therapists that patients per hundred are given for, as normal deviates.
@@ -115,7 +107,8 @@ def rates_asked(cohort: Cohort) -> Iterator[Asked]:
         flags = patient_national_outcomes(patients, pair)
         for rate, (flag, among, label) in NATIONAL_RATES.items():
             rows = patients.assign(yes=flags[flag])[flags[among]]
-            yield Asked(rate, "", label, rows, tuple(m.pre for m in pair))
+            words = f"{label}, national definition"
+            yield Asked(rate, "", words, rows, tuple(m.pre for m in pair))
     for measure in cohort.measures:
         yield from _of_measure(patients, measure)
     everybody = cohort.eligible

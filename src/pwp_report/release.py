@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from pwp_lib.measures import Measure
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
@@ -29,17 +30,9 @@ from pwp_report.patient_counts import (
 from pwp_report.rates import OTHER_RATES
 from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.service_level import service_effects
+from pwp_report.table_words import phrase
 
 __all__ = ["release_results"]
-
-#: What control cannot do, and what it takes for known.
-_LIMITS = (
-    "Numbers of therapists are exact. The exact number of patients of all and of each therapist "
-    "shown is taken to be known, since standard errors tell it; no other count follows from them.",
-    "Runs over nearly the same patients can be compared, and what differs may tell what was "
-    "withheld: a count that is withheld in one and 5 in the other was 4. Pass on one run, not "
-    "several.",
-)
 
 
 @dataclass
@@ -57,22 +50,32 @@ class _Tables:
             self.analysis, self.alone, self.together, self.policy
         )
 
-    def add(self, name: str, title: str, frame: pd.DataFrame, note: str = "") -> None:
-        """Keep a table that has rows, with measures called by their labels."""
-        if frame.empty:
-            return
+    def add(
+        self,
+        name: str,
+        frame: pd.DataFrame,
+        *,
+        measure: Measure | None = None,
+        note: str = "",
+        **words: str,
+    ) -> None:
+        """Keep a table that has rows, of one measure or all, with measures called by labels."""
+        title, note = phrase("titles", name, **words), note or phrase("notes", name)
+        if measure is not None:
+            name, title = f"{name}_{measure.name}", f"{title}, {measure.label}"
         if "measure" in frame:
             names = {m.name: m.label for m in self.analysis.cohort.measures}
             frame = frame.assign(measure=frame["measure"].astype(object).replace(names))
-        self.made[name] = ReleasedTable(name, title, frame, note)
+        if len(frame):
+            self.made[name] = ReleasedTable(name, title, frame, note)
+
+    def withhold(self, key: str, **words: object) -> None:
+        """Say that something is withheld."""
+        self.withheld.append(phrase("withheld", key, **words))
 
     def of_everybody(self, kind: Kind) -> float:
         """One count of all patients as it may be shown, NaN if it may not."""
         return self.counts.shown(EVERYBODY, kind)
-
-    def therapists_shown(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Keep the rows of therapists who are shown one by one."""
-        return frame[frame.index.isin(self.alone)].rename_axis("therapist").reset_index()
 
     def outcomes(self, whose: Mapping[str, Sequence[tuple[str, Group, Any]]]) -> pd.DataFrame:
         """Outcomes of groups of patients: for each measure a label, a group and its summary."""
@@ -107,10 +110,12 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         _checks(tables, result)
     _effects(tables)
     _therapists(tables)
+    _groups(tables)
     _rates(tables)
     _adjusted(tables)
     _services(tables)
     _predictors(tables)
+    _say_what_is_withheld(tables)
     total = tables.of_everybody(Kind(Count.ANALYSED))
     return ReleasedResults(
         tables=tables.made,
@@ -119,31 +124,21 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         therapists=len(tables.alone) + len(tables.together),
         alone=tables.alone,
         together=tables.together,
-        withheld=(*tables.withheld, *_what_was_withheld(tables)),
+        withheld=tuple(tables.withheld),
     )
 
 
-def _what_was_withheld(tables: _Tables) -> list[str]:
+def _say_what_is_withheld(tables: _Tables) -> None:
     policy = tables.policy
     if not policy.active:
-        return []
-    said = []
+        return
     if tables.together:
-        said.append(
-            f"{len(tables.together)} therapists appear only together, since a caseload below "
-            f"{policy.smallest_caseload} would be shown, told by the width of an interval, or left "
-            "over from a total."
-        )
-    marks = sum(
-        int((t.frame.astype(object) == MARK).to_numpy().sum()) for t in tables.made.values()
-    )
-    if marks:
-        said.append(
-            f"{marks:,} cells are withheld (marked {MARK}): counts below {policy.threshold}, "
-            "zero among them, counts that would give one of those away, and what is worked out "
-            "from either."
-        )
-    return [*said, *_LIMITS]
+        tables.withhold("together", n=len(tables.together), least=policy.smallest_caseload)
+    cells = [(t.frame.astype(object) == MARK).to_numpy().sum() for t in tables.made.values()]
+    if any(cells):
+        tables.withhold("marks", n=int(sum(cells)), mark=MARK, threshold=policy.threshold)
+    tables.withhold("known")
+    tables.withhold("runs")
 
 
 def _flow(tables: _Tables) -> None:
@@ -157,7 +152,7 @@ def _flow(tables: _Tables) -> None:
         flow[count.value] = [parts.marked(tables.counts.shown(r, Kind(count))) for r in rules]
     flow[Count.EXCLUDED.value] = [None, *flow[Count.EXCLUDED.value].iloc[1:]]
     what = "Patients, therapists and services" if "services" in flow else "Patients and therapists"
-    tables.add("flow", f"{what} at each rule", flow)
+    tables.add("flow", flow, what=what)
 
 
 def _sample(tables: _Tables) -> None:
@@ -171,7 +166,7 @@ def _sample(tables: _Tables) -> None:
         for column, count in (("n", Count.RECORDED), ("missing", Count.MISSING)):
             found = tables.of_everybody(Kind(count, str(row["variable"])))
             shown.at[i, column] = parts.marked(found)
-    tables.add("sample", "Patients, therapists and caseloads", parts.rounded(shown, 1))
+    tables.add("sample", parts.rounded(shown, 1))
 
 
 def _outcomes(tables: _Tables) -> None:
@@ -180,7 +175,7 @@ def _outcomes(tables: _Tables) -> None:
     frame = tables.outcomes(
         {m: [("all", EVERYBODY, analysis.outcomes.loc[m])] for m in names}
     ).drop(columns="group")
-    tables.add("outcomes", "Outcomes by measure", frame)
+    tables.add("outcomes", frame)
     by_therapist = {}
     for m in names:
         rows = analysis.outcomes_by_therapist[m]
@@ -192,7 +187,7 @@ def _outcomes(tables: _Tables) -> None:
             few = analysis.summarise(m, tables.together)
             by_therapist[m].append((parts.OTHERS_TOGETHER, OTHERS, few))
     frame = tables.outcomes(by_therapist).rename(columns={"group": "therapist"})
-    tables.add("outcomes_by_therapist", "Outcomes by therapist", frame)
+    tables.add("outcomes_by_therapist", frame)
     _completeness(tables)
 
 
@@ -209,7 +204,7 @@ def _completeness(tables: _Tables) -> None:
         share = parts.marked_share(complete, eligible)
         rows.append((label, parts.marked(eligible), parts.marked(complete), share))
     frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
-    tables.add("completeness", "Patients with every score, by therapist", frame)
+    tables.add("completeness", frame)
 
 
 def _national(tables: _Tables) -> None:
@@ -219,62 +214,70 @@ def _national(tables: _Tables) -> None:
     counts = {c: tables.of_everybody(Kind(c, NATIONAL)) for c in NATIONAL_COUNTS}
     row = dict(national.iloc[0])
     shown = parts.counts_and_shares(row, counts, parts.NATIONAL_SHARES, tables.policy)
-    title = "National definitions, over PHQ-9 and GAD-7"
-    # Published rates have every finished course below, these those with every score alone.
-    note = "Of the patients analysed, who have every score; published rates are of more."
-    tables.add("national", title, pd.DataFrame([shown]), note)
+    tables.add("national", pd.DataFrame([shown]))
 
 
 def _models(tables: _Tables, result: MeasureResult) -> None:
-    name, label = result.measure.name, result.measure.label
-    for key, title, frame in (
-        ("models", "Models", result.models.table().reset_index()),
-        ("fixed", "Fixed part, random slope model", result.fit.fixed.reset_index()),
-        ("variances", "Variances, random slope model", parts.variances(result.fit)),
+    for name, frame in (
+        ("models", result.models.table().reset_index()),
+        ("fixed", result.fit.fixed.reset_index()),
+        ("variances", parts.variances(result.fit)),
     ):
-        tables.add(f"{key}_{name}", f"{title}, {label}", parts.rounded(frame, 3))
+        tables.add(name, parts.rounded(frame, 3), measure=result.measure)
 
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:
-    name, label = result.measure.name, result.measure.label
     if result.checks is not None:
         table = result.checks.table()
         if tables.policy.active:
             # Shares of patients, and few of them: their counts are in no table.
             table = table[~table.index.str.startswith("patients at the")]
-        tables.add(
-            f"checks_{name}", f"Model checks, {label}", parts.rounded(table.reset_index(), 3)
-        )
+        tables.add("checks", parts.rounded(table.reset_index(), 3), measure=result.measure)
     if result.sensitivity is not None:
         frame = parts.sensitivity(
             result.sensitivity, result.measure, tables.of_everybody, tables.policy
         )
-        title = f"Would another analysis say the same? {label}"
-        tables.add(f"sensitivity_{name}", title, frame)
+        tables.add("sensitivity", frame, measure=result.measure)
 
 
 def _effects(tables: _Tables) -> None:
     if not tables.analysis.measures:
         return
     table = tables.analysis.table()
-    frame = (100 * table).round(1)
-    if "mcse" in table:
-        # No more decimals than the Monte Carlo error allows; the error itself needs more.
-        frame["mcse"] = (100 * table["mcse"]).round(3)
-    note = "By maximum likelihood, with its profile-likelihood interval"
-    note += "; median and interval by Gibbs sampling." if "median" in table else "."
-    title = "Therapist effect, percent of the variance"
-    tables.add("therapist_effect", title, frame.reset_index(), note)
+    note = phrase("notes", "therapist_effect_gibbs") if "median" in table else ""
+    tables.add("therapist_effect", (100 * table).round(1).reset_index(), note=note)
 
 
 def _therapists(tables: _Tables) -> None:
     analysis = tables.analysis
-    for name, result in analysis.measures.items():
+    for result in analysis.measures.values():
         frame = parts.residuals(result, tables.alone, tables.together, tables.policy)
-        title = f"Therapists' residuals and how uncertain ranks are, {result.measure.label}"
-        tables.add(f"residuals_{name}", title, frame)
+        tables.add("residuals", frame, measure=result.measure)
     if not tables.alone:
-        tables.withheld.append("No therapist has a caseload that may be shown alone.")
+        tables.withhold("nobody_alone")
+
+
+def _groups(tables: _Tables) -> None:
+    """Compare the upper with the lower group, of therapists who are shown one by one."""
+    analysis, ends = tables.analysis, tables.counts.ends
+    if analysis.groups is None:
+        return
+    if not ends:
+        tables.withhold("groups")
+        rows = [(m, end, MARK) for m in analysis.measures for end in ("upper", "lower")]
+        tables.add("clusters", pd.DataFrame(rows, columns=["measure", "cluster", "mean_post"]))
+        return
+    groups = {
+        m: [(e, Group(Whose.END, e), analysis.summarise(m, ends[e])) for e in ends]
+        for m in analysis.measures
+    }
+    frame = tables.outcomes(groups).rename(columns={"group": "cluster"})
+    frame["therapists"] = [len(ends[e]) for e in frame["cluster"]]
+    note = phrase("notes", "clusters_alone") if tables.together else ""
+    tables.add("clusters", frame[parts.GROUP_COLUMNS], note=note)
+    tables.add("nested_rates", parts.rate_differences(frame))
+    found = [parts.difference_row(analysis.compare(m, ends)) for m in analysis.measures]
+    tables.add("nested_ancova", pd.DataFrame(found))
 
 
 def _rates(tables: _Tables) -> None:
@@ -287,33 +290,24 @@ def _rates(tables: _Tables) -> None:
         row = parts.rate_row(model, counts, tables.policy)
         if row is not None:
             rows.append({"measure": model.measure or "all measures", "outcome": model.label, **row})
-    note = (
-        "Patients per hundred with a therapist at the 5th and at the 95th percentile of therapists "
-        "by this rate, whether that is good or bad; intervals are those of the variance between "
-        "therapists. The latent scale is another than that of scores: the two are not compared."
-    )
-    tables.add(
-        "rates", "Yes-or-no outcomes in multilevel logistic models", pd.DataFrame(rows), note
-    )
+    tables.add("rates", pd.DataFrame(rows))
 
 
 def _by_measure(
-    tables: _Tables, name: str, title: str, found: Mapping[str, pd.DataFrame | None], note: str = ""
+    tables: _Tables, name: str, found: Mapping[str, pd.DataFrame | None], note: str = ""
 ) -> None:
     """Put the effects of all measures in one table, as percentages."""
     there = {m: frame for m, frame in found.items() if frame is not None}
     if there:
         frame = pd.concat(there, names=["measure"]).reset_index(level=0)
-        tables.add(name, title, parts.in_percent(frame), note)
+        tables.add(name, parts.in_percent(frame), note=note)
 
 
 def _adjusted(tables: _Tables) -> None:
     results = tables.analysis.measures
     note = " ".join(dict.fromkeys(n for r in results.values() for n in r.case_mix_notes))
-    found = {m: r.adjusted for m, r in results.items()}
-    _by_measure(tables, "adjusted", "Therapist effect, unadjusted and adjusted", found, note)
-    found = {m: r.bounds for m, r in results.items()}
-    _by_measure(tables, "missing", "Therapist effect if missing last scores were known", found)
+    _by_measure(tables, "adjusted", {m: r.adjusted for m, r in results.items()}, note)
+    _by_measure(tables, "missing", {m: r.bounds for m, r in results.items()})
 
 
 def _services(tables: _Tables) -> None:
@@ -321,25 +315,18 @@ def _services(tables: _Tables) -> None:
     fits = {m: r.services for m, r in tables.analysis.measures.items() if r.services is not None}
     if not fits:
         return
-    note = "Few services say little of how services differ: read the interval, not the estimate."
-    found = {m: service_effects(fit) for m, fit in fits.items()}
-    _by_measure(tables, "services", "Services as a third level", found, note)
+    _by_measure(tables, "services", {m: service_effects(fit) for m, fit in fits.items()})
     shown, hidden = parts.services_shown(tables.analysis, tables.alone, tables.policy)
     if hidden:
-        tables.withheld.append(
-            f"{hidden} services are not shown, since they have fewer than three therapists, or one "
-            "of whom the others' patients could be told."
-        )
+        tables.withhold("services", n=hidden)
     for name, fit in fits.items():
-        worse = tables.analysis.measures[name].measure.higher_is_worse
-        frame = parts.service_rows(fit, shown, tables.policy, worse)
-        label = tables.analysis.measures[name].measure.label
+        measure = tables.analysis.measures[name].measure
+        frame = parts.service_rows(fit, shown, tables.policy, measure.higher_is_worse)
         if frame["residual"].any():  # with a variance of zero there is nothing to tell apart
-            tables.add(f"by_service_{name}", f"Services, {label}", frame)
+            tables.add("by_service", frame, measure=measure)
 
 
 def _predictors(tables: _Tables) -> None:
     found = tables.analysis.predictors
     if found is not None:
-        title = "Therapist-level predictors, over all therapists"
-        tables.add("predictors", title, parts.rounded(found.reset_index(), 3))
+        tables.add("predictors", parts.rounded(found.reset_index(), 3))

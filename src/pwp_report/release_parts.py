@@ -11,6 +11,7 @@ import pandas as pd
 from multilevel.fit import MixedFit
 from multilevel.nested import NestedFit
 from pwp_lib import outcomes
+from pwp_lib.comparison import RATES, NestedDifference
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
@@ -36,6 +37,11 @@ RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
     "dropout": None,
     "complete": (Count.COMPLETE, Count.ELIGIBLE),
 }
+#: Of the upper and the lower group.
+GROUP_COLUMNS = [
+    *("measure", "cluster", "therapists", "n"),
+    *("mean_pre", "mean_post", "mean_change", "effect_size"),
+]
 #: A count as it may be shown, NaN if it may not.
 Shown = Callable[[Group, Kind], float]
 
@@ -119,6 +125,28 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> ob
     if n < policy.smallest_caseload:
         return MARK
     return round(float(value), 2 if n >= 100 or name == "effect_size" else 1)
+
+
+def rate_differences(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rates of the upper and the lower group, and their difference in percentage points."""
+    rows = []
+    for measure, ends in frame.groupby("measure", sort=False):
+        for rate in RATES:
+            upper, lower = ends.set_index("cluster")[rate].loc[["upper", "lower"]]
+            if upper is not None and lower is not None:
+                apart = MARK if MARK in (upper, lower) else round(upper - lower, 1)
+                rows.append((measure, outcomes.OUTCOMES[rate].label, upper, lower, apart))
+    columns = ["measure", "outcome", "rate_upper", "rate_lower", "difference"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def difference_row(found: NestedDifference) -> dict[str, object]:
+    """Difference of two groups with its interval; no test, since they were chosen by it."""
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, found.df)) * found.se
+    ends = found.difference, found.difference - half, found.difference + half
+    return {"measure": found.measure, **_interval("difference", ends, 2)}
 
 
 def variances(fit: MixedFit) -> pd.DataFrame:

@@ -203,13 +203,7 @@ def results(
         "schema": "pwp_lib/results",
         "schema_version": SCHEMA_VERSION,
         "synthetic": analysis.cohort.provenance.synthetic,
-        "disclosure": {
-            "active": policy.active,
-            "threshold": policy.threshold,
-            "base": policy.base,
-            "smallest_caseload": policy.smallest_caseload,
-            "mark": MARK,
-        },
+        "disclosure": asdict(policy) | {"mark": MARK},
         "study": _record(study, policy)
         | {"measures": [asdict(m) for m in analysis.cohort.measures]},
         "software": software(),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pwp_lib.measures import known_measures
+from pwp_lib.measures import Measure, known_measures
 from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
 from pwp_lib.show._drawing import MOST_ROWS
@@ -18,9 +18,7 @@ from pwp_lib.show.alt import describe, remember
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
-
-if TYPE_CHECKING:
-    pass
+from pwp_report.table_words import phrase
 
 __all__ = ["Drawn", "draw_all"]
 
@@ -91,11 +89,7 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
         if len(ranks) <= MOST_ROWS
         else f"Residuals of the first and the last {MOST_ROWS // 2} therapists, each"
     )
-    caption = (
-        f"{whose} with its 95% interval, most effective at the top. A therapist whose interval "
-        f"misses zero differs from the average: {', '.join(apart)}. If therapists did not differ, "
-        "hardly any would."
-    )
+    caption = phrase("captions", "caterpillar", whose=whose, apart=", ".join(apart))
     yield _drawn("caterpillar", caption, axes)
 
 
@@ -107,24 +101,20 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     if table is not None and len(table) <= MOST_ROWS:
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1)
         ax = figures.rank_interval_plot(places, places=released.therapists)
-        caption = (
-            f"Rank of each therapist on {label} with its 95% interval: how far up or down the same "
-            "therapist could stand."
+        yield _drawn(
+            f"rank_intervals_{name}", phrase("captions", "rank_intervals", label=label), ax
         )
-        yield _drawn(f"rank_intervals_{name}", caption, ax)
     frame = released.frame(f"by_service_{name}")
     if frame is not None:
         services = frame.set_index("service").assign(rank=range(1, len(frame) + 1))
         axes = figures.caterpillar_plot({name: services}, order=list(services.index))
         axes[0].set_ylabel("Service (patients)")
-        caption = f"Services on {label}: residual with its 95% interval, most effective at the top."
-        yield _drawn(f"services_{name}", caption, axes)
+        yield _drawn(f"services_{name}", phrase("captions", "services", label=label), axes)
     frame = released.frame(f"sensitivity_{name}")
     if frame is not None and frame["vpc"].notna().any():
         shares = frame[frame["vpc"].notna()].set_index("analysis")[["vpc", "lower", "upper"]] / 100
         ax = figures.sensitivity_panel(shares.set_axis(_BOUNDS, axis=1), measure=name)
-        caption = f"The therapist effect on {label} under other analyses."
-        yield _drawn(f"sensitivity_{name}", caption, ax)
+        yield _drawn(f"sensitivity_{name}", phrase("captions", "sensitivity", label=label), ax)
 
 
 def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
@@ -136,19 +126,17 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
         shown = mine.apply(pd.to_numeric, errors="coerce").dropna()
         n, rate = shown["n_case_pre"], shown["n_rcsi"] / shown["n_case_pre"]
         if len(shown) >= _LEAST_POINTS:
-            words = f"Reliably and clinically improved, of the cases before, on {measure.label}"
-            note = " Drawn from counts rounded to 5." * released.policy.active
-            yield _funnel(f"funnel_{measure.name}", words, n, rate.clip(upper=1), None, note)
+            note = phrase("captions", "funnel_counts") * released.policy.active
+            yield _funnel("funnel", measure, n, rate.clip(upper=1), None, note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
         gain = -measure.sign * table["departure"]
-        words = f"Mean improvement beyond what first scores lead to expect, on {measure.label}"
         sd = float(released.tables[f"variances_{measure.name}"].frame["estimate"].iloc[-1]) ** 0.5
-        yield _funnel(f"funnel_mean_{measure.name}", words, table["n"], gain, sd, "")
+        yield _funnel("funnel_mean", measure, table["n"], gain, sd)
 
 
 def _funnel(
-    name: str, words: str, n: pd.Series, figure: pd.Series, sd: float | None, note: str
+    name: str, measure: Measure, n: pd.Series, figure: pd.Series, sd: float | None, note: str = ""
 ) -> Drawn:
     """Draw one funnel, and say in its caption who lies outside and how overdispersed it is."""
     import matplotlib.pyplot as plt
@@ -168,13 +156,16 @@ def _funnel(
             outside[level] = int(((figure < low) | (figure > high)).sum())
         ax.set(xlabel="patients", ylabel="%" if sd is None else "points")
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
-    caption = (
-        f"{words}. Each point is a therapist, not drawn towards the average. Beyond the inner "
-        f"lines (95%) lie {outside['95']:,} of {len(n):,} therapists, beyond the outer ones "
-        f"(99.8%) {outside['99.8']:,}; chance alone leaves about {0.05 * len(n):.0f} and "
-        f"{0.002 * len(n):.0f} there. Their differences are "
-        f"{overdispersion((figure - target) * np.sqrt(n) / spread):.1f} times what chance makes "
-        f"them (overdispersion).{note}"
+    caption = phrase("captions", name, label=measure.label) + note
+    caption += phrase(
+        "captions",
+        "funnel_points",
+        inner=outside["95"],
+        outer=outside["99.8"],
+        n=len(n),
+        chance=0.05 * len(n),
+        rare=0.002 * len(n),
+        phi=overdispersion((figure - target) * np.sqrt(n) / spread),
     )
     remember(ax, f"Funnel plot of {len(n):,} therapists. {caption}")
-    return _drawn(name, caption, ax)
+    return _drawn(f"{name}_{measure.name}", caption, ax)

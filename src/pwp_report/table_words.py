@@ -6,21 +6,33 @@ The tables' files and the JSON keep the library's own names, which programs rely
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from pwp_report.released import ReleasedTable
 
-__all__ = ["entries", "for_page", "headings"]
+__all__ = ["entries", "for_page", "headings", "phrase"]
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
 #: By table; what stands under "every" holds in all where the table itself says nothing else.
-_HEADINGS: Mapping[str, Mapping[str, str]] = tomllib.loads(
-    Path(__file__).with_name("headings.toml").read_text(encoding="utf-8")
+_HEADINGS, _PHRASES = (
+    tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+    for file in ("headings.toml", "tables.toml")
 )
+
+
+def phrase(kind: str, key: str, **values: object) -> str:
+    """Give the title, note, caption or sentence of that key, empty where there is none.
+
+    Examples
+    --------
+    >>> phrase("titles", "outcomes"), phrase("notes", "outcomes")
+    ('Outcomes by measure', '')
+    """
+    text: str = _PHRASES[kind].get(key, "")
+    return text.format(**values)
 
 
 def headings(table: ReleasedTable) -> dict[str, str]:

@@ -130,6 +130,56 @@ def _with_secondary(run: Path, shown: pd.DataFrame) -> ReleasedCounts:
     return ReleasedCounts(shown, second)
 
 
+def _sides(sizes: list[int]) -> Analysis:
+    """Three therapists at each end with so many patients, and four in the middle."""
+    levels = [14.0] * 3 + [6.0] * 4 + [0.0] * 3
+    people = [
+        _therapist(f"T{i}", at, 10, n) for i, (at, n) in enumerate(zip(levels, sizes, strict=True))
+    ]
+    table = pd.concat(people, ignore_index=True)
+    table["patient_id"] = [f"P{i}" for i in range(len(table))]
+    flow = (FlowStep("all patients", len(table), 10, 1, 0),)
+    cohort = Cohort(table, None, None, (PHQ9,), Provenance(False, "own.csv"), flow)
+    return analyse(cohort, draws=200, sensitivity=False)
+
+
+def test_the_upper_and_the_lower_group_are_those_of_pandas() -> None:
+    analysis = _sides([60] * 10)
+    assert analysis.groups is not None
+    released = release_results(analysis, DisclosurePolicy(active=False))
+    people = analysis.cohort.patients
+    for end, members in analysis.ends([f"T{i}" for i in range(10)]).items():
+        mine = people[people["therapist_id"].isin(members)]
+        row = released.tables["clusters"].frame.set_index("cluster").loc[end]
+        assert row["therapists"] == len(members) == 3
+        assert row["n"] == 180
+        gain = mine["phq9_pre"] - mine["phq9_post"]
+        assert row["mean_post"] == pytest.approx(mine["phq9_post"].mean(), abs=0.005)
+        assert row["effect_size"] == pytest.approx(gain.mean() / mine["phq9_pre"].std(), abs=0.005)
+        rates = released.tables["nested_rates"].frame.set_index("outcome")[f"rate_{end}"]
+        assert rates["Reliable improvement"] == pytest.approx(100 * (gain >= 6).mean(), abs=0.05)
+    table = released.tables["nested_rates"].frame
+    assert table["difference"].tolist() == pytest.approx(table["rate_upper"] - table["rate_lower"])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shown"),
+    [
+        ([60] * 10, True),
+        ([60, 60, 9, 60, 60, 60, 60, 60, 60, 60], False),  # two of the upper group are left
+        ([60, 60, 60, 60, 60, 60, 60, 20, 20, 60], True),
+        ([60] * 7 + [8, 8, 8], False),
+    ],
+)
+def test_groups_of_fewer_than_three_therapists_are_withheld(sizes: list[int], shown: bool) -> None:
+    released = release_results(_sides(sizes), POLICY)
+    means = released.tables["clusters"].frame["mean_post"]
+    assert (means != MARK).all() == shown
+    assert ("nested_rates" in released.tables) == shown
+    assert ("nested_ancova" in released.tables) == shown
+    assert any("not compared" in line for line in released.withheld) != shown
+
+
 def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path) -> None:
     """Zeros in the flow once cost every count of the report."""
     people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")

@@ -1,10 +1,11 @@
 """How often a test at .05 rejects what is true, and a profile interval holds the truth.
 
-    python -m benchmarks.promises                  # 10,000 cohorts, some three minutes
+    python -m benchmarks.promises                  # 10,000 cohorts, some six minutes
     python -m benchmarks.promises --replicates 500
 
 Cohorts of the paper's shape (21 therapists, their caseloads, the model's fixed part), normal
-scores and a random intercept; for the rates, yes and no by therapist. Results are written to
+scores and a random intercept; for the rates, yes and no by therapist; for a residual spread that
+grows with the first score, a random slope too. Results are written to
 benchmarks/results/promises.json, with the Monte Carlo error of every share.
 """
 
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm, t
 
 from benchmarks.permutation import permute_therapists
-from multilevel.fit import fit_design
+from multilevel.fit import fit_design, fit_mixed
 from multilevel.many import fit_many
 from pwp_lib.simulate import SimulatedDesigns, simulate_designs
 from pwp_lib.truth import Truth
@@ -39,6 +41,17 @@ CASELOADS = {
     "caseloads of the packaged cohort's clusters": (11, 36, 39, 58, 134, 26, 72, 90, 163, 197),
     "five largest caseloads against five smallest": (197, 163, 134, 90, 72, 8, 9, 10, 11, 19),
 }
+
+#: What the packaged cohort has by maximum likelihood: a residual SD of
+#: ``sigma * (score + 1) ** delta``, and therapists' intercepts (at the centre) and slopes.
+POWER = "power(x + 1)"
+SPREAD: dict[str, Any] = {
+    "sigma": 1.0718,
+    "delta": 0.6092,
+    "centre": 12.7,
+    "random covariance": np.array([[2.8849, 0.16196], [0.16196, 0.011592]]),
+}
+SCORES = (2, 8, 20)
 
 
 def deviance_at(cross: Array, vpc: float, method: str) -> Array:
@@ -149,6 +162,39 @@ def rates(replicates: int, seed: int) -> dict[str, Any]:
     return out
 
 
+def spreads(replicates: int, seed: int) -> dict[str, Any]:
+    """Coverage of what a residual spread leaves: delta, and the therapist effect at a score."""
+    truth, rng = Truth.one_measure(), np.random.default_rng(seed)
+    g = np.repeat(np.arange(len(truth.caseloads)), truth.caseloads)
+    root = np.linalg.cholesky(SPREAD["random covariance"])
+    held: dict[str, list[bool]] = {}
+    for _ in range(replicates):
+        x = np.clip(np.rint(rng.normal(truth.pre_mean[0], truth.pre_sd[0], len(g))), 0, 27)
+        u = rng.normal(size=(len(truth.caseloads), 2)) @ root.T
+        sd = SPREAD["sigma"] * (x + 1) ** SPREAD["delta"]
+        away = x - SPREAD["centre"]
+        y = 8.6 + 0.54 * away + u[g, 0] + u[g, 1] * away + sd * rng.normal(size=len(g))
+        rows = pd.DataFrame({"y": y, "x": x, "g": g})
+        for method in METHODS:
+            fit = fit_mixed("y ~ center(x) + (1 + center(x) | g)", rows, method, spread=POWER)
+            found = fit.spread
+            assert found is not None
+            inside = abs(found.delta - SPREAD["delta"]) <= norm.isf(0.025) * found.se
+            held.setdefault(f"spread: interval of delta holds it, {method}", []).append(inside)
+            curve = fit.vpc_curve("x", SCORES)
+            for score, lower, upper in zip(SCORES, curve["lower"], curve["upper"], strict=True):
+                name = f"spread: interval of the effect at a score of {score} holds it, {method}"
+                held.setdefault(name, []).append(lower <= effect_at(score) <= upper)
+    return {name: share(np.array(hits)) for name, hits in held.items()}
+
+
+def effect_at(score: float) -> float:
+    """Therapist effect at a score, as simulated by `spreads`."""
+    along = np.array([1.0, score - SPREAD["centre"]])
+    between = float(along @ SPREAD["random covariance"] @ along)
+    return float(between / (between + (SPREAD["sigma"] * (score + 1) ** SPREAD["delta"]) ** 2))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=10_000)
@@ -164,6 +210,7 @@ def main() -> None:
             **predictors(asked.replicates, asked.seed),
             # A permutation test takes a hundred times as long as a fit.
             **rates(max(asked.replicates // 5, 1), asked.seed),
+            **spreads(max(asked.replicates // 5, 1), asked.seed),
         },
     }
     print(json.dumps(out, indent=1))

@@ -14,6 +14,7 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.intervals import profile_bounds
 from multilevel.likelihood import Array
+from multilevel.nested_search import Proof, prove
 from multilevel.partition import random_row
 from multilevel.quadrature import HESSIAN_NODES, MOST_NODES, Cells, Point, measure, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
@@ -21,7 +22,7 @@ from multilevel.residuals import ranked
 from multilevel.rows import ModelRows, model_rows
 from multilevel.solution import coefficient_table
 
-__all__ = ["BinaryCertificate", "BinaryFit", "Interval", "fit_binary"]
+__all__ = ["BinaryFit", "Interval", "fit_binary"]
 
 #: Variance of the standard logistic distribution: that of rows on the latent scale.
 _LOGISTIC = np.pi**2 / 3.0
@@ -51,31 +52,6 @@ class Interval(NamedTuple):
         """Return estimate and bounds of something that grows with this."""
         bounds = (function(value) for value in self[:3])
         return Interval._make((*bounds, self.level))
-
-
-class BinaryCertificate(NamedTuple):
-    """Why the optimum is believed to be one.
-
-    Attributes
-    ----------
-    gradient_norm : float
-        Largest absolute derivative of the deviance by a free parameter, predictors standardised.
-    curvature : float
-        Least eigenvalue of the Hessian by the free parameters; above zero at a minimum.
-    inward : float
-        Derivative of the deviance by the variance where that is zero; not negative if the
-        optimum lies there.
-    on_boundary : float
-        Deviance without the random intercept.
-    steps : int
-        Newton steps of the search.
-    """
-
-    gradient_norm: float
-    curvature: float
-    inward: float
-    on_boundary: float
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -123,8 +99,9 @@ class BinaryFit:
         """Standard error of the variance by observed information; NaN where it is zero."""
         if self.singular:
             return float("nan")
-        sampling = 2.0 * np.linalg.inv(self._point.bend)
-        return float(2.0 * abs(self._point.theta[-1]) * np.sqrt(sampling[-1, -1]))
+        return float(
+            2.0 * abs(self._point.theta[-1]) * np.sqrt(2.0 * np.linalg.inv(self._bend)[-1, -1])
+        )
 
     @property
     def singular(self) -> bool:
@@ -134,23 +111,15 @@ class BinaryFit:
     @property
     def converged(self) -> bool:
         """Whether the optimum is certified: flat, a minimum, and no higher than the boundary."""
-        proof = self.certificate
-        flat = proof.gradient_norm <= 1e-5 * max(1.0, self.n**0.5)
-        inward = not self.singular or proof.inward >= -1e-6
-        return flat and proof.curvature > 0.0 and inward
+        return self.certificate.holds(1e-5 * max(1.0, self.n**0.5))
 
     @cached_property
-    def certificate(self) -> BinaryCertificate:
-        """Why the optimum is believed to be one."""
-        here, free = self._point, self._free
-        return BinaryCertificate(
-            gradient_norm=float(np.abs(here.slope[:free]).max()),
-            curvature=float(np.linalg.eigvalsh(here.bend[:free, :free])[0]),
-            # Half the second derivative by the standard deviation.
-            inward=float(self._boundary.bend[-1, -1]) / 2.0,
-            on_boundary=self._boundary.deviance + self._constant,
-            steps=here.steps,
-        )
+    def certificate(self) -> Proof:
+        """Why the optimum is believed to be one, predictors standardised."""
+        # Half the second derivative by a standard deviation of zero is that by the variance.
+        inward = float(self._boundary.bend[-1, -1]) / 2.0 if self.singular else np.nan
+        faces = {self.design.group_name: self._boundary.deviance + self._constant}
+        return prove(self._point.slope[: len(self._bend)], self._bend, inward, faces)
 
     def by_nodes(self, nodes: Sequence[int] = (1, 5, 15, 30)) -> pd.DataFrame:
         """Fit again with other numbers of nodes, to see whether they matter.
@@ -174,8 +143,7 @@ class BinaryFit:
     @cached_property
     def fixed(self) -> pd.DataFrame:
         """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
-        terms, free = len(self._root), slice(self._free)
-        sampling = 2.0 * np.linalg.inv(self._point.bend[free, free])[:terms, :terms]
+        sampling = 2.0 * np.linalg.inv(self._bend)[: len(self._root), : len(self._root)]
         estimate = self._root @ self._point.theta[:-1]
         se = np.sqrt(np.diagonal(self._root @ sampling @ self._root.T))
         return coefficient_table(self.design.fixed_names, estimate, se)
@@ -297,9 +265,10 @@ class BinaryFit:
         return pd.DataFrame({"residual": residual, "rate": rate}, index=index)
 
     @property
-    def _free(self) -> int:
-        """Parameters that are not held on the boundary."""
-        return len(self._point.theta) - self.singular
+    def _bend(self) -> Array:
+        """Second derivatives by the parameters that are not held on the boundary."""
+        free = slice(len(self._point.theta) - self.singular)
+        return self._point.bend[free, free]
 
     @property
     def _eta(self) -> Array:
@@ -378,21 +347,16 @@ def fit_binary(formula: str, data: Any, *, nodes: int = 15, trials: str | None =
 
 def _counts(rows: ModelRows, trials: str | None) -> tuple[Array, Array]:
     """Successes and trials of each row; refuse what is no count."""
-    response = rows.design.names[rows.design.response]
     success = rows.columns[:, rows.design.response]
-    if trials is None:
-        if not np.isin(success, (0.0, 1.0)).all():
-            raise InputError(
-                "a yes-or-no outcome is 0 or 1 in every row",
-                column=response,
-                hint="make such a column, or name the column of trials with trials=",
-            )
-        return success, np.ones(len(success))
-    size = rows.further[trials].astype(float)
+    size = rows.further[trials].astype(float) if trials else np.ones(len(success))
     if not (np.isfinite(size) & (size >= 1.0) & (size == np.rint(size))).all():
         raise InputError("trials are whole numbers from 1", column=trials)
     if not ((success >= 0.0) & (success <= size) & (success == np.rint(success))).all():
-        raise InputError("successes are whole numbers from 0 to the trials", column=response)
+        raise InputError(
+            "a yes-or-no outcome is 0 or 1 in every row, or counts successes from 0 to the trials",
+            column=rows.design.names[rows.design.response],
+            hint="make such a column, or name the column of trials with trials=",
+        )
     return success, size
 
 
@@ -405,14 +369,11 @@ def _constant(success: Array, size: Array) -> float:
 
 def _refuse_without_variation(rows: ModelRows, success: Array, size: Array) -> None:
     """Refuse outcomes that say nothing of how groups differ."""
-    if not success.any() or (success == size).all():
-        raise InputError(
-            f"every row is {'a success' if success.any() else 'a failure'}, so nothing varies",
-            column=rows.design.names[rows.design.response],
-        )
     hits, trials = np.bincount(rows.codes, success), np.bincount(rows.codes, size)
     problem = ""
-    if len(trials) < 2:
+    if not hits.any() or (hits == trials).all():
+        problem = "every row has the same outcome, so that nothing varies"
+    elif len(trials) < 2:
         problem = "one group says nothing about how groups differ"
     elif trials.max() <= 1.0:
         problem = "no group has more than one trial, so that groups cannot be told apart"

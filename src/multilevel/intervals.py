@@ -16,7 +16,7 @@ from multilevel.partition import random_row
 from multilevel.search import minimise
 from multilevel.solution import Solution
 
-__all__ = ["ProfileInterval", "profile_bounds", "profile_interval"]
+__all__ = ["ProfileInterval", "profile_bounds", "profile_interval", "share_interval"]
 
 #: Relative variances searched: the partition coefficient from 1e-9 to 1 - 1e-9.
 _LEAST, _MOST = 1e-9, 1e9
@@ -94,10 +94,32 @@ def profile_interval(fit: Solution, level: float) -> ProfileInterval:
     row = random_row(fit.design, None)
     profile = _Profile(fit, row)
     relative = float(row @ fit.ingredients.relative @ row)
-    lower, upper = profile_bounds(profile, relative, fit.deviance, level)
-    curve = _curve(profile, relative, lower, upper, fit.deviance)
-    bounds = (relative / (1 + relative), lower / (1 + lower), upper / (1 + upper))
-    return ProfileInterval(*bounds, level, curve)
+    return share_interval(profile, relative, fit.deviance, level, 60)
+
+
+def share_interval(
+    profile: Profile, relative: float, deviance: float, level: float, points: int
+) -> ProfileInterval:
+    """Interval of a share of variance, and its curve from a little below to a little above.
+
+    Parameters
+    ----------
+    profile : callable
+        Deviances with the variance held at these multiples of the rest.
+    relative, deviance : float
+        At the optimum.
+    level : float
+    points : int
+        Of the curve.
+    """
+    bounds = np.array([relative, *profile_bounds(profile, relative, deviance, level)])
+    at, low, high = 1.0 - 1.0 / (1.0 + bounds)
+    wide = 0.1 * (high - low)
+    grid = np.linspace(max(low - wide, 0.0), min(high + wide, 1.0 - 1e-6), points)
+    shares = np.unique(np.append(grid, min(at, 1.0 - 1e-6)))
+    rise = np.maximum(profile(shares / (1.0 - shares)) - deviance, 0.0)
+    curve = pd.DataFrame({"vpc": shares, "rise": rise})
+    return ProfileInterval(float(at), float(low), float(high), level, curve)
 
 
 def profile_bounds(
@@ -129,16 +151,3 @@ def _bound(profile: Profile, inside: float, ceiling: float, factor: float) -> fl
             return float("inf")
         inside, outside = outside, outside * factor
     return float(np.exp(brentq(above, np.log(inside), np.log(outside), xtol=1e-10, rtol=1e-12)))
-
-
-def _curve(
-    profile: _Profile, relative: float, lower: float, upper: float, deviance: float
-) -> pd.DataFrame:
-    """Rise in deviance over the coefficient, from a little below to a little above the bounds."""
-    at = relative / (1 + relative)
-    low, high = lower / (1 + lower), upper / (1 + upper)
-    wide = high - low
-    grid = np.linspace(max(low - 0.1 * wide, 0.0), min(high + 0.1 * wide, 1 - 1e-6), 60)
-    shares = np.unique(np.append(grid, at))
-    rise = profile(shares / (1.0 - shares)) - deviance
-    return pd.DataFrame({"vpc": shares, "rise": np.maximum(rise, 0.0)})

@@ -13,18 +13,12 @@ import pandas as pd
 from multilevel.design import DesignMoments, coordinates
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack
-from multilevel.intervals import ProfileInterval, profile_bounds
+from multilevel.intervals import ProfileInterval, share_interval
 from multilevel.levels import Nesting
 from multilevel.likelihood import Array, Stack
-from multilevel.nested_search import (
-    NestedCertificate,
-    NestedLikelihood,
-    Value,
-    certify,
-    differences,
-    search,
-)
+from multilevel.nested_search import NestedLikelihood, Proof, Value, certify, differences, search
 from multilevel.partition import random_row
+from multilevel.ratio_test import boundary_test
 from multilevel.residuals import ranked
 from multilevel.search import solve
 from multilevel.solution import coefficient_table
@@ -47,7 +41,7 @@ class NestedFit:
         Minus twice the log-likelihood; the REML criterion when the method is REML.
     residual_variance : float
         Variance of rows around their group's line.
-    certificate : NestedCertificate
+    certificate : Proof
     """
 
     design: DesignMoments
@@ -55,7 +49,7 @@ class NestedFit:
     method: Literal["ML", "REML"]
     deviance: float
     residual_variance: float
-    certificate: NestedCertificate
+    certificate: Proof
     _likelihood: NestedLikelihood
     _stack: Stack
     _theta: Array
@@ -78,9 +72,7 @@ class NestedFit:
     @property
     def converged(self) -> bool:
         """Whether the optimum is certified."""
-        proof = self.certificate
-        flat = proof.gradient < 1e-4 and not proof.curvature < -1e-6
-        return bool(flat and not proof.inward < -1e-5)
+        return self.certificate.holds(1e-4)
 
     @cached_property
     def _flat(self) -> bool:
@@ -124,28 +116,24 @@ class NestedFit:
         rows = [(unit, "Intercept", "")]
         rows += [(group, names[j], names[i] if i > j else "") for i, j in coordinates(len(names))]
         rows += [("residual", "", "")]
-        point = np.append(self._theta, np.log(self.residual_variance))
         table = pd.DataFrame(rows, columns=["level", "term", "other"])
-        return table.assign(estimate=self._natural(point), se=self._component_se(point))
+        return table.assign(estimate=self._natural(self._theta), se=self._component_se())
 
-    def _natural(self, point: Array) -> Array:
-        groups = self._relative(point[:-1])[self._likelihood.places]
-        out: Array = np.exp(point[-1]) * np.array([point[-2] ** 2, *groups, 1.0])
-        return out
+    def _natural(self, theta: Array) -> Array:
+        """Every variance and covariance, the residual variance at its best."""
+        groups = self._relative(theta)[self._likelihood.places]
+        relative = np.array([theta[-1] ** 2, *groups, 1.0])
+        return self._likelihood(theta).variance * relative
 
-    def _component_se(self, point: Array) -> Array:
-        likelihood, scale = self._likelihood, float(self._stack.scale[0]) ** 2
-
-        def gradient(x: Array) -> Array:
-            held = float(np.exp(x[-1])) / scale * likelihood.dof
-            by_variance = likelihood.dof * (1.0 - likelihood(x[:-1]).squares / held)
-            return np.append(likelihood.slope(x[:-1], held)[1], by_variance)
-
-        free = point != 0.0
-        hessian = differences(gradient, point)[np.ix_(free, free)]
-        by_point = differences(self._natural, point)[free]
-        variance = np.einsum("ia,ij,ja->a", by_point, 2.0 * np.linalg.inv(hessian), by_point)
-        held = np.array([not free[-2], *[self._flat] * (len(point) - 2), False])
+    def _component_se(self) -> Array:
+        theta, likelihood = self._theta, self._likelihood
+        free = theta != 0.0
+        sampling = 2.0 * np.linalg.inv(likelihood.bend(theta)[np.ix_(free, free)])
+        by_theta = differences(self._natural, theta)[free]
+        variance = np.einsum("ia,ij,ja->a", by_theta, sampling, by_theta)
+        # All are in proportion to the residual variance, which varies beyond what theta says.
+        variance += 2.0 / likelihood.dof * self._natural(theta) ** 2
+        held = np.array([not free[-1], *[self._flat] * (len(theta) - 1), False])
         return np.where(held, np.nan, np.sqrt(variance))
 
     # -- shares of variance ---------------------------------------------------------------------
@@ -185,14 +173,10 @@ class NestedFit:
         estimate = self.vpc(level)
 
         def profile(odds: Array) -> Array:
-            return np.array([self.profile(level, 1.0 - 1.0 / (1.0 + float(o))) for o in odds])
+            return np.array([self.profile(level, o / (1.0 + o)) for o in odds.tolist()])
 
-        odds = profile_bounds(profile, estimate / (1.0 - estimate), self.deviance, coverage)
-        lower, upper = (1.0 - 1.0 / (1.0 + o) for o in odds)
-        shares = np.unique([*np.linspace(lower, min(upper, 1.0 - 1e-6), 15), estimate])
-        rise = np.maximum(profile(shares / (1.0 - shares)) - self.deviance, 0.0)
-        curve = pd.DataFrame({"vpc": shares, "rise": rise})
-        return ProfileInterval(estimate, lower, upper, coverage, curve)
+        odds = estimate / (1.0 - estimate)
+        return share_interval(profile, odds, self.deviance, coverage, 15)
 
     def profile(self, level: str, share: float) -> float:
         """Deviance with a level's share of variance at the mean held, the rest at its best."""
@@ -221,8 +205,7 @@ class NestedFit:
         """Where profiles start from, and what scales steps by the curvature there."""
         # From a variance of zero no derivative leads away.
         start = np.where(np.abs(self._theta) < 0.05, 0.05, self._theta)
-        hessian = differences(lambda x: self._likelihood.slope(x)[1], start)
-        values, vectors = np.linalg.eigh((hessian + hessian.T) / 2.0)
+        values, vectors = np.linalg.eigh(self._likelihood.bend(start))
         size = np.maximum(np.abs(values), 1e-6 * np.abs(values).max())
         return start, vectors / np.sqrt(size)
 
@@ -236,19 +219,13 @@ class NestedFit:
             the half-and-half mixture, since a variance cannot be negative; NaN where more than one
             term varies over the groups, for which no simple mixture holds.
         """
-        from scipy.stats import chi2
-
-        table = pd.DataFrame({"without": self.certificate.faces}).rename_axis("level")
-        terms = np.array([1, len(self.design.random)])
-        statistic = (table.pop("without") - self.deviance).clip(lower=0.0)
-        p = chi2.sf(statistic, terms * (terms + 1) // 2)
-        mixed = np.where(statistic > 0.0, p / 2.0, 1.0)
-        return table.assign(
-            statistic=statistic,
-            df=terms * (terms + 1) // 2,
-            p_value=p,
-            p_value_boundary=np.where(terms == 1, mixed, np.nan),
-        )
+        tests = []
+        for without, terms in zip(
+            self.certificate.faces.values(), (1, len(self.design.random)), strict=True
+        ):
+            df = terms * (terms + 1) // 2
+            tests.append(boundary_test(without - self.deviance, df, terms).table())
+        return pd.concat(tests).set_axis(pd.Index(self.levels, name="level"))
 
     # -- residuals ------------------------------------------------------------------------------
 
@@ -318,10 +295,10 @@ def fit_nested(
     stack = identified_stack(design, method)
     likelihood = NestedLikelihood(design, nesting.codes, stack)
     theta, without = search(likelihood, solve(stack))
-    faces = dict(zip((nesting.name, design.group_name), without, strict=True))
-    value = likelihood(theta)
-    variance = float(stack.scale[0]) ** 2 * value.squares / likelihood.dof
-    proof = certify(likelihood, theta, faces)
+    proof = certify(
+        likelihood, theta, dict(zip((nesting.name, design.group_name), without, strict=True))
+    )
+    at = likelihood(theta)
     return NestedFit(
-        design, nesting, method, value.deviance, variance, proof, likelihood, stack, theta
+        design, nesting, method, at.deviance, at.variance, proof, likelihood, stack, theta
     )

@@ -18,23 +18,51 @@ from multilevel.errors import InputError
 from multilevel.likelihood import Array, Stack
 from multilevel.search import Optimum
 
-__all__ = ["NestedCertificate", "NestedLikelihood", "Value", "certify", "differences", "search"]
+__all__ = ["NestedLikelihood", "Proof", "Value", "certify", "differences", "prove", "search"]
 
 #: With more groups than these only the most likely start is followed.
 _MANY_GROUPS = 600
 
 
+class Proof(NamedTuple):
+    """Why an optimum is believed to be one.
+
+    Attributes
+    ----------
+    gradient : float
+        Largest absolute derivative of the deviance by a free parameter.
+    curvature : float
+        Least eigenvalue of the Hessian by them; NaN where nothing is free.
+    inward : float
+        Least derivative into the inside from a variance held at zero; not negative if the optimum
+        lies there, NaN where none is held.
+    faces : dict of str to float
+        Deviance without the variance of each level.
+    """
+
+    gradient: float
+    curvature: float
+    inward: float
+    faces: dict[str, float]
+
+    def holds(self, slack: float) -> bool:
+        """Whether it is flat but for some slack, bends upwards, and rises into the inside."""
+        bent = not self.curvature < -1e-6 and not self.inward < -1e-5
+        return bool(self.gradient < slack and bent)
+
+
 class Value(NamedTuple):
     """The deviance at a point, and what its derivatives and the residuals are made of.
 
-    All relative to the residual variance. `by_group`, `by_unit` are the derivatives by the groups'
-    covariance and the units' variance. Of each group, last axis, `pull` is ``Z' V^-1 (y - X beta)``
-    `own` ``Z' V_j^-1 Z`` and `ones` ``Z' V_j^-1 1``; of each unit, `unit_pull` is what ``1' V_j^-1
-    (y - X beta)`` sums to, and `kept` its variance once its rows are known.
+    But for `variance`, the residual variance, all are relative to it. `by_group`, `by_unit` are the
+    derivatives by the groups' covariance and the units' variance. Of each group, last axis, `pull`
+    is ``Z' V^-1 (y - X beta)``, `own` ``Z' V_j^-1 Z`` and `ones` ``Z' V_j^-1 1``; of each unit,
+    `unit_pull` is what ``1' V_j^-1 (y - X beta)`` sums to, and `kept` its variance once its rows
+    are known.
     """
 
     deviance: float
-    squares: float
+    variance: float
     beta: Array
     inverse: Array
     by_group: Array
@@ -44,27 +72,6 @@ class Value(NamedTuple):
     ones: Array
     unit_pull: Array
     kept: Array
-
-
-class NestedCertificate(NamedTuple):
-    """Why the optimum is one.
-
-    Attributes
-    ----------
-    gradient : float
-        Largest absolute derivative by the free parameters.
-    curvature : float
-        Least eigenvalue of the Hessian by them; NaN where nothing is free.
-    inward : float
-        Least derivative into the inside from a variance held at zero; NaN where none is.
-    faces : dict of str to float
-        Deviance without each level.
-    """
-
-    gradient: float
-    curvature: float
-    inward: float
-    faces: dict[str, float]
 
 
 def _varied(a: Array, direction: Array) -> tuple[Array, float]:
@@ -97,6 +104,7 @@ class NestedLikelihood:
         self.places = tuple(np.array(coordinates(q)).T)
         self.q, self.reml = q, stack.reml
         self.dof, self.shift = float(stack.dof[0]), float(stack.shift[0])
+        self.unit_variance = float(stack.scale[0]) ** 2
 
     def factor(self, theta: Array) -> Array:
         """Lay the groups' factor out."""
@@ -104,11 +112,8 @@ class NestedLikelihood:
         out[self.places] = theta[:-1]
         return out
 
-    def __call__(self, theta: Array, held: float | None = None) -> Value:
-        """Evaluate at the groups' factor, column by column, and the root of the units' variance.
-
-        The residual variance is at its best, or such that ``squares / dof`` would be `held`.
-        """
+    def __call__(self, theta: Array) -> Value:
+        """Evaluate at the groups' factor, column by column, and the root of the units' variance."""
         q, unit, a, log_det = self.q, self.unit, self.blocks, 0.0
         for column in self.factor(theta).T:
             a, gain = _varied(a, column)
@@ -121,7 +126,7 @@ class NestedLikelihood:
         squares = float(total[-1, -1] - beta @ total[:-1, -1])
         log_det += gain + self.reml * np.linalg.slogdet(total[:-1, :-1])[1]
         b0, b, contrast = sums[0, 0], sums[0, 1:], np.append(-beta, 1.0)
-        grown, weight = 1.0 + theta[-1] ** 2 * b0, self.dof / (held or squares)
+        grown, weight = 1.0 + theta[-1] ** 2 * b0, self.dof / squares
         kept, unit_pull = theta[-1] ** 2 / grown, contrast @ b
         own, ones = a[:q, :q], a[:q, q]
         pull = np.tensordot(contrast, a[q + 1 :, :q], 1) - (kept * unit_pull)[unit] * ones
@@ -134,39 +139,41 @@ class NestedLikelihood:
             by_group -= np.tensordot(x, x, ((0, 2), (0, 2)))
             by_unit -= ((root @ b[:-1] / grown) ** 2).sum()
         best = self.dof * (np.log(2 * np.pi * squares / self.dof) + 1) + log_det + self.shift
+        variance = self.unit_variance * squares / self.dof
         return Value(
-            *(float(best), squares, beta, inverse, by_group, float(by_unit)),
+            *(float(best), variance, beta, inverse, by_group, float(by_unit)),
             *(pull, own, ones, unit_pull, kept),
         )
 
-    def slope(self, theta: Array, held: float | None = None) -> tuple[float, Array]:
+    def slope(self, theta: Array) -> tuple[float, Array]:
         """Deviance and its derivatives by `theta`."""
-        at = self(theta, held)
+        at = self(theta)
         by_factor = 2.0 * at.by_group @ self.factor(theta)
         return at.deviance, np.append(by_factor[self.places], 2.0 * theta[-1] * at.by_unit)
 
+    def bend(self, theta: Array) -> Array:
+        """Second derivatives by `theta`."""
+        out = differences(lambda x: self.slope(x)[1], theta)
+        return (out + out.T) / 2.0
+
     def minimise(self, theta: Array) -> Array:
-        """Follow one start down; Newton steps at the end."""
+        """Follow one start down; Newton steps give the last digits."""
         from scipy.optimize import minimize
 
         theta = minimize(self.slope, theta, jac=True, method="BFGS", options={"gtol": 1e-4}).x
-        for _ in range(6):
-            deviance, gradient = self.slope(theta)
-            hessian = differences(lambda x: self.slope(x)[1], theta)
-            if np.linalg.eigvalsh(hessian).min() <= 0:
+        for _ in range(3):
+            deviance, slope = self.slope(theta)
+            further = theta - np.linalg.lstsq(self.bend(theta), slope)[0]
+            if not self(further).deviance <= deviance + 1e-9:
                 break
-            step = np.linalg.solve(hessian, gradient)
-            if gradient @ step < 1e-12 or self(theta - step).deviance > deviance + 1e-9:
-                break
-            theta = theta - step
+            theta = further
         return theta
 
 
 def differences(function: Callable[[Array], Array], x: Array) -> Array:
     """Central differences of a function of a vector, one row an element."""
     size = 1e-5 * np.maximum(1.0, np.abs(x))
-    steps = np.diag(size)
-    rows = [function(x + step) - function(x - step) for step in steps]
+    rows = [function(x + step) - function(x - step) for step in np.diag(size)]
     return np.array(rows, dtype=float) / (2.0 * size[:, None])
 
 
@@ -206,16 +213,18 @@ def search(likelihood: NestedLikelihood, lower: Optimum) -> tuple[Array, list[fl
     return found[best], deviances[:2]
 
 
-def certify(
-    likelihood: NestedLikelihood, theta: Array, faces: dict[str, float]
-) -> NestedCertificate:
+def certify(likelihood: NestedLikelihood, theta: Array, faces: dict[str, float]) -> Proof:
     """Look at gradient and curvature where free, and inward where a variance is held at zero."""
     at, free, inward = likelihood(theta), theta != 0.0, np.nan
     if not free[-1]:
         inward = at.by_unit
     if not free[:-1].any():
         inward = float(np.linalg.eigvalsh(at.by_group).min())
-    gradient = likelihood.slope(theta)[1][free]
-    hessian = differences(lambda x: likelihood.slope(x)[1], theta)[np.ix_(free, free)]
-    curvature = float(np.linalg.eigvalsh(hessian).min()) if free.any() else np.nan
-    return NestedCertificate(float(np.abs(gradient).max(initial=0.0)), curvature, inward, faces)
+    slope, bend = likelihood.slope(theta)[1], likelihood.bend(theta)
+    return prove(slope[free], bend[np.ix_(free, free)], inward, faces)
+
+
+def prove(slope: Array, bend: Array, inward: float, faces: dict[str, float]) -> Proof:
+    """Look at slope and curvature by the free parameters."""
+    curvature = float(np.linalg.eigvalsh(bend)[0]) if len(bend) else np.nan
+    return Proof(float(np.abs(slope).max(initial=0.0)), curvature, inward, faces)

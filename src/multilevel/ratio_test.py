@@ -9,7 +9,7 @@ import pandas as pd
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.fit import MixedFit
+from multilevel.solution import Solution
 
 __all__ = ["LikelihoodRatioTest", "boundary_test", "likelihood_ratio_test"]
 
@@ -48,7 +48,7 @@ class LikelihoodRatioTest:
         return pd.DataFrame([values])
 
 
-def likelihood_ratio_test(smaller: MixedFit, larger: MixedFit) -> LikelihoodRatioTest:
+def likelihood_ratio_test(smaller: Solution, larger: Solution) -> LikelihoodRatioTest:
     """Test whether the larger model fits better than the smaller one nested in it.
 
     Parameters
@@ -110,7 +110,7 @@ def boundary_test(change: float, df: int, added: int) -> LikelihoodRatioTest:
     return LikelihoodRatioTest(statistic, df, p_value, boundary)
 
 
-def _refuse_incomparable(smaller: MixedFit, larger: MixedFit) -> None:
+def _refuse_incomparable(smaller: Solution, larger: Solution) -> None:
     if smaller.method != larger.method:
         raise InputError("one fit is by ML and the other by REML", hint="fit both by one method")
     # A spread divides the rows; which rows and terms there are is seen from them undivided.

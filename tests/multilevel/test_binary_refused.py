@@ -59,8 +59,8 @@ def test_a_level_with_one_success_is_no_separation() -> None:
 
 
 REFUSED: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = {
-    "all": ("y ~ x + (1 | g)", lambda d: d.assign(y=1), "every row is a success"),
-    "none": ("y ~ x + (1 | g)", lambda d: d.assign(y=0), "every row is a failure"),
+    "all": ("y ~ x + (1 | g)", lambda d: d.assign(y=1), "every row has the same outcome"),
+    "none": ("y ~ x + (1 | g)", lambda d: d.assign(y=0), "every row has the same outcome"),
     "one group": ("y ~ x + (1 | g)", lambda d: d.assign(g="a"), "one group"),
     "groups of one": ("y ~ x + (1 | g)", lambda d: d.assign(g=d.index), "more than one trial"),
     "all or none by group": (

@@ -85,6 +85,36 @@ def test_fits_reach_the_lowest_deviance(reference: tuple[ModuleType, ModuleType]
     assert not [one for one in said if one]
 
 
+def missed(reference: tuple[ModuleType, ModuleType], seed: int, lowest: float) -> str:
+    """Say how the deviance of the rows at the engine's covariance lies above the lowest.
+
+    Where the terms explain all but a billionth of the response's squares, the sums of squares keep
+    six digits of what is left: what the engine says of its optimum may be off by that much.
+    """
+    module, search = reference
+    one, fit = module.design(seed), fitted(module, seed)
+    values, vectors = np.linalg.eigh(fit.random_covariance / fit.residual_variance)
+    root, starts = vectors * np.sqrt(np.maximum(values, 0.0)), np.cumsum([0, *fit.design.n])
+    rows = one.y, one.x, np.ascontiguousarray(one.x[:, list(one.random)])
+    found = search.deviance(root, *rows, starts, one.method == "REML")
+    rounding = 4.0 * np.finfo(float).eps * (one.y @ one.y) / fit.residual_variance
+    if found < lowest + 1e-6 and abs(found - fit.deviance) < max(1e-6, rounding) and fit.converged:
+        return ""
+    return f"{seed}: {found:.6f} by rows, {fit.deviance:.6f} by sums, for {lowest:.6f}"
+
+
+@pytest.mark.parametrize(
+    # The search that the first is compared with stops above it; in the second all but 1e-10 of the
+    # response's squares is explained.
+    ("seed", "lowest"),
+    [(2285, 90.493802), (3995, 212.319769)],
+)
+def test_the_optimum_is_that_of_the_rows(
+    reference: tuple[ModuleType, ModuleType], seed: int, lowest: float
+) -> None:
+    assert not missed(reference, seed, lowest)
+
+
 @pytest.mark.nightly
 def test_five_thousand_designs(reference: tuple[ModuleType, ModuleType]) -> None:
     module, search = reference
@@ -94,5 +124,5 @@ def test_five_thousand_designs(reference: tuple[ModuleType, ModuleType]) -> None
         lowest = (
             FOUND.loc[seed, "deviance"] if stored else search.lowest(module.design(seed), seed)[0]
         )
-        said.append(wrong(module, seed, lowest))
+        said.append(missed(reference, seed, lowest))
     assert not [one for one in said if one]

@@ -8,7 +8,7 @@ does not depend on the data, and a table only has to fill in its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -76,33 +76,10 @@ class Columns:
         return tuple(dict.fromkeys(key for p in self.polynomials for key, _ in p))
 
     @cached_property
-    def variables(self) -> tuple[str, ...]:
-        """Stored columns that the polynomials use, sorted."""
-        return tuple(sorted({name for p in self.raw for key, _ in p for name in key}))
-
-    @cached_property
     def movable(self) -> tuple[int, ...]:
         """Positions of the columns from which a constant can be taken."""
         fixed, random = ([self.names[i] for i in part] for part in (self.fixed, self.random))
         return tuple(movable_columns(self.names, fixed, random))
-
-    @cached_property
-    def raw(self) -> tuple[Polynomial, ...]:
-        """The polynomials in the stored columns themselves."""
-        pivots = {u.name: i for i, u in enumerate(self.unknowns) if u.kind == "pivot"}
-        found = []
-        for polynomial in self.polynomials:
-            whole: Polynomial = {}
-            for (key, unknowns), weight in polynomial.items():
-                part: Polynomial = {((), unknowns): weight}
-                for name in key:
-                    own: Polynomial = {((name,), ()): 1.0}
-                    if name in pivots:
-                        own[(), (pivots[name],)] = -1.0
-                    part = multiply(part, own)
-                whole = _add(whole, part)
-            found.append({key: weight for key, weight in whole.items() if weight})
-        return tuple(found)
 
 
 def monomial(names: Iterable[str]) -> Monomial:
@@ -157,6 +134,8 @@ class Writer:
         Levels of each categorical component that rows have; the first is the reference.
     stored_levels : mapping of str to tuple of str
         Levels with which the dummies were stored: the first has none of its own.
+    pivoted : collection of str
+        Stored columns that have had a pivot taken off.
     truths : frozenset of str
         Components of truth values. They are numbers here; R takes them for categories.
     """
@@ -165,6 +144,7 @@ class Writer:
     refuse: Callable[[Expression], InputError]
     levels: Levels
     stored_levels: Levels
+    pivoted: Collection[str] = ()
     truths: frozenset[str] = frozenset()
     _unknowns: dict[Unknown, int] = field(default_factory=dict)
 
@@ -246,7 +226,8 @@ class Writer:
         return {((), (self._unknowns.setdefault(unknown, len(self._unknowns)),)): 1.0}
 
     def _variable(self, name: str) -> Polynomial:
-        return {((name,), ()): 1.0} | self._unknown("pivot", name)
+        pivot = self._unknown("pivot", name) if name in self.pivoted else {}
+        return {((name,), ()): 1.0} | pivot
 
     def _expand(self, expression: Expression) -> Polynomial | None:
         """Write an expression as a polynomial, or None when it is not one in what is stored."""

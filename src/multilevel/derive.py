@@ -1,29 +1,39 @@
-"""From sums of stored columns to the cross-products of a model's columns."""
+"""From sums of stored columns to the cross-products of a model's columns.
+
+What does not depend on the numbers (which product of stored columns goes where, times what) is
+worked out once for a formula, as a `Recipe`; a table or its moments then fill in their numbers.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.columns import Columns, Monomial, Writer, dummy, monomial
+from multilevel.columns import Columns, Monomial, Polynomial, Writer, dummy, monomial, multiply
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.expression import Expression, Name, names_in
 from multilevel.formula import Formula, parse_formula
-from multilevel.plan import Named, Pairs, canonical, nearest
+from multilevel.plan import Named, canonical, nearest
 from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 
 Array: TypeAlias = NDArray[np.float64]
-Weights: TypeAlias = Mapping[Monomial, float]
+#: Products of stored columns by their places among the sums, each with the unknowns that it is
+#: multiplied by and a weight.
+Weighted: TypeAlias = tuple[tuple[int, tuple[int, ...], float], ...]
 
 #: A variance this small a part of the mean square is rounding: the column is constant.
 _SAME_IN_EVERY_ROW = 1e-12
+#: A weight this small a part of what was added up to it is rounding: the pivots cancel.
+_CANCELLED = 1e-13
+#: Whole numbers below this are floats without rounding.
+_EXACT_FLOAT = 2.0**53
 
 
 def derive(record: Record, formula: Formula) -> DesignMoments:
@@ -34,7 +44,8 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     InputError
         When a column or a product was not stored, naming it.
     """
-    if not record.n.any():
+    rows = int(record.n.sum())
+    if not rows:
         raise InputError(
             "no row has a value in every column needed",
             hint=f"check {', '.join(record.complete)} for missing values",
@@ -44,10 +55,14 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
             f"these moments are grouped by {record.group_name or 'nothing'}, not by {formula.group}"
         )
     single = not formula.group
-    sums = _sums(record, single)
-    columns = _model(record, formula, sums)
-    unknowns = _unknowns(columns, sums)
-    centres, raw, centred = _crosses(columns, unknowns, sums)
+    pivots, table = _near_means(record, rows)
+    if single:
+        table = table.sum(axis=1, keepdims=True)
+    means = table.sum(axis=1) / rows
+    recipe = _recipe_for(record, formula)
+    columns = recipe.columns
+    weights = recipe.weights(_unknowns(recipe, means.tolist(), pivots))
+    centres, (raw, centred) = _crosses(recipe, weights, table, means)
     return DesignMoments(
         groups=np.array(["all"], dtype=object) if single else record.groups,
         n=record.n.sum(keepdims=True) if single else record.n,
@@ -58,79 +73,150 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
         response=len(columns.names) - 1,
         group_name=formula.group,
         formula=formula.text,
-        polynomials=tuple([_filled(p.items(), unknowns) for p in columns.raw]),
-        means={name: sums.variable_mean(name) for name in columns.variables},
-        centres=centres,
+        polynomials=recipe.polynomials(weights, pivots),
+        means={
+            name: pivots.get(name, 0.0) + (float(means[i]) if i >= 0 else math.nan)
+            for name, i in recipe.variables
+        },
+        centres=tuple(centres.tolist()),
         centred=centred,
     )
 
 
-class _Sums(NamedTuple):
-    """Sums around pivots near the means, so that centring costs no digits."""
+class Recipe(NamedTuple):
+    """How a formula's columns come from sums, whatever the numbers.
 
-    table: Array  # a row for each product, and zeros last; a column for each group
-    totals: list[float]
-    rows: int
-    pivots: Mapping[str, float]
-    keys: tuple[Monomial, ...]
+    Attributes
+    ----------
+    columns : Columns
+    monomials : tuple of Monomial, length t
+        Products of stored columns that the columns of the model are made of.
+    places : ndarray of int, shape (t * t,)
+        Where the product of each pair of them is among the sums; -1 for zeros.
+    terms : tuple of ndarray
+        For each term of each column: where it is among (m, t) weights, which unknowns it is
+        multiplied by (-1 for none), and its own weight.
+    moments : tuple of (Weighted, Weighted)
+        For each unknown, the mean that tells it; for a spread, the mean square of what is not
+        constant too.
+    variables : tuple of (str, int)
+        Stored columns, and where their sums are; -1 where they were stored in products alone.
+    """
+
+    columns: Columns
     monomials: tuple[Monomial, ...]
-    dummies: Pairs
+    places: NDArray[np.intp]
+    terms: tuple[NDArray[Any], ...]
+    moments: tuple[tuple[Weighted, Weighted], ...]
+    variables: tuple[tuple[str, int], ...]
 
-    def places(self, left: tuple[Monomial, ...], right: tuple[Monomial, ...]) -> NDArray[np.intp]:
-        """Where the product of each pair of monomials is among the sums."""
-        return _places(left, right, self.keys, self.monomials, self.dummies)
+    def weights(self, unknowns: Sequence[float]) -> Array:
+        """Weight of each monomial in each column, shape (m, t)."""
+        where, by, weight = self.terms
+        size = len(self.columns.names), len(self.monomials)
+        values = weight * np.array([*unknowns, 1.0])[by].prod(axis=1)
+        found: Array = np.bincount(where, values, size[0] * size[1]).astype(float).reshape(size)
+        return found
 
-    def mean(self, one: Weights, other: Weights) -> float:
-        """Pooled mean of the product of two polynomials."""
-        left, right = ({key: w for key, w in p.items() if w} for p in (one, other))
-        places = self.places(tuple(left), tuple(right)).tolist()
-        weights = product(left.values(), right.values())
-        total = sum([self.totals[i] * x * y for i, (x, y) in zip(places, weights, strict=True)])
-        return float(total) / self.rows
-
-    def variable_mean(self, name: str) -> float:
-        """Pooled mean of a column, NaN where it was stored in products alone."""
-        if (name,) not in self.keys:
-            return float("nan")
-        return self.pivots.get(name, 0.0) + self.totals[self.keys.index((name,))] / self.rows
-
-
-def _sums(record: Record, single: bool) -> _Sums:
-    """Take a record's sums around pivots: as stored, or near the mean for whole numbers."""
-    rows = int(record.n.sum())
-    dummies = tuple([(dummy(f, lv), f) for f, levels in record.levels.items() for lv in levels[1:]])
-    pivots = dict(record.pivots)
-    for name in movable(record.monomials) - set(dict(dummies)) - set(pivots):
-        if (name,) in record.sums:
-            pivots[name] = float(round(int(record.sums[(name,)].sum()) / rows))
-    sums = around(record.sums, record.pivots, pivots)
-    table = np.array([*sums.values(), np.zeros(len(record.n))], dtype=float)
-    if single:
-        table = table.sum(axis=1, keepdims=True)
-    totals = table.sum(axis=1).tolist()
-    return _Sums(table, totals, rows, pivots, tuple(sums), record.monomials, dummies)
+    def polynomials(
+        self, weights: Array, pivots: Mapping[str, float]
+    ) -> tuple[dict[Monomial, float], ...]:
+        """Write the columns in the stored columns themselves, not less their pivots."""
+        steps = {n: p for n, p in pivots.items() if p}
+        into, _, moves = _moves(self.monomials, tuple(steps))
+        change = _weights(moves, steps.values(), float)
+        raw, size = weights @ change, np.abs(weights) @ np.abs(change)
+        raw[np.abs(raw) <= _CANCELLED * size] = 0.0
+        return tuple([{k: w for k, w in zip(into, row, strict=True) if w} for row in raw.tolist()])
 
 
-def _model(record: Record, formula: Formula, sums: _Sums) -> Columns:
-    """Columns of the model, without levels that no row has: they would be columns of zeros."""
+def _recipe_for(record: Record, formula: Formula) -> Recipe:
+    """Find a formula's recipe, without levels that no row has: they would be columns of zeros."""
     observed = []
     for factor, levels in record.levels.items():
-        keys = [(dummy(factor, level),) for level in levels[1:]]
-        if all(key in sums.keys for key in keys):
-            counts = [sums.totals[sums.keys.index(key)] for key in keys]
-            counts = [sums.rows - sum(counts), *counts]
+        dummies = [(dummy(factor, level),) for level in levels[1:]]
+        if all(key in record.sums for key in dummies):
+            counts = [int(record.sums[key].sum()) for key in dummies]
+            counts = [int(record.n.sum()) - sum(counts), *counts]
             levels = tuple([lv for lv, n in zip(levels, counts, strict=True) if n > 0])
         observed.append((factor, levels))
-    return _columns(formula.text, record.monomials, tuple(observed), tuple(record.levels.items()))
+    stored = tuple(record.levels.items())
+    return _recipe(formula.text, tuple(record.sums), record.monomials, stored, tuple(observed))
 
 
 @lru_cache(maxsize=256)
-def _columns(text: str, monomials: tuple[Monomial, ...], observed: Named, levels: Named) -> Columns:
+def _pivoted(monomials: tuple[Monomial, ...], levels: Named) -> tuple[str, ...]:
+    """Columns from which a pivot may be taken: those that can move and are no dummies."""
+    dummies = {dummy(factor, level) for factor, known in levels for level in known}
+    return tuple(sorted(movable(monomials) - dummies))
+
+
+@lru_cache(maxsize=256)
+def _recipe(
+    text: str, keys: tuple[Monomial, ...], stored: tuple[Monomial, ...], levels: Named, seen: Named
+) -> Recipe:
+    """Work a formula out in what is stored; refuses what is not, naming it."""
+    columns = _columns(text, stored, levels, seen)
+    factors = {dummy(factor, level): factor for factor, known in levels for level in known}
+    place = {key: i for i, key in enumerate(keys)}
+
+    def find(one: Monomial, other: Monomial) -> int:
+        reduced = canonical(monomial(one + other), factors)
+        if reduced is not None and reduced not in place:
+            absent = next((k for k in (other, one) if k not in stored), one + other)
+            raise InputError(
+                "this product is not in the moments",
+                column=":".join(monomial(absent)),
+                hint="store the columns that it is made of and their product",
+            )
+        return -1 if reduced is None else place[reduced]
+
+    def weighted(polynomial: Polynomial) -> Weighted:
+        return tuple([(find(key, ()), by, w) for (key, by), w in polynomial.items() if w])
+
+    terms = [
+        (i, key, by, weight)
+        for i, polynomial in enumerate(columns.polynomials)
+        for (key, by), weight in polynomial.items()
+        if weight
+    ]
+    monomials = tuple(dict.fromkeys(((), *(key for _, key, _, _ in terms))))
+    places = [find(one, other) for one, other in product(monomials, monomials)]
+    moments = []
+    for unknown in columns.unknowns:
+        of = dict(unknown.of)
+        if unknown.kind == "scale":
+            bare = {key: weight for key, weight in of.items() if key[0]}
+            moments.append((weighted(multiply(of, of)), weighted(multiply(bare, bare))))
+        else:
+            moments.append((weighted(of), ()))
+    variables = sorted({name for key in monomials for name in key})
+    return Recipe(
+        columns,
+        monomials,
+        np.array(places, dtype=np.intp),
+        (
+            np.array([i * len(monomials) + monomials.index(key) for i, key, _, _ in terms]),
+            _padded([by for _, _, by, _ in terms]),
+            np.array([weight for _, _, _, weight in terms]),
+        ),
+        tuple(moments),
+        tuple([(name, place.get((name,), -1)) for name in variables]),
+    )
+
+
+def _padded(places: Sequence[tuple[int, ...]]) -> NDArray[np.intp]:
+    """Rows of one length, filled up with the last place, where a one stands."""
+    width = max(map(len, places))
+    return np.array([(*row, *[-1] * (width - len(row))) for row in places], dtype=np.intp)
+
+
+def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named) -> Columns:
     """Columns of a formula in what is stored; refuses what is not, naming it."""
     formula = parse_formula(text)
     used = set(map(str, formula.predictors))
-    names = frozenset(name for key in monomials for name in key)
-    for factor, found in observed:
+    names = frozenset(name for key in stored for name in key)
+    for factor, found in seen:
         if factor in used and len(found) < 2:
             raise InputError(
                 "this category has one level only among the rows analysed",
@@ -149,87 +235,56 @@ def _columns(text: str, monomials: tuple[Monomial, ...], observed: Named, levels
             hint="make the moments from the frame with this formula",
         )
 
-    known = Writer(lambda e: str(e) in names, refuse, dict(observed), dict(levels))
-    return known.model(formula)
+    pivoted = _pivoted(stored, levels)
+    return Writer(lambda e: str(e) in names, refuse, dict(seen), dict(levels), pivoted).model(
+        formula
+    )
 
 
-def _filled(
-    terms: Iterable[tuple[tuple[Monomial, tuple[int, ...]], float]], unknowns: list[float]
-) -> dict[Monomial, float]:
-    """Put the numbers of the unknowns into a polynomial."""
-    weights: dict[Monomial, float] = {}
-    for (key, places), weight in terms:
-        for place in places:
-            weight *= unknowns[place]
-        weights[key] = weights.get(key, 0.0) + weight
-    return weights
-
-
-def _unknowns(columns: Columns, sums: _Sums) -> list[float]:
+def _unknowns(recipe: Recipe, means: Sequence[float], pivots: Mapping[str, float]) -> list[float]:
     """Find the numbers that only the data tell."""
     found: list[float] = []
-    for unknown in columns.unknowns:
-        weights = _filled(unknown.of, found)
-        if unknown.kind == "pivot":
-            found.append(sums.pivots.get(unknown.name, 0.0))
-        elif unknown.kind == "mean":
-            found.append(sums.mean(weights, {(): 1.0}))
-        else:
-            square, bare = sums.mean(weights, weights), weights | {(): 0.0}
-            if square <= _SAME_IN_EVERY_ROW * sums.mean(bare, bare):
+
+    def pooled(terms: Weighted) -> float:
+        return sum([means[i] * w * math.prod([found[u] for u in by]) for i, by, w in terms])
+
+    for unknown, (own, bare) in zip(recipe.columns.unknowns, recipe.moments, strict=True):
+        value = pivots.get(unknown.name, 0.0) if unknown.kind == "pivot" else pooled(own)
+        if unknown.kind == "scale":
+            if value <= _SAME_IN_EVERY_ROW * pooled(bare):
                 raise InputError(
                     f"{unknown.name} cannot be computed: what is scaled is the same in every row",
                     hint="leave it out",
                 )
-            found.append(1.0 / math.sqrt(square))
+            value = 1.0 / math.sqrt(value)
+        found.append(value)
     return found
 
 
-def _crosses(
-    columns: Columns, unknowns: list[float], sums: _Sums
-) -> tuple[tuple[float, ...], Array, Array]:
-    """Centres of the columns, and their cross-products, (J, m, m), raw and about the centres."""
-    filled = [_filled(p.items(), unknowns) for p in columns.polynomials]
-    keys = tuple([k for k in columns.monomials if any(p.get(k) for p in filled)])
-    weights = np.array([[p.get(key, 0.0) for key in keys] for p in filled])
+def _crosses(recipe: Recipe, weights: Array, table: Array, means: Array) -> tuple[Array, Array]:
+    """Centres of the columns, and their cross-products raw and about them, (2, J, m, m)."""
     size, terms = weights.shape
-    products = sums.table[sums.places(keys, keys)]
-    bare, centres = weights.copy(), np.zeros(size)
-    if columns.movable:
-        moved, constant = list(columns.movable), keys.index(())
-        means = products[constant::terms].sum(axis=1) / sums.rows
-        centres[moved] = weights[moved] @ means
-        bare[:, constant] -= centres
+    moved, centres, bare = list(recipe.columns.movable), np.zeros(size), weights.copy()
+    centres[moved] = (weights @ means[recipe.places[:terms]])[moved]
+    bare[:, 0] -= centres  # the constant is the first monomial
     both = np.array([weights, bare])
     pairs = both[:, :, None, :, None] * both[:, None, :, None, :]
-    cross = (pairs.reshape(-1, terms * terms) @ products).T.reshape(-1, 2, size, size)
-    cross = (cross + cross.swapaxes(2, 3)) / 2
-    raw, centred = np.ascontiguousarray(cross.swapaxes(0, 1))
-    return tuple(centres.tolist()), raw, centred
+    cross = pairs.reshape(-1, terms * terms) @ table[recipe.places]
+    cross = cross.reshape(2, size, size, -1).transpose(0, 3, 1, 2)
+    return centres, np.ascontiguousarray((cross + cross.swapaxes(2, 3)) / 2)
 
 
-@lru_cache(maxsize=256)
-def _places(
-    left: tuple[Monomial, ...],
-    right: tuple[Monomial, ...],
-    keys: tuple[Monomial, ...],
-    monomials: tuple[Monomial, ...],
-    dummies: Pairs,
-) -> NDArray[np.intp]:
-    """Where the product of each pair of monomials is among the sums; -1 for zeros."""
-    factors, place = dict(dummies), {key: i for i, key in enumerate(keys)}
-    found = []
-    for one, other in product(left, right):
-        reduced = canonical(monomial(one + other), factors)
-        if reduced is not None and reduced not in place:
-            absent = next((k for k in (other, one) if k not in monomials), one + other)
-            raise InputError(
-                "this product is not in the moments",
-                column=":".join(monomial(absent)),
-                hint="store the columns that it is made of and their product",
-            )
-        found.append(-1 if reduced is None else place[reduced])
-    return np.array(found, dtype=np.intp)
+def _near_means(record: Record, rows: int) -> tuple[dict[str, float], Array]:
+    """Take sums around pivots near the means, so that centring costs no digits; zeros come last.
+
+    Pivots stay as stored; whole numbers, stored around zero, get one.
+    """
+    pivots = dict(record.pivots)
+    for name in _pivoted(record.monomials, tuple(record.levels.items())):
+        if name not in pivots:
+            pivots[name] = float(round(int(record.sums[(name,)].sum()) / rows))
+    sums = around(record.sums, record.pivots, pivots)
+    return pivots, np.array([*sums.values(), np.zeros(len(record.n))], dtype=float)
 
 
 def around(
@@ -264,44 +319,60 @@ def _moved(
     out, values = dict(sums), list(sums.values())
     if not steps:
         return out
-    keys, moves = _moves(tuple(sums), frozenset(steps))
-    weights = np.zeros((len(keys), len(values)), dtype=object)
-    for row, column, taken in moves:
-        weights[row, column] += math.prod([-steps[name] for name in taken])
-    whole = np.array([v.dtype.kind == "i" for v in values])
-    exact = ~(weights[:, ~whole] != 0).any(axis=1)
-    exact &= all(isinstance(step, int) for step in steps.values())
-    found = iter(_exact(weights[exact][:, whole], [v for v in values if v.dtype.kind == "i"]))
-    rounded = iter(weights[~exact].astype(float) @ np.array(values, dtype=float))
-    for key, is_exact in zip(keys, exact.tolist(), strict=True):
-        out[key] = next(found if is_exact else rounded)
+    _, changed, moves = _moves(tuple(sums), tuple(steps))
+    table, weights = np.array(values, dtype=float), _weights(moves, steps.values(), float)
+    moved = weights @ table
+    floats = np.array([v.dtype.kind == "f" for v in values])
+    whole = all(isinstance(step, int) for step in steps.values())
+    exact = np.logical_and(~weights[:, floats].any(axis=1), whole).tolist()
+    # Floats round no whole number on the way if they hold the largest that there can be.
+    held = (np.abs(weights) @ np.abs(table).max(axis=1, initial=0.0) < _EXACT_FLOAT).tolist()
+    for row, key in changed:
+        if exact[row] and not held[row]:
+            out[key] = _exactly(_weights(moves, steps.values(), object)[row], values)
+        else:
+            out[key] = moved[row].astype(np.int64) if exact[row] else moved[row]
     return out
+
+
+def _exactly(weights: NDArray[np.object_], values: Sequence[Totals]) -> Totals:
+    """Add weighted whole numbers without rounding before the end."""
+    parts = [w * v.astype(object) for w, v in zip(weights, values, strict=True) if w]
+    total = np.sum(parts, axis=0)
+    fits = max(map(abs, total), default=0) < INTEGER_LIMIT
+    return np.asarray(total, dtype=np.int64 if fits else float)
+
+
+class _Moves(NamedTuple):
+    """Products of columns less steps, written out: their places, and the steps multiplied."""
+
+    shape: tuple[int, int]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    taken: NDArray[np.intp]
 
 
 @lru_cache(maxsize=256)
 def _moves(
-    keys: tuple[Monomial, ...], names: frozenset[str]
-) -> tuple[list[Monomial], list[tuple[int, int, Monomial]]]:
-    """Products that change; the row of each, a product it is made of, and the pivots taken."""
-    changed = [key for key in keys if names & set(key)]
-    found = []
-    for row, key in enumerate(changed):
+    keys: tuple[Monomial, ...], names: tuple[str, ...]
+) -> tuple[tuple[Monomial, ...], list[tuple[int, Monomial]], _Moves]:
+    """Products that others come from, those that change with their rows, and how."""
+    found: list[tuple[int, Monomial, tuple[int, ...]]] = []
+    for row, key in enumerate(keys):
         for taken in product(*((False, True) if name in names else (False,) for name in key)):
-            rest = monomial(n for n, t in zip(key, taken, strict=True) if not t)
-            gone = monomial(n for n, t in zip(key, taken, strict=True) if t)
-            found.append((row, keys.index(rest), gone))
-    return changed, found
+            rest = tuple([n for n, t in zip(key, taken, strict=True) if not t])
+            gone = tuple([names.index(n) for n, t in zip(key, taken, strict=True) if t])
+            found.append((row, rest, gone))
+    into = {key: i for i, key in enumerate(dict.fromkeys((*keys, *(rest for _, rest, _ in found))))}
+    rows, columns = np.array([(row, into[rest]) for row, rest, _ in found]).T
+    changed = [(row, key) for row, key in enumerate(keys) if not set(names).isdisjoint(key)]
+    moves = _Moves((len(keys), len(into)), rows, columns, _padded([gone for _, _, gone in found]))
+    return tuple(into), changed, moves
 
 
-def _exact(weights: NDArray[np.object_], values: list[Totals]) -> list[Totals]:
-    """Add weighted whole numbers without rounding before the end."""
-    if not len(weights):
-        return []
-    sizes = [int(np.abs(v).max(initial=0)) for v in values]
-    if (np.abs(weights) @ np.array(sizes, dtype=object)).max() < INTEGER_LIMIT:
-        return list(weights.astype(np.int64) @ np.array(values))
-    big = weights @ np.array(values, dtype=object)
-    fits = [max(map(abs, row), default=0) < INTEGER_LIMIT for row in big]
-    return [
-        np.asarray(row, dtype=np.int64 if f else float) for row, f in zip(big, fits, strict=True)
-    ]
+def _weights(moves: _Moves, steps: Iterable[float], kind: type) -> NDArray[Any]:
+    """Weight of each product in each product less the steps."""
+    found: NDArray[Any] = np.zeros(moves.shape, dtype=kind)
+    taken: NDArray[Any] = np.array([*(-step for step in steps), 1], dtype=kind)[moves.taken]
+    np.add.at(found, (moves.rows, moves.columns), taken.prod(axis=1))
+    return found

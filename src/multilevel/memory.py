@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
-from typing import Any, TypeAlias, TypeVar
+from functools import cached_property, lru_cache
+from typing import Any, TypeAlias
 
 import narwhals as nw
 import numpy as np
@@ -35,26 +35,11 @@ from multilevel.small import compiled
 Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = NDArray[np.bool_]
 Codes: TypeAlias = NDArray[np.int64]
-_Found = TypeVar("_Found")
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
 #: Beyond this the fourth power of a value is no number any more.
 _FLOAT_LIMIT = 1e75
 _OF_ONE_KIND = "numbers or text are needed, of one kind"
-
-
-def _once(read: Callable[[Table, str], _Found]) -> Callable[[Table, str], _Found]:
-    """Read a column once: what was made of it is kept with the table."""
-
-    @wraps(read)
-    def remembered(table: Table, column: str) -> _Found:
-        known = table.known.setdefault(read.__name__, {})
-        if column not in known:
-            known[column] = read(table, column)
-        found: _Found = known[column]
-        return found
-
-    return remembered
 
 
 def plan_for(
@@ -77,31 +62,22 @@ def plan_for(
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """A frame in memory: pandas, Polars or Arrow.
+class Column:
+    """A column of a frame in memory; what is made of it is made once.
 
     Attributes
     ----------
-    native : DataFrame of pandas or narwhals
-    columns : sequence of str
-    known : dict
-        What was made of columns so far, so that each leaves the frame once.
+    name : str
+    native : Series of pandas or narwhals
     """
 
+    name: str
     native: Any
-    columns: Sequence[str]
-    known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def sums(
-        self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
-    ) -> Record:
-        """Return sums that hold just what a formula needs; see `summed`."""
-        return self.summed(plan_for(formula, self, levels), cells)
-
-    @_once
-    def series(self, column: str) -> pd.Series[Any]:
-        """Return a column as it is held, in pandas."""
-        found = self.native[column]
+    @cached_property
+    def series(self) -> pd.Series[Any]:
+        """The column as it is held, in pandas."""
+        found = self.native
         if isinstance(found, pd.Series):
             return found
         try:
@@ -113,70 +89,124 @@ class Table:
         except pa.ArrowException:
             return pd.Series(found.to_list(), dtype=object)
 
-    @_once
-    def typed(self, column: str) -> pd.Series[Any]:
-        """Return a column, numbers held as objects turned into what they are."""
-        series = self.series(column)
+    @cached_property
+    def typed(self) -> pd.Series[Any]:
+        """The column, numbers held as objects turned into what they are."""
+        series = self.series
         if series.dtype != object or pd.api.types.infer_dtype(series, skipna=True) not in _NUMBERS:
             return series
         try:
             numbers: pd.Series[Any] = pd.to_numeric(series)
         except (TypeError, ValueError, OverflowError):
-            raise InputError("numbers of one kind are needed", column=column) from None
+            raise InputError("numbers of one kind are needed", column=self.name) from None
         return numbers
 
-    @_once
-    def kind(self, column: str) -> str:
-        """Return ``number``, ``truth`` or ``category``."""
-        dtype = self.series(column).dtype
+    @cached_property
+    def kind(self) -> str:
+        """One of ``number``, ``truth`` and ``category``."""
+        dtype = self.series.dtype
         # The usual types of pandas are told without narwhals, which takes longer than a fit.
         if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
             return "truth" if dtype.kind == "b" else "number"
         if isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype)):
             return "category"
-        return kind_of(nw.from_native(self.typed(column), series_only=True).dtype, column)
+        return kind_of(nw.from_native(self.typed, series_only=True).dtype, self.name)
+
+    @cached_property
+    def levels(self) -> tuple[str, ...]:
+        """Levels declared by the column's type, or those found, sorted."""
+        if self.kind != "category":
+            values = self.numbers
+            found = np.unique(values if self.missing is None else values[~self.missing])
+            return tuple(map(label_text, found.tolist()))
+        # Only pandas declares the levels of its categories; Polars keeps what it has met.
+        declared = getattr(self.native.dtype, "categories", None)
+        if declared is not None:
+            return tuple(map(str, declared))
+        labels, _ = self.coded
+        kinds = {str if isinstance(label, str) else type(label) for label in labels}
+        if len(kinds) > 1 or kinds & {complex}:
+            raise InputError(_OF_ONE_KIND, column=self.name)
+        return tuple(map(label_text, sorted(labels)))
+
+    @cached_property
+    def numbers(self) -> Array:
+        """Values of a column of numbers; those that are missing are zero or NaN."""
+        series = self.typed
+        values = series._values
+        if isinstance(values, np.ndarray):
+            return values
+        kind = np.dtype(getattr(series.dtype, "numpy_dtype", float))
+        if kind.kind in "iub":
+            return series.to_numpy(dtype=kind, na_value=0)
+        return series.to_numpy(dtype=float, na_value=np.nan)
+
+    @cached_property
+    def coded(self) -> tuple[list[Any], Codes]:
+        """Labels as they were met, and the code of each row, -1 where missing."""
+        try:
+            codes, labels = pd.factorize(self.series._values)
+        except (TypeError, NotImplementedError, pa.ArrowException):
+            raise InputError(_OF_ONE_KIND, column=self.name) from None
+        return labels.tolist(), codes.astype(np.int64, copy=False)
+
+    @cached_property
+    def missing(self) -> Mask | None:
+        """Which values are missing, or None where none is."""
+        if self.kind == "category":
+            gone = self.coded[1] < 0
+        elif self.numbers.dtype.kind == "f":
+            gone = np.isnan(self.numbers)
+        elif isinstance(self.typed._values, np.ndarray):
+            return None
+        else:
+            gone = self.typed.isna().to_numpy(dtype=bool)
+        return gone if gone.any() else None
+
+    def has(self, level: str) -> Array:
+        """Return 1 for each row with a level, 0 for others."""
+        if self.kind != "category":
+            return np.asarray(self.numbers == level_value(level), dtype=np.int8)
+        labels, codes = self.coded
+        hits = [label_text(label) == level for label in labels]
+        return np.array([*hits, False], dtype=np.int8)[codes]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A frame in memory: pandas, Polars or Arrow.
+
+    Attributes
+    ----------
+    native : DataFrame of pandas or narwhals
+    columns : collection of str
+    known : dict of str to Column
+        Columns looked at so far, so that each leaves the frame once.
+    """
+
+    native: Any
+    columns: Collection[str]
+    known: dict[str, Column] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Column:
+        """Return a column."""
+        if name not in self.known:
+            self.known[name] = Column(name, self.native[name])
+        return self.known[name]
+
+    def kind(self, column: str) -> str:
+        """Return ``number``, ``truth`` or ``category``."""
+        return self[column].kind
 
     def levels(self, column: str) -> tuple[str, ...]:
         """Levels declared by the column's type, or those found, sorted."""
-        if self.kind(column) != "category":
-            values, missing = self.numbers(column)
-            found = np.unique(values if missing is None else values[~missing])
-            return tuple(map(label_text, found.tolist()))
-        # Only pandas declares the levels of its categories; Polars keeps what it has met.
-        declared = getattr(self.native[column].dtype, "categories", None)
-        if declared is not None:
-            return tuple(map(str, declared))
-        labels, _ = self.coded(column)
-        kinds = {str if isinstance(label, str) else type(label) for label in labels}
-        if len(kinds) > 1 or kinds & {complex}:
-            raise InputError(_OF_ONE_KIND, column=column)
-        return tuple(map(label_text, sorted(labels)))
+        return self[column].levels
 
-    @_once
-    def numbers(self, column: str) -> tuple[Array, Mask | None]:
-        """Values of a column of numbers, and which are missing."""
-        series = self.typed(column)
-        values = series._values
-        missing: Mask | None = None
-        if not isinstance(values, np.ndarray):
-            kind = np.dtype(getattr(series.dtype, "numpy_dtype", float))
-            missing = series.isna().to_numpy(dtype=bool)
-            if kind.kind in "iub":
-                values = series.to_numpy(dtype=kind, na_value=0)
-            else:
-                values = series.to_numpy(dtype=float, na_value=np.nan)
-        if values.dtype.kind == "f":
-            missing = np.isnan(values)
-        return values, missing if missing is not None and missing.any() else None
-
-    @_once
-    def coded(self, column: str) -> tuple[list[Any], Codes]:
-        """Labels of a column as they were met, and the code of each row, -1 where missing."""
-        try:
-            codes, labels = pd.factorize(self.series(column))
-        except (TypeError, NotImplementedError, pa.ArrowException):
-            raise InputError(_OF_ONE_KIND, column=column) from None
-        return labels.tolist(), codes.astype(np.int64, copy=False)
+    def sums(
+        self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
+    ) -> Record:
+        """Return sums that hold just what a formula needs; see `summed`."""
+        return self.summed(plan_for(formula, self, levels), cells)
 
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""
@@ -209,49 +239,35 @@ class Table:
         keep = self._complete(plan)
         codes = self._groups(plan.group, keep)[1]
         values = {name: self._values(name, plan, keep) for name in plan.variables}
-        return codes, values, {name: _kept(self.numbers(name)[0], keep) for name in further}
+        return codes, values, {name: _kept(self[name].numbers, keep) for name in further}
 
     def _complete(self, plan: Plan) -> Mask | None:
         """Which rows have every value, or None when all have."""
-        gone = [m for m in map(self._missing, plan.needed) if m is not None and m.any()]
+        gone = [m for m in (self[name].missing for name in plan.needed) if m is not None]
         return ~np.logical_or.reduce(gone) if gone else None
-
-    def _missing(self, column: str) -> Mask | None:
-        if self.kind(column) != "category":
-            return self.numbers(column)[1]
-        missing: Mask = self.coded(column)[1] < 0
-        return missing
 
     def _values(self, name: str, plan: Plan, keep: Mask | None) -> Array:
         """Numbers of a stored column over the rows kept, whole ones in an integer type."""
         source = plan.variables[name]
         if isinstance(source, Dummy):
-            return self._dummy(source, keep)
+            return _kept(self[source.column].has(source.level), keep)
         if isinstance(source, Name):
-            return _whole(_kept(self.numbers(source.name)[0], keep))
+            return _whole(_kept(self[source.name].numbers, keep))
 
         def column(of: str) -> Array:
             # int8 would overflow in arithmetic.
-            values = _kept(self.numbers(of)[0], keep)
+            values = _kept(self[of].numbers, keep)
             return values if values.dtype.kind == "f" else values.astype(np.int64)
 
         with np.errstate(all="ignore"):
             return _whole(np.asarray(evaluate(source, column)))
-
-    def _dummy(self, source: Dummy, keep: Mask | None) -> Array:
-        if self.kind(source.column) != "category":
-            values = _kept(self.numbers(source.column)[0], keep)
-            return np.asarray(values == level_value(source.level), dtype=np.int8)
-        labels, codes = self.coded(source.column)
-        hits = np.array([label_text(label) == source.level for label in labels] + [False])
-        return np.asarray(_kept(hits[codes], keep), dtype=np.int8)
 
     def _groups(self, group: str, keep: Mask | None) -> tuple[NDArray[np.object_], Codes]:
         """Sorted labels and the code of each row kept."""
         if not group:
             rows = len(self.native) if keep is None else int(keep.sum())
             return np.array(["all"], dtype=object), np.zeros(rows, dtype=np.int64)
-        labels, codes = self.coded(group)
+        labels, codes = self[group].coded
         codes = _kept(codes, keep)
         present = np.flatnonzero(np.bincount(codes, minlength=len(labels)))
         groups, order = sorted_labels([labels[i] for i in present], group)
@@ -265,10 +281,8 @@ class Table:
         """Rows of the smallest cell of each group; see `Record`."""
         cells: dict[str, Array] = {}
         for name, source in plan.variables.items():
-            if isinstance(source, Dummy) and self.kind(source.column) == "category":
-                cells[source.column] = _kept(self.coded(source.column)[1], keep)
-            elif isinstance(source, Dummy):
-                cells[source.column] = _kept(self.numbers(source.column)[0], keep)
+            if isinstance(source, Dummy):
+                cells[source.column] = _kept(self[source.column].coded[1], keep)
             elif name in columns and _has_few_values(columns[name]):
                 cells[name] = columns[name]
         frame = nw.from_dict({"\0": codes, **cells}, backend="pandas")
@@ -428,7 +442,7 @@ def grouped_sums(
             if pivots.get(name):
                 np.subtract(row, pivots[name], out=row)
         totals = np.zeros((n_groups, len(bases)), dtype=table.dtype)
-        _accumulate(codes, table, bases, factors, totals)
+        _accumulate(codes.view(np.uint64), table, bases, factors, totals)
         by_key = np.ascontiguousarray(totals.T)
         found |= {key: by_key[place] for key, place in zip(wanted, places, strict=True)}
     return {key: found[key] for key in keys}
@@ -456,7 +470,8 @@ def _chains(
             if part not in place:
                 place[part] = len(steps)
                 steps.append((place[part[:-1]], names.index(part[-1])))
-        bases, factors = np.array(steps, dtype=np.int64).T.copy()
+        # Unsigned, so that no place is looked at for being counted from the end.
+        bases, factors = np.array(steps, dtype=np.uint64).T.copy()
         if wanted:
             out.append((wanted, names, bases, factors, [place[key] for key in wanted]))
     return out
@@ -464,7 +479,7 @@ def _chains(
 
 @compiled  # type: ignore[untyped-decorator]
 def _accumulate(
-    codes: NDArray[np.int64], table: Array, bases: Array, factors: Array, totals: Array
+    codes: NDArray[np.uint64], table: Array, bases: Array, factors: Array, totals: Array
 ) -> None:
     """Multiply and add, row by row: each product is an earlier one times a column."""
     product = np.ones(len(bases), dtype=table.dtype)

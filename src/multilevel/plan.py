@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, combinations_with_replacement
@@ -46,7 +46,7 @@ class Schema(Protocol):
     """What is known of a table before anything is summed."""
 
     @property
-    def columns(self) -> Sequence[str]:
+    def columns(self) -> Collection[str]:
         """Names of all columns."""
 
     def kind(self, column: str) -> str:
@@ -141,7 +141,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return f"the nearest name is {close[0]}" if close else None
 
 
-def refuse_unknown(needed: Iterable[str], columns: Sequence[str]) -> None:
+def refuse_unknown(needed: Iterable[str], columns: Collection[str]) -> None:
     """Refuse names that the data do not have."""
     for name in needed:
         if name not in columns:
@@ -235,7 +235,7 @@ def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
         for factor in formula.predictors
         if (isinstance(factor, Name) and kind[factor.name] == "truth") or is_comparison(factor)
     )
-    writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths)
+    writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths=truths)
     monomials = _downset(writer.model(formula).monomials)
     needed = tuple(sorted({*formula.columns, *filter(None, [formula.group])}))
     return Plan(variables, monomials, formula.group, needed, dict(levels))

@@ -104,7 +104,7 @@ def open_table(data: Any) -> Iterator[Table | LazyTable]:
             yield table
         return
     if isinstance(data, pd.DataFrame) and data.columns.is_unique:
-        yield Table(data, list(data.columns))
+        yield Table(data, data.columns)
         return
     with warnings.catch_warnings():
         # narwhals announces that its Dask support moves to another package.

@@ -100,19 +100,8 @@ class PosteriorInterval:
         if x.ndim != 2 or not x.size:
             raise InputError("draws of shape (chains, draws) are needed", hint="give one or more")
         probs = (0.5, tail, 1 - tail)
-        median, lower, upper = np.quantile(x, probs)
-        mcse, mcse_lower, mcse_upper, ess, r_hat = _diagnostics(x, probs)
-        return cls(
-            median=float(median),
-            lower=float(lower),
-            upper=float(upper),
-            level=level,
-            mcse=mcse,
-            mcse_lower=mcse_lower,
-            mcse_upper=mcse_upper,
-            ess=ess,
-            r_hat=r_hat,
-        )
+        median, lower, upper = map(float, np.quantile(x, probs))
+        return cls(median, lower, upper, level, *_diagnostics(x, probs))
 
 
 def tail_of(level: float) -> float:

@@ -116,27 +116,20 @@ def fit_many(
 
 def _fit_block(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> dict[str, NDArray[Any]]:
     """Fit designs that fit into the cache together; those not identified keep NaN."""
-    usable = _usable(roles, cross, n)
-    if not usable.any():
-        return _nothing(len(cross), len(roles.fixed), len(roles.random))
-    stack = standardise(cross[usable], n[usable], roles.fixed, roles.random, roles.response, reml)
-    found = _raw(stack, roles.random_means(cross[usable].sum(axis=1)))
-    out: dict[str, NDArray[Any]] = {}
-    for key, values in found.items():
-        none = False if values.dtype == bool else np.nan
-        out[key] = np.full((len(cross), *values.shape[1:]), none, dtype=values.dtype)
-        out[key][usable] = values
-    return out
-
-
-def _nothing(count: int, p: int, q: int) -> dict[str, NDArray[Any]]:
-    """Give what is known of designs of which none can be fitted."""
+    fixed, random = roles.fixed, roles.random
+    p, q = len(fixed), len(random)
     shapes = {"beta": (p,), "beta_covariance": (p, p), "random_covariance": (q, q)}
     out: dict[str, NDArray[Any]] = {
-        key: np.full((count, *shapes.get(key, ())), np.nan)
+        key: np.full((len(cross), *shapes.get(key, ())), np.nan)
         for key in ("deviance", *shapes, "residual_variance", "vpc")
     }
-    return out | {key: np.zeros(count, dtype=bool) for key in ("singular", "converged")}
+    out |= {key: np.zeros(len(cross), dtype=bool) for key in ("singular", "converged")}
+    usable = _usable(roles, cross, n)
+    if usable.any():
+        stack = standardise(cross[usable], n[usable], fixed, random, roles.response, reml)
+        for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
+            out[key][usable] = values
+    return out
 
 
 def _usable(roles: DesignMoments, cross: Array, n: Array) -> NDArray[np.bool_]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any, TypeVar
 
-import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from multilevel.columns import Monomial
 from multilevel.derive import around
 from multilevel.errors import InputError
 from multilevel.record import INTEGER_LIMIT, Record, Totals
@@ -77,20 +78,19 @@ def add_moments(one: _Moments, other: _Moments, *, same_groups: bool = False) ->
     _check_groups(one.groups, other.groups, same_groups)
     pivots = _common_pivots(one, other)
     left, right = around(one.sums, one.pivots, pivots), around(other.sums, other.pivots, pivots)
-    labels = sorted({*one.groups.tolist(), *other.groups.tolist()})
-    place = {label: i for i, label in enumerate(labels)}
-    at = [np.array([place[g] for g in m.groups], dtype=np.intp) for m in (one, other)]
-    sums = {
-        key: _added(len(labels), at, (left[key], right[key]), any(n in pivots for n in key))
-        for key in one.sums
-    }
+    counted = one.smallest_cell is not None and other.smallest_cell is not None
+    both = pd.concat([_table(one, left), _table(other, {key: right[key] for key in left})])
+    _refuse_overflow(both.drop(columns="cell"))
+    grouped = both.groupby(level=0)
+    total = grouped.sum()
     return replace(
         one,
-        groups=np.fromiter(labels, dtype=object),
-        n=_added(len(labels), at, (one.n, other.n), False),
-        sums=sums,
+        groups=total.index.to_numpy(dtype=object),
+        n=total["n"].to_numpy(),
+        sums={key: total[i].to_numpy() for i, key in enumerate(left)},
         pivots=pivots,
-        smallest_cell=_smallest(len(labels), at, (one.smallest_cell, other.smallest_cell)),
+        # A cell is no smaller than its parts.
+        smallest_cell=grouped["cell"].min().to_numpy() if counted else None,
         n_dropped=one.n_dropped + other.n_dropped,
         withheld_groups=one.withheld_groups + other.withheld_groups,
         withheld_rows=one.withheld_rows + other.withheld_rows,
@@ -140,7 +140,7 @@ def _check_alike(one: Record, other: Record) -> None:
             raise InputError(f"this column {what}", column=name, hint="make both alike")
 
 
-def _check_groups(one: NDArray[np.object_], other: NDArray[np.object_], same_groups: bool) -> None:
+def _check_groups(one: NDArray[Any], other: NDArray[Any], same_groups: bool) -> None:
     """Refuse labels of two kinds, and groups in both unless they are the same."""
     if len({isinstance(label, str) for label in (*one, *other)}) > 1:
         raise InputError(
@@ -162,35 +162,24 @@ def _common_pivots(one: Record, other: Record) -> dict[str, float]:
     return {**smaller.pivots, **larger.pivots}
 
 
-def _added(
-    size: int, at: Sequence[NDArray[np.intp]], parts: Sequence[Totals], is_float: bool
-) -> Totals:
-    """Totals by group of the union of groups; refuses whole numbers that would overflow."""
-    kind = float if is_float or any(p.dtype.kind == "f" for p in parts) else np.int64
-    total: Totals = np.zeros(size, dtype=kind)
-    for place, part in zip(at, parts, strict=True):
-        total[place] += part
-    reach = sum(float(np.abs(p.astype(float)).sum()) for p in parts)
-    if kind is np.int64 and reach >= 2 * INTEGER_LIMIT:
+def _table(record: Record, sums: Mapping[Monomial, Totals]) -> pd.DataFrame:
+    """Rows, sums and smallest cells by group; the sums' columns are their places."""
+    counts = {
+        "n": record.n,
+        "cell": record.n if record.smallest_cell is None else record.smallest_cell,
+    }
+    index = pd.Index(record.groups, dtype=object)
+    return pd.DataFrame(counts | dict(enumerate(sums.values())), index)
+
+
+def _refuse_overflow(sums: pd.DataFrame) -> None:
+    """Refuse whole numbers that no longer fit when they are added."""
+    whole = sums.loc[:, [kind.kind == "i" for kind in sums.dtypes]]
+    if (whole.astype(float).abs().sum() >= 2 * INTEGER_LIMIT).any():
         raise InputError(
             "the sums are too large to be added exactly",
             hint="measure the column in larger units, or take a constant off it",
         )
-    return total
-
-
-def _smallest(
-    size: int,
-    at: Sequence[NDArray[np.intp]],
-    parts: Sequence[NDArray[np.int64] | None],
-) -> NDArray[np.int64] | None:
-    """Smallest cells by group of the union of groups: a cell is no smaller than its parts."""
-    smallest = np.full(size, np.iinfo(np.int64).max)
-    for place, part in zip(at, parts, strict=True):
-        if part is None:
-            return None
-        np.minimum.at(smallest, place, part)
-    return smallest
 
 
 def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Moments:

@@ -17,6 +17,7 @@ from multilevel.fit import fit_design
 from multilevel.gibbs import check_proper, run_chains, standardise
 from multilevel.partition import random_row
 from multilevel.priors import Prior, PriorValues, as_prior
+from multilevel.residuals import term_position
 from multilevel.sources import design_moments
 
 if TYPE_CHECKING:
@@ -125,11 +126,7 @@ class Posterior:
         """
         import pandas as pd
 
-        tail, names = tail_of(level), self.design.random_names
-        if term is not None and term not in names:
-            choice = f"choose from {', '.join(names)}"
-            raise InputError(f"there is no random term {term!r}", hint=choice)
-        k = 0 if term is None else names.index(term)
+        tail, k = tail_of(level), term_position(self.design.random_names, term)
         drawn = self.u[..., k].reshape(-1, len(self.design.groups))
         lower, upper = np.quantile(drawn, [tail, 1 - tail], axis=0)
         order = drawn if lower_is_better else -drawn

@@ -15,9 +15,8 @@ __all__ = ["covariance_parts", "joint_covariance", "ranked", "residual_table", "
 _SIGNS = {"conditional": 0.0, "comparative": 1.0, "diagnostic": -1.0}
 
 
-def term_position(fit: Solution, term: str | None) -> int:
+def term_position(names: tuple[str, ...], term: str | None) -> int:
     """Position of a random term among the random terms; the first unless named."""
-    names = fit.design.random_names
     if not names:
         raise InputError("the model has no random term, so there are no residuals of groups")
     if term is None:
@@ -53,7 +52,7 @@ def covariance_parts(fit: Solution, term: str | None = None) -> tuple[Array, Arr
     shared : array of shape (J, p)
         The fixed part's uncertainty: the covariance is ``diag(own) + shared @ shared.T``.
     """
-    _, explained, loading, prior = _pieces(fit, term_position(fit, term))
+    _, explained, loading, prior = _pieces(fit, term_position(fit.design.random_names, term))
     values, vectors = np.linalg.eigh(fit.ingredients.inverse)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     own = fit.residual_variance * np.maximum(prior - explained, 0.0)
@@ -69,7 +68,7 @@ def _covariance(fit: Solution, se: str, term: str | None) -> tuple[Array, Array,
         )
     own, root = covariance_parts(fit, term)
     if se == "diagnostic":
-        own = fit.residual_variance * _pieces(fit, term_position(fit, term))[1]
+        own = fit.residual_variance * _pieces(fit, term_position(fit.design.random_names, term))[1]
     return own, root, _SIGNS[se]
 
 
@@ -84,7 +83,7 @@ def residual_table(
     fit: Solution, term: str | None, se: str, multiplier: float, lower_is_better: bool
 ) -> pd.DataFrame:
     """Residuals by group: n, residual, se, lower, upper, rank, shrinkage."""
-    residual, explained, _, prior = _pieces(fit, term_position(fit, term))
+    residual, explained, _, prior = _pieces(fit, term_position(fit.design.random_names, term))
     own, root, sign = _covariance(fit, se, term)
     error = np.sqrt(np.maximum(own + sign * (root**2).sum(axis=1), 0.0))
     shrinkage = explained / prior if prior > 0 else np.zeros_like(explained)
@@ -100,6 +99,8 @@ def ranked(
     """Columns of a table of residuals: residual, se, lower, upper and rank, 1 the best."""
     from scipy.stats import rankdata
 
+    if not 0 < multiplier < np.inf:
+        raise InputError("the multiplier of a standard error is not a positive number")
     return {
         "residual": residual,
         "se": error,

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from multilevel.certificate import Certificate, certify
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack, method_name
@@ -19,7 +20,7 @@ from multilevel.levels import levels_of, nested_design
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
 from multilevel.residuals import joint_covariance, residual_table
-from multilevel.search import Certificate, certify, solve
+from multilevel.search import solve
 from multilevel.solution import Solution
 from multilevel.sources import design_moments
 from multilevel.spread import ScaledRows, Spread, profile_delta, scaled_rows

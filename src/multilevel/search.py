@@ -1,4 +1,4 @@
-"""The minimum of the profiled deviance, its boundary included, and the proof that it is one.
+"""The minimum of the profiled deviance, its boundary included.
 
 The search is Newton's method on the elements of the relative covariance factor, with the
 absolute values of the curvatures and a trust radius. Some forty starts, at scales from a
@@ -15,7 +15,6 @@ Every function works on a stack of designs; one fit is a stack of one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from itertools import product as every
 from typing import Any, NamedTuple
@@ -36,15 +35,15 @@ from multilevel.likelihood import (
 )
 from multilevel.small import compiled, diagonalise
 
-__all__ = ["Certificate", "Optimum", "certify", "minimise", "solve"]
+__all__ = ["Optimum", "minimise", "solve"]
 
 #: Newton stops when the decrease that it can still expect in the deviance is below the first of
 #: these, or after the step that follows an expected decrease below the second: no digit is left.
 _TOLERANCE, _LAST = 1e-20, 1e-12
-#: Enough to tell which start is best; the best is polished afterwards.
-_LOOSE = 1e-7
 #: Newton steps allowed from one start.
 _STEPS = 100
+#: Enough to tell which start is best; the best is polished afterwards.
+_LOOSE = 1e-7
 #: Starts that are followed to their end.
 _FOLLOWED = 3
 #: With so few groups a skewed predictor easily makes several minima of several random terms, and
@@ -53,7 +52,7 @@ _FEW_GROUPS = 12
 #: With more groups than this, three starts are enough.
 _MANY_GROUPS = 600
 #: Starts whose standard deviations differ by less than this factor are neighbours.
-_NEIGHBOUR = np.log(8.0)
+_NEIGHBOUR = 8.0
 #: A derivative into the interior counts as negative beyond this, for each row.
 _DESCENT = 1e-9
 #: Optima whose deviances differ by less are one optimum.
@@ -83,9 +82,7 @@ class Optimum(NamedTuple):
         Newton steps of the start that won.
     converged : ndarray of bool, shape (R,)
     starts : ndarray of shape (R, S)
-        Deviance that each start which was followed reached.
-    screened : int
-        Starts whose deviance was looked at.
+        Deviance that each start reached, NaN for those that were screened but not followed.
     """
 
     g: Array
@@ -98,10 +95,9 @@ class Optimum(NamedTuple):
     steps: NDArray[np.intp]
     converged: NDArray[np.bool_]
     starts: Array
-    screened: int
 
 
-# -- compiled: the deviance at many factors, Newton's method from many starts ------------------
+# -- compiled: Newton's method from many starts ----------------------------------------------
 
 
 class Ends(NamedTuple):
@@ -216,13 +212,27 @@ def _newton(
     return out
 
 
+def minimise(
+    stack: Stack,
+    which: NDArray[np.intp],
+    basis: Array,
+    theta: Array,
+    free: Array,
+    tolerance: float = _TOLERANCE,
+) -> Any:
+    """Apply Newton's method from these elements, each run in its own basis or all in one."""
+    own = np.array(np.broadcast_to(basis, (len(which), stack.q, stack.q)), order="C")
+    moved, may = np.array(theta, order="C"), np.array(free, order="C")
+    return _newton(stack.arrays, which, own, moved, may, places(stack.q), tolerance)
+
+
 # -- starts ------------------------------------------------------------------------------------
 
 
 @cache
 def _starts(q: int, many_groups: bool) -> Array:
     """Lower-triangular factors to start from, shape (S, q, q), in standardised units."""
-    if many_groups:
+    if many_groups or not q:
         # With many groups the deviance has one minimum for all practical purposes.
         return np.array([s * np.eye(q) for s in (0.1, 0.5, 2.0)])
     if q == 1:
@@ -252,83 +262,84 @@ def _candidates(stack: Stack) -> Array:
     return np.concatenate([shared, raw[:, None] * sizes], axis=1)
 
 
-def _distinct(candidates: Array, deviance: Array) -> NDArray[np.intp]:
+@compiled  # type: ignore[untyped-decorator]
+def _correlation(factor: Any, i: Any, m: Any) -> Any:
+    """Give the standard deviation of a row of a factor, and its correlation with another row."""
+    own, other, both = 0.0, 0.0, 0.0
+    for t in range(len(factor)):
+        own += factor[i, t] ** 2
+        other += factor[m, t] ** 2
+        both += factor[i, t] * factor[m, t]
+    return np.sqrt(own), both / np.sqrt(max(own * other, 1e-300))
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _are_neighbours(one: Any, other: Any) -> Any:
+    """Whether the covariances of two factors have like variances and like correlations."""
+    for i in range(len(one)):
+        for m in range(i + 1):
+            size, turn = _correlation(one, i, m)
+            other_size, other_turn = _correlation(other, i, m)
+            if max(size, other_size) >= _NEIGHBOUR * min(size, other_size):
+                return False
+            if abs(turn - other_turn) >= 1.0:
+                return False
+    return True
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _distinct(candidates: Any, deviance: Any) -> Any:
     """Positions of the lowest candidates that are no neighbours, shape (R, 3), best first."""
-    rows = np.arange(len(deviance))
-    square = candidates @ candidates.swapaxes(-1, -2)
-    size = np.sqrt(np.maximum(np.diagonal(square, axis1=-2, axis2=-1), 1e-300))
-    correlation = square / (size[..., :, None] * size[..., None, :])
-    log_size = np.log(size)
-    left = deviance.copy()
-    chosen = np.zeros((len(deviance), _FOLLOWED), dtype=np.intp)
-    for place in range(_FOLLOWED):
-        best = left.argmin(axis=1)
-        spent = np.isinf(left[rows, best])
-        best = np.where(spent, chosen[:, 0], best)
-        chosen[:, place] = best
-        close = np.abs(log_size - log_size[rows, best][:, None]).max(axis=-1) < _NEIGHBOUR
-        turn = np.abs(correlation - correlation[rows, best][:, None]).max(axis=(-2, -1))
-        left[close & (turn < 1.0)] = np.inf
+    designs, count = deviance.shape
+    chosen = np.zeros((designs, _FOLLOWED), dtype=np.int64)
+    for r in range(designs):
+        for place in range(_FOLLOWED):
+            best = -1
+            for s in range(count):
+                wanted = best < 0 or deviance[r, s] < deviance[r, best]
+                for before in range(place):
+                    other = candidates[r, chosen[r, before]]
+                    wanted = wanted and not _are_neighbours(candidates[r, s], other)
+                if wanted:
+                    best = s
+            chosen[r, place] = max(best, 0) if place == 0 or best >= 0 else chosen[r, 0]
     return chosen
 
 
-def _elements(factors: Array) -> Array:
-    """Elements of lower-triangular factors, column by column."""
-    row, col = places(factors.shape[-1]).T
-    return np.ascontiguousarray(factors[..., row, col])
+def _follow(stack: Stack, found: Optimum, candidates: Array) -> Array:
+    """Follow the best starts of each design: deviance, steps and starts; the best end's elements.
 
-
-def _square(theta: Array, q: int) -> Array:
-    """Relative covariances, shape (..., q, q), from the elements of their factors, (..., k)."""
-    factor = np.zeros((*theta.shape[:-1], q, q))
-    row, col = places(q).T
-    factor[..., row, col] = theta
-    out: Array = factor @ factor.swapaxes(-1, -2)
-    return out
-
-
-def _follow(stack: Stack) -> tuple[Array, Array, NDArray[np.intp], Array, int]:
-    """Best end of the starts: covariance, deviance, its steps, all ends, how many were screened."""
-    q, rows = stack.q, np.arange(len(stack.n))
-    candidates = np.ascontiguousarray(_candidates(stack))
+    With few groups all are followed; and so is a start that lies below the best end.
+    """
+    row, col = places(stack.q).T
     screened = deviances(stack.arrays, candidates)[0]
-    few = q > 1 and stack.root.shape[1] <= _FEW_GROUPS
+    few = stack.q > 1 and stack.root.shape[1] <= _FEW_GROUPS
     chosen = screened.argsort(axis=1) if few else _distinct(candidates, screened)
-    best = np.full(len(stack.n), np.inf)
-    theta = np.zeros((len(stack.n), len(coordinates(q))))
-    steps = np.zeros(len(stack.n), dtype=np.intp)
-    reached = []
+    theta, rows = np.zeros((len(screened), len(row))), np.arange(len(screened))
     while len(rows):
-        count = chosen.shape[1]
-        screened[rows[:, None], chosen] = np.inf
-        runs = np.repeat(rows, count)
-        start = _elements(candidates[runs, chosen.ravel()])
-        ends = minimise(stack, runs, np.eye(q), start, np.ones_like(start), _LOOSE)
-        column = np.full((len(stack.n), count), np.nan)
-        column[rows] = ends.deviance.reshape(-1, count)
-        reached.append(column)
-        win = np.arange(len(rows)) * count + column[rows].argmin(axis=1)
-        lower = ends.deviance[win] < best[rows]
-        best[rows[lower]], theta[rows[lower]] = ends.deviance[win[lower]], ends.theta[win[lower]]
-        steps[rows[lower]] = ends.steps[win[lower]]
-        # A start that lies below the best end is followed as well.
-        rows = np.flatnonzero(screened.min(axis=1) < best - _SAME)
+        runs, which = np.repeat(rows, chosen.shape[1]), chosen.ravel()
+        start = candidates[runs, which][:, row, col]
+        ends = minimise(stack, runs, np.eye(stack.q), start, np.ones_like(start), _LOOSE)
+        found.starts[runs, which], screened[runs, which] = ends.deviance, np.inf
+        win = ends.deviance.reshape(chosen.shape).argmin(axis=1)
+        win += np.arange(len(rows)) * chosen.shape[1]
+        lower = ends.deviance[win] < found.deviance[rows]
+        rows, win = rows[lower], win[lower]
+        theta[rows], found.deviance[rows] = ends.theta[win], ends.deviance[win]
+        found.steps[rows] = ends.steps[win]
+        rows = np.flatnonzero(screened.min(axis=1) < found.deviance - _SAME)
         chosen = screened[rows].argmin(axis=1)[:, None]
-    return _square(theta, q), best, steps, np.hstack(reached), candidates.shape[1]
+    return theta
 
 
-def minimise(
-    stack: Stack,
-    which: NDArray[np.intp],
-    basis: Array,
-    theta: Array,
-    free: Array,
-    tolerance: float = _TOLERANCE,
-) -> Any:
-    """Apply Newton's method from these elements, each run in its own basis or all in one."""
-    own = np.array(np.broadcast_to(basis, (len(which), stack.q, stack.q)), order="C")
-    moved, may = np.array(theta, order="C"), np.array(free, order="C")
-    return _newton(stack.arrays, which, own, moved, may, places(stack.q), tolerance)
+def _covariance(theta: Array, basis: Array) -> Array:
+    """Relative covariances, shape (..., q, q), from their factors' elements in a basis."""
+    factor = np.zeros(basis.shape)
+    row, col = places(basis.shape[-1]).T
+    factor[..., row, col] = theta
+    root = basis @ factor
+    out: Array = root @ root.swapaxes(-1, -2)
+    return out
 
 
 # -- inside and on the boundary ----------------------------------------------------------------
@@ -345,7 +356,7 @@ def _faces(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     for dropped in range(q):
         orders.append([i for i in range(q) if i != dropped] + [dropped])
         ranks.append(q - 1)
-    return np.array([*orders, list(range(q))]), np.array([*ranks, q])
+    return np.array([*orders, list(range(q))], dtype=np.intp), np.array([*ranks, q])
 
 
 class _Polished(NamedTuple):
@@ -358,35 +369,31 @@ class _Polished(NamedTuple):
 
 def _polish(stack: Stack, rows: NDArray[np.intp], g: Array) -> _Polished:
     """Polish the designs `rows` from their covariances `g`, (n, q, q), on each face and inside."""
-    q = stack.q
-    orders, ranks = _faces(q)
+    q, (orders, ranks) = stack.q, _faces(stack.q)
     values, vectors = np.linalg.eigh(g)
-    values, vectors = np.maximum(values[:, ::-1], 0.0), vectors[:, :, ::-1]
-    basis = np.moveaxis(vectors[:, :, orders], 2, 1)
+    basis = vectors[:, :, ::-1][:, :, orders].swapaxes(1, 2)
     row, col = places(q).T
-    held = col >= ranks[:, None]
-    theta = np.zeros((len(rows), len(ranks), len(row)))
-    theta[..., row == col] = np.sqrt(values[:, orders])
-    theta[:, held] = 0.0
-    free = np.broadcast_to(1.0 - held, theta.shape)
-    shape = (len(rows) * len(ranks), -1)
+    free = np.broadcast_to((col < ranks[:, None]).astype(float), (len(rows), len(ranks), len(row)))
+    sizes = np.sqrt(np.maximum(values[:, ::-1], 0.0))[:, orders]
+    theta = sizes[..., row] * (free * (row == col))
     which = np.repeat(rows, len(ranks))
-    flat = free.reshape(shape)
-    ends = minimise(stack, which, basis.reshape(-1, q, q), theta.reshape(shape), flat)
-    by_face = (a.reshape(len(rows), len(ranks), *a.shape[1:]) for a in ends)
-    return _Polished(basis, free, Ends(*by_face))
+    shape = (len(which), len(row))
+    ends = minimise(
+        stack, which, basis.reshape(len(which), q, q), theta.reshape(shape), free.reshape(shape)
+    )
+    return _Polished(
+        basis, free, Ends(*(a.reshape(len(rows), len(ranks), *a.shape[1:]) for a in ends))
+    )
 
 
-def _inward(polished: _Polished, row: int, face: int, rank: int) -> tuple[float, Array]:
-    """Least derivative inside from a face, and its direction in the design's own basis.
+def _inward(g: Array, gamma: Array, rank: int) -> tuple[float, Array]:
+    """Least derivative inside from a face, and its direction.
 
     Inside leads whatever adds variance in a direction that the covariance lacks.
     """
-    q = polished.basis.shape[-1]
-    lacking = np.linalg.eigh(_square(polished.ends.theta[row, face], q))[1][:, : q - rank]
-    inside = lacking.T @ polished.ends.gamma[row, face] @ lacking
-    values, vectors = np.linalg.eigh(inside)
-    return float(values[0]), polished.basis[row, face] @ lacking @ vectors[:, 0]
+    lacking = np.linalg.eigh(g)[1][:, : len(g) - rank]
+    values, vectors = np.linalg.eigh(lacking.T @ gamma @ lacking)
+    return float(values[0]), lacking @ vectors[:, 0]
 
 
 def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Array, float]:
@@ -399,64 +406,43 @@ def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Ar
     return trials[best], float(deviance[best])
 
 
-class _Settled(NamedTuple):
-    """The best point of one design, by the names of `Optimum`."""
-
-    g: Array
-    deviance: float
-    rank: int
-    gradient_norm: float
-    curvature: Array
-    inward: float
-    on_boundary: float
-    expected: float
-    steps: int
-
-
-def _unsettled(g: Array, deviance: float, expected: float) -> _Settled:
-    """Where nothing is known of the derivatives."""
-    k = len(coordinates(len(g)))
-    nan = float("nan")
-    slope = nan if k else 0.0
-    return _Settled(g, deviance, len(g), slope, np.full(k, nan), nan, nan, expected, 0)
-
-
-def _settle(stack: Stack, polished: _Polished, i: int, row: int) -> _Settled | Array:
-    """Best face of one design, or its inside; a covariance to go on from where there is none."""
-    deviance = polished.ends.deviance[i]
-    lowest = float(deviance.min())
-    slack = 1e-10 + 1e-13 * (abs(lowest) + float(stack.n[row]))
-    for face, rank in enumerate(_faces(stack.q)[1].tolist()):
-        if deviance[face] > lowest + slack:
-            continue
-        basis, least = polished.basis[i, face], np.nan
-        g: Array = basis @ _square(polished.ends.theta[i, face], stack.q) @ basis.T
-        if rank < stack.q:
-            least, direction = _inward(polished, i, face, rank)
-            if least < -_DESCENT * float(stack.n[row]):
+def _settle(stack: Stack, found: Optimum, row: int, polished: _Polished) -> bool:
+    """Take the best face of one design, or its inside; where there is none, a place to go on."""
+    ends, ranks, q, n = polished.ends, _faces(stack.q)[1], stack.q, float(stack.n[row])
+    lowest = float(ends.deviance.min())
+    slack = 1e-10 + 1e-13 * (abs(lowest) + n)
+    for face in np.flatnonzero(ends.deviance <= lowest + slack).tolist():
+        basis, rank, least = polished.basis[face], int(ranks[face]), np.nan
+        found.g[row] = g = _covariance(ends.theta[face], basis)
+        if rank < q:
+            least, direction = _inward(g, basis @ ends.gamma[face] @ basis.T, rank)
+            if least < -_DESCENT * n:
                 inside, reached = _walk_inside(stack, row, g, direction)
                 if reached < lowest - slack:
-                    return inside
+                    found.g[row] = inside
+                    return False
                 continue
-        return _record(polished, i, face, g, rank, least)
-    return g
+        elif q:
+            found.on_boundary[row] = ends.deviance[:-1].min()
+        found.inward[row], found.rank[row] = least, rank
+        _record(found, row, n, Ends(*(a[face] for a in ends)), polished.free[face] > 0)
+        return True
+    return False
 
 
-def _record(polished: _Polished, i: int, face: int, g: Array, rank: int, least: float) -> _Settled:
-    ends, moves = polished.ends, polished.free[i, face] > 0
-    curvature = np.full(len(moves), np.nan)
-    block = ends.hessian[i, face][np.ix_(moves, moves)]
-    curvature[: int(moves.sum())] = np.linalg.eigvalsh(block)
-    return _Settled(
-        g=g,
-        deviance=ends.deviance[i, face],
-        rank=rank,
-        gradient_norm=np.abs(ends.gradient[i, face]).max(initial=0.0),
-        curvature=curvature,
-        inward=least,
-        on_boundary=ends.deviance[i, :-1].min() if rank == len(g) else np.nan,
-        expected=ends.expected[i, face],
-        steps=ends.steps[i, face],
+def _record(found: Optimum, row: int, n: float, end: Any, moves: NDArray[np.bool_]) -> None:
+    """Write a design's optimum, and whether it is certain to be one."""
+    curvature = np.linalg.eigvalsh(end.hessian[moves][:, moves])
+    lowest = found.deviance[row] = end.deviance
+    found.curvature[row, : len(curvature)] = curvature
+    found.gradient_norm[row] = np.abs(end.gradient).max(initial=0.0)
+    found.steps[row] += end.steps
+    slack = 1e-7 + 1e-13 * (abs(lowest) + n)
+    found.converged[row] = (
+        end.expected < 1e-8
+        and np.isfinite(lowest)
+        and (curvature >= -1e-7 * curvature.max(initial=1.0)).all()
+        and not (found.starts[row] < lowest - slack).any()
     )
 
 
@@ -467,131 +453,35 @@ def solve(stack: Stack) -> Optimum:
     ----------
     stack : Stack
     """
-    if stack.q == 0:
-        g = np.zeros((len(stack.n), 0, 0))
-        reached, screened = deviances(stack.arrays, g[:, None])[0], 1
-        steps = np.zeros(len(stack.n), dtype=np.intp)
-        settled = [_unsettled(*of, 0.0) for of in zip(g, reached[:, 0], strict=True)]
-    else:
-        g, deviance, steps, reached, screened = _follow(stack)
-        settled = [_unsettled(*of, np.inf) for of in zip(g, deviance, strict=True)]
-        _examine(stack, g, settled)
-    arrays: dict[str, Any] = {
-        name: np.array(values)
-        for name, values in zip(_Settled._fields, zip(*settled, strict=True), strict=True)
-    }
-    curvature, lowest = arrays["curvature"], arrays["deviance"]
-    none = np.isnan(curvature)
-    least = np.where(none, np.inf, curvature).min(axis=-1, initial=np.inf)
-    most = np.where(none, 0.0, curvature).max(axis=-1, initial=1.0)
-    slack = 1e-7 + 1e-13 * (np.abs(lowest) + stack.n)
-    arrays["converged"] = (
-        (arrays.pop("expected") < 1e-8)
-        & (least >= -1e-7 * most)
-        & np.isfinite(lowest)
-        & (np.nanmin(reached, axis=1) >= lowest - slack)
+    candidates, designs, q = _candidates(stack), len(stack.n), stack.q
+    unknown = np.full((3, designs), np.nan)
+    found = Optimum(
+        g=np.zeros((designs, q, q)),
+        deviance=np.full(designs, np.inf),
+        rank=np.full(designs, q),
+        gradient_norm=unknown[0],
+        curvature=np.full((designs, len(coordinates(q))), np.nan),
+        inward=unknown[1],
+        on_boundary=unknown[2],
+        steps=np.zeros(designs, dtype=np.intp),
+        converged=np.zeros(designs, dtype=np.bool_),
+        starts=np.full(candidates.shape[:2], np.nan),
     )
-    arrays["steps"] = arrays["steps"] + steps
-    return Optimum(**arrays, starts=reached, screened=screened)
+    theta = _follow(stack, found, candidates)
+    found.g[:] = _covariance(theta, np.broadcast_to(np.eye(q), found.g.shape))
+    _examine(stack, found)
+    return found
 
 
-def _examine(stack: Stack, g: Array, settled: list[_Settled]) -> None:
+def _examine(stack: Stack, found: Optimum) -> None:
     """Polish every design inside and on its faces, and leave what is no minimum."""
-    todo = list(range(len(stack.n)))
+    rows = np.arange(len(stack.n))
     for _ in range(4 * stack.q + 4):
-        polished = _polish(stack, np.array(todo), g[todo])
-        left = []
-        for i, row in enumerate(todo):
-            found = _settle(stack, polished, i, row)
-            if isinstance(found, _Settled):
-                settled[row] = found
-            else:
-                g[row] = found
-                left.append(row)
-        todo = left
-        if not todo:
+        basis, free, ends = _polish(stack, rows, found.g[rows])
+        settled = [
+            _settle(stack, found, row, _Polished(basis[i], free[i], Ends(*(a[i] for a in ends))))
+            for i, row in enumerate(rows.tolist())
+        ]
+        rows = rows[~np.array(settled)]
+        if not len(rows):
             return
-
-
-# -- the proof ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Why the optimum is believed to be one.
-
-    Derivatives are by the elements of the relative covariance factor, in standardised random
-    terms turned to their principal axes, so that they mean the same in all units.
-
-    Attributes
-    ----------
-    deviance : float
-        At the optimum.
-    gradient_norm : float
-        Largest absolute derivative of the deviance by a free element.
-    curvature : tuple of float
-        Eigenvalues of the Hessian by the free elements; all positive at a minimum.
-    rank, terms : int
-        Rank of the covariance of the random terms, and how many there are.
-    inward : float
-        On the boundary, the least derivative of the deviance in any direction that leads inside;
-        not negative at a minimum. NaN where the optimum is inside.
-    steps : int
-        Newton steps of the start that won.
-    starts : tuple of float
-        Deviance that each start which was followed reached.
-    screened : int
-        Starts whose deviance was looked at.
-    on_boundary : float
-        Lowest deviance found on the boundary when the optimum is inside, NaN otherwise.
-    """
-
-    deviance: float
-    gradient_norm: float
-    curvature: tuple[float, ...]
-    rank: int
-    terms: int
-    inward: float
-    steps: int
-    starts: tuple[float, ...]
-    screened: int
-    on_boundary: float
-
-    @property
-    def best_other(self) -> float:
-        """Lowest deviance above the optimum at which a start that was followed stopped, or NaN."""
-        return min((v for v in self.starts if v > self.deviance + _SAME), default=float("nan"))
-
-    @property
-    def boundary(self) -> str:
-        """How the boundary was examined, in a sentence."""
-        if not self.terms:
-            return "There is no random term, so there is no boundary."
-        if self.rank == self.terms:
-            return (
-                "The optimum lies inside: the covariance of the random terms has full rank. The "
-                f"lowest deviance found on the boundary is {self.on_boundary:.3f}, higher by "
-                f"{self.on_boundary - self.deviance:.3g}."
-            )
-        return (
-            f"The optimum lies on the boundary (rank {self.rank} of {self.terms}): it was polished "
-            "there, and in every direction that leads inside the deviance rises (least derivative "
-            f"{self.inward:.3g})."
-        )
-
-
-def certify(found: Optimum) -> Certificate:
-    """Certificate of the optimum of one design, alone in its stack."""
-    curvature = found.curvature[0]
-    return Certificate(
-        deviance=float(found.deviance[0]),
-        gradient_norm=float(found.gradient_norm[0]),
-        curvature=tuple(float(v) for v in curvature[~np.isnan(curvature)]),
-        rank=int(found.rank[0]),
-        terms=found.g.shape[-1],
-        inward=float(found.inward[0]),
-        steps=int(found.steps[0]),
-        starts=tuple(float(v) for v in found.starts[0]),
-        screened=found.screened,
-        on_boundary=float(found.on_boundary[0]),
-    )

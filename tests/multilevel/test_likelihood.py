@@ -185,11 +185,12 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         theta = np.array([start])
         ends = minimise(stack, np.zeros(1, dtype=np.intp), np.eye(2), theta, np.ones_like(theta))
         assert ends.deviance[0] > best.deviance[0] + 1.0
-        covariance = search._square(ends.theta, 2)
-        settled = [search._unsettled(covariance[0], ends.deviance[0], np.inf)]
-        search._examine(stack, covariance, settled)
-        assert settled[0].deviance == pytest.approx(best.deviance[0], abs=1e-9)
-        assert settled[0].rank == 2
+        found = solve(stack)
+        found.g[:] = search._covariance(ends.theta, np.eye(2)[None])
+        found.deviance[:], found.rank[:] = ends.deviance, 0
+        search._examine(stack, found)
+        assert found.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
+        assert found.rank[0] == 2
 
 
 @pytest.mark.parametrize("covariance", [[[2.8, 0.1], [0.1, 0.013]], [[1.0, 0.1], [0.1, 0.01]]])

@@ -1,0 +1,95 @@
+"""The proof that an optimum is one, for the reader of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multilevel.search import Optimum
+
+__all__ = ["Certificate", "certify"]
+
+#: Optima whose deviances differ by less are one optimum.
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why the optimum is believed to be one.
+
+    Derivatives are by the elements of the relative covariance factor, in standardised random
+    terms turned to their principal axes, so that they mean the same in all units.
+
+    Attributes
+    ----------
+    deviance : float
+        At the optimum.
+    gradient_norm : float
+        Largest absolute derivative of the deviance by a free element.
+    curvature : tuple of float
+        Eigenvalues of the Hessian by the free elements; all positive at a minimum.
+    rank, terms : int
+        Rank of the covariance of the random terms, and how many there are.
+    inward : float
+        On the boundary, the least derivative of the deviance in any direction that leads inside;
+        not negative at a minimum. NaN where the optimum is inside.
+    steps : int
+        Newton steps of the start that won.
+    starts : tuple of float
+        Deviance that each start which was followed reached.
+    screened : int
+        Starts whose deviance was looked at.
+    on_boundary : float
+        Lowest deviance found on the boundary when the optimum is inside, NaN otherwise.
+    """
+
+    deviance: float
+    gradient_norm: float
+    curvature: tuple[float, ...]
+    rank: int
+    terms: int
+    inward: float
+    steps: int
+    starts: tuple[float, ...]
+    screened: int
+    on_boundary: float
+
+    @property
+    def best_other(self) -> float:
+        """Lowest deviance above the optimum at which a start that was followed stopped, or NaN."""
+        return min((v for v in self.starts if v > self.deviance + _SAME), default=float("nan"))
+
+    @property
+    def boundary(self) -> str:
+        """How the boundary was examined, in a sentence."""
+        if not self.terms:
+            return "There is no random term, so there is no boundary."
+        if self.rank == self.terms:
+            return (
+                "The optimum lies inside: the covariance of the random terms has full rank. The "
+                f"lowest deviance found on the boundary is {self.on_boundary:.3f}, higher by "
+                f"{self.on_boundary - self.deviance:.3g}."
+            )
+        return (
+            f"The optimum lies on the boundary (rank {self.rank} of {self.terms}): it was polished "
+            "there, and in every direction that leads inside the deviance rises (least derivative "
+            f"{self.inward:.3g})."
+        )
+
+
+def certify(found: Optimum) -> Certificate:
+    """Certificate of the optimum of one design, alone in its stack."""
+    curvature, starts = found.curvature[0], found.starts[0]
+    return Certificate(
+        deviance=float(found.deviance[0]),
+        gradient_norm=float(found.gradient_norm[0]),
+        curvature=tuple(curvature[~np.isnan(curvature)].tolist()),
+        rank=int(found.rank[0]),
+        terms=found.g.shape[-1],
+        inward=float(found.inward[0]),
+        steps=int(found.steps[0]),
+        starts=tuple(starts[~np.isnan(starts)].tolist()),
+        screened=len(starts),
+        on_boundary=float(found.on_boundary[0]),
+    )

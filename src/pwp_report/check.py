@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,7 @@ from pwp_report.recognise import guess_roles, guess_therapist_columns
 from pwp_report.rows import choose_rows
 from pwp_report.study import ScoreColumns, Study, complete_study
 from pwp_report.study_file import read_study
-from pwp_report.wording import refusal
-
-if TYPE_CHECKING:
-    import os
-
-__all__ = ["Check", "check_study_data"]
+from pwp_report.wording import refusal, remark
 
 #: Used by the rules of inclusion and not kept with the patients.
 _FOR_RULES = ["n_therapists", "assessment", "one_to_one", "order", "synthetic"]
@@ -76,9 +71,9 @@ class Check:
 
 
 def check_study_data(
-    file: str | os.PathLike[str],
-    study: Study | str | os.PathLike[str] | None = None,
-    therapists: str | os.PathLike[str] | None = None,
+    file: str | Path,
+    study: Study | str | Path | None = None,
+    therapists: str | Path | None = None,
 ) -> Check:
     """Read own data into a cohort, and say everything about it at once.
 
@@ -157,10 +152,7 @@ def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame) -> tupl
         if m.name in stated or lacking <= 0.5:
             kept.append(entry)
         else:
-            said.append(
-                f"{m.label} is not used: it is missing for most patients; state "
-                f"[measures.{m.name}] and the others in a study file to require it"
-            )
+            said.append(remark("measure_mostly_missing", label=m.label, name=m.name))
     if not kept:
         return study, []
     return replace(study, measures=tuple(kept)), said
@@ -177,10 +169,7 @@ def _other_courses(raw: RawTable, study: Study, patients: pd.DataFrame) -> list[
         return []
     patient, person = shown_name(study.columns["patient_id"]), shown_name(other)
     few, many = (person, patient) if theirs < own else (patient, person)
-    return [
-        f"some entries of {few} have several of {many}, such as several courses of treatment of a "
-        f"person: a patient here is one {patient}"
-    ]
+    return [remark("several_courses", few=few, many=many, patient=patient)]
 
 
 def _questions(people: pd.DataFrame, measure: Measure) -> list[str]:
@@ -189,16 +178,9 @@ def _questions(people: pd.DataFrame, measure: Measure) -> list[str]:
     scores = people[[measure.pre, measure.post]]
     width = measure.maximum - measure.minimum
     if float(scores.max().max()) <= measure.minimum + width / 4:
-        asked.append(
-            f"no score of {measure.label} lies above a quarter of its scale, {measure.range_text}: "
-            "are these means of items? State minimum and maximum, cutoff and reliable_change under "
-            f"[measures.{measure.name}] if so"
-        )
+        asked.append(remark("means_of_items", measure=measure))
     if float(np.mean(measure.improvement(people[measure.pre], people[measure.post]))) < 0:
-        asked.append(
-            f"patients got worse on average on {measure.label}: check the direction of the scale "
-            "(higher_is_worse), and whether first and last scores are exchanged"
-        )
+        asked.append(remark("worse_on_average", measure=measure))
     return asked
 
 
@@ -234,7 +216,7 @@ def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:
 
 
 def _therapists(
-    path: str | os.PathLike[str], people: pd.DataFrame, study: Study, found: Problems
+    path: str | Path, people: pd.DataFrame, study: Study, found: Problems
 ) -> pd.DataFrame:
     """Read the table of therapists by the same rules as the patients' file."""
     raw = read_table(path)
@@ -302,16 +284,10 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
     said += list(raw.notes)
     said.append(f"a row is a {study.level}")
     for role, column in study.columns.items():
-        how = "recognised by its name" if role in study.guessed else "as the study file says"
-        said.append(f"{role} is column {shown_name(column)} ({how})")
+        said.append(f"{role} is column {shown_name(column)} ({_how(role, study)})")
     for entry in study.measures:
-        how = (
-            "recognised by its name"
-            if entry.measure.name in study.guessed
-            else "as the study file says"
-        )
         columns = " and ".join(shown_name(c) for _, c in score_columns(entry, study.level))
-        said.append(f"{entry.measure.label} is in {columns} ({how})")
+        said.append(f"{entry.measure.label} is in {columns} ({_how(entry.measure.name, study)})")
     used = {
         *study.columns.values(),
         *(c for s in study.measures for c in (s.pre, s.post, s.score)),
@@ -328,11 +304,17 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
         ("sessions", "the number of sessions"),
         ("status", "whether a case is closed"),
         ("mode", "whether sessions were one-to-one"),
+        ("attended", "whether a session was attended"),
     ):
-        absent = role not in study.columns and not (role == "status" and "ended" in study.columns)
-        if absent and not (role == "sessions" and study.level == "session"):
+        instead = {"status": "ended", "attended": "missed"}.get(role, role)
+        other = {"sessions": "session", "attended": "patient"}.get(role)
+        if not {role, instead} & set(study.columns) and study.level != other:
             said.append(f"no column was recognised that says {what}, so no rule on it applies")
     return tuple(said)
+
+
+def _how(name: str, study: Study) -> str:
+    return "recognised by its name" if name in study.guessed else "as the study file says"
 
 
 def _kind(raw: RawTable) -> str:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from multilevel.errors import InputError
 from pwp_report.pseudonyms import default_key_file
 
-__all__ = ["app", "main"]
+_WORDS = tomllib.loads(Path(__file__).with_name("commands.toml").read_text(encoding="utf-8"))
+_HELP, _EXAMPLE = _WORDS["options"], _WORDS["examples"]
+
+
+def _option(flag: str, word: str, *others: str, **how: Any) -> Any:
+    return typer.Option(flag, *others, help=_HELP[word], **how)
+
+
+def _argument(word: str, **how: Any) -> Any:
+    return typer.Argument(help=_HELP[word], show_default=False, **how)
+
 
 app = typer.Typer(
     name="pwp",
@@ -25,36 +37,35 @@ app = typer.Typer(
 )
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DATA = "CSV, Excel, SPSS, Stata, Parquet, DuckDB or SQLite; a row is a patient or a session."
-File = Annotated[Path, typer.Argument(help=_DATA, show_default=False)]
-StudyFile = Annotated[
-    Path | None, typer.Option("--study", help="A study file (TOML); see --write-study.")
-]
-Therapists = Annotated[
-    Path | None, typer.Option("--therapists", help="A table of therapists and their scales.")
-]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--key",
-        help="The key of the pseudonyms, made on first use [~/.config/pwp/pseudonym.key, on "
-        "Windows in %APPDATA%]; never inside the results.",
-    ),
-]
-NoControl = Annotated[
-    bool, typer.Option("--no-disclosure-control", help="Show everything; every page says so.")
-]
+File = Annotated[Path, _argument("file", metavar="FILE")]
+StudyFile = Annotated[Path | None, _option("--study", "study")]
+Therapists = Annotated[Path | None, _option("--therapists", "therapists")]
+KeyFile = Annotated[Path | None, _option("--key", "key")]
+NoControl = Annotated[bool, _option("--no-disclosure-control", "no_control")]
 
 
-@app.command()
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"pwp {version('pwp-lib')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    said: Annotated[
+        bool, _option("--version", "version", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+@app.command(epilog=_EXAMPLE["check"])
 def check(
     file: File,
     study: StudyFile = None,
     therapists: Therapists = None,
-    write_study: Annotated[
-        Path | None, typer.Option("--write-study", help="Write a commented study file here.")
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="List every row of a problem.")] = False,
+    write_study: Annotated[Path | None, _option("--write-study", "write_study")] = None,
+    every: Annotated[bool, _option("--all", "all")] = False,
 ) -> None:
     """Say what a file holds, all that has to be corrected, and what it is enough for."""
     from pwp_report.commands.check import check_file
@@ -62,16 +73,14 @@ def check(
     check_file(file, study, therapists, write_study, every)
 
 
-@app.command()
+@app.command(epilog=_EXAMPLE["analyse"])
 def analyse(
     file: File,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    out: Annotated[Path, _option("--out", "results")],
     study: StudyFile = None,
     therapists: Therapists = None,
     key: KeyFile = None,
-    adjust: Annotated[
-        str, typer.Option("--adjust", help="Case mix: columns, as in age,gender,deprivation.")
-    ] = "",
+    adjust: Annotated[str, _option("--adjust", "adjust")] = "",
     no_disclosure_control: NoControl = False,
 ) -> None:
     """Run the whole analysis: a report, tables, figures, results as JSON, a methods paragraph."""
@@ -81,19 +90,13 @@ def analyse(
     analyse_file(Request(file, out, study, therapists, place, no_disclosure_control, adjust))
 
 
-@app.command()
+@app.command(epilog=_EXAMPLE["start"])
 def start(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)
-    ],
-    data: Annotated[
-        Path | None, typer.Option("--data", help=f"{_DATA} [the packaged cohort]")
-    ] = None,
+    folder: Annotated[Path, _argument("folder", metavar="DIR")],
+    data: Annotated[Path | None, _option("--data", "data")] = None,
     study: StudyFile = None,
     therapists: Therapists = None,
-    measures: Annotated[
-        str, typer.Option("--measures", help="Two measures that the data hold.")
-    ] = "phq9,gad7",
+    measures: Annotated[str, _option("--measures", "measures")] = "phq9,gad7",
 ) -> None:
     """Make a folder of your own with the chapters' notebooks, to edit and run."""
     from pwp_report.commands.start import start_notebooks
@@ -101,19 +104,14 @@ def start(
     start_notebooks(folder, data, study, therapists, measures)
 
 
-@app.command()
+@app.command(epilog=_EXAMPLE["summarise"])
 def summarise(
     file: File,
-    out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
+    out: Annotated[Path, _option("--out", "moments")],
     study: StudyFile = None,
     key: KeyFile = None,
     minimum_shown: Annotated[
-        int | None,
-        typer.Option(
-            "--minimum-shown",
-            "--caseload",
-            help="Therapists with fewer patients are withheld (20).",
-        ),
+        int | None, _option("--minimum-shown", "minimum_shown", "--caseload")
     ] = None,
 ) -> None:
     """Write what a service can share for pooling: sums by therapist, no patient's row."""
@@ -122,14 +120,11 @@ def summarise(
     summarise_file(file, out, study, key or default_key_file(), minimum_shown)
 
 
-@app.command()
+@app.command(epilog=_EXAMPLE["pool"])
 def pool(
-    files: Annotated[list[Path], typer.Argument(help="Files that pwp summarise wrote.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write the sum here.")] = None,
-    same_therapists: Annotated[
-        bool,
-        typer.Option("--same-therapists", help="A label in two files is one therapist."),
-    ] = False,
+    files: Annotated[list[Path], _argument("summaries", metavar="FILES")],
+    out: Annotated[Path | None, _option("--out", "sum")] = None,
+    same_therapists: Annotated[bool, _option("--same-therapists", "same_therapists")] = False,
 ) -> None:
     """Add the sums of several services and fit the models: the exact pooled answer."""
     from pwp_report.commands.pooling import pool_files
@@ -137,17 +132,11 @@ def pool(
     pool_files(files, out, same_therapists)
 
 
-@app.command()
+@app.command(epilog=_EXAMPLE["cohort"])
 def cohort(
-    out: Annotated[Path, typer.Option("--out", help="A new or empty folder.")],
-    seed: Annotated[
-        int,
-        typer.Option(
-            prompt="A number that only you know",
-            help="A number of your own: the same one makes the same cohorts and the same key.",
-        ),
-    ],
-    students: Annotated[int, typer.Option(help="How many cohorts to make.")] = 1,
+    out: Annotated[Path, _option("--out", "folder")],
+    seed: Annotated[int, _option("--seed", "seed", prompt="A number that only you know")],
+    students: Annotated[int, _option("--students", "students")] = 1,
 ) -> None:
     """Make a cohort with a known truth for every student, and one marking key."""
     from pwp_lib.classroom import KEY_FILE, make_classroom

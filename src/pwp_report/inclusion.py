@@ -11,9 +11,7 @@ from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.study import Study
-
-__all__ = ["Included", "apply_rules", "enough_for"]
-
+from pwp_report.wording import worded
 
 #: How rules on complete scores begin, one a measure: the flow says which costs whom.
 _SCORE = "a score on"
@@ -151,28 +149,18 @@ def enough_for(
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
     together = "those with fewer appear only together" if t > alone else ""
     table = f"{t:,}" if therapist_table else "no table"
-    one = "with one measure, ranks are those on that measure"
-    lines = [
-        ("outcomes by patient", "5 patients", len(patients), 5, ""),
-        (
-            "therapist effect (random intercept)",
-            "5 therapists with 2 patients or more",
-            pairs,
-            5,
-            wide,
-        ),
-        ("slopes that differ by therapist", "8 therapists with 5 patients or more", fives, 8, ""),
-        ("ranks over two measures", "2 measures", len(measures), 2, one),
-        ("upper and lower cluster", f"{clustered} therapists", t, clustered, f"{size} in each"),
-        (
-            "therapists shown one by one",
-            f"1 therapist with {minimum_shown} patients or more",
-            alone,
-            1,
-            together,
-        ),
+    has = {
+        "step_outcomes": (len(patients), 5, ""),
+        "step_effect": (pairs, 5, wide),
+        "step_slopes": (fives, 8, ""),
+        "step_ranks": (len(measures), 2, "with one measure, ranks are those on that measure"),
+        "step_clusters": (t, clustered, f"{size} in each"),
+        "step_alone": (alone, 1, together),
+    }
+    steps = [
+        (*worded(key, least=least, shown=minimum_shown), f"{n:,}", n >= least, advice)
+        for key, (n, least, advice) in has.items()
     ]
-    steps = [(step, need, f"{n:,}", n >= least, advice) for step, need, n, least, advice in lines]
-    scales = ("therapists' own scales", "a table of therapists, and 8 of them")
-    steps.append((*scales, table, therapist_table and t >= 8, "give one with --therapists"))
+    enough, advice = therapist_table and t >= 8, "give one with --therapists"
+    steps.append((*worded("step_scales", least=8), table, enough, advice))
     return pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from multilevel.errors import InputError
 from pwp_report.wording import refusal
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["MARK", "Cell", "DisclosurePolicy", "Ledger", "Relation"]
 
 #: Moves that the search for a witness may try for one cell.
 _TRIES = 120
@@ -56,10 +51,7 @@ class DisclosurePolicy:
         if self.threshold < 2 or self.base < 2:
             raise refusal("threshold_too_low")
         if self.smallest_caseload < 2 * self.threshold:
-            raise InputError(
-                f"the smallest caseload shown must be at least {2 * self.threshold}",
-                hint="raise minimum_shown under [disclosure] in the study file",
-            )
+            raise refusal("shown_too_small", least=2 * self.threshold)
 
     def count(self, n: float) -> int | None:
         """Give the number that may be shown for a count, or ``None`` if none may."""

@@ -27,8 +27,6 @@ from pwp_lib.measures import Measure
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
 
-__all__ = ["EVERYBODY", "OTHERS", "Count", "Group", "Kind", "PatientCounts", "Whose"]
-
 
 class Whose(Enum):
     """Whose patients are counted."""

@@ -22,27 +22,21 @@ from pwp_report.read.cells import (
     read_words,
 )
 from pwp_report.read.raw import RawTable, shown_name
-from pwp_report.recognise import NOBODY
+from pwp_report.recognise import NOBODY, NOT_ATTENDED, NOT_MISSED
 from pwp_report.sessions import choose_therapist, reduce_sessions
 from pwp_report.study import ScoreColumns, Study
-from pwp_report.wording import refusal
-
-__all__ = ["PatientReader", "same_name", "score_columns"]
+from pwp_report.wording import refusal, remark
 
 #: What stands in the place of an identifier where a row is made of the others, or is none.
 _NO_PATIENT = (
-    r"(?:(?:.* )?(?:sub|grand )?-?totals?(?: .*)?|(?:sum|mean|average|median|count|minimum|maximum"
-    r"|overall)(?: .*)?|n|sd|std\.?|standard deviation|page \d+(?: of \d+)?|printed .*|source:.*"
-    r"|end of (?:report|file))[ :]*"
+    r"(?:(?:.* )?(?:sub|grand )?-?totals?(?: .*)?|(?:sum|mean|average|median|count|min|minimum|max"
+    r"|maximum|overall|number of|all)(?: .*)?|n|%|sd|std\.?(?: ?dev\.?)?|standard deviation"
+    r"|page \d+(?: of \d+)?|printed .*|source:.*|end of (?:report|file))[ :=]*"
 )
+#: Within the words for a session after the end of treatment.
+_FOLLOW_UP = r"follow[ -]?up|\bfu\b"
 #: A number as a spreadsheet writes one that is too long for it.
 _SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
-#: Codes for sessions that did not take place, those of the national data set among them.
-_NOT_ATTENDED = (
-    *("2", "02", "3", "03", "4", "04", "7", "07", "0", "n", "no", "false", "dna", "did not attend"),
-    *("missed", "no show", "not attended", "cancelled", "canceled", "uta", "unable to attend"),
-)
-_NOT_MISSED = ("n", "no", "false", "0", "attended", "seen")
 #: Columns of numbers, and from where to where they can go.
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
 
@@ -113,11 +107,14 @@ class PatientReader:
         if "mode" in has:
             out["one_to_one"] = self._means("mode", "one_to_one", self.study.codes["group"])
         self._second_header()
-        self._totals(out["patient_id"])
+        self._totals()
         whole = self._by_session(out) if study.level == "session" else self._once_each(out)
         if "synthetic" in self.frame:
             whole["synthetic"] = self.frame["synthetic"].astype("str").loc[whole.index]
         return whole
+
+    def _note(self, key: str, **words: object) -> None:
+        self.notes.append(remark(key, **words))
 
     # --- Single columns ---------------------------------------------------------------------------
 
@@ -149,10 +146,7 @@ class PatientReader:
             first.setdefault(same_name(name), name)
         joined = len(names) - len(first)
         if joined:
-            self.notes.append(
-                f"{role}: {joined:,} spelling{'s' * (joined > 1)} differ from another in capitals "
-                "or leading zeros alone, and are taken for the same"
-            )
+            self._note("spellings_joined", role=role, count=joined)
         return text.map({name: first[same_name(name)] for name in names}).astype("str")
 
     def _lone_code(self, therapists: pd.Series) -> None:
@@ -162,10 +156,7 @@ class PatientReader:
         for name in sorted(numbers.keys() & there):
             if not {str(numbers[name] - 1), str(numbers[name] + 1)} & there:
                 row = int(self.raw.rows[int((therapists == name).to_numpy().argmax())])
-                self.notes.append(
-                    f"the therapist of row {row} is a number that often stands for missing: if it "
-                    "does so here, list it as missing under [file] in the study file"
-                )
+                self._note("lone_code", row=row)
 
     def _number(self, role: str, low: float, high: float) -> pd.Series:
         read = read_numbers(self._cells(role), self.codes, self.study.decimal or None)
@@ -185,11 +176,8 @@ class PatientReader:
         if strange.any():
             share = 100 * float(strange.mean())
             percent = f"{share:.0f}%" if share >= 1 else "less than 1%"
-            self.notes.append(
-                f"{percent} of the entries of column {shown_name(self.study.columns[role])} are "
-                f"words or codes that are not known, and count as not {code.replace('_', ' ')}: if "
-                f"they mean it, list them as {code} under [codes] in the study file"
-            )
+            column, means_not = shown_name(self.study.columns[role]), code.replace("_", " ")
+            self._note("words_unknown", share=percent, column=column, code=code, what=means_not)
         return means.astype("boolean").mask(text.isna())
 
     def _gender(self) -> pd.Series:
@@ -237,9 +225,10 @@ class PatientReader:
             first = pd.Series(self.frame.index == 0, index=self.frame.index)
             self.found.replace_rows("second_header", first)
 
-    def _totals(self, names: pd.Series) -> None:
+    def _totals(self) -> None:
         """Name a row of sums or a footer for what it is, in the place of each entry in it."""
-        text = names.astype("str").str.lower().str.strip()
+        patient, therapist = self._text("patient_id"), self._text("therapist_id")
+        text = patient.fillna(therapist).str.lower()
         where = text.str.fullmatch(_NO_PATIENT).fillna(False).astype(bool)
         self.found.replace_rows("no_patient", where)
 
@@ -299,9 +288,9 @@ class PatientReader:
 
     def _attended(self) -> pd.Series:
         if "attended" in self.study.columns:
-            return self._means("attended", "attended", _NOT_ATTENDED).fillna(False).astype(bool)
+            return self._means("attended", "attended", NOT_ATTENDED).fillna(False).astype(bool)
         if "missed" in self.study.columns:
-            return ~self._means("missed", "missed", _NOT_MISSED).fillna(False).astype(bool)
+            return ~self._means("missed", "missed", NOT_MISSED).fillna(False).astype(bool)
         return pd.Series(True, index=self.frame.index)
 
     def _by_session(self, sessions: pd.DataFrame) -> pd.DataFrame:
@@ -324,10 +313,7 @@ class PatientReader:
             self.found.add("nobody_attended", study.columns.get("attended", ""))
         tied = sessions[sessions["attended"]].duplicated(["patient_id", "order"], keep=False)
         if (tied & ~repeated.loc[tied.index]).any():
-            self.notes.append(
-                "some patients have two sessions on the same day or of the same number, and the "
-                "file does not tell which was first: the order of the rows is taken"
-            )
+            self._note("sessions_tied")
         names = [s.measure.name for s in study.measures]
         known = sessions[sessions["patient_id"].notna()]
         return reduce_sessions(known, names, study.several, study.scores)
@@ -335,10 +321,8 @@ class PatientReader:
     def _in_treatment(self) -> pd.Series:
         """Which sessions are not after the end of treatment, unless those count too."""
         later = read_words(self._cells("contact_kind"), self.codes)
-        later = later.isin(self.study.codes["follow_up"]) & (not self.study.follow_ups)
+        known = later.isin(self.study.codes["follow_up"]) | later.str.contains(_FOLLOW_UP, na=False)
+        later = known & (not self.study.follow_ups)
         if later.any():
-            self.notes.append(
-                f"{int(later.sum()):,} follow-up sessions after the end of treatment do not count; "
-                "follow_ups = true under [sessions] in the study file counts them"
-            )
+            self._note("follow_ups_left_out", count=int(later.sum()))
         return ~later

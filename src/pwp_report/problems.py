@@ -13,8 +13,6 @@ from multilevel.errors import InputError
 from pwp_report.read.raw import shown_name
 from pwp_report.wording import KINDS, worded
 
-__all__ = ["Problem", "Problems"]
-
 #: Rows listed for one problem; the count is complete all the same.
 _LISTED = 1_000
 

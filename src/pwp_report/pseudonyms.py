@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pwp_lib.cohort import Cohort
 
-__all__ = ["Pseudonyms", "default_key_file", "numbered", "open_key", "pseudonymise"]
 
 _KEY_BYTES = 32
 _TABLES = ("patients", "therapists", "segments", "completeness", "eligible")

@@ -11,17 +11,6 @@ from typing import Any
 
 from pwp_lib.measures import MEASURES, Measure
 
-__all__ = [
-    "CODES",
-    "NOBODY",
-    "PATIENT_ROLES",
-    "SESSION_ROLES",
-    "guess_roles",
-    "guess_scores",
-    "guess_therapist_columns",
-    "one_letter_off",
-]
-
 _NAMES: dict[str, dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("names.toml").read_text(encoding="utf-8")
 )
@@ -31,6 +20,7 @@ CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 #: Words that stand where nobody is named.
 NOBODY = tuple(_NAMES["words"]["nobody"])
+NOT_ATTENDED, NOT_MISSED = (_NAMES["words"][w] for w in ("not_attended", "not_missed"))
 PATIENT_ROLES, SESSION_ROLES = (tuple(_NAMES["rows"][row]) for row in ("patient", "session"))
 #: Words that headings of scores may hold besides.
 _FILLER = (
@@ -108,11 +98,29 @@ def _one_edit(a: str, b: str) -> bool:
     return exchanged or x[1:] == y[1:] or x[1:] == y or x == y[1:]
 
 
-def _patterns(measure: Measure) -> dict[str, str]:
-    """Give what headings of a measure's scores look like: before, after, and of a session."""
+def _stem(measure: Measure) -> str:
+    """Give what the headings of a measure are called by."""
     stems = {_plain(measure.name), _plain(measure.label.split("(")[0])}
     stems |= set(_NAMES["stems"].get(measure.name, ()))
-    stem = "(?:" + "|".join(sorted(stems, key=len, reverse=True)) + ")"
+    return "(?:" + "|".join(sorted(stems, key=len, reverse=True)) + ")"
+
+
+def named_after(columns: Sequence[str], measure: Measure) -> list[str]:
+    """Find the columns whose headings begin with the name of a measure, whatever follows.
+
+    Examples
+    --------
+    >>> from pwp_lib.measures import PHQ9
+    >>> named_after(["PHQ-9 score 1", "PHQ_9 (2)", "Phase"], PHQ9)
+    ['PHQ-9 score 1', 'PHQ_9 (2)']
+    """
+    tight = {c: re.sub(r"(?<=[a-z])[^a-z0-9]+(?=\d)", "", c.lower()) for c in columns}
+    return [c for c in columns if re.match(rf"{_stem(measure)}(?![a-z])", tight[c])]
+
+
+def _patterns(measure: Measure) -> dict[str, str]:
+    """Give what headings of a measure's scores look like: before, after, and of a session."""
+    stem = _stem(measure)
     patterns = {}
     for end, words in _NAMES["ends"].items():
         word = "(?:" + "|".join(words) + ")"

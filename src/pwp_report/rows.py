@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 
 import pandas as pd
 
-from multilevel.errors import InputError
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_report.read.cells import read_codes, read_words
 from pwp_report.read.raw import RawTable, said_of_rows, shown_name
-from pwp_report.study import Study
-from pwp_report.wording import refusal
-
-__all__ = ["choose_rows"]
+from pwp_report.study import Study, column_not_there
+from pwp_report.wording import refusal, remark
 
 #: The share of identifiers in a second service from which patients have hardly moved.
 _MANY = 0.1
@@ -80,10 +76,7 @@ def _restarting(people: pd.DataFrame, study: Study) -> list[str]:
     pairs = people.dropna().drop_duplicates(["patient_id", "service_id"])
     if pairs["patient_id"].duplicated().mean() < _MANY or pairs.empty:
         return []
-    return [
-        "many patients' identifiers stand in several services: if each service counts its own, set "
-        "numbers_restart = true under [file] in a study file"
-    ]
+    return [remark("numbers_restart_perhaps")]
 
 
 def _met(
@@ -92,10 +85,7 @@ def _met(
     """Which rows have one of the entries, or have none of them; an empty entry is ""."""
     section = "keep" if keep else "leave_out"
     if column not in raw.frame:
-        near = get_close_matches(column, raw.frame.columns.astype(str), n=1)
-        hint = f"did you mean {shown_name(near[0])}?" if near else "correct the study file"
-        problem = f"the study file names a column under [{section}] that is not there"
-        raise InputError(problem, hint=hint, file=raw.name, column=shown_name(column))
+        raise column_not_there(f"under [{section}]", column, list(raw.frame.columns), raw.name)
     text = read_words(raw.frame[column]).fillna("")
     wanted = {" ".join(entry.split()).lower() for entry in entries}
     if absent := len(wanted - set(text.unique())):

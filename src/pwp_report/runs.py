@@ -18,10 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from multilevel.errors import InputError
 from pwp_report.wording import refusal
-
-__all__ = ["publish"]
 
 _DAY = 86_400
 
@@ -63,11 +60,8 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
         if made and not any(home.iterdir()):
             home.rmdir()
         if isinstance(error, OSError):
-            raise InputError(
-                f"the results cannot be written ({error.strerror or type(error).__name__})",
-                hint="see that there is room, or name another folder with --out",
-                file=home,
-            ) from None
+            why = error.strerror or type(error).__name__
+            raise refusal("results_not_written", file=home, why=why) from None
         raise
     _point(home, run)
     return run
@@ -83,19 +77,14 @@ def _sweep(home: Path) -> None:
 def _move(work: Path, home: Path) -> Path:
     """Give the run the next number; another process may take it first."""
     taken = [int(m[1]) for p in home.iterdir() if (m := re.fullmatch(r"run-(\d{4,})", p.name))]
-    number = max(taken, default=0)
-    while True:
-        number += 1
-        run = home / f"run-{number:04d}"
-        if run.exists():
-            continue
-        try:
-            work.rename(run)
-        except OSError:
-            if run.exists():
-                continue
+    run = home / f"run-{max(taken, default=0) + 1:04d}"
+    try:
+        if not run.exists():
+            return work.rename(run)
+    except OSError:
+        if not run.exists():
             raise
-        return run
+    return _move(work, home)
 
 
 def _point(home: Path, run: Path) -> None:

@@ -8,8 +8,6 @@ import pandas as pd
 
 from pwp_report.wording import refusal
 
-__all__ = ["choose_therapist", "reduce_sessions"]
-
 _FIRST = ("age", "gender", "ethnicity", "mix_")
 
 

@@ -16,11 +16,10 @@ from pwp_report.recognise import (
     SESSION_ROLES,
     guess_roles,
     guess_scores,
+    named_after,
     one_letter_off,
 )
 from pwp_report.wording import refusal
-
-__all__ = ["NEEDED", "ScoreColumns", "Study", "complete_study", "recognise_study"]
 
 #: Roles without which nothing can be done, and what they identify.
 NEEDED = {"patient_id": "patient", "therapist_id": "therapist"}
@@ -149,6 +148,7 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
     """
     done = recognise_study(study, columns, file)
     _refuse_half_measures(study, done, columns, file)
+    _refuse_unclear_ends(study, done, columns, file)
     _require(study, done, columns, file)
     _refuse_misspelt(study, done, columns, file)
     return done
@@ -179,6 +179,17 @@ def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], fi
         )
 
 
+def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
+    """Stop where columns are named after a measure, and none says that it is first or last."""
+    used = [s.measure for s in study.measures]
+    for measure in [] if given.measures else [m for m in MEASURES.values() if m not in used]:
+        if len(named := named_after(_unused(study, columns), measure)) > 1:
+            listed = ", ".join(map(shown_name, named[:8]))
+            raise refusal(
+                "unclear_ends", file=file, label=measure.label, name=measure.name, columns=listed
+            )
+
+
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where a heading that is not used misses a known one by a letter."""
     roles = PATIENT_ROLES if study.level == "patient" else SESSION_ROLES
@@ -190,6 +201,14 @@ def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: s
             )
 
 
+def column_not_there(where: str, column: str, columns: Sequence[str], file: str = "") -> InputError:
+    """Make the error for a column that the study names and the file lacks."""
+    near = get_close_matches(column, list(map(str, columns)), n=1)
+    hint = f"did you mean {shown_name(near[0])}?" if near else "correct the study file"
+    shown = shown_name(column)
+    return refusal("column_not_there", file=file or None, column=shown, where=where, hint=hint)
+
+
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Do what `complete_study` does, and leave open what is not recognised."""
     present = set(columns)
@@ -199,10 +218,7 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     ]
     for role, column in named:
         if column and column not in present:
-            near = get_close_matches(column, list(present), n=1)
-            hint = f"did you mean {shown_name(near[0])}?" if near else "correct the study file"
-            problem = f"the study file names a column for {role} that is not there"
-            raise InputError(problem, hint=hint, file=file or None, column=shown_name(column))
+            raise column_not_there(f"for {role}", column, columns, file)
     scores = _complete_scores(study, columns)
     by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)
     level = study.level or ("session" if by_session else "patient")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
@@ -23,11 +23,6 @@ from pwp_report.read.raw import shown_name
 from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
 from pwp_report.study import NEEDED, ScoreColumns, Study
 from pwp_report.wording import refusal
-
-if TYPE_CHECKING:
-    import os
-
-__all__ = ["read_study", "write_study"]
 
 #: Beyond any number that a study file could mean.
 _FAR = 10**10
@@ -173,7 +168,7 @@ def _hint(key: str, keys: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
 
 
-def read_study(path: str | os.PathLike[str]) -> Study:
+def read_study(path: str | Path) -> Study:
     r"""Read a study file.
 
     Parameters
@@ -289,10 +284,11 @@ def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
 
 def _measure(name: str, part: _Section) -> Measure:
     known = MEASURES.get(name)
-    if known is None and not {"minimum", "maximum"} <= set(part.values):
+    if known is None and not {"minimum", "maximum", "higher_is_worse"} <= set(part.values):
         raise part.error(
             "is not a measure of the library",
-            f"give its minimum and maximum, or use one of {', '.join(MEASURES)}",
+            "give its minimum, maximum and direction (higher_is_worse = true or false), or use one "
+            f"of {', '.join(MEASURES)}",
         )
     changes = part.read(_MEASURE_KEYS[4:])
     try:

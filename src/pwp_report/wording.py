@@ -9,8 +9,6 @@ from typing import Any
 
 from multilevel.errors import InputError
 
-__all__ = ["KINDS", "OTHER_FILES", "Kind", "refusal", "worded"]
-
 _WORDS: dict[str, Any] = tomllib.loads(
     Path(__file__).with_name("wording.toml").read_text(encoding="utf-8")
 )
@@ -26,6 +24,7 @@ class Kind:
 
 #: What entries are that are not what is needed.
 KINDS: dict[str, Kind] = {name: Kind(*words) for name, words in _WORDS.pop("kinds").items()}
+_REMARKS: dict[str, str] = _WORDS.pop("remarks")
 #: What is wrong with files of other kinds, and what to do, by their first bytes in small letters.
 OTHER_FILES: dict[bytes, list[str]] = {
     magic.encode("latin-1"): words for magic, words in _WORDS.pop("other_files").items()
@@ -41,6 +40,17 @@ def worded(key: str, **words: Any) -> list[str]:
     'no column that identifies the patient was recognised'
     """
     return [text.format(**words) for text in _WORDS[key]]
+
+
+def remark(key: str, **words: Any) -> str:
+    """Give what is worth saying and stops nothing.
+
+    Examples
+    --------
+    >>> remark("rows_hidden", count=3)
+    'rows hidden in the sheet, by a filter perhaps, and read: 3'
+    """
+    return _REMARKS[key].format(**words)
 
 
 def refusal(

@@ -272,7 +272,7 @@ def test_titles_notes_and_hidden_rows_of_a_workbook(
     said = " | ".join(check.remarks)
     assert ("above the header" in said) == bool(above)
     assert ("below the table" in said) == bool(below)
-    assert (f"{hide} rows are hidden" in said) == bool(hide)
+    assert (f"by a filter perhaps, and read: {hide}" in said) == bool(hide)
 
 
 # --- Data lost ------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def test_moments_on_other_scales_are_not_added(tmp_path: Path, capsys) -> None:
     for name, top in (("a", 27), ("b", 40)):
         big = pd.concat([FRAME] * 3).assign(patient_id=range(3 * len(FRAME)))
         big.assign(therapist_id=name + big["therapist_id"]).to_csv(tmp_path / f"{name}.csv")
-        study = f"[measures.mood]\nminimum = 0\nmaximum = {top}\n"
+        study = f"[measures.mood]\nminimum = 0\nmaximum = {top}\nhigher_is_worse = true\n"
         study += 'pre = "phq9_pre"\npost = "phq9_post"\n'
         (tmp_path / f"{name}.toml").write_text(study)
         out = tmp_path / "out" / f"{name}.parquet"

@@ -19,15 +19,17 @@ CODE = "\n".join(p.read_text(encoding="utf-8") for p in SOURCE.rglob("*.py"))
 
 def test_what_is_said_is_there_and_what_is_there_is_said() -> None:
     said = set(
-        re.findall(r'(?:refusal|worded|found\.add|mine\.add|replace_rows)\(\s*"(\w+)"', CODE)
+        re.findall(
+            r'(?:refusal|remark|_note|worded|found\.add|mine\.add|replace_rows)\(\s*"(\w+)"', CODE
+        )
     )
-    there = set(WORDS) - {"kinds", "other_files"}
+    there = {*WORDS, *WORDS["remarks"]} - {"kinds", "other_files", "remarks"}
     assert {k for k in said if k not in there} == set()
     assert {k for k in there if f'"{k}"' not in CODE} == set()
     assert {k for k in KINDS if f'"{k}"' not in CODE} == set()
 
 
-@pytest.mark.parametrize("key", [k for k in WORDS if k not in ("kinds", "other_files")])
+@pytest.mark.parametrize("key", [k for k in WORDS if isinstance(WORDS[k], list)])
 def test_a_sentence_ends_as_sentences_of_errors_do(key: str) -> None:
     for text in WORDS[key]:
         assert not text.endswith((".", " "))

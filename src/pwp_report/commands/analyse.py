@@ -14,9 +14,7 @@ from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
 from pwp_report.study import Study
 from pwp_report.study_file import read_study
-from pwp_report.wording import refusal
-
-__all__ = ["Request", "analyse_file"]
+from pwp_report.wording import refusal, remark
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     found = check_study_data(asked.file, study, asked.therapists)
     if found.cohort is None:
         raise found.problems.first()
-    say(*found.remarks, stderr=True)
+    say(*found.understood, stderr=True)
     cohort = found.cohort
     names: dict[str, str] = {}
     active = not asked.no_disclosure_control and not cohort.provenance.synthetic
@@ -98,11 +96,7 @@ def analyse_file(asked: Request) -> None:
     run = write_run(analysis, known, policy, asked.out, progress, names)
     _say_where(asked, run, cohort, policy)
     if policy.active and _differ_by_few(last, run, policy):
-        say(
-            f"Warning: {last.name} and {run.name} differ by few patients, so that together they "
-            "may tell what each withholds. Pass on one of them, and never both.",
-            stderr=True,
-        )
+        say(remark("runs_differ_by_few", last=last.name, run=run.name), stderr=True)
 
 
 def _differ_by_few(last: Path, run: Path, policy: DisclosurePolicy) -> bool:

@@ -18,8 +18,6 @@ from pwp_report.study import Study, recognise_study
 from pwp_report.study_file import read_study, write_study
 from pwp_report.wording import refusal
 
-__all__ = ["check_file"]
-
 
 def check_file(
     file: Path,

@@ -22,12 +22,10 @@ from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
-from pwp_report.wording import refusal
+from pwp_report.wording import refusal, remark
 
 #: What the file says of its measures, beside the moments.
 _KEY = b"pwp_report"
-
-__all__ = ["pool_files", "summarise_file"]
 
 
 def summarise_file(
@@ -56,19 +54,12 @@ def summarise_file(
     scales = {m.name: [m.minimum, m.maximum, m.higher_is_worse] for m in cohort.measures}
     _describe(out, {"scales": scales, "rules": [step.rule for step in cohort.flow[1:]]})
     policy = DisclosurePolicy(active=not cohort.provenance.synthetic)
-    say(*found.remarks, stderr=True)
-    say(
-        f"{out.name} holds the moments of {len(written.groups):,} therapists and "
-        f"{policy.text(int(written.n.sum()))} patients.",
-        f"Withheld: {written.withheld_groups:,} therapists with fewer than {least} patients.",
-        "Moments are aggregated, not anonymous: pass them on under your data-sharing agreement.",
-    )
+    say(*found.understood, stderr=True)
+    kept, patients = len(written.groups), policy.text(int(written.n.sum()))
+    counts = {"kept": kept, "patients": patients, "withheld": written.withheld_groups}
+    say(remark("moments_written", file=out.name, least=least, **counts))
     if near:
-        say(
-            f"Warning: {', '.join(near)} holds the same therapists with a few patients more or "
-            "less, whose scores the difference tells. Pass on one of them, and never both.",
-            stderr=True,
-        )
+        say(remark("moments_differ_by_few", files=", ".join(near)), stderr=True)
 
 
 def _differing_by_few(moments: Moments, out: Path, least: int) -> list[str]:
@@ -136,11 +127,8 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     said = _described(files)
     total = pool_moments(parts, same_groups=same_therapists)
     table = pool_table(total)
-    say(
-        f"{len(files)} files, {len(total.groups):,} therapists; withheld before they came here: "
-        f"{total.withheld_groups:,} therapists. The fits equal those on all patients of the "
-        "therapists not withheld."
-    )
+    counts = {"therapists": len(total.groups), "withheld": total.withheld_groups}
+    say(remark("moments_pooled", files=len(files), **counts))
     show("Random intercept and random slope, by measure", table.round(3).astype(str))
     if out is not None:
         if not out.parent.is_dir():

@@ -7,8 +7,6 @@ from pathlib import Path
 from pwp_report.commands.terminal import say
 from pwp_report.start import Request, start_folder
 
-__all__ = ["start_notebooks"]
-
 
 def start_notebooks(
     folder: Path, data: Path | None, study: Path | None, therapists: Path | None, measures: str

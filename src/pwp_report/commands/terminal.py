@@ -10,8 +10,6 @@ import pandas as pd
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["progress", "say", "show"]
-
 
 def _console(stderr: bool = False) -> Console:
     from rich.console import Console

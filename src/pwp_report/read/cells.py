@@ -17,17 +17,6 @@ import pandas as pd
 from pwp_lib.measures import Measure
 from pwp_lib.schema import MISSING
 
-__all__ = [
-    "MISSING_CODES",
-    "ReadColumn",
-    "read_codes",
-    "read_dates",
-    "read_numbers",
-    "read_scores",
-    "read_times",
-    "read_words",
-]
-
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 _COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
 _PERCENT = re.compile(r"[-+]?\d+([.,]\d+)?\s*%", re.ASCII)
@@ -44,8 +33,10 @@ _SHORT_DAYS = ("%Y%m%d", "%d-%b-%y", "%d-%B-%y", "%d-%m-%y")
 _TIME = re.compile(
     r"(?:[T ]\s*|^)(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([AaPp][Mm])?\s*(?:Z|[+-]\d{2}:?\d{2})?$"
 )
+#: The day of the week, and the ending of 1st or 25th.
+_DAY_WORDS = r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[ ,.]+|(?<=\d)(?:st|nd|rd|th)\b"
 #: Days that systems write where there is none.
-_NO_DAY = re.compile(r".*(?:9999|2999|1900-01-01|01.01.1900).*")
+_NO_DAY = re.compile(r".*(?:9999|2999|0001-01-01|01.01.0001|1900-01-01|01.01.1900).*")
 #: Characters that no one sees.
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
@@ -243,7 +234,7 @@ def _moments_of(pool: pd.Series) -> Any:
     clock = clock.mask((half == "pm") & (clock < noon), clock + noon)
     clock = clock.mask((half == "am") & (clock >= noon), clock - noon)
     days = pool.str.replace(_TIME.pattern, "", regex=True).str.strip(" ,")
-    days = days.str.replace(r"[/. ,]+", "-", regex=True)
+    days = days.str.replace(_DAY_WORDS, "", regex=True).str.replace(r"[/. ,]+", "-", regex=True)
     best: Any = pd.Series(pd.NaT, index=pool.index, dtype="datetime64[us]")
     for form in (*_DAYS, *_SHORT_DAYS):
         best = best.fillna(pd.to_datetime(days, format=form, errors="coerce").astype(best.dtype))
@@ -258,5 +249,6 @@ def read_times(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
     """Read times of day as what they add to the day; zero where there is none."""
     text = read_codes(cells, codes)
     midnight = pd.Timestamp("2000-01-01")
-    times: pd.Series = _moments_of("2000-01-01 " + text.fillna("0:00")) - midnight
+    text = text.fillna("0:00").str.replace(r"^(\d{1,2})[.:]?(\d{2})$", r"\1:\2", regex=True)
+    times: pd.Series = _moments_of("2000-01-01 " + text) - midnight
     return times

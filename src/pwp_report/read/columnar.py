@@ -19,8 +19,6 @@ from pwp_report.wording import refusal
 #: A view can go on without end; no table of patients has so many rows.
 _MOST_ROWS = 5_000_000
 
-__all__ = ["read_duckdb", "read_labelled", "read_parquet", "read_sqlite"]
-
 
 def read_parquet(place: Path) -> RawTable:
     """Read a Parquet file."""

@@ -25,9 +25,7 @@ from pwp_report.read.raw import (
     name_columns,
     said_of_rows,
 )
-from pwp_report.wording import refusal, worded
-
-__all__ = ["read_excel"]
+from pwp_report.wording import refusal, remark, worded
 
 #: A workbook that unpacks to more than this, or whose texts do, is a mistake or an attack.
 _LARGEST, _LARGEST_TEXTS = 1 << 30, 1 << 28
@@ -92,8 +90,7 @@ def _check_cells(place: Path, part: str, header: int) -> list[str]:
         problems, hints = (", and ".join(words) for words in zip(*said, strict=True))
         raise InputError(problems, hint=hints, file=place)
     hidden += len(_HIDDEN.findall(tail))
-    rows = "row is" if hidden == 1 else "rows are"
-    return [f"{hidden:,} {rows} hidden in the sheet, by a filter perhaps, and read"] * bool(hidden)
+    return [remark("rows_hidden", count=hidden)] * bool(hidden)
 
 
 def _choose(book: Any, wanted: str | None, place: Path) -> Any:

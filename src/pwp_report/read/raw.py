@@ -6,29 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from multilevel.errors import InputError
 from pwp_report.wording import refusal
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = [
-    "DEEPEST",
-    "WIDE",
-    "WIDEST",
-    "RawTable",
-    "check_width",
-    "choose_table",
-    "header_at",
-    "name_columns",
-    "said_of_rows",
-    "shown_name",
-]
 
 #: A wider header is no table of outcomes, and reading it would cost memory for nothing.
 WIDEST = 5_000
@@ -143,12 +126,7 @@ def name_columns(
         if name:
             columns[name] = values
         elif values.notna().any():
-            raise InputError(
-                f"column {i + 1} has entries and no name",
-                hint="name it in the header, or remove it",
-                file=place,
-                row=row,
-            )
+            raise refusal("column_without_name", file=place, row=row, number=i + 1)
     return pd.DataFrame(columns)
 
 
@@ -164,17 +142,11 @@ def _check_names(names: list[str], place: Path, row: int) -> None:
     values = [n for n in filled if re.fullmatch(r"[-+]?[\d.,/: ]+%?", n)]
     twice = next((n for i, n in enumerate(names) if n and n in names[:i]), "")
     if len(names) > 2 and len(filled) == 1:
-        problem = "only one column has a name, as if a title stood above the header"
-        hint = "delete what stands above the header"
-    elif filled and len(values) * 3 >= len(filled):
-        problem = "the first row holds values rather than names"
-        hint = "put a row with the names of the columns at the top"
-    elif twice:
-        problem, hint = "two columns have the same name", "rename or remove one of them"
-    else:
-        return
-    column = shown_name(twice) if problem.startswith("two") else None
-    raise InputError(problem, hint=hint, file=place, row=row, column=column)
+        raise refusal("title_for_header", file=place, row=row)
+    if filled and len(values) * 3 >= len(filled):
+        raise refusal("values_for_names", file=place, row=row)
+    if twice:
+        raise refusal("same_name_twice", file=place, row=row, column=shown_name(twice))
 
 
 def _trimmed(values: pd.Series) -> pd.Series:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from multilevel.errors import InputError
 from pwp_report.read.columnar import read_duckdb, read_labelled, read_parquet, read_sqlite
@@ -12,13 +11,8 @@ from pwp_report.read.raw import RawTable
 from pwp_report.read.text import read_text
 from pwp_report.wording import OTHER_FILES, refusal
 
-if TYPE_CHECKING:
-    import os
 
-__all__ = ["read_table"]
-
-
-def read_table(path: str | os.PathLike[str], *, table: str | None = None) -> RawTable:
+def read_table(path: str | Path, *, table: str | None = None) -> RawTable:
     r"""Read a file, whatever it is.
 
     Parameters

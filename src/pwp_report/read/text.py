@@ -34,8 +34,6 @@ from pwp_report.read.raw import (
 )
 from pwp_report.wording import refusal
 
-__all__ = ["read_text"]
-
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", "^": "caret"}
 _SAMPLE = 1 << 20
 

@@ -71,9 +71,7 @@ class Check:
 
 
 def check_study_data(
-    file: str | Path,
-    study: Study | str | Path | None = None,
-    therapists: str | Path | None = None,
+    file: str | Path, study: Study | str | Path | None = None, therapists: str | Path | None = None
 ) -> Check:
     """Read own data into a cohort, and say everything about it at once.
 

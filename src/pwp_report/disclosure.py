@@ -89,10 +89,7 @@ def percentage(part: float | None, whole: float | None) -> float | None:
 
 
 def _set_bounds(
-    ledger: Ledger,
-    truth: NDArray[np.float64],
-    hidden: set[int],
-    known: set[int],
+    ledger: Ledger, truth: NDArray[np.float64], hidden: set[int], known: set[int]
 ) -> None:
     for i, value in enumerate(truth):
         if ledger.is_rest(i):
@@ -108,7 +105,7 @@ def _set_bounds(
 def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
     if ledger.has_witness(target, truth):
         return True
-    if ledger.size_around(target) > _PROGRAMMED:
+    if len(ledger.members_around(target)) > _PROGRAMMED:
         # No proof at hand, and a programme of this size would take too long: hide more.
         return False
     low, high = ledger.range_of(target)
@@ -201,11 +198,7 @@ def release_counts(
 
 
 def _protect(
-    ledger: Ledger,
-    truth: NDArray[np.float64],
-    todo: list[int],
-    shown: set[int],
-    told: set[int],
+    ledger: Ledger, truth: NDArray[np.float64], todo: list[int], shown: set[int], told: set[int]
 ) -> set[int]:
     """Withhold further cells until each of those given could hold two values; say which."""
     extra: set[int] = set()
@@ -296,8 +289,7 @@ def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) 
 
 
 def aggregate_small(
-    caseloads: pd.Series,
-    policy: DisclosurePolicy | None = None,
+    caseloads: pd.Series, policy: DisclosurePolicy | None = None
 ) -> tuple[list[Any], list[Any]]:
     """Split therapists into those shown alone and those shown only together.
 

@@ -139,10 +139,6 @@ class Ledger:
         cell = self.cells[i]
         return isinstance(cell[0], str) and cell[0] == "(rest)"
 
-    def size_around(self, target: int) -> int:
-        """Count the cells that sums link to this one."""
-        return len(self.members_around(target))
-
     def members_around(self, target: int) -> NDArray[np.int64]:
         """Find the cells that sums link to this one, itself included."""
         if self._part_of is None:

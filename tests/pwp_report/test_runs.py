@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -20,11 +21,15 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.study import Study
 
 
-def test_second_run_gives_the_same_bytes(safe_analysis: Analysis, safe_run: Path) -> None:
-    again = report.write_run(safe_analysis, STUDY, DisclosurePolicy(), safe_run.parent)
+def test_second_run_gives_the_same_bytes(
+    safe_analysis: Analysis, safe_run: Path, tmp_path: Path
+) -> None:
+    # In a folder of its own: the shared one is what other tests look at.
+    home = shutil.copytree(safe_run.parent, tmp_path / "out", symlinks=True)
+    again = report.write_run(safe_analysis, STUDY, DisclosurePolicy(), home)
     assert again.name == "run-0002"
     assert _hashes(again) == _hashes(safe_run)
-    assert (safe_run.parent / "latest").resolve() == again.resolve()
+    assert (home / "latest").resolve() == again.resolve()
 
 
 def test_a_killed_run_leaves_the_old_results(

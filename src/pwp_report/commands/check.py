@@ -20,11 +20,7 @@ from pwp_report.wording import refusal
 
 
 def check_file(
-    file: Path,
-    study: Path | None,
-    therapists: Path | None,
-    write: Path | None,
-    every: bool,
+    file: Path, study: Path | None, therapists: Path | None, write: Path | None, every: bool
 ) -> None:
     """Check a file and print what was found.
 

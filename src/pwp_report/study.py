@@ -181,8 +181,8 @@ def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], fi
 
 def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where columns are named after a measure, and none says that it is first or last."""
-    used = [s.measure for s in study.measures]
-    for measure in [] if given.measures else [m for m in MEASURES.values() if m not in used]:
+    used = [] if given.measures else [s.measure for s in study.measures]
+    for measure in [m for m in MEASURES.values() if used and m not in used]:
         if len(named := named_after(_unused(study, columns), measure)) > 1:
             listed = ", ".join(map(shown_name, named[:8]))
             raise refusal(

@@ -283,14 +283,13 @@ def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
 
 
 def _measure(name: str, part: _Section) -> Measure:
-    known = MEASURES.get(name)
-    if known is None and not {"minimum", "maximum", "higher_is_worse"} <= set(part.values):
+    known, changes = MEASURES.get(name), part.read(_MEASURE_KEYS[4:])
+    if known is None and not {"minimum", "maximum", "higher_is_worse"} <= set(changes):
         raise part.error(
             "is not a measure of the library",
             "give its minimum, maximum and direction (higher_is_worse = true or false), or use one "
             f"of {', '.join(MEASURES)}",
         )
-    changes = part.read(_MEASURE_KEYS[4:])
     try:
         if known is not None:
             return replace(known, **changes)

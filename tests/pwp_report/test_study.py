@@ -410,7 +410,7 @@ def test_an_empty_name_of_a_column_that_is_not_needed_leaves_it_out(tmp_path: Pa
     [
         ("[measures.phq9]\n[measures.core10]\n", "no columns with the scores of core10 were rec"),
         (
-            "[measures.x]\nminimum = 0\nmaximum = 9",
+            "[measures.x]\nminimum = 0\nmaximum = 9\nhigher_is_worse = true",
             "no columns with the scores of x were recognised",
         ),
         ('[file]\nlevel = "session"', "no measure with a score by session was recognised"),

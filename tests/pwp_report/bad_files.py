@@ -303,7 +303,8 @@ CATALOGUE: list[BadFile] = [
     BadFile("study with an unknown measure", csv(lambda f: None), "not a measure",
             '[measures.mood]\npre = "phq9_pre"\npost = "phq9_post"\n'),
     BadFile("study with an upside-down scale", csv(lambda f: None), "minimum",
-            '[measures.mood]\nminimum = 9\nmaximum = 1\nhigher_is_worse = true\npre = "phq9_pre"\npost = "phq9_post"\n'),
+            '[measures.mood]\nminimum = 9\nmaximum = 1\nhigher_is_worse = true\n'
+            'pre = "phq9_pre"\npost = "phq9_post"\n'),
     BadFile("study with a table for text", csv(lambda f: None), "must be", "[title]\na = 1"),
     BadFile("study that excludes everybody", csv(lambda f: None), "no patient is left",
             "[inclusion]\nminimum_age = 120\n"),

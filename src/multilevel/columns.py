@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from multilevel.design import movable_columns
 from multilevel.errors import InputError
-from multilevel.expression import Call, Expression, Name, Number, Operation
+from multilevel.expression import Expression
 from multilevel.formula import MAX_RANDOM_TERMS, Formula, Term
 
 Monomial: TypeAlias = tuple[str, ...]
@@ -115,9 +115,8 @@ def dummy(factor: str, level: str) -> str:
 
 def factor_key(expression: Expression) -> str | None:
     """Return the column behind ``C(x)``, or None for anything else."""
-    if not isinstance(expression, Call) or expression.function != "C":
-        return None
-    return expression.only.name if isinstance(expression.only, Name) else None
+    of = expression.only if expression.head == "C" else None
+    return of.head if of and of.kind == "name" else None
 
 
 @dataclass
@@ -231,31 +230,30 @@ class Writer:
 
     def _expand(self, expression: Expression) -> Polynomial | None:
         """Write an expression as a polynomial, or None when it is not one in what is stored."""
-        if isinstance(expression, Number):
-            text = isinstance(expression.value, str)
-            return None if text else {_CONSTANT: float(expression.value)}
+        if isinstance(expression.value, str):
+            return None
+        if expression.value is not None:
+            return {_CONSTANT: float(expression.value)}
         if self.is_stored(expression):
             return self._variable(str(expression))
-        if isinstance(expression, Call):
+        if not expression.sign:
             return self._call(expression)
-        if isinstance(expression, Operation):
-            operands = [self._expand(o) for o in expression.operands]
-            known = [o for o in operands if o is not None]
-            return _combine(expression.symbol, known) if len(known) == len(operands) else None
-        return None
+        operands = [self._expand(part) for part in expression.parts]
+        known = [operand for operand in operands if operand is not None]
+        return _combine(expression.sign, known) if len(known) == len(operands) else None
 
-    def _call(self, call: Call) -> Polynomial | None:
-        if call.function not in ("I", "center", "scale", "standardize") or call.only is None:
+    def _call(self, call: Expression) -> Polynomial | None:
+        if call.head not in ("I", "center", "scale", "standardize") or call.only is None:
             return None
         inner = self._expand(call.only)
-        if inner is None or call.function == "I":
+        if inner is None or call.head == "I":
             return inner
         if 2 * _degree(inner) > MAX_DEGREE:
             return None
         # The constant cancels; taking it out first saves the digits that it would cost.
         bare = {key: weight for key, weight in inner.items() if key[0]}
         centred = _add(bare, self._unknown("mean", str(call), bare), -1.0)
-        if call.function == "center":
+        if call.head == "center":
             return centred
         # The divisor is the number of rows, as in formulae (lme4 users know R's n - 1).
         return multiply(centred, self._unknown("scale", str(call), centred))

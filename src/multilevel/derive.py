@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from multilevel.columns import Columns, Monomial, Polynomial, Writer, dummy, monomial, multiply
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.expression import Expression, Name, names_in
+from multilevel.expression import Expression, names_in
 from multilevel.formula import Formula, parse_formula
 from multilevel.plan import Named, canonical, nearest
 from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
@@ -226,7 +226,7 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
 
     def refuse(factor: Expression) -> InputError:
         for name in names_in(factor):
-            if str(Name(name)) not in names:
+            if str(Expression("name", name)) not in names:
                 hint = nearest(name, names) or "store it, or fit from rows"
                 return InputError("this column is not in the moments", column=name, hint=hint)
         return InputError(

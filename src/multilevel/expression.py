@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal
 
 import narwhals as nw
 import numpy as np
@@ -41,68 +41,53 @@ _AMBIGUOUS = re.compile(r"[()\[\]{}:`]| [-+*/<>=!]|^[-+]|^\d+(\.\d*)?$|^Intercep
 
 
 @dataclass(frozen=True)
-class Name:
-    """A column of the data; printed in backticks where its name could be read as a term."""
+class Expression:
+    """A part of a formula.
 
-    name: str
+    Attributes
+    ----------
+    kind : {"name", "number", "operation", "call", "keyword"}
+    head : str
+        A column's name, a number as written, a sign, or the name of a function or argument.
+    parts : tuple of Expression
+        What the sign or the function is applied to.
+    value : float or str, optional
+        Of a number or, within calls, of a quoted text.
+    """
 
-    def __str__(self) -> str:
-        return f"`{self.name}`" if _AMBIGUOUS.search(self.name) else self.name
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number or, within calls, a quoted text."""
-
-    value: float | str
-    lexeme: str
-
-    def __str__(self) -> str:
-        return self.lexeme
-
-
-@dataclass(frozen=True)
-class Operation:
-    """Arithmetic or a comparison, with one operand or two."""
-
-    symbol: str
-    operands: tuple[Expression, ...]
+    kind: Literal["name", "number", "operation", "call", "keyword"]
+    head: str
+    parts: tuple[Expression, ...] = ()
+    value: float | str | None = None
 
     def __str__(self) -> str:
-        parts = [_bracketed(self, o, i) for i, o in enumerate(self.operands)]
-        if len(parts) == 1:
-            return f"{self.symbol}{parts[0]}"
-        return f"{parts[0]} {self.symbol} {parts[1]}"
+        parts = [self._bracketed(i) for i in range(len(self.parts))]
+        if self.kind == "name":
+            return f"`{self.head}`" if _AMBIGUOUS.search(self.head) else self.head
+        if self.kind == "call":
+            return f"{self.head}({', '.join(parts)})"
+        if self.kind == "keyword":
+            return f"{self.head}={parts[0]}"
+        return f" {self.head} ".join(parts) if len(parts) > 1 else self.head + "".join(parts)
 
+    def _bracketed(self, position: int) -> str:
+        """Write a part, in brackets where leaving them out would mean something else."""
+        part = self.parts[position]
+        outer, inner = _RANK.get(self.sign, 0), _RANK.get(part.sign, 0)
+        needed = inner < outer or (inner == outer and (position > 0 or self.sign == "**"))
+        both = self.sign and part.sign
+        return f"({part})" if both and (needed or len(self.parts) == 1) else str(part)
 
-@dataclass(frozen=True)
-class Call:
-    """A function of expressions, such as ``center(x)``."""
-
-    function: str
-    arguments: tuple[Expression, ...]
-    keywords: tuple[tuple[str, Expression], ...] = ()
-
-    def __str__(self) -> str:
-        parts = [str(a) for a in self.arguments] + [f"{k}={v}" for k, v in self.keywords]
-        return f"{self.function}({', '.join(parts)})"
+    @property
+    def sign(self) -> str:
+        """The sign of an operation, empty for anything else."""
+        return self.head if self.kind == "operation" else ""
 
     @property
     def only(self) -> Expression | None:
         """The argument of a call that has one and no keyword."""
-        return self.arguments[0] if len(self.arguments) == 1 and not self.keywords else None
-
-
-Expression: TypeAlias = Name | Number | Operation | Call
-
-
-def _bracketed(parent: Operation, child: Expression, position: int) -> str:
-    """Brackets only where leaving them out would mean something else."""
-    if not isinstance(child, Operation):
-        return str(child)
-    outer, inner = _RANK.get(parent.symbol, 0), _RANK.get(child.symbol, 0)
-    needed = inner < outer or (inner == outer and (position > 0 or parent.symbol == "**"))
-    return f"({child})" if needed or len(parent.operands) == 1 else str(child)
+        one = self.kind == "call" and len(self.parts) == 1 and self.parts[0].kind != "keyword"
+        return self.parts[0] if one else None
 
 
 def read_expression(node: Any, inside: bool = False) -> Expression:
@@ -117,24 +102,23 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
     if kind == "Grouping":
         return read_expression(node.expression, inside)
     if kind == "Variable" and node.level is None:
-        return Name(node.name.lexeme)
+        return Expression("name", node.name.lexeme)
     if kind == "QuotedName":
-        return Name(node.expression.lexeme[1:-1])
+        return Expression("name", node.expression.lexeme[1:-1])
     if kind == "Literal":
         plain = f"{node.value:g}" if isinstance(node.value, float) else str(node.value)
-        return Number(node.value, node.lexeme or plain)
+        return Expression("number", node.lexeme or plain, (), node.value)
     if kind == "Call":
-        named = [a for a in node.args if type(a).__name__ == "Assign"]
-        return Call(
-            node.callee.name.lexeme,
-            tuple(read_expression(a, True) for a in node.args if a not in named),
-            tuple((a.name.name.lexeme, read_expression(a.value, True)) for a in named),
-        )
+        arguments = tuple(read_expression(argument, True) for argument in node.args)
+        return Expression("call", node.callee.name.lexeme, arguments)
+    if kind == "Assign" and inside:
+        return Expression("keyword", node.name.name.lexeme, (read_expression(node.value, True),))
     signs = _SIGNS if inside else _SIGNS | _BETWEEN_TERMS
     if kind in ("Binary", "Unary") and node.operator.kind in signs:
         sides = (node.left, node.right) if kind == "Binary" else (node.right,)
         symbol, _ = signs[node.operator.kind]
-        return Operation(symbol, tuple(read_expression(side, inside) for side in sides))
+        parts = tuple(read_expression(side, inside) for side in sides)
+        return Expression("operation", symbol, parts)
     if not inside:
         raise InputError(
             "part of the formula cannot be read", hint="put arithmetic in braces: {x - 1}"
@@ -147,51 +131,42 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
 
 def names_in(expression: Expression) -> Iterator[str]:
     """Columns that an expression uses, each as often as it is used."""
-    if isinstance(expression, Name):
-        yield expression.name
-    elif isinstance(expression, Operation):
-        for operand in expression.operands:
-            yield from names_in(operand)
-    elif isinstance(expression, Call):
-        for argument in (*expression.arguments, *(v for _, v in expression.keywords)):
-            yield from names_in(argument)
+    if expression.kind == "name":
+        yield expression.head
+    for part in expression.parts:
+        yield from names_in(part)
 
 
 def stored_as_column(expression: Expression) -> bool:
     """Whether an expression is no polynomial but can be computed row by row, as ``log(x)``."""
-    if isinstance(expression, Call):
-        inner = expression.only
-        known = expression.function.removeprefix("np.") in _ELEMENTWISE
-        return inner is not None and known and is_rowwise(inner)
-    if isinstance(expression, Operation) and len(expression.operands) == 2:
-        right = expression.operands[1]
-        whole = isinstance(right, Number) and right.value in range(1, 7)
-        special = (
-            expression.symbol in _COMPARISONS
-            or (expression.symbol == "/" and any(names_in(right)))
-            or (expression.symbol == "**" and not whole)
-        )
-        return special and all(map(is_rowwise, expression.operands))
-    return False
+    sign, inner = expression.sign, expression.only
+    if inner is not None:
+        return expression.head.removeprefix("np.") in _ELEMENTWISE and is_rowwise(inner)
+    if not sign or len(expression.parts) != 2:
+        return False
+    right = expression.parts[1]
+    special = (
+        sign in _COMPARISONS
+        or (sign == "/" and any(names_in(right)))
+        or (sign == "**" and right.value not in range(1, 7))
+    )
+    return special and all(map(is_rowwise, expression.parts))
 
 
 def is_rowwise(expression: Expression) -> bool:
     """Whether `evaluate` can compute an expression."""
-    if isinstance(expression, Name):
-        return True
-    if isinstance(expression, Number):
-        return not isinstance(expression.value, str)
-    if isinstance(expression, Operation):
-        return all(map(is_rowwise, expression.operands))
-    known = expression.function == "I" or stored_as_column(expression)
-    return known and expression.only is not None and is_rowwise(expression.only)
+    if expression.kind == "call":
+        known = expression.head == "I" or stored_as_column(expression)
+        return known and expression.only is not None and is_rowwise(expression.only)
+    text = isinstance(expression.value, str) or expression.kind == "keyword"
+    return not text and all(map(is_rowwise, expression.parts))
 
 
 def is_comparison(expression: Expression) -> bool:
     """Whether an expression gives truth values, as ``{x > 10}``."""
-    if isinstance(expression, Call) and expression.function == "I" and expression.only:
+    if expression.head == "I" and expression.only:
         return is_comparison(expression.only)
-    return isinstance(expression, Operation) and expression.symbol in _COMPARISONS
+    return expression.sign in _COMPARISONS
 
 
 def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
@@ -204,19 +179,17 @@ def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
     column : callable
         Gives a column as an array or as an expression of narwhals.
     """
-    if isinstance(expression, Name):
-        return column(expression.name)
-    if isinstance(expression, Number):
+    if expression.kind == "name":
+        return column(expression.head)
+    if expression.value is not None:
         return float(expression.value)
-    if isinstance(expression, Call):
-        return _called(
-            expression.function.removeprefix("np."), evaluate(expression.arguments[0], column)
-        )
-    operands = [evaluate(o, column) for o in expression.operands]
+    operands = [evaluate(part, column) for part in expression.parts]
+    if expression.kind == "call":
+        return _called(expression.head.removeprefix("np."), operands[0])
     if len(operands) == 1:
-        return -operands[0] if expression.symbol == "-" else operands[0]
-    value = _OPERATORS[expression.symbol](*operands)
-    if expression.symbol in _COMPARISONS:
+        return -operands[0] if expression.sign == "-" else operands[0]
+    value = _OPERATORS[expression.sign](*operands)
+    if expression.sign in _COMPARISONS:
         # Spark does not calculate with truth values, and NumPy adds them as "or".
         in_frame = isinstance(value, nw.Expr)
         return nw.when(value).then(1).otherwise(0) if in_frame else np.multiply(value, 1)

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, reduce
 from itertools import combinations
 from typing import Any
 
 from multilevel.errors import InputError
-from multilevel.expression import (
-    Call,
-    Expression,
-    Name,
-    Number,
-    Operation,
-    names_in,
-    read_expression,
-)
+from multilevel.expression import Expression, names_in, read_expression
 
 __all__ = ["MAX_RANDOM_TERMS", "Formula", "Term", "parse_formula"]
 
@@ -88,7 +80,7 @@ class Formula:
         Column of the grouping factor; empty for a single-level model.
     """
 
-    text: str
+    text: str = field(compare=False)
     response: Term
     fixed: tuple[Term, ...]
     random: tuple[Term, ...] = ()
@@ -143,7 +135,7 @@ def parse_formula(text: str) -> Formula:
     fixed = _right_side(plain)
     random, group = _random_part(bars)
     response = Term((left,))
-    if isinstance(left, Number) or not tuple(names_in(left)):
+    if not tuple(names_in(left)):
         raise InputError("left of the ~ stands the response, a column of the data")
     if response in (*fixed, *random):
         raise InputError(f"{response.name} is the response and cannot be a predictor as well")
@@ -193,12 +185,12 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
     return read_expression(tree.left, inside=True), read_expression(tree.right)
 
 
-def _split_bars(side: Expression) -> tuple[list[tuple[str, Expression]], list[Operation]]:
+def _split_bars(side: Expression) -> tuple[list[tuple[str, Expression]], list[Expression]]:
     """Signed summands of the right side without bars, and the bars."""
     plain: list[tuple[str, Expression]] = []
-    bars: list[Operation] = []
+    bars: list[Expression] = []
     for sign, part in _summands(side, "+"):
-        if not isinstance(part, Operation) or part.symbol != "|":
+        if part.sign != "|":
             plain.append((sign, part))
         elif sign == "-":
             raise InputError("a random part can be added, not taken away")
@@ -209,10 +201,10 @@ def _split_bars(side: Expression) -> tuple[list[tuple[str, Expression]], list[Op
 
 def _summands(side: Expression, sign: str) -> list[tuple[str, Expression]]:
     """Summands with their signs, those before them included, as in ``0 + -1``."""
-    if not isinstance(side, Operation) or side.symbol not in "+-":
+    if side.sign not in ("+", "-"):
         return [(sign, side)]
-    *before, last = side.operands
-    if side.symbol == "-":
+    *before, last = side.parts
+    if side.sign == "-":
         own = "+" if sign == "-" and not before else "-"
     else:
         own = "+" if before else sign
@@ -224,7 +216,7 @@ def _right_side(parts: Iterable[tuple[str, Expression]]) -> tuple[Term, ...]:
     constant = Term(())
     terms: list[Term] = [constant]
     for sign, part in parts:
-        zero = isinstance(part, Number) and part.value == 0
+        zero = part.value == 0
         for term in (constant,) if zero else _terms(part):
             adds = (sign == "+") != zero
             if adds and term not in terms:
@@ -240,21 +232,21 @@ def _times(one: Term, other: Term) -> Term:
 
 def _terms(part: Expression) -> list[Term]:
     """Terms that a part of the right side stands for."""
-    if isinstance(part, Number):
-        if part.value == 1:
-            return [Term(())]
+    if part.value == 1:
+        return [Term(())]
+    if part.value is not None:
         raise InputError(
             f"{part.value} on its own is not a term", hint="only 1, 0 and -1 have a meaning"
         )
-    if not isinstance(part, Operation):
+    if not part.sign:
         return [Term((part,))]
-    if part.symbol == "|":
+    if part.sign == "|":
         raise InputError("a random part stands alone, added to the others", hint="write + (1 | g)")
-    if len(part.operands) == 2 and part.symbol == "**":
-        return _power(*part.operands)
-    if len(part.operands) == 2 and part.symbol in _ALGEBRA:
-        left, right = map(_terms, part.operands)
-        return list(dict.fromkeys(_ALGEBRA[part.symbol](left, right)))
+    if len(part.parts) == 2 and part.sign == "**":
+        return _power(*part.parts)
+    if len(part.parts) == 2 and part.sign in _ALGEBRA:
+        left, right = map(_terms, part.parts)
+        return list(dict.fromkeys(_ALGEBRA[part.sign](left, right)))
     raise InputError("part of the formula cannot be read", hint="put arithmetic in braces: {x - 1}")
 
 
@@ -274,8 +266,7 @@ _ALGEBRA: dict[str, Any] = {
 
 
 def _power(below: Expression, above: Expression) -> list[Term]:
-    base = _terms(below)
-    power = above.value if isinstance(above, Number) else None
+    base, power = _terms(below), above.value
     if not isinstance(power, int) or not 1 <= power <= 6:
         raise InputError("a power in a formula is a whole number from 1 to 6")
     if len(base) == 1:
@@ -288,11 +279,11 @@ def _power(below: Expression, above: Expression) -> list[Term]:
     return list(dict.fromkeys(reduce(_times, c) for c in chosen))
 
 
-def _random_part(bars: list[Operation]) -> tuple[tuple[Term, ...], str]:
+def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str]:
     """Random terms and their grouping factor."""
     if not bars:
         return (), ""
-    groups = [_grouping_factor(bar.operands[1]) for bar in bars]
+    groups = [_grouping_factor(bar.parts[1]) for bar in bars]
     if len(set(groups)) > 1:
         raise InputError(
             f"there are two grouping factors, {groups[0]} and {groups[1]}, and one is offered",
@@ -303,7 +294,7 @@ def _random_part(bars: list[Operation]) -> tuple[tuple[Term, ...], str]:
             "two random parts on one factor mean uncorrelated terms, which are not offered",
             hint=f"write one bracket, (1 + x | {groups[0]})",
         )
-    terms = _right_side(_summands(bars[0].operands[0], "+"))
+    terms = _right_side(_summands(bars[0].parts[0], "+"))
     if not terms:
         raise InputError("the random part has no term", hint=f"write (1 | {groups[0]})")
     if len(terms) > MAX_RANDOM_TERMS:
@@ -315,25 +306,24 @@ def _random_part(bars: list[Operation]) -> tuple[tuple[Term, ...], str]:
 
 
 def _grouping_factor(right: Expression) -> str:
-    if isinstance(right, Name):
-        return right.name
-    symbol = right.symbol if isinstance(right, Operation) else ""
-    if symbol in ("/", ":"):
+    if right.kind == "name":
+        return right.head
+    if right.sign in ("/", ":"):
         raise InputError(
             "nested grouping factors are not offered",
             hint="keep one factor right of the bar, and bring the other in as a fixed effect",
         )
-    if symbol in ("+", "*"):
+    if right.sign in ("+", "*"):
         raise InputError("one grouping factor is offered", hint="keep one right of the bar")
     raise InputError("right of the bar stands one column, the grouping factor")
 
 
 def _refuse_other_meanings(factors: Iterable[Expression]) -> None:
     """Refuse calls that would not be what R makes of them."""
-    for call in (factor for factor in factors if isinstance(factor, Call)):
-        if call.function in _OTHER_CALLS:
-            raise InputError(f"{call} is not offered", hint=_OTHER_CALLS[call.function])
-        if call.function == "C" and not isinstance(call.only, Name):
+    for call in (factor for factor in factors if factor.kind == "call"):
+        if call.head in _OTHER_CALLS:
+            raise InputError(f"{call} is not offered", hint=_OTHER_CALLS[call.head])
+        if call.head == "C" and not (call.only and call.only.kind == "name"):
             raise InputError(
                 f"{call} is not offered: C takes one column, and its first level is the reference",
                 hint=_OTHER_CALLS["T"],

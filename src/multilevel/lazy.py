@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from multilevel.columns import Monomial
 from multilevel.errors import InputError
 from multilevel.expression import evaluate
-from multilevel.formula import Formula
-from multilevel.memory import choose_pivots, plan_for, smallest_cells, sorted_labels
+from multilevel.memory import choose_pivots, smallest_cells, sorted_labels
 from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, kind_of
 from multilevel.record import Record, Totals, label_text, level_value, plain_label
 
@@ -55,12 +54,6 @@ class LazyTable:
         with _in_words():
             found = present.select(column).unique().collect()
             return tuple(label_text(v) for v in sorted(found[column].to_list()))
-
-    def sums(
-        self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
-    ) -> Record:
-        """Return sums that hold just what a formula needs; see `summed`."""
-        return self.summed(plan_for(formula, self, levels), cells)
 
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""

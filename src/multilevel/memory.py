@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from multilevel.columns import Monomial
 from multilevel.errors import InputError
-from multilevel.expression import Name, evaluate
+from multilevel.expression import evaluate
 from multilevel.formula import Formula
 from multilevel.plan import (
     FEW_VALUES,
@@ -59,6 +59,13 @@ def plan_for(
     factors = categories(formula.text, kinds)
     found = tuple([(f, chosen_levels(f, column, table, levels)) for f, column in factors])
     return formula_plan(formula.text, kinds, found)
+
+
+def sum_table(
+    table: Schema, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
+) -> Record:
+    """Return sums that hold just what a formula needs, of a table in memory or not."""
+    return table.summed(plan_for(formula, table, levels), cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,12 +209,6 @@ class Table:
         """Levels declared by the column's type, or those found, sorted."""
         return self[column].levels
 
-    def sums(
-        self, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
-    ) -> Record:
-        """Return sums that hold just what a formula needs; see `summed`."""
-        return self.summed(plan_for(formula, self, levels), cells)
-
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""
         keep = self._complete(plan)
@@ -251,8 +252,8 @@ class Table:
         source = plan.variables[name]
         if isinstance(source, Dummy):
             return _kept(self[source.column].has(source.level), keep)
-        if isinstance(source, Name):
-            return _whole(_kept(self[source.name].numbers, keep))
+        if source.kind == "name":
+            return _whole(_kept(self[source.head].numbers, keep))
 
         def column(of: str) -> Array:
             # int8 would overflow in arithmetic.

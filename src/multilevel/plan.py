@@ -13,15 +13,9 @@ import narwhals as nw
 
 from multilevel.columns import Monomial, Writer, dummy, factor_key, monomial
 from multilevel.errors import InputError
-from multilevel.expression import (
-    Expression,
-    Name,
-    is_comparison,
-    names_in,
-    stored_as_column,
-)
+from multilevel.expression import Expression, is_comparison, names_in, stored_as_column
 from multilevel.formula import parse_formula
-from multilevel.record import movable
+from multilevel.record import Record, movable
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
@@ -43,7 +37,7 @@ Source: TypeAlias = Expression | Dummy
 
 
 class Schema(Protocol):
-    """What is known of a table before anything is summed."""
+    """What is known of a table, in memory or not."""
 
     @property
     def columns(self) -> Collection[str]:
@@ -54,6 +48,9 @@ class Schema(Protocol):
 
     def levels(self, column: str) -> tuple[str, ...]:
         """Levels of a category, declared or found, in order."""
+
+    def summed(self, plan: Plan, cells: bool) -> Record:
+        """Sum the plan's products within groups over complete rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +176,8 @@ def categories(text: str, kinds: Pairs) -> Pairs:
     factors: dict[str, str] = {}
     for factor in parse_formula(text).predictors:
         category = factor_key(factor)
-        if isinstance(factor, Name) and kind[factor.name] == "category":
-            category = factor.name
+        if factor.kind == "name" and kind[factor.head] == "category":
+            category = factor.head
         if category is not None:
             factors[str(factor)] = category
     return tuple(factors.items())
@@ -216,7 +213,7 @@ def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
     }
 
     def is_stored(expression: Expression) -> bool:
-        if not isinstance(expression, Name) and not stored_as_column(expression):
+        if expression.kind != "name" and not stored_as_column(expression):
             return False
         _refuse_categories(expression, kind)
         variables.setdefault(str(expression), expression)
@@ -233,7 +230,7 @@ def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
     truths = frozenset(
         str(factor)
         for factor in formula.predictors
-        if (isinstance(factor, Name) and kind[factor.name] == "truth") or is_comparison(factor)
+        if (factor.kind == "name" and kind[factor.head] == "truth") or is_comparison(factor)
     )
     writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths=truths)
     monomials = _downset(writer.model(formula).monomials)

@@ -66,16 +66,16 @@ def model_rows(formula: str, data: Any, further: Sequence[str], purpose: str) ->
     if isinstance(data, (Moments, DesignMoments)):
         raise InputError(f"{purpose} needs rows, not stored moments", hint="give the table")
     parsed = parse_formula(formula)
-    with open_table(data) as table:
-        if not isinstance(table, Table):
-            raise InputError(f"{purpose} needs its rows in memory", hint="collect the table first")
-        for name in further:
-            if name not in table.columns or table.kind(name) == "category":
-                raise InputError(f"{purpose} needs a column of numbers", column=name)
-        plan = plan_for(parsed, table)
-        plan = replace(plan, needed=tuple(sorted({*plan.needed, *further})))
-        design = Moments(**vars(table.summed(plan, False))).design(formula)
-        codes, values, raw = table.rows(plan, further)
+    table = open_table(data)
+    if not isinstance(table, Table):
+        raise InputError(f"{purpose} needs its rows in memory", hint="collect the table first")
+    for name in further:
+        if name not in table.columns or table.kind(name) == "category":
+            raise InputError(f"{purpose} needs a column of numbers", column=name)
+    plan = plan_for(parsed, table)
+    plan = replace(plan, needed=tuple(sorted({*plan.needed, *further})))
+    design = Moments(**vars(table.summed(plan, False))).design(formula)
+    codes, values, raw = table.rows(plan, further)
     parts = [_column(polynomial, values, len(codes)) for polynomial in design.polynomials]
     return ModelRows(design, np.column_stack(parts), codes, raw)
 

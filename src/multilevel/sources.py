@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.formula import Formula, parse_formula
 from multilevel.lazy import LazyTable
-from multilevel.memory import Table
+from multilevel.memory import Table, sum_table
 from multilevel.record import Record
 
 
@@ -49,22 +47,14 @@ def design_moments(formula: str, data: Any) -> DesignMoments:
     (('Intercept', 'center(x)', 'y'), [2, 2], 1.5)
     """
     parsed = parse_formula(formula)
-    if isinstance(data, DesignMoments):
-        _check_same_model(parsed, data)
-        return data
-    return derive(data if isinstance(data, Record) else sum_formula(parsed, data), parsed)
-
-
-def _check_same_model(formula: Formula, design: DesignMoments) -> None:
-    """Refuse a design that was made for another formula; one without a formula passes."""
-    if not design.formula:
-        return
-    made = parse_formula(design.formula)
-    if replace(made, text="") != replace(formula, text=""):
+    if not isinstance(data, DesignMoments):
+        return derive(data if isinstance(data, Record) else sum_formula(parsed, data), parsed)
+    if data.formula and parse_formula(data.formula) != parsed:
         raise InputError(
-            f"these cross-products were made for {design.formula}, not for {formula.text}",
+            f"these cross-products were made for {data.formula}, not for {formula}",
             hint="give the table or its moments",
         )
+    return data
 
 
 def sum_formula(
@@ -86,12 +76,10 @@ def sum_formula(
     cells : bool
         Count the cells of columns with few distinct values too, which sharing needs.
     """
-    with open_table(data) as table:
-        return table.sums(formula, levels, cells)
+    return sum_table(open_table(data), formula, levels, cells)
 
 
-@contextmanager
-def open_table(data: Any) -> Iterator[Table | LazyTable]:
+def open_table(data: Any) -> Table | LazyTable:
     """Make a table of whatever the user has.
 
     Raises
@@ -99,18 +87,13 @@ def open_table(data: Any) -> Iterator[Table | LazyTable]:
     InputError
         When it is no table, or its file cannot be read.
     """
-    if isinstance(data, (str, Path)):
-        with _open_file(Path(data)) as table:
-            yield table
-        return
     if isinstance(data, pd.DataFrame) and data.columns.is_unique:
-        yield Table(data, data.columns)
-        return
+        return Table(data, data.columns)
     with warnings.catch_warnings():
         # narwhals announces that its Dask support moves to another package.
         warnings.filterwarnings("ignore", "Dask support is moving out", FutureWarning)
         try:
-            frame = nw.from_native(data)
+            frame = nw.from_native(_file(data) if isinstance(data, (str, Path)) else data)
         except TypeError:
             raise InputError(
                 "this is no table that can be read",
@@ -119,16 +102,14 @@ def open_table(data: Any) -> Iterator[Table | LazyTable]:
             ) from None
         except DuplicateError:
             raise InputError("two columns of the table have one name", hint="rename one") from None
-        if isinstance(frame, nw.LazyFrame):
-            yield LazyTable(frame)
-        else:
-            yield Table(frame, frame.columns)
+    return LazyTable(frame) if isinstance(frame, nw.LazyFrame) else Table(frame, frame.columns)
 
 
-@contextmanager
-def _open_file(path: Path) -> Iterator[LazyTable]:
+def _file(given: str | Path) -> Any:
+    """Rows of a Parquet file as a relation of DuckDB, which reads no more than it is asked for."""
     import duckdb
 
+    path = Path(given)
     if not path.exists():
         raise InputError("there is no such file", file=path, hint="check its folder and name")
     if path.suffix.lower() not in (".parquet", ".pq"):
@@ -137,10 +118,8 @@ def _open_file(path: Path) -> Iterator[LazyTable]:
             file=path,
             hint="read it with pwp_report.read_table, or with pandas, and give the table",
         )
-    with duckdb.connect() as connection:
-        try:
-            relation = connection.read_parquet(str(path))
-        except duckdb.Error:
-            # DuckDB's own message may quote the file.
-            raise InputError("the file cannot be read", file=path, hint="is it complete?") from None
-        yield LazyTable(nw.from_native(relation))
+    try:
+        return duckdb.connect().read_parquet(str(path))
+    except duckdb.Error:
+        # DuckDB's own message may quote the file.
+        raise InputError("the file cannot be read", file=path, hint="is it complete?") from None

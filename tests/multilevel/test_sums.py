@@ -57,8 +57,7 @@ def test_a_pivot_is_taken_off_before_multiplying() -> None:
 
 def pivots_of(sizes: dict[str, float], integers: set[str], rows: int) -> dict[str, float]:
     frame = pd.DataFrame({"y": [1, 2], "x": [1, 2]})
-    with open_table(frame) as table:
-        plan = plan_for(parse_formula("y ~ {x ** 2}"), table)
+    plan = plan_for(parse_formula("y ~ {x ** 2}"), open_table(frame))
     return choose_pivots(plan, sizes, integers, rows, lambda _: (2013.4, 0.7))
 
 

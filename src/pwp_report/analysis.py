@@ -13,11 +13,12 @@ from typing import TypeVar
 
 import pandas as pd
 
+from multilevel.draws import PosteriorInterval
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit, fit_design
 from multilevel.intervals import ProfileInterval
 from multilevel.nested import NestedFit
-from multilevel.posterior import Posterior, sample_posterior
+from multilevel.posterior import sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import NestedDifference, nested_ancova, therapist_predictors
@@ -30,13 +31,15 @@ from pwp_lib.ranking import composite_ranks
 from pwp_lib.scales import SCALES
 from pwp_lib.sensitivity import SensitivityPanel, sensitivity_panel
 from pwp_report.case_mix import CaseMix, adjusted_effects
-from pwp_report.missing import missing_bounds
+from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.rates import RateModel, fit_rate, rates_asked
 from pwp_report.service_level import fit_services
 
 __all__ = ["ENGINES", "Analysis", "MeasureResult", "analyse"]
 
 T = TypeVar("T")
+#: Of more services none is a fixed effect.
+_MOST_SERVICES = 20
 #: Ways to estimate the therapist effect; maximum likelihood is always used.
 ENGINES = ("ml", "reml", "gibbs")
 
@@ -54,8 +57,8 @@ class MeasureResult:
         Therapist effect at the mean pre score, a share; random slope model, ML.
     profile : ProfileInterval or None
         Profile-likelihood interval of the therapist effect.
-    posterior : Posterior or None
-        The same model by Gibbs sampling, MLwiN's priors.
+    posterior : PosteriorInterval or None
+        The effect by Gibbs sampling, MLwiN's priors; the draws would fill the memory.
     residuals : DataFrame
         By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
     rank_uncertainty : DataFrame
@@ -78,7 +81,7 @@ class MeasureResult:
     models: MeasureModels
     vpc: float
     profile: ProfileInterval | None
-    posterior: Posterior | None
+    posterior: PosteriorInterval | None
     residuals: pd.DataFrame
     rank_uncertainty: pd.DataFrame
     checks: ModelChecks | None
@@ -102,7 +105,7 @@ class MeasureResult:
         if self.reml is not None:
             row["reml"] = self.reml
         if self.posterior is not None:
-            got = self.posterior.interval()
+            got = self.posterior
             row |= {"median": got.median, "lower": got.lower, "upper": got.upper}
         return row
 
@@ -120,6 +123,8 @@ class Analysis:
     sample : SampleDescription
     completeness : DataFrame
         By therapist.
+    last_scores : DataFrame or None
+        By measure; see `pwp_report.missing.last_scores`.
     outcomes : DataFrame
         Indexed by measure: `summarise_outcomes` over all patients.
     outcomes_by_therapist : mapping of str to DataFrame
@@ -150,6 +155,7 @@ class Analysis:
     flow: pd.DataFrame
     sample: SampleDescription
     completeness: pd.DataFrame
+    last_scores: pd.DataFrame | None
     outcomes: pd.DataFrame
     outcomes_by_therapist: Mapping[str, pd.DataFrame]
     national: pd.DataFrame | None
@@ -279,6 +285,7 @@ def analyse(
         flow=pd.DataFrame([asdict(step) for step in cohort.flow]),
         sample=describe_sample(patients, cohort.therapists),
         completeness=_completeness(cohort),
+        last_scores=last_scores(cohort.eligible, cohort.measures, [*cohort.caseloads().index]),
         outcomes=pd.concat(
             {m.name: summarise_outcomes(patients, m) for m in cohort.measures}, names=["measure"]
         ).droplevel(1),
@@ -337,12 +344,14 @@ def _measure_result(
     def try_if(wanted: bool, part: str, work: Callable[[], T]) -> T | None:
         return attempts.attempt(f"{part}.{name}", work) if wanted else None
 
-    def sample() -> Posterior:
-        return sample_posterior(fit.design, draws=attempts.draws, seed=seed)
+    def sample() -> PosteriorInterval:
+        return sample_posterior(fit.design, draws=attempts.draws, seed=seed).interval()
 
     def panel() -> SensitivityPanel:
+        # Very many services as fixed effects fill the memory; the third level says it better.
+        many = "service_id" in patients and patients["service_id"].nunique() > _MOST_SERVICES
         return sensitivity_panel(
-            patients,
+            patients.drop(columns="service_id") if many else patients,
             measure,
             listed,
             draws=10_000 if gibbs else 0,
@@ -380,18 +389,13 @@ def _measure_result(
 
 
 def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.DataFrame | None:
-    therapists = attempts.cohort.therapists
-    if therapists is None:
-        attempts.record_skipped("predictors", "There is no table of therapists.")
-        return None
+    cohort, parts = attempts.cohort, {}
+    therapists = pd.DataFrame() if cohort.therapists is None else cohort.therapists
     known = ("age", "years_experience", *(scale.name for scale in SCALES))
     names = [n for n in known if n in therapists and therapists[n].notna().any()]
     if not names:
-        attempts.record_skipped(
-            "predictors", "The therapists' table has nothing numeric to predict with."
-        )
+        attempts.record_skipped("predictors", "No table of therapists has numbers to predict with.")
         return None
-    cohort, parts = attempts.cohort, {}
     for name, result in results.items():
         work = partial(
             therapist_predictors,

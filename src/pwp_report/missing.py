@@ -12,7 +12,39 @@ from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.wording import refusal
 
-__all__ = ["missing_bounds"]
+__all__ = ["last_scores", "missing_bounds"]
+
+
+def last_scores(
+    eligible: pd.DataFrame | None, measures: Sequence[Measure], therapists: Sequence[str]
+) -> pd.DataFrame | None:
+    """Count who has a last score on each measure, and how those began who have one and who lack it.
+
+    Parameters
+    ----------
+    eligible : DataFrame or None
+        Patients who meet every other rule of inclusion.
+    measures : sequence of Measure
+    therapists : sequence of str
+        Whose patients are counted.
+
+    Returns
+    -------
+    DataFrame or None
+        By measure: ``first``, ``last`` and ``lacking`` (patients), ``mean_last`` and
+        ``mean_lacking`` (first scores). None where nobody but those with scores is known.
+    """
+    if eligible is None:
+        return None
+    rows, found = eligible[eligible["therapist_id"].isin(list(therapists))], {}
+    for m in measures:
+        began = rows.dropna(subset=[m.pre])
+        has = began[m.post].notna()
+        means = {"mean_last": began.loc[has, m.pre].mean()}
+        means["mean_lacking"] = began.loc[~has, m.pre].mean()
+        counts = {"first": len(began), "last": int(has.sum()), "lacking": int((~has).sum())}
+        found[m.name] = counts | means
+    return pd.DataFrame.from_dict(found, orient="index")
 
 
 def missing_bounds(

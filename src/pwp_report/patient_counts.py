@@ -63,6 +63,9 @@ class Count(StrEnum):
     RECORDED = "recorded"
     MISSING = "missing"
     MODELLED = "modelled"
+    FIRST = "first"
+    LAST = "last"
+    LACKING = "lacking"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ NATIONAL = "(national)"
 #: `Kind.analysis` of the model that the report is about.
 MODEL = ""
 
+LAST_SCORES = (Count.FIRST, Count.LAST, Count.LACKING)
 OUTCOMES = (Count.N, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
 NATIONAL_COUNTS = (
     Count.N,
@@ -163,6 +167,7 @@ class PatientCounts:
         for measure in analysis.cohort.measures:
             _add_outcomes(made, analysis, measure, people, together)
         _add_completeness(made, analysis, people, together)
+        _add_last_scores(made, analysis)
         _add_national(made, analysis)
         _add_flow(made, analysis)
         _add_subsets(made, analysis)
@@ -266,10 +271,11 @@ def _add_outcomes(
         for count in OUTCOMES:
             made.put(group, Kind(count, name), table[count])
     for count in OUTCOMES:
-        made.add_up(Kind(count, name), EVERYBODY, people)
+        # First the ends: who makes up for another within one does so in the whole as well.
         for end, members in made.ends.items():
             parts = (Group(Whose.THERAPIST, t) for t in members)
             made.add_up(Kind(count, name), Group(Whose.END, end), parts)
+        made.add_up(Kind(count, name), EVERYBODY, people)
     for group in tables:
         for whole, inside in _PARTS:
             made.link(group, Kind(whole, name), [Kind(p, name) for p in inside])
@@ -298,6 +304,20 @@ def _add_completeness(
         for m in analysis.cohort.measures:
             made.link(group, Kind(Count.ANALYSED), [Kind(Count.N, m.name)])
             made.link(group, Kind(Count.N, m.name), [Kind(Count.COMPLETE)])
+
+
+def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
+    table = pd.DataFrame() if analysis.last_scores is None else analysis.last_scores
+    # Where nobody lacks one there is no count beside those of everybody.
+    for name, row in table[table["lacking"] > 0].to_dict("index").items() if len(table) else ():
+        first, last, lacking = kinds = [Kind(c, str(name)) for c in LAST_SCORES]
+        for kind in kinds:
+            made.put(EVERYBODY, kind, row[kind.count])
+        made.link(EVERYBODY, Kind(Count.ELIGIBLE), [first])
+        made.link(EVERYBODY, last, [Kind(Count.COMPLETE)])
+        made._relations.append(
+            Relation((EVERYBODY, first), ((EVERYBODY, last), (EVERYBODY, lacking)))
+        )
 
 
 def _add_national(made: PatientCounts, analysis: Analysis) -> None:

@@ -26,6 +26,9 @@ NATIONAL_RATES = {
 OTHER_RATES = {"dropout": "Dropped out, of closed cases", "complete": "Every score recorded"}
 #: Percentiles of therapists that patients per hundred are given for, as normal deviates.
 _ENDS = {"low": -1.6448536269514722, "high": 1.6448536269514722}
+#: For means over normally distributed therapists.
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 #: With fewer yeses or noes a model says nothing, and could tell a count that is withheld.
 _LEAST = 20
 #: With more therapists the profile of the variance is as good as normal on the log scale.
@@ -89,14 +92,27 @@ class RateModel:
         return found
 
     def effect(self) -> dict[str, tuple[float, float, float]]:
-        """Median odds ratio, and the therapist effect on the latent and the probability scale."""
+        """Median odds ratio, and the therapist effect on the latent and the probability scale.
+
+        The latter is that of patients with average first scores; the fixed part stays as fitted.
+        """
+        from scipy.special import expit
         from scipy.stats import norm
 
         def ratio(variance: float) -> float:
             return float(np.exp(np.sqrt(2 * variance) * norm.ppf(0.75)))
 
-        latent = self.variance.of(lambda v: 100 * v / (v + np.pi**2 / 3))
-        return {"median_odds_ratio": self.variance.of(ratio)[:3], "latent": latent[:3]}
+        def share(variance: float) -> float:
+            rates = expit(self.fit.fixed["estimate"].iloc[0] + variance**0.5 * _NODES)
+            mean = float(rates @ _WEIGHTS)
+            return float(100 * ((rates - mean) ** 2 @ _WEIGHTS) / (mean * (1 - mean)))
+
+        figures = {
+            "median_odds_ratio": ratio,
+            "latent": lambda v: 100 * v / (v + np.pi**2 / 3),
+            "probability": share,
+        }
+        return {name: self.variance.of(figure)[:3] for name, figure in figures.items()}
 
 
 def rates_asked(cohort: Cohort) -> Iterator[Asked]:

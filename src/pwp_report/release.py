@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
 from pwp_report.patient_counts import (
     EVERYBODY,
+    LAST_SCORES,
     NATIONAL,
     NATIONAL_COUNTS,
     OTHERS,
@@ -104,6 +106,7 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
     _flow(tables)
     _sample(tables)
     _outcomes(tables)
+    _last_scores(tables)
     _national(tables)
     for result in analysis.measures.values():
         _models(tables, result)
@@ -115,6 +118,7 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
     _adjusted(tables)
     _services(tables)
     _predictors(tables)
+    _reporting(tables)
     _say_what_is_withheld(tables)
     total = tables.of_everybody(Kind(Count.ANALYSED))
     return ReleasedResults(
@@ -207,6 +211,18 @@ def _completeness(tables: _Tables) -> None:
     tables.add("completeness", frame)
 
 
+def _last_scores(tables: _Tables) -> None:
+    found = tables.analysis.last_scores
+    known: Any = {} if found is None else found.to_dict("index")
+    rows = []
+    for name, row in known.items():
+        if row["lacking"]:
+            counts = {c: tables.of_everybody(Kind(c, str(name))) for c in LAST_SCORES}
+            released = parts.last_scores_row(row, counts, tables.policy)
+            rows.append({"measure": name, **released})
+    tables.add("last_scores", pd.DataFrame(rows))
+
+
 def _national(tables: _Tables) -> None:
     national = tables.analysis.national
     if national is None:
@@ -238,6 +254,8 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
             result.sensitivity, result.measure, tables.of_everybody, tables.policy
         )
         tables.add("sensitivity", frame, measure=result.measure)
+        without = parts.one_less(result.sensitivity, tables.alone)
+        tables.add("one_less", without, measure=result.measure)
 
 
 def _effects(tables: _Tables) -> None:
@@ -324,6 +342,14 @@ def _services(tables: _Tables) -> None:
         frame = parts.service_rows(fit, shown, tables.policy, measure.higher_is_worse)
         if frame["residual"].any():  # with a variance of zero there is nothing to tell apart
             tables.add("by_service", frame, measure=measure)
+
+
+def _reporting(tables: _Tables) -> None:
+    """Say where what referees ask for stands."""
+    frame = pd.read_csv(Path(__file__).with_name("reporting.csv"), keep_default_na=False)
+    there = {"", *(part for name in tables.made for part in (name, name.rpartition("_")[0]))}
+    frame["where"] = frame["where"].where(frame["table"].isin(there), "Not in these data")
+    tables.add("reporting", frame.drop(columns="table"))
 
 
 def _predictors(tables: _Tables) -> None:

@@ -16,8 +16,8 @@ from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group, percentage
-from pwp_report.patient_counts import OUTCOMES, Count, Group, Kind
-from pwp_report.rates import RateModel
+from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind
+from pwp_report.rates import NATIONAL_RATES, RateModel
 
 #: What the row of those not shown one by one is called.
 OTHERS_TOGETHER = "others together"
@@ -25,10 +25,8 @@ OUTCOME_SHARES: Mapping[str, tuple[Count, Count]] = {
     rate: (Count(o.count), Count(o.among)) for rate, o in outcomes.OUTCOMES.items()
 }
 NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {
-    "recovery": (Count.RECOVERY, Count.CASE),
-    "reliable_improvement": (Count.RELIABLE_IMPROVEMENT, Count.FINISHED),
-    "reliable_deterioration": (Count.RELIABLE_DETERIORATION, Count.FINISHED),
-    "reliable_recovery": (Count.RELIABLE_RECOVERY, Count.CASE),
+    rate: (Count(f"n_{rate}"), Count(f"n_{among}"))
+    for rate, (_, among, _) in NATIONAL_RATES.items()
 }
 #: Of the model of a rate: the counts of the outcome and of those who could have it.
 RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
@@ -188,24 +186,45 @@ def sensitivity(
     size: Callable[[Kind], float],
     policy: DisclosurePolicy,
 ) -> pd.DataFrame:
-    """Sensitivity panel; of the analyses without one therapist, the lowest and highest effect."""
-    one_less = panel.rows["family"] == "leave one out"
-    frame = panel.rows[~one_less]
+    """Sensitivity panel but for the analyses without one therapist, which are `one_less`."""
+    frame = panel.rows[panel.rows["family"] != "leave one out"]
     people = [marked(size(Kind(Count.MODELLED, measure.name, a))) for a in frame["analysis"]]
     # Who else is left out where a few therapists fewer remain could be named.
     main = frame["n_therapists"].iloc[0]
     left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]
     shown = frame.assign(n_patients=people, n_therapists=left)
     shown = shown.rename(columns={"n_patients": "patients"})
-    without = panel.rows.loc[one_less, "vpc"].dropna().astype(float)
-    if len(without):
-        words = {"Lowest": without.min(), "Highest": without.max()}
-        ends = [
-            {"family": "one less", "analysis": f"{k} with one therapist left out", "vpc": v}
-            for k, v in words.items()
-        ]
-        shown = pd.concat([shown.astype(object), pd.DataFrame(ends)])
     return rounded(in_percent(shown.reset_index(drop=True), ["vpc", "lower", "upper"]), 3)
+
+
+def one_less(panel: SensitivityPanel, alone: Sequence[str]) -> pd.DataFrame:
+    """Therapist effect with all, and without each who is shown alone, lowest first."""
+    rows = panel.rows.dropna(subset=["vpc"]).sort_values("vpc", kind="stable")
+    less = rows[rows["family"] == "leave one out"]
+    less = less.assign(analysis=less["analysis"].str.removeprefix("Without "))
+    less = less[less["analysis"].isin(list(alone))]
+    main = rows[rows["family"] == "main"].assign(analysis="all therapists")
+    frame = pd.concat([main, less])[["analysis", "vpc"]].set_axis(["therapist", "vpc"], axis=1)
+    return in_percent(frame, ["vpc"])
+
+
+def last_scores_row(
+    row: Mapping[str, float], shown: Mapping[Count, float], policy: DisclosurePolicy
+) -> dict[str, object]:
+    """Who has a last score on a measure: released counts, and means of groups large enough.
+
+    To one decimal: these groups and the patients analysed differ by few.
+    """
+    first, last, _ = (shown[c] for c in LAST_SCORES)
+    counts = {c.value: marked(n) for c, n in shown.items()}
+    share: object = marked_share(last, first)
+    if not policy.active:
+        share = round(100 * last / first, 1)
+    means = {
+        name: MARK if policy.active and not n >= policy.smallest_caseload else round(row[name], 1)
+        for name, n in (("mean_last", row["last"]), ("mean_lacking", row["lacking"]))
+    }
+    return {**counts, "share": share, **means}
 
 
 def residuals(

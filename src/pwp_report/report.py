@@ -12,11 +12,12 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pwp_lib.cohort import Cohort
@@ -38,7 +39,7 @@ _LONG = 30
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
 _UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
 #: What the names of the two bounds of an estimate begin with, where not with its own name.
-_STARTS = {"residual": "", "median": "", "vpc": "profile_"}
+_STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
@@ -148,10 +149,10 @@ def _write_files(
     for name, figure in drawn.items():
         (work / "figures" / f"{name}.svg").write_bytes(figure.svg)
     _write(work / "methods.txt", "\n\n".join(text) + "\n")
-    _write(
-        work / "results.json",
-        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    written = json.dumps(
+        content, indent=1, ensure_ascii=False, allow_nan=False, default=np.generic.item
     )
+    _write(work / "results.json", written + "\n")
     _write(work / "report.html", page)
 
 
@@ -173,19 +174,6 @@ def _csv(frame: pd.DataFrame) -> str:
     safe = frame.astype(object).map(guarded)
     safe.columns = [guarded(str(c)) for c in frame.columns]
     return str(safe.to_csv(index=False, lineterminator="\n"))
-
-
-def _plain(value: Any) -> Any:
-    """Turn a cell into what JSON knows."""
-    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
-        return None
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float):
-        if value != value:
-            return None
-        return value if abs(value) != float("inf") else str(value)
-    return value if isinstance(value, str | int | bool) else str(value)
 
 
 def results(
@@ -229,12 +217,12 @@ def _record(study: Study, policy: DisclosurePolicy) -> dict[str, Any]:
 
 
 def _as_json(table: ReleasedTable) -> dict[str, Any]:
-    rows = table.frame.astype(object).to_numpy().tolist()
+    cells = table.frame.replace([float("inf"), float("-inf")], None).astype(object)
     return {
         "title": table.title,
         "note": table.note,
         "columns": [str(c) for c in table.frame.columns],
-        "rows": [[_plain(v) for v in row] for row in rows],
+        "rows": cells.where(cells.notna(), None).to_numpy().tolist(),
     }
 
 
@@ -253,15 +241,6 @@ def _not_done(analysis: Analysis, released: ReleasedResults) -> dict[str, str]:
 # --- The page -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Section:
-    id: str
-    title: str
-    text: Sequence[str]
-    tables: Sequence[Mapping[str, Any]]
-    figures: Sequence[Mapping[str, str]]
-
-
 def _page(
     analysis: Analysis,
     study: Study,
@@ -276,9 +255,10 @@ def _page(
         if not re.fullmatch(_UNASKED, part)
     )
     if not_done:
-        sections.append(_Section("not-done", "What could not be done", [*not_done], (), ()))
+        sections.append({"id": "not-done", "title": "What could not be done", "text": [*not_done]})
     if released.withheld:
-        sections.append(_Section("withheld", "What was withheld", released.withheld, (), ()))
+        withheld = {"id": "withheld", "title": "What was withheld", "text": released.withheld}
+        sections.append(withheld)
     return render(
         "report.html.j2",
         title=study.title or "Therapist effects: report",
@@ -298,7 +278,7 @@ def _sections(
     released: ReleasedResults,
     drawn: Mapping[str, Drawn],
     text: Sequence[str],
-) -> list[_Section]:
+) -> list[dict[str, Any]]:
     measures = [m.name for m in analysis.cohort.measures]
 
     def named(patterns: Sequence[str]) -> list[str]:
@@ -308,17 +288,10 @@ def _sections(
     for part in _SECTIONS:
         tables = [released.tables[n] for n in named(part.get("tables", ())) if n in released.tables]
         figures = [drawn[n] for n in named(part.get("figures", ())) if n in drawn]
-        words = list(text) if part["id"] == "methods" else [part.get("text", "")]
+        words = list(text) if part["id"] == "methods" else part.get("text", "").splitlines()
         if tables or figures or part["id"] == "methods":
-            out.append(
-                _Section(
-                    part["id"],
-                    part["title"],
-                    [w for w in words if w],
-                    [_for_page(t) for t in tables],
-                    [_picture(d) for d in figures],
-                )
-            )
+            made = {"tables": map(_for_page, tables), "figures": map(_picture, figures)}
+            out.append({**part, "text": words, **{k: [*v] for k, v in made.items()}})
     return out
 
 
@@ -354,12 +327,13 @@ def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
     """Put an estimate and its two bounds in one cell, so that a table fits the page."""
     out = frame.astype(object)
     for name in frame:
-        for start in {f"{name}_", _STARTS.get(str(name), f"{name}_")}:
+        for start in (f"{name}_", *_STARTS.get(str(name), ())):
             ends = [f"{start}lower", f"{start}upper"]
             if {*ends} <= {*out}:
                 values = frame[[name, *ends]].to_numpy().tolist()
                 out[name] = [_with_interval(*three) for three in values]
                 out = out.drop(columns=ends)
+                break
     return out
 
 

@@ -110,6 +110,14 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
         axes = figures.caterpillar_plot({name: services}, order=list(services.index))
         axes[0].set_ylabel("Service (patients)")
         yield _drawn(f"services_{name}", phrase("captions", "services", label=label), axes)
+    frame = released.frame(f"one_less_{name}")
+    if frame is not None and len(frame) > 1:
+        half = MOST_ROWS // 2
+        ends = frame if len(frame) <= MOST_ROWS else pd.concat([frame[:half], frame[-half:]])
+        shares = ends.set_index("therapist")[["vpc"]].set_axis(["estimate"], axis=1) / 100
+        ax = figures.sensitivity_panel(shares, measure=name)
+        caption = phrase("captions", "one_less", label=label)
+        yield _drawn(f"one_less_{name}", caption, ax)
     frame = released.frame(f"sensitivity_{name}")
     if frame is not None and frame["vpc"].notna().any():
         shares = frame[frame["vpc"].notna()].set_index("analysis")[["vpc", "lower", "upper"]] / 100

@@ -36,7 +36,7 @@ def phrase(kind: str, key: str, **values: object) -> str:
 
 
 def headings(table: ReleasedTable) -> dict[str, str]:
-    """Headings by column.
+    """Headings by column, empty where it is not on the page; by measure if not by the whole name.
 
     Examples
     --------
@@ -44,7 +44,8 @@ def headings(table: ReleasedTable) -> dict[str, str]:
     >>> headings(ReleasedTable("sample", "Sample", frame))
     {'n': 'number', 'vpc_lower': 'vpc lower'}
     """
-    known = {**_HEADINGS["every"], **_HEADINGS.get(table.name, {})}
+    base = table.name.rpartition("_")[0]
+    known = {**_HEADINGS["every"], **_HEADINGS.get(base, {}), **_HEADINGS.get(table.name, {})}
     return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
 
 
@@ -77,8 +78,10 @@ def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
         Which file holds all rows.
     """
     frame, note = entries(table.frame), table.note
-    if {"residual", "se"} <= {*frame}:
-        frame = frame.drop(columns="se")  # the interval says it; the file has both
+    # What is not on the page is in the file; a column without an entry says nothing.
+    named = [c for c, words in headings(table).items() if words]
+    frame = frame[named].dropna(axis=1, how="all")
+    frame = frame.loc[:, (frame.astype(object) != "").any()]
     if len(frame) > _CUT:
         cut = f"The first and the last {_ENDS} of {len(frame):,} rows; {whole} holds all."
         note = f"{note} {cut}".strip()

@@ -14,6 +14,7 @@ from multilevel.binary import fit_binary
 from multilevel.errors import InputError
 from multilevel.fit import fit_mixed
 from pwp_lib.measures import PHQ9
+from pwp_lib.sensitivity import sensitivity_panel
 from pwp_report import release_parts as parts
 from pwp_report.case_mix import (
     CaseMix,
@@ -22,8 +23,9 @@ from pwp_report.case_mix import (
     case_mix_terms,
     read_case_mix,
 )
-from pwp_report.disclosure import DisclosurePolicy, is_safe_group
-from pwp_report.missing import missing_bounds
+from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group
+from pwp_report.missing import last_scores, missing_bounds
+from pwp_report.patient_counts import Count
 from pwp_report.rates import Asked, fit_rate
 from pwp_report.service_level import fit_services
 from pwp_report.study import ScoreColumns, Study
@@ -194,3 +196,60 @@ def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFr
     assert main < table["as far apart as they could be"]
     with pytest.raises(InputError, match="nobody is known"):
         missing_bounds(people, PHQ9, [PHQ9])
+
+
+def test_who_lacks_a_last_score_is_counted_as_pandas_counts(people: pd.DataFrame) -> None:
+    rng = np.random.default_rng(6)
+    gone = rng.random(len(people)) < 0.02 * people["phq9_pre"]
+    holes = people.assign(phq9_post=people["phq9_post"].mask(gone))
+    holes.loc[holes.index[:9], "phq9_pre"] = np.nan
+    therapists = [f"T{k:02d}" for k in range(19)]  # one has nobody left
+    found = last_scores(holes, [PHQ9], therapists)
+    assert found is not None
+    mine = holes[holes["therapist_id"].isin(therapists) & holes["phq9_pre"].notna()]
+    by = mine.groupby(mine["phq9_post"].notna())["phq9_pre"].agg(["size", "mean"])
+    row = found.loc["phq9"]
+    assert row[["first", "last", "lacking"]].tolist() == [len(mine), *by["size"].iloc[::-1]]
+    assert row[["mean_last", "mean_lacking"]].tolist() == pytest.approx(
+        by["mean"].iloc[::-1].tolist()
+    )
+    assert row["mean_lacking"] > row["mean_last"]
+    assert last_scores(None, [PHQ9], therapists) is None
+
+
+@pytest.mark.parametrize(("lacking", "shown"), [(4, False), (7, False), (19, False), (20, True)])
+def test_a_mean_of_few_who_lack_a_last_score_is_withheld(lacking: int, shown: bool) -> None:
+    policy, of = DisclosurePolicy(), {"mean_last": 14.26, "mean_lacking": 16.31}
+    counts = {"first": 300 + lacking, "last": 300, "lacking": lacking}
+    released = {Count(c): float(policy.count(n) or np.nan) for c, n in counts.items()}
+    row = parts.last_scores_row(counts | of, released, policy)
+    assert row["mean_last"] == 14.3
+    assert row["mean_lacking"] == (16.3 if shown else MARK)
+    assert (row["lacking"] == MARK) == (lacking < 5)
+
+
+def test_the_effect_on_the_probability_scale_is_that_of_the_engine(people: pd.DataFrame) -> None:
+    rows = people.assign(yes=people["phq9_post"] < 10)
+    model = fit_rate(Asked("rcsi", "phq9", "Recovery", rows, ("phq9_pre",)))
+    found = model.effect()["probability"]
+    engine = model.fit.vpc("probability")
+    assert found[0] == pytest.approx(100 * engine.estimate, rel=1e-6)
+    assert found[1:] == pytest.approx([100 * v for v in engine[1:3]], rel=0.1)
+    # By simulation of therapists: between them over the whole variance of a yes or no.
+    b0 = model.fit.fixed["estimate"].iloc[0]
+    p = expit(b0 + model.fit.variance**0.5 * np.random.default_rng(1).normal(size=400_000))
+    assert found[0] == pytest.approx(100 * p.var() / (p.mean() * (1 - p.mean())), rel=0.01)
+
+
+def test_the_effect_without_each_therapist_is_that_of_the_others(people: pd.DataFrame) -> None:
+    panel = sensitivity_panel(people, PHQ9, [PHQ9], draws=0)
+    names = [f"T{k:02d}" for k in range(20)]
+    table = parts.one_less(panel, names).set_index("therapist")["vpc"]
+    assert table.index[0] == "all therapists"
+    assert sorted(table.index[1:]) == names
+    assert table.iloc[1:].is_monotonic_increasing
+    formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
+    for name in ("T00", "T11", "T19"):
+        others = fit_mixed(formula, people[people["therapist_id"] != name])
+        assert table[name] == pytest.approx(100 * others.vpc(), abs=0.06)
+    assert set(parts.one_less(panel, names[:3])["therapist"]) == {"all therapists", *names[:3]}

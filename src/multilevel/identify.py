@@ -234,11 +234,15 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     shared = root.swapaxes(-1, -2) @ stack.outer[0, :, :, :p]
     # The fixed terms are orthonormal here, so this is what they leave of the random ones.
     left = (inner - shared @ shared.swapaxes(-1, -2)).sum(axis=0)
-    if np.linalg.eigvalsh(left)[0] <= 1e-10 * rows:
+    values, vectors = np.linalg.eigh(left)
+    if values[0] <= 1e-10 * rows:
+        z_root = stack.z_root[0]
+        part = np.linalg.solve(z_root.T, vectors[:, 0]) * np.linalg.norm(z_root, axis=1)
+        term = design.random_names[int(np.abs(part).argmax())]
         raise InputError(
-            "the fixed terms already tell every group from every other, so that nothing is left "
-            "to estimate a variance between groups from",
-            hint="leave out the random part, or the fixed terms that stand for groups",
+            f"the fixed terms leave nothing of the random term {term} to estimate its variance "
+            "between groups from",
+            hint="leave it out of the random part, or leave out fixed terms that stand for groups",
             column=design.group_name or None,
         )
     sizes = np.linalg.eigvalsh(inner)

@@ -32,7 +32,7 @@ class Spread:
     Attributes
     ----------
     text : str
-        As given, for example ``"power(phq9_pre + 1)"``.
+        As given, for example ``"power(x + 1)"``.
     delta, se : float
         Estimate, and its standard error by the curvature of the profile.
     ratio : float

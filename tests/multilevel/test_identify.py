@@ -59,7 +59,7 @@ X = np.array([1, 2, 3, 4, 2, 4, 3, 1, 5, 2, 1, 7], dtype=float)
             {"Intercept": ONES, "b": 1.0 * (G == "b"), "c": 1.0 * (G == "c")},
             ["Intercept"],
             G,
-            "already tell every group",
+            "nothing of the random term Intercept",
         ),
         (Y, {"Intercept": ONES, "x": X * np.nan}, [], G, "not finite"),
     ],
@@ -91,8 +91,20 @@ def test_unidentified_models_are_refused_in_words(
 def test_a_predictor_that_stands_for_groups_is_refused_by_both_methods(method: str) -> None:
     """The REML criterion is flat in the variance then: any number would look like an optimum."""
     frame = pd.DataFrame({"y": Y, "site": np.repeat(["S1", "S2", "S3"], 4), "g": G})
-    with pytest.raises(InputError, match="already tell every group"):
+    with pytest.raises(InputError, match="nothing of the random term Intercept"):
         pwp.fit_mixed("y ~ site + (1 | g)", frame, method=method)
+
+
+@pytest.mark.parametrize("groups", [4, 700])
+def test_the_random_term_of_which_nothing_is_left_is_named(groups: int) -> None:
+    """A rare category within one group, with its fixed effect, varies between no groups."""
+    rng = np.random.default_rng(groups)
+    g = np.repeat(np.arange(groups), 6)
+    frame = pd.DataFrame({"g": g, "y": rng.normal(size=groups)[g] + rng.normal(size=g.size)})
+    frame["rare"] = 1.0 * (np.arange(g.size) < 3)
+    with pytest.raises(InputError, match="nothing of the random term rare"):
+        pwp.fit_mixed("y ~ rare + (1 + rare | g)", frame)
+    assert pwp.fit_mixed("y ~ 1 + (1 + rare | g)", frame).n_groups == groups
 
 
 @pytest.mark.parametrize(("unit", "origin"), [(1e-9, 0.0), (1e9, 0.0), (1.0, 1e3), (1e-6, -1e-4)])

@@ -349,16 +349,27 @@ def patient_national_outcomes(
     Returns
     -------
     DataFrame
-        Indexed like `patients`, all true or false. ``finished``: closed, two contacts or more,
-        both measures scored twice; ``case``: at caseness at the start on either measure;
+        Indexed like `patients`, all true or false. ``finished``: closed, two contacts or more;
+        ``case``: finished, and not below both cut-offs at the start, or not known to be;
         ``recovered``: a case, and at caseness at the end on neither; ``reliably_improved``:
         improved reliably on at least one, and deteriorated reliably on neither;
         ``reliably_deteriorated``: the converse; ``reliably_recovered``: recovered and reliably
-        improved. False for a course that is not finished.
+        improved. False for a course that is not finished, and the last four for one that lacks a
+        score on either measure.
 
     Notes
     -----
-    After NHS England's definitions for NHS Talking Therapies. They are not the paper's.
+    As the denominators are published for NHS Talking Therapies: the recovered are a share of the
+    finished courses less those not at caseness, the reliably improved of all finished courses [1]_;
+    a course is finished when it has ended after two treatment appointments or more [2]_. Whoever
+    lacks a score is thus in the denominator. They are not the paper's definitions.
+
+    References
+    ----------
+    .. [1] NHS Digital, "Psychological Therapies: reports on the use of IAPT services, England",
+       December 2020, page "Outcomes".
+    .. [2] Office for Health Improvement and Disparities, "Fingertips: Common mental disorders",
+       glossary.
 
     Examples
     --------
@@ -369,8 +380,6 @@ def patient_national_outcomes(
     """
     each = [patient_outcomes(patients, m) for m in _pair(measures)]
     finished = np.ones(len(patients), dtype=bool)
-    for rows in each:
-        finished &= rows[["pre", "post"]].notna().all(axis=1).to_numpy()
     if "status" in patients.columns:
         finished &= (patients["status"] == "closed").fillna(False).to_numpy(dtype=bool)
     if "sessions" in patients.columns:
@@ -380,15 +389,17 @@ def patient_national_outcomes(
         for name in ("case_pre", "case_post", "reliably_improved", "reliably_deteriorated")
     }
     better, worse = flag["reliably_improved"], flag["reliably_deteriorated"]
-    case = finished & (flag["case_pre"][0] | flag["case_pre"][1])
-    recovered = case & ~flag["case_post"][0] & ~flag["case_post"][1]
-    improved = finished & (better[0] | better[1]) & ~worse[0] & ~worse[1]
+    lacks_first = np.any([rows["pre"].isna() for rows in each], axis=0)
+    scored = finished & np.all([rows["change"].notna() for rows in each], axis=0)
+    case = flag["case_pre"][0] | flag["case_pre"][1]
+    recovered = scored & case & ~flag["case_post"][0] & ~flag["case_post"][1]
+    improved = scored & (better[0] | better[1]) & ~worse[0] & ~worse[1]
     columns = {
         "finished": finished,
-        "case": case,
+        "case": finished & (case | lacks_first),
         "recovered": recovered,
         "reliably_improved": improved,
-        "reliably_deteriorated": finished & (worse[0] | worse[1]) & ~better[0] & ~better[1],
+        "reliably_deteriorated": scored & (worse[0] | worse[1]) & ~better[0] & ~better[1],
         "reliably_recovered": recovered & improved,
     }
     return pd.DataFrame(columns, index=patients.index)
@@ -410,9 +421,10 @@ def national_outcomes(
     Returns
     -------
     DataFrame
-        One row a group: ``n`` patients, ``n_finished`` courses, ``n_case`` at caseness at the
-        start; counts and rates of ``recovery`` and ``reliable_recovery`` among cases, and of
-        ``reliable_improvement`` and ``reliable_deterioration`` among finished courses.
+        One row a group: ``n`` patients, ``n_finished`` courses, ``n_case`` not below both
+        cut-offs at the start; counts and rates of ``recovery`` and ``reliable_recovery`` among
+        those, and of ``reliable_improvement`` and ``reliable_deterioration`` among finished
+        courses.
 
     Examples
     --------

@@ -327,7 +327,16 @@ def _national(attempts: _Attempts) -> pd.DataFrame | None:
     if len(pair) < 2:
         attempts.record_skipped("national", "They are defined for the PHQ-9 with the GAD-7.")
         return None
-    return attempts.attempt("national", lambda: national_outcomes(cohort.patients, pair))
+    scored = cohort.patients.dropna(subset=[c for m in pair for c in (m.pre, m.post)])
+    counted = {"patients analysed, with every score": scored}
+    if cohort.eligible is not None and len(cohort.eligible) > len(scored):
+        counted["all finished courses, as published"] = cohort.eligible
+    return attempts.attempt(
+        "national",
+        lambda: pd.concat(
+            [national_outcomes(p, pair).rename({"all": courses}) for courses, p in counted.items()]
+        ),
+    )
 
 
 def _measure_result(

@@ -87,8 +87,9 @@ class Kind:
 
 EVERYBODY = Group(Whose.ALL)
 OTHERS = Group(Whose.OTHERS)
-#: `Kind.of` of the national definitions, which are of all measures together.
-NATIONAL = "(national)"
+#: `Kind.of` of the national definitions, which are of all measures together: of the patients
+#: analysed, and of every finished course.
+NATIONAL, PUBLISHED = "(national)", "(published)"
 #: `Kind.analysis` of the model that the report is about.
 MODEL = ""
 
@@ -323,16 +324,23 @@ def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
 def _add_national(made: PatientCounts, analysis: Analysis) -> None:
     if analysis.national is None:
         return
-    row = analysis.national.iloc[0]
-    for count in NATIONAL_COUNTS:
-        made.put(EVERYBODY, Kind(count, NATIONAL), row[count])
-    for whole, parts in _NATIONAL_PARTS:
-        made.link(EVERYBODY, Kind(whole, NATIONAL), [Kind(p, NATIONAL) for p in parts])
-    if row[Count.FINISHED] == row[Count.N]:
+    first, last = analysis.national.iloc[0], analysis.national.iloc[-1]
+    for of, row in zip((NATIONAL, PUBLISHED), analysis.national.to_dict("records"), strict=False):
+        for count in NATIONAL_COUNTS:
+            made.put(EVERYBODY, Kind(count, of), row[count])
+        for whole, parts in _NATIONAL_PARTS:
+            made.link(EVERYBODY, Kind(whole, of), [Kind(p, of) for p in parts])
+    for count in NATIONAL_COUNTS if len(analysis.national) > 1 else ():
+        if first[count] == last[count]:
+            made.same[Kind(count, PUBLISHED)] = Kind(count, NATIONAL)
+        else:
+            made.link(EVERYBODY, Kind(count, PUBLISHED), [Kind(count, NATIONAL)])
+    if first[Count.FINISHED] == first[Count.N]:
         for m in analysis.cohort.measures:
             # Who is a case on one of the measures is a case.
             made.link(EVERYBODY, Kind(Count.CASE, NATIONAL), [Kind(Count.CASES, m.name)])
     made.link(EVERYBODY, Kind(Count.ANALYSED), [Kind(Count.N, NATIONAL)])
+    made.link(EVERYBODY, Kind(Count.ELIGIBLE), [Kind(Count.N, PUBLISHED)])
 
 
 def _add_flow(made: PatientCounts, analysis: Analysis) -> None:

@@ -120,9 +120,10 @@ def rates_asked(cohort: Cohort) -> Iterator[Asked]:
     patients, names = cohort.patients, {m.name: m for m in cohort.measures}
     if {"phq9", "gad7"} <= names.keys():
         pair = names["phq9"], names["gad7"]
-        flags = patient_national_outcomes(patients, pair)
+        scored = patients.dropna(subset=[c for m in pair for c in (m.pre, m.post)])
+        flags = patient_national_outcomes(scored, pair)
         for rate, (flag, among, label) in NATIONAL_RATES.items():
-            rows = patients.assign(yes=flags[flag])[flags[among]]
+            rows = scored.assign(yes=flags[flag])[flags[among]]
             words = f"{label}, national definition"
             yield Asked(rate, "", words, rows, tuple(m.pre for m in pair))
     for measure in cohort.measures:

@@ -23,6 +23,7 @@ from pwp_report.patient_counts import (
     NATIONAL,
     NATIONAL_COUNTS,
     OTHERS,
+    PUBLISHED,
     Count,
     Group,
     Kind,
@@ -227,10 +228,12 @@ def _national(tables: _Tables) -> None:
     national = tables.analysis.national
     if national is None:
         return
-    counts = {c: tables.of_everybody(Kind(c, NATIONAL)) for c in NATIONAL_COUNTS}
-    row = dict(national.iloc[0])
-    shown = parts.counts_and_shares(row, counts, parts.NATIONAL_SHARES, tables.policy)
-    tables.add("national", pd.DataFrame([shown]))
+    lines = []
+    for of, (courses, row) in zip((NATIONAL, PUBLISHED), national.iterrows(), strict=False):
+        counts = {c: tables.of_everybody(Kind(c, of)) for c in NATIONAL_COUNTS}
+        shown = parts.counts_and_shares(dict(row), counts, parts.NATIONAL_SHARES, tables.policy)
+        lines.append({"courses": courses, **shown})
+    tables.add("national", pd.DataFrame(lines))
 
 
 def _models(tables: _Tables, result: MeasureResult) -> None:

@@ -237,3 +237,23 @@ def test_what_is_no_frame_of_scores_is_refused(kind: str) -> None:
     }[kind]
     with pytest.raises(InputError, match=r"pandas DataFrame|not all numbers"):
         summarise_outcomes(given, "phq9")
+
+
+def test_courses_without_a_last_score_are_in_the_published_denominators():
+    # Four finished courses, counted by hand: recovered; below both cut-offs at the start; a case
+    # without a last score; a first PHQ-9 below the cut-off beside a GAD-7 that is not known.
+    frame = pd.DataFrame(
+        {
+            "phq9_pre": [16, 5, 16, 5],
+            "phq9_post": [4, 5, np.nan, 4],
+            "gad7_pre": [12, 5, 12, np.nan],
+            "gad7_post": [3, 5, np.nan, 3],
+            "sessions": [6, 6, 2, 4],
+            "status": "closed",
+        }
+    )
+    row = national_outcomes(frame).loc["all"]
+    assert (row["n_finished"], row["n_case"]) == (4, 3)
+    assert (row["n_recovery"], row["n_reliable_improvement"]) == (1, 1)
+    assert row["recovery"] == pytest.approx(1 / 3)
+    assert row["reliable_improvement"] == pytest.approx(1 / 4)

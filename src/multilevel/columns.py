@@ -71,11 +71,6 @@ class Columns:
     unknowns: tuple[Unknown, ...]
 
     @cached_property
-    def monomials(self) -> tuple[Monomial, ...]:
-        """Products of stored columns that occur, each once."""
-        return tuple(dict.fromkeys(key for p in self.polynomials for key, _ in p))
-
-    @cached_property
     def movable(self) -> tuple[int, ...]:
         """Positions of the columns from which a constant can be taken."""
         fixed, random = ([self.names[i] for i in part] for part in (self.fixed, self.random))
@@ -111,12 +106,6 @@ def _degree(polynomial: Polynomial) -> int:
 def dummy(factor: str, level: str) -> str:
     """Name of the column that is 1 where a factor has this level."""
     return f"{factor}[{level}]"
-
-
-def factor_key(expression: Expression) -> str | None:
-    """Return the column behind ``C(x)``, or None for anything else."""
-    of = expression.only if expression.head == "C" else None
-    return of.head if of and of.kind == "name" else None
 
 
 @dataclass

@@ -26,7 +26,7 @@ from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 Array: TypeAlias = NDArray[np.float64]
 #: Products of stored columns by their places among the sums, each with the unknowns that it is
 #: multiplied by and a weight.
-Weighted: TypeAlias = tuple[tuple[int, tuple[int, ...], float], ...]
+Weighted: TypeAlias = list[tuple[int, tuple[int, ...], float]]
 
 #: A variance this small a part of the mean square is rounding: the column is constant.
 _SAME_IN_EVERY_ROW = 1e-12
@@ -61,7 +61,11 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     means = table.sum(axis=1) / rows
     recipe = _recipe_for(record, formula)
     columns = recipe.columns
-    weights = recipe.weights(_unknowns(recipe, means.tolist(), pivots))
+    unknowns = _unknowns(recipe, means.tolist(), pivots)
+    weights = np.zeros((len(columns.names), len(recipe.monomials)))
+    for row, terms in enumerate(recipe.terms):
+        for place, weight in _filled(terms, unknowns):
+            weights[row, place] += weight
     centres, (raw, centred) = _crosses(recipe, weights, table, means)
     return DesignMoments(
         groups=np.array(["all"], dtype=object) if single else record.groups,
@@ -73,7 +77,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
         response=len(columns.names) - 1,
         group_name=formula.group,
         formula=formula.text,
-        polynomials=recipe.polynomials(weights, pivots),
+        polynomials=_polynomials(recipe, weights, pivots),
         means={
             name: pivots.get(name, 0.0) + (float(means[i]) if i >= 0 else math.nan)
             for name, i in recipe.variables
@@ -93,41 +97,21 @@ class Recipe(NamedTuple):
         Products of stored columns that the columns of the model are made of.
     places : ndarray of int, shape (t * t,)
         Where the product of each pair of them is among the sums; -1 for zeros.
-    terms : tuple of ndarray
-        For each term of each column: where it is among (m, t) weights, which unknowns it is
-        multiplied by (-1 for none), and its own weight.
-    moments : tuple of (Weighted, Weighted)
+    terms : list of Weighted, length m
+        Each column in these monomials, by their places.
+    moments : list of list of Weighted
         For each unknown, the mean that tells it; for a spread, the mean square of what is not
         constant too.
-    variables : tuple of (str, int)
+    variables : list of (str, int)
         Stored columns, and where their sums are; -1 where they were stored in products alone.
     """
 
     columns: Columns
     monomials: tuple[Monomial, ...]
     places: NDArray[np.intp]
-    terms: tuple[NDArray[Any], ...]
-    moments: tuple[tuple[Weighted, Weighted], ...]
-    variables: tuple[tuple[str, int], ...]
-
-    def weights(self, unknowns: Sequence[float]) -> Array:
-        """Weight of each monomial in each column, shape (m, t)."""
-        where, by, weight = self.terms
-        size = len(self.columns.names), len(self.monomials)
-        values = weight * np.array([*unknowns, 1.0])[by].prod(axis=1)
-        found: Array = np.bincount(where, values, size[0] * size[1]).astype(float).reshape(size)
-        return found
-
-    def polynomials(
-        self, weights: Array, pivots: Mapping[str, float]
-    ) -> tuple[dict[Monomial, float], ...]:
-        """Write the columns in the stored columns themselves, not less their pivots."""
-        steps = {n: p for n, p in pivots.items() if p}
-        into, _, moves = _moves(self.monomials, tuple(steps))
-        change = _weights(moves, steps.values(), float)
-        raw, size = weights @ change, np.abs(weights) @ np.abs(change)
-        raw[np.abs(raw) <= _CANCELLED * size] = 0.0
-        return tuple([{k: w for k, w in zip(into, row, strict=True) if w} for row in raw.tolist()])
+    terms: list[Weighted]
+    moments: list[list[Weighted]]
+    variables: list[tuple[str, int]]
 
 
 def _recipe_for(record: Record, formula: Formula) -> Recipe:
@@ -172,36 +156,28 @@ def _recipe(
         return -1 if reduced is None else place[reduced]
 
     def weighted(polynomial: Polynomial) -> Weighted:
-        return tuple([(find(key, ()), by, w) for (key, by), w in polynomial.items() if w])
+        return [(find(key, ()), by, w) for (key, by), w in polynomial.items() if w]
 
-    terms = [
-        (i, key, by, weight)
-        for i, polynomial in enumerate(columns.polynomials)
-        for (key, by), weight in polynomial.items()
-        if weight
-    ]
-    monomials = tuple(dict.fromkeys(((), *(key for _, key, _, _ in terms))))
+    used = (key for p in columns.polynomials for (key, _), weight in p.items() if weight)
+    monomials = tuple(dict.fromkeys(((), *used)))
     places = [find(one, other) for one, other in product(monomials, monomials)]
     moments = []
     for unknown in columns.unknowns:
         of = dict(unknown.of)
-        if unknown.kind == "scale":
-            bare = {key: weight for key, weight in of.items() if key[0]}
-            moments.append((weighted(multiply(of, of)), weighted(multiply(bare, bare))))
-        else:
-            moments.append((weighted(of), ()))
+        bare = {key: weight for key, weight in of.items() if key[0]}
+        squares = [multiply(of, of), multiply(bare, bare)] if unknown.kind == "scale" else [of]
+        moments.append([weighted(polynomial) for polynomial in squares])
     variables = sorted({name for key in monomials for name in key})
     return Recipe(
         columns,
         monomials,
         np.array(places, dtype=np.intp),
-        (
-            np.array([i * len(monomials) + monomials.index(key) for i, key, _, _ in terms]),
-            _padded([by for _, _, by, _ in terms]),
-            np.array([weight for _, _, _, weight in terms]),
-        ),
-        tuple(moments),
-        tuple([(name, place.get((name,), -1)) for name in variables]),
+        [
+            [(monomials.index(key), by, weight) for (key, by), weight in p.items() if weight]
+            for p in columns.polynomials
+        ],
+        moments,
+        [(name, place.get((name,), -1)) for name in variables],
     )
 
 
@@ -241,17 +217,20 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
     )
 
 
+def _filled(terms: Weighted, unknowns: Sequence[float]) -> list[tuple[int, float]]:
+    """Put the numbers of the unknowns into weighted products."""
+    return [(place, w * math.prod([unknowns[u] for u in by])) for place, by, w in terms]
+
+
 def _unknowns(recipe: Recipe, means: Sequence[float], pivots: Mapping[str, float]) -> list[float]:
     """Find the numbers that only the data tell."""
     found: list[float] = []
-
-    def pooled(terms: Weighted) -> float:
-        return sum([means[i] * w * math.prod([found[u] for u in by]) for i, by, w in terms])
-
-    for unknown, (own, bare) in zip(recipe.columns.unknowns, recipe.moments, strict=True):
-        value = pivots.get(unknown.name, 0.0) if unknown.kind == "pivot" else pooled(own)
-        if unknown.kind == "scale":
-            if value <= _SAME_IN_EVERY_ROW * pooled(bare):
+    for unknown, moments in zip(recipe.columns.unknowns, recipe.moments, strict=True):
+        value, *bare = [sum([means[i] * w for i, w in _filled(m, found)]) for m in moments]
+        if unknown.kind == "pivot":
+            value = pivots.get(unknown.name, 0.0)
+        elif unknown.kind == "scale":
+            if value <= _SAME_IN_EVERY_ROW * bare[0]:
                 raise InputError(
                     f"{unknown.name} cannot be computed: what is scaled is the same in every row",
                     hint="leave it out",
@@ -259,6 +238,18 @@ def _unknowns(recipe: Recipe, means: Sequence[float], pivots: Mapping[str, float
             value = 1.0 / math.sqrt(value)
         found.append(value)
     return found
+
+
+def _polynomials(
+    recipe: Recipe, weights: Array, pivots: Mapping[str, float]
+) -> tuple[dict[Monomial, float], ...]:
+    """Write the columns in the stored columns themselves, not less their pivots."""
+    steps = {name: pivot for name, pivot in pivots.items() if pivot}
+    into, _, moves = _moves(recipe.monomials, tuple(steps))
+    change = _weights(moves, steps.values(), float)
+    raw, size = weights @ change, np.abs(weights) @ np.abs(change)
+    raw[np.abs(raw) <= _CANCELLED * size] = 0.0
+    return tuple([{k: w for k, w in zip(into, row, strict=True) if w} for row in raw.tolist()])
 
 
 def _crosses(recipe: Recipe, weights: Array, table: Array, means: Array) -> tuple[Array, Array]:

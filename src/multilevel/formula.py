@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, reduce
-from itertools import combinations
 from typing import Any
 
 from multilevel.errors import InputError
@@ -250,6 +249,11 @@ def _terms(part: Expression) -> list[Term]:
     raise InputError("part of the formula cannot be read", hint="put arithmetic in braces: {x - 1}")
 
 
+def _star(a: list[Term], b: list[Term]) -> list[Term]:
+    """Expand ``a * b`` to ``a + b + a:b``."""
+    return list(dict.fromkeys([*a, *b, *(_times(x, y) for x in a for y in b)]))
+
+
 def _slash(a: list[Term], b: list[Term]) -> list[Term]:
     """Expand ``(a + b) / c`` to ``a + b + a:b:c``, as in R."""
     whole = reduce(_times, a, Term(()))
@@ -260,7 +264,7 @@ _ALGEBRA: dict[str, Any] = {
     "+": lambda a, b: [*a, *b],
     "-": lambda a, b: [x for x in a if x not in b],
     ":": lambda a, b: [_times(x, y) for x in a for y in b],
-    "*": lambda a, b: [*a, *b, *(_times(x, y) for x in a for y in b)],
+    "*": _star,
     "/": _slash,
 }
 
@@ -275,8 +279,7 @@ def _power(below: Expression, above: Expression) -> list[Term]:
             f"{name} ** {power} means {name} in a formula",
             hint=f"write {{{name} ** {power}}} for the power",
         )
-    chosen = (c for size in range(1, power + 1) for c in combinations(base, size))
-    return list(dict.fromkeys(reduce(_times, c) for c in chosen))
+    return reduce(_star, [base] * power)
 
 
 def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str]:

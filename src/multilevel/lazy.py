@@ -13,12 +13,11 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.columns import Monomial
 from multilevel.errors import InputError
 from multilevel.expression import evaluate
-from multilevel.memory import choose_pivots, smallest_cells, sorted_labels
+from multilevel.memory import choose_pivots, recorded, smallest_cells, sorted_labels
 from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, kind_of
-from multilevel.record import Record, Totals, label_text, level_value, plain_label
+from multilevel.record import Record, label_text, level_value, plain_label
 
 #: Types of whole numbers that other engines' frames would round.
 _WIDE = (nw.Int128, nw.UInt128)
@@ -65,20 +64,9 @@ class LazyTable:
             # Groups come in any order.
             labels = self._plain(found[self._group].to_list(), plan.group)
             groups, order = sorted_labels(labels, plan.group)
-            sums: dict[Monomial, Totals] = {
-                key: found[f"s{k}"].to_numpy().astype(np.float64 if of_floats else np.int64)[order]
-                for k, (key, of_floats) in enumerate(_of_floats(plan, pivots).items())
-            }
-            n = sums[()]
-            return Record(
-                groups=groups,
-                n=n,
-                sums=sums,
-                pivots=pivots,
-                smallest_cell=self._smallest_cell(plan, complete, groups, n) if cells else None,
-                n_dropped=rows - int(n.sum()),
-                **plan.facts,
-            )
+            sums = {k: found[f"s{i}"].to_numpy()[order] for i, k in enumerate(plan.keys)}
+            smallest = self._smallest_cell(plan, complete, groups, sums[()]) if cells else None
+            return recorded(plan, groups, sums, pivots, smallest, rows)
 
     def _grouped(
         self, plan: Plan, complete: nw.LazyFrame[Any], pivots: Mapping[str, float]
@@ -96,8 +84,8 @@ class LazyTable:
         grouped = table.select(self._group, *named).group_by(self._group)
         found = grouped.agg(*(nw.col(f"s{k}").sum() for k in range(len(products))))
         # Sums of whole numbers come back wider, or as decimals, from some engines.
-        kinds = [nw.Float64 if f else nw.Int64 for f in _of_floats(plan, pivots).values()]
-        typed = [nw.col(f"s{k}").cast(kind) for k, kind in enumerate(kinds)]
+        whole = [pivots.keys().isdisjoint(key) for key in plan.keys]
+        typed = [nw.col(f"s{k}").cast(nw.Int64 if w else nw.Float64) for k, w in enumerate(whole)]
         return found.select(self._group, *typed).collect()
 
     def _present(self, columns: Sequence[str]) -> nw.Expr:
@@ -204,8 +192,3 @@ def _in_words() -> Iterator[None]:
             hint="check that every column holds one kind of value, and that logs and "
             "divisions are defined in every row",
         ) from None
-
-
-def _of_floats(plan: Plan, pivots: Mapping[str, float]) -> dict[Monomial, bool]:
-    """Whether a product has a factor that is summed as a float."""
-    return {key: not pivots.keys().isdisjoint(key) for key in plan.keys}

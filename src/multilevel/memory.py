@@ -222,16 +222,8 @@ class Table:
             lambda name: (float(columns[name].mean()), float(columns[name].std())),
         )
         sums = grouped_sums(codes, len(groups), columns, plan.keys, pivots)
-        n = sums[()]
-        return Record(
-            groups=groups,
-            n=n,
-            sums=sums,
-            pivots=pivots,
-            smallest_cell=self._smallest_cell(plan, keep, columns, codes, n) if cells else None,
-            n_dropped=len(self.native) - len(codes),
-            **plan.facts,
-        )
+        smallest = self._smallest_cell(plan, keep, columns, codes, sums[()]) if cells else None
+        return recorded(plan, groups, sums, pivots, smallest, len(self.native))
 
     def rows(
         self, plan: Plan, further: Sequence[str]
@@ -291,6 +283,19 @@ class Table:
         return np.array([found.get(j, rows) for j, rows in enumerate(n.tolist())], dtype=np.int64)
 
 
+def recorded(
+    plan: Plan,
+    groups: NDArray[np.object_],
+    sums: Mapping[Monomial, Totals],
+    pivots: Mapping[str, float],
+    smallest_cell: Codes | None,
+    rows: int,
+) -> Record:
+    """Put sums on record; `rows` counts those of the table, complete or not."""
+    n, about = sums[()], (plan.monomials, pivots, plan.group, plan.needed, plan.levels)
+    return Record(groups, n, sums, *about, smallest_cell, rows - int(n.sum()))
+
+
 def smallest_cells(frame: Any, crossings: Iterable[Iterable[str]], group: str) -> dict[Any, int]:
     """Rows of the smallest cell of each group; groups in no cell are left out.
 
@@ -316,9 +321,7 @@ def _kept(values: Array, keep: Mask | None) -> Array:
 
 def _largest(values: Array) -> float:
     """Largest size of any value; zero without rows."""
-    if not len(values):
-        return 0.0
-    return max(abs(float(values.max())), abs(float(values.min())))
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
 def _has_few_values(values: Array) -> bool:

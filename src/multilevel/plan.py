@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, combinations_with_replacement
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import narwhals as nw
 
-from multilevel.columns import Monomial, Writer, dummy, factor_key, monomial
+from multilevel.columns import Monomial, Writer, dummy, monomial
 from multilevel.errors import InputError
 from multilevel.expression import Expression, is_comparison, names_in, stored_as_column
 from multilevel.formula import parse_formula
@@ -97,12 +97,6 @@ class Plan:
         dummies = {n for n, s in self.variables.items() if isinstance(s, Dummy)}
         return movable(self.monomials) - dummies
 
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What a `Record` says of how its sums were made."""
-        own = {"monomials": self.monomials, "levels": self.levels}
-        return own | {"group_name": self.group, "complete": self.needed}
-
     def crossings(self, categories: Iterable[str]) -> set[frozenset[str]]:
         """Return sets of columns with few distinct values that some product multiplies."""
         behind = {n: s.column if isinstance(s, Dummy) else n for n, s in self.variables.items()}
@@ -175,11 +169,10 @@ def categories(text: str, kinds: Pairs) -> Pairs:
     kind = dict(kinds)
     factors: dict[str, str] = {}
     for factor in parse_formula(text).predictors:
-        category = factor_key(factor)
-        if factor.kind == "name" and kind[factor.head] == "category":
-            category = factor.head
-        if category is not None:
-            factors[str(factor)] = category
+        if factor.kind == "call" and factor.head == "C" and factor.only:
+            factors[str(factor)] = factor.only.head
+        elif factor.kind == "name" and kind[factor.head] == "category":
+            factors[str(factor)] = factor.head
     return tuple(factors.items())
 
 
@@ -233,7 +226,7 @@ def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
         if (factor.kind == "name" and kind[factor.head] == "truth") or is_comparison(factor)
     )
     writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths=truths)
-    monomials = _downset(writer.model(formula).monomials)
+    monomials = _downset(key for p in writer.model(formula).polynomials for key, _ in p)
     needed = tuple(sorted({*formula.columns, *filter(None, [formula.group])}))
     return Plan(variables, monomials, formula.group, needed, dict(levels))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,6 +59,7 @@ def same_name(name: str) -> str:
     >>> same_name("SMITH J") == same_name("Smith J"), same_name("007"), same_name("aB1")
     (True, '7', 'aB1')
     """
+    name = re.sub(r"^(\d+)\.0+$", r"\1", name)
     if name.isdigit():
         return name.lstrip("0") or "0"
     return name if any(c.isdigit() for c in name) else name.casefold()
@@ -126,7 +128,7 @@ class PatientReader:
 
     def _identifier(self, role: str) -> pd.Series:
         """Read who or where: a word for nobody is missing, a code for it has to be corrected."""
-        text = self._text(role)
+        text = self._text(role).str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
         text = text.mask(text.str.lower().isin(NOBODY))
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())

@@ -215,6 +215,15 @@ def _who() -> Iterator[Variant]:
         kind, "leading zeros", PEOPLE.assign(therapist_id=zeros),
         _right(therapist_id=numbers.astype(str)),
     )  # fmt: skip
+    floats = [f"{n}.0" if i % 4 == 3 else f"{n}" for i, n in enumerate(numbers)]
+    yield Variant(
+        kind, "numbers with .0", PEOPLE.assign(therapist_id=floats),
+        _right(therapist_id=numbers.astype(str)),
+    )  # fmt: skip
+    number = CONTACTS[WHO].str[1:]
+    pointed = CONTACTS.assign(**{WHO: np.where(CONTACTS.index % 3, number, number + ".0")})
+    yield Variant(kind, "patients' numbers with .0", pointed,
+                  _right(patient_id=PEOPLE["patient_id"].str[1:]))  # fmt: skip
     for word in (
         "Unallocated",
         "Not Allocated",
@@ -297,6 +306,23 @@ def _selection() -> Iterator[Variant]:
     middle = CONTACTS.drop(index=last.index).groupby(WHO, sort=False)["PHQ9"].last()
     yield Variant(kind, "the last recorded score", blank, _right(phq9_post=middle.to_numpy()),
                   study='[sessions]\nscores = "recorded"\n')  # fmt: skip
+    few = PEOPLE.drop(index=range(6))
+    yield Variant(kind, "five patients of a therapist or more", few, _right(PEOPLE.iloc[10:]),
+                  study="[inclusion]\nminimum_patients = 5\n")  # fmt: skip
+    moved = CONTACTS.copy()
+    first = moved.groupby(WHO).head(1).index[:6]
+    moved.loc[first, STAFF] = "t6"
+    yield Variant(kind, "patients of several left out", moved, _right(PEOPLE.iloc[6:]),
+                  study='[therapists]\nseveral = "exclude"\n')  # fmt: skip
+    yield Variant(kind, "most sessions of several", moved, _right())
+    yield Variant(kind, "the first of several", moved,
+                  _right(therapist_id=np.where(PEOPLE.index < 6, "t6", PEOPLE["therapist_id"])),
+                  study='[therapists]\nseveral = "first"\n')  # fmt: skip
+    doubled = pd.concat([CONTACTS, CONTACTS.iloc[::7]])
+    yield Variant(kind, "repeated sessions dropped", doubled, _right(),
+                  study="[file]\ndrop_repeated_rows = true\n", remark="same entries")  # fmt: skip
+    alone = CONTACTS.drop(CONTACTS.groupby(WHO).tail(2).index[:20])
+    yield Variant(kind, "two sessions or more", alone, _right(PEOPLE.iloc[10:]))
     later = last.assign(**{WHEN: "2023-01-05", "PHQ9": 1, "GAD7": 2})
     for word in ("Follow-up", "follow up", "FU", "3 month follow-up", "1 month follow up"):
         frame = pd.concat([CONTACTS, later.assign(AppType=word)])

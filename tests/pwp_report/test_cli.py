@@ -384,3 +384,24 @@ def test_module_runs_as_a_command() -> None:
     assert done.returncode == 2
     assert done.stderr.strip() == "pwp: none.csv: there is no such file; check its name and folder."
     assert np.all(done.stdout == "")
+
+
+COMMANDS = ["check", "analyse", "start", "summarise", "pool", "cohort"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example_and_names_no_other_option(command: str, capsys) -> None:
+    assert run(command, "--help") == 0
+    text = re.sub(r"-\s+", "-", capsys.readouterr().out)
+    example = text[text.index("Example: pwp " + command) :]
+    everywhere = {"--write-study", "--help"}
+    listed = set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE))
+    assert set(re.findall(r"--[a-z-]+\w", example)) <= listed
+    assert set(re.findall(r"--[a-z-]+\w", text)) <= listed | everywhere | {"--caseload"}
+
+
+def test_the_version_is_that_of_the_distribution(capsys) -> None:
+    from importlib.metadata import version
+
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"pwp {version('pwp-lib')}\n"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.small import compiled
+from multilevel.small import add, cholesky, compiled, congruent, invert_lower
 
 __all__ = ["Array", "Stack", "design_stack", "identified_stack", "method_name", "standardise"]
 
@@ -53,6 +53,9 @@ class Stack:
         Least-squares coefficients in raw units.
     scale : ndarray of shape (R,)
         Root mean square of the least-squares residual.
+    left : ndarray of shape (R, q + p + 1)
+        Share of each random and fixed term, and of the response, that is left when terms before
+        it of its part, or all fixed terms, are taken out.
     q, p : int
         Numbers of random and of fixed terms.
     dof : ndarray of shape (R,)
@@ -71,6 +74,7 @@ class Stack:
     x_root: Array
     ols: Array
     scale: Array
+    left: Array
 
     q: int = field(init=False)
     p: int = field(init=False)
@@ -129,11 +133,8 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
             f"{rows} rows cannot identify {len(design.fixed)} fixed terms and a residual variance",
             hint="drop terms or add rows",
         )
-    for column in (*design.fixed, *design.random, design.response):
-        _refuse_constant(design, raw, centred, column)
-    for part, terms in (("fixed", design.fixed), ("random", design.random)):
-        _refuse_dependent(design, centred, part, terms)
-    return standardise(
+    _refuse_constant(design, raw, centred)
+    stack = standardise(
         (design.cross if design.centred is None else design.centred)[None],
         np.array([float(rows)]),
         design.fixed,
@@ -142,68 +143,63 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
         reml,
         uncentring=design.uncentring,
     )
+    _refuse_dependent(design, stack.left[0] <= _ROUNDING)
+    return stack
 
 
-def _refuse_constant(design: DesignMoments, raw: Array, centred: Array, column: int) -> None:
-    """Refuse a column that is zero, or the same in every row as far as rounding lets tell."""
-    name = design.names[column]
+def _refuse_constant(design: DesignMoments, raw: Array, centred: Array) -> None:
+    """Refuse columns that are zero, or the same in every row as far as rounding lets tell."""
     constant = design.names.index("Intercept") if "Intercept" in design.names else None
-    squares = float(raw[column, column])
-    if squares == 0.0 and column != design.response:
-        raise InputError("the column is zero in every row", hint="drop it", column=name)
-    if constant in (None, column):
-        return
-    about_centre = design.centred is not None and design.centres[column] != 0.0
-    if about_centre:
-        about, same = float(centred[column, column]), _SAME
-    else:
-        about, same = squares - raw[constant, column] ** 2 / raw[constant, constant], _ROUNDING
-    if about <= same * squares and column == design.response:
-        raise InputError("every row has the same response", column=name)
-    terms = design.random if constant in design.random else ()
-    if about <= same * squares and column in (*design.fixed, *terms):
-        raise InputError(
-            "the column has the same value in every row",
-            hint="drop it: the intercept stands for it already",
-            column=name,
-        )
-    if not about_centre and about <= _FAR * squares:
-        raise InputError(
-            "its values lie so far from zero that their spread is lost in rounding",
-            hint="take a constant off, as center() does for a predictor",
-            column=name,
-        )
+    squares, y = np.diagonal(raw), design.response
+    moved = np.array(design.centres if design.centred is not None else squares * 0.0) != 0.0
+    about = squares
+    if constant is not None:
+        about = squares - raw[constant] ** 2 / raw[constant, constant]
+        about = np.where(moved, np.diagonal(centred), about)
+    same = about <= np.where(moved, _SAME, _ROUNDING) * squares
+    far = ~moved & (about <= _FAR * squares)
+    varying = (*design.fixed, *(design.random if constant in design.random else ()))
+    for column in (*design.fixed, *design.random, y):
+        name = design.names[column]
+        if squares[column] == 0.0 and column != y:
+            raise InputError("the column is zero in every row", hint="drop it", column=name)
+        if constant in (None, column):
+            continue
+        if same[column] and column == y:
+            raise InputError("every row has the same response", column=name)
+        if same[column] and column in varying:
+            raise InputError(
+                "the column has the same value in every row",
+                hint="drop it: the intercept stands for it already",
+                column=name,
+            )
+        if far[column]:
+            raise InputError(
+                "its values lie so far from zero that their spread is lost in rounding",
+                hint="take a constant off, as center() does for a predictor",
+                column=name,
+            )
 
 
-def _first_predicted(square: Array, columns: tuple[int, ...]) -> int | None:
-    """Sweep the columns in order; the first that earlier ones predict exactly, or None."""
-    square = square[np.ix_(columns, columns)]
-    size = np.sqrt(np.diagonal(square))
-    square = square / np.outer(size, size)
-    for i, column in enumerate(columns):
-        if square[i, i] <= _ROUNDING:
-            return column
-        square = square - np.outer(square[:, i], square[i] / square[i, i])
-    return None
-
-
-def _refuse_dependent(
-    design: DesignMoments, centred: Array, part: str, terms: tuple[int, ...]
-) -> None:
-    # The response is swept last, with the fixed terms.
-    swept = (*terms, design.response) if part == "fixed" else terms
-    predicted = _first_predicted(centred, swept)
-    if predicted == design.response:
+def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> None:
+    """Refuse terms of which earlier ones leave nothing, and a response without a residual."""
+    q, p = len(design.random), len(design.fixed)
+    for part, terms, known in (
+        ("fixed", design.fixed, predicted[q : q + p]),
+        ("random", design.random, predicted[:q]),
+    ):
+        if known.any():
+            raise InputError(
+                f"the {part} terms before this one predict it exactly, so the model is not "
+                "identified",
+                hint="drop it, or one of those it depends on",
+                column=design.names[terms[int(known.argmax())]],
+            )
+    if predicted[-1]:
         raise InputError(
             "the fixed terms predict the response without error, so there is no residual variance",
             hint="leave out the term that repeats the response",
-            column=design.names[predicted],
-        )
-    if predicted is not None:
-        raise InputError(
-            f"the {part} terms before this one predict it exactly, so the model is not identified",
-            hint="drop it, or one of those it depends on",
-            column=design.names[predicted],
+            column=design.names[design.response],
         )
 
 
@@ -229,12 +225,11 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     Neither within groups, for the residual, nor between them, once the fixed terms are taken
     out, for a random term.
     """
-    p, root, rows = stack.p, stack.root[0], float(stack.n[0])
-    inner = root.swapaxes(-1, -2) @ root
+    p, q, root, rows = stack.p, stack.q, stack.root[0], float(stack.n[0])
     shared = root.swapaxes(-1, -2) @ stack.outer[0, :, :, :p]
-    # The fixed terms are orthonormal here, so this is what they leave of the random ones.
-    left = (inner - shared @ shared.swapaxes(-1, -2)).sum(axis=0)
-    values, vectors = np.linalg.eigh(left)
+    shared = shared.swapaxes(0, 1).reshape(q, -1)
+    # All terms are orthonormal here, so this is what the fixed ones leave of the random ones.
+    values, vectors = np.linalg.eigh(rows * np.eye(q) - shared @ shared.T)
     if values[0] <= 1e-10 * rows:
         z_root = stack.z_root[0]
         part = np.linalg.solve(z_root.T, vectors[:, 0]) * np.linalg.norm(z_root, axis=1)
@@ -245,10 +240,10 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
             hint="leave it out of the random part, or leave out fixed terms that stand for groups",
             column=design.group_name or None,
         )
-    sizes = np.linalg.eigvalsh(inner)
+    sizes = (root**2).max(axis=-1)
     values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
     real = values > 1e-10
-    if rows <= int((sizes > 1e-10 * sizes[:, -1:]).sum()) + int(real.sum()):
+    if rows <= int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + int(real.sum()):
         raise InputError(
             "the groups are too small for these random terms: nothing is left within groups to "
             "estimate the residual variance from",
@@ -296,83 +291,130 @@ def standardise(
     uncentring : ndarray of shape (m, m), optional
         What turns the columns into those in which answers are wanted.
 
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If fixed or random terms are linearly dependent; callers look for that first.
+    Returns
+    -------
+    Stack
+        Not finite where terms depend on each other or predict the response: see its `left`.
     """
-    total = cross.sum(axis=1)
     x, z = list(fixed), list(random)
-    p, q, m = len(x), len(z), cross.shape[-1]
-    xx, xy = total[:, x][:, :, x], total[:, x, response, None]
-    x_root = _scaled_cholesky(xx)
-    x_inverse = np.linalg.inv(x_root)
-    ols = x_inverse.swapaxes(1, 2) @ (x_inverse @ xy)
-    # One step of refinement: the residual of the normal equations is known exactly enough.
-    ols = (ols + x_inverse.swapaxes(1, 2) @ (x_inverse @ (xy - xx @ ols)))[..., 0]
-    z_root = _scaled_cholesky(total[:, z][:, :, z] / n[:, None, None])
-    change = np.zeros((len(total), m, q + p + 1))
-    change[:, z, :q] += np.linalg.inv(z_root).swapaxes(1, 2)
-    change[:, x, q : q + p] += x_inverse.swapaxes(1, 2)
-    change[:, response, -1] = 1.0
-    change[:, x, -1] -= ols
-    blocks = change.swapaxes(1, 2)[:, None] @ cross @ change[:, None]
-    scale = np.sqrt(blocks[..., -1, -1].sum(axis=1) / n)
-    blocks[..., -1, :] /= scale[:, None, None]
-    blocks[..., :, -1] /= scale[:, None, None]
-    root, outer, within = _split(blocks, q)
-    dof = n - p if reml else n
-    shift = 2.0 * dof * np.log(scale)
-    if reml:
-        shift = shift + 2.0 * np.log(np.diagonal(x_root, axis1=1, axis2=2)).sum(axis=1)
+    roles = np.array([*z, *x, response])
+    dof = n - len(x) if reml else n
+    columns = np.ascontiguousarray(cross)
+    made = _standardise(columns, n, dof, roles, len(z), reml)
+    root, outer, within, shift, z_root, x_root, ols, scale, left = made
     if uncentring is not None:
-        fixed_change = uncentring[np.ix_(x, x)]
-        x_root, z_root = fixed_change.T @ x_root, uncentring[np.ix_(z, z)].T @ z_root
+        fixed_change = uncentring[x][:, x]
+        x_root, z_root = fixed_change.T @ x_root, uncentring[z][:, z].T @ z_root
         ols = ols @ np.linalg.inv(fixed_change).T + uncentring[x, response]
-    return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale)
-
-
-def _scaled_cholesky(square: Array) -> Array:
-    """Cholesky factor taken after scaling the diagonal to one, which keeps its digits."""
-    size = np.sqrt(np.diagonal(square, axis1=-2, axis2=-1))
-    scaled = square / (size[..., :, None] * size[..., None, :])
-    root: Array = size[..., :, None] * np.linalg.cholesky(scaled)
-    return root
+    return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale, left)
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _split(blocks: Any, q: Any) -> tuple[Any, Any, Any]:
-    """Take each group's products apart: `R` and `U` by a pivoted Cholesky factor, and the rest."""
-    designs, groups, width = blocks.shape[:3]
-    root = np.zeros((designs, groups, q, q))
-    outer = np.zeros((designs, groups, q, width - q))
-    within = np.zeros((designs, width - q, width - q))
-    row = np.zeros(width)
+def _standardise(cross: Any, n: Any, dof: Any, roles: Any, q: Any, reml: Any) -> Any:
+    """Fill the fields of a stack, design by design."""
+    designs, groups, m = cross.shape[:3]
+    width = len(roles)
+    p = width - q - 1
+    root, outer = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, p + 1))
+    within, shift, scale = np.zeros((designs, p + 1, p + 1)), np.zeros(designs), np.zeros(designs)
+    z_root, x_root = np.zeros((designs, q, q)), np.zeros((designs, p, p))
+    ols, left, block = np.zeros((designs, p)), np.zeros((designs, width)), np.zeros((width, width))
     for r in range(designs):
+        total, change = np.zeros((m, m)), np.zeros((width, m))
         for j in range(groups):
-            block = blocks[r, j]
-            largest = 0.0
+            add(total, 1.0, cross[r, j])
+        _decorrelate(total, roles[:q], n[r], z_root[r], left[r, :q], change[:q])
+        _decorrelate(total, roles[q:-1], 1.0, x_root[r], left[r, q:-1], change[q:-1])
+        _regress(total, roles[q:], change[q:-1], ols[r])
+        change[width - 1, roles[width - 1]] = 1.0
+        for i in range(p):
+            change[width - 1, roles[q + i]] -= ols[r, i]
+        for j in range(groups):
+            congruent(change, cross[r, j], block)
+            scale[r] += block[width - 1, width - 1]
+            _split(block, q, root[r, j], outer[r, j], within[r])
+        left[r, width - 1] = scale[r] / total[roles[width - 1], roles[width - 1]]
+        scale[r] = np.sqrt(scale[r] / n[r])
+        for i in range(p + 1):
+            within[r, i, p] /= scale[r]
+            within[r, p, i] /= scale[r]
+        for j in range(groups):
             for i in range(q):
-                largest = max(largest, block[i, i])
-            for s in range(q):
-                pivot = 0
-                for i in range(q):
-                    if block[i, i] > block[pivot, pivot]:
-                        pivot = i
-                if not block[pivot, pivot] > _NONE * largest:
-                    break
-                size = np.sqrt(block[pivot, pivot])
-                for i in range(width):
-                    row[i] = block[pivot, i] / size
-                for i in range(width):
-                    for m in range(width):
-                        block[i, m] -= row[i] * row[m]
-                for i in range(q):
-                    root[r, j, s, i] = row[i]
-                    block[pivot, i] = block[i, pivot] = 0.0
-                for i in range(q, width):
-                    outer[r, j, s, i - q] = row[i]
-            for i in range(width - q):
-                for m in range(width - q):
-                    within[r, i, m] += block[q + i, q + m]
-    return root, outer, within
+                outer[r, j, i, p] /= scale[r]
+        shift[r] = 2.0 * dof[r] * np.log(scale[r])
+        for i in range(p if reml else 0):
+            shift[r] += 2.0 * np.log(x_root[r, i, i])
+    return root, outer, within, shift, z_root, x_root, ols, scale, left
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _decorrelate(total: Any, terms: Any, unit: Any, root: Any, left: Any, change: Any) -> None:
+    """Fill the factor of some terms' products over `unit`, and rows that make them orthonormal.
+
+    It is taken after scaling the diagonal to one, which keeps its digits; its own diagonal then
+    tells which share of each term earlier ones leave.
+    """
+    k = len(terms)
+    scaled, low, inverse = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
+    for i in range(k):
+        for m in range(i + 1):
+            size = np.sqrt(total[terms[i], terms[i]] * total[terms[m], terms[m]])
+            scaled[i, m] = total[terms[i], terms[m]] / size
+    cholesky(scaled, low, 0.0)
+    invert_lower(low, inverse)
+    for i in range(k):
+        left[i] = low[i, i] ** 2
+        for m in range(i + 1):
+            root[i, m] = low[i, m] * np.sqrt(total[terms[i], terms[i]] / unit)
+            change[i, terms[m]] += inverse[i, m] / np.sqrt(total[terms[m], terms[m]] / unit)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _regress(total: Any, roles: Any, change: Any, ols: Any) -> None:
+    """Fill least-squares coefficients of the last role on the others, once refined.
+
+    The residual of the normal equations is known exactly enough.
+    """
+    p, y = len(ols), roles[len(roles) - 1]
+    rest = np.zeros(p)
+    for _ in range(2):
+        for i in range(p):
+            rest[i] = total[roles[i], y]
+            for m in range(p):
+                rest[i] -= total[roles[i], roles[m]] * ols[m]
+        for i in range(p):
+            along = 0.0
+            for m in range(i + 1):
+                along += change[i, roles[m]] * rest[m]
+            for m in range(i + 1):
+                ols[m] += change[i, roles[m]] * along
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _split(block: Any, q: Any, root: Any, outer: Any, within: Any) -> None:
+    """Take a group's products apart: `R` and `U` by a pivoted Cholesky factor, and the rest."""
+    width = len(block)
+    row, largest = np.zeros(width), 0.0
+    for i in range(q):
+        largest = max(largest, block[i, i])
+    for s in range(q):
+        pivot = 0
+        for i in range(q):
+            if block[i, i] > block[pivot, pivot]:
+                pivot = i
+        if not block[pivot, pivot] > _NONE * largest:
+            break
+        size = np.sqrt(block[pivot, pivot])
+        for i in range(width):
+            row[i] = block[pivot, i] / size
+        for i in range(width):
+            for m in range(width):
+                block[i, m] -= row[i] * row[m]
+        for i in range(q):
+            root[s, i] = row[i]
+            block[pivot, i] = block[i, pivot] = 0.0
+        for i in range(q, width):
+            outer[s, i - q] = row[i]
+    for i in range(width - q):
+        for m in range(width - q):
+            within[i, m] += block[q + i, q + m]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -124,27 +124,13 @@ def _fit_block(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> dict
         for key in ("deviance", *shapes, "residual_variance", "vpc")
     }
     out |= {key: np.zeros(len(cross), dtype=bool) for key in ("singular", "converged")}
-    usable = _usable(roles, cross, n)
+    every = standardise(cross, n, fixed, random, roles.response, reml)
+    usable = (n > p) & (every.left > _ROUNDING).all(axis=1)
     if usable.any():
-        stack = standardise(cross[usable], n[usable], fixed, random, roles.response, reml)
+        own = [f.name for f in fields(every) if f.init and f.name != "reml"]
+        stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
         for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
             out[key][usable] = values
-    return out
-
-
-def _usable(roles: DesignMoments, cross: Array, n: Array) -> NDArray[np.bool_]:
-    """Which designs are identified, as far as their pooled columns tell."""
-    total = cross.sum(axis=1)
-    good = np.isfinite(total).all(axis=(1, 2)) & (n > len(roles.fixed))
-    total = np.where(good[:, None, None], total, np.eye(total.shape[-1]))
-    size = np.sqrt(np.maximum(np.diagonal(total, axis1=1, axis2=2), 1e-300))
-    scaled = total / (size[:, :, None] * size[:, None, :])
-    together = (*roles.fixed, roles.response)
-    for terms in (together, roles.random):
-        if terms:
-            square = scaled[:, list(terms)][:, :, list(terms)]
-            good &= np.linalg.eigvalsh(square)[:, 0] > _ROUNDING
-    out: NDArray[np.bool_] = good
     return out
 
 

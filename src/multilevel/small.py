@@ -17,6 +17,7 @@ __all__ = [
     "cholesky",
     "compiled",
     "compiler",
+    "congruent",
     "diagonalise",
     "gram",
     "invert_lower",
@@ -48,6 +49,17 @@ def product(left: Any, right: Any) -> Any:
             for j in range(right.shape[1]):
                 out[i, j] += left[i, m] * right[m, j]
     return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def congruent(by: Any, square: Any, out: Any) -> None:
+    """Fill ``by @ square @ by'``."""
+    half = product(by, square)
+    for i in range(len(by)):
+        for j in range(len(by)):
+            out[i, j] = 0.0
+            for m in range(len(square)):
+                out[i, j] += half[i, m] * by[j, m]
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 from typing import Literal, NamedTuple, TypeAlias
 
-from multilevel.design import movable_columns
 from multilevel.errors import InputError
 from multilevel.expression import Expression
 from multilevel.formula import MAX_RANDOM_TERMS, Formula, Term
@@ -48,8 +46,7 @@ class Unknown(NamedTuple):
     of: tuple[tuple[tuple[Monomial, tuple[int, ...]], float], ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
+class Columns(NamedTuple):
     """The columns of a model.
 
     Attributes
@@ -69,12 +66,6 @@ class Columns:
     random: tuple[int, ...]
     polynomials: tuple[Polynomial, ...]
     unknowns: tuple[Unknown, ...]
-
-    @cached_property
-    def movable(self) -> tuple[int, ...]:
-        """Positions of the columns from which a constant can be taken."""
-        fixed, random = ([self.names[i] for i in part] for part in (self.fixed, self.random))
-        return tuple(movable_columns(self.names, fixed, random))
 
 
 def monomial(names: Iterable[str]) -> Monomial:

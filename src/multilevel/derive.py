@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.columns import Columns, Monomial, Polynomial, Writer, dummy, monomial, multiply
-from multilevel.design import DesignMoments
+from multilevel.design import DesignMoments, movable_columns
 from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in
 from multilevel.formula import Formula, parse_formula
@@ -104,6 +104,8 @@ class Recipe(NamedTuple):
         constant too.
     variables : list of (str, int)
         Stored columns, and where their sums are; -1 where they were stored in products alone.
+    movable : list of int
+        Positions of the columns from which a constant can be taken.
     """
 
     columns: Columns
@@ -112,6 +114,7 @@ class Recipe(NamedTuple):
     terms: list[Weighted]
     moments: list[list[Weighted]]
     variables: list[tuple[str, int]]
+    movable: list[int]
 
 
 def _recipe_for(record: Record, formula: Formula) -> Recipe:
@@ -178,6 +181,7 @@ def _recipe(
         ],
         moments,
         [(name, place.get((name,), -1)) for name in variables],
+        movable_columns(columns.names, columns.fixed, columns.random),
     )
 
 
@@ -255,7 +259,7 @@ def _polynomials(
 def _crosses(recipe: Recipe, weights: Array, table: Array, means: Array) -> tuple[Array, Array]:
     """Centres of the columns, and their cross-products raw and about them, (2, J, m, m)."""
     size, terms = weights.shape
-    moved, centres, bare = list(recipe.columns.movable), np.zeros(size), weights.copy()
+    centres, bare, moved = np.zeros(size), weights.copy(), recipe.movable
     centres[moved] = (weights @ means[recipe.places[:terms]])[moved]
     bare[:, 0] -= centres  # the constant is the first monomial
     both = np.array([weights, bare])

@@ -25,13 +25,14 @@ def coordinates(q: int) -> tuple[tuple[int, int], ...]:
 
 
 def movable_columns(
-    names: Sequence[str], fixed: Collection[str], random: Collection[str]
+    names: Sequence[str], fixed: Collection[int], random: Collection[int]
 ) -> list[int]:
     """Positions of the columns from which a constant can be taken without another model."""
-    if "Intercept" not in fixed:
+    constant = names.index("Intercept") if "Intercept" in names else -1
+    if constant not in fixed:
         return []
-    still = {"Intercept"} if "Intercept" in random else {"Intercept", *random}
-    return [i for i, name in enumerate(names) if name not in still]
+    still = {constant} if constant in random else {constant, *random}
+    return [i for i in range(len(names)) if i not in still]
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,6 @@ class DesignMoments:
         random: Sequence[str],
         group: ArrayLike,
         *,
-        response_name: str = "y",
         group_name: str = "group",
     ) -> DesignMoments:
         """Moments of columns held in memory.
@@ -165,8 +165,8 @@ class DesignMoments:
             Which of the fixed columns also vary between groups.
         group : array_like of shape (N,)
             The group of each row.
-        response_name, group_name : str
-            Names for printing.
+        group_name : str
+            Name for printing; that of the response is ``y``.
 
         Examples
         --------
@@ -176,28 +176,25 @@ class DesignMoments:
         array([[2., 3.],
                [3., 5.]])
         """
-        names = (*fixed, response_name)
+        names = (*fixed, "y")
+        parts = tuple(range(len(fixed))), tuple(names.index(r) for r in random)
         w = np.column_stack([np.asarray(c, dtype=float) for c in (*fixed.values(), response)])
         labels, codes = np.unique(np.asarray(group), return_inverse=True)
-        cross = np.zeros((len(labels), len(names), len(names)))
         centres = np.zeros(len(names))
-        movable = movable_columns(names, fixed, random)
+        movable = movable_columns(names, *parts)
         centres[movable] = w[:, movable].mean(axis=0)
-        centred = np.zeros_like(cross)
-        for j in range(len(labels)):
-            for out, rows in ((cross, w[codes == j]), (centred, w[codes == j] - centres)):
-                out[j] = rows.T @ rows
+        raw, about = ([v[codes == j] for j in range(len(labels))] for v in (w, w - centres))
         return cls(
             groups=labels.astype(object),
             n=np.bincount(codes, minlength=len(labels)).astype(np.int64),
-            cross=cross,
+            cross=np.array([rows.T @ rows for rows in raw]),
             names=names,
-            fixed=tuple(range(len(fixed))),
-            random=tuple(names.index(r) for r in random),
+            fixed=parts[0],
+            random=parts[1],
             response=len(names) - 1,
             group_name=group_name,
             polynomials=tuple({(): 1.0} if n == "Intercept" else {(n,): 1.0} for n in names),
             means={n: float(w[:, i].mean()) for i, n in enumerate(names) if n != "Intercept"},
             centres=tuple(centres.tolist()),
-            centred=centred,
+            centred=np.array([rows.T @ rows for rows in about]),
         )

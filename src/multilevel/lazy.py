@@ -73,12 +73,12 @@ class LazyTable:
     ) -> nw.DataFrame[Any]:
         """Collect sums of each group, those of the keys of the plan named by their places."""
         values = []
-        for i, name in enumerate(plan.summed):
+        for i, name in enumerate(plan.variables):
             value = self._expression(plan.variables[name]) - pivots.get(name, 0)
             # The type comes last, because Dask and pandas cannot make missing values whole.
             values.append(value.cast(nw.Float64 if name in pivots else nw.Int64).alias(f"v{i}"))
         table = complete.select(self._labels(plan.group).alias(self._group), *values)
-        place = {n: nw.col(f"v{i}") for i, n in enumerate(plan.summed)}
+        place = {n: nw.col(f"v{i}") for i, n in enumerate(plan.variables)}
         products = [reduce(mul, (place[n] for n in key), nw.lit(1)) for key in plan.keys]
         named = [product.alias(f"s{k}") for k, product in enumerate(products)]
         grouped = table.select(self._group, *named).group_by(self._group)
@@ -127,7 +127,7 @@ class LazyTable:
 
     def _pivots(self, plan: Plan, complete: nw.LazyFrame[Any], rows: int) -> dict[str, float]:
         """Look once at ranges, which decide what can be summed as whole numbers."""
-        looked_at = [n for n in plan.summed if not isinstance(plan.variables[n], Dummy)]
+        looked_at = [n for n in plan.variables if not isinstance(plan.variables[n], Dummy)]
         facts: list[nw.Expr] = []
         for name in looked_at:
             value = self._expression(plan.variables[name]).cast(nw.Float64)
@@ -135,7 +135,7 @@ class LazyTable:
             facts += [value.min(), value.max(), value.mean(), part.max()]
         named = [fact.alias(f"f{i}") for i, fact in enumerate(facts)]
         row = iter(complete.select(*named).collect().rows()[0])
-        sizes, whole = dict.fromkeys(plan.summed, 1.0), set(plan.summed)
+        sizes, whole = dict.fromkeys(plan.variables, 1.0), set(plan.variables)
         centres: dict[str, tuple[float, float]] = {}
         for name in looked_at:
             # No value at all gives None.
@@ -160,7 +160,7 @@ class LazyTable:
     ) -> NDArray[np.int64]:
         """Rows of the smallest cell of each group; see `Record`."""
         sources = plan.variables
-        values = [name for name in plan.summed if not isinstance(sources[name], Dummy)]
+        values = [name for name in plan.variables if not isinstance(sources[name], Dummy)]
         cells = {s.column: nw.col(s.column) for s in sources.values() if isinstance(s, Dummy)}
         if values:
             numbers = [self._expression(sources[name]) for name in values]

@@ -213,7 +213,7 @@ class Table:
         """Return sums of the plan's products within groups over complete rows."""
         keep = self._complete(plan)
         groups, codes = self._groups(plan.group, keep)
-        columns = {name: self._values(name, plan, keep) for name in plan.summed}
+        columns = {name: self._values(name, plan, keep) for name in plan.variables}
         pivots = choose_pivots(
             plan,
             {name: _largest(values) for name, values in columns.items()},
@@ -325,8 +325,7 @@ def _largest(values: Array) -> float:
 
 
 def _has_few_values(values: Array) -> bool:
-    few = len(np.unique(values[:1000])) <= FEW_VALUES
-    return few and len(np.unique(values)) <= FEW_VALUES
+    return all(len(np.unique(part)) <= FEW_VALUES for part in (values[:1000], values))
 
 
 def _whole(values: Array) -> Array:

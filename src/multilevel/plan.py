@@ -86,12 +86,6 @@ class Plan:
         return tuple(dict.fromkeys(key for key in found if key is not None))
 
     @cached_property
-    def summed(self) -> tuple[str, ...]:
-        """Stored columns that occur in some product."""
-        used = {name for key in self.keys for name in key}
-        return tuple(name for name in self.variables if name in used)
-
-    @cached_property
     def movable(self) -> frozenset[str]:
         """Columns from which a pivot can be taken: what else that needs is stored too."""
         dummies = {n for n, s in self.variables.items() if isinstance(s, Dummy)}

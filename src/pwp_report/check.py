@@ -143,17 +143,13 @@ def check_study_data(
 def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame) -> tuple[Study, list[str]]:
     """Leave out measures that were recognised, not asked for, and that most patients lack."""
     stated = {s.measure.name for s in given.measures}
-    kept, said = [], []
-    for entry in study.measures:
-        m = entry.measure
-        lacking = float(patients[[m.pre, m.post]].isna().mean().max())
-        if m.name in stated or lacking <= 0.5:
-            kept.append(entry)
-        else:
-            said.append(remark("measure_mostly_missing", label=m.label, name=m.name))
+    free = [e.measure for e in study.measures if e.measure.name not in stated]
+    out = [m for m in free if patients[[m.pre, m.post]].isna().mean().max() > 0.5]
+    kept = tuple(e for e in study.measures if e.measure not in out)
     if not kept:
         return study, []
-    return replace(study, measures=tuple(kept)), said
+    said = [remark("measure_mostly_missing", label=m.label, name=m.name) for m in out]
+    return replace(study, measures=kept), said
 
 
 def _other_courses(raw: RawTable, study: Study, patients: pd.DataFrame) -> list[str]:

@@ -49,7 +49,7 @@ def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
         If the key lies in that folder, cannot be written, or is no key.
     """
     place = Path(path).expanduser()
-    if outside is not None and _within(place, Path(outside)):
+    if outside is not None and place.resolve().is_relative_to(Path(outside).expanduser().resolve()):
         raise refusal("key_inside_results", file=place)
     try:
         if not place.exists():
@@ -63,10 +63,6 @@ def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
     if len(key) != _KEY_BYTES:
         raise refusal("not_a_key", file=place)
     return key
-
-
-def _within(place: Path, folder: Path) -> bool:
-    return place.resolve().is_relative_to(folder.expanduser().resolve())
 
 
 def _write_key(place: Path) -> None:

@@ -287,8 +287,7 @@ def _measure(name: str, part: _Section) -> Measure:
     if known is None and not {"minimum", "maximum", "higher_is_worse"} <= set(changes):
         raise part.error(
             "is not a measure of the library",
-            "give its minimum, maximum and direction (higher_is_worse = true or false), or use one "
-            f"of {', '.join(MEASURES)}",
+            f"give minimum, maximum and higher_is_worse, or use one of {', '.join(MEASURES)}",
         )
     try:
         if known is not None:

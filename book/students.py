@@ -39,6 +39,22 @@ READ = """import pandas as pd
 patients = pd.read_csv("patients.csv").drop(columns="synthetic")
 therapists = pd.read_csv("therapists.csv").drop(columns="synthetic")
 first, second = "phq9", "gad7\""""
+SEGMENTS = 'segments = pd.read_csv("segments.csv").drop(columns="synthetic")'
+MEASURES = """
+from types import SimpleNamespace
+
+measures = {
+    name: SimpleNamespace(
+        name=name,
+        label=label,
+        pre=f"{name}_pre",
+        post=f"{name}_post",
+        cutoff=cutoff,  # a case at or above it
+        reliable_change=change,  # points or more, either way
+        higher_is_worse=True,
+    )
+    for name, label, cutoff, change in (("phq9", "PHQ-9", 10, 6), ("gad7", "GAD-7", 8, 4))
+}"""
 COHORT = """import pwp_lib as pwp
 
 cohort = pwp.read_cohort(
@@ -225,7 +241,9 @@ def marked(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         text = cell["source"]
         if "data" in cell["metadata"].get("tags", []):
-            made.append({**cell, "source": READ})
+            extra = [SEGMENTS] if "segments = cohort.segments" in everything else []
+            extra += [MEASURES] if "cohort.measure(" in everything else []
+            made.append({**cell, "source": "\n".join([READ, *extra])})
             made.append({**cell, "source": f"{NEEDS_US}\n{COHORT}"})
             ours.add("cohort")
             continue
@@ -234,7 +252,9 @@ def marked(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 r"\n*^from pwp_lib\.show import style$|\n*^style\.use\(\)$", "", text, flags=re.M
             )
         text = re.sub(r"\bcohort\.(patients|therapists)\b", r"\1", text).strip()
+        text = re.sub(r"\bcohort\.measure\((\w+)\)", r"measures[\1]", text)
         text = re.sub(r"^(patients|therapists)(, \w+)? = \1\2$\n?", "", text, flags=re.M)
+        text = re.sub(r"^segments = cohort\.segments$\n?", "", text, flags=re.M)
         if not text:
             continue
         stored, _, imported = names_in(text)

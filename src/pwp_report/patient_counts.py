@@ -93,6 +93,8 @@ NATIONAL, PUBLISHED = "(national)", "(published)"
 #: `Kind.analysis` of the model that the report is about.
 MODEL = ""
 
+#: With more therapists two ends would cost the audit its witnesses, and the tables their counts.
+_MOST_COMPARED = 1_000
 LAST_SCORES = (Count.FIRST, Count.LAST, Count.LACKING)
 OUTCOMES = (Count.N, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
 NATIONAL_COUNTS = (
@@ -163,6 +165,7 @@ class PatientCounts:
         """
         loads, ends = analysis.cohort.caseloads(), analysis.ends(alone)
         safe = all(is_safe_group(loads[loads.index.isin(e)], policy) for e in ends.values())
+        safe &= len(alone) <= _MOST_COMPARED or not policy.active
         made = cls(ends=ends if safe else {})
         people = [Group(Whose.THERAPIST, t) for t in alone] + ([OTHERS] if together else [])
         for measure in analysis.cohort.measures:

@@ -294,6 +294,10 @@ def _groups(tables: _Tables) -> None:
     }
     frame = tables.outcomes(groups).rename(columns={"group": "cluster"})
     frame["therapists"] = [len(ends[e]) for e in frame["cluster"]]
+    if tables.policy.active:
+        # To two decimals, runs that differ by one patient would tell that patient's score.
+        means = ["mean_pre", "mean_post", "mean_change"]
+        frame[means] = frame[means].astype(float).round(1)
     note = phrase("notes", "clusters_alone") if tables.together else ""
     tables.add("clusters", frame[parts.GROUP_COLUMNS], note=note)
     tables.add("nested_rates", parts.rate_differences(frame))

@@ -1,0 +1,172 @@
+"""Attacks on the newer tables over generated data: sums, ends, percentages, means, pictures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from attacks import audit
+
+from pwp_lib.cohort import Cohort, FlowStep, Provenance
+from pwp_lib.description import describe_sample
+from pwp_lib.measures import PHQ9
+from pwp_lib.outcomes import completeness_by_therapist, summarise_outcomes
+from pwp_report import report
+from pwp_report.analysis import Analysis, analyse
+from pwp_report.disclosure import DisclosurePolicy, Relation, ReleasedCounts, aggregate_small
+from pwp_report.missing import last_scores
+from pwp_report.patient_counts import EVERYBODY, OTHERS, Count, Group, Kind, PatientCounts, Whose
+from pwp_report.study import Study
+
+POLICY = DisclosurePolicy()
+COUNTS = ["n", "n_case_pre", "n_improved", "n_deteriorated", "n_recovered", "n_rcsi"]
+
+
+def _cohort(seed: int, least: int = 6) -> Cohort:
+    """Ten to sixteen therapists; few patients deteriorate, and some last scores are missing."""
+    rng = np.random.default_rng(seed)
+    loads = rng.integers(least, 45, rng.integers(10, 17))
+    who = np.repeat(np.arange(len(loads)), loads)
+    pre = np.clip(rng.normal(14, 5, len(who)), 0, 27).round()
+    effect = rng.normal(0, 2.5, len(loads))[who]
+    post = np.clip(0.5 * pre + effect + rng.normal(0, 4, len(who)), 0, 27).round()
+    everybody = pd.DataFrame(
+        {
+            "patient_id": [f"P{i}" for i in range(len(who))],
+            "therapist_id": [f"T{k:02d}" for k in who],
+            "phq9_pre": pre,
+            "phq9_post": np.where(rng.random(len(who)) < rng.choice([0.01, 0.15]), np.nan, post),
+        }
+    )
+    patients = everybody.dropna().reset_index(drop=True)
+    lost = len(everybody) - len(patients)
+    flow = (
+        FlowStep("all patients", len(everybody), len(loads), 1, 0),
+        FlowStep("a last score", len(patients), len(loads), 1, lost),
+    )
+    table = completeness_by_therapist(everybody, [PHQ9]).reset_index()
+    source = Provenance(False, "own.csv")
+    return Cohort(patients, None, None, (PHQ9,), source, flow, table, everybody)
+
+
+def _counted(cohort: Cohort) -> Analysis:
+    """What is counted of a cohort, without its models; ends by the mean change."""
+    patients, measures = cohort.patients, cohort.measures
+    assert cohort.completeness is not None
+    by = summarise_outcomes(patients, PHQ9, by="therapist_id")
+    order, k = by["mean_change"].sort_values().index, len(by) // 3
+    places = ["lower"] * k + ["middle"] * (len(by) - 2 * k) + ["upper"] * k
+    parts: dict[str, Any] = {
+        "flow": pd.DataFrame([vars(step) for step in cohort.flow]),
+        "sample": describe_sample(patients, None),
+        "completeness": cohort.completeness.set_index("therapist_id"),
+        "last_scores": last_scores(cohort.eligible, measures, [*by.index]),
+        "outcomes": pd.concat({"phq9": summarise_outcomes(patients, PHQ9)}).droplevel(1),
+        "outcomes_by_therapist": {"phq9": by},
+        "groups": pd.Series(places, order),
+    }
+    nothing: dict[str, Any] = {"national": None, "measures": {}, "rates": (), "predictors": None}
+    return Analysis(cohort=cohort, seed=1, draws=1, not_done={}, **parts, **nothing)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sums_over_ends_and_therapists_give_no_count_away(seed: int) -> None:
+    """An attacker who sees even the ends' own counts, of which percentages alone are shown."""
+    cohort = _cohort(seed)
+    analysis = _counted(cohort)
+    alone, together = aggregate_small(cohort.caseloads(), POLICY)
+    counts = PatientCounts.of_analysis(analysis, alone, together, POLICY)
+    members = {g: Group(Whose.THERAPIST, g) for g in alone}
+    ends = {end: Group(Whose.END, end) for end in counts.ends}
+    rows = {"all": EVERYBODY, **members, **ends} | ({"others": OTHERS} if together else {})
+    kinds = {c: Kind(Count(c), "phq9") for c in COUNTS}
+    shown = pd.DataFrame({c: {r: counts.shown(g, k) for r, g in rows.items()}
+                          for c, k in kinds.items()})  # fmt: skip
+    truth = pd.DataFrame({c: {r: float(counts.cells[g][counts.same.get(k, k)])
+                              for r, g in rows.items()} for c, k in kinds.items()})  # fmt: skip
+    known = shown.stack().dropna()
+    assert (known % 5 == 0).all()
+    assert (known >= 5).all()
+    relations = []
+    for c in COUNTS:
+        whole = [*members, *(["others"] if together else [])]
+        sums = {"all": whole, **counts.ends}
+        relations += [Relation((r, c), tuple((t, c) for t in ts)) for r, ts in sums.items()]
+    for row in rows:
+        parts = ((row, "n_improved"), (row, "n_deteriorated"))
+        relations.append(Relation((row, "n"), parts, exhaustive=False))
+        for whole_of, part in (("n", "n_case_pre"), ("n_case_pre", "n_recovered"),
+                               ("n_recovered", "n_rcsi"), ("n_improved", "n_rcsi")):  # fmt: skip
+            relations.append(Relation((row, whole_of), ((row, part),), exhaustive=False))
+    second = shown.isna() & (truth >= POLICY.threshold)
+    attacked = audit(ReleasedCounts(shown, second), relations)
+    assert attacked["safe"].all(), attacked[~attacked["safe"]]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_who_lacks_a_last_score_cannot_be_counted_below_five(seed: int) -> None:
+    """Totals before and after, their difference, and the numbers of patients that are known."""
+    cohort = _cohort(seed)
+    analysis = _counted(cohort)
+    alone, together = aggregate_small(cohort.caseloads(), POLICY)
+    counts = PatientCounts.of_analysis(analysis, alone, together, POLICY)
+    assert analysis.last_scores is not None
+    lacking = int(analysis.last_scores.at["phq9", "lacking"])
+    if not lacking:
+        return
+    first, last, less = (
+        counts.shown(EVERYBODY, Kind(c, "phq9")) for c in (Count.FIRST, Count.LAST, Count.LACKING)
+    )
+    # The patients analysed are those with a last score, and their number is taken to be known.
+    exact = len(cohort.patients)
+    least, most = (0, 10_000) if np.isnan(less) else POLICY.bounds(less)
+    low, high = (0, np.inf) if np.isnan(first) else POLICY.bounds(first)
+    fits = [k for k in range(int(least), int(min(most, 10_000)) + 1) if low <= exact + k <= high]
+    assert lacking in fits
+    assert len(fits) > 1
+    assert np.isnan(less) or less >= 5
+    assert np.isnan(last) or last % 5 == 0
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Reports of one file, and of the same with one patient less."""
+    cohort, runs = _cohort(3, least=25), []
+    for drop in (0, 1):
+        patients = cohort.patients.iloc[drop:].reset_index(drop=True)
+        one_less = Cohort(patients, None, None, cohort.measures, cohort.provenance, cohort.flow[:1])
+        analysis = analyse(one_less, draws=200, sensitivity=False, cluster_size=4)
+        folder = tmp_path_factory.mktemp("pair") / f"run{drop}"
+        runs.append(report.write_run(analysis, Study(), POLICY, folder))
+    return runs
+
+
+@pytest.mark.parametrize("name", ["clusters"])
+def test_means_of_two_runs_tell_no_score_of_the_patient_between_them(
+    pair: list[Path], name: str
+) -> None:
+    """With the number of patients known, a mean still fits several sums, so no score follows."""
+    cohort = _cohort(3, least=25)
+    gone = cohort.patients.iloc[0]
+    tables = [pd.read_csv(run / "tables" / f"{name}.csv") for run in pair]
+    assert not tables[0]["mean_post"].astype(str).eq("*").any()
+    for before, after in zip(*(t.to_dict("records") for t in tables), strict=True):
+        for column in ("mean_pre", "mean_post", "mean_change"):
+            # The number of patients is taken to be known: how far the sum could lie, in both.
+            assert len(str(before[column]).partition(".")[2]) <= 1
+            sums = 2 * 0.05 * (before["n"] + after["n"])
+            assert sums > 10, (column, gone.therapist_id)
+
+
+def test_pictures_and_json_hold_nothing_that_the_tables_do_not(pair: list[Path]) -> None:
+    run = pair[0]
+    for picture in (run / "figures").glob("*.svg"):
+        text = re.sub(r"(?s)<style.*?</style>|<metadata.*?</metadata>|<[^>]+>", " ",
+                      picture.read_text(encoding="utf-8"))  # fmt: skip
+        assert not re.search(r"P\d+\b", text), picture.name
+    small = re.compile(r'"n[a-z_]*": ?[1-4]\b')
+    assert not small.search((run / "results.json").read_text(encoding="utf-8"))

@@ -294,7 +294,8 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
         said.append(f"not used: {few}{more}")
     if study.level == "session":
         said.append("scores before and after are those of the first and the last attended session")
-        said.append("dates in numbers are read year first or day first, unless date_format says so")
+    if study.level == "session" and "date" in study.columns and not study.date_format:
+        said.append("dates in numbers are read year first or day first; date_format says otherwise")
     for role, what in (
         ("sessions", "the number of sessions"),
         ("status", "whether a case is closed"),

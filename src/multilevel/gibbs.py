@@ -162,7 +162,7 @@ def run_chains(
     -------
     Draws
         With a leading axis of chains. Draws of the random effects are thinned evenly where they
-        would take more than 256 MiB; their totals are over all draws.
+        would take more than 256 MiB.
     ndarray of shape (chains,)
         Shares of proposed covariance matrices that were accepted.
     """
@@ -176,8 +176,6 @@ def run_chains(
         covariance=np.empty((chains, draws, q, q)),
         residual_variance=np.empty((chains, draws)),
         effects=np.empty((chains, -(-draws // every), n_groups, q)),
-        effects_sum=np.zeros((chains, n_groups, q)),
-        effects_squares=np.zeros((chains, n_groups, q)),
     )
     right = np.array([*moments.zx.transpose(2, 0, 1), moments.zr])
     sums, belief = Sums(moments.zz, right, moments.rr), _belief(moments, prior)

@@ -62,16 +62,13 @@ class Draws(NamedTuple):
     """What a chain writes.
 
     ``fixed`` (draws, p) in orthonormal columns; ``covariance`` (draws, q, q);
-    ``residual_variance`` (draws,); ``effects`` (kept, J, q), of every `every`-th draw;
-    ``effects_sum`` and ``effects_squares`` (J, q) over all draws.
+    ``residual_variance`` (draws,); ``effects`` (kept, J, q), of every `every`-th draw.
     """
 
     fixed: Array
     covariance: Array
     residual_variance: Array
     effects: Array
-    effects_sum: Array
-    effects_squares: Array
 
 
 class Room(NamedTuple):
@@ -268,20 +265,6 @@ def _draw_covariance(
 
 
 @jit  # type: ignore[untyped-decorator]
-def _record(
-    row: int, every: int, delta: Array, cov: Array, s2: float, u: Array, out: Draws
-) -> None:
-    """Write one draw, and add its random effects and their squares to the totals."""
-    out.fixed[row], out.covariance[row], out.residual_variance[row] = delta, cov, s2
-    for g in range(u.shape[0]):
-        for i in range(u.shape[1]):
-            out.effects_sum[g, i] += u[g, i]
-            out.effects_squares[g, i] += u[g, i] * u[g, i]
-            if row % every == 0:
-                out.effects[row // every, g, i] = u[g, i]
-
-
-@jit  # type: ignore[untyped-decorator]
 def _room(columns: int, n_groups: int, q: int) -> Room:
     """Make room for one chain: one by one, as slices of one array are compiled as if apart."""
     p = columns - 1
@@ -378,5 +361,8 @@ def run_chain(
         s2 = (max(sse, 0.0) + 2.0 * belief.residual_rate) / chi2[0]
         accepted += _renew(belief, normals[end + q :], chi2, log_uniform[1], cov, room)
         if first + it >= 0:
-            _record(first + it, every, room.delta, cov, s2, room.u, out)
+            row = first + it
+            out.fixed[row], out.covariance[row], out.residual_variance[row] = room.delta, cov, s2
+            if row % every == 0:
+                out.effects[row // every] = room.u
     return s2, accepted

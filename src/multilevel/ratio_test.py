@@ -13,6 +13,9 @@ from multilevel.solution import Solution
 
 __all__ = ["LikelihoodRatioTest", "boundary_test", "likelihood_ratio_test"]
 
+#: Deviances that differ by less are the same.
+_ROUNDING = 1e-8
+
 
 @dataclass(frozen=True)
 class LikelihoodRatioTest:
@@ -97,8 +100,8 @@ def boundary_test(change: float, df: int, added: int) -> LikelihoodRatioTest:
     """
     from scipy.stats import chi2
 
-    # Two certified optima can differ in their last digits only when nothing is gained.
-    statistic = max(change, 0.0)
+    # Where nothing is gained two optima differ in their last digits, either way.
+    statistic = change if change > _ROUNDING else 0.0
     p_value = float(chi2.sf(statistic, df))
     if added == 0:
         boundary = p_value

@@ -15,7 +15,7 @@ import numpy as np
 
 from multilevel.design import DesignMoments, coordinates
 from multilevel.errors import InputError
-from multilevel.likelihood import Array, Stack
+from multilevel.likelihood import Array, Stack, lower_factor
 from multilevel.search import Optimum
 
 __all__ = ["NestedLikelihood", "Proof", "Value", "certify", "differences", "prove", "search"]
@@ -192,9 +192,7 @@ def search(likelihood: NestedLikelihood, lower: Optimum) -> tuple[Array, list[fl
     without : list of float
         Deviance without units, and without groups.
     """
-    values, vectors = np.linalg.eigh(lower.g[0])
-    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
-    own = (upper.T * np.where(np.diagonal(upper) < 0, -1.0, 1.0))[likelihood.places]
+    own = lower_factor(lower.g[0])[likelihood.places]
     size = float(np.mean(np.diagonal(lower.g[0])))
     # From no variance between groups no derivative leads away.
     found = [np.append(own, 0.0), likelihood.minimise(np.append(0.0 * own, 0.3))]

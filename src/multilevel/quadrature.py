@@ -69,8 +69,6 @@ class Point:
         Without the binomial constants.
     slope, bend : ndarray of shape (p + 1,) and (p + 1, p + 1)
         Its first and second derivatives.
-    steps : int
-        Newton steps that led here.
     """
 
     theta: Array
@@ -79,7 +77,6 @@ class Point:
     deviance: float
     slope: Array
     bend: Array
-    steps: int = 0
 
 
 @cache
@@ -110,7 +107,7 @@ def _modes(cells: Cells, eta: Array, sigma: float, start: Array) -> Array:
     return modes
 
 
-def measure(cells: Cells, theta: Array, nodes: int, start: Array, steps: int = 0) -> Point:
+def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
     """Deviance and its derivatives at some parameters.
 
     Parameters
@@ -121,8 +118,6 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array, steps: int = 0
         One is Laplace's approximation.
     start : ndarray of shape (J,)
         Where to look for the modes first.
-    steps : int
-        As in `Point`.
     """
     eta, sigma = cells.x @ theta[:-1], float(theta[-1])
     modes = _modes(cells, eta, sigma, start)
@@ -136,7 +131,7 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array, steps: int = 0
     slope = moved.T @ pull.sum(axis=1) + stretched.T @ (1.0 + (pull * z).sum(axis=1))
     slope[:-1] += cells.x.T @ (share[cells.group] * rest).sum(axis=1)
     slope[-1] += (share * at * within).sum()
-    return Point(theta, modes, precision, -2.0 * total, -2.0 * slope, -2.0 * bend, steps)
+    return Point(theta, modes, precision, -2.0 * total, -2.0 * slope, -2.0 * bend)
 
 
 def _motion(cells: Cells, eta: Array, sigma: float, modes: Array) -> tuple[Array, Array, Array]:
@@ -199,7 +194,7 @@ def minimise(cells: Cells, start: Point, nodes: int, held: bool) -> Point:
         # No step takes the standard deviation far beyond what is known.
         step /= max(1.0, abs(step[-1]) / (0.5 + abs(here.theta[-1])))
         for halving in 0.5 ** np.arange(30):
-            trial = measure(cells, here.theta + halving * step, nodes, here.modes, here.steps + 1)
+            trial = measure(cells, here.theta + halving * step, nodes, here.modes)
             if trial.deviance <= here.deviance + 1e-13 * abs(here.deviance):
                 break
         else:

@@ -13,6 +13,7 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
 from pwp_lib.measures import Measure, get_measure
+from pwp_lib.schema import as_numbers, need_columns
 
 __all__ = [
     "ModelChecks",
@@ -35,14 +36,11 @@ def _column(design: DesignMoments, position: int, rows: pd.DataFrame) -> NDArray
 
 def _complete_rows(design: DesignMoments, patients: pd.DataFrame) -> pd.DataFrame:
     variables = sorted({v for p in design.polynomials for key in p for v in key})
-    for name in [*variables, design.group_name]:
-        if name not in patients:
-            raise InputError(
-                "residuals of patients need the column that the model used",
-                hint="give the table to which the model was fitted",
-                column=name,
-            )
-    rows = patients[[design.group_name, *variables]].dropna()
+    need_columns(patients, *variables, design.group_name)
+    rows = as_numbers(patients, variables).assign(
+        **{design.group_name: patients[design.group_name]}
+    )
+    rows = rows.dropna()
     if len(rows) != design.n_total:
         raise InputError(
             "the table is not the one to which the model was fitted: it has other complete rows",

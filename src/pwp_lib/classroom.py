@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,6 @@ from pwp_lib.ranking import composite_ranks
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_lib.write import write_cohort
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = ["KEY_FILE", "StudentCohort", "make_classroom", "student_cohort"]
 

@@ -27,7 +27,7 @@ from pwp_lib.schema import (
 
 __all__ = ["Cohort", "FlowStep", "Provenance", "load_cohort", "read_cohort"]
 
-Table: TypeAlias = "str | os.PathLike[str] | pd.DataFrame"
+Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 
 Measures: TypeAlias = "str | Measure | Sequence[str | Measure]"
 

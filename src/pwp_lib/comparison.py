@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 #: A therapist's cluster by therapist, or the table that `composite_ranks` returns.
-Clusters: TypeAlias = "Mapping[str, str] | pd.Series | pd.DataFrame"
+Clusters: TypeAlias = Mapping[str, str] | pd.Series | pd.DataFrame
 
 #: Outcomes compared as rates, and what the paper prints of the comparison.
 RATES: Mapping[str, str] = {
@@ -125,7 +125,7 @@ def cluster_effect_sizes(
     [6.0, 0.5]
     """
     chosen = patients_in_clusters(patients, clusters, compare)
-    return summarise_outcomes(chosen, measure, by="cluster").loc[list(compare)]
+    return summarise_outcomes(chosen, measure, by="cluster").reindex(list(compare))
 
 
 @dataclass(frozen=True)

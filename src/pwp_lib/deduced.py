@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from multilevel.errors import InputError
 from pwp_lib.published import PublishedFigure, published_figure
 
 __all__ = ["cluster_sizes_from_percentages"]
@@ -47,18 +46,11 @@ def cluster_sizes_from_percentages(
         One row a pair that agrees: ``upper``, ``lower`` (patients), and the counts behind the
         percentages, ``improved_<measure>_<cluster>``. Empty if no pair agrees.
 
-    Raises
-    ------
-    InputError
-        If the statistic is none of the three.
-
     Examples
     --------
     >>> cluster_sizes_from_percentages()[["upper", "lower"]].drop_duplicates().values.tolist()
     [[278, 548]]
     """
-    if statistic not in _STATISTICS:
-        raise InputError(f"the statistic is none of {', '.join(_STATISTICS)}")
     sizes = {cluster: _possible_sizes(cluster, most) for cluster in ("upper", "lower")}
     rows = []
     for upper, lower in product(sizes["upper"], sizes["lower"]):

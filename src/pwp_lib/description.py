@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pwp_lib.schema import need_columns
+from pwp_lib.schema import as_numbers, need_columns
 
 __all__ = ["SampleDescription", "describe_sample"]
 
@@ -35,7 +35,7 @@ _STATISTICS = {
 def _numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Describe the numeric columns that are there: how many, how high, how spread."""
     present = [name for name in columns if name in frame and frame[name].notna().any()]
-    numbers = frame[present].apply(pd.to_numeric).astype(float)
+    numbers = as_numbers(frame, present)
     found = numbers.agg([*_STATISTICS]).T if present else pd.DataFrame(columns=[*_STATISTICS])
     found.insert(1, "missing", len(frame) - found["count"])
     return found.astype(float).rename(columns=_STATISTICS).rename_axis("variable")
@@ -58,8 +58,9 @@ def _categories(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def _caseloads(patients: pd.DataFrame) -> pd.DataFrame:
     """Count each therapist's patients, with the means of what is recorded of them."""
     groups = patients.groupby("therapist_id")
-    means = {n: groups[n].mean().astype(float) for n in _PATIENT_NUMBERS if n in patients}
-    return pd.DataFrame({"patients": groups.size(), **means})
+    present = [name for name in _PATIENT_NUMBERS if name in patients]
+    means = as_numbers(patients, present).groupby(patients["therapist_id"]).mean()
+    return means.assign(patients=groups.size())[["patients", *present]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def describe_sample(
     """
     need_columns(patients, "therapist_id")
     staff = pd.DataFrame({"therapist_id": []}) if therapists is None else therapists
+    need_columns(staff, "therapist_id")
     staff = staff[staff["therapist_id"].isin(patients["therapist_id"])]
     caseloads = _caseloads(patients)
     return SampleDescription(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from pwp_lib.measures import Measure, get_measure
-from pwp_lib.schema import need_columns
+from pwp_lib.schema import as_numbers, need_columns
 
 __all__ = [
     "OUTCOMES",
@@ -29,7 +29,7 @@ __all__ = [
     "summarise_outcomes",
 ]
 
-Grouping: TypeAlias = "str | pd.Series[Any] | None"
+Grouping: TypeAlias = str | pd.Series | None
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,7 @@ CONTACTS = 2
 
 def _scores(patients: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     need_columns(patients, measure.pre, measure.post)
-    pair = patients[[measure.pre, measure.post]].set_axis(["pre", "post"], axis=1)
-    try:
-        return pair.astype(float)
-    except (ValueError, TypeError):
-        raise InputError(f"scores on {measure.label} are not all numbers") from None
+    return as_numbers(patients, [measure.pre, measure.post]).set_axis(["pre", "post"], axis=1)
 
 
 def _flag(

@@ -69,7 +69,8 @@ def caseloads(therapists: int | None, caseload: ArrayLike) -> NDArray[np.float64
         if sizes.size != 1:
             raise InputError("give either a number of therapists or a list of caseloads")
         sizes = np.full(int(therapists), sizes[0])
-    if sizes.size < 2 or (sizes < 1).any() or sizes.sum() <= sizes.size:
+    # Nothing compares with what is not a number, and so many are no caseload.
+    if sizes.size < 2 or not ((sizes >= 1) & (sizes < 2**40)).all() or sizes.sum() <= sizes.size:
         raise InputError(
             "precision needs two therapists at least, one of them with several patients"
         )
@@ -192,10 +193,13 @@ def precision_grid(
     >>> grid[["therapists", "patients"]].values.tolist()
     [[10, 25], [40, 25]]
     """
+    therapists, caseloads, effects = list(therapists), list(caseloads), np.atleast_1d(vpc).tolist()
+    if not (therapists and caseloads and effects):
+        raise InputError("a grid needs one value of each at least")
     rows = [
         {"therapists": count, "patients": size, "total_patients": one.patients, **vars(one)}
         | {"patients": size}
-        for effect, count, size in product(np.atleast_1d(vpc).tolist(), therapists, caseloads)
+        for effect, count, size in product(effects, therapists, caseloads)
         for one in [precision(size, effect, therapists=count)]
     ]
     # All caseloads are equal: the smallest is any.
@@ -347,8 +351,9 @@ def interval_coverage(
     >>> bool(table.loc[60, "power"] >= table.loc[8, "power"])
     True
     """
-    if not 0 < vpc < 1:
-        raise InputError("coverage needs a true therapist effect between 0 and 1")
+    therapists = list(therapists)
+    if not 0 < vpc < 1 or not therapists:
+        raise InputError("coverage needs therapists, and a true effect between 0 and 1")
     found = [
         simulate_precision(caseload, vpc, therapists=n, replicates=replicates, seed=seed).table()
         for n in therapists

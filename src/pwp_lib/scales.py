@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import comb
 from typing import Any
@@ -184,22 +184,16 @@ def share(as_far: NDArray[np.bool_], exact: bool) -> float:
     return float((as_far.sum() + drawn) / (len(as_far) + drawn))
 
 
-def compare_scales(
-    therapists: pd.DataFrame,
-    clusters: Clusters,
-    scales: Iterable[str | Scale] | None = None,
-) -> pd.DataFrame:
+def compare_scales(therapists: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
     """Therapists' scales in two clusters, one Mann-Whitney test a scale.
 
     Parameters
     ----------
     therapists : DataFrame
-        ``therapist_id`` and a column a scale. A therapist without a score on a scale, for want of
-        a supervisor say, is left out of that test.
+        ``therapist_id`` and a column a scale, of those of the paper. A therapist without a score on
+        a scale, for want of a supervisor say, is left out of that test.
     clusters : mapping, Series or DataFrame
         Cluster by therapist.
-    scales : iterable of str or Scale, optional
-        By default those of the paper that the table has.
 
     Returns
     -------
@@ -212,7 +206,7 @@ def compare_scales(
     Raises
     ------
     InputError
-        If a scale is not a column, or a therapist has two rows.
+        If a therapist has two rows.
 
     Examples
     --------
@@ -226,7 +220,7 @@ def compare_scales(
         raise InputError("a therapist has more than one row", column="therapist_id")
     labels = as_cluster_series(clusters).reindex(by_therapist.index)
     rows = {}
-    for scale in _chosen(by_therapist.columns, scales):
+    for scale in (known for known in SCALES if known.name in by_therapist):
         scores = by_therapist[scale.name]
         groups = {c: scores[(labels == c).to_numpy()].dropna() for c in ("upper", "lower")}
         rows[scale.name] = _row(scale, groups)
@@ -234,20 +228,6 @@ def compare_scales(
     if len(table):
         table.insert(list(table).index("p_value") + 1, "p_holm", holm(table["p_value"]))
     return table
-
-
-def _chosen(columns: pd.Index, scales: Iterable[str | Scale] | None) -> list[Scale]:
-    if scales is None:
-        return [scale for scale in SCALES if scale.name in columns]
-    known = {scale.name: scale for scale in SCALES}
-    chosen = [
-        s if isinstance(s, Scale) else known.get(s, Scale(s, s.replace("_", " ").capitalize()))
-        for s in scales
-    ]
-    for scale in chosen:
-        if scale.name not in columns:
-            raise InputError("the therapists' table has no such column", column=scale.name)
-    return chosen
 
 
 def _row(scale: Scale, groups: dict[str, pd.Series]) -> dict[str, Any]:

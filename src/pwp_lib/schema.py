@@ -94,6 +94,18 @@ def need_columns(frame: pd.DataFrame, *columns: str) -> None:
         if column not in frame:
             hint = "add it, or choose another measure"
             raise InputError("the column is missing", hint=hint, column=column)
+        if not frame[column].iloc[:1].map(pd.api.types.is_hashable).all():
+            raise InputError("the column holds lists", hint="give single values", column=column)
+
+
+def as_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Read columns as floats, or refuse what is no number in them."""
+    try:
+        numbers: pd.DataFrame = frame[[*columns]].apply(pd.to_numeric).astype(float)
+        return numbers
+    except (ValueError, TypeError):
+        message = f"numbers are needed in {', '.join(columns)}"
+        raise InputError(message, hint="correct what is none") from None
 
 
 def no_identifiers(values: pd.Series[Any]) -> pd.Series[bool]:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from multilevel.errors import InputError
 from pwp_lib.comparison import Clusters, as_cluster_series
+from pwp_lib.schema import need_columns
 
 __all__ = [
     "CoderAgreement",
@@ -42,9 +43,7 @@ LOWER_ORDER_PEOPLE = 3
 
 def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str = "first") -> pd.DataFrame:
     """One row a person and code, of one coder, with the person's cluster."""
-    for column in _COLUMNS:
-        if column not in segments.columns:
-            raise InputError("the column is missing", hint="add it", column=column)
+    need_columns(segments, *_COLUMNS)
     codes = segments.loc[segments["coder"] == coder, list(_COLUMNS)].drop_duplicates()
     if codes.empty:
         raise InputError(

@@ -235,7 +235,7 @@ def test_what_is_no_frame_of_scores_is_refused(kind: str) -> None:
         "a column": pd.Series(scores["phq9_pre"]),
         "text": pd.DataFrame(scores | {"phq9_pre": ["low", "high"]}),
     }[kind]
-    with pytest.raises(InputError, match=r"pandas DataFrame|not all numbers"):
+    with pytest.raises(InputError, match=r"pandas DataFrame|numbers are needed"):
         summarise_outcomes(given, "phq9")
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from multilevel.errors import InputError
 from pwp_lib.ranking import rank_correlation
-from pwp_lib.scales import SCALES, Scale, compare_scales, holm, mann_whitney
+from pwp_lib.scales import SCALES, compare_scales, holm, mann_whitney
 
 REFERENCE = pd.read_csv(
     Path(__file__).parents[1] / "reference" / "comparison.csv", comment="#", index_col="name"
@@ -163,15 +163,6 @@ def test_what_the_paper_reports_is_told() -> None:
         "experientiality",
         "supervisor_rationality",
     ]
-
-
-def test_own_scales_and_missing_columns() -> None:
-    own = THERAPISTS.rename(columns={"resilience": "grit"})
-    table = compare_scales(own, CLUSTERS, [Scale("grit", "Grit", expected="lower")])
-    assert table.loc["grit", "p_directed"] == 1
-    assert compare_scales(own, CLUSTERS, ["grit"]).loc["grit", "label"] == "Grit"
-    with pytest.raises(InputError, match="warmth"):
-        compare_scales(own, CLUSTERS, ["warmth"])
 
 
 def test_a_scale_known_of_one_cluster_only_has_no_test() -> None:

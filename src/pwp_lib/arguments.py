@@ -14,7 +14,7 @@ from multilevel.errors import InputError
 __all__ = ["checked"]
 
 #: Least values of whole numbers, by the names that they have everywhere.
-_LEAST = {"seed": 0, "draws": 1, "replicates": 1, "repeats": 1, "therapists": 1}
+_LEAST = {"seed": 0, "draws": 0, "replicates": 1, "repeats": 1, "therapists": 1}
 #: The kinds that a signature states.
 _kinds = cache(get_type_hints)
 

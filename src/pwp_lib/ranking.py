@@ -197,6 +197,8 @@ def rank_uncertainty(
         rank interval), ``p_upper``, ``p_lower`` (probability of each cluster) and ``p_first``,
         ``p_last``. The probabilities of a cluster are missing where none can be formed.
     """
+    if draws < 1:
+        raise InputError("no draw is asked for", hint="ask for one or more")
     residuals = fit.residuals(lower_is_better=higher_is_worse)
     n = len(residuals)
     ranks = _drawn_ranks(fit, 1.0 if higher_is_worse else -1.0, draws, seed)

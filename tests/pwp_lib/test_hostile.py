@@ -53,7 +53,8 @@ def test_every_signature_can_be_read_when_it_is_called() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
-        ("rank_uncertainty", {"draws": 0}, "draws .* too small; give 1 or more"),
+        ("rank_uncertainty", {"draws": -1}, "draws .* too small; give 0 or more"),
+        ("rank_uncertainty", {"draws": 0}, "no draw is asked for"),
         ("rank_uncertainty", {"seed": -1}, "seed .* too small"),
         ("fit_models", {"patients": "twice", "measure": "phq9"}, "two columns of one name"),
         ("precision", {"caseload": "x", "vpc": 0.1}, "caseload .* ArrayLike"),

@@ -178,7 +178,10 @@ class DesignMoments:
         """
         names = (*fixed, "y")
         parts = tuple(range(len(fixed))), tuple(names.index(r) for r in random)
-        w = np.column_stack([np.asarray(c, dtype=float) for c in (*fixed.values(), response)])
+        try:
+            w = np.column_stack([np.asarray(c, dtype=float) for c in (*fixed.values(), response)])
+        except (TypeError, ValueError):
+            raise InputError("columns are numbers, one a row", hint="give equal lengths") from None
         labels, codes = np.unique(np.asarray(group), return_inverse=True)
         centres = np.zeros(len(names))
         movable = movable_columns(names, *parts)

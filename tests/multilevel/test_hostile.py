@@ -36,6 +36,10 @@ CALLS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "place": (FIT.vpc, ["x", "", 3, [1.0], {"z": 1.0}, *({"x": v} for v in [*TEXTS, np.nan])]),
     "values": (lambda v: FIT.vpc_curve("x", [v]), [*TEXTS, None, np.inf]),
     "term": (FIT.residuals, ["z", "", 1, 1.5, b"x"]),
+    "columns": (
+        lambda v: DesignMoments.from_arrays([1.0, 2.0, 4.0], {"x": v}, [], ["a", "a", "b"]),
+        [*TEXTS, [1.0], [1.0, 2.0], np.zeros((2, 3, 1))],
+    ),
     "number of draws": (
         lambda v: replicate_moments(DESIGN, [0, 1], np.eye(2), 1.0, v, np.random.default_rng(1)),
         [0, -1],

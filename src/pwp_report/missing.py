@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.fit import fit_mixed
+from pwp_lib.checks import patient_residuals
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.wording import refusal
@@ -53,9 +54,9 @@ def missing_bounds(
     """Therapist effect if the missing last scores were all of one kind or another.
 
     A last score is missing where the first ones are there. It is filled with the first score and a
-    change: none; the mean of those who have one; or the tenth and ninetieth percentile of change
-    by whether the therapist does better than average, so that therapists come as close together,
-    and as far apart, as such scores can make them.
+    change: none; the mean of those who have one; or the tenth or ninetieth percentile of change,
+    by whether the therapist's own patients did better than their first scores let expect, so that
+    therapists are brought together or driven apart.
 
     Parameters
     ----------
@@ -82,17 +83,19 @@ def missing_bounds(
     if not gap.any():
         raise refusal("nobody_lacks_a_score")
     formula = model_formula(measure, measures)
-    fit = fit_mixed(formula, rows)
+    # Own means, not shrunken ones: where the variance is estimated as zero those are all zero.
+    rows = rows.reset_index(drop=True)
+    expected = patient_residuals(fit_mixed(formula, rows), rows)["expected"]
+    own = (measure.sign * (rows[measure.post] - expected)).groupby(rows["therapist_id"]).mean()
     gain = measure.improvement(rows[measure.pre].to_numpy(), rows[measure.post].to_numpy())
     poor, good = np.nanpercentile(gain, [10, 90])
-    residual = fit.residuals()["residual"] * measure.sign
-    better = rows["therapist_id"].map(residual).fillna(0.0).to_numpy() < 0
+    better = rows["therapist_id"].map(own).fillna(0.0).to_numpy() < 0
     changes = {
         "left out, as in the models": None,
         "no change from the first": 0.0,
         "the mean change of the others": float(np.nanmean(gain)),
-        "as close together as they could be": np.where(better, poor, good),
-        "as far apart as they could be": np.where(better, good, poor),
+        "changes that bring therapists together": np.where(better, poor, good),
+        "changes that drive therapists apart": np.where(better, good, poor),
     }
     lines = []
     for words, change in changes.items():

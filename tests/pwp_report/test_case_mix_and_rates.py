@@ -183,6 +183,22 @@ def test_services_are_a_level_where_there_are_enough(people: pd.DataFrame) -> No
         fit_services(people.drop(columns="service_id"), PHQ9, [PHQ9])
 
 
+def test_bounds_drive_therapists_apart_where_the_estimate_is_zero() -> None:
+    """Shrunken residuals are all zero there, and cannot say who is to be driven where."""
+    rng = np.random.default_rng(5)
+    therapist = np.repeat([f"T{i}" for i in range(8)], 15)
+    first = rng.integers(10, 25, therapist.size)
+    change = np.tile(rng.integers(-3, 12, 15), 8)  # the same with every therapist
+    rows = pd.DataFrame({"therapist_id": therapist, "phq9_pre": first})
+    rows["phq9_post"] = (first - change).clip(0, 27).astype(float)
+    rows.loc[rng.random(len(rows)) < 0.2, "phq9_post"] = np.nan
+    table = missing_bounds(rows, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
+    assert table["left out, as in the models"] == pytest.approx(0.0, abs=1e-6)
+    apart = table["changes that drive therapists apart"]
+    assert apart > 0.02
+    assert apart == table.max()
+
+
 def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFrame) -> None:
     rng = np.random.default_rng(3)
     holes = people.assign(phq9_post=people["phq9_post"].mask(rng.random(len(people)) < 0.15))
@@ -192,8 +208,8 @@ def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFr
     assert main == pytest.approx(fit_mixed(formula, holes).vpc())
     unchanged = holes.assign(phq9_post=holes["phq9_post"].fillna(holes["phq9_pre"]))
     assert table["no change from the first"] == pytest.approx(fit_mixed(formula, unchanged).vpc())
-    assert table["as close together as they could be"] < main
-    assert main < table["as far apart as they could be"]
+    assert table["changes that bring therapists together"] < main
+    assert main < table["changes that drive therapists apart"]
     with pytest.raises(InputError, match="nobody is known"):
         missing_bounds(people, PHQ9, [PHQ9])
 

@@ -15,8 +15,7 @@ __all__ = ["checked"]
 
 #: Least values of whole numbers, by the names that they have everywhere.
 _LEAST = {"seed": 0, "draws": 0, "replicates": 1, "repeats": 1, "therapists": 1}
-#: The kinds that a signature states.
-_kinds = cache(get_type_hints)
+_signature, _kinds = cache(signature), cache(get_type_hints)
 
 
 def checked(found: Any) -> Any:
@@ -41,7 +40,7 @@ def checked(found: Any) -> Any:
     @wraps(found)
     def call(*args: Any, **options: Any) -> Any:
         kinds = _kinds(found)
-        for name, value in signature(found).bind(*args, **options).arguments.items():
+        for name, value in _signature(found).bind(*args, **options).arguments.items():
             about, kind = f"the argument {name} of {found.__name__}", kinds.get(name, Any)
             if not _fits(value, kind):
                 words = get_args(kind) if get_origin(kind) is Literal else ()
@@ -53,6 +52,8 @@ def checked(found: Any) -> Any:
                 raise InputError(f"{about} has two columns of one name", hint="rename one")
         return found(*args, **options)
 
+    # Where other processes find it under its name.
+    call.__module__ = __package__
     return call
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -91,3 +92,7 @@ def test_a_missing_argument_is_a_type_error_and_what_is_no_function_is_handed_on
         FUNCTIONS["precision"](vpc=0.1)
     assert checked(pwp.PHQ9) is pwp.PHQ9
     assert pwp.precision is pwp.precision
+
+
+def test_another_process_finds_a_function_under_its_name() -> None:
+    assert pickle.loads(pickle.dumps(pwp.fit_mixed)) is pwp.fit_mixed

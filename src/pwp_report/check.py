@@ -15,12 +15,12 @@ from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, same_name, score_columns
 from pwp_report.problems import Problems
-from pwp_report.read.cells import read_codes, read_numbers
+from pwp_report.read.cells import read_codes, read_numbers, read_words
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
-from pwp_report.recognise import guess_roles, guess_therapist_columns
+from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import choose_rows
-from pwp_report.study import ScoreColumns, Study, complete_study
+from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study
 from pwp_report.study_file import read_study
 from pwp_report.wording import refusal, remark
 
@@ -106,6 +106,7 @@ def check_study_data(
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
+    _refuse_attendance(raw, given, done, found)
     done, dropped = _leave_out_empty(given, done, patients)
     measures = tuple(s.measure for s in done.measures)
     included = apply_rules(patients, done, measures)
@@ -116,6 +117,8 @@ def check_study_data(
         table = _therapists(therapists, included.patients, done, found)
     if chosen:
         included = replace(included, flow=(*chosen, *included.flow[1:]))
+    if done.counts_every_row:
+        said = [*said, remark("every_row_attended")]
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
     if not found:
         remarks += tuple(r for e in done.measures for r in _questions(included.patients, e.measure))
@@ -138,6 +141,30 @@ def check_study_data(
         ),
         cohort=None if found else _cohort(raw, included, measures, table),
     )
+
+
+def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problems) -> None:
+    """Note columns that look like attendance where every row would count as attended.
+
+    What never differs within a patient or within a therapist describes them, and no session.
+    """
+    if not study.counts_every_row or "attended" in given.columns:
+        return
+    whose = [raw.frame[study.columns[role]].reset_index(drop=True) for role in NEEDED]
+    chosen = {*study.keep, *study.leave_out}
+    for column in [c for c in _unused(raw, study) if c not in chosen]:
+        words = read_words(raw.frame[column].reset_index(drop=True), set(study.missing))
+        shares = words.value_counts(normalize=True)
+        role = role_of_attendance(column, dict(zip(map(str, shares.index), shares, strict=True)))
+        filled = words.fillna("")
+        if role and all(filled.groupby(who).nunique().max() > 1 for who in whose):
+            found.add("attendance_not_stated", column, role=role, shown=shown_name(column))
+
+
+def _unused(raw: RawTable, study: Study) -> list[str]:
+    scores = {c for s in study.measures for c in (s.pre, s.post, s.score)}
+    used = {*study.columns.values(), *scores, *study.adjust, "synthetic"}
+    return [c for c in raw.frame.columns if c not in used]
 
 
 def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame) -> tuple[Study, list[str]]:
@@ -282,17 +309,12 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
     for entry in study.measures:
         columns = " and ".join(shown_name(c) for _, c in score_columns(entry, study.level))
         said.append(f"{entry.measure.label} is in {columns} ({_how(entry.measure.name, study)})")
-    used = {
-        *study.columns.values(),
-        *(c for s in study.measures for c in (s.pre, s.post, s.score)),
-        *study.adjust,
-    }
-    unused = [c for c in raw.frame.columns if c not in used and c != "synthetic"]
+    unused = _unused(raw, study)
     if unused:
         few = ", ".join(shown_name(c) or "one without a name" for c in unused[:8])
         more = f" and {len(unused) - 8:,} more" if len(unused) > 8 else ""
         said.append(f"not used: {few}{more}")
-    if study.level == "session":
+    if study.level == "session" and not study.counts_every_row:
         said.append("scores before and after are those of the first and the last attended session")
     if study.level == "session" and "date" in study.columns and not study.date_format:
         said.append("dates in numbers are read year first or day first; date_format says otherwise")
@@ -300,10 +322,9 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
         ("sessions", "the number of sessions"),
         ("status", "whether a case is closed"),
         ("mode", "whether sessions were one-to-one"),
-        ("attended", "whether a session was attended"),
     ):
-        instead = {"status": "ended", "attended": "missed"}.get(role, role)
-        other = {"sessions": "session", "attended": "patient"}.get(role)
+        instead = {"status": "ended"}.get(role, role)
+        other = {"sessions": "session"}.get(role)
         if not {role, instead} & set(study.columns) and study.level != other:
             said.append(f"no column was recognised that says {what}, so no rule on it applies")
     return tuple(said)

@@ -56,7 +56,8 @@ def _masks(
     rules: list[tuple[str, pd.Series]] = []
     came = patients["sessions"] >= 1 if "sessions" in has else patients["patient_id"].notna()
     if study.level == "session" and not bool(came.all()):
-        rules.append(("a session was attended", came))
+        words = "a session in treatment" if study.counts_every_row else "a session was attended"
+        rules.append((words, came))
     known = patients["therapist_id"].notna()
     if study.several == "exclude" and "n_therapists" in has:
         rules.append(("one therapist throughout", patients["n_therapists"] <= 1))

@@ -56,6 +56,7 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
         measures=labels,
         labels=" and ".join(labels),
         adjust=study.adjust,
+        every_row=study.counts_every_row,
         services_reason=reasons[0] if reasons and "service_id" in analysis.cohort.patients else "",
         needed=[_needed(r) for r in analysis.measures.values() if r.vpc > 0],
     )

@@ -22,6 +22,8 @@ CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 NOBODY = tuple(_NAMES["words"]["nobody"])
 NOT_ATTENDED, NOT_MISSED = (_NAMES["words"][w] for w in ("not_attended", "not_missed"))
 PATIENT_ROLES, SESSION_ROLES = (tuple(_NAMES["rows"][row]) for row in ("patient", "session"))
+#: Entries that stand for attendance, and for everything else that is so or not.
+_YES_OR_NO = {"0", "1", "y", "n", "yes", "no", "true", "false", "t", "f", "x"}
 #: Words that headings of scores may hold besides.
 _FILLER = (
     "(?:score|total|sum|at|of|on|the|most|treatment|therapy|session|appointment|contact|clinical)*"
@@ -79,11 +81,45 @@ def one_letter_off(column: str, roles: Sequence[str]) -> str:
     'therapist_id'
     """
     own = _plain(column)
+    if any(own in names for names in _NAMES["roles"].values()):
+        return ""  # another heading, spelt as it should be
     for role in roles:
         for name in _NAMES["roles"][role]:
             if min(len(own), len(name)) >= 6 and _one_edit(own, name):
                 return role
     return ""
+
+
+def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
+    """Say what a column of sessions is by its entries: ``attended``, ``missed``, or neither.
+
+    Parameters
+    ----------
+    heading : str
+        Yes and no, or 0 and 1, are of attendance only where the heading speaks of it.
+    shares : mapping of str to float
+        By entry, in small letters, its share of the column.
+
+    Examples
+    --------
+    >>> role_of_attendance("Kept", {"5": 0.8, "3": 0.2}), role_of_attendance("Note", {"dna": 1.0})
+    ('attended', 'missed')
+    """
+    entries, name = set(shares), _plain(heading)
+    numbers = {entry.lstrip("0") for entry in entries}
+    if entries and numbers <= set("234567"):
+        return "attended" if numbers & {"5", "6"} and numbers - {"5", "6"} else ""
+    if entries and entries <= _YES_OR_NO:
+        said = re.search("attend|seen|arrived|dna|noshow|miss|absen|cancel", name)
+        no = re.search("not?attend|nonattend|notseen|^dna|noshow|miss|absen|cancel", name)
+        return "missed" if no else "attended" if said else ""
+    came, did_not = (
+        {w for w in words if len(w) > 2} for words in (CODES["attended"], NOT_ATTENDED)
+    )
+    known = sum(shares[entry] for entry in entries & (came | did_not))
+    if known < 0.5 or not entries & did_not - _YES_OR_NO:
+        return ""
+    return "attended" if entries & came else "missed"
 
 
 def _one_edit(a: str, b: str) -> bool:

@@ -128,6 +128,11 @@ class Study:
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
 
+    @property
+    def counts_every_row(self) -> bool:
+        """Whether rows are sessions and no column says which were attended: then all count."""
+        return self.level == "session" and not {"attended", "missed"} & set(self.columns)
+
 
 def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Fill what the study leaves open by recognising column names, and see that it is enough.

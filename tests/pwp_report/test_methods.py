@@ -11,6 +11,8 @@ from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report.analysis import analyse
 from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.methods import first_page
+from pwp_report.release import release_results
 from pwp_report.report import write_run
 from pwp_report.study import Study
 
@@ -46,6 +48,19 @@ def test_a_fit_on_the_boundary_is_said_in_words(cohort_of_copies: Cohort, tmp_pa
     assert "no difference between therapists was found" in page
     for word in ("singular", "MLwiN&#39;s prior"):
         assert word not in page
+
+
+def test_the_first_page_says_where_every_row_counts_as_a_session(cohort_of_copies: Cohort) -> None:
+    analysis = analyse(cohort_of_copies, engines=("ml",), sensitivity=False)
+    released = release_results(analysis, DisclosurePolicy(active=False))
+    for columns, level, said in (
+        ({}, "session", True),
+        ({"attended": "Kept"}, "session", False),
+        ({"missed": "DNA"}, "session", False),
+        ({}, "patient", False),
+    ):
+        page = " ".join(first_page(analysis, Study(columns=columns, level=level), released))
+        assert ("every row counts as one" in page) == said
 
 
 @pytest.fixture

@@ -492,3 +492,80 @@ def test_moments_that_differ_by_few_patients_are_warned_about(
         out.parent.mkdir(exist_ok=True)
         assert run("summarise", tmp_path / "own.csv", "--out", out, "--key", key) == 0
     assert ("holds the same therapists with a few patients" in capsys.readouterr().err) == warned
+
+
+# --- Attendance under other names -----------------------------------------------------------------
+
+
+def _with_missed(heading: str, attended: list[str], not_attended: list[str]) -> pd.DataFrame:
+    """Add a session to every patient that did not take place, with another score."""
+    plain = SESSIONS.drop(columns="AttendOrDNACode")
+    missed = plain.groupby("PathwayID").tail(1).assign(CareContDate="2021-06-01")
+    missed["PHQ9"] = missed["PHQ9"].to_numpy()[::-1]
+    said = [attended[i % len(attended)] for i in range(len(plain))]
+    not_said = [not_attended[i % len(not_attended)] for i in range(len(missed))]
+    return pd.concat([plain.assign(**{heading: said}), missed.assign(**{heading: not_said})])
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["AttendCode", "Attend Code", "Attended or DNA", "Attendance code", "Attendance status",
+     "AttOrDNA", "Attended?", "Appt. outcome", "Session attended", "Attended / DNA code"],
+)  # fmt: skip
+def test_headings_of_attendance_are_recognised(heading: str, tmp_path: Path) -> None:
+    frame = _with_missed(heading, ["5", "6"], ["2", "3", "4", "7"])
+    check = _check(tmp_path, frame)
+    pd.testing.assert_frame_equal(_people(check), _people(_check(tmp_path, SESSIONS)))
+    assert any("first and the last attended session" in s for s in check.understood)
+
+
+@pytest.mark.parametrize(
+    ("heading", "role", "attended", "not_attended"),
+    [
+        ("Kept", "attended", ["5", "6"], ["2", "3", "4", "7"]),
+        ("Kept", "attended", ["05", "06"], ["02", "07"]),
+        ("What happened", "attended", ["Attended", "Arrived late"], ["DNA", "Cancelled", "moved"]),
+        ("Remark", "missed", [""], ["DNA", "did not attend"]),
+        ("Came (seen today)", "attended", ["Y"], ["N"]),
+        ("Client missed it", "missed", ["0"], ["1"]),
+    ],
+)
+def test_a_column_that_looks_like_attendance_stops_until_it_is_settled(
+    heading: str, role: str, attended: list[str], not_attended: list[str], tmp_path: Path
+) -> None:
+    frame = _with_missed(heading, attended, not_attended)
+    check = _check(tmp_path, frame)
+    (problem,) = check.problems
+    assert problem.column == heading
+    assert f'write {role} = "{heading}" under [columns]' in problem.hint
+    assert not any("attended session" in s for s in check.understood)
+    stated = _people(_check(tmp_path, frame, f'[columns]\n{role} = "{heading}"\n'))
+    pd.testing.assert_frame_equal(stated, _people(_check(tmp_path, SESSIONS)))
+    every = _check(tmp_path, frame, '[columns]\nattended = ""\n')
+    assert (_people(every)["sessions"] == 4).all()
+    assert any("every row counts as one" in r for r in every.remarks)
+
+
+@pytest.mark.parametrize(
+    ("heading", "by", "entries"),
+    [
+        ("Band", "CarePersLocalId", ["5", "6", "7"]),
+        ("Employment", "PathwayID", ["2", "5"]),
+        ("Step", "", ["2", "3"]),
+        ("Homework done", "", ["Y", "N"]),
+        ("Contact of course", "", ["1", "2", "3"]),
+        ("Room", "", ["Blue", "Red", "DNA lab"]),
+        ("Remark", "", ["", "", ""]),
+    ],
+)
+def test_other_columns_of_sessions_stop_nothing(
+    heading: str, by: str, entries: list[str], tmp_path: Path
+) -> None:
+    plain = SESSIONS.drop(columns="AttendOrDNACode")
+    number = pd.factorize(plain[by])[0] if by else range(len(plain))
+    column = [entries[i % len(entries)] for i in number]
+    check = _check(tmp_path, plain.assign(**{heading: column}))
+    pd.testing.assert_frame_equal(_people(check), _people(_check(tmp_path, SESSIONS)))
+    said = " | ".join(check.understood)
+    assert "every row counts as one" in said
+    assert "attended" not in said.replace("AttendOrDNACode", "")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.small import add, cholesky, compiled, congruent, invert_lower
+from multilevel.small import cholesky, compiled, congruent, invert_lower
 
 __all__ = ["Array", "Stack", "design_stack", "identified_stack", "method_name", "standardise"]
 
@@ -268,6 +268,7 @@ def method_name(method: str) -> Literal["ML", "REML"]:
     return cast(Literal["ML", "REML"], name)
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def standardise(
     cross: Array,
     n: Array,
@@ -296,12 +297,27 @@ def standardise(
     Stack
         Not finite where terms depend on each other or predict the response: see its `left`.
     """
-    x, z = list(fixed), list(random)
-    roles = np.array([*z, *x, response])
-    dof = n - len(x) if reml else n
-    columns = np.ascontiguousarray(cross)
-    made = _standardise(columns, n, dof, roles, len(z), reml)
-    root, outer, within, shift, z_root, x_root, ols, scale, left = made
+    x, z, p, q = list(fixed), list(random), len(fixed), len(random)
+    dof, total = n - p if reml else n, cross.sum(axis=1)
+    left, change = np.zeros((len(n), q + p + 1)), np.zeros((len(n), q + p + 1, cross.shape[-1]))
+    z_root, left[:, :q], change[:, :q, z] = _decorrelated(total[:, z][:, :, z], n)
+    xx, xy = total[:, x][:, :, x], total[:, x, response, None]
+    x_root, left[:, q:-1], x_back = _decorrelated(xx, np.ones(len(n)))
+    ols = x_back.swapaxes(1, 2) @ (x_back @ xy)
+    # One step of refinement: the residual of the normal equations is known exactly enough.
+    ols = (ols + x_back.swapaxes(1, 2) @ (x_back @ (xy - xx @ ols)))[..., 0]
+    change[:, q:-1, x] += x_back
+    change[:, -1, response] = 1.0
+    change[:, -1, x] -= ols
+    root, outer, within, squares = _split_all(change, np.ascontiguousarray(cross), q)
+    left[:, -1] = squares / total[:, response, response]
+    scale = np.sqrt(squares / n)
+    outer[..., p] /= scale[:, None, None]
+    within[:, p] /= scale[:, None]
+    within[..., p] /= scale[:, None]
+    shift = 2.0 * dof * np.log(scale)
+    if reml:
+        shift += 2.0 * np.log(np.diagonal(x_root, axis1=1, axis2=2)).sum(axis=1)
     if uncentring is not None:
         fixed_change = uncentring[x][:, x]
         x_root, z_root = fixed_change.T @ x_root, uncentring[z][:, z].T @ z_root
@@ -309,85 +325,41 @@ def standardise(
     return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale, left)
 
 
+def _decorrelated(square: Array, unit: Array) -> tuple[Array, Array, Array]:
+    """Factors of some terms' products over `unit`, what each leaves, and the inverse factors.
+
+    They are taken after scaling the diagonal to one, which keeps their digits; their own diagonal
+    then tells which share of each term earlier ones leave.
+    """
+    size = np.sqrt(np.diagonal(square, axis1=1, axis2=2) / unit[:, None])
+    scaled = square / (unit[:, None, None] * size[:, :, None] * size[:, None, :])
+    low, inverse = _factors(np.ascontiguousarray(scaled))
+    return size[:, :, None] * low, np.diagonal(low, axis1=1, axis2=2) ** 2, inverse / size[:, None]
+
+
 @compiled  # type: ignore[untyped-decorator]
-def _standardise(cross: Any, n: Any, dof: Any, roles: Any, q: Any, reml: Any) -> Any:
-    """Fill the fields of a stack, design by design."""
-    designs, groups, m = cross.shape[:3]
-    width = len(roles)
-    p = width - q - 1
+def _factors(square: Any) -> tuple[Any, Any]:
+    """Cholesky factors, and their inverses."""
+    low, inverse = np.zeros(square.shape), np.zeros(square.shape)
+    for r in range(len(square)):
+        cholesky(square[r], low[r], 0.0)
+        invert_lower(low[r], inverse[r])
+    return low, inverse
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _split_all(change: Any, cross: Any, q: Any) -> tuple[Any, Any, Any, Any]:
+    """Change the columns of every group and take its products apart; the last column's squares."""
+    designs, groups, p = len(cross), cross.shape[1], change.shape[1] - q - 1
     root, outer = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, p + 1))
-    within, shift, scale = np.zeros((designs, p + 1, p + 1)), np.zeros(designs), np.zeros(designs)
-    z_root, x_root = np.zeros((designs, q, q)), np.zeros((designs, p, p))
-    ols, left, block = np.zeros((designs, p)), np.zeros((designs, width)), np.zeros((width, width))
+    within, squares = np.zeros((designs, p + 1, p + 1)), np.zeros(designs)
+    block = np.zeros((q + p + 1, q + p + 1))
     for r in range(designs):
-        total, change = np.zeros((m, m)), np.zeros((width, m))
         for j in range(groups):
-            add(total, 1.0, cross[r, j])
-        _decorrelate(total, roles[:q], n[r], z_root[r], left[r, :q], change[:q])
-        _decorrelate(total, roles[q:-1], 1.0, x_root[r], left[r, q:-1], change[q:-1])
-        _regress(total, roles[q:], change[q:-1], ols[r])
-        change[width - 1, roles[width - 1]] = 1.0
-        for i in range(p):
-            change[width - 1, roles[q + i]] -= ols[r, i]
-        for j in range(groups):
-            congruent(change, cross[r, j], block)
-            scale[r] += block[width - 1, width - 1]
+            congruent(change[r], cross[r, j], block)
+            squares[r] += block[q + p, q + p]
             _split(block, q, root[r, j], outer[r, j], within[r])
-        left[r, width - 1] = scale[r] / total[roles[width - 1], roles[width - 1]]
-        scale[r] = np.sqrt(scale[r] / n[r])
-        for i in range(p + 1):
-            within[r, i, p] /= scale[r]
-            within[r, p, i] /= scale[r]
-        for j in range(groups):
-            for i in range(q):
-                outer[r, j, i, p] /= scale[r]
-        shift[r] = 2.0 * dof[r] * np.log(scale[r])
-        for i in range(p if reml else 0):
-            shift[r] += 2.0 * np.log(x_root[r, i, i])
-    return root, outer, within, shift, z_root, x_root, ols, scale, left
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _decorrelate(total: Any, terms: Any, unit: Any, root: Any, left: Any, change: Any) -> None:
-    """Fill the factor of some terms' products over `unit`, and rows that make them orthonormal.
-
-    It is taken after scaling the diagonal to one, which keeps its digits; its own diagonal then
-    tells which share of each term earlier ones leave.
-    """
-    k = len(terms)
-    scaled, low, inverse = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
-    for i in range(k):
-        for m in range(i + 1):
-            size = np.sqrt(total[terms[i], terms[i]] * total[terms[m], terms[m]])
-            scaled[i, m] = total[terms[i], terms[m]] / size
-    cholesky(scaled, low, 0.0)
-    invert_lower(low, inverse)
-    for i in range(k):
-        left[i] = low[i, i] ** 2
-        for m in range(i + 1):
-            root[i, m] = low[i, m] * np.sqrt(total[terms[i], terms[i]] / unit)
-            change[i, terms[m]] += inverse[i, m] / np.sqrt(total[terms[m], terms[m]] / unit)
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _regress(total: Any, roles: Any, change: Any, ols: Any) -> None:
-    """Fill least-squares coefficients of the last role on the others, once refined.
-
-    The residual of the normal equations is known exactly enough.
-    """
-    p, y = len(ols), roles[len(roles) - 1]
-    rest = np.zeros(p)
-    for _ in range(2):
-        for i in range(p):
-            rest[i] = total[roles[i], y]
-            for m in range(p):
-                rest[i] -= total[roles[i], roles[m]] * ols[m]
-        for i in range(p):
-            along = 0.0
-            for m in range(i + 1):
-                along += change[i, roles[m]] * rest[m]
-            for m in range(i + 1):
-                ols[m] += change[i, roles[m]] * along
+    return root, outer, within, squares
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""Files unlike each other: what is released is what pandas, statsmodels and lme4 find."""
+"""Five files unlike each other: what is released is what pandas, statsmodels and lme4 find."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from own_files import make
+from own_files import NAMES, make
 
 from pwp_lib.measures import MEASURES
 from pwp_report.analysis import Analysis, analyse
@@ -23,7 +23,7 @@ REFERENCE = pd.read_csv(Path(__file__).parents[1] / "reference" / "own_files.csv
 LABELS = {"phq9": "PHQ-9", "gad7": "GAD-7"}
 
 
-@pytest.fixture(scope="module", params=("one_measure", "missing", "uneven"))
+@pytest.fixture(scope="module", params=NAMES)
 def file(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, pd.DataFrame, Analysis, ReleasedResults]:

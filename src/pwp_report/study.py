@@ -259,13 +259,21 @@ def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]
 
 
 def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
-    """Say the first thing that is needed and was not recognised."""
+    """Say what is needed and was not recognised, all of it at once."""
     where = file or None
     if len(columns) < 3:
         raise refusal("too_few_columns", file=where)
-    for role, what in NEEDED.items():
-        if role not in study.columns:
-            raise refusal("role_not_found", file=where, column=role, what=what, role=role)
+    listed = headings_listed(columns)
+    lacking = {role: what for role, what in NEEDED.items() if role not in study.columns}
+    if len(lacking) + (not study.measures) > 1:
+        needs = [f"the {what}" for what in lacking.values()]
+        needs += ["a score on a measure"] * (not study.measures)
+        words = " or ".join([", ".join(needs[:-1]), needs[-1]])
+        raise refusal("needs_not_found", file=where, needs=words, listed=listed)
+    for role, what in lacking.items():
+        raise refusal(
+            "role_not_found", file=where, column=role, what=what, role=role, listed=listed
+        )
     without = {m.measure.name for m in given.measures} - {m.measure.name for m in study.measures}
     if without:
         name, ends = min(without), "score" if study.level == "session" else "pre and post"
@@ -275,6 +283,12 @@ def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> N
         raise InputError(problem, hint=hint, file=where)
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
         raise refusal("no_order_of_sessions", file=where)
+
+
+def headings_listed(columns: Sequence[str]) -> str:
+    """List the headings of a file, which are no entries, and not endlessly many."""
+    more = f" and {len(columns) - 30:,} more" if len(columns) > 30 else ""
+    return ", ".join(map(shown_name, columns[:30])) + more
 
 
 def _no_measure(given: Study, study: Study, columns: Sequence[str]) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import shown_name
 from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
-from pwp_report.study import NEEDED, ScoreColumns, Study
+from pwp_report.study import NEEDED, ScoreColumns, Study, headings_listed
 from pwp_report.wording import refusal
 
 #: Beyond any number that a study file could mean.
@@ -326,13 +326,15 @@ def _lines(section: str, values: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def write_study(study: Study) -> str:
+def write_study(study: Study, headings: Sequence[str] = ()) -> str:
     """Write a study as a commented study file, saying what was guessed.
 
     Parameters
     ----------
     study : Study
         As completed from a file; what was not recognised is left as a comment to fill in.
+    headings : sequence of str, optional
+        The file's columns, to be listed for whoever fills in.
 
     Returns
     -------
@@ -347,6 +349,7 @@ def write_study(study: Study) -> str:
         *_lines("", values),
         *_lines("file", values),
         '\n[columns]  # names in your file; "" for what is not to be used',
+        *[f"# The file has: {headings_listed(headings)}"] * bool(headings),
         *(f"{r} = {_toml(c)}{_guess(r, study)}" for r, c in study.columns.items()),
         *_open_roles(study),
     ]

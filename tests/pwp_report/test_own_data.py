@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import bad_files
@@ -13,6 +14,8 @@ from running import run
 
 from multilevel.errors import InputError
 from pwp_report.check import Check, check_study_data
+from pwp_report.commands.check import _share
+from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.study_file import read_study
 
 FRAME = bad_files.good_frame()
@@ -242,7 +245,11 @@ def test_means_of_items_exchanged_scores_and_empty_measures_are_asked_about(
 def test_totals_and_footers_are_told_from_patients(word: str, tmp_path: Path) -> None:
     row = FRAME.tail(1).astype(object).assign(patient_id=word, phq9_pre=900, therapist_id="")
     check = _check(tmp_path, pd.concat([FRAME, row]))
-    assert [(p.rows, p.hint) for p in check.problems] == [((82,), "delete it")]
+    (problem,) = check.problems
+    assert problem.rows == (82,)
+    assert problem.hint.startswith("delete it, or list its entry under [leave_out]")
+    left = _check(tmp_path, pd.concat([FRAME, row]), f'[leave_out]\npatient_id = ["{word}"]\n')
+    pd.testing.assert_frame_equal(_people(left), _people(_check(tmp_path, FRAME)))
 
 
 def _workbook(path: Path, above: int = 0, below: int = 0, hide: int = 0, merge: str = "") -> Path:
@@ -270,9 +277,30 @@ def test_titles_notes_and_hidden_rows_of_a_workbook(
     check = check_study_data(path)
     assert len(_people(check)) == len(FRAME)
     said = " | ".join(check.remarks)
-    assert ("above the header" in said) == bool(above)
+    assert (f"{above} row{'s' * (above > 1)} above the header left out" in said) == bool(above)
+    assert any("the sheet read is " in s for s in check.understood)
     assert ("below the table" in said) == bool(below)
     assert (f"by a filter perhaps, and read: {hide}" in said) == bool(hide)
+
+
+@pytest.mark.parametrize("titles", [0, 1, 2])
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_rows_above_a_header_are_counted_with_the_empty_ones(
+    titles: int, empty: int, tmp_path: Path
+) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "March"
+    for row in range(titles):
+        book.active.cell(row + 1, 1, "Outcomes of the service")
+    for j, name in enumerate(FRAME.columns):
+        for i, value in enumerate([name, *FRAME[name].tolist()]):
+            book.active.cell(titles + empty + i + 1, j + 1, value)
+    book.save(tmp_path / "own.xlsx")
+    check = check_study_data(tmp_path / "own.xlsx")
+    assert "the sheet read is March" in check.understood
+    above = titles + empty
+    said = f"{above} row{'s' * (above > 1)} above the header left out"
+    assert (said in check.remarks) == bool(titles)
 
 
 # --- Data lost ------------------------------------------------------------------------------------
@@ -569,3 +597,71 @@ def test_other_columns_of_sessions_stop_nothing(
     said = " | ".join(check.understood)
     assert "every row counts as one" in said
     assert "attended" not in said.replace("AttendOrDNACode", "")
+
+
+# --- What is not recognised, all of it ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("patient", [True, False])
+@pytest.mark.parametrize("therapist", [True, False])
+@pytest.mark.parametrize("scores", [True, False])
+def test_everything_that_is_not_recognised_is_named_at_once(
+    patient: bool, therapist: bool, scores: bool, tmp_path: Path, capsys
+) -> None:
+    other = {
+        **({} if patient else {"patient_id": "Who"}),
+        **({} if therapist else {"therapist_id": "By"}),
+        **(
+            {} if scores else {"phq9_pre": "A", "phq9_post": "B", "gad7_pre": "C", "gad7_post": "D"}
+        ),
+    }
+    FRAME.rename(columns=other).to_csv(tmp_path / "own.csv", index=False)
+    written = tmp_path / "study.toml"
+    code = run("check", tmp_path / "own.csv", "--write-study", written)
+    assert (code == 0) == (not other)
+    said = capsys.readouterr().err.rpartition("pwp: ")[2]
+    problem = said.partition(": ")[2].split(" among")[0].split("; name")[0]
+    for there, word in ((patient, "patient"), (therapist, "therapist"), (scores, "measure")):
+        assert there == (word not in problem)
+    text = written.read_text(encoding="utf-8")
+    assert ('# patient_id = "?"  # needed' in text) != patient
+    assert ('# therapist_id = "?"  # needed' in text) != therapist
+    assert ("# No measure with" in text) != scores
+    if other:
+        heads = ", ".join(FRAME.rename(columns=other).columns)
+        assert f"# The file has: {heads}\n" in text
+        assert heads in said or (patient and therapist)
+
+
+# --- Completeness in the terminal ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("eligible", "lacking"), [(12, 2), (22, 2), (22, 0), (12, 5), (60, 6),
+                                                   (199, 1), (40, 30), (5, 0), (7, 4)])  # fmt: skip
+def test_no_share_of_complete_courses_is_more_than_it_is(eligible: int, lacking: int) -> None:
+    exact = 100 * (eligible - lacking) / eligible
+    share = _share(eligible - lacking, eligible, DisclosurePolicy(active=True))
+    low, _, high = share.removesuffix("%").partition(" to ")
+    if share == MARK:
+        assert eligible - lacking < 5
+        return
+    assert float(low) <= exact <= float(high)
+    assert float(low) < 100
+    # Few who lack a score are told from none by no share.
+    if lacking < 5:
+        none = _share(eligible, eligible, DisclosurePolicy(active=True))
+        assert share == none
+    openly = _share(eligible - lacking, eligible, DisclosurePolicy(active=False))
+    assert (openly == "100%") == (lacking == 0)
+    assert abs(float(openly[:-1]) - exact) < 1
+
+
+def test_completeness_is_in_the_order_of_the_exact_shares(tmp_path: Path, capsys) -> None:
+    lacking = {"t0": 1, "t1": 4, "t2": 0, "t3": 3, "t4": 2}
+    nth = FRAME.groupby("therapist_id").cumcount()
+    gone = nth < FRAME["therapist_id"].map(lacking).fillna(0)
+    frame = FRAME.assign(phq9_post=FRAME["phq9_post"].mask(gone), synthetic="true")
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    assert run("check", tmp_path / "own.csv") == 0
+    table = capsys.readouterr().out.split("Completeness by")[1].split("Enough for")[0]
+    assert re.findall(r"(\d+)%", table) == ["60", "70", "80", "90", "100", "100", "100", "100"]

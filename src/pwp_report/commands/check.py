@@ -10,7 +10,7 @@ import pandas as pd
 from multilevel.errors import InputError
 from pwp_report.check import Check, check_study_data
 from pwp_report.commands.terminal import say, show
-from pwp_report.disclosure import MARK, DisclosurePolicy, percentage
+from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.problems import Problem
 from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
@@ -64,12 +64,14 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
     """
     try:
         done = Study() if study is None else read_study(study)
+        headings: list[str] = []
         if not which:
             raw = read_table(file, table=done.table or None)
-            done = recognise_study(done, list(raw.frame.columns), raw.name)
+            headings = list(raw.frame.columns)
+            done = recognise_study(done, headings, raw.name)
     except InputError:
         return  # the error that is raised anyway says why
-    _write_text(write, write_study(done))
+    _write_text(write, write_study(done, headings))
     left = "name the table in it" if which else "fill in what it could not guess"
     say(f"The study file {write.name} is written: {left}.", stderr=True)
 
@@ -115,25 +117,41 @@ def _rules(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
 
 def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
     table = found.completeness
-    shares = [
-        percentage(policy.count(c), policy.count(e))
-        for c, e in zip(table["complete"], table["eligible"], strict=True)
-    ]
+    counts = list(zip(table["complete"], table["eligible"], strict=True))
     shown = pd.DataFrame(
         {
             "therapist": [f"row {r}" for r in found.first_rows.reindex(table.index)],
             "eligible": [policy.text(n) for n in table["eligible"]],
             "complete": [policy.text(n) for n in table["complete"]],
-            "share": [MARK if s is None else f"{s:.0f}%" for s in shares],
+            "share": [_share(int(c), int(e), policy) for c, e in counts],
         }
     )
-    order = pd.Series(shares, dtype="float64").sort_values(kind="stable", na_position="last").index
+    exact = (table["complete"] / table["eligible"]).reset_index(drop=True)
+    order = exact.mask(shown["share"] == MARK).sort_values(kind="stable", na_position="last").index
     worst = shown.iloc[order[:10]].reset_index(drop=True)
     if len(shown) > 10:
         last = worst["share"].iloc[-1]
-        least = last if last == "100%" else f"{last} or more"
+        least = last if last in (MARK, "100%") else f"{last.split()[0].rstrip('%')}% or more"
         worst.loc[10] = [f"{len(shown) - 10:,} others", "", "", least]
     return worst
+
+
+def _share(complete: int, eligible: int, policy: DisclosurePolicy) -> str:
+    """Give a share, as a band of tens where an exact one would tell what the counts withhold.
+
+    How many are incomplete is a count too: of few it is said that they are few, and no more.
+    """
+    if not policy.active:
+        exact = 100 * complete / max(eligible, 1)
+        return f"{exact if complete == eligible else min(exact, 99):.0f}%"
+    rounded = policy.count(eligible)
+    if policy.count(complete) is None or rounded is None:
+        return MARK
+    if eligible - complete < policy.threshold:
+        fewest = max(0.0, 100 - 100 * policy.threshold / (rounded - policy.base / 2))
+        return f"{fewest // 10 * 10:.0f} to 100%"
+    low = 100 * complete // eligible // 10 * 10
+    return f"{low} to {low + 10}%"
 
 
 def _enough(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pwp_report.read.raw import (
     header_at,
     name_columns,
     said_of_rows,
+    shown_name,
 )
 from pwp_report.wording import refusal, remark, worded
 
@@ -52,6 +54,7 @@ def read_excel(place: Path, sheet: str | None = None) -> RawTable:
             book = openpyxl.load_workbook(place, read_only=True, data_only=True, keep_links=False)
             try:
                 chosen = _choose(book, sheet, place)
+                name = str(chosen.title)
                 rows, said = _trimmed(list(_rows(chosen, place)))
                 said += _check_cells(place, chosen._worksheet_path, rows[0][0])
             finally:
@@ -60,7 +63,7 @@ def read_excel(place: Path, sheet: str | None = None) -> RawTable:
         raise
     except Exception:  # a damaged workbook fails in any of a dozen ways, none of them of interest
         raise refusal("excel_damaged", file=place) from None
-    return _table(rows, said, place)
+    return replace(_table(rows, said, place), notes=(f"the sheet read is {shown_name(name)}",))
 
 
 def _check_archive(place: Path) -> None:
@@ -127,7 +130,7 @@ def _trimmed(rows: list[Row]) -> tuple[list[Row], list[str]]:
     first, last = header_at([_filled(cells) for _, cells in rows[:DEEPEST]]), len(rows)
     while last - first > 2 and _filled(rows[last - 1][1]) == 1:
         last -= 1
-    above = said_of_rows(first, "above the header")
+    above = said_of_rows(first and rows[first][0] - 1, "above the header")
     return rows[first:last], above + said_of_rows(len(rows) - last, "below the table")
 
 
@@ -143,8 +146,7 @@ def _table(rows: list[Row], said: list[str], place: Path) -> RawTable:
     names = [*header, *[None] * (width - len(header))]
     frame = name_columns(pd.DataFrame(columns), names, place, top)
     numbers = np.array([number for number, _ in records], dtype=np.int64)
-    notes = ("an Excel sheet",)
-    return RawTable(place.name, "Excel", frame, numbers, notes=notes, remarks=tuple(said))
+    return RawTable(place.name, "Excel", frame, numbers, remarks=tuple(said))
 
 
 def _text(cell: Any) -> str | None:

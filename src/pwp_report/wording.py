@@ -36,8 +36,8 @@ def worded(key: str, **words: Any) -> list[str]:
 
     Examples
     --------
-    >>> worded("role_not_found", what="patient", role="patient_id")[0]
-    'no column that identifies the patient was recognised'
+    >>> worded("role_not_found", what="patient", role="patient_id", listed="Who, By")[0]
+    'no column that identifies the patient was recognised among these: Who, By'
     """
     return [text.format(**words) for text in _WORDS[key]]
 

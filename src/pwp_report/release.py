@@ -206,10 +206,11 @@ def _completeness(tables: _Tables) -> None:
         eligible, complete = (
             tables.counts.shown(group, Kind(c)) for c in (Count.ELIGIBLE, Count.COMPLETE)
         )
-        share = parts.marked_share(complete, eligible)
+        share = parts.share_between(complete, eligible, tables.policy)
         rows.append((label, parts.marked(eligible), parts.marked(complete), share))
     frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
-    tables.add("completeness", frame)
+    note = phrase("notes", "completeness_rounded") * tables.policy.active
+    tables.add("completeness", frame, note=note)
 
 
 def _last_scores(tables: _Tables) -> None:
@@ -273,7 +274,8 @@ def _therapists(tables: _Tables) -> None:
     analysis = tables.analysis
     for result in analysis.measures.values():
         frame = parts.residuals(result, tables.alone, tables.together, tables.policy)
-        tables.add("residuals", frame, measure=result.measure)
+        note = phrase("notes", "residuals_zero") * bool(frame["residual"].isna().all())
+        tables.add("residuals", frame, measure=result.measure, note=note)
     if not tables.alone:
         tables.withhold("nobody_alone")
 

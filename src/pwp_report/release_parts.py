@@ -55,6 +55,17 @@ def marked_share(part: float, whole: float) -> float | str:
     return MARK if share is None else share
 
 
+def share_between(part: float, whole: float, policy: DisclosurePolicy) -> float | str:
+    """Give a share that may be near 100% as the percentages that the released counts allow."""
+    if pd.isna(part) or pd.isna(whole):
+        return MARK
+    if not policy.active:
+        return round(100 * part / whole, 1)
+    (low, high), (least, most) = policy.bounds(part), policy.bounds(whole)
+    upper = min(100, np.ceil(100 * high / least))
+    return f"{np.floor(100 * low / most):.0f} to {upper:.0f}"
+
+
 def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
     """Round the numbers of a table; small p-values keep three significant digits."""
     out: Any = frame.copy()
@@ -217,9 +228,7 @@ def last_scores_row(
     """
     first, last, _ = (shown[c] for c in LAST_SCORES)
     counts = {c.value: marked(n) for c, n in shown.items()}
-    share: object = marked_share(last, first)
-    if not policy.active:
-        share = round(100 * last / first, 1)
+    share = share_between(last, first, policy)
     means = {
         name: MARK if policy.active and not n >= policy.smallest_caseload else round(row[name], 1)
         for name, n in (("mean_last", row["last"]), ("mean_lacking", row["lacking"]))
@@ -253,6 +262,9 @@ def residuals(
         shown.loc[OTHERS_TOGETHER, ["n", "residual"]] = [total, mean]
     shown["n"] = shown["n"].astype(int)
     shown = shown.sort_values("rank", kind="stable").rename_axis("therapist")
+    if between <= 1e-9 * within:
+        # Where all are alike by the estimate, a residual of zero and a rank would be no finding.
+        shown[shown.columns.difference(["n", "departure"])] = np.nan
     return rounded(shown.reset_index(), 2)
 
 
@@ -274,6 +286,8 @@ def rate_row(
         row = {"n": marked(whole), "percent": percentage(part, whole)}
     if step is None:
         return None
+    middle = 100 * float(model.fit.rates([0.5])["rate"].iloc[0])
+    row["per_hundred_median"] = round(round(middle / step) * step, 1)
     for name, values in model.per_hundred().items():
         row |= _interval(f"per_hundred_{name}", [round(v / step) * step for v in values], 1)
     for name, values in model.effect().items():

@@ -30,7 +30,7 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
-from pwp_report.table_words import for_page, headings
+from pwp_report.table_words import for_page, headings, phrase
 
 __all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 
@@ -40,6 +40,7 @@ _LONG = 30
 _UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
 #: What the names of the two bounds of an estimate begin with, where not with its own name.
 _STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
+_COUNT = r"(?<!fewer than )(?<!takes )(?<![\w-])\d[\d,]*"
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
@@ -227,12 +228,15 @@ def _as_json(table: ReleasedTable) -> dict[str, Any]:
 
 
 def _not_done(analysis: Analysis, released: ReleasedResults) -> dict[str, str]:
-    """Say what could not be done, without the exact numbers that a reason may hold."""
+    """Say what could not be done, without the exact counts that a reason may hold.
+
+    What a step needs is no count of these data, and the number in a measure's name is none.
+    """
     if not released.policy.active:
         return dict(analysis.not_done)
     hidden = {str(t) for t in released.together}
     return {
-        name: re.sub(r"\d[\d,]*", "some", reason)
+        name: re.sub(_COUNT, "some", reason)
         for name, reason in analysis.not_done.items()
         if not any(t in name for t in hidden)
     }
@@ -290,8 +294,9 @@ def _sections(
         figures = [drawn[n] for n in named(part.get("figures", ())) if n in drawn]
         words = list(text) if part["id"] == "methods" else part.get("text", "").splitlines()
         if tables or figures or part["id"] == "methods":
-            made = {"tables": map(_for_page, tables), "figures": map(_picture, figures)}
-            out.append({**part, "text": words, **{k: [*v] for k, v in made.items()}})
+            shown = [_for_page(t, released.policy) for t in tables]
+            pictures = [_picture(f) for f in figures]
+            out.append({**part, "text": words, "tables": shown, "figures": pictures})
     return out
 
 
@@ -300,8 +305,10 @@ def _picture(figure: Drawn) -> dict[str, str]:
     return {"svg": code, "alt": figure.alt, "caption": figure.caption}
 
 
-def _for_page(table: ReleasedTable) -> dict[str, Any]:
+def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
     frame, note = for_page(table, f"tables/{table.name}.csv")
+    if (frame.astype(object) == MARK).to_numpy().any():
+        note += phrase("notes", "mark", mark=MARK, threshold=policy.threshold)
     frame = _intervals_joined(frame)
     table = replace(table, frame=frame)
     names = list(headings(table).values())

@@ -74,7 +74,7 @@ def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame | None:
 
 def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Drawn]:
     tables = {name: _by_therapist(released, f"residuals_{name}") for name in analysis.measures}
-    frames = {name: table for name, table in tables.items() if table is not None}
+    frames = {n: t for n, t in tables.items() if t is not None and t["rank"].notna().any()}
     if not frames:
         return
     ranks = pd.concat([f["rank"] for f in frames.values()], axis=1).mean(axis=1)
@@ -98,7 +98,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     name, label = result.measure.name, result.measure.label
     yield from _funnels(result, released)
     table = _by_therapist(released, f"residuals_{name}")
-    if table is not None and len(table) <= MOST_ROWS:
+    if table is not None and table["rank"].notna().any() and len(table) <= MOST_ROWS:
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         yield _drawn(
@@ -134,7 +134,10 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
         shown = mine.apply(pd.to_numeric, errors="coerce").dropna()
         n, rate = shown["n_case_pre"], shown["n_rcsi"] / shown["n_case_pre"]
         if len(shown) >= _LEAST_POINTS:
-            note = phrase("captions", "funnel_counts") * released.policy.active
+            base = released.policy.base
+            moved = 100 * ((shown["n_rcsi"] + base // 2) / (n - base // 2) - rate).max()
+            note = phrase("captions", "funnel_rounded", base=base, move=moved)
+            note *= released.policy.active
             yield _funnel("funnel", measure, n, rate.clip(upper=1), None, note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
@@ -155,25 +158,28 @@ def _funnel(
     outside = {}
     with style.context():
         _, ax = plt.subplots(figsize=(7, 4.5))
-        ax.scatter(n, unit * figure, s=22, zorder=3)
-        ax.axhline(unit * target, color="0.5", linewidth=1)
+        ax.scatter(n, unit * figure, s=26, alpha=0.5, zorder=3)
+        ax.axhline(unit * target, color="0.5", linewidth=1, label="all")
         for level, line in (("95", "--"), ("99.8", "-")):
             ends = [f"lower_{level}", f"upper_{level}"]
-            ax.plot(sizes, unit * limits[ends], line, color="0.5", linewidth=1)
+            ax.plot(sizes, unit * limits[ends], line, color="0.5", label=[f"{level}%", "_"])
             low, high = own[ends].to_numpy().T
             outside[level] = int(((figure < low) | (figure > high)).sum())
-        ax.set(xlabel="patients", ylabel="%" if sd is None else "points")
+        x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
+        ax.set(xlabel=x, ylabel=y)
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
     caption = phrase("captions", name, label=measure.label) + note
-    caption += phrase(
-        "captions",
-        "funnel_points",
-        inner=outside["95"],
-        outer=outside["99.8"],
-        n=len(n),
-        chance=0.05 * len(n),
-        rare=0.002 * len(n),
-        phi=overdispersion((figure - target) * np.sqrt(n) / spread),
-    )
+    if not note:  # From rounded counts nobody can be said to lie beyond a line.
+        caption += phrase(
+            "captions",
+            "funnel_points",
+            inner=outside["95"],
+            outer=outside["99.8"],
+            n=len(n),
+            chance=0.05 * len(n),
+            rare=0.002 * len(n),
+            phi=overdispersion((figure - target) * np.sqrt(n) / spread),
+        )
     remember(ax, f"Funnel plot of {len(n):,} therapists. {caption}")
     return _drawn(f"{name}_{measure.name}", caption, ax)

@@ -25,7 +25,7 @@ from pwp_report.disclosure import (
 from pwp_report.patient_counts import EVERYBODY, Count, Group, Kind, PatientCounts, Whose
 from pwp_report.pseudonyms import Pseudonyms, pseudonymise
 from pwp_report.release import release_results
-from pwp_report.release_parts import OTHERS_TOGETHER
+from pwp_report.release_parts import OTHERS_TOGETHER, share_between
 from pwp_report.study import Study
 
 POLICY = DisclosurePolicy()
@@ -220,7 +220,20 @@ def test_the_completeness_told_is_that_before_patients_were_left_out(tmp_path: P
     whole = shown.loc[shown.index != OTHERS_TOGETHER]
     exact = analysis.completeness.loc[whole.index]
     assert [*whole["eligible"]] == [POLICY.count(n) for n in exact["eligible"]]
-    assert (whole["share"] < 100).all()
+    ends = whole["share"].str.split(" to ", expand=True).astype(float)
+    share = 100 * exact["complete"] / exact["eligible"]
+    assert share.between(ends[0], ends[1]).all()
+    assert (ends[1] < 100).all()
+
+
+@pytest.mark.parametrize("eligible", range(20, 60))
+def test_a_share_from_rounded_counts_is_never_a_bare_hundred(eligible: int) -> None:
+    """20 of 22 once read 100%, since both are shown as 20."""
+    for complete in range(max(5, eligible - 6), eligible + 1):
+        shown = [POLICY.count(n) or 0 for n in (complete, eligible)]
+        low, high = map(float, str(share_between(*shown, POLICY)).split(" to "))
+        assert low <= 100 * complete / eligible <= high <= 100
+        assert low < high
 
 
 @pytest.mark.parametrize("missing", [1, 2, 4])

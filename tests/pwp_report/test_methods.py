@@ -46,6 +46,10 @@ def test_a_fit_on_the_boundary_is_said_in_words(cohort_of_copies: Cohort, tmp_pa
     assert "a variance is estimated at zero" in text
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "no difference between therapists was found" in page
+    assert "not estimated: the share between therapists is at zero" in page
+    alone = pd.read_csv(run / "tables" / "residuals_phq9.csv")
+    assert alone[["residual", "lower", "upper", "rank"]].isna().all(axis=None)
+    assert not (run / "figures" / "rank_intervals_phq9.svg").exists()
     for word in ("singular", "MLwiN&#39;s prior"):
         assert word not in page
 

@@ -16,9 +16,11 @@ from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report import report
 from pwp_report.analysis import analyse
-from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.released import ReleasedTable
 from pwp_report.study import Study
+
+POLICY = DisclosurePolicy()
 
 
 class _Tags(HTMLParser):
@@ -149,15 +151,22 @@ def test_one_measure_and_few_therapists_still_give_a_report(tmp_path: Path) -> N
     assert "other measure" not in (run / "methods.txt").read_text(encoding="utf-8")
 
 
+def test_a_mark_is_explained_beneath_the_table_that_has_it() -> None:
+    for entry, said in ((MARK, True), (5, False)):
+        table = ReleasedTable("flow", "Flow", pd.DataFrame({"excluded": [entry, 10]}))
+        note = report._for_page(table, POLICY)["note"]
+        assert ("* withheld: fewer than 5, zero included" in note) == said
+
+
 def test_long_tables_are_cut_on_the_page_and_whole_in_the_file() -> None:
     frame = pd.DataFrame({"therapist": [f"T-{i}" for i in range(5_000)], "n": range(5_000)})
-    shown = report._for_page(ReleasedTable("residuals_phq9", "Residuals", frame, "A note."))
+    shown = report._for_page(ReleasedTable("residuals_phq9", "Residuals", frame, "A note."), POLICY)
     assert len(shown["rows"]) == 200
     assert shown["rows"][0][0] == "T-0"
     assert shown["rows"][-1][0] == "T-4999"
     assert "100 of 5,000 rows; tables/residuals_phq9.csv holds all." in shown["note"]
     assert shown["note"].startswith("A note.")
     assert len(report._csv(frame).splitlines()) == 5_001
-    short = report._for_page(ReleasedTable("ranks", "Ranks", frame.head(400)))
+    short = report._for_page(ReleasedTable("ranks", "Ranks", frame.head(400)), POLICY)
     assert len(short["rows"]) == 400
     assert "holds all" not in short["note"]

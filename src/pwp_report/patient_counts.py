@@ -343,7 +343,10 @@ def _add_national(made: PatientCounts, analysis: Analysis) -> None:
             # Who is a case on one of the measures is a case.
             made.link(EVERYBODY, Kind(Count.CASE, NATIONAL), [Kind(Count.CASES, m.name)])
     made.link(EVERYBODY, Kind(Count.ANALYSED), [Kind(Count.N, NATIONAL)])
-    made.link(EVERYBODY, Kind(Count.ELIGIBLE), [Kind(Count.N, PUBLISHED)])
+    # Patients of therapists who have nobody left are in the published figures alone.
+    both = [Kind(Count.ELIGIBLE), Kind(Count.N, PUBLISHED)]
+    both.sort(key=lambda kind: -made.cells[EVERYBODY].get(kind, 0))
+    made.link(EVERYBODY, both[0], both[1:])
 
 
 def _add_flow(made: PatientCounts, analysis: Analysis) -> None:

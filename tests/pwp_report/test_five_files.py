@@ -23,7 +23,14 @@ REFERENCE = pd.read_csv(Path(__file__).parents[1] / "reference" / "own_files.csv
 LABELS = {"phq9": "PHQ-9", "gad7": "GAD-7"}
 
 
-@pytest.fixture(scope="module", params=NAMES)
+#: The two that take longest are analysed at night.
+_LONG = ("two_measures", "services")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.nightly if n in _LONG else ()) for n in NAMES],
+)
 def file(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, pd.DataFrame, Analysis, ReleasedResults]:

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.many import fit_many
-from multilevel.replicate import replicate_moments
 
 __all__ = [
     "Precision",
@@ -288,10 +287,8 @@ def simulate_precision(
 
     n = caseloads(therapists, caseload)
     expected = precision(n, vpc)
-    roles = _random_intercept(n)
-    rng = np.random.default_rng(seed)
-    cross = replicate_moments(roles, [0.0], [[vpc]], 1.0 - vpc, replicates, rng)
-    fits = fit_many(roles, cross)
+    cross = _cohorts(n, vpc, replicates, np.random.default_rng(seed))
+    fits = fit_many(_random_intercept(n), cross)
     # At the estimate the profile equals the deviance; at zero it is the single-level model's.
     statistic = _profile_deviance(cross, 0.0) - fits.deviance
     at_truth = _profile_deviance(cross, vpc) - fits.deviance
@@ -368,6 +365,22 @@ def _random_intercept(n: NDArray[np.float64]) -> DesignMoments:
     return DesignMoments.from_arrays(zero, {"Intercept": zero + 1}, ["Intercept"], group)
 
 
+def _cohorts(
+    n: NDArray[np.float64], vpc: float, replicates: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Cross-products of the constant and normal scores, shape (replicates, therapists, 2, 2).
+
+    Therapists' means are normal, and sums of squares about them chi-square, so that no patient
+    has to be drawn.
+    """
+    shape = (replicates, n.size)
+    mean = np.sqrt(vpc) * rng.standard_normal(shape)
+    mean += np.sqrt((1 - vpc) / n) * rng.standard_normal(shape)
+    within = 2 * (1 - vpc) * rng.standard_gamma((n - 1) / 2, size=shape)
+    cross = np.array([[n + 0 * mean, n * mean], [n * mean, within + n * mean**2]])
+    return cross.transpose(2, 3, 0, 1)
+
+
 def _profile_deviance(cross: NDArray[np.float64], vpc: float) -> NDArray[np.float64]:
     """Deviance of each replicate with the therapist effect held, the rest at its best."""
     n, total, squares = cross[..., 0, 0], cross[..., 0, 1], cross[..., 1, 1]
@@ -378,9 +391,8 @@ def _profile_deviance(cross: NDArray[np.float64], vpc: float) -> NDArray[np.floa
     within = (squares - n * mean**2).sum(axis=1)
     left = within + (weight * (mean - centre[:, None]) ** 2).sum(axis=1)
     patients = n.sum(axis=1)
-    deviance: NDArray[np.float64] = patients * (np.log(2 * np.pi * left / patients) + 1) + np.log(
-        spread
-    ).sum(axis=1)
+    by_patients = patients * (np.log(2 * np.pi * left / patients) + 1)
+    deviance: NDArray[np.float64] = by_patients + np.log(spread).sum(axis=1)
     return deviance
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from multilevel import DesignMoments, InputError, PosteriorInterval, fit_design, fit_many
-from multilevel.replicate import replicate_moments
 
 
 def design() -> DesignMoments:
@@ -39,10 +38,6 @@ CALLS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "columns": (
         lambda v: DesignMoments.from_arrays([1.0, 2.0, 4.0], {"x": v}, [], ["a", "a", "b"]),
         [*TEXTS, [1.0], [1.0, 2.0], np.zeros((2, 3, 1))],
-    ),
-    "number of draws": (
-        lambda v: replicate_moments(DESIGN, [0, 1], np.eye(2), 1.0, v, np.random.default_rng(1)),
-        [0, -1],
     ),
 }
 

@@ -198,7 +198,7 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
 def test_many_therapists_are_searched_by_a_shorter_way_to_the_same_end(
     covariance: list[list[float]], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multilevel.replicate import replicate_moments
+    from benchmarks.replicate import replicate_moments
 
     rng = np.random.default_rng(3)
     g = np.repeat(np.arange(700), 8)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.replicate import replicate_moments
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
 from multilevel.many import ManyFits, fit_many
-from multilevel.replicate import replicate_moments
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 _spec = importlib.util.spec_from_file_location("mixed_cohorts", REFERENCE / "mixed_cohorts.py")

@@ -57,12 +57,11 @@ def test_without_an_effect_the_boundary_test_keeps_its_level_and_the_plain_one_i
 def test_the_profile_at_the_estimate_is_the_engines_deviance() -> None:
     found = simulate_precision([8, 20, 50, 12, 31], 0.2, replicates=3, seed=1)
     from multilevel.many import fit_many
-    from multilevel.replicate import replicate_moments
-    from pwp_lib.precision import _profile_deviance, _random_intercept
+    from pwp_lib.precision import _cohorts, _profile_deviance, _random_intercept
 
-    roles = _random_intercept(np.array([8.0, 20, 50, 12, 31]))
-    cross = replicate_moments(roles, [0.0], [[0.2]], 0.8, 3, np.random.default_rng(1))
-    fits = fit_many(roles, cross)
+    n = np.array([8.0, 20, 50, 12, 31])
+    cross = _cohorts(n, 0.2, 3, np.random.default_rng(1))
+    fits = fit_many(_random_intercept(n), cross)
     assert fits.vpc == pytest.approx(found.estimates)
     for i in range(3):
         at_estimate = _profile_deviance(cross[i : i + 1], float(fits.vpc[i]))

@@ -1,4 +1,4 @@
-"""New responses for the same rows, drawn at the level of moments."""
+"""New responses for the same rows, drawn at the level of moments: for bootstraps and tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from multilevel.design import DesignMoments
-from multilevel.errors import InputError
 from multilevel.likelihood import Array
 
 __all__ = ["replicate_moments"]
@@ -50,10 +49,6 @@ def replicate_moments(
     >>> cross.shape
     (7, 2, 2, 2)
     """
-    if residual_variance < 0:
-        raise InputError("the residual variance is negative")
-    if draws < 1:
-        raise InputError("no draw is asked for", hint="ask for one or more")
     used = sorted({*design.fixed, *design.random})
     own = design.cross[:, used][:, :, used]
     root, rank = _roots(own)
@@ -83,8 +78,6 @@ def replicate_moments(
 def _effects(covariance: Array, shape: tuple[int, int], rng: np.random.Generator) -> Array:
     """Random effects, shape (draws, J, q); the covariance may be singular."""
     values, vectors = np.linalg.eigh(covariance)
-    if values[0] < -1e-9 * max(values[-1], 1e-300):
-        raise InputError("the random covariance is not a covariance: it has a negative eigenvalue")
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     out: Array = rng.standard_normal((*shape, len(covariance))) @ root.T
     return out

@@ -7,10 +7,10 @@ worked out once for a formula, as a `Recipe`; a table or its moments then fill i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in
 from multilevel.formula import Formula, parse_formula
 from multilevel.plan import Named, canonical, nearest
-from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
+from multilevel.record import Record, Totals, movable
 
 Array: TypeAlias = NDArray[np.float64]
 #: Products of stored columns by their places among the sums, each with the unknowns that it is
@@ -32,8 +32,6 @@ Weighted: TypeAlias = list[tuple[int, tuple[int, ...], float]]
 _SAME_IN_EVERY_ROW = 1e-12
 #: A weight this small a part of what was added up to it is rounding: the pivots cancel.
 _CANCELLED = 1e-13
-#: Whole numbers below this are floats without rounding.
-_EXACT_FLOAT = 2.0**53
 
 
 def derive(record: Record, formula: Formula) -> DesignMoments:
@@ -62,10 +60,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     recipe = _recipe_for(record, formula)
     columns = recipe.columns
     unknowns = _unknowns(recipe, means.tolist(), pivots)
-    weights = np.zeros((len(columns.names), len(recipe.monomials)))
-    for row, terms in enumerate(recipe.terms):
-        for place, weight in _filled(terms, unknowns):
-            weights[row, place] += weight
+    weights = _matrix(recipe.terms, unknowns, len(recipe.monomials))
     centres, (raw, centred) = _crosses(recipe, weights, table, means)
     return DesignMoments(
         groups=np.array(["all"], dtype=object) if single else record.groups,
@@ -185,12 +180,6 @@ def _recipe(
     )
 
 
-def _padded(places: Sequence[tuple[int, ...]]) -> NDArray[np.intp]:
-    """Rows of one length, filled up with the last place, where a one stands."""
-    width = max(map(len, places))
-    return np.array([(*row, *[-1] * (width - len(row))) for row in places], dtype=np.intp)
-
-
 def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named) -> Columns:
     """Columns of a formula in what is stored; refuses what is not, naming it."""
     formula = parse_formula(text)
@@ -226,6 +215,15 @@ def _filled(terms: Weighted, unknowns: Sequence[float]) -> list[tuple[int, float
     return [(place, w * math.prod([unknowns[u] for u in by])) for place, by, w in terms]
 
 
+def _matrix(rows: Sequence[Weighted], unknowns: Sequence[float], width: int) -> Array:
+    """Weight of each product in each row."""
+    found = np.zeros((len(rows), width))
+    for row, terms in enumerate(rows):
+        for place, weight in _filled(terms, unknowns):
+            found[row, place] += weight
+    return found
+
+
 def _unknowns(recipe: Recipe, means: Sequence[float], pivots: Mapping[str, float]) -> list[float]:
     """Find the numbers that only the data tell."""
     found: list[float] = []
@@ -248,9 +246,9 @@ def _polynomials(
     recipe: Recipe, weights: Array, pivots: Mapping[str, float]
 ) -> tuple[dict[Monomial, float], ...]:
     """Write the columns in the stored columns themselves, not less their pivots."""
-    steps = {name: pivot for name, pivot in pivots.items() if pivot}
-    into, _, moves = _moves(recipe.monomials, tuple(steps))
-    change = _weights(moves, steps.values(), float)
+    steps = {name: -pivot for name, pivot in pivots.items() if pivot}
+    into, moves = _moves(recipe.monomials, tuple(steps))
+    change = _matrix(moves, list(steps.values()), len(into))
     raw, size = weights @ change, np.abs(weights) @ np.abs(change)
     raw[np.abs(raw) <= _CANCELLED * size] = 0.0
     return tuple([{k: w for k, w in zip(into, row, strict=True) if w} for row in raw.tolist()])
@@ -298,76 +296,40 @@ def around(
     Returns
     -------
     dict of Monomial to ndarray, shape (J,)
-        int64 where all sums concerned are whole numbers and so are the moves.
+        All of them, in the order given.
     """
     steps = {name: pivot - old.get(name, 0.0) for name, pivot in new.items()}
     # Whole steps first: on whole numbers they are exact, and what is left is small.
-    moved = _moved(sums, {name: round(step) for name, step in steps.items() if round(step)})
-    rest = {name: step - round(step) for name, step in steps.items() if step != round(step)}
-    return _moved(moved, rest)
+    moved = _moved(sums, {name: float(round(step)) for name, step in steps.items()})
+    return _moved(moved, {name: step - round(step) for name, step in steps.items()})
 
 
-def _moved(
-    sums: Mapping[Monomial, Totals], steps: Mapping[str, int] | Mapping[str, float]
-) -> dict[Monomial, Totals]:
-    """Return sums of products of ``x - step``, all of them, in the order given."""
-    out, values = dict(sums), list(sums.values())
-    if not steps:
-        return out
-    _, changed, moves = _moves(tuple(sums), tuple(steps))
-    table, weights = np.array(values, dtype=float), _weights(moves, steps.values(), float)
-    moved = weights @ table
-    floats = np.array([v.dtype.kind == "f" for v in values])
-    whole = all(isinstance(step, int) for step in steps.values())
-    exact = np.logical_and(~weights[:, floats].any(axis=1), whole).tolist()
-    # Floats round no whole number on the way if they hold the largest that there can be.
-    held = (np.abs(weights) @ np.abs(table).max(axis=1, initial=0.0) < _EXACT_FLOAT).tolist()
-    for row, key in changed:
-        if exact[row] and not held[row]:
-            out[key] = _exactly(_weights(moves, steps.values(), object)[row], values)
-        else:
-            out[key] = moved[row].astype(np.int64) if exact[row] else moved[row]
-    return out
-
-
-def _exactly(weights: NDArray[np.object_], values: Sequence[Totals]) -> Totals:
-    """Add weighted whole numbers without rounding before the end."""
-    parts = [w * v.astype(object) for w, v in zip(weights, values, strict=True) if w]
-    total = np.sum(parts, axis=0)
-    fits = max(map(abs, total), default=0) < INTEGER_LIMIT
-    return np.asarray(total, dtype=np.int64 if fits else float)
-
-
-class _Moves(NamedTuple):
-    """Products of columns less steps, written out: their places, and the steps multiplied."""
-
-    shape: tuple[int, int]
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    taken: NDArray[np.intp]
+def _moved(sums: Mapping[Monomial, Totals], steps: Mapping[str, float]) -> dict[Monomial, Totals]:
+    """Return sums of products of ``x - step``; those without such a column stay as they are."""
+    taken = {name: -step for name, step in steps.items() if step}
+    if not taken:
+        return dict(sums)
+    _, moves = _moves(tuple(sums), tuple(taken))
+    weights = _matrix(moves, list(taken.values()), len(sums))
+    moved = weights @ np.array(list(sums.values()), dtype=float)
+    return {
+        key: row if len(terms) > 1 else sums[key]
+        for key, row, terms in zip(sums, moved, moves, strict=True)
+    }
 
 
 @lru_cache(maxsize=256)
 def _moves(
     keys: tuple[Monomial, ...], names: tuple[str, ...]
-) -> tuple[tuple[Monomial, ...], list[tuple[int, Monomial]], _Moves]:
-    """Products that others come from, those that change with their rows, and how."""
-    found: list[tuple[int, Monomial, tuple[int, ...]]] = []
-    for row, key in enumerate(keys):
+) -> tuple[tuple[Monomial, ...], list[Weighted]]:
+    """Write products of ``x + u`` out, `u` one unknown a name: in which products, and how."""
+    into = {key: place for place, key in enumerate(keys)}
+    moves: list[Weighted] = []
+    for key in keys:
+        terms: Weighted = []
         for taken in product(*((False, True) if name in names else (False,) for name in key)):
-            rest = tuple([n for n, t in zip(key, taken, strict=True) if not t])
-            gone = tuple([names.index(n) for n, t in zip(key, taken, strict=True) if t])
-            found.append((row, rest, gone))
-    into = {key: i for i, key in enumerate(dict.fromkeys((*keys, *(rest for _, rest, _ in found))))}
-    rows, columns = np.array([(row, into[rest]) for row, rest, _ in found]).T
-    changed = [(row, key) for row, key in enumerate(keys) if not set(names).isdisjoint(key)]
-    moves = _Moves((len(keys), len(into)), rows, columns, _padded([gone for _, _, gone in found]))
-    return tuple(into), changed, moves
-
-
-def _weights(moves: _Moves, steps: Iterable[float], kind: type) -> NDArray[Any]:
-    """Weight of each product in each product less the steps."""
-    found: NDArray[Any] = np.zeros(moves.shape, dtype=kind)
-    taken: NDArray[Any] = np.array([*(-step for step in steps), 1], dtype=kind)[moves.taken]
-    np.add.at(found, (moves.rows, moves.columns), taken.prod(axis=1))
-    return found
+            rest = tuple([name for name, t in zip(key, taken, strict=True) if not t])
+            gone = tuple([names.index(name) for name, t in zip(key, taken, strict=True) if t])
+            terms.append((into.setdefault(rest, len(into)), gone, 1.0))
+        moves.append(terms)
+    return tuple(into), moves

@@ -423,7 +423,8 @@ def grouped_sums(
         Group of each row, 0 to `n_groups` - 1.
     n_groups : int
     columns : mapping of str to ndarray, shape (N,)
-        Any integer type for whole numbers, any floating type for others.
+        Any integer type for whole numbers, any floating type for others. Sums of whole numbers
+        stay below 2 to the 53, so that floats hold them exactly; see `choose_pivots`.
     keys : tuple of Monomial
         Products to be summed; the empty one counts rows.
     pivots : mapping of str to float, optional
@@ -435,49 +436,39 @@ def grouped_sums(
         In the order of `keys`; int64 where only whole numbers are multiplied, else float64.
     """
     pivots = pivots or {}
-    floats = frozenset(n for n, v in columns.items() if n in pivots or v.dtype.kind == "f")
-    found: dict[Monomial, Totals] = {}
-    for wanted, names, bases, factors, places in _chains(keys, floats):
-        exact = not floats.intersection(names)
-        table = np.empty((len(names), len(codes)), dtype=np.int64 if exact else np.float64)
-        for row, name in zip(table, names, strict=True):
-            row[:] = columns[name]
-            if pivots.get(name):
-                np.subtract(row, pivots[name], out=row)
-        totals = np.zeros((n_groups, len(bases)), dtype=table.dtype)
-        _accumulate(codes.view(np.uint64), table, bases, factors, totals)
-        by_key = np.ascontiguousarray(totals.T)
-        found |= {key: by_key[place] for key, place in zip(wanted, places, strict=True)}
-    return {key: found[key] for key in keys}
+    floats = {n for n, v in columns.items() if n in pivots or v.dtype.kind == "f"}
+    names, bases, factors, places = _chain(keys)
+    table = np.empty((len(names), len(codes)))
+    for row, name in zip(table, names, strict=True):
+        row[:] = columns[name]
+        if pivots.get(name):
+            np.subtract(row, pivots[name], out=row)
+    totals = np.zeros((n_groups, len(bases)))
+    _accumulate(codes.view(np.uint64), table, bases, factors, totals)
+    by_key = np.ascontiguousarray(totals.T)[places]
+    return {
+        key: values if floats.intersection(key) else values.astype(np.int64)
+        for key, values in zip(keys, by_key, strict=True)
+    }
 
 
 @lru_cache(maxsize=256)
-def _chains(
-    keys: tuple[Monomial, ...], floats: frozenset[str]
-) -> list[tuple[list[Monomial], list[str], Array, Array, list[int]]]:
+def _chain(keys: tuple[Monomial, ...]) -> tuple[list[str], Array, Array, list[int]]:
     """Order products so that each is a column times a product made before.
 
-    Twice, for products of whole numbers alone and for the others: the products wanted, the
-    columns they need, the earlier product and the column of each step, and where each wanted
-    product is found. Step zero is the product of nothing, 1.
+    The columns needed, the earlier product and the column of each step, and the step of each
+    key. Step zero is the product of nothing, 1.
     """
-    out = []
-    for wanted in (
-        [key for key in keys if not floats.intersection(key)],
-        [key for key in keys if floats.intersection(key)],
-    ):
-        names = sorted({name for key in wanted for name in key})
-        place: dict[Monomial, int] = {(): 0}
-        steps = [(0, 0)]
-        for part in (key[: i + 1] for key in wanted for i in range(len(key))):
-            if part not in place:
-                place[part] = len(steps)
-                steps.append((place[part[:-1]], names.index(part[-1])))
-        # Unsigned, so that no place is looked at for being counted from the end.
-        bases, factors = np.array(steps, dtype=np.uint64).T.copy()
-        if wanted:
-            out.append((wanted, names, bases, factors, [place[key] for key in wanted]))
-    return out
+    names = sorted({name for key in keys for name in key})
+    place: dict[Monomial, int] = {(): 0}
+    steps = [(0, 0)]
+    for part in (key[: i + 1] for key in keys for i in range(len(key))):
+        if part not in place:
+            place[part] = len(steps)
+            steps.append((place[part[:-1]], names.index(part[-1])))
+    # Unsigned, so that no place is looked at for being counted from the end.
+    bases, factors = np.array(steps, dtype=np.uint64).T.copy()
+    return names, bases, factors, [place[key] for key in keys]
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -485,7 +476,7 @@ def _accumulate(
     codes: NDArray[np.uint64], table: Array, bases: Array, factors: Array, totals: Array
 ) -> None:
     """Multiply and add, row by row: each product is an earlier one times a column."""
-    product = np.ones(len(bases), dtype=table.dtype)
+    product = np.ones(len(bases))
     for row in range(len(codes)):
         group = codes[row]
         totals[group, 0] += product[0]

@@ -13,7 +13,7 @@ from multilevel.design import DesignMoments
 from multilevel.formula import parse_formula
 from multilevel.levels import levels_of, sum_levels
 from multilevel.moments_file import read_record, write_record
-from multilevel.pooling import MINIMUM_ROWS, add_moments, withhold_small
+from multilevel.pooling import MINIMUM_ROWS, pool_moments, withhold_small
 from multilevel.record import Record
 from multilevel.sources import sum_formula
 
@@ -104,7 +104,7 @@ class Moments(Record):
         """Add the moments of other groups; see `pool_moments`."""
         if not isinstance(other, Moments):
             return NotImplemented
-        return add_moments(self, other)
+        return pool_moments([self, other])
 
     def without(self, position: int) -> Moments:
         """Moments of all groups but the one at a position."""

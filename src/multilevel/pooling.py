@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any, TypeVar
 
 import pandas as pd
-from numpy.typing import NDArray
 
 from multilevel.columns import Monomial
 from multilevel.derive import around
 from multilevel.errors import InputError
-from multilevel.record import INTEGER_LIMIT, Record, Totals
+from multilevel.record import Record
 
-__all__ = ["MINIMUM_ROWS", "add_moments", "pool_moments", "withhold_small"]
+__all__ = ["MINIMUM_ROWS", "pool_moments", "withhold_small"]
 
 #: Groups with fewer rows are withheld from moments that are shared. Eight rows of whole-number
 #: scores can be worked back from two sums of each score; around twelve it stops.
@@ -46,7 +44,9 @@ def pool_moments(moments: Sequence[_Moments], *, same_groups: bool = False) -> _
     Raises
     ------
     InputError
-        When there is nothing to add, or they do not fit together; see `add_moments`.
+        When there is nothing to add; when they hold other columns, levels, grouping factors or
+        sets of columns on which rows were complete; and, unless told that it is one group, when
+        a group is in several.
 
     Examples
     --------
@@ -62,124 +62,103 @@ def pool_moments(moments: Sequence[_Moments], *, same_groups: bool = False) -> _
     """
     if not moments:
         raise InputError("there are no moments to pool")
-    return reduce(lambda a, b: add_moments(a, b, same_groups=same_groups), moments)
-
-
-def add_moments(one: _Moments, other: _Moments, *, same_groups: bool = False) -> _Moments:
-    """Add two sets of moments.
-
-    Raises
-    ------
-    InputError
-        When they hold other columns, levels, grouping factors or sets of columns on which rows
-        were complete; and, unless told that it is one group, when a group is in both.
-    """
-    _check_alike(one, other)
-    _check_groups(one.groups, other.groups, same_groups)
-    pivots = _common_pivots(one, other)
-    left, right = around(one.sums, one.pivots, pivots), around(other.sums, other.pivots, pivots)
-    counted = one.smallest_cell is not None and other.smallest_cell is not None
-    both = pd.concat([_table(one, left), _table(other, {key: right[key] for key in left})])
-    _refuse_overflow(both.drop(columns="cell"))
-    grouped = both.groupby(level=0)
+    first = moments[0]
+    for other in moments[1:]:
+        _refuse_unlike(first, other)
+    # A column that is a float in one is one in the sum; the pivots are those of the largest.
+    pivots: dict[str, float] = {}
+    for one in sorted(moments, key=lambda m: int(m.n.sum())):
+        pivots |= one.pivots
+    rows = pd.concat([_table(one, pivots, tuple(first.sums)) for one in moments])
+    _refuse_groups(rows.index, same_groups or not first.group_name)
+    # Whole numbers would overflow in silence.
+    if (rows.select_dtypes("int64").astype(float).abs().sum() >= 2.0**63).any():
+        raise InputError(
+            "the sums are too large to be added exactly",
+            hint="measure the column in larger units, or take a constant off it",
+        )
+    grouped = rows.groupby(level=0)
     total = grouped.sum()
+    counted = all(one.smallest_cell is not None for one in moments)
     return replace(
-        one,
+        first,
         groups=total.index.to_numpy(dtype=object),
         n=total["n"].to_numpy(),
-        sums={key: total[i].to_numpy() for i, key in enumerate(left)},
+        sums={key: total[i].to_numpy() for i, key in enumerate(first.sums)},
         pivots=pivots,
         # A cell is no smaller than its parts.
         smallest_cell=grouped["cell"].min().to_numpy() if counted else None,
-        n_dropped=one.n_dropped + other.n_dropped,
-        withheld_groups=one.withheld_groups + other.withheld_groups,
-        withheld_rows=one.withheld_rows + other.withheld_rows,
-        minimum_rows=max(one.minimum_rows, other.minimum_rows),
-        units=_joined(one, other),
+        n_dropped=sum(one.n_dropped for one in moments),
+        withheld_groups=sum(one.withheld_groups for one in moments),
+        withheld_rows=sum(one.withheld_rows for one in moments),
+        minimum_rows=max(one.minimum_rows for one in moments),
+        units=_joined_units(moments),
     )
 
 
-def _joined(one: Record, other: Record) -> Mapping[Any, Any] | None:
-    """Units of the groups of both; a group of both is in one unit."""
-    if one.units is None or other.units is None:
-        return None
-    units = {**one.units, **other.units}
-    moved = sum(units[group] != unit for group, unit in one.units.items())
-    if moved:
+def _joined_units(moments: Sequence[Record]) -> Mapping[Any, Any] | None:
+    """Units of all groups; a group that is in several of the moments is in one unit."""
+    pairs: dict[tuple[Any, Any], None] = {}
+    for one in moments:
+        if one.units is None:
+            return None
+        pairs |= dict.fromkeys(one.units.items())
+    units = dict(pairs.keys())
+    if moved := len(pairs) - len(units):
         raise InputError(
-            f"{moved} of {one.group_name} {'is' if moved == 1 else 'are'} in another "
-            f"{one.unit_name} in each of the moments",
+            f"{moved} of {moments[0].group_name} {'is' if moved == 1 else 'are'} in another "
+            f"{moments[0].unit_name} in each of the moments",
             hint="give each an identifier of its own in each",
         )
     return units
 
 
-def _check_alike(one: Record, other: Record) -> None:
-    """Refuse what cannot be added, saying what differs."""
-    for name in ("group_name", "unit_name"):
-        mine, theirs = getattr(one, name), getattr(other, name)
-        if mine != theirs:
-            raise InputError(
-                f"one is grouped by {mine or 'nothing'}, the other by {theirs or 'nothing'}",
-                hint="make both with the same formula and the same units",
-            )
-    if dict(one.levels) != dict(other.levels):
-        names = sorted({*one.levels, *other.levels})
-        name = next(n for n in names if one.levels.get(n) != other.levels.get(n))
-        raise InputError(
-            "its levels differ between the moments",
-            column=name,
-            hint=f'give both levels={{"{name}": [...]}} when they are made',
-        )
-    for what, mine, theirs in (
-        ("is stored in only one of the moments", one.columns, other.columns),
-        ("had to be present in the rows of only one of the moments", one.complete, other.complete),
-    ):
-        if set(mine) != set(theirs):
-            name = sorted(set(mine) ^ set(theirs))[0]
-            raise InputError(f"this column {what}", column=name, hint="make both alike")
+def _refuse_unlike(one: Record, other: Record) -> None:
+    """Refuse what cannot be added, naming the column in which they differ."""
+    for (problem, mine), theirs in zip(_facts(one).items(), _facts(other).values(), strict=True):
+        for name in sorted({*mine, *theirs}):
+            if mine.get(name) != theirs.get(name):
+                raise InputError(
+                    problem,
+                    column=name,
+                    hint="make all with the same formula, the same units and the same categories, "
+                    "declared by the column's type",
+                )
 
 
-def _check_groups(one: NDArray[Any], other: NDArray[Any], same_groups: bool) -> None:
-    """Refuse labels of two kinds, and groups in both unless they are the same."""
-    if len({isinstance(label, str) for label in (*one, *other)}) > 1:
+def _facts(record: Record) -> dict[str, Mapping[str, Any]]:
+    """Collect what has to be the same, by column, under what is said where it is not."""
+    grouping = {record.group_name: "groups", record.unit_name: "units"}
+    return {
+        "only one of the moments is grouped by it": {k: v for k, v in grouping.items() if k},
+        "its levels differ between the moments": record.levels,
+        "it is stored in only one of the moments": dict.fromkeys(record.columns, True),
+        "only one of the moments needed a value of it": dict.fromkeys(record.complete, True),
+    }
+
+
+def _refuse_groups(labels: pd.Index[Any], same_groups: bool) -> None:
+    """Refuse labels of two kinds, and groups that are there twice unless they are the same."""
+    if len({isinstance(label, str) for label in labels}) > 1:
         raise InputError(
             "groups are numbered in one and named in the other",
             hint="use one kind of identifier",
         )
-    shared = set(one.tolist()) & set(other.tolist()) - {"all"}
+    shared = labels[labels.duplicated()].nunique()
     if shared and not same_groups:
         raise InputError(
-            f"{len(shared)} groups are in both moments",
+            f"{shared} groups are in both moments",
             hint="give each site identifiers of its own or, if they are the same groups, say so: "
             "pool_moments([...], same_groups=True)",
         )
 
 
-def _common_pivots(one: Record, other: Record) -> dict[str, float]:
-    """Pivots for the sum: a column that is a float in either is one in the sum."""
-    larger, smaller = (one, other) if one.n.sum() >= other.n.sum() else (other, one)
-    return {**smaller.pivots, **larger.pivots}
-
-
-def _table(record: Record, sums: Mapping[Monomial, Totals]) -> pd.DataFrame:
-    """Rows, sums and smallest cells by group; the sums' columns are their places."""
-    counts = {
-        "n": record.n,
-        "cell": record.n if record.smallest_cell is None else record.smallest_cell,
-    }
-    index = pd.Index(record.groups, dtype=object)
-    return pd.DataFrame(counts | dict(enumerate(sums.values())), index)
-
-
-def _refuse_overflow(sums: pd.DataFrame) -> None:
-    """Refuse whole numbers that no longer fit when they are added."""
-    whole = sums.loc[:, [kind.kind == "i" for kind in sums.dtypes]]
-    if (whole.astype(float).abs().sum() >= 2 * INTEGER_LIMIT).any():
-        raise InputError(
-            "the sums are too large to be added exactly",
-            hint="measure the column in larger units, or take a constant off it",
-        )
+def _table(record: Record, pivots: Mapping[str, float], keys: Sequence[Monomial]) -> pd.DataFrame:
+    """Rows, smallest cells and sums around these pivots, the keys in order, by group."""
+    sums = around(record.sums, record.pivots, pivots)
+    cells = record.n if record.smallest_cell is None else record.smallest_cell
+    columns = {"n": record.n, "cell": cells} | dict(enumerate(sums[key] for key in keys))
+    return pd.DataFrame(columns, pd.Index(record.groups, dtype=object))
 
 
 def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Moments:

@@ -15,8 +15,9 @@ from multilevel.columns import Monomial
 
 #: Totals by group: int64 for whole numbers, float64 for others.
 Totals: TypeAlias = NDArray[Any]
-#: Totals of whole numbers stay below this, so that int64 never overflows.
-INTEGER_LIMIT = 2**62
+#: Totals of whole numbers stay below this, so that floats hold them exactly, and hold them still
+#: where four columns are moved to other pivots.
+INTEGER_LIMIT = 2**50
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from multilevel.design import DesignMoments
-from multilevel.gibbs import Standard, standardise
+from multilevel.gibbs import standardise
+from multilevel.gibbs_kernel import Sums
 from multilevel.priors import Prior, PriorValues, as_prior
 
 Array = np.ndarray
@@ -35,23 +36,24 @@ def pymc_model(
     return _build(standardise(design), design, values, centred)
 
 
-def _build(moments: Standard, design: DesignMoments, prior: PriorValues, centred: bool) -> Any:
+def _build(moments: Sums, design: DesignMoments, prior: PriorValues, centred: bool) -> Any:
     import pymc as pm
     import pytensor.tensor as pt
 
-    n_groups, q, p = moments.zx.shape
+    columns, n_groups, q = moments.right.shape
     with pm.Model() as model:
-        zz, zx = pm.Data("zz", moments.zz), pm.Data("zx", moments.zx)
-        zr, rr = pm.Data("zr", moments.zr), pm.Data("rr", moments.rr)
+        zz, right = pm.Data("zz", moments.zz), pm.Data("right", moments.right)
+        rr = pm.Data("rr", moments.rr)
         n, guess = pm.Data("n", float(design.n_total)), np.sqrt(moments.rr / design.n_total)
         sigma = pm.HalfFlat("sigma", initval=guess)
-        delta = pm.Flat("delta", shape=p)
+        delta = pm.Flat("delta", shape=columns - 1)
         chol = _covariance(prior, guess, q)
         if centred:
             u = pm.MvNormal("u", mu=np.zeros(q), chol=chol, shape=(n_groups, q))
         else:
             u = pm.Deterministic("u", pm.Normal("z", shape=(n_groups, q)) @ chol.T)
-        fitted = (zz * u[:, None, :]).sum(axis=2) + 2 * (zx * delta).sum(axis=2) - 2 * zr
+        by_fixed = (right[:-1] * delta[:, None, None]).sum(axis=0)
+        fitted = (zz * u[:, None, :]).sum(axis=2) + 2 * by_fixed - 2 * right[-1]
         sse = rr + (delta**2).sum() + (fitted * u).sum()
         pm.Potential("likelihood", -n * pt.log(sigma) - 0.5 * sse / sigma**2)
         s2 = sigma**2
@@ -59,10 +61,6 @@ def _build(moments: Standard, design: DesignMoments, prior: PriorValues, centred
             "residual_prior",
             -(prior.residual_shape + 1) * pt.log(s2) - prior.residual_rate / s2 + pt.log(sigma),
         )
-        if prior.fixed_precision.any():
-            off = pt.dot(pm.Data("back", moments.back), delta) - prior.fixed_mean
-            off = off + pm.Data("least_squares", moments.least_squares)
-            pm.Potential("fixed_prior", -0.5 * (prior.fixed_precision * off**2).sum())
     return model
 
 
@@ -98,9 +96,9 @@ def _covariance(prior: PriorValues, guess: float, q: int) -> Any:
     return chol
 
 
-def to_parameters(posterior: Any, moments: Standard) -> dict[str, Array]:
+def to_parameters(posterior: Any, moments: Sums) -> dict[str, Array]:
     """Turn what `pymc_model` samples into the model's parameters; leading axes stay."""
-    n_terms = moments.zx.shape[1]
+    n_terms = moments.right.shape[2]
     if n_terms == 1:
         cov = posterior["sd"].to_numpy()[..., None] ** 2
     else:

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
 
-__all__ = ["PosteriorInterval", "decimals", "tail_of"]
+__all__ = ["PosteriorInterval", "tail_of"]
 
 Array = NDArray[np.float64]
-
-
-def decimals(error: float, most: int = 6) -> int:
-    """Decimals that a Monte Carlo error allows: half a unit of the last is no less than it.
-
-    Parameters
-    ----------
-    error : float
-        Monte Carlo standard error, in the unit printed.
-    most : int
-        Never more decimals than these.
-
-    Returns
-    -------
-    int
-        Zero or more; zero where the error is not known.
-
-    Examples
-    --------
-    >>> decimals(0.05), decimals(0.06), decimals(0.0004)
-    (1, 0, 3)
-    """
-    if not math.isfinite(error):
-        return 0
-    if error <= 0:
-        return most
-    return min(max(math.floor(-math.log10(2 * error) + 1e-9), 0), most)
 
 
 @dataclass(frozen=True)
@@ -68,20 +41,6 @@ class PosteriorInterval:
     ess: float
     r_hat: float
 
-    @property
-    def decimals(self) -> int:
-        """Decimals that the largest of the three Monte Carlo errors allows."""
-        return decimals(max(self.mcse, self.mcse_lower, self.mcse_upper))
-
-    def __str__(self) -> str:
-        d = self.decimals
-        return f"{self.median:.{d}f} ({self.lower:.{d}f} to {self.upper:.{d}f})"
-
-    def as_row(self) -> dict[str, float | int]:
-        """Return the interval as one row of a table."""
-        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "level"}
-        return row | {"decimals": self.decimals}
-
     @classmethod
     def of(cls, draws: ArrayLike, level: float = 0.95) -> PosteriorInterval:
         """Interval of draws of shape (chains, draws).
@@ -89,8 +48,9 @@ class PosteriorInterval:
         Examples
         --------
         >>> draws = np.random.default_rng(1).normal(10, 2, size=(4, 5_000))
-        >>> print(PosteriorInterval.of(draws))
-        10.0 (6.1 to 13.9)
+        >>> found = PosteriorInterval.of(draws)
+        >>> round(found.median), round(found.lower), round(found.upper)
+        (10, 6, 14)
         """
         tail = tail_of(level)
         try:

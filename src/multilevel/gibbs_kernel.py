@@ -5,12 +5,13 @@ Random numbers are drawn beforehand.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import namedtuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.small import cholesky, compiler, gram, invert_lower
+from multilevel.small import cholesky, compiler, congruent, gram, invert_lower
 
 __all__ = ["Belief", "Draws", "Noise", "Sums", "run_chain"]
 
@@ -26,23 +27,21 @@ class Sums(NamedTuple):
 
     ``zz`` (J, q, q) of the random terms; ``right`` (p + 1, J, q) of the random terms with the
     fixed columns and, last, the response about its least-squares fit; ``rr`` the square of that
-    response, summed over all rows.
+    response, summed over all rows. Subtractions between large sums are then done once, not at
+    every iteration. The fixed effects are ``least_squares + back @ fixed`` for the ``fixed`` that
+    is drawn.
     """
 
     zz: Array
     right: Array
     rr: float
+    least_squares: Array
+    back: Array
 
 
 class Belief(NamedTuple):
-    """The prior in the sampler's coordinates (see `priors.PriorValues`).
+    """What the sampler needs of the prior (see `priors.PriorValues`)."""
 
-    ``precision`` (p, p) and ``shift`` (p,) of the fixed part; the inverse-Wishart kernel ``df``
-    and ``scale`` (q, q); ``residual_rate``; ``power`` and ``half`` (q,).
-    """
-
-    precision: Array
-    shift: Array
     df: float
     scale: Array
     residual_rate: float
@@ -71,26 +70,10 @@ class Draws(NamedTuple):
     effects: Array
 
 
-class Room(NamedTuple):
-    """What an iteration fills: the fixed part's, the groups', and matrices of the random terms."""
-
-    h: Array
-    h_low: Array
-    delta: Array
-    low: Array
-    a: Array
-    u: Array
-    left: Array
-    inv: Array
-    chol: Array
-    t: Array
-    new: Array
-    outer: Array
-    scatter: Array
-    wish: Array
-    inner: Array
-    stretch: Array
-
+#: What an iteration fills: the fixed part's, the groups', and matrices of the random terms.
+Room = namedtuple(
+    "Room", "h h_low delta low a u left inv chol t new outer scatter wish inner stretch"
+)
 
 #: Sums may be reordered.
 jit = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
@@ -135,8 +118,8 @@ def _forward(c: float, right: Array, low: Array, out: Array) -> None:
 
 
 @jit  # type: ignore[untyped-decorator]
-def _eliminate(a: Array, h: Array, delta: Array) -> None:
-    """Take the random effects out of the fixed part's precision `h` and its shift `delta`."""
+def _eliminate(c: float, a: Array, h: Array, delta: Array) -> None:
+    """Fill the fixed part's precision `h` and its shift `delta`, the random effects out."""
     p, n = a.shape[0] - 1, a.shape[1]
     for m in range(p):
         for k in range(m + 2):
@@ -144,9 +127,9 @@ def _eliminate(a: Array, h: Array, delta: Array) -> None:
             for g in range(n):
                 s += a[m, g] * a[other, g]
             if k > m:
-                delta[m] -= s
+                delta[m] = -s
             else:
-                h[m, k] -= s
+                h[m, k] = (c if k == m else 0.0) - s
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -253,19 +236,12 @@ def _draw_covariance(
                 s -= normals[i * (i - 1) // 2 + k] * t[k, j]
             t[i, j] = s * t[i, i]
     gram(t, wish)
-    for i in range(q):
-        for j in range(i + 1):
-            s = 0.0
-            for k in range(i + 1):
-                for m in range(j + 1):
-                    s += chol[i, k] * wish[k, m] * chol[j, m]
-            new[i, j] = s
-            new[j, i] = s
+    congruent(chol, wish, new)
     return root
 
 
 @jit  # type: ignore[untyped-decorator]
-def _room(columns: int, n_groups: int, q: int) -> Room:
+def _room(columns: int, n_groups: int, q: int) -> Any:
     """Make room for one chain: one by one, as slices of one array are compiled as if apart."""
     p = columns - 1
     return Room(
@@ -278,19 +254,14 @@ def _room(columns: int, n_groups: int, q: int) -> Room:
 
 
 @jit  # type: ignore[untyped-decorator]
-def _draw_linear(c: float, sums: Sums, belief: Belief, normals: Array, room: Room) -> None:
+def _draw_linear(c: float, sums: Sums, normals: Array, room: Any) -> None:
     """Draw the fixed effects, the random ones integrated out, and then the random ones."""
     h, delta, low, a, p = room.h, room.delta, room.low, room.a, len(room.delta)
-    for i in range(p):
-        delta[i] = belief.shift[i]
-        for k in range(p):
-            h[i, k] = belief.precision[i, k]
-        h[i, i] += c
     _factor(c, room.inv, sums.zz, low)
     for m in range(p + 1):
         _forward(c, sums.right[m], low, a[m])
     # Groups and terms in one row, where the terms make no difference.
-    _eliminate(a.reshape(p + 1, -1), h, delta)
+    _eliminate(c, a.reshape(p + 1, -1), h, delta)
     _draw_normal(h, room.h_low, delta, normals, PIVOT * c)
     _take_off_fixed(sums.right.reshape(p + 1, -1), delta, room.left.reshape(-1))
     _forward(c, room.left, low, a[p])
@@ -299,7 +270,7 @@ def _draw_linear(c: float, sums: Sums, belief: Belief, normals: Array, room: Roo
 
 @jit  # type: ignore[untyped-decorator]
 def _stretch_all(
-    c: float, sums: Sums, belief: Belief, normals: Array, log_uniform: float, cov: Array, room: Room
+    c: float, sums: Sums, belief: Belief, normals: Array, log_uniform: float, cov: Array, room: Any
 ) -> float:
     """Stretch effects and covariance together, or leave them; the SSE of the random part."""
     half, inner, outer, stretch, wish = belief.half, room.inner, room.outer, room.stretch, room.wish
@@ -318,9 +289,9 @@ def _stretch_all(
 
 @jit  # type: ignore[untyped-decorator]
 def _renew(
-    belief: Belief, normals: Array, chi2: Array, log_uniform: float, cov: Array, room: Room
-) -> int:
-    """Propose a covariance matrix, and take it if the prior's further factor lets; 1 if so."""
+    belief: Belief, normals: Array, chi2: Array, log_uniform: float, cov: Array, room: Any
+) -> None:
+    """Propose a covariance matrix, and take it if the prior's further factor lets."""
     q, root = len(cov), 1.0
     for i in range(q):
         root *= abs(room.stretch[i]) / room.t[i, i]
@@ -329,40 +300,38 @@ def _renew(
     gain = -_log_weight(cov, root, belief.power, belief.half)
     root = _draw_covariance(room.scatter, normals, chi2, room.chol, room.t, room.wish, room.new)
     gain += _log_weight(room.new, root, belief.power, belief.half)
-    if not log_uniform <= gain:
-        return 0
-    cov[:] = room.new
-    return 1
+    if log_uniform <= gain:
+        cov[:] = room.new
 
 
 @jit  # type: ignore[untyped-decorator]
 def run_chain(
     cov: Array, s2: float, sums: Sums, belief: Belief, noise: Noise,
     first: int, every: int, out: Draws,
-) -> tuple[float, int]:  # fmt: skip
+) -> float:  # fmt: skip
     """Run the chain over the given random numbers.
 
     Draws are written from the iteration at which ``first`` plus its number is not negative.
     `cov` is overwritten and the last residual variance returned, so that the next block of
-    random numbers goes on where this one ended; with it the covariance matrices accepted.
+    random numbers goes on where this one ended.
     """
     columns, n_groups, q = sums.right.shape
-    room, accepted, end = _room(columns, n_groups, q), 0, columns - 1 + q * n_groups
+    room, end = _room(columns, n_groups, q), columns - 1 + q * n_groups
     for it in range(len(noise.normals)):
         normals, chi2, log_uniform = noise.normals[it], noise.chi2[it], noise.log_uniform[it]
         cholesky(cov, room.chol, 1e-300)
         invert_lower(room.chol, room.t)
         gram(room.t, room.inv)
-        _draw_linear(1.0 / s2, sums, belief, normals, room)
+        _draw_linear(1.0 / s2, sums, normals, room)
         turned = normals[end : end + q]
         sse = sums.rr + _stretch_all(1.0 / s2, sums, belief, turned, log_uniform[0], cov, room)
         for i in range(columns - 1):
             sse += room.delta[i] ** 2
         s2 = (max(sse, 0.0) + 2.0 * belief.residual_rate) / chi2[0]
-        accepted += _renew(belief, normals[end + q :], chi2, log_uniform[1], cov, room)
+        _renew(belief, normals[end + q :], chi2, log_uniform[1], cov, room)
         if first + it >= 0:
             row = first + it
             out.fixed[row], out.covariance[row], out.residual_variance[row] = room.delta, cov, s2
             if row % every == 0:
                 out.effects[row // every] = room.u
-    return s2, accepted
+    return s2

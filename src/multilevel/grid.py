@@ -150,7 +150,7 @@ def grid_posterior(
     design : DesignMoments
         With one random term.
     prior : str or Prior
-        As in `sample_posterior`; the fixed effects must have flat priors.
+        As in `sample_posterior`.
     size : tuple of int
         Nodes for the ratio of the variances and for the residual variance.
 
@@ -161,8 +161,8 @@ def grid_posterior(
     Raises
     ------
     InputError
-        If the model has another number of random terms, normal priors on the fixed effects, or
-        no proper posterior; or if more than 1e-10 of the mass lies at an edge of the grid.
+        If the model has another number of random terms or no proper posterior; or if more than
+        1e-10 of the mass lies at an edge of the grid.
 
     Examples
     --------
@@ -178,8 +178,6 @@ def grid_posterior(
         raise InputError("the grid is for a model with one random term", hint="sample instead")
     # With a single random term no prior looks at the estimates.
     values = as_prior(prior).resolve(design, np.eye(1), 1.0)
-    if values.fixed_precision.any():
-        raise InputError("the grid integrates fixed effects with flat priors only")
     check_proper(standardise(design), values, design.n_total)
     stack = _turned(design_stack(design, reml=True))
     ratios = np.linspace(*WIDEST, 1_001)

@@ -15,8 +15,9 @@ from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
 from multilevel.gibbs import check_proper, run_chains, standardise
+from multilevel.likelihood import places
 from multilevel.partition import random_row
-from multilevel.priors import Prior, PriorValues, as_prior
+from multilevel.priors import Prior, PriorValues, as_prior, off_the_boundary
 from multilevel.residuals import term_position
 from multilevel.sources import design_moments
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Posterior", "sample_posterior"]
 
 Array = NDArray[np.float64]
-
-#: Below this share of accepted proposals the covariance matrix hardly moves.
-LEAST_ACCEPTANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -45,54 +43,38 @@ class Posterior:
     u : ndarray of shape (chains, kept, J, q)
         Random effects: of every draw, or of evenly spaced ones where all would take more than
         256 MiB.
-    effects_mean, effects_sd : ndarray of shape (J, q)
-        Mean and SD of the random effects over the draws kept.
     vpc : ndarray of shape (chains, draws)
         Share of the variance that lies between groups, at the place asked for.
     design : DesignMoments
     prior : PriorValues
+        Its name is for print; its notes say what the reader must be told.
     seed, burn_in : int
-    acceptance : ndarray of shape (chains,)
-        Share of covariance matrices accepted; 1 under inverse-Wishart and inverse-gamma priors.
-    notes : tuple of str
-        What the reader must be told.
     """
 
     beta: Array
     random_covariance: Array
     residual_variance: Array
     u: Array
-    effects_mean: Array
-    effects_sd: Array
     vpc: Array
     design: DesignMoments
     prior: PriorValues
     seed: int
     burn_in: int
-    acceptance: Array
-    notes: tuple[str, ...] = ()
 
     def interval(self, level: float = 0.95) -> PosteriorInterval:
         """Median and percentile interval of the share of variance between groups."""
         return PosteriorInterval.of(self.vpc, level)
 
-    def quantities(self) -> dict[str, Array]:
-        """Every scalar of the model by name, each of shape (chains, draws)."""
-        names, q = self.design.random_names, len(self.design.random)
-        out = {n: self.beta[..., i] for i, n in enumerate(self.design.fixed_names)}
-        for i in range(q):
-            out[f"var({names[i]})"] = self.random_covariance[..., i, i]
-        for i in range(q):
-            for j in range(i):
-                out[f"cov({names[j]}, {names[i]})"] = self.random_covariance[..., i, j]
-        return out | {"residual variance": self.residual_variance, "vpc": self.vpc}
-
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """One row a quantity, ``vpc`` last: median, bounds, Monte Carlo errors, ESS and R-hat."""
         import pandas as pd
 
-        rows = {n: PosteriorInterval.of(x, level).as_row() for n, x in self.quantities().items()}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
+        row, col = places(len(self.design.random)).T
+        components = self.random_covariance[..., row, col]
+        drawn = [*np.moveaxis(self.beta, -1, 0), *np.moveaxis(components, -1, 0)]
+        rows = [PosteriorInterval.of(x, level) for x in (*drawn, self.residual_variance, self.vpc)]
+        names = [*self.design.fixed_names, *self.design.component_names, "residual variance", "vpc"]
+        return pd.DataFrame(rows, index=pd.Index(names, name="quantity")).drop(columns="level")
 
     def residuals(
         self, term: str | None = None, level: float = 0.95, lower_is_better: bool = True
@@ -134,7 +116,7 @@ class Posterior:
         rank_lower, rank_upper = np.quantile(rank, [tail, 1 - tail], axis=0, method="inverted_cdf")
         columns = {
             "n": self.design.n,
-            "residual": self.effects_mean[:, k],
+            "residual": drawn.mean(axis=0),
             "lower": lower,
             "upper": upper,
             "rank": rank.mean(axis=0),
@@ -177,7 +159,7 @@ class Posterior:
             "seed": self.seed,
             "burn_in": self.burn_in,
             "software": "; ".join(f"{n} {version(n)}" for n in ("pwp-lib", "numpy", "numba")),
-            "notes": " ".join(self.notes),
+            "notes": " ".join(self.prior.notes),
         }
         data.attrs.update(about)
         data.posterior.attrs.update(about)
@@ -237,30 +219,25 @@ def sample_posterior(
     design = formula if isinstance(formula, DesignMoments) else design_moments(formula, data)
     _check(design, draws, burn_in, chains, seed)
     point = random_row(design, at)
-    moments = standardise(design)
+    sums = standardise(design)
     fit = fit_design(design, "ML")
     ml = fit.random_covariance.to_numpy(dtype=float), fit.residual_variance
     values = as_prior(prior).resolve(design, *ml)
-    check_proper(moments, values, design.n_total)
-    out, acceptance = run_chains(
-        moments, values, ml,
-        n_rows=design.n_total, draws=draws, burn_in=burn_in, chains=chains, seed=seed,
-    )  # fmt: skip
+    check_proper(sums, values, design.n_total)
+    start = off_the_boundary(design, *ml), fit.residual_variance
+    run = {"n_rows": design.n_total, "draws": draws, "burn_in": burn_in, "chains": chains}
+    out = run_chains(sums, values, start, seed=seed, **run)
     between = np.einsum("i,...ij,j->...", point, out.covariance, point)
     return Posterior(
-        beta=moments.least_squares + out.fixed @ moments.back.T,
+        beta=sums.least_squares + out.fixed @ sums.back.T,
         random_covariance=out.covariance,
         residual_variance=out.residual_variance,
         u=out.effects,
-        effects_mean=out.effects.mean(axis=(0, 1)),
-        effects_sd=out.effects.std(axis=(0, 1)),
         vpc=between / (between + out.residual_variance),
         design=design,
         prior=values,
         seed=seed,
         burn_in=burn_in,
-        acceptance=acceptance,
-        notes=(*values.notes, *_notes_on_moving(acceptance)),
     )
 
 
@@ -281,12 +258,3 @@ def _check(design: DesignMoments, draws: int, burn_in: int, chains: int, seed: i
         raise InputError(
             "draws and chains must be whole numbers of 1 or more, burn_in and seed of 0 or more"
         )
-
-
-def _notes_on_moving(acceptance: Array) -> tuple[str, ...]:
-    if acceptance.min() >= LEAST_ACCEPTANCE:
-        return ()
-    return (
-        f"Only {100 * acceptance.min():.1f}% of the proposed covariance matrices were accepted: "
-        "the prior and the data pull apart, so see whether the effective sample sizes suffice.",
-    )

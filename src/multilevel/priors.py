@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 
-__all__ = ["Prior", "PriorValues", "as_prior"]
+__all__ = ["Prior", "PriorValues", "as_prior", "off_the_boundary"]
 
 Array = NDArray[np.float64]
 Kind: TypeAlias = Literal["mlwin", "flat-sd", "half-normal", "inverse-wishart"]
@@ -53,8 +53,6 @@ class PriorValues:
         Multipliers of the variances in the exponent: ``1 / (2 scale**2)`` for a half-normal.
     residual_shape, residual_rate : float
         Inverse-gamma kernel of the residual variance.
-    fixed_mean, fixed_precision : ndarray of shape (p,)
-        Normal priors of the fixed effects; a precision of zero is a flat prior.
     notes : tuple of str
         What had to be decided, and how.
     """
@@ -66,14 +64,12 @@ class PriorValues:
     half: Array
     residual_shape: float
     residual_rate: float
-    fixed_mean: Array
-    fixed_precision: Array
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A prior as chosen, before it meets data.
+    """A prior as chosen, before it meets data; the fixed effects have flat ones.
 
     Attributes
     ----------
@@ -95,14 +91,11 @@ class Prior:
     residual : tuple of float, optional
         Shape and rate of an inverse-gamma prior of the residual variance. Left out, it is (0.001,
         0.001) with inverse-Wishart priors and a flat prior on the residual SD with the others.
-    fixed : tuple of float, optional
-        Mean and SD of normal priors of the fixed effects, single numbers or one per term. Flat
-        when left out.
 
     Examples
     --------
     >>> Prior("half-normal", scale=[3.0, 0.5], lkj=2)
-    Prior(kind='half-normal', scale=[3.0, 0.5], df=None, lkj=2, residual=None, fixed=None)
+    Prior(kind='half-normal', scale=[3.0, 0.5], df=None, lkj=2, residual=None)
     """
 
     kind: Kind = "mlwin"
@@ -110,7 +103,6 @@ class Prior:
     df: float | None = None
     lkj: float = 1.0
     residual: tuple[float, float] | None = None
-    fixed: tuple[ArrayLike, ArrayLike] | None = None
 
     def resolve(
         self, design: DesignMoments, covariance: Array, residual_variance: float
@@ -129,30 +121,22 @@ class Prior:
             If the prior is incomplete or does not fit the model.
         """
         q = len(design.random)
+        # With df = -1 the kernel and the factor |R|^(q/2) are flat SDs and correlations together.
+        df, scale, half, power = -1.0, np.zeros((q, q)), np.zeros(q), 0.0
+        notes: tuple[str, ...] = ()
         if self.kind == "flat-sd" or self.kind == "half-normal":
-            name, df, scale, half, notes = self._on_sds(design)
-            power = q / 2 + float(self.lkj) - 1
-        elif self.kind in KINDS:
-            name, df, scale, notes = self._inverse_wishart(design, covariance, residual_variance)
-            half, power = np.zeros(q), 0.0
+            name, half, power = self._on_sds(design)
+        elif self.kind == "inverse-wishart":
+            name, df, scale = self._inverse_wishart(q)
+        elif self.kind == "mlwin":
+            name, df, scale, notes = _as_mlwin(design, covariance, residual_variance)
         else:
             raise InputError(f"no prior is called {self.kind!r}", hint=f"use one of {KINDS}")
         shape, rate, residual_name = self._residual()
-        mean, precision, fixed_name = self._fixed(len(design.fixed))
-        return PriorValues(
-            name=f"{name}; {residual_name}; {fixed_name}",
-            df=df,
-            scale=scale,
-            power=power if q > 1 else 0.0,
-            half=half,
-            residual_shape=shape,
-            residual_rate=rate,
-            fixed_mean=mean,
-            fixed_precision=precision,
-            notes=notes,
-        )
+        name = f"{name}; {residual_name}; flat on the fixed effects"
+        return PriorValues(name, df, scale, power, half, shape, rate, notes)
 
-    def _on_sds(self, design: DesignMoments) -> tuple[str, float, Array, Array, tuple[str, ...]]:
+    def _on_sds(self, design: DesignMoments) -> tuple[str, Array, float]:
         q = len(design.random)
         if not _numbers(self.lkj, (), "the LKJ shape") >= LEAST_LKJ:
             raise InputError(
@@ -162,54 +146,33 @@ class Prior:
             )
         name, half = "flat on the standard deviations of the random terms", np.zeros(q)
         if self.kind == "half-normal":
-            scales = self._half_normal_scales(design)
+            given = _usual_scales(design) if self.scale is None else self.scale
+            scales = _numbers(given, (q,), "the scale of a half-normal prior")
+            if not (scales > 0).all():
+                raise InputError("the scale of a half-normal prior must be positive")
             half = 0.5 / scales**2
             shown = ", ".join(f"{s:.4g}" for s in scales)
             name = f"half-normal on the standard deviations of the random terms, scale {shown}"
-        if q > 1:
-            name += f", LKJ({self.lkj:g}) on their correlations"
-        # With df = -1 the kernel and the factor |R|^(q/2) are flat SDs and correlations together.
-        return name, -1.0, np.zeros((q, q)), half, ()
-
-    def _half_normal_scales(self, design: DesignMoments) -> Array:
-        q = len(design.random)
-        if self.scale is None:
-            total, n = design.total, design.n_total
-            y = design.response
-            mean = 0.0
-            if "Intercept" in design.names:
-                mean = total[y, design.names.index("Intercept")] / n
-            sd = math.sqrt(max(total[y, y] / n - mean**2, 0.0))
-            size = np.sqrt(np.array([total[i, i] for i in design.random]) / n)
-            return 0.5 * sd / size
-        return _positive(self.scale, (q,), "the scale of a half-normal prior")
-
-    def _inverse_wishart(
-        self, design: DesignMoments, covariance: Array, residual_variance: float
-    ) -> tuple[str, float, Array, tuple[str, ...]]:
-        q = len(design.random)
-        if self.kind == "inverse-wishart":
-            if self.df is None or self.scale is None:
-                raise InputError("an inverse-Wishart prior needs its df and its scale")
-            df = float(_numbers(self.df, (), "the df of an inverse-Wishart prior"))
-            if not df > q - 1:
-                raise InputError(
-                    f"the df of an inverse-Wishart prior of {q} random terms must exceed {q - 1}"
-                )
-            given = np.reshape(self.scale, (1, 1)) if np.size(self.scale) == 1 else self.scale
-            scale = _numbers(given, (q, q), "the scale of an inverse-Wishart prior")
-            if not _is_regular(scale):
-                raise InputError(
-                    "the scale of an inverse-Wishart prior must be positive definite",
-                    hint="a singular estimate cannot serve as one: give the matrix in numbers",
-                )
-            return f"inverse-Wishart({df:g}) on the covariance", df, scale, ()
         if q == 1:
-            name = f"inverse-gamma{GAMMA} on the variance between groups"
-            return name, 2 * GAMMA[0], np.array([[2 * GAMMA[1]]]), ()
-        start, notes = _off_the_boundary(design, covariance, residual_variance)
-        name = f"inverse-Wishart({q}) on the covariance, scale {q} times the ML estimate"
-        return name, float(q), q * start, notes
+            return name, half, 0.0
+        return f"{name}, LKJ({self.lkj:g}) on their correlations", half, q / 2 + self.lkj - 1
+
+    def _inverse_wishart(self, q: int) -> tuple[str, float, Array]:
+        if self.df is None or self.scale is None:
+            raise InputError("an inverse-Wishart prior needs its df and its scale")
+        df = float(_numbers(self.df, (), "the df of an inverse-Wishart prior"))
+        if not df > q - 1:
+            raise InputError(
+                f"the df of an inverse-Wishart prior of {q} random terms must exceed {q - 1}"
+            )
+        given = np.reshape(self.scale, (1, 1)) if np.size(self.scale) == 1 else self.scale
+        scale = _numbers(given, (q, q), "the scale of an inverse-Wishart prior")
+        if not _is_regular(scale):
+            raise InputError(
+                "the scale of an inverse-Wishart prior must be positive definite",
+                hint="a singular estimate cannot serve as one: give the matrix in numbers",
+            )
+        return f"inverse-Wishart({df:g}) on the covariance", df, scale
 
     def _residual(self) -> tuple[float, float, str]:
         pair = self.residual
@@ -223,14 +186,14 @@ class Prior:
         name = f"inverse-gamma({shape:g}, {rate:g}) on the residual variance"
         return float(shape), float(rate), name
 
-    def _fixed(self, p: int) -> tuple[Array, Array, str]:
-        if self.fixed is None:
-            return np.zeros(p), np.zeros(p), "flat on the fixed effects"
-        if not isinstance(self.fixed, tuple) or len(self.fixed) != 2:
-            raise InputError("normal priors of the fixed effects need a mean and an SD")
-        mean = _numbers(self.fixed[0], (p,), "the mean of a normal prior")
-        sd = _positive(self.fixed[1], (p,), "the SD of a normal prior")
-        return mean, sd**-2.0, "normal on the fixed effects"
+
+def _usual_scales(design: DesignMoments) -> Array:
+    """Half the SD of the response, for one SD of each random term."""
+    total, n, y, constant = design.total, design.n_total, design.response, design.constant
+    mean = 0.0 if constant is None else total[y, constant] / n
+    sd = math.sqrt(max(total[y, y] / n - mean**2, 0.0))
+    scales: Array = 0.5 * sd / np.sqrt(np.diagonal(total)[list(design.random)] / n)
+    return scales
 
 
 def _numbers(given: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
@@ -242,13 +205,6 @@ def _numbers(given: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
         raise InputError(f"{what} is not of the shape wanted", hint=f"give {wanted}") from None
     if not np.isfinite(found).all():
         raise InputError(f"{what} is not a finite number")
-    return found
-
-
-def _positive(given: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
-    found = _numbers(given, shape, what)
-    if not (found > 0).all():
-        raise InputError(f"{what} must be positive")
     return found
 
 
@@ -280,27 +236,14 @@ def as_prior(prior: str | Prior) -> Prior:
     )
 
 
-def _off_the_boundary(
+def _as_mlwin(
     design: DesignMoments, covariance: Array, residual_variance: float
-) -> tuple[Array, tuple[str, ...]]:
-    """Return the ML estimate, or one moved off the boundary where no prior can be built on it.
-
-    A variance is lifted to the standard error (expected information) that an estimate of zero
-    would have; correlations are shrunk until no eigenvalue of their matrix is below 0.1.
-    """
-    information = np.array([design.cross[:, i, i] for i in design.random])
-    least = residual_variance * np.sqrt(2.0 / (information**2).sum(axis=1))
-    variances = np.diag(covariance).astype(float)
-    sds = np.sqrt(np.maximum(variances, least * 1e-6))
-    smallest = np.linalg.eigvalsh(covariance / np.outer(sds, sds))[0]
-    if (variances > least * 1e-6).all() and smallest > 1e-6:
-        return np.asarray(covariance, float), ()
-    sds = np.sqrt(np.maximum(variances, least))
-    correlation = covariance / np.outer(sds, sds)
-    np.fill_diagonal(correlation, 1.0)
-    values, vectors = np.linalg.eigh(correlation)
-    lifted = (vectors * np.maximum(values, LEAST_EIGENVALUE)) @ vectors.T
-    spread = np.sqrt(np.diag(lifted))
+) -> tuple[str, float, Array, tuple[str, ...]]:
+    q = len(design.random)
+    if q == 1:
+        name = f"inverse-gamma{GAMMA} on the variance between groups"
+        return name, 2 * GAMMA[0], np.array([[2 * GAMMA[1]]]), ()
+    regular = off_the_boundary(design, covariance, residual_variance)
     note = (
         "The maximum-likelihood estimate of the covariance matrix between groups is singular, "
         "where MLwiN's prior is not defined. The prior was built on an estimate moved off the "
@@ -308,4 +251,24 @@ def _off_the_boundary(
         "a variance no smaller than the standard error that an estimate of zero would have, "
         f"correlations shrunk until no eigenvalue of their matrix is below {LEAST_EIGENVALUE}."
     )
-    return lifted / np.outer(spread, spread) * np.outer(sds, sds), (note,)
+    name = f"inverse-Wishart({q}) on the covariance, scale {q} times the ML estimate"
+    return name, float(q), q * regular, () if regular is covariance else (note,)
+
+
+def off_the_boundary(design: DesignMoments, covariance: Array, residual_variance: float) -> Array:
+    """Return the ML estimate, or one moved off the boundary where it is singular.
+
+    A variance is lifted to the standard error (expected information) that an estimate of zero
+    would have; correlations are shrunk until no eigenvalue of their matrix is below 0.1.
+    """
+    information = np.array([design.cross[:, i, i] for i in design.random])
+    least = residual_variance * np.sqrt(2.0 / (information**2).sum(axis=1))
+    if np.linalg.eigvalsh(covariance / np.sqrt(np.outer(least, least)))[0] > 1e-6:
+        return covariance
+    from statsmodels.stats.correlation_tools import corr_clipped
+
+    sds = np.sqrt(np.maximum(np.diag(covariance), least))
+    correlation = covariance / np.outer(sds, sds)
+    np.fill_diagonal(correlation, 1.0)
+    moved: Array = corr_clipped(correlation, LEAST_EIGENVALUE) * np.outer(sds, sds)
+    return moved

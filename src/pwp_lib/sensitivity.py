@@ -229,7 +229,7 @@ def _other_priors(panel: _Panel, draws: int, seed: int) -> None:
     def work(prior: str) -> dict[str, Any]:
         posterior = sample_posterior(panel.main.design, draws=draws, seed=seed, prior=prior)
         interval = posterior.interval()
-        effects = pd.Series(posterior.effects_mean[:, 0], index=panel.ranks.index)
+        effects = posterior.residuals()["residual"]
         return {
             "vpc": interval.median,
             "lower": interval.lower,

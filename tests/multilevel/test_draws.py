@@ -4,7 +4,7 @@ import arviz as az
 import numpy as np
 import pytest
 
-from multilevel.draws import PosteriorInterval, decimals
+from multilevel.draws import PosteriorInterval
 from multilevel.errors import InputError
 
 
@@ -47,22 +47,9 @@ def test_chains_that_differ_in_spread_only_are_seen() -> None:
 def test_a_constant_or_a_few_draws_have_no_diagnostics(x: object) -> None:
     got = PosteriorInterval.of(x)  # type: ignore[arg-type]
     assert np.isnan([got.ess, got.r_hat, got.mcse, got.mcse_lower, got.mcse_upper]).all()
-    assert got.decimals == 0
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95, -0.5, float("nan")])
 def test_a_level_lies_between_0_and_1(level: float) -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         PosteriorInterval.of([1.0, 2.0], level)
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [(0.5, 0), (0.05, 1), (0.0501, 0), (0.005, 2), (3.0, 0), (0.0, 6), (float("nan"), 0)],
-)
-def test_decimals_end_where_the_error_begins(error: float, expected: int) -> None:
-    assert decimals(error) == expected
-
-
-def test_decimals_can_be_capped() -> None:
-    assert decimals(1e-9, most=3) == 3

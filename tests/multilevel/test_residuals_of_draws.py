@@ -35,7 +35,7 @@ def test_ranks_turn_round_with_what_is_better(drawn: Posterior) -> None:
     low, high = drawn.residuals(), drawn.residuals(lower_is_better=False)
     n = len(low)
     np.testing.assert_allclose(low["rank"] + high["rank"], n + 1)
-    np.testing.assert_allclose(low["residual"], drawn.effects_mean[:, 0])
+    np.testing.assert_allclose(low["residual"], drawn.u[0, :, :, 0].mean(axis=0))
     assert (low["rank_lower"] <= low["rank_upper"]).all()
     assert (low[["rank_lower", "rank_upper"]] % 1 == 0).all(axis=None)
 

@@ -73,14 +73,9 @@ def test_a_chain_starts_from_a_singular_estimate(random: tuple[str, ...], prior:
     assert fit_design(design).singular
     drawn = sample_posterior(design, draws=500, prior=prior)
     assert np.isfinite(drawn.vpc).all()
-    assert any("singular" in note for note in drawn.notes) == (len(random) > 1 and prior == "mlwin")
-
-
-def test_a_sampler_that_hardly_moves_says_so() -> None:
-    design = strong_design(21, 3, 2.2, ("Intercept", "x"))
-    drawn = sample_posterior(design, draws=500, prior=Prior("flat-sd", lkj=1e5))
-    assert "of the proposed covariance matrices were accepted" in drawn.notes[-1]
-    assert sample_posterior(design, draws=500, prior="flat-sd").notes == ()
+    assert any("singular" in note for note in drawn.prior.notes) == (
+        len(random) > 1 and prior == "mlwin"
+    )
 
 
 def between_design(n_groups: int, between: int, per_group: int, seed: int) -> DesignMoments:
@@ -96,7 +91,7 @@ def between_design(n_groups: int, between: int, per_group: int, seed: int) -> De
 
 def bounds(posterior: Posterior | GridPosterior) -> np.ndarray:
     if isinstance(posterior, Posterior):
-        return posterior.effects_sd
+        return posterior.u.std(axis=(0, 1))
     return posterior.quantile("group variance", [0.025, 0.5, 0.975])
 
 

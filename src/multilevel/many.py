@@ -16,8 +16,6 @@ from multilevel.search import solve
 
 __all__ = ["ManyFits", "fit_many"]
 
-#: Groups worked on at a time, so that the arrays stay in the processor's cache.
-_BLOCK = 6_000
 _ROUNDING = 1e-12
 
 
@@ -36,8 +34,6 @@ class ManyFits:
     vpc : ndarray of shape (R,)
         Variance partition coefficient at the means of the random terms.
     singular, converged : ndarray of bool, shape (R,)
-    fixed_names, random_names : tuple of str
-    method : str
     """
 
     deviance: Array
@@ -48,13 +44,6 @@ class ManyFits:
     vpc: Array
     singular: NDArray[np.bool_]
     converged: NDArray[np.bool_]
-    fixed_names: tuple[str, ...]
-    random_names: tuple[str, ...]
-    method: str
-
-    def __len__(self) -> int:
-        """Return the number of fits."""
-        return len(self.deviance)
 
 
 def fit_many(
@@ -99,25 +88,11 @@ def fit_many(
         raise InputError(wanted) from None
     if blocks.ndim != 4 or blocks.shape[2:] != (m, m) or not len(blocks):
         raise InputError(wanted)
-    rows, name = counts.sum(axis=1), method_name(method)
-    size = max(1, _BLOCK // max(blocks.shape[1], 1))
-    parts = [
-        _fit_block(design, blocks[i : i + size], rows[i : i + size], name == "REML")
-        for i in range(0, len(blocks), size)
-    ]
-    joined: dict[str, Any] = {
-        key: np.concatenate([part[key] for part in parts]) for key in parts[0]
-    }
-    return ManyFits(
-        **joined,
-        fixed_names=design.fixed_names,
-        random_names=design.random_names,
-        method=name,
-    )
+    return _fitted(design, blocks, counts.sum(axis=1), method_name(method) == "REML")
 
 
-def _fit_block(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> dict[str, NDArray[Any]]:
-    """Fit designs that fit into the cache together; those not identified keep NaN."""
+def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFits:
+    """Fit the designs that are identified; the others keep NaN."""
     fixed, random = roles.fixed, roles.random
     p, q = len(fixed), len(random)
     shapes = {"beta": (p,), "beta_covariance": (p, p), "random_covariance": (q, q)}
@@ -133,7 +108,7 @@ def _fit_block(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> dict
         stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
         for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
             out[key][usable] = values
-    return out
+    return ManyFits(**out)
 
 
 def _raw(stack: Stack, point: Array) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -42,13 +42,7 @@ class LikelihoodRatioTest:
 
     def table(self) -> pd.DataFrame:
         """Return the test as a table of one row."""
-        values = {
-            "statistic": self.statistic,
-            "df": self.df,
-            "p_value": self.p_value,
-            "p_value_boundary": self.p_value_boundary,
-        }
-        return pd.DataFrame([values])
+        return pd.DataFrame([asdict(self)])
 
 
 def likelihood_ratio_test(smaller: Solution, larger: Solution) -> LikelihoodRatioTest:

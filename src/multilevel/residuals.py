@@ -28,13 +28,13 @@ def term_position(names: tuple[str, ...], term: str | None) -> int:
     return names.index(term)
 
 
-def _pieces(fit: Solution, term: int) -> tuple[Array, Array, Array, float]:
+def _pieces(fit: Solution, name: str | None) -> tuple[Array, Array, Array, float]:
     """Residuals, conditional variances and fixed-part loadings of a term, and its variance.
 
     All relative to the residual variance but the residuals. With ``g`` the term's row of the
     relative covariance, the residual is ``g e_j`` and its pull on the fixed part ``g Z'V^-1 X``.
     """
-    parts = fit.ingredients
+    parts, term = fit.ingredients, term_position(fit.design.random_names, name)
     row = parts.relative[term]
     residual = parts.e @ row
     explained = np.einsum("i,jik,k->j", row, parts.c, row)
@@ -42,40 +42,37 @@ def _pieces(fit: Solution, term: int) -> tuple[Array, Array, Array, float]:
     return residual, explained, loading, float(row[term])
 
 
-def covariance_parts(fit: Solution, term: str | None = None) -> tuple[Array, Array]:
-    """Split the comparative covariance of a term's residuals, without forming the J x J matrix.
+def covariance_parts(
+    fit: Solution, term: str | None = None, se: str = "comparative"
+) -> tuple[Array, Array, float]:
+    """Split the covariance of a term's residuals, without forming the J x J matrix.
 
     Returns
     -------
     own : array of shape (J,)
-        Each group's conditional variance.
+        Each group's own variance.
     shared : array of shape (J, p)
-        The fixed part's uncertainty: the covariance is ``diag(own) + shared @ shared.T``.
+        The fixed part's uncertainty.
+    sign : float
+        The covariance is ``diag(own) + sign * shared @ shared.T``.
     """
-    _, explained, loading, prior = _pieces(fit, term_position(fit.design.random_names, term))
-    values, vectors = np.linalg.eigh(fit.ingredients.inverse)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    own = fit.residual_variance * np.maximum(prior - explained, 0.0)
-    return own, np.sqrt(fit.residual_variance) * (loading @ root)
-
-
-def _covariance(fit: Solution, se: str, term: str | None) -> tuple[Array, Array, float]:
-    """Parts ``own``, ``root`` and ``sign`` of ``diag(own) + sign * root @ root.T``."""
     if se not in _SIGNS:
         raise InputError(
             f"there is no standard error of the kind {se!r}",
             hint=f"choose from {', '.join(_SIGNS)}",
         )
-    own, root = covariance_parts(fit, term)
-    if se == "diagnostic":
-        own = fit.residual_variance * _pieces(fit, term_position(fit.design.random_names, term))[1]
-    return own, root, _SIGNS[se]
+    _, explained, loading, prior = _pieces(fit, term)
+    values, vectors = np.linalg.eigh(fit.ingredients.inverse)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    own = explained if se == "diagnostic" else np.maximum(prior - explained, 0.0)
+    unit = fit.residual_variance
+    return unit * own, np.sqrt(unit) * (loading @ root), _SIGNS[se]
 
 
 def joint_covariance(fit: Solution, se: str, term: str | None) -> Array:
     """Covariance of the residuals of one random term over groups, shape (J, J)."""
-    own, root, sign = _covariance(fit, se, term)
-    out: Array = np.diag(own) + sign * (root @ root.T)
+    own, shared, sign = covariance_parts(fit, term, se)
+    out: Array = np.diag(own) + sign * (shared @ shared.T)
     return out
 
 
@@ -83,9 +80,9 @@ def residual_table(
     fit: Solution, term: str | None, se: str, multiplier: float, lower_is_better: bool
 ) -> pd.DataFrame:
     """Residuals by group: n, residual, se, lower, upper, rank, shrinkage."""
-    residual, explained, _, prior = _pieces(fit, term_position(fit.design.random_names, term))
-    own, root, sign = _covariance(fit, se, term)
-    error = np.sqrt(np.maximum(own + sign * (root**2).sum(axis=1), 0.0))
+    residual, explained, _, prior = _pieces(fit, term)
+    own, shared, sign = covariance_parts(fit, term, se)
+    error = np.sqrt(np.maximum(own + sign * (shared**2).sum(axis=1), 0.0))
     shrinkage = explained / prior if prior > 0 else np.zeros_like(explained)
     limits = ranked(residual, error, multiplier, lower_is_better)
     columns = {"n": fit.design.n, **limits, "shrinkage": shrinkage}

@@ -228,7 +228,7 @@ def _drawn_ranks(fit: MixedFit, sign: float, draws: int, seed: int) -> NDArray[n
     few directions in which the fixed part moves them all. No J x J matrix is made.
     """
     residuals = fit.residuals()["residual"].to_numpy()
-    own, shared = covariance_parts(fit)
+    own, shared, _ = covariance_parts(fit)
     if not own.any() and not shared.any():
         # No effect at all: nothing tells the therapists apart, so any order will do.
         own = np.ones(len(residuals))

@@ -230,7 +230,7 @@ def flat_fit() -> MixedFit:
 def test_covariance_is_own_part_plus_few_shared_directions(
     two_fits: list[MixedFit], term: str
 ) -> None:
-    own, shared = covariance_parts(two_fits[0], term)
+    own, shared, _ = covariance_parts(two_fits[0], term)
     # The dense matrix from the model's definition: what the data leave of the prior, and what
     # the fixed part's uncertainty adds.
     fit = two_fits[0]
@@ -255,7 +255,7 @@ def test_covariance_is_own_part_plus_few_shared_directions(
 
 
 def test_a_singular_fit_has_neither_part() -> None:
-    own, shared = covariance_parts(flat_fit())
+    own, shared, _ = covariance_parts(flat_fit())
     assert not own.any()
     assert not shared.any()
 

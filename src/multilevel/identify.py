@@ -19,9 +19,10 @@ Array: TypeAlias = NDArray[np.float64]
 
 #: A sum of squares below this share of what it was is nothing but rounding.
 _ROUNDING = 1e-12
-#: Squares about the mean below this share of the raw ones are rounding in the values themselves,
-#: and where only raw products are known, have lost half their digits.
-_SAME, _FAR = 1e-26, 1e-8
+#: Squares about the mean below this share of the raw ones are rounding in the values themselves.
+_SAME = 1e-26
+#: Where nothing was taken off, squares about the mean below this share have lost half their digits.
+_FAR = 1e-8
 #: A direction of a group's random terms with less than this share of the largest is none.
 _NONE = 1e-13
 
@@ -119,13 +120,12 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
     Raises
     ------
     InputError
-        For terms that are zero, constant or depend on each other, and for too few rows; it names
-        the column concerned where there is one.
+        For terms that depend on each other, as all do on a constant or a zero, and for too few
+        rows; it names the column concerned where there is one.
     """
     if not design.fixed:
         raise InputError("the model has no fixed term", hint="keep the intercept")
-    raw, rows = design.cross.sum(axis=0), int(design.n.sum())
-    centred = raw if design.centred is None else design.centred.sum(axis=0)
+    raw, rows = design.total, design.n_total
     if not np.isfinite(raw).all():
         raise InputError("the moments hold values that are not finite numbers")
     if rows <= len(design.fixed):
@@ -133,9 +133,8 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
             f"{rows} rows cannot identify {len(design.fixed)} fixed terms and a residual variance",
             hint="drop terms or add rows",
         )
-    _refuse_constant(design, raw, centred)
     stack = standardise(
-        (design.cross if design.centred is None else design.centred)[None],
+        design.products[None],
         np.array([float(rows)]),
         design.fixed,
         design.random,
@@ -143,41 +142,28 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
         reml,
         uncentring=design.uncentring,
     )
-    _refuse_dependent(design, stack.left[0] <= _ROUNDING)
+    about = design.products.sum(axis=0)
+    # What a constant leaves about its mean is rounding of its values, or nothing.
+    constant = np.diagonal(about) <= _SAME * np.diagonal(raw)
+    columns = [*design.random, *design.fixed, design.response]
+    _refuse_dependent(design, constant[columns] | ~(stack.left[0] > _ROUNDING))
+    _refuse_far(design, about)
     return stack
 
 
-def _refuse_constant(design: DesignMoments, raw: Array, centred: Array) -> None:
-    """Refuse columns that are zero, or the same in every row as far as rounding lets tell."""
-    constant = design.names.index("Intercept") if "Intercept" in design.names else None
-    squares, y = np.diagonal(raw), design.response
-    moved = np.array(design.centres if design.centred is not None else squares * 0.0) != 0.0
-    about = squares
-    if constant is not None:
-        about = squares - raw[constant] ** 2 / raw[constant, constant]
-        about = np.where(moved, np.diagonal(centred), about)
-    same = about <= np.where(moved, _SAME, _ROUNDING) * squares
-    far = ~moved & (about <= _FAR * squares)
-    varying = (*design.fixed, *(design.random if constant in design.random else ()))
-    for column in (*design.fixed, *design.random, y):
-        name = design.names[column]
-        if squares[column] == 0.0 and column != y:
-            raise InputError("the column is zero in every row", hint="drop it", column=name)
-        if constant in (None, column):
-            continue
-        if same[column] and column == y:
-            raise InputError("every row has the same response", column=name)
-        if same[column] and column in varying:
-            raise InputError(
-                "the column has the same value in every row",
-                hint="drop it: the intercept stands for it already",
-                column=name,
-            )
-        if far[column]:
+def _refuse_far(design: DesignMoments, about: Array) -> None:
+    """Refuse columns that have lost half their digits, as nothing could be taken off them."""
+    constant = design.constant
+    if constant is None:
+        return
+    squares = np.diagonal(about)
+    spread = squares - about[constant] ** 2 / squares[constant]
+    for column in {*design.fixed, *design.random, design.response} - {constant}:
+        if spread[column] <= _FAR * squares[column]:
             raise InputError(
                 "its values lie so far from zero that their spread is lost in rounding",
                 hint="take a constant off, as center() does for a predictor",
-                column=name,
+                column=design.names[column],
             )
 
 
@@ -190,8 +176,8 @@ def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> No
     ):
         if known.any():
             raise InputError(
-                f"the {part} terms before this one predict it exactly, so the model is not "
-                "identified",
+                f"the {part} terms before this one predict it exactly, as the intercept does a "
+                "column with one value in every row, so the model is not identified",
                 hint="drop it, or one of those it depends on",
                 column=design.names[terms[int(known.argmax())]],
             )

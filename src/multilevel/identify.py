@@ -104,7 +104,13 @@ def identified_stack(design: DesignMoments, method: str) -> Stack:
     """
     stack = design_stack(design, reml=method_name(method) == "REML")
     if design.random:
-        _refuse_groups(design)
+        groups, terms = len(design.groups), len(design.random)
+        if groups < max(terms, 2):
+            raise InputError(
+                f"the groups are too few ({groups}) to identify the random terms ({terms})",
+                hint="drop random terms",
+                column=design.group_name or None,
+            )
         _refuse_without_variation(design, stack)
     return stack
 
@@ -189,22 +195,6 @@ def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> No
         )
 
 
-def _refuse_groups(design: DesignMoments) -> None:
-    groups, terms = len(design.groups), len(design.random)
-    problem, hint = "", "leave out the random part"
-    if groups < 2:
-        problem = "one group says nothing about how groups differ"
-    elif groups < terms:
-        problem, hint = f"{groups} groups cannot identify {terms} random terms", "drop random terms"
-    elif int(design.n.max()) <= 1:
-        problem = (
-            "no group has more than one row, so differences between groups cannot be told from "
-            "differences between rows"
-        )
-    if problem:
-        raise InputError(problem, hint=hint, column=design.group_name or None)
-
-
 def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     """Refuse designs that leave nothing to estimate a variance from.
 
@@ -226,22 +216,17 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
             hint="leave it out of the random part, or leave out fixed terms that stand for groups",
             column=design.group_name or None,
         )
-    sizes = (root**2).max(axis=-1)
     values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
     real = values > 1e-10
-    if rows <= int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + int(real.sum()):
-        raise InputError(
-            "the groups are too small for these random terms: nothing is left within groups to "
-            "estimate the residual variance from",
-            hint="drop random terms",
-            column=design.group_name or None,
-        )
     pull = (vectors.T @ stack.within[0, :p, p])[real]
     rest = float(stack.within[0, p, p] - (pull**2 / values[real]).sum())
-    if rest <= _ROUNDING * rows:
+    sizes = (root**2).max(axis=-1)
+    taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + int(real.sum())
+    if rows <= taken or rest <= _ROUNDING * rows:
         raise InputError(
-            "within groups the model predicts the response without error, so there is no "
-            "residual variance",
+            "within groups there is no residual variance: the groups are too small for these "
+            "random terms, or the model predicts the response without error",
+            hint="drop random terms",
             column=design.names[design.response],
         )
 

@@ -29,14 +29,20 @@ X = np.array([1, 2, 3, 4, 2, 4, 3, 1, 5, 2, 1, 7], dtype=float)
         (Y, {"Intercept": ONES, "x": X, "z": 2 * X - 1}, [], G, "column z: .*predict it exactly"),
         (0 * Y + 4, {"Intercept": ONES, "x": X}, [], G, "column y: .*without error"),
         (3 + 2 * X, {"Intercept": ONES, "x": X}, [], G, "column y: .*without error"),
-        (Y, {"Intercept": ONES, "x": X}, ["Intercept"], np.arange(12), "more than one row"),
-        (Y, {"Intercept": ONES}, ["Intercept"], ["a"] * 12, "one group says nothing"),
+        (
+            Y,
+            {"Intercept": ONES, "x": X},
+            ["Intercept"],
+            np.arange(12),
+            "too small for these random terms",
+        ),
+        (Y, {"Intercept": ONES}, ["Intercept"], ["a"] * 12, r"too few \(1\) to identify"),
         (
             Y,
             {"Intercept": ONES, "x": X, "w": X**2},
             ["Intercept", "x", "w"],
             ["a", "b"] * 6,
-            "2 groups cannot identify 3 random terms",
+            r"too few \(2\) to identify the random terms \(3\)",
         ),
         (Y, {"Intercept": ONES, "x": X}, ["Intercept", "x"], np.arange(12) // 2, "too small"),
         (
@@ -85,6 +91,22 @@ def test_unidentified_models_are_refused_in_words(
 ) -> None:
     with pytest.raises(InputError, match=message):
         fit_design(DesignMoments.from_arrays(y, columns, random, g))
+
+
+@pytest.mark.parametrize("seed", [18, 139, 477, 479, 975, *range(20)])
+def test_groups_no_larger_than_their_random_terms_are_refused(seed: int) -> None:
+    """Every row is then predicted, however the rounding of what is left falls out."""
+    rng = np.random.default_rng(seed)
+    terms = int(rng.integers(1, 4))
+    groups = int(rng.integers(max(terms, 2) + 3, 30))
+    g = np.repeat(np.arange(groups), rng.integers(1, terms + 1, groups))
+    unit = 10.0 ** rng.integers(-6, 7)
+    x = unit * (rng.choice([0, 1, 30, 1000]) + rng.normal(size=len(g)))
+    z = rng.normal(size=len(g)) + rng.choice([0, 100])
+    frame = pd.DataFrame({"g": g, "x": x, "z": z, "y": rng.normal(size=len(g))})
+    random = ["1", "1 + x", "1 + x + z"][terms - 1]
+    with pytest.raises(InputError, match="too small for these random terms"):
+        pwp.fit_mixed(f"y ~ x + ({random} | g)", frame)
 
 
 @pytest.mark.parametrize("method", ["ML", "REML"])

@@ -22,18 +22,6 @@ _OTHER_SIGNS = {
     "%": "write a:b for a %in% b",
     "^": "write {x ** 2} for a power, and (a + b) ** 2 for products of terms",
 }
-#: Functions that mean something else in R, or nothing here.
-_OTHER_CALLS = {
-    **dict.fromkeys(
-        ("bs", "cr", "cc", "ns", "poly"),
-        "make its columns first, with patsy or SciPy, and write their names",
-    ),
-    "offset": "an offset is not estimated: take it off the response, as in {y - x} ~ ...",
-    "factor": "write C(x)",
-    "as.factor": "write C(x)",
-    "T": "write C(x), and give the order of the levels with levels= or by the column's type",
-    "S": "write C(x), and give the order of the levels with levels= or by the column's type",
-}
 #: More random terms than this on one grouping factor are refused.
 MAX_RANDOM_TERMS = 3
 
@@ -139,7 +127,6 @@ def parse_formula(text: str) -> Formula:
     if response in (*fixed, *random):
         raise InputError(f"{response.name} is the response and cannot be a predictor as well")
     formula = Formula(text, response, fixed, random, group)
-    _refuse_other_meanings((left, *formula.predictors))
     if group in formula.columns:
         raise InputError(
             f"{group} is the grouping factor and cannot be a predictor or the response as well"
@@ -319,15 +306,3 @@ def _grouping_factor(right: Expression) -> str:
     if right.sign in ("+", "*"):
         raise InputError("one grouping factor is offered", hint="keep one right of the bar")
     raise InputError("right of the bar stands one column, the grouping factor")
-
-
-def _refuse_other_meanings(factors: Iterable[Expression]) -> None:
-    """Refuse calls that would not be what R makes of them."""
-    for call in (factor for factor in factors if factor.kind == "call"):
-        if call.head in _OTHER_CALLS:
-            raise InputError(f"{call} is not offered", hint=_OTHER_CALLS[call.head])
-        if call.head == "C" and not (call.only and call.only.kind == "name"):
-            raise InputError(
-                f"{call} is not offered: C takes one column, and its first level is the reference",
-                hint=_OTHER_CALLS["T"],
-            )

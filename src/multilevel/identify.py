@@ -131,7 +131,8 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
     """
     if not design.fixed:
         raise InputError("the model has no fixed term", hint="keep the intercept")
-    raw, rows = design.total, design.n_total
+    raw, rows = design.cross.sum(axis=0), int(design.n.sum())
+    products = design.cross if design.centred is None else design.centred
     if not np.isfinite(raw).all():
         raise InputError("the moments hold values that are not finite numbers")
     if rows <= len(design.fixed):
@@ -140,7 +141,7 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
             hint="drop terms or add rows",
         )
     stack = standardise(
-        design.products[None],
+        products[None],
         np.array([float(rows)]),
         design.fixed,
         design.random,
@@ -148,7 +149,7 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
         reml,
         uncentring=design.uncentring,
     )
-    about = design.products.sum(axis=0)
+    about = products.sum(axis=0)
     # What a constant leaves about its mean is rounding of its values, or nothing.
     constant = np.diagonal(about) <= _SAME * np.diagonal(raw)
     columns = [*design.random, *design.fixed, design.response]
@@ -159,9 +160,9 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
 
 def _refuse_far(design: DesignMoments, about: Array) -> None:
     """Refuse columns that have lost half their digits, as nothing could be taken off them."""
-    constant = design.constant
-    if constant is None:
+    if "Intercept" not in design.names:
         return
+    constant = design.names.index("Intercept")
     squares = np.diagonal(about)
     spread = squares - about[constant] ** 2 / squares[constant]
     for column in {*design.fixed, *design.random, design.response} - {constant}:

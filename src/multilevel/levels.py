@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -141,13 +141,7 @@ def nested_design(
     return design, Nesting(levels.factors[outer], np.asarray(known, dtype=object), codes)
 
 
-def sum_levels(
-    levels: Levels,
-    data: Any,
-    categories: Mapping[str, Sequence[str]] | None = None,
-    *,
-    cells: bool = False,
-) -> Record:
+def sum_levels(levels: Levels, data: Any, *, cells: bool = False) -> Record:
     """Return sums within groups, and the unit of each; see `multilevel.sources.sum_formula`.
 
     Rows without a unit are left out. Labels of groups that count within their unit are written
@@ -163,7 +157,7 @@ def sum_levels(
     if group.duplicated().any():
         frame, group = frame.with_columns(_within(levels.factors)), labels
     formula = parse_formula(levels.two_levels(1 - outer))
-    record = sum_formula(formula, frame.to_native(), categories, cells=cells)
+    record = sum_formula(formula, frame.to_native(), cells=cells)
     found = pd.DataFrame({"label": labels.to_numpy(), "unit": unit.to_numpy()}, group)
     found = found.reindex(record.groups)
     return replace(

@@ -24,7 +24,6 @@ from multilevel.plan import (
     Plan,
     Schema,
     categories,
-    chosen_levels,
     formula_plan,
     kind_of,
     refuse_unknown,
@@ -42,9 +41,7 @@ _FLOAT_LIMIT = 1e75
 _OF_ONE_KIND = "numbers or text are needed, of one kind"
 
 
-def plan_for(
-    formula: Formula, table: Schema, levels: Mapping[str, Sequence[str]] | None = None
-) -> Plan:
+def plan_for(formula: Formula, table: Schema) -> Plan:
     """Find what a formula needs of a table; plans are remembered.
 
     Raises
@@ -57,15 +54,13 @@ def plan_for(
         refuse_unknown(needed, table.columns)
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
     factors = categories(formula.text, kinds)
-    found = tuple([(f, chosen_levels(f, column, table, levels)) for f, column in factors])
+    found = tuple([(factor, table.levels(column)) for factor, column in factors])
     return formula_plan(formula.text, kinds, found)
 
 
-def sum_table(
-    table: Schema, formula: Formula, levels: Mapping[str, Sequence[str]] | None, cells: bool
-) -> Record:
+def sum_table(table: Schema, formula: Formula, cells: bool) -> Record:
     """Return sums that hold just what a formula needs, of a table in memory or not."""
-    return table.summed(plan_for(formula, table, levels), cells)
+    return table.summed(plan_for(formula, table), cells)
 
 
 @dataclass(frozen=True, eq=False)

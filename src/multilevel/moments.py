@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,6 @@ class Moments(Record):
         formula: str,
         data: Any,
         *,
-        levels: Mapping[str, Sequence[str]] | None = None,
         units: str | None = None,
         services: str | None = None,
     ) -> Moments:
@@ -49,10 +47,8 @@ class Moments(Record):
             Of two levels, or of three as in `fit_mixed`.
         data : frame or path
             pandas, Polars (eager or lazy), Arrow, DuckDB, Dask or Spark frame, or the path of a
-            Parquet file, which may be larger than memory.
-        levels : mapping of str to sequence of str, optional
-            All levels of a categorical column, the reference first. Sites that pool moments
-            give the same ones; without it they are the levels found.
+            Parquet file, which may be larger than memory. Levels of a category are those that its
+            type declares, in that order, or those found. Sites that pool moments declare the same.
         units : str, optional
             Column of the units above the groups, for models of three levels; a formula of three
             levels says it itself. Rows without a unit are left out.
@@ -76,8 +72,8 @@ class Moments(Record):
         units = units or services
         found = levels_of(f"{formula} + (1 | {units})" if units else formula)
         if found:
-            return cls(**vars(sum_levels(found, data, levels, cells=True)))
-        return cls(**vars(sum_formula(parse_formula(formula), data, levels, cells=True)))
+            return cls(**vars(sum_levels(found, data, cells=True)))
+        return cls(**vars(sum_formula(parse_formula(formula), data, cells=True)))
 
     def __repr__(self) -> str:
         grouped = (

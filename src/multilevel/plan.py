@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, combinations_with_replacement
@@ -134,22 +134,6 @@ def refuse_unknown(needed: Iterable[str], columns: Collection[str]) -> None:
             raise InputError("this column is not in the data", column=name, hint=hint)
 
 
-def chosen_levels(
-    factor: str, column: str, schema: Schema, given: Mapping[str, Sequence[str]] | None
-) -> tuple[str, ...]:
-    """Levels of a component: those given, if they are all there are, or those found."""
-    found, given = schema.levels(column), given or {}
-    chosen = given.get(factor, given.get(column))
-    levels = tuple(map(str, chosen)) if chosen else found
-    if not levels:
-        raise InputError("this column holds no value", column=column)
-    if not set(found) <= set(levels) or len(set(levels)) < len(levels):
-        raise InputError(
-            "the levels given are not all those of this column, each once", column=column
-        )
-    return levels
-
-
 @lru_cache(maxsize=512)
 def categories(text: str, kinds: Pairs) -> Pairs:
     """Categorical components with their columns.
@@ -163,7 +147,7 @@ def categories(text: str, kinds: Pairs) -> Pairs:
     kind = dict(kinds)
     factors: dict[str, str] = {}
     for factor in parse_formula(text).predictors:
-        if factor.kind == "call" and factor.head == "C" and factor.only:
+        if factor.head == "C" and factor.only and factor.only.kind == "name":
             factors[str(factor)] = factor.only.head
         elif factor.kind == "name" and kind[factor.head] == "category":
             factors[str(factor)] = factor.head
@@ -211,7 +195,9 @@ def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
             return InputError(f"{factor} cannot be a response: a single number is needed")
         return InputError(
             f"{factor} is not known here",
-            hint="use center, scale, C, log, exp, sqrt, abs, or arithmetic in braces",
+            hint="use center(x), scale(x), log, exp, sqrt, abs, arithmetic in braces, as {y - x}, "
+            "or C(x) for a category, of one column whose first level is the reference; make other "
+            "columns first",
         )
 
     truths = frozenset(

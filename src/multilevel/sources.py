@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +56,7 @@ def design_moments(formula: str, data: Any) -> DesignMoments:
     return data
 
 
-def sum_formula(
-    formula: Formula,
-    data: Any,
-    levels: Mapping[str, Sequence[str]] | None = None,
-    *,
-    cells: bool = False,
-) -> Record:
+def sum_formula(formula: Formula, data: Any, *, cells: bool = False) -> Record:
     """Return sums that hold just what a formula needs.
 
     Parameters
@@ -71,12 +64,10 @@ def sum_formula(
     formula : Formula
     data : frame or path
         A frame of any kind that narwhals knows, or the path of a Parquet file.
-    levels : mapping of str to sequence of str, optional
-        All levels of a categorical column, the reference first.
     cells : bool
         Count the cells of columns with few distinct values too, which sharing needs.
     """
-    return sum_table(open_table(data), formula, levels, cells)
+    return sum_table(open_table(data), formula, cells)
 
 
 def open_table(data: Any) -> Table | LazyTable:

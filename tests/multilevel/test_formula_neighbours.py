@@ -95,7 +95,7 @@ def test_codings_span_what_they_span_in_r(coding: str) -> None:
         ("a %in% b", "a:b for a %in% b"),
         ("x^2", "write {x"),
         ("I(x^2)", "write {x"),
-        ("factor(a)", r"write C\(x\)"),
+        ("factor(a)", r"C\(x\) for a category"),
         ("C(a, Treatment('mid'))", "one column"),
         ("0 + flag", "truth values"),
         ("0 + {x > 13}", "truth values"),

@@ -149,8 +149,9 @@ def test_sums_that_would_overflow_are_refused() -> None:
 
 def test_service_as_a_fixed_effect_pools_when_its_levels_are_declared() -> None:
     formula = "post ~ center(pre) + s + (1 | g)"
-    levels = {"s": ["A", "B", "C"]}
-    pooled = pool_moments([Moments.for_formula(formula, f, levels=levels) for f in (A, B, C)])
+    kind = pd.CategoricalDtype(["A", "B", "C"])
+    declared = [f.astype({"s": kind}) for f in (A, B, C)]
+    pooled = pool_moments([Moments.for_formula(formula, f) for f in declared])
     expected = design_moments(formula, pd.concat([A, B, C]))
     assert pooled.design(formula).names == expected.names
     assert relative_gap(pooled.design(formula).cross, expected.cross) < 1e-14

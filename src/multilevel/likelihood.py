@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from multilevel.design import coordinates
 from multilevel.identify import Array, Stack
-from multilevel.small import add, cholesky, compiled, gram, invert_lower, product
+from multilevel.small import add, cholesky, compiled, folded, gram, invert_lower, product
 
 __all__ = [
     "Array",
@@ -187,7 +187,7 @@ def evaluate(design: Any, factor: Any, space: Any) -> Any:
     return deviance, squares
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _solve(space: Any) -> None:
     """Fill the coefficients and the inverse from the factor that `evaluate` left."""
     p = len(space.beta)
@@ -200,7 +200,7 @@ def _solve(space: Any) -> None:
             space.beta[i] += root[j, i] * space.low[p, j]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _group(space: Any, j: Any, c: Any, rows: Any) -> None:
     """Fill a group's ``Z'V^-1 Z`` and ``Z'V^-1 [X, y - X beta]``."""
     x, y, beta = space.x[j], space.y[j], space.beta
@@ -269,7 +269,7 @@ def covariance_hessian(design: Any, space: Any, ratio: Any, places: Any, gradien
     return _assembled(paired, terms, space.inverse, ratio, design.dof, places)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _assembled(paired: Any, terms: Any, inverse: Any, ratio: Any, dof: Any, places: Any) -> Any:
     """Hessian from ``sum Y x C`` and, by element, ``[X, e]' V^-1 Z E_a Z' V^-1 [X, e]``."""
     k, p = len(places), len(inverse)
@@ -297,7 +297,7 @@ def _assembled(paired: Any, terms: Any, inverse: Any, ratio: Any, dof: Any, plac
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def measure(
     design: Any,
     theta: Any,

@@ -33,7 +33,7 @@ from multilevel.likelihood import (
     places,
     workspace,
 )
-from multilevel.small import compiled, diagonalise
+from multilevel.small import compiled, diagonalise, folded
 
 __all__ = ["Optimum", "minimise", "solve"]
 
@@ -112,7 +112,7 @@ class Ends(NamedTuple):
     steps: NDArray[np.int64]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _step(gradient: Any, hessian: Any, radius: Any, step: Any) -> Any:
     """Fill the step with absolute curvatures inside the trust radius; its expected gain."""
     k = len(gradient)
@@ -262,7 +262,7 @@ def _candidates(stack: Stack) -> Array:
     return np.concatenate([shared, raw[:, None] * sizes], axis=1)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _correlation(factor: Any, i: Any, m: Any) -> Any:
     """Give the standard deviation of a row of a factor, and its correlation with another row."""
     own, other, both = 0.0, 0.0, 0.0
@@ -273,7 +273,7 @@ def _correlation(factor: Any, i: Any, m: Any) -> Any:
     return np.sqrt(own), both / np.sqrt(max(own * other, 1e-300))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _are_neighbours(one: Any, other: Any) -> Any:
     """Whether the covariances of two factors have like variances and like correlations."""
     for i in range(len(one)):

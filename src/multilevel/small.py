@@ -19,6 +19,7 @@ __all__ = [
     "compiler",
     "congruent",
     "diagonalise",
+    "folded",
     "gram",
     "invert_lower",
     "product",
@@ -38,6 +39,9 @@ def compiler(**options: Any) -> Any:
 
 
 compiled = compiler(error_model="numpy")
+#: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once
+#: more, which is most of the time that a first call takes.
+folded = compiler(error_model="numpy", inline="always")
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.small import cholesky, compiled, congruent, invert_lower
+from multilevel.small import cholesky, compiled, congruent, folded, invert_lower
 
 __all__ = ["Array", "Stack", "design_stack", "identified_stack", "method_name", "standardise"]
 
@@ -334,7 +334,7 @@ def _split_all(change: Any, cross: Any, q: Any) -> tuple[Any, Any, Any, Any]:
     return root, outer, within, squares
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _split(block: Any, q: Any, root: Any, outer: Any, within: Any) -> None:
     """Take a group's products apart: `R` and `U` by a pivoted Cholesky factor, and the rest."""
     width = len(block)

@@ -80,17 +80,16 @@ jit = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 
 
 @jit  # type: ignore[untyped-decorator]
-def _log_weight(cov: Array, root: float, power: float, half: Array) -> float:
-    """Log of what the prior holds beyond its inverse-Wishart part (see `priors`).
-
-    `root` is the root of the determinant of `cov`.
-    """
-    w, diagonal = 0.0, 1.0
+def _log_weight(cov: Array, chol: Array, power: float, half: Array) -> float:
+    """Log of what the prior holds beyond its inverse-Wishart part (see `priors`)."""
+    w, determinant = 0.0, 1.0
     for i in range(cov.shape[0]):
         w -= half[i] * cov[i, i]
-        diagonal *= cov[i, i]
-    if power != 0.0:  # The commonest priors have no use for the logarithm, which takes its time.
-        w += power * np.log(root * root / diagonal)
+    if power != 0.0:  # The commonest priors have no use for it.
+        cholesky(cov, chol, 1e-300)
+        for i in range(cov.shape[0]):
+            determinant *= chol[i, i] ** 2 / cov[i, i]
+        w += power * np.log(determinant)
     return w
 
 
@@ -222,14 +221,11 @@ def _apply_stretch(
 @jit  # type: ignore[untyped-decorator]
 def _draw_covariance(
     scatter: Array, normals: Array, chi2: Array, chol: Array, t: Array, wish: Array, new: Array,
-) -> float:  # fmt: skip
-    """Inverse-Wishart draw with scale `scatter`, by Bartlett's factor; its determinant's root."""
-    q = scatter.shape[0]
+) -> None:  # fmt: skip
+    """Fill an inverse-Wishart draw with scale `scatter`, by Bartlett's factor."""
     cholesky(scatter, chol, 1e-300)
-    root = 1.0
-    for i in range(q):
+    for i in range(scatter.shape[0]):
         t[i, i] = 1.0 / np.sqrt(chi2[1 + i])
-        root *= chol[i, i] * t[i, i]
         for j in range(i):
             s = 0.0
             for k in range(j, i):
@@ -237,7 +233,6 @@ def _draw_covariance(
             t[i, j] = s * t[i, i]
     gram(t, wish)
     congruent(chol, wish, new)
-    return root
 
 
 @jit  # type: ignore[untyped-decorator]
@@ -292,14 +287,12 @@ def _renew(
     belief: Belief, normals: Array, chi2: Array, log_uniform: float, cov: Array, room: Any
 ) -> None:
     """Propose a covariance matrix, and take it if the prior's further factor lets."""
-    q, root = len(cov), 1.0
-    for i in range(q):
-        root *= abs(room.stretch[i]) / room.t[i, i]
-        for k in range(q):
+    for i in range(len(cov)):
+        for k in range(len(cov)):
             room.scatter[i, k] += belief.scale[i, k]
-    gain = -_log_weight(cov, root, belief.power, belief.half)
-    root = _draw_covariance(room.scatter, normals, chi2, room.chol, room.t, room.wish, room.new)
-    gain += _log_weight(room.new, root, belief.power, belief.half)
+    gain = -_log_weight(cov, room.chol, belief.power, belief.half)
+    _draw_covariance(room.scatter, normals, chi2, room.chol, room.t, room.wish, room.new)
+    gain += _log_weight(room.new, room.chol, belief.power, belief.half)
     if log_uniform <= gain:
         cov[:] = room.new
 

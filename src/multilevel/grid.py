@@ -94,11 +94,6 @@ class GridPosterior:
         found: Array = np.interp(np.asarray(probs, float), cumulative[keep], values[keep])
         return found
 
-    def mean(self, quantity: str) -> float:
-        """Posterior mean of a quantity (see `cdf` for their names)."""
-        logs, mass = self._nodes(quantity)
-        return float((mass * (expit(logs) if quantity == "vpc" else np.exp(logs))).sum())
-
 
 def _turned(stack: Stack) -> Stack:
     """Turn the fixed terms so that those without variation within groups have exactly none.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from multilevel.design import coordinates
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, Pieces, Stack, pieces, places, symmetric_basis
 from multilevel.solution import Solution
@@ -15,41 +14,33 @@ __all__ = ["fixed_tests", "variance_covariance"]
 
 def variance_covariance(fit: Solution, information: str) -> Array:
     """Return the components' sampling covariance in raw units, shape (k + 1, k + 1)."""
-    stack, g = fit.stack, fit.optimum.g
-    if not stack.q and information in ("expected", "observed"):
-        return np.array([[2.0 * fit.residual_variance**2 / float(stack.dof[0])]])
-    if information == "expected":
-        matrix = _expected(stack, fit.pieces, g[0])
-    elif information == "observed":
-        if fit.singular:
-            size = len(fit.design.component_names) + 1
-            return np.full((size, size), np.nan)
-        matrix = _observed(stack, fit.pieces, g[0])
-    else:
+    if information not in ("expected", "observed"):
         raise InputError(
             f"there is no information of the kind {information!r}",
             hint='give "expected" or "observed"',
         )
+    stack, kind = fit.stack, _expected if information == "expected" else _observed
+    matrix = kind(stack, fit.pieces, fit.optimum.g[0])
+    if information == "observed" and fit.singular:
+        matrix *= np.nan
     back = _to_raw(stack)
     out: Array = back @ np.linalg.inv(matrix) @ back.T
     return (out + out.T) / 2
 
 
 def _elements(matrix: Array) -> Array:
-    """Elements of a symmetric matrix in the order of the components."""
-    return np.array([matrix[i, j] for i, j in coordinates(matrix.shape[-1])])
+    """Elements of symmetric matrices in the order of the components, shape (..., k)."""
+    row, col = places(matrix.shape[-1]).T
+    out: Array = matrix[..., row, col]
+    return out
 
 
 def _to_raw(stack: Stack) -> Array:
     """Linear map from standardised to raw variance components, shape (k + 1, k + 1)."""
-    q = stack.q
     back = np.linalg.inv(stack.z_root[0]).T
-    moved = back @ symmetric_basis(q) @ back.T
-    k = len(moved)
-    out = np.zeros((k + 1, k + 1))
-    for b in range(k):
-        out[:k, b] = _elements(moved[b])
-    out[k, k] = 1.0
+    moved = _elements(back @ symmetric_basis(stack.q) @ back.T)
+    out = np.eye(len(moved) + 1)
+    out[:-1, :-1] = moved.T
     return out * float(stack.scale[0]) ** 2
 
 

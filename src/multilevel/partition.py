@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from multilevel.design import DesignMoments, coordinates
+from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.likelihood import Array
+from multilevel.likelihood import Array, symmetric_basis
 from multilevel.solution import Solution
 
 __all__ = [
@@ -118,12 +118,11 @@ def partition_curve(
         at = {variable: value}
         row = random_row(fit.design, at, _spread_columns(fit))
         between, residual = group_variance(fit, at), residual_variance(fit, at)
-        places = coordinates(len(row))
-        slope = [row[i] * row[j] * (1.0 if i == j else 2.0) for i, j in places]
+        slope = row @ symmetric_basis(len(row)) @ row
         # The logit of the coefficient is log(between) - log(residual).
         error = np.nan
         if between:
-            gradient = np.array([*(np.array(slope) / between), -1.0 / fit.residual_variance])
+            gradient = np.array([*(slope / between), -1.0 / fit.residual_variance])
             error = np.sqrt(gradient @ sampling @ gradient + _by_delta(fit, at) ** 2)
         share = between / (between + residual)
         low, high = expit(logit(share) + np.array([-width, width]) * error)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +27,6 @@ __all__ = ["Prior", "PriorValues", "as_prior", "off_the_boundary"]
 Array = NDArray[np.float64]
 Kind: TypeAlias = Literal["mlwin", "flat-sd", "half-normal", "inverse-wishart"]
 
-KINDS: tuple[Kind, ...] = ("mlwin", "flat-sd", "half-normal", "inverse-wishart")
 #: Shape and rate of MLwiN's inverse-gamma prior for a variance.
 GAMMA = (0.001, 0.001)
 #: Eigenvalues of a correlation matrix are lifted to this before MLwiN's prior is built on it.
@@ -131,7 +130,9 @@ class Prior:
         elif self.kind == "mlwin":
             name, df, scale, notes = _as_mlwin(design, covariance, residual_variance)
         else:
-            raise InputError(f"no prior is called {self.kind!r}", hint=f"use one of {KINDS}")
+            raise InputError(
+                f"no prior is called {self.kind!r}", hint=f"use one of {get_args(Kind)}"
+            )
         shape, rate, residual_name = self._residual()
         name = f"{name}; {residual_name}; flat on the fixed effects"
         return PriorValues(name, df, scale, power, half, shape, rate, notes)
@@ -225,15 +226,7 @@ def as_prior(prior: str | Prior) -> Prior:
     >>> as_prior("flat-sd").kind
     'flat-sd'
     """
-    if isinstance(prior, Prior):
-        return prior
-    for kind in KINDS[:3]:
-        if prior == kind:
-            return Prior(kind)
-    raise InputError(
-        f"no prior is called {prior!r}",
-        hint='use "mlwin", "flat-sd", "half-normal" or a Prior(...)',
-    )
+    return prior if isinstance(prior, Prior) else Prior(cast(Kind, prior))
 
 
 def _as_mlwin(

@@ -6,7 +6,7 @@ from scipy import integrate, stats
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.grid import grid_posterior
+from multilevel.grid import GridPosterior, grid_posterior
 from multilevel.priors import Prior
 
 
@@ -20,6 +20,16 @@ def small_rows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def small_design() -> DesignMoments:
     y, x, g = small_rows()
     return DesignMoments.from_arrays(y, {"Intercept": np.ones(len(y)), "x": x}, ["Intercept"], g)
+
+
+def mean(grid: GridPosterior, quantity: str) -> float:
+    """Mean of a quantity over the nodes."""
+    residual = np.exp(grid.log_residual)
+    group = np.exp(grid.log_ratio)[:, None] * residual
+    values = {
+        "vpc": group / (group + residual), "group variance": group, "residual variance": residual
+    }  # fmt: skip
+    return float((grid.mass * values[quantity]).sum())
 
 
 LOG_TAU, LOG_SIGMA = np.linspace(-14, 9, 185), np.linspace(-1.5, 4, 56)
@@ -60,8 +70,8 @@ def test_the_grid_is_what_brute_integration_over_rows_gives(
     for value in (0.05, 0.5, 2.0):
         expected = np.interp(np.log(value), LOG_TAU, cumulative)
         assert grid.cdf("group variance", value) == pytest.approx(expected, abs=2e-3)
-    assert grid.mean("vpc") == pytest.approx((mass * (tau / (tau + sigma))).sum(), abs=2e-4)
-    assert grid.mean("residual variance") == pytest.approx((mass * sigma).sum(), rel=1e-3)
+    assert mean(grid, "vpc") == pytest.approx((mass * (tau / (tau + sigma))).sum(), abs=2e-4)
+    assert mean(grid, "residual variance") == pytest.approx((mass * sigma).sum(), rel=1e-3)
 
 
 def test_quantiles_invert_the_distribution_function() -> None:
@@ -79,7 +89,7 @@ def test_a_finer_grid_changes_nothing() -> None:
         np.testing.assert_allclose(
             coarse.quantile(name, probs), fine.quantile(name, probs), rtol=3e-4
         )
-        assert coarse.mean(name) == pytest.approx(fine.mean(name), rel=3e-4)
+        assert mean(coarse, name) == pytest.approx(mean(fine, name), rel=3e-4)
 
 
 def test_the_prior_enters_through_its_density() -> None:
@@ -91,15 +101,15 @@ def test_the_prior_enters_through_its_density() -> None:
     )
     ratio = np.exp(flat.log_ratio[:, None] + flat.log_residual)
     mass = flat.mass * np.exp(-ratio / (2 * 0.7**2))
-    mean = (mass * ratio).sum() / mass.sum()
-    assert half.mean("group variance") == pytest.approx(mean, rel=1e-4)
+    expected = (mass * ratio).sum() / mass.sum()
+    assert mean(half, "group variance") == pytest.approx(expected, rel=1e-4)
 
 
 def test_half_normal_mean_against_quadrature() -> None:
     """With a prior so tight that the data cannot speak, the posterior is the prior."""
     grid = grid_posterior(small_design(), Prior("half-normal", 1e-3))
     expected = integrate.quad(lambda s: s**2 * stats.halfnorm.pdf(s, scale=1e-3), 0, 0.02)[0]
-    assert grid.mean("group variance") == pytest.approx(expected, rel=1e-3)
+    assert mean(grid, "group variance") == pytest.approx(expected, rel=1e-3)
 
 
 def test_two_random_terms_are_refused() -> None:

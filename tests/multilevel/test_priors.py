@@ -146,4 +146,4 @@ def test_priors_that_cannot_be_are_refused(prior: Prior, message: str) -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="no prior is called 'flat'"):
-        as_prior("flat")
+        as_prior("flat").resolve(TWO, ML, 4.0)

@@ -88,6 +88,19 @@ def percentage(part: float | None, whole: float | None) -> float | None:
     return float(min(100.0, np.floor(100.0 * part / whole + 0.5)))
 
 
+def share_between(part: float | None, whole: float | None, policy: DisclosurePolicy) -> float | str:
+    """Give a share that may be near 100% as the percentages that the shown counts allow.
+
+    Of exact counts it is never 100 where one is lacking.
+    """
+    if part is None or whole is None or np.isnan([part, whole]).any():
+        return MARK
+    if not policy.active:
+        return 100.0 if part == whole else min(99.9, round(100 * part / whole, 1))
+    (low, high), (least, most) = policy.bounds(part), policy.bounds(whole)
+    return f"{np.floor(100 * low / most):.0f} to {min(100, np.ceil(100 * high / least)):.0f}"
+
+
 def _set_bounds(
     ledger: Ledger, truth: NDArray[np.float64], hidden: set[int], known: set[int]
 ) -> None:
@@ -97,7 +110,7 @@ def _set_bounds(
         elif i in known:
             ledger.lower[i] = ledger.upper[i] = value
         elif i in hidden:
-            ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(None)
+            ledger.lower[i], ledger.upper[i] = ledger.least[i], ledger.policy.bounds(None)[1]
         else:
             ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(ledger.policy.count(value))
 
@@ -146,6 +159,7 @@ def release_counts(
     policy: DisclosurePolicy | None = None,
     *,
     known: Iterable[Cell] = (),
+    not_zero: Iterable[Cell] = (),
 ) -> ReleasedCounts:
     """Make a table of counts safe: suppress, round, suppress again where a sum tells, audit.
 
@@ -160,6 +174,8 @@ def release_counts(
     known : iterable of Cell
         Counts that are shown rounded and that an attacker is taken to know exactly, because
         standard errors or means published with them tell: they protect nothing.
+    not_zero : iterable of Cell
+        Counts that a reader knows not to be zero, because a zero in their place is shown as such.
 
     Returns
     -------
@@ -191,6 +207,7 @@ def release_counts(
     small = set(np.flatnonzero(truth < policy.threshold).tolist())
     hidden = {i for i in small if not ledger.is_rest(i)}
     told = _same_as_known(ledger, {ledger.position[c] for c in known}) - hidden
+    ledger.least[[ledger.position[c] for c in not_zero]] = 1.0
     _set_bounds(ledger, truth, hidden, told)
     shown = set(range(len(cells))) - hidden - told
     extra = _protect(ledger, truth, sorted(small), shown, told)
@@ -216,7 +233,7 @@ def _protect(
             continue
         shown.remove(more)
         extra.add(more)
-        ledger.lower[more], ledger.upper[more] = 0.0, np.inf
+        ledger.lower[more], ledger.upper[more] = ledger.least[more], np.inf
         todo.insert(0, more)
     return extra
 

@@ -119,6 +119,8 @@ class Ledger:
                 self.cells.append(rest)
                 row[self.position[rest]] = 1.0
             self.rows.append(row)
+        #: What a cell holds at the least, however little is said of it.
+        self.least = np.zeros(len(self.cells))
         self.lower = np.zeros(len(self.cells))
         self.upper = np.full(len(self.cells), np.inf)
         self.rows_of: list[list[int]] = [[] for _ in self.cells]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from multilevel.fit import MixedFit
 from pwp_lib.numbers import count, p_value
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
@@ -136,4 +137,13 @@ def _needed(result: MeasureResult) -> dict[str, Any]:
 def _tests(result: MeasureResult) -> dict[str, Any]:
     tests = {"first": result.models.test_intercept, "second": result.models.test_slope}
     said = {k: f"{t.statistic:.1f} ({p_value(t.p_value_boundary)})" for k, t in tests.items()}
-    return said | {"boundary": result.fit.singular}
+    return said | {"boundary": _boundary(result.fit) if result.fit.singular else ""}
+
+
+def _boundary(fit: MixedFit) -> str:
+    """Say which of intercept and slope has no variance, or that their correlation is 1 or -1."""
+    sizes = np.diag(fit.random_covariance) / fit.residual_variance
+    zero = [w for w, v in zip(("intercept", "slope"), sizes, strict=True) if v < 1e-8]
+    if not zero:
+        return "the correlation of intercept and slope is estimated at its bound"
+    return f"the variance of the {' and of the '.join(zero)} is estimated at zero"

@@ -96,6 +96,8 @@ MODEL = ""
 #: With more therapists two ends would cost the audit its witnesses, and the tables their counts.
 _MOST_COMPARED = 1_000
 LAST_SCORES = (Count.FIRST, Count.LAST, Count.LACKING)
+#: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
+_ZEROS_SHOWN = (Count.EXCLUDED, Count.MISSING, Count.LACKING)
 OUTCOMES = (Count.N, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
 NATIONAL_COUNTS = (
     Count.N,
@@ -225,12 +227,14 @@ class PatientCounts:
         # Who was eligible may be the same number, and is not known where it is not.
         self._merge([*sizes, Kind(Count.ELIGIBLE)])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
-        kinds = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
+        sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
+        counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
         released = release_counts(
             frame,
             self._relations,
             policy,
-            known=[(g, k) for g in known for k in kinds if k in self.cells[g]],
+            known=[(g, k) for g, k in counts if k in sizes and g in these],
+            not_zero=[(g, k) for g, k in counts if k.count in _ZEROS_SHOWN],
         )
         shown: Any = released.values.to_dict("index")
         self._released = shown
@@ -356,10 +360,11 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
     patients, excluded = Kind(Count.PATIENTS), Kind(Count.EXCLUDED)
     for i, rule in enumerate(rules):
         made.put(rule, patients, left[i])
-        made.put(rule, excluded, out[i] if i else None)
+        made.put(rule, excluded, out[i] or None)
         if i and left[i - 1] == left[i] + out[i]:
-            parts = ((rule, patients), (rule, excluded))
-            made._relations.append(Relation((rules[i - 1], patients), parts))
+            parts = [(rule, patients), (rule, excluded)]
+            whole = (rules[i - 1], patients)
+            made._relations.append(Relation(whole, tuple(parts[: 1 + bool(out[i])])))
     for kind in (Kind(Count.ELIGIBLE), Kind(Count.ANALYSED)):
         # The last rule that leaves as many: those therapists' patients are the flow's.
         same = np.flatnonzero(left == made.cells[EVERYBODY][kind])

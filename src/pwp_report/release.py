@@ -16,7 +16,7 @@ import pandas as pd
 from pwp_lib.measures import Measure
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small
+from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small, share_between
 from pwp_report.patient_counts import (
     EVERYBODY,
     LAST_SCORES,
@@ -154,7 +154,8 @@ def _flow(tables: _Tables) -> None:
         flow[column] = parts.therapists_at_rules(flow[column], tables.policy)
     for count in (Count.PATIENTS, Count.EXCLUDED):
         rules = [Group(Whose.RULE, str(i)) for i in range(len(flow))]
-        flow[count.value] = [parts.marked(tables.counts.shown(r, Kind(count))) for r in rules]
+        shown = [parts.marked(tables.counts.shown(r, Kind(count))) for r in rules]
+        flow[count.value] = [n and s for n, s in zip(flow[count.value], shown, strict=True)]
     flow[Count.EXCLUDED.value] = [None, *flow[Count.EXCLUDED.value].iloc[1:]]
     what = "Patients, therapists and services" if "services" in flow else "Patients and therapists"
     tables.add("flow", flow, what=what)
@@ -170,7 +171,7 @@ def _sample(tables: _Tables) -> None:
     for i, row in table[mine].iterrows():
         for column, count in (("n", Count.RECORDED), ("missing", Count.MISSING)):
             found = tables.of_everybody(Kind(count, str(row["variable"])))
-            shown.at[i, column] = parts.marked(found)
+            shown.at[i, column] = row[column] and parts.marked(found)
     tables.add("sample", parts.rounded(shown, 1))
 
 
@@ -206,7 +207,7 @@ def _completeness(tables: _Tables) -> None:
         eligible, complete = (
             tables.counts.shown(group, Kind(c)) for c in (Count.ELIGIBLE, Count.COMPLETE)
         )
-        share = parts.share_between(complete, eligible, tables.policy)
+        share = share_between(complete, eligible, tables.policy)
         rows.append((label, parts.marked(eligible), parts.marked(complete), share))
     frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
     note = phrase("notes", "completeness_rounded") * tables.policy.active
@@ -248,7 +249,7 @@ def _models(tables: _Tables, result: MeasureResult) -> None:
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:
     if result.checks is not None:
-        table = result.checks.table()
+        table = result.checks.table().dropna()
         if tables.policy.active:
             # Shares of patients, and few of them: their counts are in no table.
             table = table[~table.index.str.startswith("patients at the")]
@@ -287,8 +288,6 @@ def _groups(tables: _Tables) -> None:
         return
     if not ends:
         tables.withhold("groups")
-        rows = [(m, end, MARK) for m in analysis.measures for end in ("upper", "lower")]
-        tables.add("clusters", pd.DataFrame(rows, columns=["measure", "cluster", "mean_post"]))
         return
     groups = {
         m: [(e, Group(Whose.END, e), analysis.summarise(m, ends[e])) for e in ends]
@@ -302,7 +301,6 @@ def _groups(tables: _Tables) -> None:
         frame[means] = frame[means].astype(float).round(1)
     note = phrase("notes", "clusters_alone") if tables.together else ""
     tables.add("clusters", frame[parts.GROUP_COLUMNS], note=note)
-    tables.add("nested_rates", parts.rate_differences(frame))
     found = [parts.difference_row(analysis.compare(m, ends)) for m in analysis.measures]
     tables.add("nested_ancova", pd.DataFrame(found))
 
@@ -356,8 +354,8 @@ def _services(tables: _Tables) -> None:
 def _reporting(tables: _Tables) -> None:
     """Say where what referees ask for stands."""
     frame = pd.read_csv(Path(__file__).with_name("reporting.csv"), keep_default_na=False)
-    there = {"", *(part for name in tables.made for part in (name, name.rpartition("_")[0]))}
-    frame["where"] = frame["where"].where(frame["table"].isin(there), "Not in these data")
+    there = [not t or any(f"{n}_".startswith(f"{t}_") for n in tables.made) for t in frame["table"]]
+    frame["where"] = frame["where"].where(pd.Series(there), "Not in these data")
     tables.add("reporting", frame.drop(columns="table"))
 
 

@@ -11,13 +11,20 @@ import pandas as pd
 from multilevel.fit import MixedFit
 from multilevel.nested import NestedFit
 from pwp_lib import outcomes
-from pwp_lib.comparison import RATES, NestedDifference
+from pwp_lib.comparison import NestedDifference
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group, percentage
+from pwp_report.disclosure import (
+    MARK,
+    DisclosurePolicy,
+    is_safe_group,
+    percentage,
+    share_between,
+)
 from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind
 from pwp_report.rates import NATIONAL_RATES, RateModel
+from pwp_report.table_words import phrase
 
 #: What the row of those not shown one by one is called.
 OTHERS_TOGETHER = "others together"
@@ -39,6 +46,7 @@ RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
 GROUP_COLUMNS = [
     *("measure", "cluster", "therapists", "n"),
     *("mean_pre", "mean_post", "mean_change", "effect_size"),
+    *("caseness", "improvement", "deterioration", "recovery", "rcsi"),
 ]
 #: A count as it may be shown, NaN if it may not.
 Shown = Callable[[Group, Kind], float]
@@ -53,17 +61,6 @@ def marked_share(part: float, whole: float) -> float | str:
     """Give the percentage of two released counts, or the mark where one is withheld."""
     share = percentage(part, whole)
     return MARK if share is None else share
-
-
-def share_between(part: float, whole: float, policy: DisclosurePolicy) -> float | str:
-    """Give a share that may be near 100% as the percentages that the released counts allow."""
-    if pd.isna(part) or pd.isna(whole):
-        return MARK
-    if not policy.active:
-        return round(100 * part / whole, 1)
-    (low, high), (least, most) = policy.bounds(part), policy.bounds(whole)
-    upper = min(100, np.ceil(100 * high / least))
-    return f"{np.floor(100 * low / most):.0f} to {upper:.0f}"
 
 
 def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
@@ -136,19 +133,6 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> ob
     return round(float(value), 2 if n >= 100 or name == "effect_size" else 1)
 
 
-def rate_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rates of the upper and the lower group, and their difference in percentage points."""
-    rows = []
-    for measure, ends in frame.groupby("measure", sort=False):
-        for rate in RATES:
-            upper, lower = ends.set_index("cluster")[rate].loc[["upper", "lower"]]
-            if upper is not None and lower is not None:
-                apart = MARK if MARK in (upper, lower) else round(upper - lower, 1)
-                rows.append((measure, outcomes.OUTCOMES[rate].label, upper, lower, apart))
-    columns = ["measure", "outcome", "rate_upper", "rate_lower", "difference"]
-    return pd.DataFrame(rows, columns=columns)
-
-
 def difference_row(found: NestedDifference) -> dict[str, object]:
     """Difference of two groups with its interval; no test, since they were chosen by it."""
     from scipy.stats import t
@@ -197,14 +181,15 @@ def sensitivity(
     size: Callable[[Kind], float],
     policy: DisclosurePolicy,
 ) -> pd.DataFrame:
-    """Sensitivity panel but for the analyses without one therapist, which are `one_less`."""
-    frame = panel.rows[panel.rows["family"] != "leave one out"]
+    """Sensitivity panel but for what could not be done, and `one_less`."""
+    frame = panel.rows[(panel.rows["family"] != "leave one out") & ~panel.rows["note"].astype(bool)]
     people = [marked(size(Kind(Count.MODELLED, measure.name, a))) for a in frame["analysis"]]
     # Who else is left out where a few therapists fewer remain could be named.
     main = frame["n_therapists"].iloc[0]
     left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]
-    shown = frame.assign(n_patients=people, n_therapists=left)
-    shown = shown.rename(columns={"n_patients": "patients"})
+    names = [phrase("analyses", a) or a for a in frame["analysis"]]
+    shown = frame.assign(n_patients=people, n_therapists=left, analysis=names)
+    shown = shown.drop(columns="note").rename(columns={"n_patients": "patients"})
     return rounded(in_percent(shown.reset_index(drop=True), ["vpc", "lower", "upper"]), 3)
 
 

@@ -16,6 +16,7 @@ from pwp_lib.show import figures, style
 from pwp_lib.show._drawing import MOST_ROWS
 from pwp_lib.show.alt import describe, remember
 from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
 from pwp_report.table_words import phrase
@@ -90,6 +91,8 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
         else f"Residuals of the first and the last {MOST_ROWS // 2} therapists, each"
     )
     caption = phrase("captions", "caterpillar", whose=whose, apart=", ".join(apart))
+    # On one line the label would be longer than the axis of few therapists.
+    axes[0].set_ylabel(axes[0].get_ylabel().replace(", ", ",\n"))
     yield _drawn("caterpillar", caption, axes)
 
 
@@ -138,23 +141,31 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
             moved = 100 * ((shown["n_rcsi"] + base // 2) / (n - base // 2) - rate).max()
             note = phrase("captions", "funnel_rounded", base=base, move=moved)
             note *= released.policy.active
-            yield _funnel("funnel", measure, n, rate.clip(upper=1), None, note)
+            yield _funnel("funnel", measure, released.policy, n, rate.clip(upper=1), None, note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
         gain = -measure.sign * table["departure"]
         sd = float(released.tables[f"variances_{measure.name}"].frame["estimate"].iloc[-1]) ** 0.5
-        yield _funnel("funnel_mean", measure, table["n"], gain, sd)
+        yield _funnel("funnel_mean", measure, released.policy, table["n"], gain, sd)
 
 
 def _funnel(
-    name: str, measure: Measure, n: pd.Series, figure: pd.Series, sd: float | None, note: str = ""
+    name: str,
+    measure: Measure,
+    policy: DisclosurePolicy,
+    n: pd.Series,
+    figure: pd.Series,
+    sd: float | None,
+    note: str = "",
 ) -> Drawn:
     """Draw one funnel, and say in its caption who lies outside and how overdispersed it is."""
     import matplotlib.pyplot as plt
 
     target, unit = float(np.average(figure, weights=n)), 100 if sd is None else 1
     sizes = np.unique(np.linspace(n.min(), n.max(), 200).astype(int))
-    limits, own = funnel_limits(target, sizes, sd=sd), funnel_limits(target, n, sd=sd)
+    # Who lies outside does so by the smallest caseload that the rounded one can stand for.
+    fewest = [policy.bounds(k)[0] for k in n]
+    limits, own = funnel_limits(target, sizes, sd=sd), funnel_limits(target, fewest, sd=sd)
     outside = {}
     with style.context():
         _, ax = plt.subplots(figsize=(7, 4.5))
@@ -173,7 +184,7 @@ def _funnel(
     if not note:  # From rounded counts nobody can be said to lie beyond a line.
         caption += phrase(
             "captions",
-            "funnel_points",
+            "funnel_points" + "_rounded" * policy.active,
             inner=outside["95"],
             outer=outside["99.8"],
             n=len(n),

@@ -20,27 +20,12 @@ from jinja2 import Template
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.scales import SCALES
 from pwp_report.check import check_study_data
-from pwp_report.wording import refusal
+from pwp_report.wording import NEEDS, refusal, remark
 
 __all__ = ["Request", "Started", "start_folder"]
 
-#: What a chapter or a tagged cell may need beside patients and their scores, in words.
-NEEDS = {
-    "downloads": "the six downloads, which are packaged",
-    "therapists": "a table of therapists with their scales (--therapists)",
-    "segments": "coded interviews",
-    "services": "a service for each patient",
-    "sessions": "the number of sessions of each patient",
-    "thresholds": "a cut-off and a reliable change of both measures (--study)",
-    "paper": "the packaged cohort, which it compares with the paper",
-}
 #: Cells with these tags speak of the packaged cohort.
 LEFT_OUT = {"finding", "paper"}
-MARK = (
-    "> **Not cleared for release.** The outputs of this notebook show every therapist and every "
-    "count as they are. What leaves the service is made by `pwp analyse`, which withholds small "
-    "counts and puts pseudonyms in place of therapists."
-)
 
 
 @dataclass(frozen=True)
@@ -128,7 +113,7 @@ def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> di
         Names in `NEEDS` of what the data hold; a cell tagged with another of them is left out.
     """
     without = LEFT_OUT | (set(NEEDS) - there)
-    cells = [_cell("markdown", "mark", MARK, [])]
+    cells = [_cell("markdown", "mark", remark("not_cleared"), [])]
     for cell in notebook["cells"]:
         tags = set(cell["metadata"].get("tags", []))
         if "data" in tags:

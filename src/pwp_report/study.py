@@ -92,6 +92,8 @@ class Study:
         SHA-256 by name of the files that were read; for the record.
     guessed : tuple of str
         Roles and measures that were recognised rather than stated.
+    without : tuple of str
+        Roles that no column has, whatever its name: stated as ``""``.
     """
 
     title: str = ""
@@ -127,6 +129,7 @@ class Study:
     minimum_shown: int = 20
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def counts_every_row(self) -> bool:
@@ -238,6 +241,7 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
         level=level,
         columns=MappingProxyType({**fresh, **{r: c for r, c in study.columns.items() if c}}),
         measures=usable,
+        without=(*study.without, *(r for r, c in study.columns.items() if not c)),
         guessed=(*fresh, *(s.measure.name for s in usable if s.measure.name not in stated)),
     )
 

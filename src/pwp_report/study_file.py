@@ -351,6 +351,7 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
         '\n[columns]  # names in your file; "" for what is not to be used',
         *[f"# The file has: {headings_listed(headings)}"] * bool(headings),
         *(f"{r} = {_toml(c)}{_guess(r, study)}" for r, c in study.columns.items()),
+        *(f'{r} = ""' for r in study.without),
         *_open_roles(study),
     ]
     for entry in study.measures:
@@ -376,7 +377,7 @@ def _guess(name: str, study: Study) -> str:
 def _open_roles(study: Study) -> list[str]:
     """Name what was not recognised, since nobody can name a key that is not shown."""
     roles = SESSION_ROLES if study.level == "session" else PATIENT_ROLES
-    left = [r for r in roles if r not in study.columns]
+    left = [r for r in roles if r not in {*study.columns, *study.without}]
     put = "take the # away and put your column's name"
     lines = [f'# {r} = "?"  # needed and not recognised: {put}' for r in left if r in NEEDED]
     rest = [f'# {r} = "?"' for r in left if r not in NEEDED]

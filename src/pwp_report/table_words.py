@@ -44,8 +44,9 @@ def headings(table: ReleasedTable) -> dict[str, str]:
     >>> headings(ReleasedTable("sample", "Sample", frame))
     {'n': 'number', 'vpc_lower': 'vpc lower'}
     """
-    base = table.name.rpartition("_")[0]
-    known = {**_HEADINGS["every"], **_HEADINGS.get(base, {}), **_HEADINGS.get(table.name, {})}
+    # A measure's name may have an underscore of its own.
+    mine = [h for name, h in _HEADINGS.items() if f"{table.name}_".startswith(f"{name}_")]
+    known = {c: words for some in (_HEADINGS["every"], *mine) for c, words in some.items()}
     return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
 
 

@@ -19,13 +19,12 @@ from pwp_lib.cohort import PACKAGED, load_cohort
 from pwp_lib.simulate import simulate_cohort
 from pwp_report.start import (
     LEFT_OUT,
-    MARK,
-    NEEDS,
     Request,
     chapter_files,
     own_chapter,
     start_folder,
 )
+from pwp_report.wording import NEEDS, remark
 
 
 def cells_of(path: Path) -> list[dict[str, Any]]:
@@ -100,7 +99,11 @@ def test_cells_are_kept_or_left_out_whole() -> None:
     metadata = {"kernelspec": {}, "needs": ["paper"]}
     notebook = {"cells": [data, *kept, *left_out], "metadata": metadata}
     made = own_chapter(notebook, "mine", {"paper", "sessions"})
-    assert [c["source"] for c in made["cells"]] == [MARK, "mine", *(c["source"] for c in kept)]
+    assert [c["source"] for c in made["cells"]] == [
+        remark("not_cleared"),
+        "mine",
+        *(c["source"] for c in kept),
+    ]
     assert made["metadata"] == {"kernelspec": {}}
 
 

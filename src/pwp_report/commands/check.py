@@ -10,7 +10,7 @@ import pandas as pd
 from multilevel.errors import InputError
 from pwp_report.check import Check, check_study_data
 from pwp_report.commands.terminal import say, show
-from pwp_report.disclosure import MARK, DisclosurePolicy
+from pwp_report.disclosure import MARK, DisclosurePolicy, share_between
 from pwp_report.problems import Problem
 from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
@@ -44,7 +44,8 @@ def check_file(
         active=found.cohort is None or not found.cohort.provenance.synthetic,
         smallest_caseload=found.study.minimum_shown,
     )
-    show("Rules of inclusion: patients excluded in turn, and by each alone", _rules(found, policy))
+    title = "Rules of inclusion: patients excluded in turn, and by each alone"
+    show(title + f" ({MARK}: 1 to 4)" * policy.active, _rules(found, policy))
     title = "Completeness by therapist, named by the row of the first patient"
     show(title, _complete(found, policy))
     if not found.problems:
@@ -109,10 +110,8 @@ def _rows(problem: Problem, every: bool) -> str:
 
 
 def _rules(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
-    # Nobody excluded is a statement about the rule, not about a patient.
-    counts = ["excluded", "excluded_alone"]
-    shown = found.rules[counts].map(lambda n: "0" if n == 0 else policy.text(n))
-    return found.rules.assign(**{c: shown[c] for c in counts})
+    shown = found.rules[["excluded", "excluded_alone"]].map(lambda n: policy.text(n) if n else "0")
+    return found.rules.assign(**shown)
 
 
 def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
@@ -123,35 +122,18 @@ def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
             "therapist": [f"row {r}" for r in found.first_rows.reindex(table.index)],
             "eligible": [policy.text(n) for n in table["eligible"]],
             "complete": [policy.text(n) for n in table["complete"]],
-            "share": [_share(int(c), int(e), policy) for c, e in counts],
+            "share": [share_between(policy.count(c), policy.count(e), policy) for c, e in counts],
         }
     )
     exact = (table["complete"] / table["eligible"]).reset_index(drop=True)
     order = exact.mask(shown["share"] == MARK).sort_values(kind="stable", na_position="last").index
+    shown["share"] = [s if s == MARK else f"{s}%".replace(".0%", "%") for s in shown["share"]]
     worst = shown.iloc[order[:10]].reset_index(drop=True)
     if len(shown) > 10:
         last = worst["share"].iloc[-1]
         least = last if last in (MARK, "100%") else f"{last.split()[0].rstrip('%')}% or more"
         worst.loc[10] = [f"{len(shown) - 10:,} others", "", "", least]
     return worst
-
-
-def _share(complete: int, eligible: int, policy: DisclosurePolicy) -> str:
-    """Give a share, as a band of tens where an exact one would tell what the counts withhold.
-
-    How many are incomplete is a count too: of few it is said that they are few, and no more.
-    """
-    if not policy.active:
-        exact = 100 * complete / max(eligible, 1)
-        return f"{exact if complete == eligible else min(exact, 99):.0f}%"
-    rounded = policy.count(eligible)
-    if policy.count(complete) is None or rounded is None:
-        return MARK
-    if eligible - complete < policy.threshold:
-        fewest = max(0.0, 100 - 100 * policy.threshold / (rounded - policy.base / 2))
-        return f"{fewest // 10 * 10:.0f} to 100%"
-    low = 100 * complete // eligible // 10 * 10
-    return f"{low} to {low + 10}%"
 
 
 def _enough(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:

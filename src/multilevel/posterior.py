@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,7 @@ class Posterior:
         Random effects: of every draw, or of evenly spaced ones where all would take more than
         256 MiB.
     vpc : ndarray of shape (chains, draws)
-        Share of the variance that lies between groups, at the place asked for.
+        Share of the variance that lies between groups, at the means of the predictors.
     design : DesignMoments
     prior : PriorValues
         Its name is for print; its notes say what the reader must be told.
@@ -175,7 +174,6 @@ def sample_posterior(
     burn_in: int = 500,
     chains: int = 1,
     seed: int = 1,
-    at: Mapping[str, float] | None = None,
 ) -> Posterior:
     """Sample the posterior of a model with random terms, by Gibbs sampling.
 
@@ -193,9 +191,6 @@ def sample_posterior(
         at the maximum-likelihood estimate, as MLwiN does, the others around it.
     seed : int
         Zero or more. The same seed gives the same draws.
-    at : mapping of str to float, optional
-        Values of the random terms' predictors, in original units, at which the variance is
-        shared out; their means unless given.
 
     Returns
     -------
@@ -218,7 +213,7 @@ def sample_posterior(
     """
     design = formula if isinstance(formula, DesignMoments) else design_moments(formula, data)
     _check(design, draws, burn_in, chains, seed)
-    point = random_row(design, at)
+    point = random_row(design, None)
     sums = standardise(design)
     fit = fit_design(design, "ML")
     ml = fit.random_covariance.to_numpy(dtype=float), fit.residual_variance

@@ -144,12 +144,6 @@ def test_the_variance_is_shared_out_at_the_mean_of_the_slope_s_predictor() -> No
     z = np.array([1.0, design.means["x"]])
     between = np.einsum("i,cdij,j->cd", z, drawn.random_covariance, z)
     np.testing.assert_allclose(drawn.vpc, between / (between + drawn.residual_variance))
-    at = sample_posterior(design, draws=50, at={"x": 10.0})
-    z = np.array([1.0, 10.0])
-    between = np.einsum("i,cdij,j->cd", z, drawn.random_covariance, z)
-    np.testing.assert_allclose(at.vpc, between / (between + drawn.residual_variance))
-    with pytest.raises(InputError, match="column w: "):
-        sample_posterior(design, at={"w": 1.0})
 
 
 def test_inference_data_names_everything_and_remembers_how_it_was_made() -> None:

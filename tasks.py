@@ -30,7 +30,7 @@ SOURCES = (
 
 def main(arguments: list[str]) -> int:
     """Run one task and return its exit code."""
-    named = (book, pdf, test, check, nightly, clean)
+    named = (book, pdf, test, pages, check, nightly, clean)
     tasks = {task.__name__: task for task in named}
     name = arguments[0] if arguments else ""
     if name not in tasks:
@@ -174,14 +174,20 @@ def test() -> int:
     code = check()
     # Long tests come late, so that a process that is done takes work from the other's list.
     processes = ("-n", str(min(os.cpu_count() or 1, 8)), "--dist", "worksteal")
-    chosen = ("-m", "not nightly")
+    chosen = ("-m", "not nightly and not pages")
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return run(python(), "-m", "pytest", *processes, *chosen, **single) or code
 
 
+def pages() -> int:
+    """Look at the built book, page by page, in a browser."""
+    return environment() or run(python(), "-m", "pytest", "tests/book", "-m", "pages")
+
+
 def nightly() -> int:
-    """Run the long checks."""
-    return environment() or run(python(), "-m", "pytest", "-m", "nightly")
+    """Run the long checks, and look at every page of the built book in all widths and themes."""
+    chosen = ("-m", "nightly or pages")
+    return environment() or run(python(), "-m", "pytest", *chosen, PWP_PAGES="full")
 
 
 def clean() -> int:

@@ -1,16 +1,15 @@
 """The built book as a reader meets it: in a real browser, and link by link.
 
-Without a built book, or without Chromium, the checks concerned are skipped and say so;
-``PWP_BROWSER=required`` makes that a failure. ``PWP_PAGES=full`` opens every page at both widths
-and in both themes; by default every page is opened once, at a telephone's width. ``PWP_HTML``
-names another folder of built pages than ``_build/html``.
+These checks run by `make pages`, after `make book`; they need Chromium. ``PWP_PAGES=full`` opens
+every page at both widths and in both themes, as `make nightly` does; by default every page is
+opened once, at a telephone's width. ``PWP_HTML`` names another folder of built pages than
+``_build/html``, ``PWP_CHROMIUM`` another browser than ``/usr/bin/chromium``.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -22,7 +21,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = Path(os.environ.get("PWP_HTML", ROOT / "_build" / "html")).resolve()
-REQUIRED = os.environ.get("PWP_BROWSER") == "required"
 CHROMIUM = os.environ.get("PWP_CHROMIUM") or "/usr/bin/chromium"
 FULL = os.environ.get("PWP_PAGES") == "full"
 
@@ -54,13 +52,7 @@ PAGES = [
 ]
 NAMES = [p.relative_to(HTML).as_posix() for p in PAGES]
 
-pytestmark = pytest.mark.skipif(
-    not PAGES and not REQUIRED, reason="the book is not built: run `make book` first"
-)
-needs_browser = pytest.mark.skipif(
-    not Path(CHROMIUM).exists() and shutil.which(CHROMIUM) is None and not REQUIRED,
-    reason="Chromium is not installed: `apt-get install chromium`, or set PWP_CHROMIUM",
-)
+pytestmark = pytest.mark.pages
 
 
 @cache
@@ -146,13 +138,13 @@ def test_nothing_of_the_machine_is_on_a_page(name: str) -> None:
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
+    assert Path(CHROMIUM).exists(), "install Chromium, or name another in PWP_CHROMIUM"
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield found
         found.close()
 
 
-@needs_browser
 @pytest.mark.parametrize(("width", "theme"), VIEWS if FULL else VIEWS[:1], ids=lambda v: str(v))
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_in_the_browser(browser: Any, name: str, width: int, theme: str) -> None:
@@ -205,7 +197,6 @@ def _violations(page: Any) -> list[str]:
     ]
 
 
-@needs_browser
 def test_quick_questions_answer_at_once(browser: Any) -> None:
     name = next((n for n in NAMES if soup(own_page(n)).select_one(".pwp-question")), None)
     assert name is not None, "no page has quick questions"

@@ -140,7 +140,7 @@ class Moments(Record):
         InputError
             When the file is missing, holds no moments, has another schema version or is damaged.
         """
-        return cls(**read_record(path))
+        return cls(**vars(read_record(path)))
 
     def table(self) -> pd.DataFrame:
         """Rows and sums, one row a group; sums of floats are around their pivots."""

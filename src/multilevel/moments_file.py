@@ -40,7 +40,7 @@ def write_record(path: str | Path, record: Record) -> None:
         columns["smallest_cell"] = pa.array(record.smallest_cell)
     if record.units is not None:
         columns["unit"] = _stored_labels([record.units[group] for group in record.groups])
-    columns |= {f"sum({' * '.join(key)})": pa.array(record.sums[key]) for key in keys}
+    columns |= {_column_name(key): pa.array(record.sums[key]) for key in keys}
     facts = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _IN_TABLE}
     # Earlier versions stored splines as blocks of columns.
     facts |= {"keys": keys, "blocks": {}, "schema_version": SCHEMA_VERSION}
@@ -67,8 +67,8 @@ def _stored_labels(labels: list[Any]) -> Any:
     return pa.array(map(str, labels))
 
 
-def read_record(path: str | Path) -> dict[str, Any]:
-    """Read the attributes of moments back, from a file of this version or of the first.
+def read_record(path: str | Path) -> Record:
+    """Read moments back, from a file of this version or of the first.
 
     Raises
     ------
@@ -86,53 +86,49 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise InputError("this file holds no moments", file=path, hint="make it with Moments.write")
     try:
         facts = {_FIRST_NAMES.get(k, k): v for k, v in json.loads(text).items()}
-        if facts.pop("schema_version", None) not in (1, SCHEMA_VERSION):
-            raise InputError(
-                "the file has a schema version that is not known here",
-                file=path,
-                hint="use the version of the package that wrote it",
-            )
-        return _checked(facts, table, path)
-    except InputError:
-        raise
+        version, splines = facts.pop("schema_version"), facts.pop("blocks")
+        if version in (1, SCHEMA_VERSION) and not splines:
+            return _record(facts, table)
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise InputError("the file is damaged: its record is not complete", file=path) from None
-
-
-def _checked(facts: dict[str, Any], table: pa.Table, path: str | Path) -> dict[str, Any]:
-    """Attributes from a file's record and table; refuses what cannot be moments."""
-    keys = [tuple(key) for key in facts.pop("keys")]
-    facts.setdefault("unit_name", "")
-    if facts.pop("blocks"):
         raise InputError(
-            "the file holds splines, which are not offered any more",
-            file=path,
-            hint="make their columns first, and the moments anew",
-        )
-    if set(facts) != {f.name for f in fields(Record)} - set(_IN_TABLE):
-        raise InputError("the file is damaged: its record is not complete", file=path)
-    counted, above = (name in table.column_names for name in ("smallest_cell", "unit"))
-    before = 2 + counted + above
-    if table.num_columns != len(keys) + before:
-        raise InputError("the file is damaged: columns are missing", file=path)
-    n = table.column(1).to_numpy().astype(np.int64)
-    sums: dict[Monomial, Totals] = {(): n}
-    for i, key in enumerate(keys):
-        values = table.column(i + before).to_numpy()
-        if not np.isfinite(values).all() or (
-            len(key) == 2 and key[0] == key[1] and (values < 0).any()
-        ):
-            raise InputError("the file is damaged: sums are impossible", file=path)
-        sums[key] = values
-    groups = np.fromiter(map(plain_label, table.column(0).to_pylist()), dtype=object)
-    if (n < 0).any() or len(set(groups.tolist())) < len(groups):
-        raise InputError("the file is damaged: a group is there twice", file=path)
-    facts["monomials"] = tuple(tuple(key) for key in facts["monomials"])
+            "the file is damaged: its record and its columns are not those of moments", file=path
+        ) from None
+    raise InputError(
+        "the file holds what only another version of the package reads",
+        file=path,
+        hint="use the version that wrote it, or make the moments anew",
+    )
+
+
+def _record(facts: dict[str, Any], table: pa.Table) -> Record:
+    """Put a file's record and table together; what cannot be moments raises some error."""
+    # The first version called the groups something else.
+    table = table.rename_columns(["group", *table.column_names[1:]])
+    keys = [tuple(key) for key in facts.pop("keys")]
+    if len(keys) != sum(name.startswith("sum(") for name in table.column_names):
+        raise ValueError("columns are missing")
+    n = table["n"].to_numpy().astype(np.int64)
+    sums: dict[Monomial, Totals] = {key: table[_column_name(key)].to_numpy() for key in keys}
+    groups = _labels(table["group"])
+    for key, values in {(): n, **sums}.items():
+        is_square = key[::2] == key[1::2]
+        if not np.isfinite(values).all() or (is_square and (values < 0).any()):
+            raise ValueError("sums are impossible")
+    if len(set(groups)) < len(groups):
+        raise ValueError("a group is there twice")
+    has = table.column_names
+    cells = table["smallest_cell"].to_numpy().astype(np.int64) if "smallest_cell" in has else None
+    units = dict(zip(groups, _labels(table["unit"]), strict=True)) if "unit" in has else None
+    facts["monomials"] = tuple(map(tuple, facts["monomials"]))
     facts["complete"] = tuple(facts["complete"])
-    facts["levels"] = {k: tuple(v) for k, v in facts["levels"].items()}
-    cells = table.column(2).to_numpy().astype(np.int64) if counted else None
-    units = None
-    if above:
-        units = dict(zip(groups, map(plain_label, table["unit"].to_pylist()), strict=True))
-    found = {"groups": groups, "n": n, "smallest_cell": cells, "sums": sums, "units": units}
-    return facts | found
+    facts["levels"] = {name: tuple(levels) for name, levels in facts["levels"].items()}
+    labels = np.fromiter(groups, dtype=object)
+    return Record(labels, n, {(): n, **sums}, smallest_cell=cells, units=units, **facts)
+
+
+def _labels(column: pa.ChunkedArray) -> list[Any]:
+    return [plain_label(label) for label in column.to_pylist()]
+
+
+def _column_name(key: Monomial) -> str:
+    return f"sum({' * '.join(key)})"

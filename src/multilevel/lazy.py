@@ -10,13 +10,11 @@ from operator import mul
 from typing import Any
 
 import narwhals as nw
-import numpy as np
-from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from multilevel.expression import evaluate
 from multilevel.memory import choose_pivots, recorded, smallest_cells, sorted_labels
-from multilevel.plan import FEW_VALUES, Dummy, Plan, Source, kind_of
+from multilevel.plan import Dummy, Plan, Source, kind_of
 from multilevel.record import Record, label_text, level_value, plain_label
 
 #: Types of whole numbers that other engines' frames would round.
@@ -65,7 +63,7 @@ class LazyTable:
             labels = self._plain(found[self._group].to_list(), plan.group)
             groups, order = sorted_labels(labels, plan.group)
             sums = {k: found[f"s{i}"].to_numpy()[order] for i, k in enumerate(plan.keys)}
-            smallest = self._smallest_cell(plan, complete, groups, sums[()]) if cells else None
+            smallest = self._smallest_cells(plan, complete) if cells else None
             return recorded(plan, groups, sums, pivots, smallest, rows)
 
     def _grouped(
@@ -127,7 +125,7 @@ class LazyTable:
 
     def _pivots(self, plan: Plan, complete: nw.LazyFrame[Any], rows: int) -> dict[str, float]:
         """Look once at ranges, which decide what can be summed as whole numbers."""
-        looked_at = [n for n in plan.variables if not isinstance(plan.variables[n], Dummy)]
+        looked_at = [name for name in plan.variables if name not in plan.dummies]
         facts: list[nw.Expr] = []
         for name in looked_at:
             value = self._expression(plan.variables[name]).cast(nw.Float64)
@@ -151,32 +149,14 @@ class LazyTable:
         wide = bool(group) and isinstance(self.schema[group], _WIDE)
         return [int(v) if wide else plain_label(v) for v in labels]
 
-    def _smallest_cell(
-        self,
-        plan: Plan,
-        complete: nw.LazyFrame[Any],
-        groups: NDArray[np.object_],
-        n: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
+    def _smallest_cells(self, plan: Plan, complete: nw.LazyFrame[Any]) -> dict[Any, int]:
         """Rows of the smallest cell of each group; see `Record`."""
-        sources = plan.variables
-        values = [name for name in plan.variables if not isinstance(sources[name], Dummy)]
-        cells = {s.column: nw.col(s.column) for s in sources.values() if isinstance(s, Dummy)}
-        if values:
-            numbers = [self._expression(sources[name]) for name in values]
-            table = complete.select(*(v.alias(f"v{i}") for i, v in enumerate(numbers)))
-            counted = table.select(*(nw.col(f"v{i}").n_unique() for i in range(len(values))))
-            row = counted.collect().rows()[0]
-            few = [v for v, count in zip(values, row, strict=True) if count <= FEW_VALUES]
-            cells |= {name: self._expression(sources[name]) for name in few}
-        short = {name: f"c{i}" for i, name in enumerate(cells)}
-        parts = [value.alias(short[name]) for name, value in cells.items()]
-        rows = complete.select(self._labels(plan.group).alias(self._group), *parts)
-        crossings = [sorted(short[name] for name in c) for c in plan.crossings(cells)]
-        found = smallest_cells(rows, crossings, self._group)
-        plain = dict(zip(self._plain(found, plan.group), found.values(), strict=True))
-        least = [plain.get(label, size) for label, size in zip(groups, n.tolist(), strict=True)]
-        return np.array(least, dtype=np.int64)
+        told = {name: self._expression(source) for name, source in plan.variables.items()}
+        told |= {name: nw.col(name) for name in plan.dummies.values()}
+        named = [told[name].alias(short) for name, short in plan.cells.items()]
+        rows = complete.select(self._labels(plan.group).alias(self._group), *named)
+        found = smallest_cells(plan, rows, self._group)
+        return dict(zip(self._plain(found, plan.group), found.values(), strict=True))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
@@ -217,7 +217,13 @@ class Table:
             lambda name: (float(columns[name].mean()), float(columns[name].std())),
         )
         sums = grouped_sums(codes, len(groups), columns, plan.keys, pivots)
-        smallest = self._smallest_cell(plan, keep, columns, codes, sums[()]) if cells else None
+        smallest = None
+        if cells:
+            told = {name: _kept(self[name].coded[1], keep) for name in plan.dummies.values()}
+            named = {short: (columns | told)[name] for name, short in plan.cells.items()}
+            table = nw.from_dict({"group": codes, **named}, backend="pandas").lazy()
+            found = smallest_cells(plan, table, "group")
+            smallest = {groups[code]: rows for code, rows in found.items()}
         return recorded(plan, groups, sums, pivots, smallest, len(self.native))
 
     def rows(
@@ -263,50 +269,48 @@ class Table:
         rank[present[order]] = np.arange(len(order))
         return groups, rank[codes]
 
-    def _smallest_cell(
-        self, plan: Plan, keep: Mask | None, columns: Mapping[str, Array], codes: Codes, n: Codes
-    ) -> Codes:
-        """Rows of the smallest cell of each group; see `Record`."""
-        cells: dict[str, Array] = {}
-        for name, source in plan.variables.items():
-            if isinstance(source, Dummy):
-                cells[source.column] = _kept(self[source.column].coded[1], keep)
-            elif name in columns and _has_few_values(columns[name]):
-                cells[name] = columns[name]
-        frame = nw.from_dict({"\0": codes, **cells}, backend="pandas")
-        found = smallest_cells(frame, plan.crossings(cells), "\0")
-        return np.array([found.get(j, rows) for j, rows in enumerate(n.tolist())], dtype=np.int64)
-
 
 def recorded(
     plan: Plan,
     groups: NDArray[np.object_],
     sums: Mapping[Monomial, Totals],
     pivots: Mapping[str, float],
-    smallest_cell: Codes | None,
+    smallest: Mapping[Any, int] | None,
     rows: int,
 ) -> Record:
     """Put sums on record; `rows` counts those of the table, complete or not."""
     n, about = sums[()], (plan.monomials, pivots, plan.group, plan.needed, plan.levels)
-    return Record(groups, n, sums, *about, smallest_cell, rows - int(n.sum()))
+    cells = None
+    if smallest is not None:
+        cells = np.array([smallest[group] for group in groups] if smallest else n, dtype=np.int64)
+    return Record(groups, n, sums, *about, cells, rows - int(n.sum()))
 
 
-def smallest_cells(frame: Any, crossings: Iterable[Iterable[str]], group: str) -> dict[Any, int]:
-    """Rows of the smallest cell of each group; groups in no cell are left out.
+def smallest_cells(plan: Plan, rows: nw.LazyFrame[Any], group: str) -> dict[Any, int]:
+    """Rows of the smallest cell of each group; empty where nothing has few values.
 
     Parameters
     ----------
-    frame : DataFrame or LazyFrame of narwhals
-        Complete rows: the group and the columns that are crossed.
-    crossings : iterable of sets of columns
+    plan : Plan
+    rows : LazyFrame of narwhals
+        Complete rows: the group, and the plan's `cells` under their short names.
     group : str
     """
+    few, categories = plan.cells, set(plan.dummies.values())
+    for part in (rows.head(1000), rows):  # a glance rules most out
+        if not few:
+            return {}
+        counts = part.select(*(nw.col(short).n_unique() for short in few.values())).collect()
+        found = zip(few.items(), counts.row(0), strict=True)
+        few = {n: short for (n, short), k in found if k <= FEW_VALUES or n in categories}
+    told = ({plan.dummies.get(name, name) for name in key} for key in plan.keys)
+    crossings = {frozenset(names & few.keys()) for names in told}
     smallest: dict[Any, int] = {}
-    for crossing in crossings:
-        cells = frame.group_by(group, *crossing).agg(nw.len().alias(f"{group}n"))
-        found = cells.group_by(group).agg(nw.col(f"{group}n").min()).lazy().collect()
-        for label, rows in found.iter_rows():
-            smallest[label] = min(int(rows), smallest.get(label, int(rows)))
+    for crossing in filter(None, crossings):
+        cells = rows.group_by(group, *(few[n] for n in crossing)).agg(nw.len().alias("rows"))
+        least = cells.group_by(group).agg(nw.col("rows").min()).collect()
+        for label, size in least.iter_rows():
+            smallest[label] = min(int(size), smallest.get(label, int(size)))
     return smallest
 
 
@@ -317,10 +321,6 @@ def _kept(values: Array, keep: Mask | None) -> Array:
 def _largest(values: Array) -> float:
     """Largest size of any value; zero without rows."""
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))
-
-
-def _has_few_values(values: Array) -> bool:
-    return all(len(np.unique(part)) <= FEW_VALUES for part in (values[:1000], values))
 
 
 def _whole(values: Array) -> Array:

@@ -78,25 +78,27 @@ class Plan:
     levels: Mapping[str, tuple[str, ...]]
 
     @cached_property
+    def dummies(self) -> dict[str, str]:
+        """Stored columns that stand for a level, each with the category's column."""
+        return {n: s.column for n, s in self.variables.items() if isinstance(s, Dummy)}
+
+    @cached_property
     def keys(self) -> tuple[Monomial, ...]:
         """All products of two monomials, without those known to repeat or to be zero."""
-        dummies = {n: s.column for n, s in self.variables.items() if isinstance(s, Dummy)}
         pairs = combinations_with_replacement(self.monomials, 2)
-        found = (canonical(monomial(a + b), dummies) for a, b in pairs)
+        found = (canonical(monomial(a + b), self.dummies) for a, b in pairs)
         return tuple(dict.fromkeys(key for key in found if key is not None))
 
     @cached_property
     def movable(self) -> frozenset[str]:
         """Columns from which a pivot can be taken: what else that needs is stored too."""
-        dummies = {n for n, s in self.variables.items() if isinstance(s, Dummy)}
-        return movable(self.monomials) - dummies
+        return movable(self.monomials).difference(self.dummies)
 
-    def crossings(self, categories: Iterable[str]) -> set[frozenset[str]]:
-        """Return sets of columns with few distinct values that some product multiplies."""
-        behind = {n: s.column if isinstance(s, Dummy) else n for n, s in self.variables.items()}
-        known = set(categories)
-        found = {frozenset(behind[name] for name in key) & known for key in self.keys}
-        return found - {frozenset()}
+    @cached_property
+    def cells(self) -> dict[str, str]:
+        """What may have small cells (categories, and stored columns of numbers), in short."""
+        told = dict.fromkeys(self.dummies.get(name, name) for name in self.variables)
+        return {name: f"c{i}" for i, name in enumerate(told)}
 
 
 def kind_of(dtype: nw.dtypes.DType, column: str) -> str:

@@ -91,8 +91,8 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
         else f"Residuals of the first and the last {MOST_ROWS // 2} therapists, each"
     )
     caption = phrase("captions", "caterpillar", whose=whose, apart=", ".join(apart))
-    # On one line the label would be longer than the axis of few therapists.
-    axes[0].set_ylabel(axes[0].get_ylabel().replace(", ", ",\n"))
+    # The caption says who is at the top: a longer label than this leaves a picture of few.
+    axes[0].set_ylabel("Therapist (caseload)")
     yield _drawn("caterpillar", caption, axes)
 
 

@@ -258,10 +258,11 @@ def off_the_boundary(design: DesignMoments, covariance: Array, residual_variance
     least = residual_variance * np.sqrt(2.0 / (information**2).sum(axis=1))
     if np.linalg.eigvalsh(covariance / np.sqrt(np.outer(least, least)))[0] > 1e-6:
         return covariance
-    from statsmodels.stats.correlation_tools import corr_clipped
-
     sds = np.sqrt(np.maximum(np.diag(covariance), least))
     correlation = covariance / np.outer(sds, sds)
     np.fill_diagonal(correlation, 1.0)
-    moved: Array = corr_clipped(correlation, LEAST_EIGENVALUE) * np.outer(sds, sds)
-    return moved
+    # As statsmodels' corr_clipped, whose import alone takes two seconds.
+    values, vectors = np.linalg.eigh(correlation)
+    lifted: Array = (vectors * np.maximum(values, LEAST_EIGENVALUE)) @ vectors.T
+    sds = sds / np.sqrt(np.diag(lifted))
+    return lifted * np.outer(sds, sds)

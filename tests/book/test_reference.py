@@ -72,3 +72,9 @@ def test_every_page_of_the_reference_is_in_the_table_of_contents() -> None:
     assert PAGES
     for page in PAGES:
         assert re.search(rf"file: book/{page.stem}$", contents, re.M), page.name
+
+
+@pytest.mark.parametrize("page", sorted(BOOK.glob("*.md")), ids=lambda page: page.stem)
+def test_names_that_a_page_mentions_are_there(page: Path) -> None:
+    for name in re.findall(r"(?<![\w./-])pwp\.(\w+)", page.read_text(encoding="utf-8")):
+        assert name in pwp_lib.__all__, name

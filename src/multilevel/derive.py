@@ -42,6 +42,8 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     InputError
         When a column or a product was not stored, naming it.
     """
+    if formula.above:
+        raise InputError("a formula of three levels is for fit_mixed", hint="keep one factor")
     rows = int(record.n.sum())
     if not rows:
         raise InputError(

@@ -13,10 +13,11 @@ import pandas as pd
 from multilevel.certificate import Certificate, certify
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
+from multilevel.formula import parse_formula
 from multilevel.identify import identified_stack, method_name
 from multilevel.information import fixed_tests, variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
-from multilevel.levels import levels_of, nested_design
+from multilevel.levels import nested_design
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
 from multilevel.residuals import joint_covariance, residual_table
@@ -235,7 +236,7 @@ def fit_mixed(
     InputError
         If the formula or the data cannot be used, or the model is not identified.
     """
-    if levels := levels_of(formula):
+    if (levels := parse_formula(formula)).above:
         if spread is not None:
             raise InputError("a spread is not offered with three levels", hint="leave one out")
         fit = fit_nested(*nested_design(levels, data, units), method_name(method))

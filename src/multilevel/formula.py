@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, reduce
 from typing import Any
 
@@ -50,6 +50,9 @@ class Term:
         return ":".join(map(str, self.factors)) or "Intercept"
 
 
+_CONSTANT = Term(())
+
+
 @dataclass(frozen=True)
 class Formula:
     """A formula taken apart.
@@ -65,6 +68,11 @@ class Formula:
         Terms that vary between groups; empty for a single-level model.
     group : str
         Column of the grouping factor; empty for a single-level model.
+    above : str
+        Column of the units that hold the groups, over which the intercept varies too; empty but
+        for three levels.
+    within : bool
+        Whether ``above/group`` was written, so that a label counts within its unit.
     """
 
     text: str = field(compare=False)
@@ -72,6 +80,8 @@ class Formula:
     fixed: tuple[Term, ...]
     random: tuple[Term, ...] = ()
     group: str = ""
+    above: str = ""
+    within: bool = False
 
     @cached_property
     def predictors(self) -> tuple[Expression, ...]:
@@ -85,6 +95,11 @@ class Formula:
         factors = (*self.response.factors, *self.predictors)
         return tuple(dict.fromkeys(name for factor in factors for name in names_in(factor)))
 
+    def turned(self) -> Formula:
+        """Return the formula with its two grouping factors the other way round."""
+        _refuse_slopes(self.random, self.group)
+        return replace(self, group=self.above, above=self.group)
+
 
 @lru_cache(maxsize=512)
 def parse_formula(text: str) -> Formula:
@@ -97,7 +112,7 @@ def parse_formula(text: str) -> Formula:
         ``center``, ``scale``, arithmetic in braces or ``I()``, ``a:b``, ``a * b``, ``a / b``,
         ``(a + b) ** 2``, ``C(x)``, and ``0 +`` or ``- 1`` for no constant. One bracket with a
         bar gives up to three correlated random terms on one grouping factor; none gives a
-        single-level model.
+        single-level model; ``(1 | unit/g)`` or ``(1 | unit) + (1 + x | g)`` three levels.
 
     Returns
     -------
@@ -106,8 +121,8 @@ def parse_formula(text: str) -> Formula:
     Raises
     ------
     InputError
-        When the formula cannot be read, or asks for uncorrelated (``||``), nested, crossed or
-        more than three random terms.
+        When the formula cannot be read, or asks for uncorrelated (``||``) or more than three
+        random terms, or for more than three levels.
 
     Examples
     --------
@@ -116,17 +131,20 @@ def parse_formula(text: str) -> Formula:
     ['Intercept', 'center(x)', 'z', 'center(x):z']
     >>> [t.name for t in f.random], f.group
     (['Intercept', 'center(x)'], 'g')
+    >>> f = parse_formula("y ~ x + (1 | site/g)")
+    >>> f.above, f.group
+    ('site', 'g')
     """
     left, right = _syntax(text)
     plain, bars = _split_bars(right)
     fixed = _right_side(plain)
-    random, group = _random_part(bars)
+    random, group, above, within = _random_part(bars)
     response = Term((left,))
     if not tuple(names_in(left)):
         raise InputError("left of the ~ stands the response, a column of the data")
     if response in (*fixed, *random):
         raise InputError(f"{response.name} is the response and cannot be a predictor as well")
-    formula = Formula(text, response, fixed, random, group)
+    formula = Formula(text, response, fixed, random, group, above, within)
     if group in formula.columns:
         raise InputError(
             f"{group} is the grouping factor and cannot be a predictor or the response as well"
@@ -199,11 +217,10 @@ def _summands(side: Expression, sign: str) -> list[tuple[str, Expression]]:
 
 def _right_side(parts: Iterable[tuple[str, Expression]]) -> tuple[Term, ...]:
     """Terms of a sum, the constant first unless it was taken out."""
-    constant = Term(())
-    terms: list[Term] = [constant]
+    terms: list[Term] = [_CONSTANT]
     for sign, part in parts:
         zero = part.value == 0
-        for term in (constant,) if zero else _terms(part):
+        for term in (_CONSTANT,) if zero else _terms(part):
             adds = (sign == "+") != zero
             if adds and term not in terms:
                 terms.append(term)
@@ -219,7 +236,7 @@ def _times(one: Term, other: Term) -> Term:
 def _terms(part: Expression) -> list[Term]:
     """Terms that a part of the right side stands for."""
     if part.value == 1:
-        return [Term(())]
+        return [_CONSTANT]
     if part.value is not None:
         raise InputError(
             f"{part.value} on its own is not a term", hint="only 1, 0 and -1 have a meaning"
@@ -243,7 +260,7 @@ def _star(a: list[Term], b: list[Term]) -> list[Term]:
 
 def _slash(a: list[Term], b: list[Term]) -> list[Term]:
     """Expand ``(a + b) / c`` to ``a + b + a:b:c``, as in R."""
-    whole = reduce(_times, a, Term(()))
+    whole = reduce(_times, a, _CONSTANT)
     return [*a, *(_times(whole, y) for y in b)]
 
 
@@ -269,40 +286,55 @@ def _power(below: Expression, above: Expression) -> list[Term]:
     return reduce(_star, [base] * power)
 
 
-def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str]:
-    """Random terms and their grouping factor."""
+def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str, str, bool]:
+    """Random terms, their grouping factor, and the units above it: see `Formula`."""
     if not bars:
-        return (), ""
-    groups = [_grouping_factor(bar.parts[1]) for bar in bars]
-    if len(set(groups)) > 1:
-        raise InputError(
-            f"there are two grouping factors, {groups[0]} and {groups[1]}, and one is offered",
-            hint="keep one, and bring the other in as a fixed effect",
-        )
-    if len(bars) > 1:
+        return (), "", "", False
+    parts = [(_random_terms(bar), bar.parts[1]) for bar in bars]
+    within = len(parts) == 1 and parts[0][1].sign == "/"
+    if within:
+        parts = [(parts[0][0], factor) for factor in parts[0][1].parts]
+    groups = [_grouping_factor(factor) for _, factor in parts]
+    if len(set(groups)) < len(groups):
         raise InputError(
             "two random parts on one factor mean uncorrelated terms, which are not offered",
             hint=f"write one bracket, (1 + x | {groups[0]})",
         )
-    terms = _right_side(_summands(bars[0].parts[0], "+"))
+    if len(parts) > 2:
+        raise InputError("more than three levels are asked for", hint="keep two grouping factors")
+    if len(parts) == 1:
+        return parts[0][0], groups[0], "", False
+    # The data may say that it is the other way round where each has but its intercept.
+    upper = 0 if parts[0][0] == (_CONSTANT,) else 1
+    _refuse_slopes(parts[upper][0], groups[upper])
+    return parts[1 - upper][0], groups[1 - upper], groups[upper], within
+
+
+def _refuse_slopes(terms: tuple[Term, ...], above: str) -> None:
+    if terms != (_CONSTANT,):
+        raise InputError(
+            "more than the intercept varies over the units above the groups",
+            hint=f"write (1 | {above}), and (1 + x | group) beside it",
+        )
+
+
+def _random_terms(bar: Expression) -> tuple[Term, ...]:
+    """Read what varies over the factor of a bar."""
+    terms = _right_side(_summands(bar.parts[0], "+"))
     if not terms:
-        raise InputError("the random part has no term", hint=f"write (1 | {groups[0]})")
+        raise InputError("the random part has no term", hint="write (1 | g)")
     if len(terms) > MAX_RANDOM_TERMS:
         raise InputError(
             f"{len(terms)} random terms are asked for and {MAX_RANDOM_TERMS} are offered",
             hint="leave some out of the bracket",
         )
-    return terms, groups[0]
+    return terms
 
 
 def _grouping_factor(right: Expression) -> str:
     if right.kind == "name":
         return right.head
-    if right.sign in ("/", ":"):
-        raise InputError(
-            "nested grouping factors are not offered",
-            hint="keep one factor right of the bar, and bring the other in as a fixed effect",
-        )
-    if right.sign in ("+", "*"):
-        raise InputError("one grouping factor is offered", hint="keep one right of the bar")
-    raise InputError("right of the bar stands one column, the grouping factor")
+    raise InputError(
+        "right of the bar stands one column, the grouping factor",
+        hint="write (1 | unit/group) where groups are nested in units",
+    )

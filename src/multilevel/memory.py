@@ -55,7 +55,7 @@ def plan_for(formula: Formula, table: Schema) -> Plan:
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
     factors = categories(formula.text, kinds)
     found = tuple([(factor, table.levels(column)) for factor, column in factors])
-    return formula_plan(formula.text, kinds, found)
+    return formula_plan(formula.text, formula.group, kinds, found)
 
 
 def sum_table(table: Schema, formula: Formula, cells: bool) -> Record:

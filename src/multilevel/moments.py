@@ -10,7 +10,7 @@ import numpy as np
 from multilevel.derive import derive
 from multilevel.design import DesignMoments
 from multilevel.formula import parse_formula
-from multilevel.levels import levels_of, sum_levels
+from multilevel.levels import sum_levels
 from multilevel.moments_file import read_record, write_record
 from multilevel.pooling import MINIMUM_ROWS, pool_moments, withhold_small
 from multilevel.record import Record
@@ -70,10 +70,9 @@ class Moments(Record):
         b  2  5  8   13   20   32
         """
         units = units or services
-        found = levels_of(f"{formula} + (1 | {units})" if units else formula)
-        if found:
-            return cls(**vars(sum_levels(found, data, cells=True)))
-        return cls(**vars(sum_formula(parse_formula(formula), data, cells=True)))
+        parsed = parse_formula(f"{formula} + (1 | {units})" if units else formula)
+        summed = sum_levels if parsed.above else sum_formula
+        return cls(**vars(summed(parsed, data, cells=True)))
 
     def __repr__(self) -> str:
         grouped = (

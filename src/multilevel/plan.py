@@ -163,12 +163,13 @@ def _refuse_categories(expression: Expression, kind: Mapping[str, str]) -> None:
 
 
 @lru_cache(maxsize=256)
-def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
+def formula_plan(text: str, group: str, kinds: Pairs, levels: Named) -> Plan:
     """Find what a formula needs, and nothing more.
 
     Parameters
     ----------
-    text : str
+    text, group : str
+        The formula, and its grouping factor or nothing.
     kinds : tuple of (column, kind)
     levels : tuple of (component, tuple of str)
         Levels of what `categories` says is categorical.
@@ -209,8 +210,8 @@ def formula_plan(text: str, kinds: Pairs, levels: Named) -> Plan:
     )
     writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths=truths)
     monomials = _downset(key for p in writer.model(formula).polynomials for key, _ in p)
-    needed = tuple(sorted({*formula.columns, *filter(None, [formula.group])}))
-    return Plan(variables, monomials, formula.group, needed, dict(levels))
+    needed = tuple(sorted({*formula.columns, *filter(None, [group])}))
+    return Plan(variables, monomials, group, needed, dict(levels))
 
 
 def _downset(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:

@@ -80,11 +80,19 @@ def open_table(data: Any) -> Table | LazyTable:
     """
     if isinstance(data, pd.DataFrame) and data.columns.is_unique:
         return Table(data, data.columns)
+    frame = open_frame(data)
+    return LazyTable(frame) if isinstance(frame, nw.LazyFrame) else Table(frame, frame.columns)
+
+
+def open_frame(data: Any) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
+    """Make a frame of narwhals of whatever the user has; refuses as `open_table` does."""
     with warnings.catch_warnings():
         # narwhals announces that its Dask support moves to another package.
         warnings.filterwarnings("ignore", "Dask support is moving out", FutureWarning)
         try:
-            frame = nw.from_native(_file(data) if isinstance(data, (str, Path)) else data)
+            found: nw.DataFrame[Any] | nw.LazyFrame[Any] = nw.from_native(
+                _file(data) if isinstance(data, (str, Path)) else data
+            )
         except TypeError:
             raise InputError(
                 "this is no table that can be read",
@@ -93,7 +101,7 @@ def open_table(data: Any) -> Table | LazyTable:
             ) from None
         except DuplicateError:
             raise InputError("two columns of the table have one name", hint="rename one") from None
-    return LazyTable(frame) if isinstance(frame, nw.LazyFrame) else Table(frame, frame.columns)
+    return found
 
 
 def _file(given: str | Path) -> Any:

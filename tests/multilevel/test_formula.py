@@ -75,6 +75,22 @@ def test_taking_the_constant_out_leaves_the_random_part_alone() -> None:
     assert random(text) == ["Intercept", "x"]
 
 
+@pytest.mark.parametrize(
+    ("bars", "above", "terms"),
+    [
+        ("(1 | a) + (1 | b)", "a", ["Intercept"]),
+        ("(1 | a) + (1 + x | b)", "a", ["Intercept", "x"]),
+        ("(x | b) + (1 | a)", "a", ["Intercept", "x"]),
+        ("(1 | a/b)", "a", ["Intercept"]),
+        ("(1 | `a b`/b)", "a b", ["Intercept"]),
+    ],
+)
+def test_two_factors_are_three_levels(bars: str, above: str, terms: list[str]) -> None:
+    formula = parse_formula(f"y ~ w + {bars}")
+    assert (formula.group, formula.above, formula.within) == ("b", above, "/" in bars)
+    assert [t.name for t in formula.random] == terms
+
+
 def test_no_random_term_gives_a_single_level_model() -> None:
     formula = parse_formula("y ~ x")
     assert formula.random == ()
@@ -87,10 +103,13 @@ def test_no_random_term_gives_a_single_level_model() -> None:
         ("y ~ x + (1 || g)", "uncorrelated"),
         ("y ~ x + (x | | g)", "uncorrelated"),
         ("y ~ x + (1 | g) + (0 + x | g)", "uncorrelated"),
-        ("y ~ x + (1 | g) + (1 | h)", "two grouping factors, g and h"),
-        ("y ~ x + (1 | g/h)", "nested"),
-        ("y ~ x + (1 | g:h)", "nested"),
-        ("y ~ x + (1 | g + h)", "one grouping factor"),
+        ("y ~ x + (1 | f) + (1 | g) + (1 | h)", "more than three levels"),
+        ("y ~ x + (1 | f/g/h)", "one column"),
+        ("y ~ x + (1 | g/h) + (1 | f)", "one column"),
+        ("y ~ x + (x | g/h)", "more than the intercept"),
+        ("y ~ x + (x | g) + (x | h)", "more than the intercept"),
+        ("y ~ x + (1 | g:h)", "one column"),
+        ("y ~ x + (1 | g + h)", "one column"),
         ("y ~ x | g", "in brackets"),
         ("y ~ (a + b + c | g)", "4 random terms"),
         ("y ~ x - (1 | g)", "not taken away"),

@@ -14,7 +14,6 @@ from scipy.optimize import minimize
 import pwp_lib as pwp
 from multilevel.errors import InputError
 from multilevel.fit import fit_mixed
-from multilevel.levels import levels_of
 from multilevel.moments import Moments
 from multilevel.nested import NestedFit
 from multilevel.pooling import pool_moments
@@ -332,16 +331,16 @@ def test_moments_with_units_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         nested("y ~ x + (1 | ward/g)", with_units)
     with pytest.raises(InputError, match="in more than one of"):
         Moments.for_formula(two, data.assign(unit=np.arange(len(data)) % 3), units="unit")
-    with pytest.raises(InputError, match="the column is missing"):
+    with pytest.raises(InputError, match="not in the data"):
         Moments.for_formula(two, data, units="ward")
 
 
 @pytest.mark.parametrize(
     ("formula", "sentence"),
     [
-        ("y ~ x + (1 + x | unit/g)", "over units and over groups alike"),
+        ("y ~ x + (1 + x | unit/g)", "more than the intercept varies over the units"),
         ("y ~ x + (1 + x | unit) + (1 | g)", "more than the intercept varies over the units"),
-        ("y ~ x + (1 | nowhere/g)", "the column is missing"),
+        ("y ~ x + (1 | nowhere/g)", "not in the data"),
         ("y ~ 0 + x + (1 | unit) + (0 + x | g)", "keep the constant"),
     ],
 )
@@ -362,9 +361,25 @@ def test_too_few_units_and_groups_are_refused() -> None:
         nested("y ~ x + (1 | unit/g)", data).vpc("ward")
 
 
-def test_formulas_of_two_levels_are_left_alone() -> None:
-    assert levels_of("y ~ x") is None
-    assert levels_of("y ~ center(x) * z + (1 + center(x) | g)") is None
-    found = levels_of("y ~ center(x) + (1 | a) + (1 + center(x) | b)")
-    assert found is not None
-    assert found.two_levels(1) == "y ~ center(x) + (1 + center(x) | b)"
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | unit/g)", "y ~ x + (1 | unit) + (x | g)"])
+def test_what_is_made_for_two_levels_refuses_three(formula: str) -> None:
+    data = simulated(0)
+    for call in (
+        lambda: pwp.sample_posterior(formula, data),
+        lambda: pwp.fit_binary(formula, data.assign(y=data["y"] > 0)),
+        lambda: pwp.design_moments(formula, data),
+        lambda: Moments.for_formula(formula, data).design(formula),
+    ):
+        with pytest.raises(InputError, match="three levels"):
+            call()
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | unit/g)", "y ~ x + (1 | g) + (1 | unit)"])
+def test_a_parquet_file_is_a_table_like_others(formula: str, tmp_path: Path) -> None:
+    data = simulated(0)
+    data.to_parquet(tmp_path / "rows.parquet")
+    wanted = nested(formula, data)
+    assert nested(formula, tmp_path / "rows.parquet").deviance == pytest.approx(wanted.deviance)
+    assert nested(formula, str(tmp_path / "rows.parquet")).levels == wanted.levels == ("unit", "g")
+    with pytest.raises(InputError, match="there is no such file"):
+        nested(formula, tmp_path / "none.parquet")

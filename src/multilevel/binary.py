@@ -16,7 +16,7 @@ from multilevel.intervals import profile_bounds
 from multilevel.likelihood import Array
 from multilevel.nested_search import Proof, prove
 from multilevel.partition import random_row
-from multilevel.quadrature import HESSIAN_NODES, MOST_NODES, Cells, Point, measure, minimise
+from multilevel.quadrature import MOST_NODES, Cells, Point, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
 from multilevel.residuals import ranked
 from multilevel.rows import ModelRows, model_rows
@@ -26,8 +26,8 @@ __all__ = ["BinaryFit", "Interval", "fit_binary"]
 
 #: Variance of the standard logistic distribution: that of rows on the latent scale.
 _LOGISTIC = np.pi**2 / 3.0
-#: Standard deviations at which the search may start.
-_STARTS = (0.2, 0.6, 1.5)
+#: Standard deviation from which the search starts.
+_START = 0.6
 #: Beyond this standard deviation on the log-odds scale there is no estimate.
 _LARGEST = 10.0
 #: Weights of the predictors below this share of a row say that they separate the outcomes.
@@ -97,11 +97,8 @@ class BinaryFit:
     @property
     def variance_se(self) -> float:
         """Standard error of the variance by observed information; NaN where it is zero."""
-        if self.singular:
-            return float("nan")
-        return float(
-            2.0 * abs(self._point.theta[-1]) * np.sqrt(2.0 * np.linalg.inv(self._bend)[-1, -1])
-        )
+        se = float(np.sqrt(2.0 * np.linalg.inv(self._bend)[-1, -1]))
+        return float("nan") if self.singular else 2.0 * self.variance**0.5 * se
 
     @property
     def singular(self) -> bool:
@@ -130,15 +127,16 @@ class BinaryFit:
             By nodes: deviance, variance, and matters, whether the variance is off by more than a
             twentieth of what the most nodes give.
         """
-        found = [_search(self.design, self._cells, self._root, k)[1] for k in nodes]
+        numbers = _numbers_of_nodes(nodes)
+        found = [_search(self._cells, self._boundary, k) for k in numbers]
         variance = np.array([point.theta[-1] ** 2 for point in found])
-        best = variance[int(np.argmax(nodes))]
+        best = variance[np.argmax(numbers)]
         columns = {
             "deviance": [point.deviance + self._constant for point in found],
             "variance": variance,
             "matters": np.abs(variance - best) > 0.05 * best,
         }
-        return pd.DataFrame(columns, index=pd.Index(nodes, name="nodes"))
+        return pd.DataFrame(columns, index=pd.Index(numbers, name="nodes"))
 
     @cached_property
     def fixed(self) -> pd.DataFrame:
@@ -168,13 +166,12 @@ class BinaryFit:
             By group: n, successes, expected (in an average over groups, given the predictors),
             residual, se (conditional, as lme4's), lower, upper, rank.
         """
-        sd, sums = abs(self._point.theta[-1]), self._cells.sums
-        residual = self._point.theta[-1] * self._point.modes
-        se = sd / np.sqrt(self._point.precision)
+        (*beta, sd), cells, sums = self._point.theta, self._cells, self._cells.sums
+        residual, se = sd * self._point.modes, abs(sd) / np.sqrt(self._point.precision)
         columns = {
-            "n": sums(self._cells.trials).astype(int),
-            "successes": sums(self._cells.successes).astype(int),
-            "expected": sums(self._cells.trials * self._average(self._eta)[0]),
+            "n": sums(cells.trials).astype(int),
+            "successes": sums(cells.successes).astype(int),
+            "expected": sums(cells.trials * self._average(cells.x @ beta)[0]),
             **ranked(residual, se, multiplier, lower_is_better),
         }
         index = pd.Index(self.design.groups, name=self.design.group_name)
@@ -228,8 +225,10 @@ class BinaryFit:
             if row is None or np.isinf(variance):
                 return 1.0 / (1.0 + _LOGISTIC / variance) if variance else 0.0
             point = self._point if variance == self.variance else self._held(variance)
-            mean, between = self._average(row @ point.theta[:-1], variance**0.5)
-            return float(between / (mean * (1.0 - mean)))
+            eta, sd = row @ point.theta[:-1], variance**0.5
+            # One less the mean would leave nothing of a failure in 1e16.
+            (mean, between), missed = self._average(eta, sd), self._average(-eta, sd)[0]
+            return float(between / (mean * missed))
 
         return self.profile_interval(level).of(share)
 
@@ -254,14 +253,15 @@ class BinaryFit:
         from scipy.special import expit
         from scipy.stats import norm
 
-        residual = abs(self._point.theta[-1]) * norm.ppf(np.asarray(percentiles, dtype=float))
+        index = pd.Index(np.atleast_1d(percentiles), name="percentile")
+        residual = self.variance**0.5 * norm.ppf(pd.to_numeric(index, errors="coerce"))
         if not np.isfinite(residual).all():
             raise InputError("percentiles lie between 0 and 1", hint="give 0.95 for the 95th")
-        weights, eta = self._cells.trials, self._eta
+        x, weights = self._cells.x, self._cells.trials
         if at is not None:
-            weights, eta = np.ones(1), np.atleast_1d(self._row(at) @ self._point.theta[:-1])
+            x, weights = self._row(at)[None], np.ones(1)
+        eta = x @ self._point.theta[:-1]
         rate = [float(np.average(expit(eta + r), weights=weights)) for r in residual]
-        index = pd.Index(percentiles, name="percentile")
         return pd.DataFrame({"residual": residual, "rate": rate}, index=index)
 
     @property
@@ -270,16 +270,10 @@ class BinaryFit:
         free = slice(len(self._point.theta) - self.singular)
         return self._point.bend[free, free]
 
-    @property
-    def _eta(self) -> Array:
-        """Log odds of each cell in a group at the median."""
-        return np.asarray(self._cells.x @ self._point.theta[:-1])
-
     def _held(self, variance: float) -> Point:
         """Find the optimum with the variance held."""
         theta = np.append(self._point.theta[:-1], variance**0.5)
-        start = measure(self._cells, theta, self.nodes, self._point.modes)
-        return minimise(self._cells, start, self.nodes, True)
+        return minimise(self._cells, theta, self.nodes, self._point.modes, True)
 
     def _average(self, eta: Any, sd: float | None = None) -> tuple[Array, Array]:
         """Mean and variance of the probability over groups."""
@@ -329,8 +323,7 @@ def fit_binary(formula: str, data: Any, *, nodes: int = 15, trials: str | None =
     >>> fit.converged, round(fit.variance, 2)
     (True, 0.69)
     """
-    if not isinstance(nodes, int) or not 1 <= nodes <= MOST_NODES:
-        raise InputError(f"the number of nodes is a whole number from 1 to {MOST_NODES}")
+    nodes = _numbers_of_nodes([nodes])[0]
     rows = model_rows(formula, data, (trials,) if trials else (), "a yes-or-no outcome")
     design = rows.design
     if design.random_names != ("Intercept",) or not design.fixed:
@@ -341,8 +334,25 @@ def fit_binary(formula: str, data: Any, *, nodes: int = 15, trials: str | None =
     success, size = _counts(rows, trials)
     _refuse_without_variation(rows, success, size)
     cells, root = _cells(rows, success, size)
-    boundary, point = _search(design, cells, root, nodes)
-    return BinaryFit(design, nodes, cells, root, _constant(success, size), boundary, point)
+    without = _without(design, cells, root, nodes)
+    point = _search(cells, without, nodes)
+    if abs(point.theta[-1]) > _LARGEST:
+        raise InputError(
+            "within groups the fixed terms tell successes from failures without error, or nearly "
+            "so, and the variance has no estimate",
+            hint="leave a term out",
+            column=design.group_name,
+        )
+    return BinaryFit(design, nodes, cells, root, _constant(success, size), without, point)
+
+
+def _numbers_of_nodes(nodes: Any) -> list[int]:
+    """Refuse what are no numbers of nodes, or none at all."""
+    found = np.asarray(nodes)
+    whole = found.ndim == 1 and found.size > 0 and found.dtype.kind in "iu"
+    if not whole or found.min() < 1 or found.max() > MOST_NODES:
+        raise InputError(f"numbers of nodes are whole numbers from 1 to {MOST_NODES}")
+    return list(found.tolist())
 
 
 def _counts(rows: ModelRows, trials: str | None) -> tuple[Array, Array]:
@@ -350,7 +360,9 @@ def _counts(rows: ModelRows, trials: str | None) -> tuple[Array, Array]:
     success = rows.columns[:, rows.design.response]
     size = rows.further[trials].astype(float) if trials else np.ones(len(success))
     if not (np.isfinite(size) & (size >= 1.0) & (size == np.rint(size))).all():
-        raise InputError("trials are whole numbers from 1", column=trials)
+        raise InputError(
+            "trials are whole numbers from 1", hint="leave rows without a trial out", column=trials
+        )
     if not ((success >= 0.0) & (success <= size) & (success == np.rint(success))).all():
         raise InputError(
             "a yes-or-no outcome is 0 or 1 in every row, or counts successes from 0 to the trials",
@@ -385,76 +397,57 @@ def _refuse_without_variation(rows: ModelRows, success: Array, size: Array) -> N
 
 def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
     """Rows that share group and predictors counted once, predictors made orthonormal."""
-    x = rows.columns[:, rows.design.fixed]
-    place = rows.codes
-    for column in x.T:
-        codes, levels = pd.factorize(column)
-        place = pd.factorize(place * len(levels) + codes)[0]
-    first = np.unique(place, return_index=True)[1]
-    order = np.argsort(rows.codes[first], kind="stable")
-    trials, successes = (np.bincount(place, v)[order].astype(float) for v in (size, success))
-    x, group = x[first][order], rows.codes[first][order]
-    upper = np.linalg.qr(x * np.sqrt(trials / trials.sum())[:, None])[1]
-    for i, name in enumerate(rows.design.fixed_names):
-        if i >= len(upper) or abs(upper[i, i]) <= _DEPENDENT * np.linalg.norm(upper[:, i]):
-            raise InputError(
-                "the terms before this one predict it exactly, or it is the same in every row",
-                hint="drop it, or one of those it depends on",
-                column=name,
-            )
+    x, names = rows.columns[:, rows.design.fixed], rows.design.fixed_names
+    order = np.lexsort((*x.T, rows.codes))
+    x, group = x[order], rows.codes[order]
+    new = (x[1:] != x[:-1]).any(axis=1) | (group[1:] != group[:-1])
+    first = np.flatnonzero(np.append(True, new))
+    successes, trials = (np.add.reduceat(v[order], first) for v in (success, size))
+    x, share = x[first], trials / trials.sum()
+    # Zeros below make the factor square where cells are fewer than terms.
+    weighted = np.vstack([x * np.sqrt(share)[:, None], np.zeros((len(names), len(names)))])
+    upper = np.linalg.qr(weighted)[1]
+    known = np.abs(np.diagonal(upper)) <= _DEPENDENT * np.linalg.norm(upper, axis=0)
+    if known.any():
+        raise InputError(
+            "the terms before this one predict it exactly, or it is the same in every row",
+            hint="drop it, or one of those it depends on",
+            column=names[known.argmax()],
+        )
     root = np.linalg.inv(upper)
-    return Cells(group, np.ascontiguousarray(x @ root), trials, successes), root
+    return Cells(group[first], np.ascontiguousarray(x @ root), trials, successes), root
 
 
-def _search(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> tuple[Point, Point]:
-    """Find the optimum without a random intercept, and the optimum of all."""
-    width, modes = cells.x.shape[1], np.zeros(len(design.groups))
-    # Without a random intercept the nodes change nothing.
-    start = measure(cells, np.zeros(width + 1), HESSIAN_NODES, modes)
-    boundary = minimise(cells, start, HESSIAN_NODES, True)
-    values, axes = np.linalg.eigh(boundary.bend[:width, :width])
+def _without(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> Point:
+    """Find the optimum without a random intercept."""
+    theta, modes = np.zeros(len(root) + 1), np.zeros(len(design.groups))
+    found = minimise(cells, theta, nodes, modes, True)
+    values, axes = np.linalg.eigh(found.bend[:-1, :-1])
     if values[0] < _SEPARATED * cells.trials.sum():
         spread = (cells.x @ np.linalg.inv(root)).std(axis=0)
-        worst = design.fixed_names[int(np.argmax(np.abs(root @ axes[:, 0]) * spread))]
         raise InputError(
             "the fixed terms predict the outcome of some rows without error (separation), so that "
             "their coefficients have no estimate",
             hint="leave a term out, or join levels of a category",
-            column=worst,
+            column=design.fixed_names[int(np.argmax(np.abs(root @ axes[:, 0]) * spread))],
         )
-    screened = []
-    for sd in _STARTS:
-        fixed = boundary.theta[:-1] * np.sqrt(1.0 + 0.35 * sd**2)
-        screened.append(measure(cells, np.append(fixed, sd), nodes, modes))
-    best = minimise(cells, min(screened, key=lambda p: p.deviance), nodes, False)
-    apart = _apart_within(cells) if best.deviance >= boundary.deviance - _SAME else None
-    if apart is not None:
-        # Far from here the likelihood may be higher, with a variance that grows without limit.
-        far = minimise(cells, measure(cells, apart, nodes, modes), nodes, False)
-        best = min(best, far, key=lambda p: p.deviance)
-    if abs(best.theta[-1]) > _LARGEST:
-        raise InputError(
-            "within groups the fixed terms tell successes from failures without error, so that "
-            "the variance has no estimate",
-            hint="leave a term out",
-            column=design.group_name,
-        )
-    return boundary, best if best.deviance < boundary.deviance - _SAME else boundary
+    return found
 
 
-def _apart_within(cells: Cells) -> Array | None:
-    """Parameters that tell successes from failures within every group, if there are any."""
-    from scipy.optimize import linprog
-    from scipy.sparse import csr_array, hstack, vstack
-
-    sides, width = [], cells.x.shape[1]
-    for sign, chosen in ((1.0, cells.successes > 0), (-1.0, cells.successes < cells.trials)):
-        at = np.flatnonzero(chosen)
-        place = (np.ones(len(at)), (np.arange(len(at)), cells.group[at]))
-        level = csr_array(place, shape=(len(at), int(cells.group.max()) + 1))
-        sides.append(-sign * hstack([csr_array(cells.x[at]), level]))
-    rows = vstack(sides)
-    found = linprog(np.zeros(rows.shape[1]), rows, -np.ones(rows.shape[0]), bounds=(None, None))
-    if found.status != 0:
-        return None
-    return np.append(found.x[:width], max(float(found.x[width:].std()), 1.0))
+def _search(cells: Cells, without: Point, nodes: int) -> Point:
+    """Find the optimum, which may be the one without a random intercept."""
+    theta = without.theta.copy()
+    theta[-1] = _START
+    best = minimise(cells, theta, nodes, without.modes, False)
+    if best.deviance >= without.deviance - _SAME:
+        # Where groups lie far apart, what holds within them tells where else to look.
+        size = cells.sums(cells.trials)[:, None]
+        level = cells.sums(cells.trials[:, None] * cells.x) / size
+        within = replace(cells, x=cells.x - level[cells.group])
+        theta = minimise(within, theta, nodes, without.modes, False).theta
+        # Slopes without limit are no place to start from.
+        theta /= max(1.0, 0.2 * float(np.abs(within.x @ theta[:-1]).max()))
+        offset = level @ theta[:-1]
+        theta[-1] = np.hypot(_START, offset.std())
+        best = minimise(cells, theta, nodes, -offset / theta[-1], False)
+    return best if best.deviance < without.deviance - _SAME else without

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -15,7 +15,7 @@ from multilevel.errors import InputError
 from multilevel.identify import identified_stack
 from multilevel.intervals import ProfileInterval, share_interval
 from multilevel.levels import Nesting
-from multilevel.likelihood import Array, Stack
+from multilevel.likelihood import Array
 from multilevel.nested_search import NestedLikelihood, Proof, Value, certify, differences, search
 from multilevel.partition import random_row
 from multilevel.ratio_test import boundary_test
@@ -44,15 +44,15 @@ class NestedFit:
     certificate : Proof
     """
 
-    design: DesignMoments
-    nesting: Nesting
+    design: DesignMoments = field(repr=False)
+    nesting: Nesting = field(repr=False)
     method: Literal["ML", "REML"]
     deviance: float
     residual_variance: float
     certificate: Proof
-    _likelihood: NestedLikelihood
-    _stack: Stack
-    _theta: Array
+    _likelihood: NestedLikelihood = field(repr=False)
+    _theta: Array = field(repr=False)
+    _at: Value = field(repr=False)
 
     @property
     def n(self) -> int:
@@ -80,27 +80,16 @@ class NestedFit:
         rank = np.linalg.matrix_rank(self._relative(self._theta), tol=1e-10)
         return bool(rank < len(self.design.random))
 
-    @cached_property
-    def _at(self) -> Value:
-        return self._likelihood(self._theta)
-
-    @cached_property
-    def _back(self) -> Array:
-        """What turns standardised random terms into raw ones."""
-        out: Array = np.linalg.inv(self._stack.z_root[0]).T
-        return out
-
     def _relative(self, theta: Array) -> Array:
         """Covariance of the groups' terms over the residual variance, in raw units."""
-        root = self._back @ self._likelihood.factor(theta)
-        out: Array = root @ root.T
-        return out
+        root = self._likelihood.z_back @ self._likelihood.factor(theta)
+        return np.asarray(root @ root.T)
 
     @cached_property
     def fixed(self) -> pd.DataFrame:
         """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
-        back = np.linalg.inv(self._stack.x_root[0]).T
-        estimate = self._stack.ols[0] + self._stack.scale[0] * back @ self._at.beta
+        back, stack = self._likelihood.x_back, self._likelihood.stack
+        estimate = stack.ols[0] + stack.scale[0] * back @ self._at.beta
         variance = self.residual_variance * back @ self._at.inverse @ back.T
         se = np.sqrt(np.diagonal(variance))
         return coefficient_table(self.design.fixed_names, estimate, se)
@@ -113,9 +102,8 @@ class NestedFit:
         """
         unit, group = self.levels
         names = self.design.random_names
-        rows = [(unit, "Intercept", "")]
-        rows += [(group, names[j], names[i] if i > j else "") for i, j in coordinates(len(names))]
-        rows += [("residual", "", "")]
+        rows = [(group, names[j], names[i] if i > j else "") for i, j in coordinates(len(names))]
+        rows = [(unit, "Intercept", ""), *rows, ("residual", "", "")]
         table = pd.DataFrame(rows, columns=["level", "term", "other"])
         return table.assign(estimate=self._natural(self._theta), se=self._component_se())
 
@@ -132,7 +120,7 @@ class NestedFit:
         by_theta = differences(self._natural, theta)[free]
         variance = np.einsum("ia,ij,ja->a", by_theta, sampling, by_theta)
         # All are in proportion to the residual variance, which varies beyond what theta says.
-        variance += 2.0 / likelihood.dof * self._natural(theta) ** 2
+        variance += 2.0 / likelihood.stack.dof[0] * self._natural(theta) ** 2
         held = np.array([not free[-1], *[self._flat] * (len(theta) - 1), False])
         return np.where(held, np.nan, np.sqrt(variance))
 
@@ -182,32 +170,26 @@ class NestedFit:
         """Deviance with a level's share of variance at the mean held, the rest at its best."""
         from scipy.optimize import minimize
 
-        which, odds = self._level(level), share / (1.0 - share)
-        row, (start, scale) = random_row(self.design, None), self._start
+        which, row = self._level(level), random_row(self.design, None)
+        if not 0.0 <= share < 1.0:
+            raise InputError("a share of variance lies between 0 and 1", hint="0.05 is 5%")
+        odds = share / (1.0 - share)
 
-        def moved(z: Array) -> Array:
-            theta: Array = start + scale @ z
-            unit, group = self._variances(theta, row)
+        def moved(theta: Array) -> Array:
+            theta, (unit, group) = theta.copy(), self._variances(theta, row)
             if which == 0:
                 theta[-1] = np.sqrt(odds * (group + 1.0))
             else:
                 theta[:-1] *= np.sqrt(odds * (unit + 1.0) / group)
             return theta
 
-        def slope(z: Array) -> tuple[float, Array]:
-            deviance, gradient = self._likelihood.slope(moved(z))
-            return deviance, differences(moved, z) @ gradient
+        def slope(theta: Array) -> tuple[float, Array]:
+            deviance, gradient = self._likelihood.slope(moved(theta))
+            return deviance, differences(moved, theta) @ gradient
 
-        return float(minimize(slope, 0.0 * start, jac=True, method="BFGS").fun)
-
-    @cached_property
-    def _start(self) -> tuple[Array, Array]:
-        """Where profiles start from, and what scales steps by the curvature there."""
         # From a variance of zero no derivative leads away.
         start = np.where(np.abs(self._theta) < 0.05, 0.05, self._theta)
-        values, vectors = np.linalg.eigh(self._likelihood.bend(start))
-        size = np.maximum(np.abs(values), 1e-6 * np.abs(values).max())
-        return start, vectors / np.sqrt(size)
+        return float(minimize(slope, start, jac=True, method="BFGS", options={"gtol": 1e-4}).fun)
 
     def tests(self) -> pd.DataFrame:
         """Test of each level: the fall in deviance against the model without it.
@@ -219,13 +201,10 @@ class NestedFit:
             the half-and-half mixture, since a variance cannot be negative; NaN where more than one
             term varies over the groups, for which no simple mixture holds.
         """
-        tests = []
-        for without, terms in zip(
-            self.certificate.faces.values(), (1, len(self.design.random)), strict=True
-        ):
-            df = terms * (terms + 1) // 2
-            tests.append(boundary_test(without - self.deviance, df, terms).table())
-        return pd.concat(tests).set_axis(pd.Index(self.levels, name="level"))
+        without = zip(self.certificate.faces.values(), (1, len(self.design.random)), strict=True)
+        tests = [boundary_test(face - self.deviance, k * (k + 1) // 2, k) for face, k in without]
+        tables = pd.concat([test.table() for test in tests])
+        return tables.set_axis(pd.Index(self.levels, name="level"))
 
     # -- residuals ------------------------------------------------------------------------------
 
@@ -249,23 +228,22 @@ class NestedFit:
             By unit or group: n, residual, se (given the estimates), lower, upper and rank.
         """
         at, unit, n = self._at, self._likelihood.unit, self.design.n
-        residual, variance = at.kept * at.unit_pull, at.kept
-        labels = self.nesting.labels
+        residual, variance, labels = at.kept * at.unit_pull, at.kept, self.nesting.labels
         if self._level(level) == 0:
             n = np.bincount(self.nesting.codes, weights=n).astype(int)
         else:
-            factor = self._back[0] @ self._likelihood.factor(self._theta)
-            row, together = self._likelihood.factor(self._theta) @ factor, 0.0 if within else 1.0
-            own = float(factor @ factor) - np.einsum("a,abj,b->j", row, at.own, row)
+            factor = self._likelihood.factor(self._theta)
+            along = self._likelihood.z_back[0] @ factor
+            row, together = factor @ along, 0.0 if within else 1.0
+            own = float(along @ along) - np.einsum("a,abj,b->j", row, at.own, row)
             unsure = together - row @ at.ones
             residual = row @ at.pull + together * residual[unit]
             variance = np.maximum(own, 0.0) + variance[unit] * unsure**2
             back = np.argsort(self._likelihood.order)
             residual, variance, labels = residual[back], variance[back], self.design.groups
-        residual = float(self._stack.scale[0]) * residual
-        error = np.sqrt(self.residual_variance * variance)
-        table = {"n": n, **ranked(residual, error, 1.96, lower_is_better)}
-        return pd.DataFrame(table, index=pd.Index(labels, name=level))
+        sd = np.sqrt(self.residual_variance)
+        columns = ranked(sd * residual, sd * np.sqrt(variance), 1.96, lower_is_better)
+        return pd.DataFrame({"n": n, **columns}, index=pd.Index(labels, name=level))
 
 
 def fit_nested(
@@ -300,5 +278,6 @@ def fit_nested(
     )
     at = likelihood(theta)
     return NestedFit(
-        design, nesting, method, at.deviance, at.variance, proof, likelihood, stack, theta
+        *(design, nesting, method, at.deviance, at.variance, proof),
+        *(likelihood, theta, at),
     )

@@ -58,7 +58,7 @@ class Value(NamedTuple):
     derivatives by the groups' covariance and the units' variance. Of each group, last axis, `pull`
     is ``Z' V^-1 (y - X beta)``, `own` ``Z' V_j^-1 Z`` and `ones` ``Z' V_j^-1 1``; of each unit,
     `unit_pull` is what ``1' V_j^-1 (y - X beta)`` sums to, and `kept` its variance once its rows
-    are known.
+    are known. The response is in standard deviations of the residual.
     """
 
     deviance: float
@@ -88,10 +88,12 @@ class NestedLikelihood:
         q, p, constant = stack.q, stack.p, design.constant
         if constant is None:
             raise InputError("units vary by their intercept", hint="keep the constant")
+        #: What turns standardised random and fixed terms into raw ones.
+        self.z_back, self.x_back = (np.linalg.inv(r[0]).T for r in (stack.z_root, stack.x_root))
         change = np.zeros((len(design.names), q + p + 2))
-        change[list(design.random), :q] = np.linalg.inv(stack.z_root[0]).T
+        change[list(design.random), :q] = self.z_back
         change[constant, q] = 1.0
-        change[list(design.fixed), q + 1 : -1] = np.linalg.inv(stack.x_root[0]).T
+        change[list(design.fixed), q + 1 : -1] = self.x_back
         change[design.response, -1] = 1.0 / stack.scale[0]
         change[list(design.fixed), -1] -= stack.ols[0] / stack.scale[0]
         change = design.uncentring @ change
@@ -99,22 +101,19 @@ class NestedLikelihood:
         blocks = change.T @ design.products[self.order] @ change
         #: Of each group, last axis, products of the random terms, the constant, X and y.
         self.blocks = np.ascontiguousarray(np.moveaxis(blocks, 0, -1))
-        self.unit = np.asarray(codes)[self.order]
+        self.stack, self.unit = stack, np.asarray(codes)[self.order]
         self.starts = np.flatnonzero(np.diff(self.unit, prepend=-1))
         self.places = tuple(np.array(coordinates(q)).T)
-        self.q, self.reml = q, stack.reml
-        self.dof, self.shift = float(stack.dof[0]), float(stack.shift[0])
-        self.unit_variance = float(stack.scale[0]) ** 2
 
     def factor(self, theta: Array) -> Array:
         """Lay the groups' factor out."""
-        out = np.zeros((self.q, self.q))
+        out = np.zeros((self.stack.q, self.stack.q))
         out[self.places] = theta[:-1]
         return out
 
     def __call__(self, theta: Array) -> Value:
         """Evaluate at the groups' factor, column by column, and the root of the units' variance."""
-        q, unit, a, log_det = self.q, self.unit, self.blocks, 0.0
+        q, unit, a, log_det = self.stack.q, self.unit, self.blocks, 0.0
         for column in self.factor(theta).T:
             a, gain = _varied(a, column)
             log_det += gain
@@ -123,26 +122,24 @@ class NestedLikelihood:
         total = left[1:, 1:].sum(axis=-1)
         inverse = np.linalg.inv(total[:-1, :-1])
         beta = inverse @ total[:-1, -1]
-        squares = float(total[-1, -1] - beta @ total[:-1, -1])
-        log_det += gain + self.reml * np.linalg.slogdet(total[:-1, :-1])[1]
-        b0, b, contrast = sums[0, 0], sums[0, 1:], np.append(-beta, 1.0)
-        grown, weight = 1.0 + theta[-1] ** 2 * b0, self.dof / squares
-        kept, unit_pull = theta[-1] ** 2 / grown, contrast @ b
-        own, ones = a[:q, :q], a[:q, q]
-        pull = np.tensordot(contrast, a[q + 1 :, :q], 1) - (kept * unit_pull)[unit] * ones
-        by_group = own.sum(axis=-1) - (ones * kept[unit]) @ ones.T - weight * pull @ pull.T
-        by_unit = (b0 / grown).sum() - weight * ((unit_pull / grown) ** 2).sum()
-        if self.reml:
-            root = np.linalg.cholesky(inverse).T
-            x = a[q + 1 : -1, :q] - (kept * b[:-1])[:, None, unit] * ones
-            x = np.tensordot(root, x, 1)
-            by_group -= np.tensordot(x, x, ((0, 2), (0, 2)))
-            by_unit -= ((root @ b[:-1] / grown) ** 2).sum()
-        best = self.dof * (np.log(2 * np.pi * squares / self.dof) + 1) + log_det + self.shift
-        variance = self.unit_variance * squares / self.dof
+        squares, dof = float(total[-1, -1] - beta @ total[:-1, -1]), float(self.stack.dof[0])
+        log_det += gain + self.stack.reml * np.linalg.slogdet(total[:-1, :-1])[1]
+        # What is left of y, and under REML combinations of X without correlation.
+        contrasts = np.append(-beta, 1.0)[:, None] * (dof / squares) ** 0.5
+        if self.stack.reml:
+            root = np.linalg.cholesky(inverse)
+            contrasts = np.hstack([contrasts, np.pad(root, ((0, 1), (0, 0)))])
+        grown, own, ones = 1.0 + theta[-1] ** 2 * sums[0, 0], a[:q, :q], a[:q, q]
+        kept, by_unit = theta[-1] ** 2 / grown, contrasts.T @ sums[0, 1:]
+        pull = np.tensordot(contrasts.T, a[q + 1 :, :q], 1) - (kept * by_unit)[:, None, unit] * ones
+        by_group = own.sum(axis=-1) - (ones * kept[unit]) @ ones.T
+        by_group -= np.tensordot(pull, pull, ((0, 2), (0, 2)))
+        slope = float((sums[0, 0] / grown).sum() - ((by_unit / grown) ** 2).sum())
+        best = dof * (np.log(2 * np.pi * squares / dof) + 1) + log_det + self.stack.shift[0]
+        variance = float(self.stack.scale[0]) ** 2 * squares / dof
         return Value(
-            *(float(best), variance, beta, inverse, by_group, float(by_unit)),
-            *(pull, own, ones, unit_pull, kept),
+            *(float(best), variance, beta, inverse, by_group, slope),
+            *(pull[0], own, ones, by_unit[0], kept),
         )
 
     def slope(self, theta: Array) -> tuple[float, Array]:
@@ -196,7 +193,7 @@ def search(likelihood: NestedLikelihood, lower: Optimum) -> tuple[Array, list[fl
     size = float(np.mean(np.diagonal(lower.g[0])))
     # From no variance between groups no derivative leads away.
     found = [np.append(own, 0.0), likelihood.minimise(np.append(0.0 * own, 0.3))]
-    diagonal = 1e-2 * np.eye(likelihood.q)[likelihood.places]
+    diagonal = 1e-2 * np.eye(likelihood.stack.q)[likelihood.places]
     starts = [
         np.append(own * np.sqrt(1 - share) + diagonal, np.sqrt(share * size + 1e-3))
         for share in (0.05, 0.5, 0.95)
@@ -213,13 +210,13 @@ def search(likelihood: NestedLikelihood, lower: Optimum) -> tuple[Array, list[fl
 
 def certify(likelihood: NestedLikelihood, theta: Array, faces: dict[str, float]) -> Proof:
     """Look at gradient and curvature where free, and inward where a variance is held at zero."""
-    at, free, inward = likelihood(theta), theta != 0.0, np.nan
+    at, free, inward = likelihood(theta), theta != 0.0, []
     if not free[-1]:
-        inward = at.by_unit
+        inward.append(at.by_unit)
     if not free[:-1].any():
-        inward = float(np.linalg.eigvalsh(at.by_group).min())
+        inward += np.linalg.eigvalsh(at.by_group).tolist()
     slope, bend = likelihood.slope(theta)[1], likelihood.bend(theta)
-    return prove(slope[free], bend[np.ix_(free, free)], inward, faces)
+    return prove(slope[free], bend[np.ix_(free, free)], min(inward, default=np.nan), faces)
 
 
 def prove(slope: Array, bend: Array, inward: float, faces: dict[str, float]) -> Proof:

@@ -14,14 +14,14 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HESSIAN_NODES", "MOST_NODES", "Cells", "Point", "measure", "minimise"]
+__all__ = ["MOST_NODES", "Cells", "Point", "measure", "minimise"]
 
 Array = NDArray[np.float64]
 
 #: Nodes beyond these add nothing that a double can hold.
 MOST_NODES = 50
 #: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
-HESSIAN_NODES = 9
+_HESSIAN_NODES = 9
 #: Log odds beyond these are as good as certain.
 _EDGE = 300.0
 #: Newton stops when the decrease in deviance that it can still expect is below this.
@@ -87,21 +87,17 @@ def _rule(nodes: int) -> tuple[Array, Array]:
 
 
 def _modes(cells: Cells, eta: Array, sigma: float, start: Array) -> Array:
-    """Most likely standard normal intercept of each group, by Newton's method in a bracket."""
+    """Most likely standard normal intercept of each group, by Newton's method."""
     from scipy.special import expit
 
-    high = abs(sigma) * cells.sums(cells.trials)
-    low, modes = -high, start
-    for _ in range(200):
+    modes = start
+    for _ in range(1_000):
         p = expit(eta + sigma * modes[cells.group])
         slope = sigma * cells.sums(cells.successes - cells.trials * p) - modes
-        low, high = np.where(slope > 0.0, modes, low), np.where(slope > 0.0, high, modes)
-        precision = 1.0 + sigma**2 * cells.sums(cells.trials * p * (1.0 - p))
-        step = slope / precision
-        modes = np.where(
-            (modes + step >= low) & (modes + step <= high), modes + step, (low + high) / 2.0
-        )
-        # Newton's next step would be the square of this one.
+        step = slope / (1.0 + sigma**2 * cells.sums(cells.trials * p * (1.0 - p)))
+        # Over two log odds the curvature changes by a factor that no longer step survives.
+        modes = modes + step / np.maximum(1.0, 0.5 * np.abs(sigma * step))
+        # The next step would be the square of this one.
         if np.abs(step).max() <= 1e-8:
             break
     return modes
@@ -121,11 +117,12 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
     """
     eta, sigma = cells.x @ theta[:-1], float(theta[-1])
     modes = _modes(cells, eta, sigma, start)
+    eta = np.clip(eta + sigma * modes[cells.group], -_EDGE, _EDGE)
     precision, moved, stretched = _motion(cells, eta, sigma, modes)
     z = _rule(nodes)[0] / np.sqrt(precision)[:, None]
     total, share, rest, bend = _heights(cells, eta, sigma, modes, precision, nodes)
-    if nodes < HESSIAN_NODES:
-        bend = _heights(cells, eta, sigma, modes, precision, HESSIAN_NODES)[3]
+    if nodes < _HESSIAN_NODES:
+        bend = _heights(cells, eta, sigma, modes, precision, _HESSIAN_NODES)[3]
     at, within = modes[:, None] + z, cells.sums(rest)
     pull = share * (sigma * within - at)
     slope = moved.T @ pull.sum(axis=1) + stretched.T @ (1.0 + (pull * z).sum(axis=1))
@@ -135,10 +132,13 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
 
 
 def _motion(cells: Cells, eta: Array, sigma: float, modes: Array) -> tuple[Array, Array, Array]:
-    """Curvature at the modes, and how modes and logs of scales move, each (J, p + 1)."""
+    """Curvature at the modes, and how modes and logs of scales move, each (J, p + 1).
+
+    Log odds `eta` are those at the modes.
+    """
     from scipy.special import expit
 
-    p = expit(eta + sigma * modes[cells.group])
+    p = expit(eta)
     v = cells.trials * p * (1.0 - p)
     skew = v * (1.0 - 2.0 * p)
     weight, bend = cells.sums(v), cells.sums(skew)
@@ -157,13 +157,13 @@ def _heights(
 ) -> tuple[float, Array, Array, Array]:
     """Log-likelihood, shares of the nodes (J, K), rests (C, K), second derivatives."""
     z, weights = _rule(nodes)
-    at = modes[:, None] + z / np.sqrt(precision)[:, None]
+    aside = z / np.sqrt(precision)[:, None]
+    at, shift = modes[:, None] + aside, np.clip(sigma * aside, -_EDGE, _EDGE)
     own, trials, x = at[cells.group], cells.trials[:, None], cells.x
     # Odds as a product take no exponential of every cell at every node.
-    grown = np.exp(np.clip(eta, -_EDGE, _EDGE))[:, None]
-    grown = 1.0 + grown * np.exp(np.clip(sigma * at, -_EDGE, _EDGE))[cells.group]
+    grown = 1.0 + np.exp(eta)[:, None] * np.exp(shift)[cells.group]
     log = cells.sums(cells.successes * eta)[:, None] - cells.sums(trials * np.log(grown))
-    logs = weights - 0.5 * at**2 + log + sigma * cells.sums(cells.successes)[:, None] * at
+    logs = weights - 0.5 * at**2 + log + shift * cells.sums(cells.successes)[:, None]
     most = logs.max(axis=1, keepdims=True)
     each = most + np.log(np.exp(logs - most).sum(axis=1, keepdims=True))
     expected = trials * (1.0 - 1.0 / grown)
@@ -180,9 +180,9 @@ def _heights(
     return float((each[:, 0] - 0.5 * np.log(precision)).sum()), share, rest, bend
 
 
-def minimise(cells: Cells, start: Point, nodes: int, held: bool) -> Point:
+def minimise(cells: Cells, theta: Array, nodes: int, modes: Array, held: bool) -> Point:
     """Newton's method with absolute curvatures; the standard deviation stays where it is held."""
-    here, free = start, len(start.theta) - held
+    here, free = measure(cells, theta, nodes, modes), len(theta) - held
     for _ in range(100):
         values, axes = np.linalg.eigh(here.bend[:free, :free])
         size = np.maximum(np.abs(values), 1e-10 * np.abs(values).max())

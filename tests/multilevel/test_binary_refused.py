@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
+from scipy.integrate import quad
 from scipy.special import expit
+from scipy.stats import norm
 
 from multilevel import InputError, Moments, fit_binary
 
@@ -174,18 +177,85 @@ def test_an_interval_without_end_is_infinite() -> None:
     assert fit.vpc("probability").upper <= 1.0
 
 
+def integrated(rows: pd.DataFrame, eta: np.ndarray, sd: float) -> float:
+    """Deviance by numerical integration, group by group."""
+    total = 0.0
+    for place in rows.groupby("g").indices.values():
+        sign = np.where(rows["y"].to_numpy()[place] == 1, 1, -1)
+
+        def height(u: float, sign: np.ndarray = sign, own: np.ndarray = eta[place]) -> float:
+            return float(expit(sign * (own + sd * u)).prod() * norm.pdf(u))
+
+        middle = float(-eta[place].mean() / sd)
+        parts = [middle + k / sd for k in (-60, -10, 0, 10, 60)]
+        total += np.log(
+            quad(height, -40, 40, points=parts, epsabs=1e-300, epsrel=1e-9, limit=400)[0]
+        )
+    return -2 * total
+
+
+def far_apart(seed: int, far: float) -> pd.DataFrame:
+    """Groups whose levels lie far apart; what is above a group's own level succeeds."""
+    level = np.repeat(np.random.default_rng(seed).normal(size=12) * far, 10)
+    x = level + np.tile(np.linspace(-1, 1, 10), 12)
+    return pd.DataFrame({"y": (x > level).astype(int), "x": x, "g": np.repeat(np.arange(12), 10)})
+
+
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("far", [3.0, 30.0])
+@pytest.mark.parametrize("far", [1.0, 3.0, 30.0, 100.0])
 def test_separation_within_groups_that_lie_far_apart_is_no_variance_of_zero(
     seed: int, far: float
 ) -> None:
-    rng = np.random.default_rng(seed)
-    level = np.repeat(rng.normal(size=12) * far, 10)
-    x = level + np.tile(np.linspace(-1, 1, 10), 12)
-    data = pd.DataFrame({"y": (x > level).astype(int), "x": x, "g": np.repeat(np.arange(12), 10)})
     with pytest.raises(InputError, match="within groups"):
-        fit_binary("y ~ x + (1 | g)", data)
-    # One row the other way, and there is an estimate again.
+        fit_binary("y ~ x + (1 | g)", far_apart(seed, far))
+
+
+@pytest.mark.parametrize(("far", "seed"), [(1.0, 0), (1.0, 1), (1.0, 2), (3.0, 0), (3.0, 1)])
+def test_of_two_optima_the_lower_one_is_meant(far: float, seed: int) -> None:
+    # One row the other way, and there is an optimum far from a variance of zero, and lower.
+    data = far_apart(seed, far)
     data.loc[0, "y"] = 1
-    fit = fit_binary("y ~ x + (1 | g)", data)
-    assert np.isfinite(fit.deviance)
+    single = -2 * smf.logit("y ~ x", data).fit(disp=False).llf
+    assert integrated(data, 4.0 * data["x"].to_numpy(), 4.0 * far) < single - 10
+    if far == 3.0:
+        # Its standard deviation is 13 or more.
+        with pytest.raises(InputError, match="within groups"):
+            fit_binary("y ~ x + (1 | g)", data)
+        return
+    fit = fit_binary("y ~ x + (1 | g)", data, nodes=50)
+    b = fit.fixed["estimate"]
+    eta = (b["Intercept"] + b["x"] * data["x"]).to_numpy()
+    assert fit.deviance == pytest.approx(integrated(data, eta, fit.variance**0.5), abs=1e-3)
+    assert fit.deviance < single - 10
+
+
+@pytest.mark.parametrize("nodes", [0, 51, 2.5, "many", [], [0, 15], 15, [[1, 15]]])
+def test_numbers_of_nodes_to_compare_are_whole_numbers(nodes: Any) -> None:
+    fit = fit_binary("y ~ 1 + (1 | g)", counted(), trials="m", nodes=np.int64(9))  # type: ignore[arg-type]
+    assert fit.nodes == 9
+    with pytest.raises(InputError, match="from 1 to 50"):
+        fit.by_nodes(nodes)
+
+
+def test_nodes_for_which_the_variance_is_too_large_are_compared_all_the_same() -> None:
+    # Four groups of nearly all or none: by one node the variance is four times that by fifteen.
+    data = pd.DataFrame({"y": [0, 0, 4, 1], "m": 4, "g": list("abcd")})
+    table = fit_binary("y ~ 1 + (1 | g)", data, trials="m").by_nodes([1, 15])
+    assert table["matters"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("percentiles", [["a"], [np.nan], [0.5, None], "a", [0, 1]])
+def test_percentiles_are_numbers_between_0_and_1(percentiles: Any) -> None:
+    fit = fit_binary("y ~ 1 + (1 | g)", counted(), trials="m")
+    with pytest.raises(InputError, match="percentiles"):
+        fit.rates(percentiles)
+    assert fit.rates(0.5)["rate"].tolist() == fit.rates([0.5])["rate"].tolist()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_the_share_is_known_where_all_but_one_succeed(failures: int) -> None:
+    # The interval's upper bound is a variance with which nearly every probability rounds to one.
+    data = pd.DataFrame({"y": 1, "g": np.repeat([0, 1, 2], [9, 4, 4])})
+    data.loc[list(range(failures)), "y"] = 0
+    share = fit_binary("y ~ 1 + (1 | g)", data).vpc("probability")
+    assert 0.0 <= share.lower <= share.estimate < share.upper <= 1.0

@@ -383,3 +383,24 @@ def test_a_parquet_file_is_a_table_like_others(formula: str, tmp_path: Path) -> 
     assert nested(formula, str(tmp_path / "rows.parquet")).levels == wanted.levels == ("unit", "g")
     with pytest.raises(InputError, match="there is no such file"):
         nested(formula, tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 2.0, float("nan")])
+def test_a_share_that_is_held_lies_between_0_and_1(share: float) -> None:
+    fit = nested("y ~ x + (1 | unit/g)", simulated(0))
+    with pytest.raises(InputError, match="between 0 and 1"):
+        fit.profile("unit", share)
+    assert fit.profile("unit", 0.0) == pytest.approx(fit.certificate.faces["unit"], abs=1e-6)
+    assert len(repr(fit)) < 400
+
+
+def test_where_neither_level_varies_both_directions_are_looked_at() -> None:
+    within = np.tile(np.linspace(-1, 1, 10), 24)
+    data = pd.DataFrame(
+        {"y": within, "unit": np.repeat(range(6), 40), "g": np.repeat(range(24), 10)}
+    )
+    fit = nested("y ~ 1 + (1 | unit/g)", data)
+    assert fit.converged
+    assert fit.components["estimate"].to_list()[:2] == [0.0, 0.0]
+    # By an exact mean the derivative is what the log determinant has: rows of a unit, or a group.
+    assert fit.certificate.inward == pytest.approx(240.0, rel=1e-6)

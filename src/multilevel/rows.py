@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multilevel.derive import derive
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.formula import parse_formula
 from multilevel.memory import Table, plan_for
-from multilevel.moments import Moments
+from multilevel.record import Record
 from multilevel.sources import open_table
 
 __all__ = ["ModelRows", "model_rows"]
@@ -63,7 +64,7 @@ def model_rows(formula: str, data: Any, further: Sequence[str], purpose: str) ->
         For stored moments, frames that are not in memory, or a further column that is missing
         or holds no numbers.
     """
-    if isinstance(data, (Moments, DesignMoments)):
+    if isinstance(data, (Record, DesignMoments)):
         raise InputError(f"{purpose} needs rows, not stored moments", hint="give the table")
     parsed = parse_formula(formula)
     table = open_table(data)
@@ -74,7 +75,7 @@ def model_rows(formula: str, data: Any, further: Sequence[str], purpose: str) ->
             raise InputError(f"{purpose} needs a column of numbers", column=name)
     plan = plan_for(parsed, table)
     plan = replace(plan, needed=tuple(sorted({*plan.needed, *further})))
-    design = Moments(**vars(table.summed(plan, False))).design(formula)
+    design = derive(table.summed(plan, False), parsed)
     codes, values, raw = table.rows(plan, further)
     parts = [_column(polynomial, values, len(codes)) for polynomial in design.polynomials]
     return ModelRows(design, np.column_stack(parts), codes, raw)

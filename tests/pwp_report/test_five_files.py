@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from own_files import NAMES, make
+from own_files import NAMES, make, make_therapists
 
 from pwp_lib.measures import MEASURES
 from pwp_report.analysis import Analysis, analyse
@@ -37,8 +37,10 @@ def file(
     rows = make(request.param)
     place = tmp_path_factory.mktemp("five") / "own.csv"
     rows.to_csv(place, index=False)
+    staff = place.with_name("staff.csv")
+    make_therapists(request.param).to_csv(staff, index=False)
     adjust = ("age", "gender") if "age" in rows else ()
-    found = check_study_data(place, Study(adjust=adjust))
+    found = check_study_data(place, Study(adjust=adjust), staff)
     assert found.cohort is not None
     mix = CaseMix(adjust)
     analysis = analyse(found.cohort, engines=("ml",), sensitivity=False, case_mix=mix)
@@ -65,22 +67,61 @@ def test_models_are_those_of_lme4(file) -> None:
         # lme4 puts both slopes before their product, as the report does.
         theirs = r[[f"fixed_{i + 1}" for i in range(len(fixed))]].to_numpy()
         assert fixed == pytest.approx(theirs, abs=0.0025)
+        errors = released.tables[f"fixed_{measure}"].frame["se"].to_numpy()
+        assert errors == pytest.approx(
+            r[[f"se_{i + 1}" for i in range(len(errors))]].to_numpy(), abs=0.0025
+        )
         variances = released.tables[f"variances_{measure}"].frame.set_index("component")
         assert variances.loc["residual", "estimate"] == pytest.approx(r["residual"], abs=0.01)
-        effect = released.tables["therapist_effect"].frame.set_index("measure")
-        assert effect.loc[LABELS[measure], "vpc"] == pytest.approx(r["vpc"], abs=0.06)
+        if "variance_se_1" in r:  # on the boundary there is no information to invert
+            theirs = r[[f"variance_se_{i}" for i in (1, 2, 3, 4)]].to_numpy()
+            assert variances["se"].to_numpy() == pytest.approx(theirs, abs=0.0025)
+        effect = released.tables["therapist_effect"].frame.set_index("measure").loc[LABELS[measure]]
+        assert effect["vpc"] == pytest.approx(r["vpc"], abs=0.06)
+        ends = effect[["profile_lower", "profile_upper"]].astype(float).tolist()
+        assert ends == pytest.approx([r["vpc_lower"], r["vpc_upper"]], abs=0.06)
+
+
+def test_bounds_with_missing_scores_filled_are_those_of_lme4(file) -> None:
+    name, rows, _, released = file
+    assert ("missing" in released.tables) == (name == "missing")
+    for measure in _measures(rows) if name == "missing" else ():
+        r = _by_r(name, measure)
+        table = released.tables["missing"].frame
+        mine = table.loc[table["measure"] == LABELS[measure], "vpc"].to_numpy()
+        assert mine == pytest.approx(r[[f"missing_{i}" for i in range(1, 6)]].to_numpy(), abs=0.06)
+
+
+def test_predictors_are_those_of_lme4(file) -> None:
+    name, rows, _, released = file
+    table = released.tables["predictors"].frame.set_index(["measure", "predictor"])
+    for measure in _measures(rows):
+        r = _by_r(name, measure)
+        for predictor in ("age", "resilience"):
+            row = table.loc[(LABELS[measure], predictor)]
+            theirs = [r[f"{predictor}_{what}"] for what in ("estimate", "se", "p")]
+            mine = row[["estimate", "se", "p_value"]].astype(float).tolist()
+            assert mine == pytest.approx(theirs, abs=0.002)
 
 
 def test_residuals_and_ranks_are_those_of_lme4(file) -> None:
     name, rows, _, released = file
     for measure in _measures(rows):
         r = _by_r(name, measure)
-        theirs = r[r.index.str.startswith("u_")].rename(lambda u: u.removeprefix("u_"))
+        theirs, errors = (
+            r[r.index.str.fullmatch(f"{start}T\\d+")].rename(lambda u: u.rpartition("_")[2])
+            for start in ("u_", "u_se_")
+        )
         table = released.tables[f"residuals_{measure}"].frame.set_index("therapist")
         assert set(table.index) == set(theirs.index)
         assert table["residual"].to_numpy() == pytest.approx(
             theirs[table.index].to_numpy(), abs=0.01
         )
+        assert table["se"].to_numpy() == pytest.approx(errors[table.index].to_numpy(), abs=0.01)
+        half = 1.96 * errors[table.index].to_numpy()
+        for end, sign in (("lower", -1), ("upper", 1)):
+            expected = theirs[table.index].to_numpy() + sign * half
+            assert table[end].to_numpy() == pytest.approx(expected, abs=0.02)
         apart = theirs.sort_values()
         if apart.diff().min() > 0.002:
             assert table.sort_values("rank").index.tolist() == apart.index.tolist()

@@ -12,6 +12,58 @@ share <- function(fit) {
   b <- v$vcov[v$grp == "therapist_id" & v$var1 == "(Intercept)" & is.na(v$var2)]
   100 * b[1] / (b[1] + sigma(fit)^2)
 }
+# Ends of the 95% interval of the therapist effect: the profile of lme4's deviance over the first
+# element of the relative covariance factor, which is that of the effect.
+profiled <- function(fit) {
+  dev <- as.function(update(fit, devFunOnly = TRUE))
+  starts <- list(c(0, 0), c(0, 0.1), c(0.1, 0.1), c(-0.1, 0.1), getME(fit, "theta")[2:3])
+  at <- function(t1) min(sapply(starts, function(s)
+    nlminb(s, function(p) dev(c(t1, p)), lower = c(-Inf, 0), control = list(rel.tol = 1e-13))$objective))
+  best <- getME(fit, "theta")[1]
+  cut <- at(best) + qchisq(.95, 1)
+  root <- function(lower, upper) uniroot(function(t) at(t) - cut, c(lower, upper), tol = 1e-9)$root
+  ends <- c(if (at(0) <= cut) 0 else root(0, best), root(best, best + 3))
+  100 * ends^2 / (1 + ends^2)
+}
+# Standard errors of the variances by expected information, at the estimates.
+variance_se <- function(fit, d) {
+  G <- as.matrix(VarCorr(fit)$therapist_id); s2 <- sigma(fit)^2
+  info <- matrix(0, 4, 4)
+  for (g in split(d$x, d$therapist_id)) {
+    Z <- cbind(1, g)
+    V <- solve(Z %*% G %*% t(Z) + s2 * diag(length(g)))
+    parts <- list(tcrossprod(Z[, 1]), Z[, 1] %*% t(Z[, 2]) + Z[, 2] %*% t(Z[, 1]),
+                  tcrossprod(Z[, 2]), diag(length(g)))
+    W <- lapply(parts, function(p) V %*% p)
+    for (a in 1:4) for (b in 1:4) info[a, b] <- info[a, b] + sum(W[[a]] * t(W[[b]])) / 2
+  }
+  sqrt(diag(solve(info)))
+}
+# The effect with missing last scores filled: see what the report says of each line.
+filled <- function(all, m, terms, control) {
+  top <- if (m == "phq9") 27 else 21
+  all$y <- all[[paste0(m, "_post")]]
+  first <- all[[paste0(m, "_pre")]]
+  gap <- is.na(all$y)
+  fit <- function(d) {
+    d$x <- d$first - mean(d$first)
+    d$z <- d$other - mean(d$other)
+    lmer(as.formula(paste("y ~", terms, "+ (1 + x | therapist_id)")), d, REML = FALSE, control = control)
+  }
+  all$first <- first
+  all$other <- all[[paste0(setdiff(c("phq9", "gad7"), m), "_pre")]]
+  seen <- all[!gap, ]
+  own <- tapply(seen$y - predict(fit(seen), re.form = NA), seen$therapist_id, mean)
+  gain <- (first - all$y)[!gap]
+  ends <- quantile(gain, c(.1, .9))
+  better <- own[all$therapist_id] < 0
+  changes <- list(0, mean(gain), ifelse(better, ends[1], ends[2]), ifelse(better, ends[2], ends[1]))
+  c(share(fit(seen)), sapply(changes, function(change) {
+    d <- all
+    d$y[gap] <- pmin(pmax(first - change, 0), top)[gap]
+    share(fit(d))
+  }))
+}
 for (file in c("two_measures", "one_measure", "missing", "services", "uneven")) {
   all <- read.csv(file.path(folder, paste0(file, ".csv")))
   measures <- intersect(c("phq9", "gad7"), sub("_pre", "", grep("_pre", names(all), value = TRUE)))
@@ -36,9 +88,32 @@ for (file in c("two_measures", "one_measure", "missing", "services", "uneven")) 
     keep(file, m, "vpc", share(fit))
     keep(file, m, "vpc_empty", share(empty))
     for (i in seq_along(fixef(fit))) keep(file, m, paste0("fixed_", i), unname(fixef(fit)[i]))
+    for (i in seq_along(fixef(fit))) keep(file, m, paste0("se_", i), unname(coef(summary(fit))[i, 2]))
     keep(file, m, "residual", sigma(fit)^2)
-    u <- ranef(fit)$therapist_id
+    if (!isSingular(fit, 1e-5)) {
+      se <- variance_se(fit, d)
+      for (i in 1:4) keep(file, m, paste0("variance_se_", i), se[i])
+    }
+    ends <- profiled(fit)
+    keep(file, m, "vpc_lower", ends[1])
+    keep(file, m, "vpc_upper", ends[2])
+    if (file == "missing") {
+      found <- filled(all, m, terms, tight)
+      for (i in seq_along(found)) keep(file, m, paste0("missing_", i), found[i])
+    }
+    staff <- read.csv(file.path(folder, paste0(file, "_therapists.csv")))
+    for (p in c("age", "resilience")) {
+      d$p <- setNames(as.numeric(scale(staff[[p]])), staff$therapist_id)[d$therapist_id]
+      own <- lmer(as.formula(paste("y ~", terms, "+ p + (1 | therapist_id)")), d, control = tight)
+      row <- coef(summary(own))["p", ]
+      keep(file, m, paste0(p, "_estimate"), row[["Estimate"]])
+      keep(file, m, paste0(p, "_se"), row[["Std. Error"]])
+      keep(file, m, paste0(p, "_p"), 2 * pt(-abs(row[["t value"]]), nrow(staff) - 2))
+    }
+    u <- ranef(fit, condVar = TRUE)$therapist_id
+    v <- attr(u, "postVar")
     for (i in seq_len(nrow(u))) keep(file, m, paste0("u_", rownames(u)[i]), u[i, 1])
+    for (i in seq_len(nrow(u))) keep(file, m, paste0("u_se_", rownames(u)[i]), sqrt(v[1, 1, i]))
     if ("age" %in% names(d)) {
       mixed <- lmer(as.formula(paste("y ~", terms, "+ age + gender + (1 + x | therapist_id)")), d,
                     REML = FALSE, control = tight)

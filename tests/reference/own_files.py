@@ -46,6 +46,16 @@ def make(name: str) -> pd.DataFrame:
     return frame
 
 
+def make_therapists(name: str) -> pd.DataFrame:
+    """Give the therapists of one of the five, with a scale and their age."""
+    rng = np.random.default_rng(200 + NAMES.index(name))
+    therapists = make(name)["therapist_id"].unique()
+    scale = rng.integers(40, 100, len(therapists))
+    age = rng.integers(24, 65, len(therapists))
+    return pd.DataFrame({"therapist_id": therapists, "age": age, "resilience": scale})
+
+
 if __name__ == "__main__":
     for file in NAMES:
         make(file).to_csv(Path(sys.argv[1]) / f"{file}.csv", index=False)
+        make_therapists(file).to_csv(Path(sys.argv[1]) / f"{file}_therapists.csv", index=False)

@@ -177,7 +177,7 @@ def _words() -> Iterator[Variant]:
 # --- Who is one patient, course, therapist ------------------------------------------------------
 
 
-def _who() -> Iterator[Variant]:
+def _courses() -> Iterator[Variant]:
     kind = "who"
     person = [f"q{i // 2}" for i in range(80)]
     for course, owner in (
@@ -191,6 +191,10 @@ def _who() -> Iterator[Variant]:
     for role in ("patient_id", "therapist_id"):
         frame = PEOPLE.assign(**{role: ["5.4E+12", *PEOPLE[role][1:]]})
         yield Variant(kind, f"{role} shortened", frame, refused="last digits are lost")
+
+
+def _spellings() -> Iterator[Variant]:
+    kind = "who"
     for name, change in {
         "zero-width space": lambda t: t[:1] + "\u200b" + t[1:],
         "no-break space": lambda t: "\u00a0" + t,
@@ -209,6 +213,10 @@ def _who() -> Iterator[Variant]:
         kind, "capitals", PEOPLE.assign(therapist_id=mixed), _right(therapist_id=names),
         remark="capitals or leading zeros",
     )  # fmt: skip
+
+
+def _numbers() -> Iterator[Variant]:
+    kind = "who"
     numbers = PEOPLE["therapist_id"].str[1:].astype(int) + 1
     zeros = [f"{n:03d}" if i % 4 == 3 else f"{n}" for i, n in enumerate(numbers)]
     yield Variant(
@@ -224,6 +232,10 @@ def _who() -> Iterator[Variant]:
     pointed = CONTACTS.assign(**{WHO: np.where(CONTACTS.index % 3, number, number + ".0")})
     yield Variant(kind, "patients' numbers with .0", pointed,
                   _right(patient_id=PEOPLE["patient_id"].str[1:]))  # fmt: skip
+
+
+def _whose() -> Iterator[Variant]:
+    kind = "who"
     for word in (
         "Unallocated",
         "Not Allocated",
@@ -255,7 +267,7 @@ def _who() -> Iterator[Variant]:
 # --- Selection ----------------------------------------------------------------------------------
 
 
-def _selection() -> Iterator[Variant]:
+def _chosen_rows() -> Iterator[Variant]:
     kind = "selection"
     team = PEOPLE.assign(Team=["North", "south", "East ", ""] * 20)
     for section, entries, which in (
@@ -277,6 +289,10 @@ def _selection() -> Iterator[Variant]:
     yield Variant(kind, "repeated rows dropped", twice, _right(),
                   study="[file]\ndrop_repeated_rows = true\n", remark="same entries")  # fmt: skip
     yield Variant(kind, "repeated rows asked about", twice, refused="with the same entries")
+
+
+def _chosen_measures() -> Iterator[Variant]:
+    kind = "selection"
     gaps = PEOPLE.astype({"gad7_post": object})
     gaps.loc[gaps.index % 5 == 0, "gad7_post"] = ""
     both = "[measures.phq9]\n[measures.gad7]\nrequired = {}\n"
@@ -292,6 +308,10 @@ def _selection() -> Iterator[Variant]:
         wsas_post=[5 if i % 9 == 0 else "" for i in range(80)],
     )
     yield Variant(kind, "a measure that few have", rare, _right(), remark="WSAS is not used")
+
+
+def _rules() -> Iterator[Variant]:
+    kind = "selection"
     for least, most in ((30, 50), (18, 65)):
         right = _right(PEOPLE[PEOPLE["age"].between(least, most)])
         study = f"[inclusion]\nminimum_age = {least}\nmaximum_age = {most}\n"
@@ -300,15 +320,20 @@ def _selection() -> Iterator[Variant]:
         right = _right(PEOPLE[PEOPLE["sessions"] >= fewest])
         study = f"[inclusion]\nminimum_sessions = {fewest}\n"
         yield Variant(kind, f"{fewest} sessions or more", PEOPLE, right, study=study)
-    last = CONTACTS.groupby(WHO).tail(1)
+    few = PEOPLE.drop(index=range(6))
+    yield Variant(kind, "five patients of a therapist or more", few, _right(PEOPLE.iloc[10:]),
+                  study="[inclusion]\nminimum_patients = 5\n")  # fmt: skip
+    alone = CONTACTS.drop(CONTACTS.groupby(WHO).tail(2).index[:20])
+    yield Variant(kind, "two sessions or more", alone, _right(PEOPLE.iloc[10:]))
+
+
+def _chosen_sessions() -> Iterator[Variant]:
+    kind, last = "selection", CONTACTS.groupby(WHO).tail(1)
     blank = CONTACTS.astype({"PHQ9": object})
     blank.loc[last.index, "PHQ9"] = ""
     middle = CONTACTS.drop(index=last.index).groupby(WHO, sort=False)["PHQ9"].last()
     yield Variant(kind, "the last recorded score", blank, _right(phq9_post=middle.to_numpy()),
                   study='[sessions]\nscores = "recorded"\n')  # fmt: skip
-    few = PEOPLE.drop(index=range(6))
-    yield Variant(kind, "five patients of a therapist or more", few, _right(PEOPLE.iloc[10:]),
-                  study="[inclusion]\nminimum_patients = 5\n")  # fmt: skip
     moved = CONTACTS.copy()
     first = moved.groupby(WHO).head(1).index[:6]
     moved.loc[first, STAFF] = "t6"
@@ -321,8 +346,6 @@ def _selection() -> Iterator[Variant]:
     doubled = pd.concat([CONTACTS, CONTACTS.iloc[::7]])
     yield Variant(kind, "repeated sessions dropped", doubled, _right(),
                   study="[file]\ndrop_repeated_rows = true\n", remark="same entries")  # fmt: skip
-    alone = CONTACTS.drop(CONTACTS.groupby(WHO).tail(2).index[:20])
-    yield Variant(kind, "two sessions or more", alone, _right(PEOPLE.iloc[10:]))
     later = last.assign(**{WHEN: "2023-01-05", "PHQ9": 1, "GAD7": 2})
     for word in ("Follow-up", "follow up", "FU", "3 month follow-up", "1 month follow up"):
         frame = pd.concat([CONTACTS, later.assign(AppType=word)])
@@ -452,8 +475,10 @@ def _headings() -> Iterator[Variant]:
         yield Variant(kind, name, _text(change, encoding), _right())
 
 
-VARIANTS = [
-    variant
-    for make in (_meaning, _scale, _words, _who, _selection, _no_patients, _dates, _headings)
-    for variant in make()
-]
+MAKERS = (
+    *(_meaning, _scale, _words),
+    *(_courses, _spellings, _numbers, _whose),
+    *(_chosen_rows, _chosen_measures, _rules, _chosen_sessions),
+    *(_no_patients, _dates, _headings),
+)
+VARIANTS = [variant for make in MAKERS for variant in make()]

@@ -1,0 +1,77 @@
+"""Entries of own data: dates, times, words and codes, as systems and people write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from checking import FRAME, SESSIONS, checked, patients_of
+
+from multilevel.errors import InputError
+from pwp_report.study_file import read_study
+
+_FORMS = [
+    "%Y-%m-%d", "%Y-%m-%d 00:00:00.000", "%Y-%m-%d 09:30", "%Y-%m-%dT09:30:00Z", "%Y/%m/%d",
+    "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y 9:30 PM", "%d-%b-%y", "%d-%b-%Y", "%d %B %Y", "%B %d, %Y",
+    "%Y%m%d", "%Y-%m-%dT09:30:00+01:00", "%d/%m/%y",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("other", ["%Y-%m-%d", ""])
+def test_dates_as_systems_and_people_write_them(form: str, other: str, tmp_path: Path) -> None:
+    days = pd.to_datetime(SESSIONS["CareContDate"])
+    texts = days.dt.strftime(form)
+    if other:
+        texts = texts.where(SESSIONS.index % 3 > 0, days.dt.strftime(other))
+    backwards = SESSIONS.assign(CareContDate=texts)[::-1]
+    expected = patients_of(checked(tmp_path, SESSIONS))
+    pd.testing.assert_frame_equal(patients_of(checked(tmp_path, backwards)), expected)
+
+
+def test_day_numbers_of_a_spreadsheet_are_dates(tmp_path: Path) -> None:
+    days = (pd.to_datetime(SESSIONS["CareContDate"]) - pd.Timestamp("1899-12-30")).dt.days
+    found = patients_of(checked(tmp_path, SESSIONS.assign(CareContDate=days)[::-1]))
+    pd.testing.assert_frame_equal(found, patients_of(checked(tmp_path, SESSIONS)))
+
+
+def test_a_wrong_date_is_one_problem_and_not_three(tmp_path: Path) -> None:
+    check = checked(tmp_path, SESSIONS.assign(CareContDate="soon"))
+    assert [p.kind for p in check.problems] == ["something that is not a date"]
+
+
+@pytest.mark.parametrize("form", ["%", "%Q", "d/m/Y", "%H:%M", "%m"])
+def test_a_bad_form_of_dates_is_one_sentence(form: str, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(f'[file]\ndate_format = "{form}"\n', encoding="utf-8")
+    with pytest.raises(InputError, match="date_format is not the form of a date"):
+        read_study(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize("never", ["9999-12-31", "31/12/9999", "2999-12-31 00:00:00", ""])
+def test_a_discharge_that_never_comes_is_none(never: str, tmp_path: Path) -> None:
+    frame = FRAME.assign(ServDischDate=[never, "2021-03-05"] * 40)
+    status = patients_of(checked(tmp_path, frame)).set_index("patient_id")["status"]
+    assert status[["p0", "p1"]].tolist() == ["in_treatment", "closed"]
+
+
+def test_the_time_decides_between_two_sessions_of_a_day(tmp_path: Path) -> None:
+    one_day = SESSIONS.assign(CareContDate="2021-03-05", time=["9:00", "10:30", "16:45"] * 80)
+    found = patients_of(checked(tmp_path, one_day[::-1]))
+    pd.testing.assert_frame_equal(found, patients_of(checked(tmp_path, SESSIONS)))
+    remarks = checked(tmp_path, one_day.drop(columns="time")).remarks
+    assert any("same day" in r for r in remarks)
+
+
+def test_words_that_are_not_known_are_counted(tmp_path: Path) -> None:
+    words = ["kam"] * 24 + ["5"] * 216
+    check = checked(tmp_path, SESSIONS.assign(AttendOrDNACode=words))
+    assert any("10% of the entries of column AttendOrDNACode" in r for r in check.remarks)
+    assert not any("kam" in r for r in check.remarks)
+
+
+def test_neither_open_nor_closed_is_left_out_and_empty_is_not_closed(tmp_path: Path) -> None:
+    frame = FRAME.assign(status=["closed", "Waiting", "", "open"] * 20)
+    assert len(patients_of(checked(tmp_path, frame))) == 60
+    check = checked(tmp_path, frame, '[inclusion]\nstatus = ["closed"]\n')
+    assert len(patients_of(check)) == 20

@@ -1,0 +1,86 @@
+"""Headings of own data: other names of scores and roles, halves of measures, what is not known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from checking import FRAME, checked, patients_of
+from running import run
+
+from multilevel.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("therapist_id", "therapst_id"), ("therapist_id", "thearpist_id"), ("sessions", "sesions"),
+     ("service_id", "servicee_id"), ("sessions", "sessoins")],
+)  # fmt: skip
+def test_a_heading_one_letter_off_is_not_passed_over(
+    right: str, wrong: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=right):
+        checked(tmp_path, FRAME.rename(columns={right: wrong}))
+
+
+@pytest.mark.parametrize("score", ["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"])
+def test_half_a_measure_stops_with_the_name_that_was_meant(score: str, tmp_path: Path) -> None:
+    wrong = score.replace("_p", "_pp")
+    with pytest.raises(InputError, match=f"did you mean {wrong}"):
+        checked(tmp_path, FRAME.rename(columns={score: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("pre", "post"),
+    [("PHQ9 at assessment", "PHQ9 at discharge"), ("Pre-treatment PHQ-9", "Post-treatment PHQ-9"),
+     ("PHQ9 Start of Treatment", "PHQ9 End of Treatment"), ("PHQ9 First Session", "PHQ9 Last"),
+     ("First PHQ9 Score", "Most Recent PHQ9 Score"), ("PHQ_9_intake", "PHQ_9_termination")],
+)  # fmt: skip
+def test_headings_that_services_use(pre: str, post: str, tmp_path: Path) -> None:
+    check = checked(tmp_path, FRAME.rename(columns={"phq9_pre": pre, "phq9_post": post}))
+    assert patients_of(check)["phq9_pre"].sum() == FRAME["phq9_pre"].sum()
+    assert patients_of(check)["phq9_post"].sum() == FRAME["phq9_post"].sum()
+
+
+def test_means_of_items_exchanged_scores_and_empty_measures_are_asked_about(
+    tmp_path: Path,
+) -> None:
+    mean = FRAME.assign(core_om_pre=FRAME["phq9_pre"] / 7, core_om_post=FRAME["phq9_post"] / 7)
+    assert any("means of items" in r for r in checked(tmp_path, mean).remarks)
+    exchanged = FRAME.rename(columns={"phq9_pre": "phq9_post", "phq9_post": "phq9_pre"})
+    assert any("got worse on average on PHQ-9" in r for r in checked(tmp_path, exchanged).remarks)
+    mostly = FRAME.assign(wsas_pre=20, wsas_post=[10 if i % 4 == 0 else "" for i in FRAME.index])
+    check = checked(tmp_path, mostly)
+    assert len(patients_of(check)) == len(FRAME)
+    assert any("WSAS is not used: it is missing" in r for r in check.remarks)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+@pytest.mark.parametrize("therapist", [True, False])
+@pytest.mark.parametrize("scores", [True, False])
+def test_everything_that_is_not_recognised_is_named_at_once(
+    patient: bool, therapist: bool, scores: bool, tmp_path: Path, capsys
+) -> None:
+    other = {
+        **({} if patient else {"patient_id": "Who"}),
+        **({} if therapist else {"therapist_id": "By"}),
+        **(
+            {} if scores else {"phq9_pre": "A", "phq9_post": "B", "gad7_pre": "C", "gad7_post": "D"}
+        ),
+    }
+    FRAME.rename(columns=other).to_csv(tmp_path / "own.csv", index=False)
+    written = tmp_path / "study.toml"
+    code = run("check", tmp_path / "own.csv", "--write-study", written)
+    assert (code == 0) == (not other)
+    said = capsys.readouterr().err.rpartition("pwp: ")[2]
+    problem = said.partition(": ")[2].split(" among")[0].split("; name")[0]
+    for there, word in ((patient, "patient"), (therapist, "therapist"), (scores, "measure")):
+        assert there == (word not in problem)
+    text = written.read_text(encoding="utf-8")
+    assert ('# patient_id = "?"  # needed' in text) != patient
+    assert ('# therapist_id = "?"  # needed' in text) != therapist
+    assert ("# No measure with" in text) != scores
+    if other:
+        heads = ", ".join(FRAME.rename(columns=other).columns)
+        assert f"# The file has: {heads}\n" in text
+        assert heads in said or (patient and therapist)

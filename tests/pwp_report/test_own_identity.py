@@ -1,0 +1,107 @@
+"""Who is one patient, one course and one therapist in own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from checking import FRAME, SESSIONS, checked, patients_of
+
+from multilevel.errors import InputError
+from pwp_report.check import check_study_data
+
+
+@pytest.mark.parametrize("course", ["ReferralID", "PathwayID", "Episode ID", "CaseNo"])
+@pytest.mark.parametrize("person", ["PatientID", "Client ID", "Person_ID", "NHS number"])
+def test_a_course_of_treatment_comes_before_the_person(
+    course: str, person: str, tmp_path: Path
+) -> None:
+    persons = [f"q{i // 2}" for i in range(len(FRAME))]
+    frame = FRAME.rename(columns={"patient_id": course}).assign(**{person: persons})
+    check = checked(tmp_path, frame)
+    assert check.study.columns["patient_id"] == course
+    assert len(patients_of(check)) == len(FRAME)
+    assert any("several courses" in r for r in check.remarks)
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [("Smith J", "SMITH J"), ("Smith J", "Smith  J"), ("Smith J", "Smith\u00a0J"),
+     ("Smith J", "Smith\u200b J"), ("007", "7"), ("12", "0012")],
+)  # fmt: skip
+def test_spellings_of_one_therapist_are_one(one: str, another: str, tmp_path: Path) -> None:
+    names = [*[one] * 6, *[another] * 4, *FRAME["therapist_id"][10:]]
+    found = patients_of(checked(tmp_path, FRAME.assign(therapist_id=names)))
+    assert found["therapist_id"].value_counts()[one] == 10
+    assert found["therapist_id"].nunique() == 8
+    staff = tmp_path / "staff.csv"
+    table = pd.DataFrame({"therapist_id": [another, *[f"t{i}" for i in range(1, 8)]]})
+    table.assign(resilience="70,5").to_csv(staff, index=False, sep=";")
+    FRAME.assign(therapist_id=names).to_csv(tmp_path / "own.csv", index=False)
+    cohort = check_study_data(tmp_path / "own.csv", None, staff).cohort
+    assert cohort is not None
+    assert cohort.therapists is not None
+    assert (cohort.therapists["resilience"] == 70.5).all()
+
+
+def test_codes_of_letters_and_digits_keep_their_capitals(tmp_path: Path) -> None:
+    names = [*["aB1"] * 5, *["AB1"] * 5, *FRAME["therapist_id"][10:]]
+    assert (
+        patients_of(checked(tmp_path, FRAME.assign(therapist_id=names)))["therapist_id"].nunique()
+        == 9
+    )
+
+
+@pytest.mark.parametrize("word", ["Unallocated", "UNASSIGNED", "TBC", "Waiting list", "vacant"])
+def test_nobody_is_no_therapist(word: str, tmp_path: Path) -> None:
+    check = checked(
+        tmp_path, FRAME.assign(therapist_id=[word] * 10 + [*FRAME["therapist_id"][10:]])
+    )
+    assert word not in set(patients_of(check)["therapist_id"])
+    assert check.rules.set_index("rule")["excluded"]["a therapist is recorded"] == 10
+
+
+@pytest.mark.parametrize("role", ["patient_id", "therapist_id"])
+@pytest.mark.parametrize("number", ["1.23E+15", "4E+09", "9,87e+12"])
+def test_identifiers_that_a_spreadsheet_shortened_are_a_problem(
+    role: str, number: str, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, FRAME.assign(**{role: [number, *FRAME[role][1:]]}))
+    assert [(p.rows, p.column) for p in check.problems] == [((2,), role)]
+
+
+def test_the_first_therapist_needs_a_date(tmp_path: Path) -> None:
+    twice = pd.concat([FRAME, FRAME.iloc[[4]].assign(therapist_id="t7", service_id="s1")])
+    with pytest.raises(InputError, match="needs a column of dates"):
+        checked(tmp_path, twice, '[therapists]\nseveral = "first"\n')
+
+
+def test_numbers_that_begin_anew_in_each_service(tmp_path: Path) -> None:
+    services = [FRAME.assign(service_id=s) for s in ("North", "South")]
+    both = pd.concat(services)
+    check = checked(tmp_path, both, "[file]\nnumbers_restart = true\n")
+    assert len(patients_of(check)) == 2 * len(FRAME)
+    assert patients_of(check)["therapist_id"].nunique() == 2 * FRAME["therapist_id"].nunique()
+
+
+@pytest.mark.parametrize("level", ["patient", "session"])
+def test_numbers_that_restart_in_each_service_are_remarked_on_and_told_apart(
+    level: str, tmp_path: Path
+) -> None:
+    frame = FRAME if level == "patient" else SESSIONS.assign(service=SESSIONS["CarePersLocalId"])
+    person, staff, service = (
+        ("patient_id", "therapist_id", "service_id")
+        if level == "patient"
+        else ("PathwayID", "CarePersLocalId", "service")
+    )
+    north = frame[service].isin(sorted(frame[service].unique())[::2])
+    numbers = frame[person].groupby(north).transform(lambda p: pd.factorize(p)[0])
+    restarting = frame.assign(**{person: numbers, service: north.map({True: "N", False: "S"})})
+    one_each = restarting.assign(**{staff: restarting[service] + frame[staff]})
+    check = checked(tmp_path, one_each)
+    assert any("numbers_restart" in r for r in check.remarks)
+    assert not any("numbers_restart" in r for r in checked(tmp_path, frame).remarks)
+    told = checked(tmp_path, one_each, "[file]\nnumbers_restart = true\n")
+    assert len(patients_of(told)) == FRAME["patient_id"].nunique()
+    assert not any("numbers_restart" in r for r in told.remarks)

@@ -1,0 +1,112 @@
+"""Which rows and scores a study chooses, and how many patients that leaves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from checking import FRAME, SESSIONS, checked, patients_of
+from running import run
+
+from multilevel.errors import InputError
+from pwp_report.disclosure import MARK, DisclosurePolicy, share_between
+
+
+@pytest.mark.parametrize(
+    ("section", "entries", "left"),
+    [("keep", '["north"]', 40), ("keep", '["North", "east"]', 60), ("leave_out", '["South"]', 60),
+     ("leave_out", '["north", ""]', 40)],
+)  # fmt: skip
+def test_rows_are_kept_or_left_out_by_any_column(
+    section: str, entries: str, left: int, tmp_path: Path
+) -> None:
+    frame = FRAME.assign(Team=["North", "South", "North", "East"] * 20)
+    check = checked(tmp_path, frame, f"[{section}]\nTeam = {entries}\n")
+    assert len(patients_of(check)) == left
+    assert [s.patients for s in check.flow[:2]] == [80, left]
+    with pytest.raises(InputError, match="did you mean Team"):
+        checked(tmp_path, frame, f"[{section}]\nTeams = {entries}\n")
+
+
+def test_repeated_rows_are_dropped_where_a_study_says_so(tmp_path: Path) -> None:
+    twice = pd.concat([FRAME, FRAME.head(7)])
+    check = checked(tmp_path, twice, "[file]\ndrop_repeated_rows = true\n")
+    pd.testing.assert_frame_equal(patients_of(check), patients_of(checked(tmp_path, FRAME)))
+    assert any(r.startswith("7 rows with the same entries") for r in check.remarks)
+
+
+def test_the_last_recorded_score_and_follow_ups(tmp_path: Path) -> None:
+    last = SESSIONS.groupby("PathwayID").tail(1)
+    scores = [20 + i % 8 for i in range(len(last))]
+    later = last.assign(CareContDate="2023-01-05", PHQ9=scores, AppType="follow-up")
+    sessions = pd.concat([SESSIONS, later])
+    plain = patients_of(checked(tmp_path, SESSIONS)).set_index("patient_id")
+    check = checked(tmp_path, sessions)
+    assert patients_of(check).set_index("patient_id")["phq9_post"].equals(plain["phq9_post"])
+    assert any("follow-up sessions after the end" in r for r in check.remarks)
+    counted = patients_of(checked(tmp_path, sessions, "[sessions]\nfollow_ups = true\n"))
+    given = pd.Series(scores, [*later["PathwayID"]])
+    assert counted.set_index("patient_id")["phq9_post"].sort_index().eq(given.sort_index()).all()
+    gaps = SESSIONS.assign(PHQ9=SESSIONS["PHQ9"].astype(object))
+    gaps.loc[last.index, "PHQ9"] = ""
+    recorded = patients_of(checked(tmp_path, gaps, '[sessions]\nscores = "recorded"\n'))
+    middle = SESSIONS.drop(index=last.index).groupby("PathwayID")["PHQ9"].last()
+    found = recorded.set_index("patient_id")["phq9_post"].sort_index()
+    assert found.tolist() == middle.sort_index().tolist()
+
+
+def test_patients_may_lack_a_measure_that_is_not_required(tmp_path: Path) -> None:
+    frame = FRAME.assign(gad7_post=FRAME["gad7_post"].astype(object))
+    frame.loc[:19, "gad7_post"] = ""
+    study = "[measures.phq9]\n[measures.gad7]\nrequired = {}\n"
+    assert len(patients_of(checked(tmp_path, frame, study.format("false")))) == 80
+    assert len(patients_of(checked(tmp_path, frame, study.format("true")))) == 60
+
+
+@pytest.mark.parametrize("costly", ["phq9", "gad7"])
+@pytest.mark.parametrize("end", ["pre", "post"])
+def test_the_flow_says_which_measure_costs_which_patients(
+    costly: str, end: str, tmp_path: Path
+) -> None:
+    gaps = FRAME[f"{costly}_{end}"].astype(object).mask(FRAME.index % 8 == 1, "")
+    check = checked(tmp_path, FRAME.assign(**{f"{costly}_{end}": gaps}))
+    label = {"phq9": "PHQ-9", "gad7": "GAD-7"}
+    excluded = check.rules.set_index("rule")["excluded"]
+    for name, words in label.items():
+        assert excluded[f"a score on {words} at both ends"] == (10 if name == costly else 0)
+    assert check.completeness.iloc[:, 0].sum() == len(FRAME)
+    assert len(patients_of(check)) == 70
+
+
+@pytest.mark.parametrize(("eligible", "lacking"), [(12, 2), (22, 2), (22, 0), (12, 5), (60, 6),
+                                                   (199, 1), (40, 30), (5, 0), (7, 4),
+                                                   (5000, 1)])  # fmt: skip
+def test_no_share_of_complete_courses_is_more_than_it_is(eligible: int, lacking: int) -> None:
+    exact = 100 * (eligible - lacking) / eligible
+    share = _share(eligible - lacking, eligible, DisclosurePolicy())
+    if share == MARK:
+        assert eligible - lacking < 5
+        return
+    low, _, high = str(share).partition(" to ")
+    assert float(low) <= exact <= float(high)
+    assert float(low) < 100
+    openly = float(_share(eligible - lacking, eligible, DisclosurePolicy(active=False)))
+    assert (openly == 100) == (lacking == 0)
+    assert abs(openly - exact) <= 0.05 or openly == 99.9 < exact
+
+
+def _share(complete: int, eligible: int, policy: DisclosurePolicy) -> float | str:
+    return share_between(policy.count(complete), policy.count(eligible), policy)
+
+
+def test_completeness_is_in_the_order_of_the_exact_shares(tmp_path: Path, capsys) -> None:
+    lacking = {"t0": 1, "t1": 4, "t2": 0, "t3": 3, "t4": 2}
+    nth = FRAME.groupby("therapist_id").cumcount()
+    gone = nth < FRAME["therapist_id"].map(lacking).fillna(0)
+    frame = FRAME.assign(phq9_post=FRAME["phq9_post"].mask(gone), synthetic="true")
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    assert run("check", tmp_path / "own.csv") == 0
+    table = capsys.readouterr().out.split("Completeness by")[1].split("Enough for")[0]
+    assert re.findall(r"(\d+)%", table) == ["60", "70", "80", "90", "100", "100", "100", "100"]

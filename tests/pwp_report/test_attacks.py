@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ from pwp_lib.measures import PHQ9
 from pwp_lib.outcomes import completeness_by_therapist, summarise_outcomes
 from pwp_report import report
 from pwp_report.analysis import Analysis, analyse
-from pwp_report.disclosure import DisclosurePolicy, Relation, ReleasedCounts, aggregate_small
+from pwp_report.case_mix import CaseMix, case_mix_terms
+from pwp_report.disclosure import (
+    DisclosurePolicy,
+    Relation,
+    ReleasedCounts,
+    aggregate_small,
+    release_counts,
+)
 from pwp_report.missing import last_scores
 from pwp_report.patient_counts import EVERYBODY, OTHERS, Count, Group, Kind, PatientCounts, Whose
+from pwp_report.release_parts import services_shown
 from pwp_report.study import Study
 
 POLICY = DisclosurePolicy()
@@ -30,10 +39,10 @@ COUNTS = ["n", "n_case_pre", "n_improved", "n_deteriorated", "n_recovered", "n_r
 SEEDS = [pytest.param(seed, marks=pytest.mark.nightly if seed >= 4 else ()) for seed in range(12)]
 
 
-def _cohort(seed: int, least: int = 6) -> Cohort:
+def _cohort(seed: int, least: int = 6, therapists: int = 0) -> Cohort:
     """Ten to sixteen therapists; few patients deteriorate, and some last scores are missing."""
     rng = np.random.default_rng(seed)
-    loads = rng.integers(least, 45, rng.integers(10, 17))
+    loads = rng.integers(least, 45, therapists or rng.integers(10, 17))
     who = np.repeat(np.arange(len(loads)), loads)
     pre = np.clip(rng.normal(14, 5, len(who)), 0, 27).round()
     effect = rng.normal(0, 2.5, len(loads))[who]
@@ -77,16 +86,22 @@ def _counted(cohort: Cohort) -> Analysis:
     return Analysis(cohort=cohort, seed=1, draws=1, not_done={}, **parts, **nothing)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_sums_over_ends_and_therapists_give_no_count_away(seed: int) -> None:
-    """An attacker who sees even the ends' own counts, of which percentages alone are shown."""
+def _released(seed: int) -> tuple[Analysis, PatientCounts, dict[str, Group]]:
+    """What is counted of a cohort, its released counts, and whose they are."""
     cohort = _cohort(seed)
     analysis = _counted(cohort)
     alone, together = aggregate_small(cohort.caseloads(), POLICY)
     counts = PatientCounts.of_analysis(analysis, alone, together, POLICY)
-    members = {g: Group(Whose.THERAPIST, g) for g in alone}
+    groups = {g: Group(Whose.THERAPIST, g) for g in alone}
+    return analysis, counts, groups | ({"others": OTHERS} if together else {})
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sums_over_ends_and_therapists_give_no_count_away(seed: int) -> None:
+    """An attacker who sees even the ends' own counts, of which percentages alone are shown."""
+    _, counts, members = _released(seed)
     ends = {end: Group(Whose.END, end) for end in counts.ends}
-    rows = {"all": EVERYBODY, **members, **ends} | ({"others": OTHERS} if together else {})
+    rows = {"all": EVERYBODY, **members, **ends}
     kinds = {c: Kind(Count(c), "phq9") for c in COUNTS}
     shown = pd.DataFrame({c: {r: counts.shown(g, k) for r, g in rows.items()}
                           for c, k in kinds.items()})  # fmt: skip
@@ -97,8 +112,7 @@ def test_sums_over_ends_and_therapists_give_no_count_away(seed: int) -> None:
     assert (known >= 5).all()
     relations = []
     for c in COUNTS:
-        whole = [*members, *(["others"] if together else [])]
-        sums = {"all": whole, **counts.ends}
+        sums = {"all": [*members], **counts.ends}
         relations += [Relation((r, c), tuple((t, c) for t in ts)) for r, ts in sums.items()]
     for row in rows:
         parts = ((row, "n_improved"), (row, "n_deteriorated"))
@@ -114,10 +128,7 @@ def test_sums_over_ends_and_therapists_give_no_count_away(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_who_lacks_a_last_score_cannot_be_counted_below_five(seed: int) -> None:
     """Totals before and after, their difference, and the numbers of patients that are known."""
-    cohort = _cohort(seed)
-    analysis = _counted(cohort)
-    alone, together = aggregate_small(cohort.caseloads(), POLICY)
-    counts = PatientCounts.of_analysis(analysis, alone, together, POLICY)
+    analysis, counts, _ = _released(seed)
     assert analysis.last_scores is not None
     lacking = int(analysis.last_scores.at["phq9", "lacking"])
     if not lacking:
@@ -126,9 +137,10 @@ def test_who_lacks_a_last_score_cannot_be_counted_below_five(seed: int) -> None:
         counts.shown(EVERYBODY, Kind(c, "phq9")) for c in (Count.FIRST, Count.LAST, Count.LACKING)
     )
     # The patients analysed are those with a last score, and their number is taken to be known.
-    exact = len(cohort.patients)
+    exact = len(analysis.cohort.patients)
     least, most = (0, 10_000) if np.isnan(less) else POLICY.bounds(less)
     low, high = (0, np.inf) if np.isnan(first) else POLICY.bounds(first)
+    least = max(least, 1)  # where nobody lacked one there would be no row
     fits = [k for k in range(int(least), int(min(most, 10_000)) + 1) if low <= exact + k <= high]
     assert lacking in fits
     assert len(fits) > 1
@@ -139,11 +151,15 @@ def test_who_lacks_a_last_score_cannot_be_counted_below_five(seed: int) -> None:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Reports of one file, and of the same with one patient less."""
-    cohort, runs = _cohort(3, least=25), []
+    cohort, runs = _cohort(3, least=25, therapists=20), []
     for drop in (0, 1):
-        patients = cohort.patients.iloc[drop:].reset_index(drop=True)
+        number = cohort.patients["therapist_id"].str[1:].astype(int)
+        gender = np.where(cohort.patients.index % 3, "f", "m")
+        patients = cohort.patients.assign(service_id="S" + (number % 5).astype(str), mix_0=gender)
+        patients = patients.iloc[drop:].reset_index(drop=True)
         one_less = Cohort(patients, None, None, cohort.measures, cohort.provenance, cohort.flow[:1])
-        analysis = analyse(one_less, draws=200, sensitivity=False, cluster_size=4)
+        analysis = analyse(one_less, draws=200, sensitivity=False, cluster_size=4,
+                           case_mix=CaseMix(("gender",)))  # fmt: skip
         folder = tmp_path_factory.mktemp("pair") / f"run{drop}"
         runs.append(report.write_run(analysis, Study(), POLICY, folder))
     return runs
@@ -154,7 +170,7 @@ def test_means_of_two_runs_tell_no_score_of_the_patient_between_them(
     pair: list[Path], name: str
 ) -> None:
     """With the number of patients known, a mean still fits several sums, so no score follows."""
-    cohort = _cohort(3, least=25)
+    cohort = _cohort(3, least=25, therapists=20)
     gone = cohort.patients.iloc[0]
     tables = [pd.read_csv(run / "tables" / f"{name}.csv") for run in pair]
     assert not tables[0]["mean_post"].astype(str).eq("*").any()
@@ -166,6 +182,69 @@ def test_means_of_two_runs_tell_no_score_of_the_patient_between_them(
             assert sums > 10, (column, gone.therapist_id)
 
 
+def test_rates_of_two_runs_move_by_no_less_than_five_patients(pair: list[Path]) -> None:
+    """A rate, and a rate of the model, fits five numbers of patients or more, in both runs."""
+    for run in pair:
+        rates = pd.read_csv(run / "tables" / "rates.csv")
+        assert len(rates)
+        for row in rates.to_dict("records"):
+            assert row["n"] % 5 == 0
+            yes = [k for k in range(0, int(row["n"]) + 1, 5) if round(100 * k / row["n"]) ==
+                   pytest.approx(row["percent"], abs=1e-9)]  # fmt: skip
+            assert yes  # worked out from two rounded counts, each of which five stand for
+            for column in [c for c in rates if c.startswith("per_hundred") and row[c] == row[c]]:
+                step = next(s for s in (5, 2, 1) if row[column] % s == 0)
+                assert step * row["n"] >= 100 * 5, column
+
+
+def test_services_and_case_mix_of_two_runs_tell_of_no_group_of_few(pair: list[Path]) -> None:
+    before, after = ({t.stem: pd.read_csv(t) for t in (run / "tables").glob("*.csv")}
+                     for run in pair)  # fmt: skip
+    for services in (before["by_service_phq9"], after["by_service_phq9"]):
+        assert (services["n"] % 5 == 0).all()
+        assert (services["therapists"] >= 3).all()
+    assert before["adjusted"]["adjusted_for"].tolist() == after["adjusted"]["adjusted_for"].tolist()
+    # Shares of variance to one decimal, and no number of patients of a category.
+    assert not {c for c in before["adjusted"] if c.startswith("n")}
+    tenths = 10 * before["adjusted"].select_dtypes("float")
+    assert (tenths - tenths.round()).abs().max().max() < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_service_is_shown_beside_a_rest_of_few(seed: int) -> None:
+    """What is left of a service, or of all services, without what is shown is a safe group."""
+    cohort = _cohort(seed, least=int(np.random.default_rng(seed).integers(3, 22)))
+    number = cohort.patients["therapist_id"].str[1:].astype(int)
+    patients = cohort.patients.assign(service_id="S" + (number % (2 + seed % 4)).astype(str))
+    analysis = replace(_counted(cohort), cohort=replace(cohort, patients=patients))
+    alone, _ = aggregate_small(cohort.caseloads(), POLICY)
+    shown, hidden = services_shown(analysis, alone, POLICY)
+    assert len(shown) + hidden == patients["service_id"].nunique()
+    loads = patients.groupby(["service_id", "therapist_id"]).size()
+    rests = [loads[s].drop(alone, errors="ignore") for s in shown.index]
+    if hidden:
+        rests.append(loads[~loads.index.get_level_values(0).isin(shown.index)])
+    for rest in [r for r in rests if len(r)]:
+        # Each of them takes out their own: two others are left, of twenty patients or more.
+        assert len(rest) >= 3
+        assert rest.sum() - rest.max() >= POLICY.smallest_caseload
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("missing", ["category", "drop"])
+def test_no_term_of_the_case_mix_is_of_few_patients(seed: int, missing: str) -> None:
+    """Whatever an adjusted model is given, each category that it tells apart has twenty."""
+    rng = np.random.default_rng(seed)
+    sizes = [200, *rng.integers(1, 40, 6)]
+    words = pd.Series(np.repeat(["a", "b", "c", "d", "e", "f", "g"], sizes))
+    words = words.mask(rng.random(len(words)) < rng.choice([0.0, 0.01, 0.2]))
+    patients = pd.DataFrame({"mix_0": words})
+    for frame in (patients, patients.iloc[:-1]):
+        terms, _ = case_mix_terms(frame, CaseMix(("origin",), missing))
+        apart = terms.groupby(list(terms)).size() if len(terms.columns) else pd.Series([len(frame)])
+        assert apart.min() >= 20
+
+
 def test_pictures_and_json_hold_nothing_that_the_tables_do_not(pair: list[Path]) -> None:
     run = pair[0]
     for picture in (run / "figures").glob("*.svg"):
@@ -174,3 +253,19 @@ def test_pictures_and_json_hold_nothing_that_the_tables_do_not(pair: list[Path])
         assert not re.search(r"P\d+\b", text), picture.name
     small = re.compile(r'"n[a-z_]*": ?[1-4]\b')
     assert not small.search((run / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("left", range(20, 31))
+@pytest.mark.parametrize("out", [1, 2, 3, 4])
+def test_who_knows_that_a_rule_excluded_somebody_cannot_count_them(left: int, out: int) -> None:
+    """A zero is shown as zero: a mark in its place says one at least, and no more than that."""
+    frame = pd.DataFrame({"n": [left + out, left, out]}, index=["before", "left", "out"])
+    whole, *parts = ((row, "n") for row in frame.index)
+    relation = Relation(whole, tuple(parts))
+    found = release_counts(frame, [relation], POLICY, known=[parts[0]], not_zero=[parts[1]])
+    assert pd.isna(found.values.at["out", "n"])
+    before = found.values.at["before", "n"]
+    low, high = (0, np.inf) if pd.isna(before) else POLICY.bounds(before)
+    fits = [k for k in range(1, 5) if low <= left + k <= high]
+    assert out in fits
+    assert len(fits) > 1

@@ -26,6 +26,9 @@ __all__ = ["BinaryFit", "Interval", "fit_binary"]
 
 #: Variance of the standard logistic distribution: that of rows on the latent scale.
 _LOGISTIC = np.pi**2 / 3.0
+#: Of this many standard deviations the median odds ratio is the exponential: the normal's third
+#: quartile, times the root of two.
+_MEDIAN = 0.9538725524089398
 #: Standard deviation from which the search starts.
 _START = 0.6
 #: Beyond this standard deviation on the log-odds scale there is no estimate.
@@ -50,8 +53,7 @@ class Interval(NamedTuple):
 
     def of(self, function: Callable[[float], float]) -> Interval:
         """Return estimate and bounds of something that grows with this."""
-        bounds = (function(value) for value in self[:3])
-        return Interval._make((*bounds, self.level))
+        return Interval._make((*map(function, self[:3]), self.level))
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ class BinaryFit:
         columns = {
             "n": sums(cells.trials).astype(int),
             "successes": sums(cells.successes).astype(int),
-            "expected": sums(cells.trials * self._average(cells.x @ beta)[0]),
+            "expected": sums(cells.trials * self._average(cells.x @ beta, sd)[0]),
             **ranked(residual, se, multiplier, lower_is_better),
         }
         index = pd.Index(self.design.groups, name=self.design.group_name)
@@ -191,12 +193,7 @@ class BinaryFit:
 
         Larsen & Merlo (2005), American Journal of Epidemiology 161, 81-88.
         """
-        from scipy.stats import norm
-
-        def ratio(variance: float) -> float:
-            return float(np.exp(np.sqrt(2.0 * variance) * norm.ppf(0.75)))
-
-        return self.profile_interval(level).of(ratio)
+        return self.profile_interval(level).of(lambda v: float(np.exp(_MEDIAN * v**0.5)))
 
     def vpc(
         self,
@@ -275,12 +272,11 @@ class BinaryFit:
         theta = np.append(self._point.theta[:-1], variance**0.5)
         return minimise(self._cells, theta, self.nodes, self._point.modes, True)
 
-    def _average(self, eta: Any, sd: float | None = None) -> tuple[Array, Array]:
+    def _average(self, eta: Any, sd: float) -> tuple[Array, Array]:
         """Mean and variance of the probability over groups."""
         from scipy.special import expit
 
         z, weights = _AVERAGE
-        sd = abs(self._point.theta[-1]) if sd is None else sd
         p = expit(np.add.outer(eta, sd * z))
         mean = p @ weights
         return mean, (p - np.expand_dims(mean, -1)) ** 2 @ weights

@@ -273,9 +273,8 @@ def fit_nested(
     stack = identified_stack(design, method)
     likelihood = NestedLikelihood(design, nesting.codes, stack)
     theta, without = search(likelihood, solve(stack))
-    proof = certify(
-        likelihood, theta, dict(zip((nesting.name, design.group_name), without, strict=True))
-    )
+    faces = zip((nesting.name, design.group_name), without, strict=True)
+    proof = certify(likelihood, theta, dict(faces))
     at = likelihood(theta)
     return NestedFit(
         *(design, nesting, method, at.deviance, at.variance, proof),

@@ -47,8 +47,7 @@ class Proof(NamedTuple):
 
     def holds(self, slack: float) -> bool:
         """Whether it is flat but for some slack, bends upwards, and rises into the inside."""
-        bent = not self.curvature < -1e-6 and not self.inward < -1e-5
-        return bool(self.gradient < slack and bent)
+        return self.gradient < slack and not (self.curvature < -1e-6 or self.inward < -1e-5)
 
 
 class Value(NamedTuple):

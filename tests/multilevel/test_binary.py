@@ -118,7 +118,7 @@ def with_parameters(intercept: float, variance: float) -> BinaryFit:
 
 
 def probability_share(fit: BinaryFit) -> float:
-    mean, variance = fit._average(fit._row({}) @ fit._point.theta[:-1])
+    mean, variance = fit._average(fit._row({}) @ fit._point.theta[:-1], fit.variance**0.5)
     return float(variance / (mean * (1 - mean)))
 
 

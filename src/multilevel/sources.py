@@ -46,7 +46,8 @@ def design_moments(formula: str, data: Any) -> DesignMoments:
     (('Intercept', 'center(x)', 'y'), [2, 2], 1.5)
     """
     parsed = parse_formula(formula)
-    if not isinstance(data, DesignMoments):
+    # Cross-products of groups tell nothing of units above them.
+    if not isinstance(data, DesignMoments) or parsed.above:
         return derive(data if isinstance(data, Record) else sum_formula(parsed, data), parsed)
     if data.formula and parse_formula(data.formula) != parsed:
         raise InputError(

@@ -372,6 +372,8 @@ def test_what_is_made_for_two_levels_refuses_three(formula: str) -> None:
     ):
         with pytest.raises(InputError, match="three levels"):
             call()
+    with pytest.raises(InputError):
+        pwp.design_moments(formula, nested(formula, data).design)
 
 
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | unit/g)", "y ~ x + (1 | g) + (1 | unit)"])

@@ -67,7 +67,7 @@ class NestedFit:
     @property
     def singular(self) -> bool:
         """Whether a variance is zero or a correlation one."""
-        return self._flat or self._theta[-1] == 0.0
+        return self._flat or bool(self._theta[-1] == 0.0)
 
     @property
     def converged(self) -> bool:

@@ -109,7 +109,7 @@ def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any
     def told(row: Mapping[str, Any], name: str, unit: str = "", ends: str = "") -> str:
         low, high = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
         bounds = f" (95% interval {low:g} to {high:g})" if low == low else ""
-        return f"{row[name]:g}{unit}{bounds}".replace("-", "\N{MINUS SIGN}")
+        return f"{row[name] + 0.0:g}{unit}{bounds}".replace("-", "\N{MINUS SIGN}")
 
     return {
         "patients": released.patients,

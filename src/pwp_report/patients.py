@@ -30,8 +30,9 @@ from pwp_report.wording import refusal, remark
 
 #: What stands in the place of an identifier where a row is made of the others, or is none.
 _NO_PATIENT = (
-    r"(?:(?:.* )?(?:sub|grand )?-?totals?(?: .*)?|(?:sum|mean|average|median|count|min|minimum|max"
-    r"|maximum|overall|number of|all)(?: .*)?|n|%|sd|std\.?(?: ?dev\.?)?|standard deviation"
+    r"(?:(?:.* )?(?:sub|grand )?-?totals?(?: .*)?|(?:(?:sum|mean|average|median|count)s?"
+    r"|min|minimum|max|maximum|overall|number of|all|gesamt|summe|mittelwert)(?: .*)?|n|%|sd"
+    r"|std\.?(?: ?dev\.?)?|standard deviation"
     r"|page \d+(?: of \d+)?|printed .*|source:.*|end of (?:report|file))[ :=]*"
 )
 #: Within the words for a session after the end of treatment.

@@ -268,7 +268,8 @@ def rate_row(
         if counts is not None and not whole - part >= policy.threshold:  # NaN is withheld
             return None
         step = next((s for s in (1, 2, 5) if s * model.fit.n >= 100 * policy.base), None)
-        row = {"n": marked(whole), "percent": percentage(part, whole)}
+        n = None if counts is None else marked(whole)  # of dropout no number is released
+        row = {"n": n, "percent": percentage(part, whole)}
     if step is None:
         return None
     middle = 100 * float(model.fit.rates([0.5])["rate"].iloc[0])

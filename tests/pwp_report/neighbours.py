@@ -358,7 +358,8 @@ def _chosen_sessions() -> Iterator[Variant]:
 def _no_patients() -> Iterator[Variant]:
     kind = "no patients"
     for word in ("Total:", "TOTALS", "Sub total", "Mean", "Std dev", "Min", "Max", "Sum",
-                 "Number of patients", "Team B Subtotal", "Overall mean", "%"):  # fmt: skip
+                 "Number of patients", "Team B Subtotal", "Overall mean", "%", "Averages",
+                 "Summe"):  # fmt: skip
         row = PEOPLE.tail(1).astype(object).assign(patient_id=word, therapist_id="", phq9_pre=900)
         yield Variant(
             kind, f"a row called {word}", pd.concat([PEOPLE, row]), refused="not a patient"

@@ -229,3 +229,27 @@ def test_standard_errors_stand_beside_their_own_variances(q: int) -> None:
         for b in names[i + 1 :]:
             assert found.loc[f"cov({a}, {b})", "estimate"] == matrix.loc[a, b]
     assert found.loc["residual", "estimate"] == 99.0
+
+
+def test_analyses_that_could_not_be_done_are_no_rows(safe_analysis: Analysis) -> None:
+    released = release_results(safe_analysis, DisclosurePolicy(active=False))
+    for name, result in safe_analysis.measures.items():
+        if result.sensitivity is None:
+            continue
+        rows = result.sensitivity.rows
+        done = rows[(rows["family"] != "leave one out") & (rows["note"] == "")]
+        shown = released.tables[f"sensitivity_{name}"].frame
+        assert len(shown) == len(done) < len(rows)
+        assert "MLwiN" not in " ".join(shown["analysis"])
+
+
+def test_who_lies_beyond_a_funnel_does_so_whatever_the_exact_caseload(safe_run: Path) -> None:
+    page = (safe_run / "report.html").read_text(encoding="utf-8")
+    captions = re.findall(r"Mean improvement beyond[^<]*", page)
+    assert captions
+    for caption in captions:
+        found = re.search(
+            r"lie at least (\d+) of (\d+) therapists.*at least (\d+), whatever", caption
+        )
+        assert found
+        assert int(found[3]) <= int(found[1]) <= int(found[2])

@@ -44,3 +44,11 @@ def test_of_a_very_long_table_a_page_shows_both_ends() -> None:
     assert note == "A note. The first and the last 100 of 5,000 rows; ranks.csv holds all."
     short = ReleasedTable("ranks", "Ranks", pd.DataFrame({"rank": range(400)}), "A note.")
     assert (len(for_page(short, "ranks.csv")[0]), for_page(short, "")[1]) == (400, "A note.")
+
+
+@pytest.mark.parametrize("measure", ["phq9", "core_om", "a_b_c"])
+def test_headings_hold_for_measures_with_an_underscore_in_their_name(measure: str) -> None:
+    frame = pd.DataFrame({"therapist": ["T"], "n": [20], "se": [0.5], "residual": [1.0]})
+    table = ReleasedTable(f"residuals_{measure}", "Residuals", frame)
+    assert headings(table)["se"] == ""
+    assert "se" not in for_page(table, "file")[0]

@@ -350,6 +350,10 @@ def _chosen_sessions() -> Iterator[Variant]:
     for word in ("Follow-up", "follow up", "FU", "3 month follow-up", "1 month follow up"):
         frame = pd.concat([CONTACTS, later.assign(AppType=word)])
         yield Variant(kind, f"left out: {word}", frame, _right(), remark="follow-up sessions")
+    for heading in ("Appt type", "Appointment Type", "Session type"):
+        frame = pd.concat([CONTACTS, later.assign(AppType="follow-up")])
+        frame = frame.rename(columns={"AppType": heading})
+        yield Variant(kind, f"left out by {heading}", frame, _right(), remark="follow-up sessions")
 
 
 # --- Rows that are no patients ------------------------------------------------------------------

@@ -29,8 +29,9 @@ _LOGISTIC = np.pi**2 / 3.0
 #: Of this many standard deviations the median odds ratio is the exponential: the normal's third
 #: quartile, times the root of two.
 _MEDIAN = 0.9538725524089398
-#: Standard deviation from which the search starts.
-_START = 0.6
+#: Standard deviations from which the search starts, until one does not end at zero: from there no
+#: derivative leads away, and a large step may lead there.
+_STARTS = (0.6, 0.15, 0.04)
 #: Beyond this standard deviation on the log-odds scale there is no estimate.
 _LARGEST = 10.0
 #: Weights of the predictors below this share of a row say that they separate the outcomes.
@@ -254,9 +255,8 @@ class BinaryFit:
         residual = self.variance**0.5 * norm.ppf(pd.to_numeric(index, errors="coerce"))
         if not np.isfinite(residual).all():
             raise InputError("percentiles lie between 0 and 1", hint="give 0.95 for the 95th")
-        x, weights = self._cells.x, self._cells.trials
-        if at is not None:
-            x, weights = self._row(at)[None], np.ones(1)
+        weights = self._cells.trials if at is None else None
+        x = self._cells.x if at is None else self._row(at)[None]
         eta = x @ self._point.theta[:-1]
         rate = [float(np.average(expit(eta + r), weights=weights)) for r in residual]
         return pd.DataFrame({"residual": residual, "rate": rate}, index=index)
@@ -416,8 +416,7 @@ def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
 
 def _without(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> Point:
     """Find the optimum without a random intercept."""
-    theta, modes = np.zeros(len(root) + 1), np.zeros(len(design.groups))
-    found = minimise(cells, theta, nodes, modes, True)
+    found = minimise(cells, np.zeros(len(root) + 1), nodes, np.zeros(len(design.groups)), True)
     values, axes = np.linalg.eigh(found.bend[:-1, :-1])
     if values[0] < _SEPARATED * cells.trials.sum():
         spread = (cells.x @ np.linalg.inv(root)).std(axis=0)
@@ -432,18 +431,20 @@ def _without(design: DesignMoments, cells: Cells, root: Array, nodes: int) -> Po
 
 def _search(cells: Cells, without: Point, nodes: int) -> Point:
     """Find the optimum, which may be the one without a random intercept."""
-    theta = without.theta.copy()
-    theta[-1] = _START
-    best = minimise(cells, theta, nodes, without.modes, False)
-    if best.deviance >= without.deviance - _SAME:
-        # Where groups lie far apart, what holds within them tells where else to look.
-        size = cells.sums(cells.trials)[:, None]
-        level = cells.sums(cells.trials[:, None] * cells.x) / size
-        within = replace(cells, x=cells.x - level[cells.group])
-        theta = minimise(within, theta, nodes, without.modes, False).theta
-        # Slopes without limit are no place to start from.
-        theta /= max(1.0, 0.2 * float(np.abs(within.x @ theta[:-1]).max()))
-        offset = level @ theta[:-1]
-        theta[-1] = np.hypot(_START, offset.std())
-        best = minimise(cells, theta, nodes, -offset / theta[-1], False)
-    return best if best.deviance < without.deviance - _SAME else without
+    lower = without.deviance - _SAME
+    for sd in _STARTS:
+        theta = np.append(without.theta[:-1], sd)
+        best = minimise(cells, theta, nodes, without.modes, False)
+        if best.deviance < lower:
+            return best
+    # Where groups lie far apart, what holds within them tells where else to look.
+    size = cells.sums(cells.trials)[:, None]
+    level = cells.sums(cells.trials[:, None] * cells.x) / size
+    within = replace(cells, x=cells.x - level[cells.group])
+    theta = minimise(within, theta, nodes, without.modes, False).theta
+    # Slopes without limit are no place to start from.
+    theta /= max(1.0, 0.2 * float(np.abs(within.x @ theta[:-1]).max()))
+    offset = level @ theta[:-1]
+    theta[-1] = np.hypot(_STARTS[0], offset.std())
+    best = minimise(cells, theta, nodes, -offset / theta[-1], False)
+    return best if best.deviance < lower else without

@@ -259,3 +259,23 @@ def test_the_share_is_known_where_all_but_one_succeed(failures: int) -> None:
     data.loc[list(range(failures)), "y"] = 0
     share = fit_binary("y ~ 1 + (1 | g)", data).vpc("probability")
     assert 0.0 <= share.lower <= share.estimate < share.upper <= 1.0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 1125, 1182, 1236])
+def test_a_small_variance_is_not_taken_for_zero(seed: int) -> None:
+    # In the last three the deviance falls from zero on, to an optimum that large steps leap over.
+    rng = np.random.default_rng(seed)
+    groups = int(rng.integers(3, 25))
+    n = rng.integers(1, 30, groups)
+    g, far = np.repeat(np.arange(groups), n), rng.choice([0, 0.5, 3])
+    x = (rng.normal(size=len(g)) + far * rng.normal(size=groups)[g]).round(1)
+    z, w = rng.integers(0, 2, len(g)), rng.normal(size=groups)[g].round(2)
+    m = rng.integers(1, 6, len(g))
+    eta = rng.normal(-0.5, 1) + rng.normal() * x + 0.5 * z
+    y = rng.binomial(m, expit(eta + rng.normal(0, rng.choice([0, 0.3, 1, 2]), groups)[g]))
+    data = pd.DataFrame({"y": y, "x": x, "z": z, "w": w, "g": g, "m": m})
+    fit = fit_binary("y ~ x + z + w + (1 | g)", data, trials="m")
+    assert fit.converged
+    assert fit.singular == (fit.likelihood_ratio().statistic == 0.0)
+    if seed > 3:
+        assert 0.0 < fit.variance < 0.2

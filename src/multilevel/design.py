@@ -74,19 +74,19 @@ class DesignMoments:
         digits.
     """
 
-    groups: NDArray[np.object_]
-    n: NDArray[np.int64]
-    cross: NDArray[np.float64]
+    groups: NDArray[np.object_] = field(repr=False)
+    n: NDArray[np.int64] = field(repr=False)
+    cross: NDArray[np.float64] = field(repr=False)
     names: tuple[str, ...]
     fixed: tuple[int, ...]
     random: tuple[int, ...]
     response: int
     group_name: str = ""
     formula: str = ""
-    polynomials: tuple[Polynomial, ...] = ()
-    means: Mapping[str, float] = field(default_factory=dict)
-    centres: tuple[float, ...] = ()
-    centred: NDArray[np.float64] | None = None
+    polynomials: tuple[Polynomial, ...] = field(default=(), repr=False)
+    means: Mapping[str, float] = field(default_factory=dict, repr=False)
+    centres: tuple[float, ...] = field(default=(), repr=False)
+    centred: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def total(self) -> NDArray[np.float64]:

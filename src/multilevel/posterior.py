@@ -28,7 +28,7 @@ __all__ = ["Posterior", "sample_posterior"]
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Posterior:
     """Draws from the posterior of a multilevel model.
 
@@ -59,6 +59,10 @@ class Posterior:
     prior: PriorValues
     seed: int
     burn_in: int
+
+    def __repr__(self) -> str:
+        chains, draws = self.vpc.shape
+        return f"<Posterior: {chains} x {draws:,} draws, seed {self.seed}>"
 
     def interval(self, level: float = 0.95) -> PosteriorInterval:
         """Median and percentile interval of the share of variance between groups."""

@@ -51,7 +51,7 @@ class Ingredients(NamedTuple):
     inverse: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """The optimum of one design, and the numbers that follow from it.
 
@@ -73,6 +73,13 @@ class Solution:
     stack: Stack = field(repr=False)
     optimum: Optimum = field(repr=False)
     spread: Spread | None = field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        y = self.design.names[self.design.response]
+        return (
+            f"<{type(self).__name__} of {y} by {self.method}: {self.n:,} rows, {self.n_groups:,} "
+            f"groups, deviance {self.deviance:.3f}>"
+        )
 
     @cached_property
     def pieces(self) -> Pieces:

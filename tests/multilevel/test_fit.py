@@ -15,6 +15,7 @@ import pwp_lib as pwp
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit, fit_design
+from multilevel.posterior import sample_posterior
 
 Columns = dict[str, np.ndarray]
 
@@ -353,6 +354,15 @@ def test_summary_reads_as_lme4_does() -> None:
         assert part in text
     assert max(len(line) for line in text.splitlines()) <= 79
     assert "REML criterion" in arrays_fit(17, method="REML").summary()
+
+
+def test_what_a_notebook_prints_of_a_fit_shows_no_group() -> None:
+    """A fit left on the last line of a cell must not print each group's rows and sums."""
+    fit = arrays_fit(17, ["Intercept"])
+    posterior = sample_posterior(fit.design, draws=50, seed=1)
+    for shown in (repr(fit), repr(fit.design), repr(posterior)):
+        assert len(shown) < 200
+        assert "array" not in shown
 
 
 def test_the_certificate_names_the_next_stationary_deviance() -> None:

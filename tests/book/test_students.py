@@ -143,7 +143,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_chapters_run_in_a_folder_with_the_tables(chapter: str, folder: Path) -> None:
     notebook = nbformat.read(next(folder.glob(f"{chapter}*.ipynb")), as_version=4)
-    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()
+    where = {"metadata": {"path": str(folder)}}
+    # A busy machine is slow to start a kernel.
+    NotebookClient(notebook, startup_timeout=300, resources=where).execute()
     ran = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
     assert [c.execution_count for c in ran] == [*range(1, len(ran) + 1)]
     made = [o for c in ran for o in c.outputs]
@@ -158,7 +160,9 @@ def test_a_chapter_runs_without_the_library(chapter: str, fits: int, folder: Pat
     assert "pwp_lib" not in "".join(c.source for c in cells if c.cell_type == "code")
     assert sum("mixedlm" in c.source for c in cells if c.cell_type == "code") >= fits
     notebook.cells = cells
-    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()
+    where = {"metadata": {"path": str(folder)}}
+    # A busy machine is slow to start a kernel.
+    NotebookClient(notebook, startup_timeout=300, resources=where).execute()
 
 
 def test_the_archive_holds_what_an_installation_needs(tmp_path: Path) -> None:

@@ -167,7 +167,9 @@ def test_what_cannot_be_started_is_refused_and_nothing_written(
 def ran(folder: Path, chapter: str) -> str:
     """Run a notebook of the folder, and give all text that it put out."""
     notebook = nbformat.read(next(folder.glob(f"{chapter}*.ipynb")), as_version=4)
-    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()
+    where = {"metadata": {"path": str(folder)}}
+    # A busy machine is slow to start a kernel.
+    NotebookClient(notebook, startup_timeout=300, resources=where).execute()
     return json.dumps(notebook)
 
 

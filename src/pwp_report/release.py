@@ -288,6 +288,8 @@ def _groups(tables: _Tables) -> None:
         return
     if not ends:
         tables.withhold("groups")
+        rows = [(m, end, MARK) for m in analysis.measures for end in ("upper", "lower")]
+        tables.add("clusters", pd.DataFrame(rows, columns=["measure", "cluster", "mean_post"]))
         return
     groups = {
         m: [(e, Group(Whose.END, e), analysis.summarise(m, ends[e])) for e in ends]
@@ -301,6 +303,7 @@ def _groups(tables: _Tables) -> None:
         frame[means] = frame[means].astype(float).round(1)
     note = phrase("notes", "clusters_alone") if tables.together else ""
     tables.add("clusters", frame[parts.GROUP_COLUMNS], note=note)
+    tables.add("nested_rates", parts.rate_differences(frame))
     found = [parts.difference_row(analysis.compare(m, ends)) for m in analysis.measures]
     tables.add("nested_ancova", pd.DataFrame(found))
 

@@ -11,7 +11,7 @@ import pandas as pd
 from multilevel.fit import MixedFit
 from multilevel.nested import NestedFit
 from pwp_lib import outcomes
-from pwp_lib.comparison import NestedDifference
+from pwp_lib.comparison import RATES, NestedDifference
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
@@ -46,7 +46,6 @@ RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
 GROUP_COLUMNS = [
     *("measure", "cluster", "therapists", "n"),
     *("mean_pre", "mean_post", "mean_change", "effect_size"),
-    *("caseness", "improvement", "deterioration", "recovery", "rcsi"),
 ]
 #: A count as it may be shown, NaN if it may not.
 Shown = Callable[[Group, Kind], float]
@@ -66,15 +65,12 @@ def marked_share(part: float, whole: float) -> float | str:
 def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
     """Round the numbers of a table; small p-values keep three significant digits."""
     out: Any = frame.copy()
-    for column in map(str, out.columns):
+    for column in map(str, frame.columns):
         if column.startswith(("p_value", "p_holm", "p_directed")):
-            out[column] = [_significant(v) for v in out[column]]
-        else:
-            numbers = [isinstance(v, float) for v in out[column]]
-            if any(numbers):
-                out[column] = [
-                    round(v, decimals) if isinstance(v, float) else v for v in out[column]
-                ]
+            out[column] = [_significant(v) for v in frame[column]]
+        elif any(isinstance(v, float) for v in frame[column]):
+            shown = [round(v, decimals) if isinstance(v, float) else v for v in frame[column]]
+            out[column] = shown
     table: pd.DataFrame = out
     return table
 
@@ -142,21 +138,26 @@ def difference_row(found: NestedDifference) -> dict[str, object]:
     return {"measure": found.measure, **_interval("difference", ends, 2)}
 
 
+def rate_differences(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rates of the upper and the lower group, and their difference in percentage points."""
+    rows = []
+    for measure, ends in frame.groupby("measure", sort=False):
+        for rate in RATES:
+            upper, lower = ends.set_index("cluster")[rate].loc[["upper", "lower"]]
+            if upper is not None and lower is not None:
+                apart = MARK if MARK in (upper, lower) else round(upper - lower, 1)
+                rows.append((measure, outcomes.OUTCOMES[rate].label, upper, lower, apart))
+    columns = ["measure", "outcome", "rate_upper", "rate_lower", "difference"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def variances(fit: MixedFit) -> pd.DataFrame:
     """Variances and covariances with their expected-information standard errors."""
-    matrix, errors = fit.random_covariance, fit.variance_se()
-    values = {"residual": fit.residual_variance}
-    for a in matrix.index:
-        values[f"var({a})"] = matrix.loc[a, a]
-        values |= {f"cov({a}, {b})": matrix.loc[a, b] for b in matrix.index}
-    # By name: components go by columns of the lower triangle, others might by rows.
-    return pd.DataFrame(
-        {
-            "component": errors.index,
-            "estimate": [float(values[str(name)]) for name in errors.index],
-            "se": errors.to_numpy(dtype=float),
-        }
-    )
+    errors, matrix = fit.variance_se(), fit.random_covariance.to_numpy(dtype=float)
+    # Components go by columns of the lower triangle, which are the rows of the upper one.
+    estimate = [*matrix[np.triu_indices(len(matrix))].tolist(), fit.residual_variance]
+    found = {"component": errors.index, "estimate": estimate, "se": errors.to_numpy(dtype=float)}
+    return pd.DataFrame(found)
 
 
 def therapists_at_rules(counts: pd.Series, policy: DisclosurePolicy) -> list[object]:

@@ -156,7 +156,10 @@ def test_the_upper_and_the_lower_group_are_those_of_pandas() -> None:
         gain = mine["phq9_pre"] - mine["phq9_post"]
         assert row["mean_post"] == pytest.approx(mine["phq9_post"].mean(), abs=0.005)
         assert row["effect_size"] == pytest.approx(gain.mean() / mine["phq9_pre"].std(), abs=0.005)
-        assert row["improvement"] == pytest.approx(100 * (gain >= 6).mean(), abs=0.05)
+        rates = released.tables["nested_rates"].frame.set_index("outcome")[f"rate_{end}"]
+        assert rates["Reliable improvement"] == pytest.approx(100 * (gain >= 6).mean(), abs=0.05)
+    table = released.tables["nested_rates"].frame
+    assert table["difference"].tolist() == pytest.approx(table["rate_upper"] - table["rate_lower"])
 
 
 @pytest.mark.parametrize(
@@ -170,8 +173,10 @@ def test_the_upper_and_the_lower_group_are_those_of_pandas() -> None:
 )
 def test_groups_of_fewer_than_three_therapists_are_withheld(sizes: list[int], shown: bool) -> None:
     released = release_results(_sides(sizes), POLICY)
-    assert ("clusters" in released.tables) == shown
+    means = released.tables["clusters"].frame["mean_post"]
+    assert (means != MARK).all() == shown
     assert ("nested_ancova" in released.tables) == shown
+    assert ("nested_rates" in released.tables) == shown
     assert any("not compared" in line for line in released.withheld) != shown
 
 

@@ -144,9 +144,7 @@ def cohort(
 
     make_classroom(students, seed, out, on_step=progress)
     word = "cohort" if students == 1 else "cohorts"
-    say(
-        f"{students:,} {word} in {out.name}; {KEY_FILE} in it is yours: take it out before sharing."
-    )
+    say(f"{students:,} {word} in {out.name}. Its {KEY_FILE} is the key: move it before you share.")
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

@@ -154,7 +154,7 @@ def enough_for(
         "step_outcomes": (len(patients), 5, ""),
         "step_effect": (pairs, 5, wide),
         "step_slopes": (fives, 8, ""),
-        "step_ranks": (len(measures), 2, "with one measure, ranks are those on that measure"),
+        "step_ranks": (len(measures), 2, "ranks are those on one measure" * (len(measures) < 2)),
         "step_clusters": (t, clustered, f"{size} in each"),
         "step_alone": (alone, 1, together),
     }
@@ -162,6 +162,6 @@ def enough_for(
         (*worded(key, least=least, shown=minimum_shown), f"{n:,}", n >= least, advice)
         for key, (n, least, advice) in has.items()
     ]
-    enough, advice = therapist_table and t >= 8, "give one with --therapists"
-    steps.append((*worded("step_scales", least=8), table, enough, advice))
+    advice = "" if therapist_table else "give one with --therapists"
+    steps.append((*worded("step_scales", least=8), table, therapist_table and t >= 8, advice))
     return pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])

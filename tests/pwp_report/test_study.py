@@ -342,7 +342,7 @@ def test_enough_is_said_for_every_step() -> None:
     people = FRAME[FRAME["therapist_id"].isin(["t0", "t1", "t2"])]
     table = enough_for(people, [PHQ9], therapist_table=False, minimum_shown=20).set_index("step")
     assert table.loc["outcomes by patient", "enough"]
-    assert not table.loc["upper and lower cluster", "enough"]
+    assert not table.loc["upper and lower group", "enough"]
     assert not table.loc["ranks over two measures", "enough"]
 
 

@@ -24,8 +24,9 @@ from pwp_report.wording import NEEDS, refusal, remark
 
 __all__ = ["Request", "Started", "start_folder"]
 
-#: Cells with these tags speak of the packaged cohort.
-LEFT_OUT = {"finding", "paper"}
+#: Cells with these tags speak of the packaged cohort or of the paper: what a chapter finds, the
+#: paper beside it, and all else that holds for these rows alone (exercises, solutions, points).
+LEFT_OUT = {"finding", "paper", "cohort"}
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,11 @@ def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> di
     data_cell : str
         Source that takes the place of the cell tagged ``data``.
     there : set of str
-        Names in `NEEDS` of what the data hold; a cell tagged with another of them is left out.
+        Names in `NEEDS` of what the data hold; a cell tagged with another of them is left out. The
+        packaged cohort alone has `downloads`, and needs no mark that it is not cleared.
     """
     without = LEFT_OUT | (set(NEEDS) - there)
-    cells = [_cell("markdown", "mark", remark("not_cleared"), [])]
+    cells = [] if "downloads" in there else [_cell("markdown", "mark", remark("not_cleared"), [])]
     for cell in notebook["cells"]:
         tags = set(cell["metadata"].get("tags", []))
         if "data" in tags:
@@ -198,7 +200,7 @@ def _readme(asked: Request, started: Started) -> str:
     place = Path(__file__).parent / "templates" / "start.md.j2"
     template = Template(place.read_text(encoding="utf-8"), keep_trailing_newline=True)
     lists = {"chapters": started.chapters, "left_out": started.left_out}
-    return str(template.render(origin=origin, **lists))
+    return str(template.render(origin=origin, own=asked.data is not None, **lists))
 
 
 def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:

@@ -18,4 +18,5 @@ def start_notebooks(
     say(f"{folder.name} holds {count} chapters: README.md in it says how to run them.")
     for name, need in started.left_out.items():
         say(f"Left out: {name} needs {need}.")
-    say("Outputs of these notebooks are not cleared for release.", stderr=True)
+    if data is not None:
+        say("Outputs of these notebooks are not cleared for release.", stderr=True)

@@ -1,7 +1,8 @@
 """``pwp start``: a folder of the researcher's own with the notebooks to edit and run.
 
 Cells are kept or left out whole, by their tags, and one is replaced: the cell tagged ``data``. No
-word of prose and no line of code is rewritten.
+word of prose and no line of code is rewritten. Captions, which say what a figure of the packaged
+cohort shows, stay in the book.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> di
         if "data" in tags:
             cells.append(_cell("code", "data", data_cell, ["data"]))
         elif not tags & without:
-            cells.append(cell)
+            # A caption, in the other metadata, says what these rows show.
+            cells.append({**cell, "metadata": {"tags": sorted(tags)}})
     metadata = {key: value for key, value in notebook["metadata"].items() if key != "needs"}
     return {**notebook, "cells": cells, "metadata": metadata}
 

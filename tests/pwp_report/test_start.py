@@ -136,6 +136,7 @@ def test_a_started_notebook_speaks_of_the_researchers_data_alone(file: Path) -> 
     words = [text(cell) for cell in cells if cell["cell_type"] == "markdown"]
     assert [line for cell in words for line in numbers_of_rows(cell)] == []
     assert not any("{glue:" in cell or "paper beside ours" in cell for cell in words)
+    assert all(set(cell["metadata"]) <= {"tags"} for cell in cells)  # no captions
 
 
 @pytest.mark.parametrize("file", chapter_files(), ids=lambda file: file.stem)

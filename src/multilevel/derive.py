@@ -21,7 +21,7 @@ from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in
 from multilevel.formula import Formula, parse_formula
 from multilevel.plan import Named, canonical, nearest
-from multilevel.record import Record, Totals, movable
+from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 
 Array: TypeAlias = NDArray[np.float64]
 #: Products of stored columns by their places among the sums, each with the unknowns that it is
@@ -217,9 +217,11 @@ def _filled(terms: Weighted, unknowns: Sequence[float]) -> list[tuple[int, float
     return [(place, w * math.prod([unknowns[u] for u in by])) for place, by, w in terms]
 
 
-def _matrix(rows: Sequence[Weighted], unknowns: Sequence[float], width: int) -> Array:
+def _matrix(
+    rows: Sequence[Weighted], unknowns: Sequence[float], width: int, kind: type = float
+) -> Array:
     """Weight of each product in each row."""
-    found = np.zeros((len(rows), width))
+    found: Array = np.zeros((len(rows), width), dtype=kind)
     for row, terms in enumerate(rows):
         for place, weight in _filled(terms, unknowns):
             found[row, place] += weight
@@ -312,8 +314,11 @@ def _moved(sums: Mapping[Monomial, Totals], steps: Mapping[str, float]) -> dict[
     if not taken:
         return dict(sums)
     _, moves = _moves(tuple(sums), tuple(taken))
-    weights = _matrix(moves, list(taken.values()), len(sums))
-    moved = weights @ np.array(list(sums.values()), dtype=float)
+    by: list[float] = list(taken.values())
+    kind: type = float
+    if any(v.dtype.kind == "i" and (np.abs(v) >= INTEGER_LIMIT).any() for v in sums.values()):
+        by, kind = [int(u) if u.is_integer() else u for u in by], object
+    moved = (_matrix(moves, by, len(sums), kind) @ np.array([*sums.values()], kind)).astype(float)
     return {
         key: row if len(terms) > 1 else sums[key]
         for key, row, terms in zip(sums, moved, moves, strict=True)
@@ -332,6 +337,6 @@ def _moves(
         for taken in product(*((False, True) if name in names else (False,) for name in key)):
             rest = tuple([name for name, t in zip(key, taken, strict=True) if not t])
             gone = tuple([names.index(name) for name, t in zip(key, taken, strict=True) if t])
-            terms.append((into.setdefault(rest, len(into)), gone, 1.0))
+            terms.append((into.setdefault(rest, len(into)), gone, 1))
         moves.append(terms)
     return tuple(into), moves

@@ -15,8 +15,8 @@ from multilevel.columns import Monomial
 
 #: Totals by group: int64 for whole numbers, float64 for others.
 Totals: TypeAlias = NDArray[Any]
-#: Totals of whole numbers stay below this, so that floats hold them exactly, and hold them still
-#: where four columns are moved to other pivots.
+#: Totals of whole numbers in one table stay below this, so that floats hold them exactly. Those of
+#: tables added up may exceed it, and are then moved to other pivots as integers.
 INTEGER_LIMIT = 2**50
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multilevel.errors import InputError
+from multilevel.fit import fit_mixed
 from multilevel.moments import Moments
 from multilevel.pooling import pool_moments, withhold_small
 from multilevel.sources import design_moments
@@ -328,3 +329,25 @@ def test_damaged_files_are_refused(tmp_path: Path, change: Any, words: str) -> N
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         Moments.for_formula(MODEL, A).write(tmp_path / "no" / "m.parquet")
+
+
+@pytest.mark.parametrize(("offset", "files"), [(999_983, 300), (1_234_567, 400), (30_000_001, 300)])
+@pytest.mark.parametrize("model", ["y ~ x", "y ~ x + (1 | g)"])
+def test_sums_of_many_files_beyond_what_floats_hold_stay_exact(
+    offset: int, files: int, model: str
+) -> None:
+    """Each file's sums are small enough for floats, those of all are not."""
+    rng = np.random.default_rng(1)
+    parts = []
+    for _ in range(files):
+        g, x = rng.integers(0, 6, 300), rng.integers(0, 5, 300)
+        y = x + g + rng.integers(0, 9, 300)
+        parts.append(pd.DataFrame({"g": g, "x": x + offset, "y": y}))
+    pooled = pool_moments([Moments.for_formula(model, f) for f in parts], same_groups=True)
+    found = fit_mixed(model, pooled)
+    rows = pd.concat(parts).assign(x=lambda d: d["x"] - offset)
+    right = fit_mixed(model, rows)
+    assert found.deviance == pytest.approx(right.deviance, abs=1e-5)
+    assert found.fixed.loc["x", "estimate"] == pytest.approx(
+        right.fixed.loc["x", "estimate"], rel=1e-9
+    )

@@ -97,7 +97,7 @@ class Formula:
 
     def turned(self) -> Formula:
         """Return the formula with its two grouping factors the other way round."""
-        _refuse_slopes(self.random, self.group)
+        _refuse_slopes(self.random, self.group, self.above)
         return replace(self, group=self.above, above=self.group)
 
 
@@ -305,16 +305,16 @@ def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str, str, bo
     if len(parts) == 1:
         return parts[0][0], groups[0], "", False
     # The data may say that it is the other way round where each has but its intercept.
-    upper = 0 if parts[0][0] == (_CONSTANT,) else 1
-    _refuse_slopes(parts[upper][0], groups[upper])
+    upper = int([terms == (_CONSTANT,) for terms, _ in parts] == [False, True])
+    _refuse_slopes(parts[upper][0], groups[upper], groups[1 - upper])
     return parts[1 - upper][0], groups[1 - upper], groups[upper], within
 
 
-def _refuse_slopes(terms: tuple[Term, ...], above: str) -> None:
+def _refuse_slopes(terms: tuple[Term, ...], above: str, below: str) -> None:
     if terms != (_CONSTANT,):
         raise InputError(
             "more than the intercept varies over the units above the groups",
-            hint=f"write (1 | {above}), and (1 + x | group) beside it",
+            hint=f"write (1 | {above}), and (1 + x | {below}) beside it",
         )
 
 

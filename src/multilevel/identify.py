@@ -166,7 +166,7 @@ def _refuse_far(design: DesignMoments, about: Array) -> None:
     squares = np.diagonal(about)
     spread = squares - about[constant] ** 2 / squares[constant]
     for column in {*design.fixed, *design.random, design.response} - {constant}:
-        if spread[column] <= _FAR * squares[column]:
+        if _ROUNDING * squares[column] < spread[column] <= _FAR * squares[column]:
             raise InputError(
                 "its values lie so far from zero that their spread is lost in rounding",
                 hint="take a constant off, as center() does for a predictor",

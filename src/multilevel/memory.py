@@ -121,7 +121,7 @@ class Column:
             values = self.numbers
             found = np.unique(values if self.missing is None else values[~self.missing])
             return tuple(map(label_text, found.tolist()))
-        # Only pandas declares the levels of its categories; Polars keeps what it has met.
+        # By pandas and an Enum of Polars; a Categorical of Polars keeps what it has met.
         declared = getattr(self.native.dtype, "categories", None)
         if declared is not None:
             return tuple(map(str, declared))
@@ -140,7 +140,7 @@ class Column:
             return values
         kind = np.dtype(getattr(series.dtype, "numpy_dtype", float))
         if kind.kind in "iub":
-            return series.to_numpy(dtype=kind, na_value=0)
+            return series.to_numpy(dtype=kind, na_value=kind.type(0))
         return series.to_numpy(dtype=float, na_value=np.nan)
 
     @cached_property

@@ -107,6 +107,9 @@ def _record(facts: dict[str, Any], table: pa.Table) -> Record:
     keys = [tuple(key) for key in facts.pop("keys")]
     if len(keys) != sum(name.startswith("sum(") for name in table.column_names):
         raise ValueError("columns are missing")
+    facts.setdefault("unit_name", "")  # the first version knew no units
+    if set(facts) != {f.name for f in fields(Record)} - {*_IN_TABLE}:
+        raise ValueError("the record is not complete")
     n = table["n"].to_numpy().astype(np.int64)
     sums: dict[Monomial, Totals] = {key: table[_column_name(key)].to_numpy() for key in keys}
     groups = _labels(table["group"])

@@ -242,7 +242,7 @@ def _as_mlwin(
         "where MLwiN's prior is not defined. The prior was built on an estimate moved off the "
         "boundary: "
         "a variance no smaller than the standard error that an estimate of zero would have, "
-        f"correlations shrunk until no eigenvalue of their matrix is below {LEAST_EIGENVALUE}."
+        f"correlations shrunk until no eigenvalue of their matrix is far below {LEAST_EIGENVALUE}."
     )
     name = f"inverse-Wishart({q}) on the covariance, scale {q} times the ML estimate"
     return name, float(q), q * regular, () if regular is covariance else (note,)
@@ -252,7 +252,8 @@ def off_the_boundary(design: DesignMoments, covariance: Array, residual_variance
     """Return the ML estimate, or one moved off the boundary where it is singular.
 
     A variance is lifted to the standard error (expected information) that an estimate of zero
-    would have; correlations are shrunk until no eigenvalue of their matrix is below 0.1.
+    would have; correlations are shrunk until no eigenvalue of their matrix is below 0.1, or 0.09
+    once its diagonal is one again.
     """
     information = np.array([design.cross[:, i, i] for i in design.random])
     least = residual_variance * np.sqrt(2.0 / (information**2).sum(axis=1))

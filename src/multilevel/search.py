@@ -257,7 +257,7 @@ def _candidates(stack: Stack) -> Array:
     table = _starts(stack.q, stack.root.shape[1] > _MANY_GROUPS)
     shared = np.broadcast_to(table, (len(stack.n), *table.shape))
     # lme4 starts from one in raw units.
-    raw = np.linalg.cholesky(stack.z_root.swapaxes(1, 2) @ stack.z_root)
+    raw = np.linalg.qr(stack.z_root).R.swapaxes(1, 2)
     sizes = np.array([1.0, 0.1, 10.0])[:, None, None]
     return np.concatenate([shared, raw[:, None] * sizes], axis=1)
 

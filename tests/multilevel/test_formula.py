@@ -106,7 +106,7 @@ def test_no_random_term_gives_a_single_level_model() -> None:
         ("y ~ x + (1 | f) + (1 | g) + (1 | h)", "more than three levels"),
         ("y ~ x + (1 | f/g/h)", "one column"),
         ("y ~ x + (1 | g/h) + (1 | f)", "one column"),
-        ("y ~ x + (x | g/h)", "more than the intercept"),
+        ("y ~ x + (x | g/h)", "write (1 | g), and (1 + x | h)"),
         ("y ~ x + (x | g) + (x | h)", "more than the intercept"),
         ("y ~ x + (1 | g:h)", "one column"),
         ("y ~ x + (1 | g + h)", "one column"),

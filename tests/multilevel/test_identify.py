@@ -200,3 +200,30 @@ def test_the_sampler_keeps_its_digits_far_from_zero() -> None:
     ]
     np.testing.assert_allclose(drawn[1].vpc, drawn[0].vpc, rtol=1e-6)
     np.testing.assert_allclose(drawn[1].beta[..., 1], drawn[0].beta[..., 1], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("formula", "same"),
+    [
+        ("y ~ 0 + one + (1 | g)", "y ~ 1 + (1 | g)"),
+        ("y ~ 0 + two + x + (1 | g)", "y ~ x + (1 | g)"),
+        ("y ~ x + (1 + far | g)", "y ~ x + (1 + x | g)"),
+        ("y ~ far + (1 + far | g)", "y ~ x + (1 + x | g)"),
+    ],
+)
+def test_a_constant_or_a_slope_written_otherwise_is_the_same_model(formula: str, same: str) -> None:
+    rng = np.random.default_rng(1)
+    g, x = np.repeat(np.arange(12), 20), rng.normal(size=240)
+    y = x + rng.normal(size=12)[g] + rng.normal(size=240)
+    frame = pd.DataFrame({"g": g, "x": x, "y": y, "one": 1.0, "two": 2.0, "far": 1e9 + x})
+    found, right = (pwp.fit_mixed(f, frame).deviance for f in (formula, same))
+    assert found == pytest.approx(right, abs=1e-5)
+
+
+def test_arrow_booleans_may_lack_values() -> None:
+    rng = np.random.default_rng(2)
+    plain = pd.DataFrame({"g": np.repeat(np.arange(8), 10), "y": rng.normal(size=80)})
+    yes = rng.random(80) < 0.5
+    arrow = plain.assign(b=pd.array([None, *yes[1:]], dtype="bool[pyarrow]"))
+    right = pwp.fit_mixed("y ~ b + (1 | g)", plain.assign(b=yes.astype(float)).iloc[1:])
+    assert pwp.fit_mixed("y ~ b + (1 | g)", arrow).deviance == pytest.approx(right.deviance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -26,7 +26,7 @@ from multilevel.solution import coefficient_table
 __all__ = ["NestedFit", "fit_nested"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NestedFit:
     """A fitted three-level model; `fit_mixed` makes it of a formula with units above groups.
 
@@ -44,15 +44,22 @@ class NestedFit:
     certificate : Proof
     """
 
-    design: DesignMoments = field(repr=False)
-    nesting: Nesting = field(repr=False)
+    design: DesignMoments
+    nesting: Nesting
     method: Literal["ML", "REML"]
     deviance: float
     residual_variance: float
     certificate: Proof
-    _likelihood: NestedLikelihood = field(repr=False)
-    _theta: Array = field(repr=False)
-    _at: Value = field(repr=False)
+    _likelihood: NestedLikelihood
+    _theta: Array
+    _at: Value
+
+    def __repr__(self) -> str:
+        y, (unit, group) = self.design.names[self.design.response], self.levels
+        return (
+            f"<NestedFit of {y} by {self.method}: {self.n:,} rows, {len(self.design.groups):,} of "
+            f"{group} in {len(self.nesting.labels):,} of {unit}, deviance {self.deviance:.3f}>"
+        )
 
     @property
     def n(self) -> int:

@@ -18,8 +18,8 @@ __all__ = ["MOST_NODES", "Cells", "Point", "measure", "minimise"]
 
 Array = NDArray[np.float64]
 
-#: Nodes beyond these add nothing that a double can hold.
-MOST_NODES = 50
+#: Nodes beyond these add nothing, however far groups lie apart.
+MOST_NODES = 300
 #: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
 _HESSIAN_NODES = 9
 #: Log odds beyond these are as good as certain.

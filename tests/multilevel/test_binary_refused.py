@@ -139,7 +139,7 @@ def test_trials_are_a_column_of_numbers(trials: str) -> None:
         fit_binary("y ~ 1 + (1 | g)", counted(), trials=trials)
 
 
-@pytest.mark.parametrize("nodes", [0, -3, 51, 2.5, "many"])
+@pytest.mark.parametrize("nodes", [0, -3, 301, 2.5, "many"])
 def test_a_number_of_nodes_is_a_whole_number(nodes: Any) -> None:
     with pytest.raises(InputError, match="nodes"):
         fit_binary("y ~ 1 + (1 | g)", counted(), trials="m", nodes=nodes)
@@ -164,6 +164,17 @@ def test_places_levels_and_scales_are_checked() -> None:
         fit.rates(at={"w": 1})
     with pytest.raises(InputError, match="percentiles"):
         fit.rates([5, 95])
+
+
+@pytest.mark.parametrize("far", [-1e308, -1e6, -1e4, 1e4, 1e6, 1e308])
+def test_where_the_outcome_is_certain_there_is_no_share(far: float) -> None:
+    fit = fit_binary("y ~ x + (1 | g)", rows())
+    certain = fit.fixed.loc["x", "estimate"] * far > 0
+    assert fit.rates([0.5], at={"x": far})["rate"].iat[0] == (1.0 if certain else 0.0)
+    with pytest.raises(InputError, match="outcome is certain"):
+        fit.vpc("probability", at={"x": far})
+    # Where it nearly is, the share is as small.
+    assert 0.0 <= fit.vpc("probability", at={"x": far / abs(far) * 20}).estimate < 1e-3
 
 
 def test_an_interval_without_end_is_infinite() -> None:
@@ -229,11 +240,11 @@ def test_of_two_optima_the_lower_one_is_meant(far: float, seed: int) -> None:
     assert fit.deviance < single - 10
 
 
-@pytest.mark.parametrize("nodes", [0, 51, 2.5, "many", [], [0, 15], 15, [[1, 15]]])
+@pytest.mark.parametrize("nodes", [0, 301, 2.5, "many", [], [0, 15], 15, [[1, 15]]])
 def test_numbers_of_nodes_to_compare_are_whole_numbers(nodes: Any) -> None:
     fit = fit_binary("y ~ 1 + (1 | g)", counted(), trials="m", nodes=np.int64(9))  # type: ignore[arg-type]
     assert fit.nodes == 9
-    with pytest.raises(InputError, match="from 1 to 50"):
+    with pytest.raises(InputError, match="from 1 to 300"):
         fit.by_nodes(nodes)
 
 

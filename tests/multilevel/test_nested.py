@@ -64,6 +64,12 @@ def test_the_fit_is_lme4s(row: Any) -> None:
     assert unit["se"] == pytest.approx(row.first_unit_se, rel=5e-3, abs=1e-2)
 
 
+def test_a_fit_prints_a_line() -> None:
+    fit = nested("y ~ x + (1 | unit/g)", simulated(1))
+    assert repr(fit).startswith("<NestedFit of y by ML: ")
+    assert f"{len(fit.design.groups)} of g in {len(fit.nesting.labels)} of unit, dev" in repr(fit)
+
+
 def dense(data: pd.DataFrame, theta: np.ndarray) -> float:
     """Deviance from the full covariance of all rows: unit, group and residual variance."""
     x = np.column_stack([np.ones(len(data)), data["x"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -38,6 +39,8 @@ Codes: TypeAlias = NDArray[np.int64]
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
 #: Beyond this the fourth power of a value is no number any more.
 _FLOAT_LIMIT = 1e75
+#: Rows summed at a time, which a processor keeps at hand.
+_BLOCK = 8192
 _OF_ONE_KIND = "numbers or text are needed, of one kind"
 
 
@@ -63,56 +66,116 @@ def sum_table(table: Schema, formula: Formula, cells: bool) -> Record:
     return table.summed(plan_for(formula, table), cells)
 
 
-@dataclass(frozen=True, eq=False)
+class Coded:
+    """Labels, and which of them each row has.
+
+    Parameters
+    ----------
+    labels : sequence
+        Each once, in any order; some may have no row.
+    codes : ndarray of int64, shape (N,)
+        Position of each row's label, -1 where it is missing.
+    """
+
+    def __init__(self, labels: Sequence[Any], codes: Codes) -> None:
+        self.labels, self.codes = labels, codes
+        self._whole: tuple[NDArray[np.object_], NDArray[np.intp]] | None = None
+
+    def ordered(self, counts: Array, column: str) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+        """Sort the labels that have rows, and say where each was.
+
+        Parameters
+        ----------
+        counts : ndarray
+            Rows of each label.
+        column : str
+            The grouping factor; empty where all rows are one group.
+        """
+        if counts.all() or not column:
+            self._whole = self._whole or sorted_labels(self.labels, column)
+            return self._whole[0].copy(), self._whole[1]
+        here = np.flatnonzero(counts)
+        groups, order = sorted_labels([self.labels[i] for i in here.tolist()], column)
+        return groups, here[order]
+
+
+#: Codes of text in Arrow arrays, by the identity of the array. These cannot be changed: a frame
+#: that is given other values holds another array. Arrays of NumPy can, and are never remembered.
+_REMEMBERED: dict[int, tuple[weakref.ref[Any], Coded]] = {}
+
+
+def _coded_text(values: Any) -> Coded:
+    """Code text that pandas holds in an Arrow array, once for as long as the array lives."""
+    chunks = values._pa_array
+    key = id(chunks)
+    known = _REMEMBERED.get(key)
+    if known is None or known[0]() is not chunks:
+        found = chunks.dictionary_encode().combine_chunks()
+        codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        forget = weakref.ref(chunks, lambda _: _REMEMBERED.pop(key, None))
+        known = _REMEMBERED[key] = forget, Coded(found.dictionary.to_pylist(), codes)
+    return known[1]
+
+
+def _coded_range(values: Array) -> Coded | None:
+    """Code whole numbers that lie close together by their distance from the least."""
+    if values.dtype.kind not in "iu" or values.dtype == np.uint64 or not len(values):
+        return None
+    low, high = int(values.min()), int(values.max())
+    if high - low > len(values) // 4 + 64:
+        return None
+    return Coded(range(low, high + 1), values.astype(np.int64) - low)
+
+
 class Column:
     """A column of a frame in memory; what is made of it is made once.
 
-    Attributes
+    Parameters
     ----------
     name : str
-    native : Series of pandas or narwhals
+    native : array of pandas or NumPy, or Series of narwhals
     """
 
-    name: str
-    native: Any
+    def __init__(self, name: str, native: Any) -> None:
+        self.name, self.native = name, native
 
     @cached_property
-    def series(self) -> pd.Series[Any]:
-        """The column as it is held, in pandas."""
+    def values(self) -> Any:
+        """The column as it is held, as an array of pandas or NumPy."""
         found = self.native
-        if isinstance(found, pd.Series):
+        if not isinstance(found, nw.Series):
             return found
         try:
             values = found.to_arrow()
             chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
             if pa.types.is_dictionary(chunks.type):
                 chunks = chunks.cast(chunks.type.value_type)
-            return pd.Series(pd.arrays.ArrowExtensionArray(chunks))
+            return pd.arrays.ArrowExtensionArray(chunks)
         except pa.ArrowException:
-            return pd.Series(found.to_list(), dtype=object)
+            return pd.Series(found.to_list(), dtype=object)._values
 
     @cached_property
-    def typed(self) -> pd.Series[Any]:
+    def typed(self) -> Any:
         """The column, numbers held as objects turned into what they are."""
-        series = self.series
-        if series.dtype != object or pd.api.types.infer_dtype(series, skipna=True) not in _NUMBERS:
-            return series
+        values = self.values
+        if values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) not in _NUMBERS:
+            return values
         try:
-            numbers: pd.Series[Any] = pd.to_numeric(series)
+            return pd.to_numeric(pd.Series(values))._values
         except (TypeError, ValueError, OverflowError):
             raise InputError("numbers of one kind are needed", column=self.name) from None
-        return numbers
 
     @cached_property
     def kind(self) -> str:
         """One of ``number``, ``truth`` and ``category``."""
-        dtype = self.series.dtype
+        dtype = self.values.dtype
         # The usual types of pandas are told without narwhals, which takes longer than a fit.
         if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
             return "truth" if dtype.kind == "b" else "number"
         if isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype)):
             return "category"
-        return kind_of(nw.from_native(self.typed, series_only=True).dtype, self.name)
+        series = nw.from_native(pd.Series(self.typed), series_only=True)
+        return kind_of(series.dtype, self.name)
 
     @cached_property
     def levels(self) -> tuple[str, ...]:
@@ -125,7 +188,7 @@ class Column:
         declared = getattr(self.native.dtype, "categories", None)
         if declared is not None:
             return tuple(map(str, declared))
-        labels, _ = self.coded
+        labels = self.coded.labels
         kinds = {str if isinstance(label, str) else type(label) for label in labels}
         if len(kinds) > 1 or kinds & {complex}:
             raise InputError(_OF_ONE_KIND, column=self.name)
@@ -134,44 +197,49 @@ class Column:
     @cached_property
     def numbers(self) -> Array:
         """Values of a column of numbers; those that are missing are zero or NaN."""
-        series = self.typed
-        values = series._values
+        values = self.typed
         if isinstance(values, np.ndarray):
             return values
-        kind = np.dtype(getattr(series.dtype, "numpy_dtype", float))
-        if kind.kind in "iub":
-            return series.to_numpy(dtype=kind, na_value=kind.type(0))
-        return series.to_numpy(dtype=float, na_value=np.nan)
+        kind = np.dtype(getattr(values.dtype, "numpy_dtype", float))
+        if kind.kind not in "iub":
+            kind = np.dtype(float)
+        missing = np.nan if kind.kind == "f" else kind.type(0)
+        found: Array = values.to_numpy(dtype=kind, na_value=missing)
+        return found
 
     @cached_property
-    def coded(self) -> tuple[list[Any], Codes]:
-        """Labels as they were met, and the code of each row, -1 where missing."""
+    def coded(self) -> Coded:
+        """Labels and the code of each row, which may come with labels that no row has."""
+        values = self.values
         try:
-            codes, labels = pd.factorize(self.series._values)
+            if isinstance(values.dtype, pd.StringDtype) and values.dtype.storage == "pyarrow":
+                return _coded_text(values)
+            if isinstance(values, np.ndarray) and (found := _coded_range(values)):
+                return found
+            codes, labels = pd.factorize(values)
         except (TypeError, NotImplementedError, pa.ArrowException):
             raise InputError(_OF_ONE_KIND, column=self.name) from None
-        return labels.tolist(), codes.astype(np.int64, copy=False)
+        return Coded(labels.tolist(), codes.astype(np.int64, copy=False))
 
     @cached_property
     def missing(self) -> Mask | None:
         """Which values are missing, or None where none is."""
         if self.kind == "category":
-            gone = self.coded[1] < 0
+            gone = self.coded.codes < 0
         elif self.numbers.dtype.kind == "f":
             gone = np.isnan(self.numbers)
-        elif isinstance(self.typed._values, np.ndarray):
+        elif isinstance(self.typed, np.ndarray):
             return None
         else:
-            gone = self.typed.isna().to_numpy(dtype=bool)
+            gone = np.asarray(self.typed.isna(), dtype=bool)
         return gone if gone.any() else None
 
     def has(self, level: str) -> Array:
         """Return 1 for each row with a level, 0 for others."""
         if self.kind != "category":
             return np.asarray(self.numbers == level_value(level), dtype=np.int8)
-        labels, codes = self.coded
-        hits = [label_text(label) == level for label in labels]
-        return np.array([*hits, False], dtype=np.int8)[codes]
+        hits = [label_text(label) == level for label in self.coded.labels]
+        return np.array([*hits, False], dtype=np.int8)[self.coded.codes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +261,10 @@ class Table:
     def __getitem__(self, name: str) -> Column:
         """Return a column."""
         if name not in self.known:
-            self.known[name] = Column(name, self.native[name])
+            # A Series of pandas for each column would take as long as summing a small table.
+            array = getattr(self.native, "_get_column_array", None)
+            place = self.native.columns.get_loc(name) if array else name
+            self.known[name] = Column(name, array(place) if array else self.native[name])
         return self.known[name]
 
     def kind(self, column: str) -> str:
@@ -207,7 +278,8 @@ class Table:
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""
         keep = self._complete(plan)
-        groups, codes = self._groups(plan.group, keep)
+        coded = self._coded(plan.group)
+        codes = _kept(coded.codes, keep)
         columns = {name: self._values(name, plan, keep) for name in plan.variables}
         pivots = choose_pivots(
             plan,
@@ -216,14 +288,16 @@ class Table:
             len(codes),
             lambda name: (float(columns[name].mean()), float(columns[name].std())),
         )
-        sums = grouped_sums(codes, len(groups), columns, plan.keys, pivots)
+        totals, floats = _totals(codes, len(coded.labels), columns, plan.keys, pivots)
+        groups, order = coded.ordered(totals[0], plan.group)
+        sums = _by_key(plan.keys, totals[:, order], floats)
         smallest = None
         if cells:
-            told = {name: _kept(self[name].coded[1], keep) for name in plan.dummies.values()}
+            told = {name: _kept(self[name].coded.codes, keep) for name in plan.dummies.values()}
             named = {short: (columns | told)[name] for name, short in plan.cells.items()}
             table = nw.from_dict({"group": codes, **named}, backend="pandas").lazy()
             found = smallest_cells(plan, table, "group")
-            smallest = {groups[code]: rows for code, rows in found.items()}
+            smallest = {g: found[c] for g, c in zip(groups, order.tolist(), strict=True) if found}
         return recorded(plan, groups, sums, pivots, smallest, len(self.native))
 
     def rows(
@@ -231,9 +305,14 @@ class Table:
     ) -> tuple[Codes, dict[str, Array], dict[str, Array]]:
         """Group codes, the plan's stored columns and further ones, over complete rows."""
         keep = self._complete(plan)
-        codes = self._groups(plan.group, keep)[1]
+        coded = self._coded(plan.group)
+        codes = _kept(coded.codes, keep)
+        counts = np.bincount(codes, minlength=len(coded.labels))
+        order = coded.ordered(counts, plan.group)[1]
+        rank = np.zeros(len(counts), dtype=np.int64)
+        rank[order] = np.arange(len(order))
         values = {name: self._values(name, plan, keep) for name in plan.variables}
-        return codes, values, {name: _kept(self[name].numbers, keep) for name in further}
+        return rank[codes], values, {name: _kept(self[name].numbers, keep) for name in further}
 
     def _complete(self, plan: Plan) -> Mask | None:
         """Which rows have every value, or None when all have."""
@@ -256,18 +335,11 @@ class Table:
         with np.errstate(all="ignore"):
             return _whole(np.asarray(evaluate(source, column)))
 
-    def _groups(self, group: str, keep: Mask | None) -> tuple[NDArray[np.object_], Codes]:
-        """Sorted labels and the code of each row kept."""
-        if not group:
-            rows = len(self.native) if keep is None else int(keep.sum())
-            return np.array(["all"], dtype=object), np.zeros(rows, dtype=np.int64)
-        labels, codes = self[group].coded
-        codes = _kept(codes, keep)
-        present = np.flatnonzero(np.bincount(codes, minlength=len(labels)))
-        groups, order = sorted_labels([labels[i] for i in present], group)
-        rank = np.zeros(len(labels), dtype=np.int64)
-        rank[present[order]] = np.arange(len(order))
-        return groups, rank[codes]
+    def _coded(self, group: str) -> Coded:
+        """Labels and codes of the groups, one for all rows without a grouping factor."""
+        if group:
+            return self[group].coded
+        return Coded(["all"], np.zeros(len(self.native), dtype=np.int64))
 
 
 def recorded(
@@ -335,7 +407,9 @@ def _whole(values: Array) -> Array:
     return integers if exact else values.astype(np.float64, copy=False)
 
 
-def sorted_labels(labels: Sequence[Any], column: str) -> tuple[NDArray[np.object_], list[int]]:
+def sorted_labels(
+    labels: Sequence[Any], column: str
+) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
     """Sort labels of groups, and say where each was.
 
     Numbers and text in one column are sorted as text, if that keeps all labels apart.
@@ -352,7 +426,8 @@ def sorted_labels(labels: Sequence[Any], column: str) -> tuple[NDArray[np.object
             column=column,
             hint="use one kind of label, numbers or text",
         )
-    return np.fromiter((found[i] for i in order), dtype=object, count=len(found)), order
+    groups = np.fromiter((found[i] for i in order), dtype=object, count=len(found))
+    return groups, np.array(order, dtype=np.intp)
 
 
 def choose_pivots(
@@ -430,21 +505,38 @@ def grouped_sums(
     dict of Monomial to ndarray, shape (n_groups,)
         In the order of `keys`; int64 where only whole numbers are multiplied, else float64.
     """
-    pivots = pivots or {}
-    floats = {n for n, v in columns.items() if n in pivots or v.dtype.kind == "f"}
+    totals, floats = _totals(codes, n_groups, columns, keys, pivots or {})
+    return _by_key(keys, totals, floats)
+
+
+def _totals(
+    codes: Codes,
+    n_groups: int,
+    columns: Mapping[str, Array],
+    keys: tuple[Monomial, ...],
+    pivots: Mapping[str, float],
+) -> tuple[Array, set[str]]:
+    """Give sums as floats, shape (keys, n_groups), and the columns that are no whole numbers."""
     names, bases, factors, places = _chain(keys)
-    table = np.empty((len(names), len(codes)))
-    for row, name in zip(table, names, strict=True):
-        row[:] = columns[name]
-        if pivots.get(name):
-            np.subtract(row, pivots[name], out=row)
+    taken = [(columns[name], pivots.get(name)) for name in names]
+    table = np.empty((len(names), min(len(codes), _BLOCK)))
     totals = np.zeros((n_groups, len(bases)))
-    _accumulate(codes.view(np.uint64), table, bases, factors, totals)
-    by_key = np.ascontiguousarray(totals.T)[places]
-    return {
-        key: values if floats.intersection(key) else values.astype(np.int64)
-        for key, values in zip(keys, by_key, strict=True)
-    }
+    for start in range(0, len(codes), _BLOCK):
+        part = codes[start : start + _BLOCK].view(np.uint64)
+        for row, (values, pivot) in zip(table, taken, strict=True):
+            row[: len(part)] = values[start : start + _BLOCK]
+            if pivot:
+                row -= pivot
+        _accumulate(part, table, bases, factors, totals)
+    floats = {n for n, v in columns.items() if n in pivots or v.dtype.kind == "f"}
+    return np.ascontiguousarray(totals.T)[places], floats
+
+
+def _by_key(keys: tuple[Monomial, ...], totals: Array, floats: set[str]) -> dict[Monomial, Totals]:
+    """Name sums by their keys; those of whole numbers alone become integers."""
+    whole = [floats.isdisjoint(key) for key in keys]
+    integers = iter(totals[whole].astype(np.int64))
+    return {k: next(integers) if w else t for k, t, w in zip(keys, totals, whole, strict=True)}
 
 
 @lru_cache(maxsize=256)

@@ -80,6 +80,8 @@ def open_table(data: Any) -> Table | LazyTable:
         When it is no table, or its file cannot be read.
     """
     if isinstance(data, pd.DataFrame) and data.columns.is_unique:
+        if data.columns.nlevels > 1:
+            raise InputError("columns have names of several levels", hint="give each one name")
         return Table(data, data.columns)
     frame = open_frame(data)
     return LazyTable(frame) if isinstance(frame, nw.LazyFrame) else Table(frame, frame.columns)

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from multilevel import memory
 from multilevel.errors import InputError
 from multilevel.moments import Moments
 
@@ -142,3 +143,111 @@ def test_labels_survive_a_file(kind: str, tmp_path: Path) -> None:
         assert [float(g) if kind == "decimals" else str(g) for g in back.groups] == [
             float(g) if kind == "decimals" else str(g) for g in made.groups
         ]
+
+
+def _by_group(data: pd.DataFrame) -> dict[Any, list[int]]:
+    """Rows and sums of each group, by pandas."""
+    rows = data.dropna().astype({"x": "int64", "y": "int64"})
+    rows = rows.assign(n=1, xy=rows.x * rows.y, yy=rows.y**2)
+    sums = rows.groupby("g", observed=True)[["n", "x", "y", "xy", "yy"]].sum()
+    return {g: sums.loc[g].tolist() for g in sums.index}
+
+
+def _moments(data: pd.DataFrame) -> dict[Any, list[int]]:
+    table = Moments.for_formula(FORMULA, data).table()
+    return {g: [int(v) for v in table.loc[g, ["n", "x", "y", "x:y", "y:y"]]] for g in table.index}
+
+
+def _one_label(data: pd.DataFrame) -> None:
+    data.loc[0, "g"] = data.loc[1, "g"] if data.loc[0, "g"] != data.loc[1, "g"] else data.g.max()
+
+
+def _some_labels(data: pd.DataFrame) -> None:
+    data.loc[data.x > 20, "g"] = data.g.min()
+
+
+def _column(data: pd.DataFrame) -> None:
+    data["g"] = data["g"].to_numpy()[::-1].copy()
+
+
+def _replaced(data: pd.DataFrame) -> None:
+    data["g"] = data["g"].replace(data.g.max(), data.g.min())
+
+
+def _by_place(data: pd.DataFrame) -> None:
+    data.iloc[5:20, 2] = data.g.iloc[0]
+
+
+def _its_series(data: pd.DataFrame) -> None:
+    labels = data.pop("g")
+    labels[3:9] = labels[0]
+    data["g"] = labels
+
+
+def _emptied(data: pd.DataFrame) -> None:
+    data.loc[[0, 7, 8], "g"] = None
+
+
+def _scores(data: pd.DataFrame) -> None:
+    data.loc[data.index[::3], "x"] = 99
+    data.iloc[4, 0] = -3
+
+
+def _inserted(data: pd.DataFrame) -> None:
+    labels = data.pop("g")
+    data.insert(0, "g", labels.where(data.y > 14, labels.max()))
+
+
+CHANGES = [
+    _one_label,
+    _some_labels,
+    _column,
+    _replaced,
+    _by_place,
+    _its_series,
+    _emptied,
+    _scores,
+    _inserted,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: c.__name__.strip("_"))
+@pytest.mark.parametrize("dtype", ["str", object, "string[pyarrow]", "string[python]", "int64"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_frame_that_is_changed_is_read_anew(change: Any, dtype: Any, shared: bool) -> None:
+    data = frame("small whole numbers" if dtype == "int64" else "text", dtype)
+    other = data.copy(deep=not shared)
+    before = _moments(data)
+    assert before == _by_group(data)
+    if change is _emptied and dtype == "int64":
+        data["g"] = data["g"].astype(float)
+    change(data)
+    assert _moments(data) == _by_group(data) != before
+    assert _moments(other) == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whole_numbers_near_and_far_are_told_apart(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"][seed % 7]
+    low, high = np.iinfo(kind).min, np.iinfo(kind).max
+    spread = int(rng.choice([3, 40, 90, 400, 10**6]))
+    first = int(rng.choice([low, max(low, -5), 0, max(low, high - spread)]))
+    labels = [min(first + int(v), high) for v in rng.integers(0, spread + 1, ROWS)]
+    data = pd.DataFrame({"y": Y, "x": X, "g": np.array(labels, dtype=kind)})
+    assert _moments(data) == _by_group(data)
+    assert list(_moments(data)) == sorted(set(labels))
+
+
+def test_labels_are_remembered_no_longer_than_their_column() -> None:
+    data, held = frame("text"), len(memory._REMEMBERED)
+    assert Moments.for_formula(FORMULA, data).groups.tolist() == KINDS["text"]
+    assert len(memory._REMEMBERED) == held + 1
+    del data
+    assert len(memory._REMEMBERED) == held
+
+
+def test_columns_with_names_of_several_levels_are_refused() -> None:
+    data = pd.concat({"first": frame("text")}, axis=1).swaplevel(axis=1)
+    with pytest.raises(InputError, match="names of several levels"):
+        Moments.for_formula(FORMULA, data)

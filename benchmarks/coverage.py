@@ -24,12 +24,12 @@ import numpy as np
 from scipy.special import expit
 
 from benchmarks.replicate import replicate_moments
+from benchmarks.simulated import simulate_designs
 from multilevel.design import DesignMoments
 from multilevel.fit import MixedFit, fit_design
 from multilevel.many import fit_many
 from multilevel.posterior import sample_posterior
 from multilevel.priors import Prior
-from pwp_lib.simulate import simulate_designs
 from pwp_lib.truth import Truth
 
 RESULTS = Path(__file__).parent / "results"

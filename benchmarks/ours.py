@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.data import ONE, TWO
+from benchmarks.simulated import simulate_designs
 from benchmarks.timing import per_call, spent
 from multilevel.fit import fit_mixed
 from multilevel.many import fit_many
 from multilevel.moments import Moments
 from multilevel.posterior import sample_posterior
 from multilevel.sources import design_moments
-from pwp_lib.simulate import simulate_designs
 from pwp_lib.truth import Truth
 
 

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, norm, t
 
 from benchmarks.permutation import permute_therapists
+from benchmarks.simulated import SimulatedDesigns, simulate_designs
 from multilevel.fit import fit_design, fit_mixed
 from multilevel.many import fit_many
-from pwp_lib.simulate import SimulatedDesigns, simulate_designs
 from pwp_lib.truth import Truth
 
 RESULTS = Path(__file__).parent / "results"

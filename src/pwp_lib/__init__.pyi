@@ -72,4 +72,5 @@ from .themes import coder_agreement as coder_agreement
 from .themes import high_order_themes as high_order_themes
 from .themes import lower_order_themes as lower_order_themes
 from .themes import theme_map as theme_map
+from .truth import Truth as Truth
 from .write import write_cohort as write_cohort

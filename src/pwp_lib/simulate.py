@@ -6,6 +6,11 @@ Scores after treatment follow the model that is later fitted,
 
 with both scores before treatment centred on the mean of the cohort, therapists' intercepts and
 slopes correlated within and between the measures, and residuals correlated between the measures.
+A truth with something above therapists adds to it
+
+    v_k + a x deprivation_k + c x (mean of own in the caseload),
+
+the service's intercept, its area's deprivation and the contextual effect of the caseload.
 
 **Whole scores within a range, or unbounded ones.** With ``integer=True`` a score after treatment is
 drawn from a beta distribution over the scale that has the model's mean and, where the scale leaves
@@ -20,14 +25,13 @@ the truth at its word use ``integer=False``: scores are normal and may leave the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincinv, ndtr
 
-from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, FlowStep, Provenance, read_cohort
 from pwp_lib.measures import Measure
@@ -35,7 +39,7 @@ from pwp_lib.simulate_interviews import simulate_segments
 from pwp_lib.simulate_people import simulate_patients_details, simulate_therapists
 from pwp_lib.truth import Truth, root_of
 
-__all__ = ["SimulatedDesigns", "simulate_cohort", "simulate_designs"]
+__all__ = ["scores_after", "scores_before", "simulate_cohort"]
 
 
 def _scale_cdf(measure: Measure, mean: float, sd: float) -> NDArray[np.float64]:
@@ -53,14 +57,23 @@ def _scale_cdf(measure: Measure, mean: float, sd: float) -> NDArray[np.float64]:
     return cdf
 
 
-def _pre_scores(truth: Truth, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Whole scores before treatment, shape (n, M), correlated through a normal copula."""
-    m = len(truth.measures)
-    z = rng.standard_normal((n, m))
-    if m == 2:
+def scores_before(
+    truth: Truth, z: NDArray[np.float64], higher: ArrayLike = 0.0
+) -> NDArray[np.float64]:
+    """Whole scores before treatment, shape (n, M), correlated through a normal copula.
+
+    Parameters
+    ----------
+    truth : Truth
+    z : ndarray of shape (n, M)
+        Standard normal numbers.
+    higher : array_like of shape (n, M)
+        Points by which patients begin higher than the truth says; about so many, within the scale.
+    """
+    if len(truth.measures) == 2:
         r = truth.pre_correlation
         z[:, 1] = r * z[:, 0] + np.sqrt(1 - r**2) * z[:, 1]
-    scores = np.empty((n, m))
+    z, scores = z + np.asarray(higher) / truth.pre_sd, np.empty(z.shape)
     for i, measure in enumerate(truth.measures):
         cdf = _scale_cdf(measure, truth.pre_mean[i], truth.pre_sd[i])
         scores[:, i] = measure.minimum + np.searchsorted(cdf, ndtr(z[:, i]))
@@ -68,7 +81,7 @@ def _pre_scores(truth: Truth, n: int, rng: np.random.Generator) -> NDArray[np.fl
     return scores
 
 
-def _expected(
+def scores_after(
     truth: Truth, pre: NDArray[np.float64], effects: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Means after treatment, shape (..., N, M), given each patient's therapist effects."""
@@ -99,12 +112,7 @@ def _bounded(
 
 
 def simulate_cohort(
-    truth: Truth | None = None,
-    seed: int = 1,
-    *,
-    integer: bool = True,
-    effects: ArrayLike | None = None,
-    interviews: bool = True,
+    truth: Truth | None = None, seed: int = 1, *, integer: bool = True, interviews: bool = True
 ) -> Cohort:
     """Simulate a cohort from a stated truth.
 
@@ -116,8 +124,6 @@ def simulate_cohort(
         The same seed gives the same cohort.
     integer : bool
         Whole scores within the scale after treatment (see the module's notes), or normal ones.
-    effects : array_like of shape (J, 2M), optional
-        Therapists' intercepts and slopes, if they are not to be drawn.
     interviews : bool
         Whether to add coded segments; the clusters are those of the true intercepts.
 
@@ -125,7 +131,8 @@ def simulate_cohort(
     -------
     Cohort
         Marked as synthetic. With ``integer=False`` the measures' scores after treatment may leave
-        the scale, and its measures are widened accordingly.
+        the scale, and its measures are widened accordingly. Where the truth has deprivation,
+        patients have that of their service's area, in standard deviations, as a further column.
 
     Examples
     --------
@@ -138,72 +145,78 @@ def simulate_cohort(
     truth = truth or Truth()
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(len(truth.caseloads)), truth.caseloads)
-    u = _effects(truth, effects, rng)
-    pre = _pre_scores(truth, len(codes), rng)
-    mean = _expected(truth, pre, u[codes])
+    shape = len(codes), len(truth.measures)
+    u = rng.standard_normal((len(truth.caseloads), 2 * shape[1]))
+    u = u @ root_of(truth.random_covariance, "random_covariance").T
+    z = rng.standard_normal(shape)
     root = root_of(truth.residual_covariance, "residual_covariance")
-    noise = rng.standard_normal(mean.shape) @ root.T
+    noise = rng.standard_normal(shape) @ root.T
+    effective = _effectiveness(truth, u)
+    ids = list(truth.therapist_ids)
+    therapists = simulate_therapists(ids, effective, truth.services, rng)
+    deprivation, before, above = _above(truth, therapists["service_id"], rng.spawn(1)[0])
+    pre = scores_before(truth, z, before[codes])
+    mean = scores_after(truth, pre, u[codes]) + above[codes] + _context(truth, pre, codes)
     post: NDArray[np.float64] = mean + noise
     if integer:
         for i, measure in enumerate(truth.measures):
             variance = truth.residual_covariance[i][i]
-            z = noise[:, i] / np.sqrt(variance) if variance > 0 else noise[:, i]
-            post[:, i] = _bounded(mean[:, i], max(variance, 1e-9), z, measure)
-    return _assemble(truth, codes, u, pre, post, seed, rng, interviews=interviews)
+            z_post = noise[:, i] / np.sqrt(variance) if variance > 0 else noise[:, i]
+            post[:, i] = _bounded(mean[:, i], max(variance, 1e-9), z_post, measure)
+    further = {"deprivation": deprivation[codes]} if truth.deprivation else {}
+    rows = therapists.loc[codes, ["therapist_id", "service_id"]].reset_index(drop=True)
+    for i, measure in enumerate(truth.measures):
+        rows[measure.pre], rows[measure.post] = pre[:, i], post[:, i]
+    return _assemble(truth, rows.assign(**further), therapists, effective, seed, rng, interviews)
 
 
-def _effects(
-    truth: Truth, effects: ArrayLike | None, rng: np.random.Generator
+def _above(
+    truth: Truth, services: pd.Series, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], ...]:
+    """Draw what is above patients, by therapist: deprivation, points before, points after."""
+    covariance, deprivation, mix = truth.above_therapists
+    codes = services.rank(method="dense").to_numpy(dtype=int) - 1
+    area = rng.standard_normal(truth.services)[codes]
+    v = rng.standard_normal((truth.services, len(covariance)))
+    v = (v @ root_of(covariance, "service_covariance").T)[codes]
+    own = rng.standard_normal((len(codes), len(mix))) * mix[:, 0]
+    return area, area[:, None] * deprivation[:, 0] + own, area[:, None] * deprivation[:, 1] + v
+
+
+def _context(
+    truth: Truth, pre: NDArray[np.float64], codes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    shape = (len(truth.caseloads), 2 * len(truth.measures))
-    root = root_of(truth.random_covariance, "random_covariance")
-    drawn: NDArray[np.float64] = rng.standard_normal(shape) @ root.T
-    if effects is None:
-        return drawn
-    given = np.asarray(effects, dtype=float)
-    if given.shape != shape:
-        raise InputError(f"effects need the shape {shape}", column="effects")
-    return given
+    """Points that the mean of a caseload adds for its patients, shape (n, M)."""
+    total = pd.DataFrame(pre - pre.mean(axis=0)).groupby(codes).transform("mean").to_numpy()
+    return np.asarray(total * truth.above_therapists[2][:, 1])
 
 
 def _assemble(
     truth: Truth,
-    codes: NDArray[np.int64],
-    u: NDArray[np.float64],
-    pre: NDArray[np.float64],
-    post: NDArray[np.float64],
+    rows: pd.DataFrame,
+    therapists: pd.DataFrame,
+    effective: NDArray[np.float64],
     seed: int,
     rng: np.random.Generator,
-    *,
     interviews: bool,
 ) -> Cohort:
-    ids = list(truth.therapist_ids)
-    effective = _effectiveness(truth, u)
-    therapists = simulate_therapists(ids, effective, truth.services, rng)
-    width = max(len(str(len(codes))), 4)
-    patients = pd.DataFrame(
-        {
-            "patient_id": [f"P{i + 1:0{width}d}" for i in range(len(codes))],
-            "therapist_id": np.array(ids, dtype=object)[codes],
-            "service_id": therapists["service_id"].to_numpy()[codes],
-        }
-    )
-    for i, measure in enumerate(truth.measures):
-        patients[measure.pre], patients[measure.post] = pre[:, i], post[:, i]
-    details = simulate_patients_details(len(codes), rng)
-    segments = _segments(therapists, effective, rng) if interviews and len(ids) >= 12 else None
+    n, j = len(rows), len(therapists)
+    width = max(len(str(n)), 4)
+    rows.insert(0, "patient_id", [f"P{i + 1:0{width}d}" for i in range(n)])
+    details = simulate_patients_details(n, rng)
+    segments = _segments(therapists, effective, rng) if interviews and j >= 12 else None
     return read_cohort(
-        pd.concat([patients, details], axis=1),
+        pd.concat([rows, details], axis=1),
         therapists,
         segments,
-        measures=[_widened(m, post[:, i]) for i, m in enumerate(truth.measures)],
+        measures=[_widened(m, rows[m.post].to_numpy()) for m in truth.measures],
         provenance=Provenance(
             synthetic=True,
             source=f"simulated by pwp_lib with seed {seed}",
             note="Drawn from a stated truth, not fitted to any figure.",
             licence="CC0 1.0",
         ),
-        flow=[FlowStep("simulated", len(patients), len(ids), truth.services, 0)],
+        flow=[FlowStep("simulated", n, j, truth.services, 0)],
     )
 
 
@@ -238,124 +251,3 @@ def _widened(measure: Measure, post: NDArray[np.float64]) -> Measure:
         maximum=max(float(np.ceil(post.max())), measure.maximum),
         integer=False,
     )
-
-
-@dataclass(frozen=True)
-class SimulatedDesigns:
-    """Cross-products of many simulated cohorts, ready to be fitted at once.
-
-    Attributes
-    ----------
-    cross : ndarray of shape (R, J, m, m)
-        ``cross[r, j] = W_j' W_j`` of replicate r, columns as `names`.
-    names : tuple of str
-        Intercept, own score centred, other score centred, their product, score after treatment.
-    truth : Truth
-    measure : Measure
-    """
-
-    cross: NDArray[np.float64]
-    names: tuple[str, ...]
-    truth: Truth
-    measure: Measure
-
-    def __len__(self) -> int:
-        return len(self.cross)
-
-    def __getitem__(self, replicate: int) -> DesignMoments:
-        """One replicate, with a random intercept and a random slope on the own score."""
-        return self.design(self.cross[replicate])
-
-    def design(self, cross: NDArray[np.float64] | None = None, slope: bool = True) -> DesignMoments:
-        """Lay out the columns for a fit; `cross` is the first replicate's unless given.
-
-        Parameters
-        ----------
-        cross : ndarray of shape (J, m, m), optional
-        slope : bool
-            Whether the slope varies between therapists, or the intercept alone.
-        """
-        m = len(self.names)
-        chosen = self.cross[0] if cross is None else cross
-        sums = chosen[:, 0].sum(axis=0)
-        return DesignMoments(
-            groups=np.array(self.truth.therapist_ids, dtype=object),
-            n=np.array(self.truth.caseloads, dtype=np.int64),
-            cross=chosen,
-            names=self.names,
-            fixed=tuple(range(m - 1)),
-            random=(0, 1) if slope else (0,),
-            response=m - 1,
-            group_name="therapist_id",
-            polynomials=tuple({(): 1.0} if n == "Intercept" else {(n,): 1.0} for n in self.names),
-            means={n: float(sums[i] / sums[0]) for i, n in enumerate(self.names) if i},
-        )
-
-
-def simulate_designs(
-    truth: Truth | None = None, replicates: int = 1000, seed: int = 1, *, measure: int = 0
-) -> SimulatedDesigns:
-    """Simulate many cohorts and keep only what a fit needs of each.
-
-    Scores after treatment are normal and unbounded, so the truth is exactly that of the model.
-
-    Parameters
-    ----------
-    truth : Truth, optional
-    replicates : int
-    seed : int
-    measure : int
-        Which measure is the response: 0 or 1.
-
-    Returns
-    -------
-    SimulatedDesigns
-
-    Examples
-    --------
-    >>> designs = simulate_designs(replicates=3, seed=1)
-    >>> designs.cross.shape
-    (3, 21, 5, 5)
-    >>> int(designs.cross[0, :, 0, 0].sum())
-    1122
-    """
-    truth = truth or Truth()
-    if measure not in range(len(truth.measures)) or replicates < 1:
-        raise InputError("one replicate or more of one of the truth's measures is needed")
-    rng = np.random.default_rng(seed)
-    m, n, j = len(truth.measures), truth.n_patients, len(truth.caseloads)
-    ends = np.concatenate([[0], np.cumsum(truth.caseloads)])
-    codes = np.repeat(np.arange(j), truth.caseloads)
-    root_u = root_of(truth.random_covariance, "random_covariance")
-    root_e = root_of(truth.residual_covariance, "residual_covariance")
-    own, k = truth.measures[measure], 3 if m == 1 else 5
-    cross = np.empty((replicates, j, k, k))
-    # A few million numbers at a time keep memory small whatever the number of replicates.
-    block = max(1, 1_000_000 // n)
-    for start in range(0, replicates, block):
-        r = min(block, replicates - start)
-        pre = _pre_scores(truth, r * n, rng).reshape(r, n, m)
-        u = rng.standard_normal((r, j, 2 * m)) @ root_u.T
-        noise = rng.standard_normal((r, n, m)) @ root_e.T
-        post = _expected(truth, pre, u[:, codes]) + noise
-        w = _columns(pre - pre.mean(axis=1, keepdims=True), post, measure)
-        for t in range(j):
-            part = w[:, ends[t] : ends[t + 1]]
-            cross[start : start + r, t] = part.transpose(0, 2, 1) @ part
-    names = [f"center({own.pre})"]
-    if m == 2:
-        other = truth.measures[1 - measure]
-        names += [f"center({other.pre})", f"center({own.pre}):center({other.pre})"]
-    return SimulatedDesigns(cross, ("Intercept", *names, own.post), truth, own)
-
-
-def _columns(
-    centred: NDArray[np.float64], post: NDArray[np.float64], measure: int
-) -> NDArray[np.float64]:
-    """Lay out the model's columns, shape (R, N, m)."""
-    own = centred[..., measure]
-    parts = [np.ones_like(own), own]
-    if centred.shape[-1] == 2:
-        other = centred[..., 1 - measure]
-        parts += [other, own * other]
-    return np.stack([*parts, post[..., measure]], axis=-1)

@@ -61,6 +61,16 @@ class Truth:
     residual_covariance : tuple of tuple of float, (M, M)
     services : int
         Therapists are spread evenly over so many.
+    service_covariance : tuple of tuple of float, (M, M)
+        Of the services' intercepts, which their therapists share. Zero unless given.
+    deprivation : tuple, one pair a measure
+        What a standard deviation of deprivation of the service's area adds to scores before
+        treatment, and what it adds after treatment for patients of equal scores before. Nothing
+        unless given.
+    caseload_mix : tuple, one pair a measure
+        Standard deviation of therapists' mean scores before treatment within a service, and the
+        contextual effect: what a caseload whose mean is a point higher adds after treatment for
+        patients of equal scores before. None unless given.
 
     Examples
     --------
@@ -80,6 +90,9 @@ class Truth:
     random_covariance: Matrix = field(default=_PAPER_RANDOM)
     residual_covariance: Matrix = field(default=_PAPER_RESIDUAL)
     services: int = 6
+    service_covariance: Matrix = ()
+    deprivation: Matrix = ()
+    caseload_mix: Matrix = ()
 
     def __post_init__(self) -> None:
         m = len(self.measures)
@@ -92,6 +105,9 @@ class Truth:
             "caseloads": len(self.caseloads) >= 2 and min(self.caseloads) >= 1,
             "pre_correlation": -1 <= self.pre_correlation <= 1,
             "services": 1 <= self.services <= len(self.caseloads),
+            "service_covariance": np.shape(self.service_covariance) in ((0,), (m, m)),
+            "deprivation": np.shape(self.deprivation) in ((0,), (m, 2)),
+            "caseload_mix": np.shape(self.caseload_mix) in ((0,), (m, 2)),
         }
         if m not in (1, 2):
             raise InputError("a simulated cohort has one measure or two")
@@ -104,6 +120,15 @@ class Truth:
                 )
         for name in ("random_covariance", "residual_covariance"):
             root_of(getattr(self, name), name)
+        root_of(self.above_therapists[0], "service_covariance")
+
+    @property
+    def above_therapists(self) -> tuple[NDArray[np.float64], ...]:
+        """Covariance of the services' intercepts, deprivation, caseload mix; zeros for no such."""
+        m = len(self.measures)
+        given = (self.service_covariance, self.deprivation, self.caseload_mix)
+        widths = (m, 2, 2)
+        return tuple(np.array(v or np.zeros((m, k))) for v, k in zip(given, widths, strict=True))
 
     @classmethod
     def one_measure(cls, measure: Measure = PHQ9, index: int = 0) -> Truth:
@@ -131,12 +156,17 @@ class Truth:
 
     @property
     def vpc(self) -> tuple[float, ...]:
-        """Therapist effect on each measure at the mean score before treatment."""
-        pairs = [
-            (self.random_covariance[2 * i][2 * i], self.residual_covariance[i][i])
-            for i in range(len(self.measures))
-        ]
-        return tuple(u / (u + e) for u, e in pairs)
+        """Therapist effect on each measure at the mean score before treatment.
+
+        A share of what scores before treatment, deprivation and the caseload's mean leave.
+        """
+        u, within = np.diag(self.random_covariance)[::2], self._within
+        return tuple((u / (u + within)).tolist())
+
+    @property
+    def _within(self) -> NDArray[np.float64]:
+        """Variance on each measure that is not the therapists'."""
+        return np.diag(self.residual_covariance) + np.diag(self.above_therapists[0])
 
     def with_vpc(self, vpc: float) -> Truth:
         """Scale each measure's intercepts and slopes so that its therapist effect is `vpc`.
@@ -150,7 +180,7 @@ class Truth:
             raise InputError("a therapist effect lies between 0 and 1", hint="5% is 0.05")
         factors = []
         for i in range(len(self.measures)):
-            wanted = vpc / (1 - vpc) * self.residual_covariance[i][i]
+            wanted = vpc / (1 - vpc) * self._within[i]
             now = self.random_covariance[2 * i][2 * i]
             if now == 0 and wanted > 0:
                 raise InputError("intercepts that do not vary cannot be scaled to vary")

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.simulated import simulate_designs
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
+from multilevel.fit import fit_mixed
 from multilevel.many import fit_many
 from pwp_lib.measures import GAD7, PHQ9, Measure
-from pwp_lib.simulate import simulate_cohort, simulate_designs
+from pwp_lib.simulate import simulate_cohort
 from pwp_lib.simulate_people import ETHNICITIES, numbers_with, quota
 from pwp_lib.truth import CASELOADS, Truth, root_of
 
@@ -70,6 +72,90 @@ def test_the_same_seed_gives_the_same_cohort_and_another_another():
     pd.testing.assert_frame_equal(a.therapists, b.therapists)
     pd.testing.assert_frame_equal(a.segments, b.segments)
     assert not a.patients["phq9_post"].equals(c.patients["phq9_post"])
+
+
+def test_without_anything_above_therapists_a_seed_gives_the_cohort_it_always_gave():
+    people = simulate_cohort(seed=11).patients
+    sums = people.groupby("therapist_id")[["phq9_pre", "phq9_post", "gad7_post"]].sum()
+    # Of version 0.2.0, before services could differ.
+    assert sums.iloc[:5].to_numpy().tolist() == [
+        [722, 475, 500], [1167, 769, 736], [302, 190, 163], [438, 224, 160], [2111, 1146, 1039],
+    ]  # fmt: skip
+    assert people.groupby("service_id")["sessions"].sum().tolist() == [
+        1397, 1532, 1409, 665, 291, 300,
+    ]  # fmt: skip
+    zeros = replace(
+        Truth(),
+        service_covariance=((0.0, 0.0), (0.0, 0.0)),
+        deprivation=((0.0, 0.0), (0.0, 0.0)),
+        caseload_mix=((0.0, 0.0), (0.0, 0.0)),
+    )
+    same = simulate_cohort(zeros, seed=11).patients
+    pd.testing.assert_frame_equal(same.drop(columns="deprivation"), people)
+
+
+#: Two measures, and twenty services of five therapists each.
+SERVICES = Truth(
+    caseloads=(20,) * 100,
+    services=20,
+    fixed=((8.7, 0.5, 0.1, 0.0), (7.8, 0.5, 0.1, 0.0)),
+    random_covariance=tuple(
+        tuple(3.0 * (i == j) * (i % 2 == 0) for j in range(4)) for i in range(4)
+    ),
+    service_covariance=((4.0, 2.0), (2.0, 3.0)),
+    deprivation=((1.0, 1.5), (0.5, 1.0)),
+    caseload_mix=((1.5, 0.4), (1.0, 0.3)),
+)
+
+
+@pytest.fixture(scope="module", name="above")
+def _above():
+    """Estimates of what is above therapists in forty cohorts, and what they should be."""
+    found = []
+    for seed in range(40):
+        people = simulate_cohort(SERVICES, seed, integer=False, interviews=False).patients
+        row, residuals = [], []
+        for own, other in (("phq9", "gad7"), ("gad7", "phq9")):
+            means = people.groupby("therapist_id")[f"{own}_pre"].transform("mean")
+            fit = fit_mixed(
+                f"{own}_post ~ {own}_pre + {other}_pre + deprivation + mean"
+                " + (1 | service_id/therapist_id)",
+                people.assign(mean=means),
+                method="REML",
+            )
+            row += [*fit.components["estimate"], *fit.fixed["estimate"][["deprivation", "mean"]]]
+            residuals.append(fit.residuals("service_id")["residual"])
+        found.append([*row, np.corrcoef(*residuals)[0, 1]])
+    return np.array(found)
+
+
+def test_what_is_above_therapists_is_recovered_over_cohorts(above):
+    wanted = [4.0, 3.0, 29.164, 1.5, 0.4, 3.0, 3.0, 23.443, 1.0, 0.3]
+    mean, error = _error(above)
+    assert np.abs((mean[:-1] - wanted) / error[:-1]).max() < 4
+    # Residuals of services on the two measures go together, somewhat less than the intercepts.
+    assert 0.3 < mean[-1] < 2 / np.sqrt(12) + 4 * error[-1]
+
+
+def test_deprivation_and_the_caseload_show_before_treatment():
+    deprived, mixed = [], []
+    for seed in range(30):
+        people = simulate_cohort(SERVICES, seed, interviews=False).patients
+        assert (people.groupby("service_id")["deprivation"].nunique() == 1).all()
+        area = people["deprivation"]
+        deprived.append([np.polyfit(area, people[f"{m}_pre"], 1)[0] for m in ("phq9", "gad7")])
+        fit = fit_mixed("phq9_pre ~ deprivation + (1 | therapist_id)", people, method="REML")
+        mixed.append(fit.random_covariance.iloc[0, 0])
+    # Within the ends of the scale a point is a little less.
+    mean, error = _error(np.array(deprived))
+    assert (np.abs(mean - [0.97, 0.485]) < 0.05 + 3 * error).all()
+    mean, error = _error(np.array(mixed))
+    assert abs(mean - 0.95 * 1.5**2) < 0.1 + 3 * error
+
+
+def test_services_are_part_of_what_therapists_are_compared_with():
+    assert SERVICES.vpc == pytest.approx((3 / (3 + 4 + 29.164), 3 / (3 + 3 + 23.443)))
+    assert SERVICES.with_vpc(0.1).vpc == pytest.approx((0.1, 0.1))
 
 
 def _pooled(designs):
@@ -171,22 +257,26 @@ def test_what_the_module_says_of_whole_scores_is_so():
 
 
 def test_whole_scores_keep_the_means_of_the_truth():
-    # Rounding and the ends of the scale must not bias the means: therapists' mean scores, given
-    # their effects, against those of unbounded scores with the same effects.
-    effects = np.zeros((12, 4))
-    effects[:6, [0, 2]], effects[6:, [0, 2]] = -2.0, 2.0
-    gaps = []
+    # Rounding and the ends of the scale must not bias the means: therapists' mean scores against
+    # those of unbounded scores, whose effects and noise are the same under the same seed.
+    spread = tuple(tuple(4.0 * (i % 2 == j % 2 == 0) for j in range(4)) for i in range(4))
+    truth = replace(SMALL, random_covariance=spread)
+    gaps, clipped = [], []
     for seed in range(12):
-        whole = simulate_cohort(SMALL, seed, effects=effects, interviews=False)
-        free = simulate_cohort(SMALL, seed, effects=effects, interviews=False, integer=False)
-        by = [c.patients.groupby("therapist_id")["phq9_post"].mean() for c in (whole, free)]
-        gaps.append([(by[0] - by[1])[:6].mean(), (by[0] - by[1])[6:].mean()])
+        free, whole = (
+            simulate_cohort(truth, seed, interviews=False, integer=integer)
+            .patients.set_index("therapist_id")["phq9_post"]
+            .groupby(level=0)
+            for integer in (False, True)
+        )
+        low = free.mean().nsmallest(6).index
+        gap = whole.mean() - free.mean()
+        gaps.append([gap[low].mean(), gap.drop(low).mean()])
+        clipped.append((free.agg(lambda x: x.clip(0).mean()) - free.mean())[low].mean())
     mean, error = np.mean(gaps, axis=0), np.std(gaps, axis=0, ddof=1) / np.sqrt(12)
     assert np.abs(mean).max() < 0.1 + 3 * error.max()
     # Clipping the unbounded scores at zero would lift the effective therapists' mean by more.
-    free = simulate_cohort(SMALL, 1, effects=effects, interviews=False, integer=False).patients
-    low = free[free["therapist_id"].isin([f"T{i:02d}" for i in range(1, 7)])]["phq9_post"]
-    assert low.clip(0).mean() - low.mean() > 0.2
+    assert np.mean(clipped) > 0.2
 
 
 def test_designs_are_those_of_a_cohort_and_fit_the_door_of_the_engine():
@@ -260,6 +350,10 @@ def test_the_therapist_effect_can_be_set():
         {"caseloads": (10, 0)},
         {"pre_correlation": 1.5},
         {"services": 30},
+        {"service_covariance": ((1.0,),)},
+        {"service_covariance": ((1.0, 2.0), (2.0, 1.0))},
+        {"deprivation": ((1.0, 1.0),)},
+        {"caseload_mix": (1.0, 0.3)},
         {"residual_covariance": ((1.0, 2.0), (2.0, 1.0))},
         {"residual_covariance": ((1.0, 0.5), (0.1, 1.0))},
     ],
@@ -272,8 +366,8 @@ def test_an_impossible_truth_is_refused(change):
 def test_impossible_requests_are_refused():
     with pytest.raises(InputError, match="between 0 and 1"):
         Truth().with_vpc(8.7)
-    with pytest.raises(InputError, match="shape"):
-        simulate_cohort(SMALL, effects=np.zeros((3, 4)))
+    with pytest.raises(InputError, match="have no services"):
+        simulate_designs(replace(SMALL, service_covariance=((1.0, 0.0), (0.0, 1.0))), 1)
     with pytest.raises(InputError, match="one replicate or more"):
         simulate_designs(SMALL, 0)
     with pytest.raises(InputError, match="no scores on PHQ-9"):

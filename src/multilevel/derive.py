@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     recipe = _recipe_for(record, formula)
     columns = recipe.columns
     unknowns = _unknowns(recipe, means.tolist(), pivots)
-    weights = _matrix(recipe.terms, unknowns, len(recipe.monomials))
+    weights = _matrix(recipe.terms, unknowns)
     centres, (raw, centred) = _crosses(recipe, weights, table, means)
     return DesignMoments(
         groups=np.array(["all"], dtype=object) if single else record.groups,
@@ -84,6 +84,40 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     )
 
 
+class Flat(NamedTuple):
+    """Weighted products as arrays, for many rows at once.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows, and products that there are.
+    rows, places : ndarray of int, shape (T,)
+        Where each weight goes; one place may be met several times.
+    by : ndarray of int, shape (T, d)
+        Unknowns that each is multiplied by; -1 for none.
+    weights : ndarray of shape (T,)
+    """
+
+    shape: tuple[int, int]
+    rows: NDArray[np.intp]
+    places: NDArray[np.intp]
+    by: NDArray[np.intp]
+    weights: NDArray[Any]
+
+
+def _flat(rows: Sequence[Weighted], width: int) -> Flat:
+    """Lay weighted products out as arrays."""
+    terms = [(row, place, by, w) for row, some in enumerate(rows) for place, by, w in some]
+    depth = max((len(by) for _, _, by, _ in terms), default=0)
+    return Flat(
+        (len(rows), width),
+        np.array([row for row, _, _, _ in terms], dtype=np.intp),
+        np.array([place for _, place, _, _ in terms], dtype=np.intp),
+        np.array([[*by, *[-1] * (depth - len(by))] for _, _, by, _ in terms], dtype=np.intp),
+        np.array([weight for *_, weight in terms]),
+    )
+
+
 class Recipe(NamedTuple):
     """How a formula's columns come from sums, whatever the numbers.
 
@@ -94,7 +128,7 @@ class Recipe(NamedTuple):
         Products of stored columns that the columns of the model are made of.
     places : ndarray of int, shape (t * t,)
         Where the product of each pair of them is among the sums; -1 for zeros.
-    terms : list of Weighted, length m
+    terms : Flat
         Each column in these monomials, by their places.
     moments : list of list of Weighted
         For each unknown, the mean that tells it; for a spread, the mean square of what is not
@@ -108,7 +142,7 @@ class Recipe(NamedTuple):
     columns: Columns
     monomials: tuple[Monomial, ...]
     places: NDArray[np.intp]
-    terms: list[Weighted]
+    terms: Flat
     moments: list[list[Weighted]]
     variables: list[tuple[str, int]]
     movable: list[int]
@@ -172,10 +206,13 @@ def _recipe(
         columns,
         monomials,
         np.array(places, dtype=np.intp),
-        [
-            [(monomials.index(key), by, weight) for (key, by), weight in p.items() if weight]
-            for p in columns.polynomials
-        ],
+        _flat(
+            [
+                [(monomials.index(key), by, weight) for (key, by), weight in p.items() if weight]
+                for p in columns.polynomials
+            ],
+            len(monomials),
+        ),
         moments,
         [(name, place.get((name,), -1)) for name in variables],
         movable_columns(columns.names, columns.fixed, columns.random),
@@ -217,14 +254,12 @@ def _filled(terms: Weighted, unknowns: Sequence[float]) -> list[tuple[int, float
     return [(place, w * math.prod([unknowns[u] for u in by])) for place, by, w in terms]
 
 
-def _matrix(
-    rows: Sequence[Weighted], unknowns: Sequence[float], width: int, kind: type = float
-) -> Array:
+def _matrix(terms: Flat, unknowns: Sequence[float], kind: Any = float) -> Array:
     """Weight of each product in each row."""
-    found: Array = np.zeros((len(rows), width), dtype=kind)
-    for row, terms in enumerate(rows):
-        for place, weight in _filled(terms, unknowns):
-            found[row, place] += weight
+    numbers = np.array([*unknowns, 1], dtype=kind)
+    found: Array = np.zeros(terms.shape, dtype=kind)
+    weights = terms.weights * numbers[terms.by].prod(axis=1)
+    np.add.at(found, (terms.rows, terms.places), weights)
     return found
 
 
@@ -252,7 +287,7 @@ def _polynomials(
     """Write the columns in the stored columns themselves, not less their pivots."""
     steps = {name: -pivot for name, pivot in pivots.items() if pivot}
     into, moves = _moves(recipe.monomials, tuple(steps))
-    change = _matrix(moves, list(steps.values()), len(into))
+    change = _matrix(moves, list(steps.values()))
     raw, size = weights @ change, np.abs(weights) @ np.abs(change)
     raw[np.abs(raw) <= _CANCELLED * size] = 0.0
     return tuple([{k: w for k, w in zip(into, row, strict=True) if w} for row in raw.tolist()])
@@ -276,12 +311,13 @@ def _near_means(record: Record, rows: int) -> tuple[dict[str, float], Array]:
 
     Pivots stay as stored; whole numbers, stored around zero, get one.
     """
-    pivots = dict(record.pivots)
+    pivots, keys, table = dict(record.pivots), tuple(record.sums), _table(record.sums)
+    totals = table.sum(axis=1)
     for name in _pivoted(record.monomials, tuple(record.levels.items())):
         if name not in pivots:
-            pivots[name] = float(round(int(record.sums[(name,)].sum()) / rows))
-    sums = around(record.sums, record.pivots, pivots)
-    return pivots, np.array([*sums.values(), np.zeros(len(record.n))], dtype=float)
+            pivots[name] = float(round(totals[keys.index((name,))] / rows))
+    table = _moved(keys, table, record.pivots, pivots).astype(float, copy=False)
+    return pivots, np.concatenate([table, np.zeros((1, table.shape[1]))])
 
 
 def around(
@@ -300,35 +336,45 @@ def around(
     Returns
     -------
     dict of Monomial to ndarray, shape (J,)
-        All of them, in the order given.
+        All of them, in the order given; those without a column that moves as they are.
     """
-    steps = {name: pivot - old.get(name, 0.0) for name, pivot in new.items()}
-    # Whole steps first: on whole numbers they are exact, and what is left is small.
-    moved = _moved(sums, {name: float(round(step)) for name, step in steps.items()})
-    return _moved(moved, {name: step - round(step) for name, step in steps.items()})
-
-
-def _moved(sums: Mapping[Monomial, Totals], steps: Mapping[str, float]) -> dict[Monomial, Totals]:
-    """Return sums of products of ``x - step``; those without such a column stay as they are."""
-    taken = {name: -step for name, step in steps.items() if step}
-    if not taken:
-        return dict(sums)
-    _, moves = _moves(tuple(sums), tuple(taken))
-    by: list[float] = list(taken.values())
-    kind: type = float
-    if any(v.dtype.kind == "i" and (np.abs(v) >= INTEGER_LIMIT).any() for v in sums.values()):
-        by, kind = [int(u) if u.is_integer() else u for u in by], object
-    moved = (_matrix(moves, by, len(sums), kind) @ np.array([*sums.values()], kind)).astype(float)
+    moving = {name for name, pivot in new.items() if pivot != old.get(name, 0.0)}
+    moved = _moved(tuple(sums), _table(sums), old, new)
     return {
-        key: row if len(terms) > 1 else sums[key]
-        for key, row, terms in zip(sums, moved, moves, strict=True)
+        key: sums[key] if moving.isdisjoint(key) else row
+        for key, row in zip(sums, moved, strict=True)
     }
 
 
+def _table(sums: Mapping[Monomial, Totals]) -> Array:
+    """Put sums in a table of floats; of Python's integers where floats would not hold them."""
+    table = np.array([*sums.values()], dtype=float)
+    if np.abs(table).max(initial=0.0) < INTEGER_LIMIT:
+        return table
+    large = [v.dtype.kind == "i" and (np.abs(v) >= INTEGER_LIMIT).any() for v in sums.values()]
+    return np.array([*sums.values()], dtype=object) if any(large) else table
+
+
+def _moved(
+    keys: tuple[Monomial, ...], table: Array, old: Mapping[str, float], new: Mapping[str, float]
+) -> Array:
+    """Take the rows of a table of sums around new pivots."""
+    steps = {name: pivot - old.get(name, 0.0) for name, pivot in new.items()}
+    # Whole steps first: on whole numbers they are exact, and what is left is small.
+    whole = {name: float(round(step)) for name, step in steps.items()}
+    for part in (whole, {name: step - whole[name] for name, step in steps.items()}):
+        taken = {name: -step for name, step in part.items() if step}
+        if taken:
+            kind, by = table.dtype, list(taken.values())
+            if kind.hasobject:
+                by = [int(u) if u.is_integer() else u for u in by]
+            _, moves = _moves(keys, tuple(taken))
+            table = (_matrix(moves, by, kind) @ table).astype(float, copy=False)
+    return table
+
+
 @lru_cache(maxsize=256)
-def _moves(
-    keys: tuple[Monomial, ...], names: tuple[str, ...]
-) -> tuple[tuple[Monomial, ...], list[Weighted]]:
+def _moves(keys: tuple[Monomial, ...], names: tuple[str, ...]) -> tuple[tuple[Monomial, ...], Flat]:
     """Write products of ``x + u`` out, `u` one unknown a name: in which products, and how."""
     into = {key: place for place, key in enumerate(keys)}
     moves: list[Weighted] = []
@@ -339,4 +385,4 @@ def _moves(
             gone = tuple([names.index(name) for name, t in zip(key, taken, strict=True) if t])
             terms.append((into.setdefault(rest, len(into)), gone, 1))
         moves.append(terms)
-    return tuple(into), moves
+    return tuple(into), _flat(moves, len(into))

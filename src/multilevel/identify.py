@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
@@ -147,7 +149,8 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
         design.random,
         design.response,
         reml,
-        uncentring=design.uncentring,
+        design.centres if design.centred is not None else (),
+        -1 if design.constant is None else design.constant,
     )
     about = products.sum(axis=0)
     # What a constant leaves about its mean is rounding of its values, or nothing.
@@ -248,7 +251,8 @@ def standardise(
     random: tuple[int, ...],
     response: int,
     reml: bool,
-    uncentring: Array | None = None,
+    centres: Sequence[float] = (),
+    constant: int = -1,
 ) -> Stack:
     """Standardised statistics from cross-products.
 
@@ -261,77 +265,124 @@ def standardise(
         Positions of the terms among the columns.
     response : int
     reml : bool
-    uncentring : ndarray of shape (m, m), optional
-        What turns the columns into those in which answers are wanted.
+    centres : sequence of float, length m, optional
+        What was taken off the columns; answers are for columns from which nothing was.
+    constant : int
+        Position of the constant, where something was taken off the others.
 
     Returns
     -------
     Stack
         Not finite where terms depend on each other or predict the response: see its `left`.
     """
-    x, z, p, q = list(fixed), list(random), len(fixed), len(random)
-    dof, total = n - p if reml else n, cross.sum(axis=1)
-    left, change = np.zeros((len(n), q + p + 1)), np.zeros((len(n), q + p + 1, cross.shape[-1]))
-    z_root, left[:, :q], change[:, :q, z] = _decorrelated(total[:, z][:, :, z], n)
-    xx, xy = total[:, x][:, :, x], total[:, x, response, None]
-    x_root, left[:, q:-1], x_back = _decorrelated(xx, np.ones(len(n)))
-    ols = x_back.swapaxes(1, 2) @ (x_back @ xy)
-    # One step of refinement: the residual of the normal equations is known exactly enough.
-    ols = (ols + x_back.swapaxes(1, 2) @ (x_back @ (xy - xx @ ols)))[..., 0]
-    change[:, q:-1, x] += x_back
-    change[:, -1, response] = 1.0
-    change[:, -1, x] -= ols
-    root, outer, within, squares = _split_all(change, np.ascontiguousarray(cross), q)
-    left[:, -1] = squares / total[:, response, response]
-    scale = np.sqrt(squares / n)
+    p, q, (designs, groups) = len(fixed), len(random), cross.shape[:2]
+    root, outer = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, p + 1))
+    within, left = np.zeros((designs, p + 1, p + 1)), np.zeros((designs, q + p + 1))
+    roots, ols, squares = (
+        np.zeros((designs, q + p, q + p)),
+        np.zeros((designs, p)),
+        np.zeros(n.shape),
+    )
+    roles = np.array([*random, *fixed, response])
+    parts = root, outer, within, left, roots, ols, squares
+    _standardise(np.ascontiguousarray(cross), n, roles, parts)
+    z_root, x_root, scale = roots[:, :q, :q], roots[:, q:, q:], np.sqrt(squares / n)
     outer[..., p] /= scale[:, None, None]
     within[:, p] /= scale[:, None]
     within[..., p] /= scale[:, None]
-    shift = 2.0 * dof * np.log(scale)
+    shift = 2.0 * (n - p if reml else n) * np.log(scale)
     if reml:
         shift += 2.0 * np.log(np.diagonal(x_root, axis1=1, axis2=2)).sum(axis=1)
-    if uncentring is not None:
-        fixed_change = uncentring[x][:, x]
-        x_root, z_root = fixed_change.T @ x_root, uncentring[z][:, z].T @ z_root
-        ols = ols @ np.linalg.inv(fixed_change).T + uncentring[x, response]
+    if centres and constant in fixed:
+        taken, place = np.array(centres)[roles], fixed.index(constant)
+        ols[:, place] += taken[-1] - ols @ taken[q:-1]
+        x_root += taken[q:-1, None] * x_root[:, place, None]
+        if constant in random:
+            z_root += taken[:q, None] * z_root[:, random.index(constant), None]
     return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale, left)
 
 
-def _decorrelated(square: Array, unit: Array) -> tuple[Array, Array, Array]:
-    """Factors of some terms' products over `unit`, what each leaves, and the inverse factors.
-
-    They are taken after scaling the diagonal to one, which keeps their digits; their own diagonal
-    then tells which share of each term earlier ones leave.
-    """
-    size = np.sqrt(np.diagonal(square, axis1=1, axis2=2) / unit[:, None])
-    scaled = square / (unit[:, None, None] * size[:, :, None] * size[:, None, :])
-    low, inverse = _factors(np.ascontiguousarray(scaled))
-    return size[:, :, None] * low, np.diagonal(low, axis1=1, axis2=2) ** 2, inverse / size[:, None]
-
-
 @compiled  # type: ignore[untyped-decorator]
-def _factors(square: Any) -> tuple[Any, Any]:
-    """Cholesky factors, and their inverses."""
-    low, inverse = np.zeros(square.shape), np.zeros(square.shape)
-    for r in range(len(square)):
-        cholesky(square[r], low[r], 0.0)
-        invert_lower(low[r], inverse[r])
-    return low, inverse
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _split_all(change: Any, cross: Any, q: Any) -> tuple[Any, Any, Any, Any]:
-    """Change the columns of every group and take its products apart; the last column's squares."""
-    designs, groups, p = len(cross), cross.shape[1], change.shape[1] - q - 1
-    root, outer = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, p + 1))
-    within, squares = np.zeros((designs, p + 1, p + 1)), np.zeros(designs)
-    block = np.zeros((q + p + 1, q + p + 1))
-    for r in range(designs):
-        for j in range(groups):
-            congruent(change[r], cross[r, j], block)
+def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
+    """Fill the parts of a stack, design by design; `roles` are the positions of z, x and y."""
+    root, outer, within, left, roots, ols, squares = parts
+    width, q, p, m = len(roles), root.shape[2], ols.shape[1], cross.shape[2]
+    total, block = np.zeros((width, width)), np.zeros((width, width))
+    change = np.zeros((width, m))
+    for r in range(len(cross)):
+        for i in range(width):
+            for k in range(m):
+                change[i, k] = 0.0
+            for k in range(width):
+                total[i, k] = 0.0
+                for j in range(cross.shape[1]):
+                    total[i, k] += cross[r, j, roles[i], roles[k]]
+        for part in range(2):
+            first, count = part * q, p if part else q
+            unit = 1.0 if part else n[r]
+            _decorrelate(total, unit, first, count, roles, left, roots, change, r)
+        _least_squares(total, q, roles, change, ols, r)
+        for j in range(cross.shape[1]):
+            congruent(change, cross[r, j], block)
             squares[r] += block[q + p, q + p]
             _split(block, q, root[r, j], outer[r, j], within[r])
-    return root, outer, within, squares
+        left[r, q + p] = squares[r] / total[q + p, q + p]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _decorrelate(
+    total: Any,
+    unit: Any,
+    first: Any,
+    count: Any,
+    roles: Any,
+    left: Any,
+    roots: Any,
+    change: Any,
+    r: Any,
+) -> None:
+    """Fill the factor of some terms' products over `unit`, what each leaves, and what turns them.
+
+    The factor is taken after scaling the diagonal to one, which keeps its digits; its own diagonal
+    then tells which share of each term earlier ones leave.
+    """
+    size, square = np.zeros(count), np.zeros((count, count))
+    low, inverse = np.zeros((count, count)), np.zeros((count, count))
+    for i in range(count):
+        size[i] = math.sqrt(total[first + i, first + i] / unit)
+    for i in range(count):
+        for k in range(count):
+            square[i, k] = total[first + i, first + k] / (unit * size[i] * size[k])
+    cholesky(square, low, 0.0)
+    invert_lower(low, inverse)
+    for i in range(count):
+        left[r, first + i] = low[i, i] * low[i, i]
+        for k in range(i + 1):
+            roots[r, first + i, first + k] = size[i] * low[i, k]
+            change[first + i, roles[first + k]] = inverse[i, k] / size[k]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _least_squares(total: Any, q: Any, roles: Any, change: Any, ols: Any, r: Any) -> None:
+    """Fill the coefficients, and the row that turns the response into its residual."""
+    p = ols.shape[1]
+    rest, half = np.zeros(p), np.zeros(p)
+    # Once more: the residual of the normal equations is known exactly enough to refine them.
+    for _ in range(2):
+        for i in range(p):
+            rest[i] = total[q + i, q + p]
+            for k in range(p):
+                rest[i] -= total[q + i, q + k] * ols[r, k]
+        for i in range(p):
+            half[i] = 0.0
+            for k in range(i + 1):
+                half[i] += change[q + i, roles[q + k]] * rest[k]
+        for i in range(p):
+            for k in range(i, p):
+                ols[r, i] += change[q + k, roles[q + i]] * half[k]
+    change[q + p, roles[q + p]] = 1.0
+    for i in range(p):
+        change[q + p, roles[q + i]] -= ols[r, i]
 
 
 @folded  # type: ignore[untyped-decorator]
@@ -348,7 +399,7 @@ def _split(block: Any, q: Any, root: Any, outer: Any, within: Any) -> None:
                 pivot = i
         if not block[pivot, pivot] > _NONE * largest:
             break
-        size = np.sqrt(block[pivot, pivot])
+        size = math.sqrt(block[pivot, pivot])
         for i in range(width):
             row[i] = block[pivot, i] / size
         for i in range(width):

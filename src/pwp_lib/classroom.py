@@ -67,8 +67,7 @@ class StudentCohort:
             lines.append(("composite rank", "", therapist, float(row["composite"])))
             lines.append(("cluster", "", therapist, str(row["cluster"])))
         frame = pd.DataFrame(lines, columns=list(_KEY_COLUMNS[1:]))
-        frame.insert(0, "student", self.student)
-        return frame
+        return frame.assign(student=self.student)[list(_KEY_COLUMNS)]
 
     def _numbers(self, i: int, models: MeasureModels) -> list[tuple[str, float]]:
         random, residual = self.truth.random_covariance, self.truth.residual_covariance
@@ -181,7 +180,8 @@ def make_classroom(
             write_cohort(made.cohort, work / f"student_{student:0{width}d}")
             keys.append(made.key())
         key = pd.concat(keys, ignore_index=True)
-        text = key.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+        value = key["value"].map(lambda v: v if isinstance(v, str) else f"{v:.6g}")
+        text = key.assign(value=value).to_csv(index=False, lineterminator="\n")
         (work / KEY_FILE).write_text(text, encoding="utf-8", newline="\n")
         work.chmod(0o755)
         if home.exists():

@@ -21,7 +21,7 @@ from multilevel.nested import NestedFit
 from multilevel.posterior import sample_posterior
 from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
-from pwp_lib.comparison import NestedDifference, nested_ancova, therapist_predictors
+from pwp_lib.comparison import therapist_predictors
 from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.measures import Measure
 from pwp_lib.models import MeasureModels, fit_models
@@ -34,6 +34,7 @@ from pwp_report.case_mix import CaseMix, adjusted_effects
 from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.rates import RateModel, fit_rate, rates_asked
 from pwp_report.service_level import fit_services
+from pwp_report.wording import refusal
 
 __all__ = ["ENGINES", "Analysis", "MeasureResult", "analyse"]
 
@@ -71,6 +72,8 @@ class MeasureResult:
         The effect as first scores and case mix are adjusted for; see `adjusted_effects`.
     case_mix_notes : tuple of str
         What became of missing and rare entries of the case mix.
+    departures : Series or None
+        By therapist, with the case mix adjusted for; see `adjusted_effects`.
     services : NestedFit or None
         Patients in therapists in services, where there are enough of them.
     bounds : DataFrame or None
@@ -89,6 +92,7 @@ class MeasureResult:
     reml: float | None = None
     adjusted: pd.DataFrame | None = None
     case_mix_notes: tuple[str, ...] = ()
+    departures: pd.Series | None = None
     services: NestedFit | None = None
     bounds: pd.DataFrame | None = None
 
@@ -186,11 +190,6 @@ class Analysis:
         mine = self.groups[self.groups.index.isin(list(therapists))]
         return {end: list(mine.index[mine == end]) for end in ("upper", "lower")}
 
-    def compare(self, measure: str, ends: Mapping[str, Sequence[str]]) -> NestedDifference:
-        """Compare two groups of therapists on one measure at equal first scores."""
-        sides = {therapist: end for end, members in ends.items() for therapist in members}
-        return nested_ancova(self.cohort.patients, self.measures[measure].measure, sides)
-
 
 @dataclass(frozen=True)
 class _Attempts:
@@ -217,10 +216,6 @@ class _Attempts:
         """Measures whose first scores are in the model: those that every patient has."""
         free = set(self.optional) - {measure.name}
         return [m for m in self.cohort.measures if m.name not in free]
-
-    def record_skipped(self, name: str, reason: str) -> None:
-        """Keep the reason for what is left out."""
-        self.not_done[name] = reason
 
 
 def analyse(
@@ -269,9 +264,7 @@ def analyse(
     """
     unknown = [name for name in engines if name not in ENGINES]
     if unknown:
-        raise InputError(
-            f"there is no engine {unknown[0]}", hint=f"engines are {', '.join(ENGINES)}"
-        )
+        raise refusal("engine_unknown", name=unknown[0], known=", ".join(ENGINES))
     attempts = _Attempts(
         cohort, seed, draws, cluster_size, engines, optional, case_mix or CaseMix()
     )
@@ -325,7 +318,7 @@ def _national(attempts: _Attempts) -> pd.DataFrame | None:
     cohort = attempts.cohort
     pair = [m for name in ("phq9", "gad7") for m in cohort.measures if m.name == name]
     if len(pair) < 2:
-        attempts.record_skipped("national", "They are defined for the PHQ-9 with the GAD-7.")
+        attempts.not_done["national"] = "They are defined for the PHQ-9 with the GAD-7."
         return None
     scored = cohort.patients.dropna(subset=[c for m in pair for c in (m.pre, m.post)])
     counted = {"patients analysed, with every score": scored}
@@ -369,12 +362,12 @@ def _measure_result(
             completeness=_completeness(attempts.cohort),
         )
 
-    def adjust() -> tuple[pd.DataFrame, list[str]]:
+    def adjust() -> tuple[pd.DataFrame, list[str], pd.Series | None]:
         return adjusted_effects(patients, measure, listed, attempts.case_mix, seed)
 
-    adjusted, notes = try_if(True, "adjusted", adjust) or (None, [])
+    adjusted, notes, own = try_if(True, "adjusted", adjust) or (None, [], None)
     if not sensitivity:
-        attempts.record_skipped(f"sensitivity.{name}", "It was not asked for.")
+        attempts.not_done[f"sensitivity.{name}"] = "It was not asked for."
     return MeasureResult(
         measure=measure,
         models=models,
@@ -390,6 +383,7 @@ def _measure_result(
         ),
         adjusted=adjusted,
         case_mix_notes=tuple(notes),
+        departures=own,
         services=try_if(True, "services", lambda: fit_services(patients, measure, listed)),
         bounds=try_if(
             True, "bounds", lambda: missing_bounds(attempts.cohort.eligible, measure, listed)
@@ -403,7 +397,7 @@ def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd
     known = ("age", "years_experience", *(scale.name for scale in SCALES))
     names = [n for n in known if n in therapists and therapists[n].notna().any()]
     if not names:
-        attempts.record_skipped("predictors", "No table of therapists has numbers to predict with.")
+        attempts.not_done["predictors"] = "No table of therapists has numbers to predict with."
         return None
     for name, result in results.items():
         work = partial(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from multilevel.fit import MixedFit, fit_mixed
 from multilevel.many import fit_many
+from pwp_lib.checks import patient_residuals
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.read.cells import read_codes
@@ -125,7 +126,7 @@ def adjusted_effects(
     measures: Sequence[Measure],
     asked: CaseMix,
     seed: int = 1,
-) -> tuple[pd.DataFrame, list[str]]:
+) -> tuple[pd.DataFrame, list[str], pd.Series | None]:
     """Therapist effect of a measure without adjustment, and as adjustment is added.
 
     Parameters
@@ -145,6 +146,10 @@ def adjusted_effects(
         the row before with its interval; shares.
     list of str
         What became of missing and rare entries.
+    Series or None
+        By therapist, the mean of the last scores less what first scores and case mix let expect,
+        not drawn towards the average. None where nothing more is adjusted for, or patients are
+        left out: from the same without adjustment it would tell of those few.
     """
     mix, said = case_mix_terms(patients, asked)
     rows, terms = patients.loc[mix.index].join(mix), list(map(str, mix))
@@ -168,7 +173,11 @@ def adjusted_effects(
         line |= {"vpc_lower": found.lower, "vpc_upper": found.upper}
         lines.append(line if before is None else line | _change(before, fit, seed))
         before = fit
-    return pd.DataFrame(lines), said
+    own = None
+    if len(lines) > 2 and len(mix) == len(patients):
+        expected = patient_residuals(fit, rows)["expected"]
+        own = (rows[measure.post] - expected).groupby(rows["therapist_id"]).mean()
+    return pd.DataFrame(lines), said, own
 
 
 def _change(before: MixedFit, after: MixedFit, seed: int) -> dict[str, float]:

@@ -122,6 +122,9 @@ def check_study_data(
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
     if not found:
         remarks += tuple(r for e in done.measures for r in _questions(included.patients, e.measure))
+    cohort = None if found else _cohort(raw, included, measures, table)
+    if cohort is not None and cohort.provenance.synthetic:
+        remarks += (remark("synthetic"),)
     known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")
     return Check(
         study=done,
@@ -139,7 +142,7 @@ def check_study_data(
             minimum_shown=done.minimum_shown,
             cluster_size=done.cluster_size,
         ),
-        cohort=None if found else _cohort(raw, included, measures, table),
+        cohort=cohort,
     )
 
 
@@ -318,15 +321,11 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
         said.append("scores before and after are those of the first and the last attended session")
     if study.level == "session" and "date" in study.columns and not study.date_format:
         said.append("dates in numbers are read year first or day first; date_format says otherwise")
-    for role, what in (
-        ("sessions", "the number of sessions"),
-        ("status", "whether a case is closed"),
-        ("mode", "whether sessions were one-to-one"),
-    ):
-        instead = {"status": "ended"}.get(role, role)
-        other = {"sessions": "session"}.get(role)
-        if not {role, instead} & set(study.columns) and study.level != other:
-            said.append(f"no column was recognised that says {what}, so no rule on it applies")
+    asked = {"sessions": study.level != "session", "status": "ended" not in study.columns}
+    for key in ("no_sessions", "no_status", "no_mode"):
+        role = key.removeprefix("no_")
+        if role not in study.columns and asked.get(role, True):
+            said.append(remark(key))
     return tuple(said)
 
 

@@ -27,6 +27,14 @@ def _argument(word: str, **how: Any) -> Any:
     return typer.Argument(help=_HELP[word], show_default=False, **how)
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter("a whole number is needed, as in 4711") from None
+
+
+_WHOLE = {"parser": _whole, "metavar": "NUMBER"}
 app = typer.Typer(
     name="pwp",
     no_args_is_help=True,
@@ -67,7 +75,10 @@ def check(
     write_study: Annotated[Path | None, _option("--write-study", "write_study")] = None,
     every: Annotated[bool, _option("--all", "all")] = False,
 ) -> None:
-    """Say what a file holds, all that has to be corrected, and what it is enough for."""
+    """Say what a file holds and what has to be corrected.
+
+    All of it at once, and for which steps of the analysis the file is enough.
+    """
     from pwp_report.commands.check import check_file
 
     check_file(file, study, therapists, write_study, every)
@@ -81,13 +92,18 @@ def analyse(
     therapists: Therapists = None,
     key: KeyFile = None,
     adjust: Annotated[str, _option("--adjust", "adjust")] = "",
+    despite_earlier_run: Annotated[bool, _option("--despite-earlier-run", "despite")] = False,
     no_disclosure_control: NoControl = False,
 ) -> None:
-    """Run the whole analysis: a report, tables, figures, results as JSON, a methods paragraph."""
+    """Write the report, with tables, figures, JSON and methods.
+
+    The whole analysis, in a folder of its own for each run; through disclosure control, unless
+    every row says that it is synthetic.
+    """
     from pwp_report.commands.analyse import Request, analyse_file
 
-    place = key or default_key_file()
-    analyse_file(Request(file, out, study, therapists, place, no_disclosure_control, adjust))
+    flags = no_disclosure_control, adjust, despite_earlier_run
+    analyse_file(Request(file, out, study, therapists, key or default_key_file(), *flags))
 
 
 @app.command(epilog=_EXAMPLE["start"])
@@ -98,10 +114,17 @@ def start(
     therapists: Therapists = None,
     measures: Annotated[str, _option("--measures", "measures")] = "phq9,gad7",
 ) -> None:
-    """Make a folder of your own with the chapters' notebooks, to edit and run."""
-    from pwp_report.commands.start import start_notebooks
+    """Make a folder with the chapters' notebooks, to edit and run."""
+    from pwp_report.commands.terminal import say
+    from pwp_report.start import Request, start_folder
 
-    start_notebooks(folder, data, study, therapists, measures)
+    names = tuple(name.strip() for name in measures.split(","))
+    started = start_folder(Request(folder, data, study, therapists, names))
+    count = len(started.chapters)
+    say(f"{folder.name} holds {count} chapters: README.md in it says how to run them.")
+    say(*(f"Left out: {name} needs {need}." for name, need in started.left_out.items()))
+    if data is not None:
+        say("Outputs of these notebooks are not cleared for release.", stderr=True)
 
 
 @app.command(epilog=_EXAMPLE["summarise"])
@@ -111,10 +134,10 @@ def summarise(
     study: StudyFile = None,
     key: KeyFile = None,
     minimum_shown: Annotated[
-        int | None, _option("--minimum-shown", "minimum_shown", "--caseload")
+        int | None, _option("--minimum-shown", "minimum_shown", "--caseload", **_WHOLE)
     ] = None,
 ) -> None:
-    """Write what a service can share for pooling: sums by therapist, no patient's row."""
+    """Write sums by therapist for pooling, and no patient's row."""
     from pwp_report.commands.pooling import summarise_file
 
     summarise_file(file, out, study, key or default_key_file(), minimum_shown)
@@ -126,7 +149,10 @@ def pool(
     out: Annotated[Path | None, _option("--out", "sum")] = None,
     same_therapists: Annotated[bool, _option("--same-therapists", "same_therapists")] = False,
 ) -> None:
-    """Add the sums of several services and fit the models: the exact pooled answer."""
+    """Add several services' sums and fit the models to them.
+
+    The answer is exactly that of all their patients together.
+    """
     from pwp_report.commands.pooling import pool_files
 
     pool_files(files, out, same_therapists)
@@ -135,10 +161,10 @@ def pool(
 @app.command(epilog=_EXAMPLE["cohort"])
 def cohort(
     out: Annotated[Path, _option("--out", "folder")],
-    seed: Annotated[int, _option("--seed", "seed", prompt="A number that only you know")],
-    students: Annotated[int, _option("--students", "students")] = 1,
+    seed: Annotated[int, _option("--seed", "seed", prompt="A number that only you know", **_WHOLE)],
+    students: Annotated[int, _option("--students", "students", **_WHOLE)] = 1,
 ) -> None:
-    """Make a cohort with a known truth for every student, and one marking key."""
+    """Make cohorts with a known truth, and one marking key."""
     from pwp_lib.classroom import KEY_FILE, make_classroom
     from pwp_report.commands.terminal import progress, say
 

@@ -11,16 +11,10 @@ from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.study import Study
-from pwp_report.wording import worded
+from pwp_report.wording import SEVERAL, worded
 
 #: How rules on complete scores begin, one a measure: the flow says which costs whom.
 _SCORE = "a score on"
-#: Whose patient somebody is who had several therapists: a paper has to say so.
-_SEVERAL = {
-    "most_sessions": " (of several, the one with most sessions)",
-    "first": " (of several, the first)",
-    "last": " (of several, the last)",
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,8 @@ def _masks(
         known = known | (patients["n_therapists"] > 1)
     words = "a therapist is recorded"
     if "n_therapists" in has and bool((patients["n_therapists"] > 1).any()):
-        words += _SEVERAL.get(study.several, "")
+        # Whose patient somebody is who had several: a paper has to say so.
+        words += SEVERAL.get(study.several, "")
     rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
         words = f"{study.minimum_sessions} sessions or more"
@@ -79,12 +74,9 @@ def _masks(
         if {"closed", "in_treatment"} <= set(study.status):
             met |= patients["status"].isna()
         rules.append((words, met))
-    if "age" in has and study.minimum_age is not None:
-        words = f"aged {study.minimum_age:g} or more"
-        rules.append((words, patients["age"] >= study.minimum_age))
-    if "age" in has and study.maximum_age is not None:
-        words = f"aged {study.maximum_age:g} or less"
-        rules.append((words, patients["age"] <= study.maximum_age))
+    for sign, end, word in ((1, study.minimum_age, "more"), (-1, study.maximum_age, "less")):
+        if "age" in has and end is not None:
+            rules.append((f"aged {end:g} or {word}", sign * patients["age"] >= sign * end))
     free = {entry.measure.name for entry in study.measures if not entry.required}
     for m in measures:
         if m.name not in free:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from multilevel.fit import MixedFit
-from pwp_lib.numbers import count, p_value
+from pwp_lib.numbers import count, number, p_value
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import MARK
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
+from pwp_report.table_words import decimals
 
 __all__ = ["first_page", "methods_and_results", "render", "software"]
 
@@ -106,10 +107,13 @@ def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any
     patients = analysis.cohort.patients
     services = int(patients["service_id"].nunique()) if "service_id" in patients else 0
 
+    def alike(*values: Any) -> list[str]:
+        return [number(v, decimals(values), missing="") for v in values]
+
     def told(row: Mapping[str, Any], name: str, unit: str = "", ends: str = "") -> str:
-        low, high = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
-        bounds = f" (95% interval {low:g} to {high:g})" if low == low else ""
-        return f"{row[name] + 0.0:g}{unit}{bounds}".replace("-", "\N{MINUS SIGN}")
+        bounds = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
+        value, low, high = alike(row[name], *bounds)
+        return f"{value}{unit}" + f" (95% interval {low} to {high})" * bool(low)
 
     return {
         "patients": released.patients,
@@ -117,6 +121,7 @@ def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any
         "where": f" in {count(services, 'service')}" if services else "",
         "rows": partial(_records, released),
         "told": told,
+        "alike": alike,
     }
 
 

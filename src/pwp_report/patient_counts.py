@@ -14,9 +14,11 @@ therapist shown: standard errors and means are published of them.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
+from pwp_report.rates import NATIONAL_RATES
 
 
 class Whose(Enum):
@@ -99,30 +102,12 @@ LAST_SCORES = (Count.FIRST, Count.LAST, Count.LACKING)
 #: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
 _ZEROS_SHOWN = (Count.EXCLUDED, Count.MISSING, Count.LACKING)
 OUTCOMES = (Count.N, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
-NATIONAL_COUNTS = (
-    Count.N,
-    Count.FINISHED,
-    Count.CASE,
-    Count.RECOVERY,
-    Count.RELIABLE_IMPROVEMENT,
-    Count.RELIABLE_DETERIORATION,
-    Count.RELIABLE_RECOVERY,
+NATIONAL_COUNTS = tuple(
+    Count(f"n_{of}" if of else "n") for of in ("", "finished", "case", *NATIONAL_RATES)
 )
-#: What is part of what, among the counts of one group; parts in one line do not overlap.
-_PARTS = (
-    (Count.N, (Count.IMPROVED, Count.DETERIORATED)),
-    (Count.N, (Count.CASES,)),
-    (Count.CASES, (Count.RECOVERED,)),
-    (Count.RECOVERED, (Count.RCSI,)),
-    (Count.IMPROVED, (Count.RCSI,)),
-)
-_NATIONAL_PARTS = (
-    (Count.N, (Count.FINISHED,)),
-    (Count.FINISHED, (Count.CASE,)),
-    (Count.FINISHED, (Count.RELIABLE_IMPROVEMENT, Count.RELIABLE_DETERIORATION)),
-    (Count.CASE, (Count.RECOVERY,)),
-    (Count.RECOVERY, (Count.RELIABLE_RECOVERY,)),
-    (Count.RELIABLE_IMPROVEMENT, (Count.RELIABLE_RECOVERY,)),
+#: By table, what is part of what among the counts of one group.
+_PARTS: Mapping[str, Sequence[Mapping[str, Any]]] = tomllib.loads(
+    Path(__file__).with_name("counts.toml").read_text(encoding="utf-8")
 )
 
 
@@ -195,6 +180,12 @@ class PatientCounts:
         if whole in have and there:
             self._relations.append(Relation((group, whole), there, exhaustive=False))
 
+    def link_parts(self, group: Group, table: str, of: str) -> None:
+        """Note all that is part of something else in a table, of one measure."""
+        for line in _PARTS[table]:
+            parts = [Kind(Count(p), of) for p in line["parts"]]
+            self.link(group, Kind(Count(line["whole"]), of), parts)
+
     def add_up(self, kind: Kind, whole: Group, groups: Iterable[Group]) -> None:
         """Note that a group is made of other groups, on one kind of count."""
         groups = tuple(groups)
@@ -225,7 +216,10 @@ class PatientCounts:
         sizes = [Kind(Count.N, m.name) for m in analysis.cohort.measures]
         sizes += [Kind(Count.ANALYSED), Kind(Count.COMPLETE), Kind(Count.N, NATIONAL)]
         # Who was eligible may be the same number, and is not known where it is not.
-        self._merge([*sizes, Kind(Count.ELIGIBLE)])
+        # Where no status is recorded, every course is finished by definition.
+        open_too = "status" in analysis.cohort.patients
+        finished = [] if open_too else [Kind(Count.FINISHED, NATIONAL)]
+        self._merge([*sizes, Kind(Count.ELIGIBLE), *finished])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
@@ -285,8 +279,7 @@ def _add_outcomes(
             made.add_up(Kind(count, name), Group(Whose.END, end), parts)
         made.add_up(Kind(count, name), EVERYBODY, people)
     for group in tables:
-        for whole, inside in _PARTS:
-            made.link(group, Kind(whole, name), [Kind(p, name) for p in inside])
+        made.link_parts(group, "measure", name)
 
 
 def _add_completeness(
@@ -335,8 +328,7 @@ def _add_national(made: PatientCounts, analysis: Analysis) -> None:
     for of, row in zip((NATIONAL, PUBLISHED), analysis.national.to_dict("records"), strict=False):
         for count in NATIONAL_COUNTS:
             made.put(EVERYBODY, Kind(count, of), row[count])
-        for whole, parts in _NATIONAL_PARTS:
-            made.link(EVERYBODY, Kind(whole, of), [Kind(p, of) for p in parts])
+        made.link_parts(EVERYBODY, "national", of)
     for count in NATIONAL_COUNTS if len(analysis.national) > 1 else ():
         if first[count] == last[count]:
             made.same[Kind(count, PUBLISHED)] = Kind(count, NATIONAL)

@@ -23,18 +23,11 @@ from pwp_report.read.cells import (
     read_words,
 )
 from pwp_report.read.raw import RawTable, shown_name
-from pwp_report.recognise import NOBODY, NOT_ATTENDED, NOT_MISSED
+from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED
 from pwp_report.sessions import choose_therapist, reduce_sessions
 from pwp_report.study import ScoreColumns, Study
 from pwp_report.wording import refusal, remark
 
-#: What stands in the place of an identifier where a row is made of the others, or is none.
-_NO_PATIENT = (
-    r"(?:(?:.* )?(?:sub|grand )?-?totals?(?: .*)?|(?:(?:sum|mean|average|median|count)s?"
-    r"|min|minimum|max|maximum|overall|number of|all|gesamt|summe|mittelwert)(?: .*)?|n|%|sd"
-    r"|std\.?(?: ?dev\.?)?|standard deviation"
-    r"|page \d+(?: of \d+)?|printed .*|source:.*|end of (?:report|file))[ :=]*"
-)
 #: Within the words for a session after the end of treatment.
 _FOLLOW_UP = r"follow[ -]?up|\bfu\b"
 #: A number as a spreadsheet writes one that is too long for it.
@@ -64,6 +57,13 @@ def same_name(name: str) -> str:
     if name.isdigit():
         return name.lstrip("0") or "0"
     return name if any(c.isdigit() for c in name) else name.casefold()
+
+
+def _bare(name: str) -> str:
+    """Reduce a label to its letters and digits; what is in brackets often says a grade."""
+    whole = re.sub(r"\(.*?\)|\[.*?\]", "", name.casefold())
+    # Between digits a point or a dash may tell two numbers apart.
+    return re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", whole)
 
 
 class PatientReader:
@@ -150,6 +150,11 @@ class PatientReader:
         joined = len(names) - len(first)
         if joined:
             self._note("spellings_joined", role=role, count=joined)
+        bare = pd.Series({name: _bare(name) for name in first.values()}, dtype="str")
+        if bare.duplicated().any():
+            again = list(bare.index[bare.duplicated()])
+            row = int(self.raw.rows[int(text.isin(again).to_numpy().argmax())])
+            self._note("labels_alike", role=role, count=len(again), row=row)
         return text.map({name: first[same_name(name)] for name in names}).astype("str")
 
     def _lone_code(self, therapists: pd.Series) -> None:
@@ -232,7 +237,7 @@ class PatientReader:
         """Name a row of sums or a footer for what it is, in the place of each entry in it."""
         patient, therapist = self._text("patient_id"), self._text("therapist_id")
         text = patient.fillna(therapist).str.lower()
-        where = text.str.fullmatch(_NO_PATIENT).fillna(False).astype(bool)
+        where = text.str.fullmatch(NO_PATIENT).fillna(False).astype(bool)
         self.found.replace_rows("no_patient", where)
 
     # --- One row a patient ------------------------------------------------------------------------

@@ -138,7 +138,8 @@ def rates_asked(cohort: Cohort) -> Iterator[Asked]:
         )
     scores = everybody[[c for m in cohort.measures for c in (m.pre, m.post)]]
     rows = everybody.assign(yes=scores.notna().all(axis=1))
-    yield Asked("complete", "", OTHER_RATES["complete"], rows, ())
+    if not rows["yes"].all():  # where nobody lacks one, nobody misses a model of it
+        yield Asked("complete", "", OTHER_RATES["complete"], rows, ())
 
 
 def _of_measure(patients: pd.DataFrame, measure: Measure) -> Iterator[Asked]:

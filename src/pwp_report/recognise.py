@@ -20,6 +20,8 @@ CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 #: Words that stand where nobody is named.
 NOBODY = tuple(_NAMES["words"]["nobody"])
+#: What stands in the place of an identifier where a row is made of the others, or is none.
+NO_PATIENT = f"(?:{'|'.join(_NAMES['words']['no_patient'])})[ :=]*"
 NOT_ATTENDED, NOT_MISSED = (_NAMES["words"][w] for w in ("not_attended", "not_missed"))
 PATIENT_ROLES, SESSION_ROLES = (tuple(_NAMES["rows"][row]) for row in ("patient", "session"))
 #: Entries that stand for attendance, and for everything else that is so or not.

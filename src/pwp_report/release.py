@@ -70,7 +70,7 @@ class _Tables:
             names = {m.name: m.label for m in self.analysis.cohort.measures}
             frame = frame.assign(measure=frame["measure"].astype(object).replace(names))
         if len(frame):
-            self.made[name] = ReleasedTable(name, title, frame, note)
+            self.made[name] = ReleasedTable(name, title, parts.counts_whole(frame), note)
 
     def withhold(self, key: str, **words: object) -> None:
         """Say that something is withheld."""
@@ -127,8 +127,6 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         policy=policy,
         patients=MARK if pd.isna(total) else f"{int(total):,}",
         therapists=len(tables.alone) + len(tables.together),
-        alone=tables.alone,
-        together=tables.together,
         withheld=tuple(tables.withheld),
     )
 
@@ -250,6 +248,9 @@ def _models(tables: _Tables, result: MeasureResult) -> None:
 def _checks(tables: _Tables, result: MeasureResult) -> None:
     if result.checks is not None:
         table = result.checks.table().dropna()
+        if result.fit.singular and "therapists, Intercept: skewness" in table.index:
+            # At the bound of their correlation slopes are the intercepts again.
+            table = table[~table.index.str.startswith("therapists, center")]
         if tables.policy.active:
             # Shares of patients, and few of them: their counts are in no table.
             table = table[~table.index.str.startswith("patients at the")]
@@ -304,8 +305,6 @@ def _groups(tables: _Tables) -> None:
     note = phrase("notes", "clusters_alone") if tables.together else ""
     tables.add("clusters", frame[parts.GROUP_COLUMNS], note=note)
     tables.add("nested_rates", parts.rate_differences(frame))
-    found = [parts.difference_row(analysis.compare(m, ends)) for m in analysis.measures]
-    tables.add("nested_ancova", pd.DataFrame(found))
 
 
 def _rates(tables: _Tables) -> None:
@@ -358,8 +357,8 @@ def _reporting(tables: _Tables) -> None:
     """Say where what referees ask for stands."""
     frame = pd.read_csv(Path(__file__).with_name("reporting.csv"), keep_default_na=False)
     there = [not t or any(f"{n}_".startswith(f"{t}_") for n in tables.made) for t in frame["table"]]
-    frame["where"] = frame["where"].where(pd.Series(there), "Not in these data")
-    tables.add("reporting", frame.drop(columns="table"))
+    frame["where"] = frame["where"].where(pd.Series(there), frame["if_not"])
+    tables.add("reporting", frame.drop(columns=["table", "if_not"]))
 
 
 def _predictors(tables: _Tables) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from multilevel.fit import MixedFit
 from multilevel.nested import NestedFit
 from pwp_lib import outcomes
-from pwp_lib.comparison import RATES, NestedDifference
+from pwp_lib.comparison import RATES
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
@@ -47,6 +47,11 @@ GROUP_COLUMNS = [
     *("measure", "cluster", "therapists", "n"),
     *("mean_pre", "mean_post", "mean_change", "effect_size"),
 ]
+#: Columns of counts and of places beside those that begin with n_.
+_WHOLE = (
+    *("n", "patients", "excluded", "missing", "df", "rank", "rank_lower", "rank_upper"),
+    *("upper_shared", "lower_shared"),
+)
 #: A count as it may be shown, NaN if it may not.
 Shown = Callable[[Group, Kind], float]
 
@@ -73,6 +78,14 @@ def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
             out[column] = shown
     table: pd.DataFrame = out
     return table
+
+
+def counts_whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give counts as whole numbers, where a cell without one has made floats of them."""
+    floats = frame.select_dtypes("float")
+    mine = [c for c in map(str, floats) if c in _WHOLE or c.startswith("n_")]
+    whole = floats[[c for c in mine if (floats[c].dropna() % 1 == 0).all()]].astype("Int64")
+    return frame.assign(**whole.astype(object).where(whole.notna(), np.nan))
 
 
 def _significant(value: Any) -> object:
@@ -127,15 +140,6 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> ob
     if n < policy.smallest_caseload:
         return MARK
     return round(float(value), 2 if n >= 100 or name == "effect_size" else 1)
-
-
-def difference_row(found: NestedDifference) -> dict[str, object]:
-    """Difference of two groups with its interval; no test, since they were chosen by it."""
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, found.df)) * found.se
-    ends = found.difference, found.difference - half, found.difference + half
-    return {"measure": found.measure, **_interval("difference", ends, 2)}
 
 
 def rate_differences(frame: pd.DataFrame) -> pd.DataFrame:
@@ -241,6 +245,8 @@ def residuals(
     n = shown["n"]
     profile = result.rank_uncertainty.drop(columns=["n", "percentile"])
     shown = shown.join(profile.assign(reliability=n * between / (n * between + within)))
+    if result.departures is not None:
+        shown["departure_case_mix"] = result.departures
     few = table[table.index.isin(list(together))]
     if len(few):
         mean = float(np.average(few["residual"].astype(float), weights=few["n"]))
@@ -250,7 +256,7 @@ def residuals(
     shown = shown.sort_values("rank", kind="stable").rename_axis("therapist")
     if between <= 1e-9 * within:
         # Where all are alike by the estimate, a residual of zero and a rank would be no finding.
-        shown[shown.columns.difference(["n", "departure"])] = np.nan
+        shown[shown.columns.difference(["n", "departure", "departure_case_mix"])] = np.nan
     return rounded(shown.reset_index(), 2)
 
 

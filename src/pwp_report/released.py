@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,8 +43,6 @@ class ReleasedResults:
     patients : str
         Number of patients, as it may be said.
     therapists : int
-    alone, together : sequence of str
-        Therapists who are shown one by one, and those shown only in aggregate.
     withheld : tuple of str
         What was withheld, in sentences.
     """
@@ -53,8 +51,6 @@ class ReleasedResults:
     policy: DisclosurePolicy
     patients: str
     therapists: int
-    alone: Sequence[str]
-    together: Sequence[str]
     withheld: tuple[str, ...] = ()
 
     def renamed(self, names: Mapping[str, str]) -> ReleasedResults:
@@ -66,10 +62,10 @@ class ReleasedResults:
         tables = {}
         for key, table in self.tables.items():
             words = table.frame.select_dtypes(["object", "str"]).columns
-            columns = {c: table.frame[c].map(named) for c in words}
-            tables[key] = replace(table, frame=table.frame.assign(**columns))
-        alone, together = ([named(t) for t in ts] for ts in (self.alone, self.together))
-        return replace(self, tables=tables, alone=alone, together=together)
+            columns = {c: pd.Series(map(named, table.frame[c]), dtype=object) for c in words}
+            frame = table.frame.reset_index(drop=True).assign(**columns)
+            tables[key] = replace(table, frame=frame)
+        return replace(self, tables=tables)
 
     def frame(self, name: str) -> pd.DataFrame | None:
         """Find a table by name."""

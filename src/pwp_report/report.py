@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.cohort import Cohort
-from pwp_lib.numbers import bare_p, number, plain
+from pwp_lib.numbers import bare_p, number, sign_fixed
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.methods import first_page, methods_and_results, render, software
@@ -30,7 +30,7 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
-from pwp_report.table_words import for_page, headings, phrase
+from pwp_report.table_words import decimals, for_page, headings, phrase
 
 __all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 
@@ -172,9 +172,9 @@ def guarded(value: Any) -> Any:
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    safe = frame.astype(object).map(guarded)
-    safe.columns = [guarded(str(c)) for c in frame.columns]
-    return str(safe.to_csv(index=False, lineterminator="\n"))
+    # Column by column: pandas would make floats of counts of which one is missing.
+    safe = {guarded(c): pd.Series(map(guarded, frame[c]), dtype=object) for c in map(str, frame)}
+    return str(pd.DataFrame(safe).to_csv(index=False, lineterminator="\n"))
 
 
 def results(
@@ -234,12 +234,7 @@ def _not_done(analysis: Analysis, released: ReleasedResults) -> dict[str, str]:
     """
     if not released.policy.active:
         return dict(analysis.not_done)
-    hidden = {str(t) for t in released.together}
-    return {
-        name: re.sub(_COUNT, "some", reason)
-        for name, reason in analysis.not_done.items()
-        if not any(t in name for t in hidden)
-    }
+    return {k: re.sub(_COUNT, "some", reason) for k, reason in analysis.not_done.items()}
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -312,8 +307,8 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
     frame = _intervals_joined(frame)
     table = replace(table, frame=frame)
     names = list(headings(table).values())
-    cells = frame.astype(object).to_numpy().tolist()
-    rows = [[_shown(v, str(c)) for v, c in zip(r, frame.columns, strict=True)] for r in cells]
+    columns = [_written(frame[c].astype(object), str(c)) for c in frame]
+    rows = [list(row) for row in zip(*columns, strict=True)]
     word = [_wordy(frame[c]) for c in frame.columns]
     if len(rows) <= 2 and len(names) > 10:
         # A short and wide table is read, and fits a telephone, when it stands upright.
@@ -338,24 +333,28 @@ def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
             ends = [f"{start}lower", f"{start}upper"]
             if {*ends} <= {*out}:
                 values = frame[[name, *ends]].to_numpy().tolist()
-                out[name] = [_with_interval(*three) for three in values]
+                places = decimals(v for three in values for v in three)
+                out[name] = [_with_interval(places, *three) for three in values]
                 out = out.drop(columns=ends)
                 break
     return out
 
 
-def _with_interval(value: float, lower: float, upper: float) -> str:
+def _with_interval(places: int, value: float, lower: float, upper: float) -> str:
+    middle, low, high = (sign_fixed(v, places) for v in (value, lower, upper))
     if lower != lower:
-        return "" if value != value else plain(value, 3)
-    return f"{plain(value, 3)} ({plain(lower, 3)} to {plain(upper, 3)})"
+        return "" if value != value else middle
+    return f"{middle} ({low} to {high})"
 
 
 def _wordy(column: pd.Series) -> bool:
     return any(isinstance(v, str) and v != MARK for v in column)
 
 
-def _shown(value: Any, column: str) -> str:
-    if isinstance(value, float) and value == value:
-        small_p = column.startswith(("p_value", "p_holm", "p_directed")) and value < 0.001
-        return bare_p(value) if small_p else plain(value, 3)
-    return number(value, missing="")
+def _written(column: pd.Series, name: str) -> list[str]:
+    """Write the cells of a column: numbers with as many decimals each, p-values as everywhere."""
+    p, places = name.startswith(("p_value", "p_holm", "p_directed")), decimals(column)
+    return [
+        bare_p(v, "") if p and isinstance(v, float) else number(v, places, missing="")
+        for v in column
+    ]

@@ -78,7 +78,7 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     frames = {n: t for n, t in tables.items() if t is not None and t["rank"].notna().any()}
     if not frames:
         return
-    ranks = pd.concat([f["rank"] for f in frames.values()], axis=1).mean(axis=1)
+    ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
     axes = figures.caterpillar_plot(frames, order=list(ranks.sort_values(kind="stable").index))
     apart = [
         f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "
@@ -102,7 +102,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     yield from _funnels(result, released)
     table = _by_therapist(released, f"residuals_{name}")
     if table is not None and table["rank"].notna().any() and len(table) <= MOST_ROWS:
-        places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1)
+        places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         yield _drawn(
             f"rank_intervals_{name}", phrase("captions", "rank_intervals", label=label), ax
@@ -144,9 +144,10 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
             yield _funnel("funnel", measure, released.policy, n, rate.clip(upper=1), None, note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
-        gain = -measure.sign * table["departure"]
+        own = "departure_case_mix" if "departure_case_mix" in table else "departure"
+        gain, given = -measure.sign * table[own], phrase("captions", own)
         sd = float(released.tables[f"variances_{measure.name}"].frame["estimate"].iloc[-1]) ** 0.5
-        yield _funnel("funnel_mean", measure, released.policy, table["n"], gain, sd)
+        yield _funnel("funnel_mean", measure, released.policy, table["n"], gain, sd, given=given)
 
 
 def _funnel(
@@ -157,6 +158,7 @@ def _funnel(
     figure: pd.Series,
     sd: float | None,
     note: str = "",
+    given: str = "",
 ) -> Drawn:
     """Draw one funnel, and say in its caption who lies outside and how overdispersed it is."""
     import matplotlib.pyplot as plt
@@ -180,7 +182,7 @@ def _funnel(
         ax.set(xlabel=x, ylabel=y)
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
-    caption = phrase("captions", name, label=measure.label) + note
+    caption = phrase("captions", name, label=measure.label, given=given) + note
     if not note:  # From rounded counts nobody can be said to lie beyond a line.
         caption += phrase(
             "captions",

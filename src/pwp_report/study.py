@@ -282,9 +282,11 @@ def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> N
     if without:
         name, ends = min(without), "score" if study.level == "session" else "pre and post"
         raise refusal("scores_not_found", file=where, name=name, ends=ends)
+    if not study.measures and study.level == "session":
+        raise refusal("no_measure_by_session", file=where)
     if not study.measures:
-        problem, hint = _no_measure(given, study, columns)
-        raise InputError(problem, hint=hint, file=where)
+        half = [s.measure.name for s in _complete_scores(given, columns) if s.pre or s.post]
+        raise refusal("no_measure", file=where, name=[*half, "phq9"][0])
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
         raise refusal("no_order_of_sessions", file=where)
 
@@ -293,18 +295,3 @@ def headings_listed(columns: Sequence[str]) -> str:
     """List the headings of a file, which are no entries, and not endlessly many."""
     more = f" and {len(columns) - 30:,} more" if len(columns) > 30 else ""
     return ", ".join(map(shown_name, columns[:30])) + more
-
-
-def _no_measure(given: Study, study: Study, columns: Sequence[str]) -> tuple[str, str]:
-    if study.level == "session":
-        return (
-            "rows are sessions, and no measure with a score by session was recognised",
-            'name the column phq9, or state it as score = "..." under [measures.phq9]',
-        )
-    scores = _complete_scores(given, columns)
-    half = next((s.measure.name for s in scores if s.pre or s.post), "phq9")
-    names = f"{half}_pre and {half}_post"
-    return (
-        "no measure with a first and a last score was recognised",
-        f"name the columns {names}, or state them under [measures.{half}] in a study file",
-    )

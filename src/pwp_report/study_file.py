@@ -53,6 +53,7 @@ class _Key:
 _DATA: dict[str, dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("study_keys.toml").read_text(encoding="utf-8")
 )
+_ROLES = _DATA.pop("roles")
 _MEASURE_KEYS = tuple(_Key("measure", name, **key) for name, key in _DATA.pop("measure").items())
 _KEYS = tuple(
     _Key("" if section == "top" else section, name, **key)
@@ -66,10 +67,6 @@ _COLUMN_KEYS = tuple(
 _CODE_KEYS = tuple(_Key("codes", name, "texts") for name in CODES)
 
 
-#: Keys of older study files.
-_RENAMED = {"minimum_caseload": "minimum_patients", "caseload": "minimum_shown"}
-
-
 class _Section:
     """One table of the file, read strictly."""
 
@@ -77,10 +74,7 @@ class _Section:
         self.name, self.file = name, file
         if not isinstance(values, dict):
             raise self.error("must be a table", f"write it as [{name}]")
-        given: dict[str, Any] = values
-        self.values = {_RENAMED.get(key, key): value for key, value in given.items()}
-        if len(self.values) < len(values):
-            raise self.error("has a key under its old and its new name", "keep the new one")
+        self.values: dict[str, Any] = values
         for key in self.values:
             if not shown_name(key):
                 where = f"[{name}]" if name else "the study file"
@@ -108,15 +102,11 @@ class _Section:
 
     def _text(self, value: Any, key: _Key) -> str:
         if not isinstance(value, str):
-            raise self.error(
-                "must be text", 'write it in quotation marks, as in "closed"', key.name
-            )
+            raise self.error("must be text", 'quote it, as in "closed"', key.name)
         if key.kind == "filled" and not shown_name(value):
             raise self.error("is empty", f"{key.note}, or remove the line", key.name)
         if key.allowed and value not in key.allowed and not (key.example and value == ""):
-            raise self.error(
-                "has an unknown value", f"give one of {', '.join(key.allowed)}", key.name
-            )
+            raise self.error("has an unknown value", f"known: {', '.join(key.allowed)}", key.name)
         return value
 
     def _texts(self, value: Any, key: _Key) -> tuple[str, ...]:
@@ -350,7 +340,7 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
         *_lines("file", values),
         '\n[columns]  # names in your file; "" for what is not to be used',
         *[f"# The file has: {headings_listed(headings)}"] * bool(headings),
-        *(f"{r} = {_toml(c)}{_guess(r, study)}" for r, c in study.columns.items()),
+        *(f"{r} = {_toml(c)}{_guess(r, study, _ROLES[r])}" for r, c in study.columns.items()),
         *(f'{r} = ""' for r in study.without),
         *_open_roles(study),
     ]
@@ -370,8 +360,10 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
     return "\n".join([*lines, *_lines("case_mix", values), *_lines("disclosure", values)]) + "\n"
 
 
-def _guess(name: str, study: Study) -> str:
-    return "  # guessed from its name: please check" if name in study.guessed else ""
+def _guess(name: str, study: Study, what: str = "") -> str:
+    guessed = "guessed from its name: please check" * (name in study.guessed)
+    note = "; ".join(filter(None, (what, guessed)))
+    return f"  # {note}" if note else ""
 
 
 def _open_roles(study: Study) -> list[str]:
@@ -380,7 +372,7 @@ def _open_roles(study: Study) -> list[str]:
     left = [r for r in roles if r not in {*study.columns, *study.without}]
     put = "take the # away and put your column's name"
     lines = [f'# {r} = "?"  # needed and not recognised: {put}' for r in left if r in NEEDED]
-    rest = [f'# {r} = "?"' for r in left if r not in NEEDED]
+    rest = [f'# {r} = "?"  # {_ROLES[r]}' for r in left if r not in NEEDED]
     if rest:
         lines += ["# Not recognised: where you have one, take the # away and put its name.", *rest]
     return lines

@@ -6,13 +6,16 @@ The tables' files and the JSON keep the library's own names, which programs rely
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from pwp_lib.numbers import bare_p, plain
 from pwp_report.released import ReleasedTable
 
-__all__ = ["entries", "for_page", "headings", "phrase"]
+__all__ = ["decimals", "entries", "for_page", "headings", "phrase"]
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
@@ -50,8 +53,20 @@ def headings(table: ReleasedTable) -> dict[str, str]:
     return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
 
 
+def decimals(values: Iterable[Any], most: int = 3) -> int:
+    """Say how many decimals write numbers alike: as many as one of them needs, at most so many.
+
+    Examples
+    --------
+    >>> decimals([2.5, 2.45, float("nan"), "*"]), decimals([3.0, 4.0001])
+    (2, 0)
+    """
+    texts = [plain(v, most) for v in values if isinstance(v, float) and v == v]
+    return max((len(t.partition(".")[2]) for t in texts), default=0)
+
+
 def entries(frame: pd.DataFrame) -> pd.DataFrame:
-    """Put words in place of names, and of probabilities that round to nothing.
+    """Put words in place of names, and write the p-values among other figures.
 
     Examples
     --------
@@ -62,10 +77,9 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     if "predictor" in frame:
         named["predictor"] = frame["predictor"].str.replace("_", " ")
     if {"check", "value"} <= {*frame}:
-        small = frame["check"].str.fullmatch(r".*\bp") & (
-            pd.to_numeric(frame["value"], errors="coerce") < 0.001
-        )
-        named["value"] = frame["value"].astype(object).mask(small, "< .001")
+        values, p = frame["value"].astype(object), frame["check"].str.fullmatch(r".*\bp")
+        written = values.map(lambda v: bare_p(v) if isinstance(v, float) else v)
+        named["value"] = values.mask(p, written)
     return frame.assign(**named)
 
 

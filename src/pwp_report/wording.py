@@ -26,6 +26,8 @@ class Kind:
 KINDS: dict[str, Kind] = {name: Kind(*words) for name, words in _WORDS.pop("kinds").items()}
 #: What a chapter or a tagged cell may need beside patients and their scores.
 NEEDS: dict[str, str] = _WORDS.pop("needs")
+#: Which therapist of several counts, in words of a rule of inclusion.
+SEVERAL: dict[str, str] = _WORDS.pop("several")
 _REMARKS: dict[str, str] = _WORDS.pop("remarks")
 #: What is wrong with files of other kinds, and what to do, by their first bytes in small letters.
 OTHER_FILES: dict[bytes, list[str]] = {

@@ -313,7 +313,7 @@ CATALOGUE: list[BadFile] = [
     BadFile("study with one column for both ends", csv(lambda f: None), "equals the first",
             '[measures.phq9]\npre = "phq9_pre"\npost = "phq9_pre"\n'),
     BadFile("study with no number for a number", csv(lambda f: None), "minimum_shown must",
-            "[disclosure]\ncaseload = nan\n"),
+            "[disclosure]\nminimum_shown = nan\n"),
     BadFile("study with an endless scale", csv(lambda f: None), "maximum must be a number",
             '[measures.mood]\nminimum = 0\nmaximum = inf\npre = "phq9_pre"\npost = "phq9_post"\n'),
     BadFile("study with a number for a column", csv(lambda f: None), "must be text",

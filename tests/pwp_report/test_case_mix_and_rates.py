@@ -97,7 +97,8 @@ def test_no_term_is_of_a_few_patients(seed: int, missing: str) -> None:
 
 
 def test_effects_before_and_after_are_those_of_the_models_written_out(people: pd.DataFrame) -> None:
-    table, said = adjusted_effects(people, PHQ9, [PHQ9], CaseMix(("imd",), therapist_mean=True))
+    asked = CaseMix(("imd",), therapist_mean=True)
+    table, said, _ = adjusted_effects(people, PHQ9, [PHQ9], asked)
     random = "(1 + center(phq9_pre) | therapist_id)"
     by_hand = [
         "phq9_post ~ 1 + (1 | therapist_id)",
@@ -112,6 +113,44 @@ def test_effects_before_and_after_are_those_of_the_models_written_out(people: pd
     assert change["change"] == pytest.approx(expected[2] - expected[1])
     # Half of the difference between therapists is their patients' deprivation.
     assert change["change_upper"] < 0
+
+
+def test_departures_with_the_case_mix_are_those_of_least_squares(people: pd.DataFrame) -> None:
+    *_, own = adjusted_effects(people, PHQ9, [PHQ9], CaseMix(("imd",)))
+    assert own is not None
+    formula = "phq9_post ~ center(phq9_pre) + mix_0 + (1 + center(phq9_pre) | therapist_id)"
+    fit = fit_mixed(formula, people)
+    x = (people["phq9_pre"] - people["phq9_pre"].mean()).to_numpy()
+    design = np.column_stack([np.ones(len(people)), x, people["mix_0"]])
+    y, of = people["phq9_post"].to_numpy(), people["therapist_id"].to_numpy()
+    left, right = np.zeros((3, 3)), np.zeros(3)
+    for t in np.unique(of):
+        mine, z = design[of == t], design[of == t][:, :2]
+        spread = z @ fit.random_covariance.to_numpy() @ z.T
+        weight = np.linalg.inv(spread + fit.residual_variance * np.eye(len(mine)))
+        left += mine.T @ weight @ mine
+        right += mine.T @ weight @ y[of == t]
+    rest = y - design @ np.linalg.solve(left, right)
+    by_hand = {t: rest[of == t].mean() for t in np.unique(of)}
+    assert own.to_dict() == pytest.approx(by_hand, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        (CaseMix(), False),
+        (CaseMix(("imd",)), True),
+        (CaseMix(therapist_mean=True), True),
+        (CaseMix(("imd",), missing="drop"), False),
+    ],
+)
+def test_departures_of_other_patients_than_the_table_s_are_not_given(
+    people: pd.DataFrame, asked: CaseMix, there: bool
+) -> None:
+    """Two means of nearly the same patients would tell the scores of those few."""
+    gaps = people.assign(mix_0=people["mix_0"].where(people.index % 97 > 0))
+    *_, own = adjusted_effects(gaps, PHQ9, [PHQ9], asked)
+    assert (own is not None) == there
 
 
 def test_patients_per_hundred_by_another_way(people: pd.DataFrame) -> None:
@@ -132,7 +171,7 @@ def test_patients_per_hundred_by_another_way(people: pd.DataFrame) -> None:
 
 def test_an_outcome_of_few_has_no_model(people: pd.DataFrame) -> None:
     rows = people.assign(yes=np.arange(len(people)) < 19)
-    with pytest.raises(InputError, match="fewer than 20"):
+    with pytest.raises(InputError, match="takes 20 patients with this outcome and as many without"):
         fit_rate(Asked("deterioration", "phq9", "Deterioration", rows, ()))
 
 

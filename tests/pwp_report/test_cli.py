@@ -177,7 +177,7 @@ def test_check_writes_a_study_that_reads_back(tmp_path: Path, capsys) -> None:
     study = tmp_path / "study.toml"
     assert run("check", path, "--write-study", study) == 0
     text = study.read_text(encoding="utf-8")
-    assert 'therapist_id = "CarePersLocalId"  # guessed' in text
+    assert 'therapist_id = "CarePersLocalId"  # who treated; guessed' in text
     assert run("check", path, "--study", study) == 0
     assert "as the study file says" in capsys.readouterr().out
     assert run("check", path, "--write-study", study) == 2
@@ -405,3 +405,25 @@ def test_the_version_is_that_of_the_distribution(capsys) -> None:
 
     assert run("--version") == 0
     assert capsys.readouterr().out == f"pwp {version('pwp-lib')}\n"
+
+
+def test_the_list_of_commands_fits_a_narrow_terminal_and_is_not_cut(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    mine = [line for line in lines if line.split()[:1] and line.split()[0] in COMMANDS]
+    assert len(mine) == len(COMMANDS)
+    for line in lines:
+        assert len(line) <= 80
+        assert "..." not in line or "Usage" in line or "ARGS" in line
+
+
+@pytest.mark.parametrize("wrong", ["abc", "1.5", "", "1e3", "ten", "0x1F", "9" * 5_000])
+@pytest.mark.parametrize("option", ["--seed", "--students"])
+def test_what_is_no_whole_number_is_said_in_words(
+    option: str, wrong: str, tmp_path: Path, capsys
+) -> None:
+    given = {"--seed": "3", "--students": "1", option: wrong}
+    assert run("cohort", "--out", tmp_path / "c", *(x for kv in given.items() for x in kv)) == 2
+    assert "a whole number is needed" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()

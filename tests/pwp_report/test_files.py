@@ -165,7 +165,6 @@ def test_names_are_shown_without_control_characters() -> None:
 def test_native_numbers_and_codes() -> None:
     read = read_numbers(pd.Series([12.0, 99.0, np.nan]), codes=["99"])
     assert read.values.tolist()[0] == 12
-    assert read.coded == 1
     assert read.kinds.isna().all()
     assert read_scores(pd.Series([5, 22]), GAD7).kinds.tolist()[1] == "range"
     words = pd.Series(["NULL", "n/a", "", "7"], dtype="str")

@@ -105,3 +105,50 @@ def test_numbers_that_restart_in_each_service_are_remarked_on_and_told_apart(
     told = checked(tmp_path, one_each, "[file]\nnumbers_restart = true\n")
     assert len(patients_of(told)) == FRAME["patient_id"].nunique()
     assert not any("numbers_restart" in r for r in told.remarks)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("Dr A", "Dr A (trainee)", True),
+        ("Dr A", "Dr A [2]", True),
+        ("Dr. A", "Dr A", True),
+        ("Smith, J", "Smith J", True),
+        ("Smith-Jones", "Smith Jones", True),
+        ("DrA", "Dr A", True),
+        ("T-01", "T 01", True),
+        ("aB1", "AB1", True),
+        ("O'Neill", "ONeill", True),
+        ("Müller K.", "Müller K", True),
+        ("Dr A", "Dr B", False),
+        ("1.1", "11", False),
+        ("1-1", "11", False),
+        ("T01", "T1", False),
+        ("Smith J", "Smith JA", False),
+    ],
+)
+@pytest.mark.parametrize("role", ["therapist_id", "service_id"])
+def test_labels_that_nearly_agree_are_two_and_remarked_on(
+    one: str, other: str, alike: bool, role: str, tmp_path: Path
+) -> None:
+    frame = FRAME.assign(service_id=FRAME["therapist_id"])
+    names = sorted(frame["therapist_id"].unique())
+    frame[role] = frame[role].replace({names[0]: one, names[1]: other})
+    check = checked(tmp_path, frame)
+    said = [r for r in check.remarks if "differ from another by no more than capitals" in r]
+    assert len(said) == alike
+    assert patients_of(check)[role].nunique() == len(names)
+    rows = {int(frame.index[frame[role] == label][0]) + 2 for label in (one, other)}
+    for remark in said:
+        assert remark.startswith(f"{role}: ")
+        assert one not in remark
+        assert int(remark.split("the first in row ")[1].split(";")[0]) in rows
+
+
+@pytest.mark.parametrize("share", [1.0, 0.99])
+def test_a_file_that_goes_without_control_says_so(share: float, tmp_path: Path) -> None:
+    made = FRAME.assign(synthetic="True")
+    made.loc[made.index[int(share * len(made)) :], "synthetic"] = "False"
+    said = [r for r in checked(tmp_path, made).understood if "disclosure control is not" in r]
+    assert len(said) == (share == 1.0)
+    assert all("pwp analyse" in r for r in said)

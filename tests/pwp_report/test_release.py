@@ -14,7 +14,7 @@ import pytest
 from pwp_report import report_figures
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
-from pwp_report.release import release_results
+from pwp_report.release import _checks, release_results
 from pwp_report.release_parts import (
     OTHERS_TOGETHER,
     rounded,
@@ -78,9 +78,19 @@ def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) 
     for run in (open_run, safe_run):
         for path in sorted((run / "tables").glob("*.csv")):
             table = pd.read_csv(path, dtype=str)
-            for column in {"n", "missing", "patients"} & {*table}:
+            whole = {
+                "n",
+                "missing",
+                "patients",
+                "excluded",
+                "df",
+                "rank",
+                "rank_lower",
+                "upper_shared",
+            }
+            for column in whole & {*table} | {c for c in table if c.startswith("n_")}:
                 numbers = table[column].dropna()
-                assert numbers[numbers != MARK].str.fullmatch(r"[\d.]+").all(), path.name
+                assert numbers[numbers != MARK].str.fullmatch(r"\d+").all(), path.name
 
 
 # --- Attacks by difference, by statistics and by pictures -----------------------------------------
@@ -241,6 +251,38 @@ def test_analyses_that_could_not_be_done_are_no_rows(safe_analysis: Analysis) ->
         shown = released.tables[f"sensitivity_{name}"].frame
         assert len(shown) == len(done) < len(rows)
         assert "MLwiN" not in " ".join(shown["analysis"])
+
+
+@pytest.mark.parametrize("singular", [True, False])
+def test_at_the_bound_of_the_correlation_slopes_are_not_checked_again(
+    safe_analysis: Analysis, singular: bool
+) -> None:
+    result = safe_analysis.measures["phq9"]
+    levels = ["patients", "therapists, Intercept", "therapists, center(phq9_pre)"]
+    table = pd.DataFrame({"value": 0.1}, [f"{level}: skewness" for level in levels])
+    checks = SimpleNamespace(table=lambda: table.rename_axis("check"))
+    slope = SimpleNamespace(singular=singular)
+    one = SimpleNamespace(
+        checks=checks, fit=slope, measure=result.measure, sensitivity=result.sensitivity
+    )
+    tables = SimpleNamespace(policy=DisclosurePolicy(active=False), made={})
+    tables.add = lambda name, frame, **_: tables.made.setdefault(name, frame)
+    tables.of_everybody, tables.alone = (lambda _: float("nan")), []
+    one.sensitivity = None
+    _checks(tables, one)
+    shown = tables.made["checks"]["check"].tolist()
+    assert shown == [f"{level}: skewness" for level in levels[: 3 - singular]]
+
+
+def test_what_referees_ask_for_names_no_place_that_is_not_there(safe_run: Path) -> None:
+    table = pd.read_csv(safe_run / "tables" / "reporting.csv", keep_default_na=False)
+    page = (safe_run / "report.html").read_text(encoding="utf-8")
+    assert table["where"].str.len().gt(0).all()
+    assert not table["where"].str.contains("Not in these data").any()
+    where = table.set_index("asked_by")["where"]
+    if "tables/missing.csv" not in {f"tables/{p.name}" for p in (safe_run / "tables").glob("*")}:
+        assert "Nobody is known to lack a last score" in [*where]
+    assert "Of its later items we had no text" in page
 
 
 def test_who_lies_beyond_a_funnel_does_so_whatever_the_exact_caseload(safe_run: Path) -> None:

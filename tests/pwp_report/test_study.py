@@ -224,7 +224,7 @@ def test_ages_and_caseloads(tmp_path: Path) -> None:
     check = check_study_data(_file(tmp_path, FRAME), study)
     assert check.cohort.patients["age"].between(30, 60).all()
     small = FRAME.drop(index=range(6))
-    study = _study(tmp_path, "[inclusion]\nminimum_caseload = 8\n")
+    study = _study(tmp_path, "[inclusion]\nminimum_patients = 8\n")
     check = check_study_data(_file(tmp_path, small), study)
     assert check.flow[-1].therapists == 7
 
@@ -352,7 +352,7 @@ def test_study_is_strict_about_its_values(tmp_path: Path) -> None:
         ("[inclusion]\none_to_one = 1\n", "true or false"),
         ("[file]\nmissing = {a = 1}\n", "must be a list"),
         ("measures = 3\n", "must be a table"),
-        ("[disclosure]\ncaseload = 2\n", "must be a number of 10 or more"),
+        ("[disclosure]\nminimum_shown = 2\n", "must be a number of 10 or more"),
     ):
         with pytest.raises(InputError, match=said):
             _study(tmp_path, text)
@@ -466,3 +466,14 @@ def test_99_may_be_a_therapist_and_is_named_where_it_stands_alone(
     notes = [line for line in check.understood if "for missing" in line]
     assert len(notes) == warned
     assert all("row 2" in line and "99" not in line for line in notes)
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_a_written_study_file_says_what_each_column_is(session: bool, tmp_path: Path) -> None:
+    frame = bad_files.session_frame() if session else FRAME
+    check = check_study_data(_file(tmp_path, frame))
+    lines = write_study(check.study).split("[columns]")[1].split("\n[")[0].splitlines()[1:]
+    roles = [line for line in lines if " = " in line]
+    assert len(roles) == len(SESSION_ROLES if session else PATIENT_ROLES)
+    for line in roles:
+        assert len(line.split("  # ")[1].split("; guessed")[0]) > 5, line

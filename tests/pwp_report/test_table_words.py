@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.released import ReleasedTable
-from pwp_report.table_words import entries, for_page, headings
+from pwp_report.report import _for_page
+from pwp_report.table_words import decimals, entries, for_page, headings
 
 
 def test_a_name_means_what_it_means_in_its_table() -> None:
@@ -27,14 +29,14 @@ def test_entries_are_words(column: str, name: str, word: str) -> None:
     assert entries(pd.DataFrame({column: [name]}))[column].tolist() == [word]
 
 
-def test_a_probability_that_rounds_to_nothing_says_so() -> None:
+def test_p_values_among_other_figures_are_written_as_everywhere() -> None:
     checks = pd.DataFrame(
         {"check": ["Shapiro-Wilk p", "skewness", "equal spread by therapist, p"],
          "value": [0.0, 0.0, 0.03]}
     )  # fmt: skip
-    assert entries(checks)["value"].tolist() == ["< .001", 0.0, 0.03]
+    assert entries(checks)["value"].tolist() == ["< .001", 0.0, ".030"]
     withheld = checks.assign(value=["*", 0.1, 0.2])
-    assert entries(withheld)["value"].tolist() == ["*", 0.1, 0.2]
+    assert entries(withheld)["value"].tolist() == ["*", 0.1, ".200"]
 
 
 def test_of_a_very_long_table_a_page_shows_both_ends() -> None:
@@ -52,3 +54,38 @@ def test_headings_hold_for_measures_with_an_underscore_in_their_name(measure: st
     table = ReleasedTable(f"residuals_{measure}", "Residuals", frame)
     assert headings(table)["se"] == ""
     assert "se" not in for_page(table, "file")[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([2.5, 2.45], 2),
+        ([3.0, 4.0], 0),
+        ([0.1234], 3),
+        ([1.0, float("nan"), "*", 0.5], 1),
+        ([-0.0004], 0),
+        ([], 0),
+    ],
+)
+def test_numbers_of_a_column_have_as_many_decimals(values: list[object], places: int) -> None:
+    assert decimals(values) == places
+
+
+def test_a_column_and_an_interval_keep_their_trailing_zeros_and_p_values_one_form() -> None:
+    frame = pd.DataFrame(
+        {
+            "measure": ["PHQ-9", "GAD-7", "WSAS"],
+            "vpc": [8.0, 9.25, float("nan")],
+            "vpc_lower": [4.5, 5.0, float("nan")],
+            "vpc_upper": [12.0, 14.0, float("nan")],
+            "mean": [2.5, -2.45, 3.0],
+            "n": [20, 1100, "*"],
+            "p_value": [0.04, 1.0, 1e-9],
+        }
+    )
+    shown = _for_page(ReleasedTable("effects", "Effects", frame), DisclosurePolicy())
+    assert shown["rows"] == [
+        ["PHQ-9", "8.00 (4.50 to 12.00)", "2.50", "20", ".040"],
+        ["GAD-7", "9.25 (5.00 to 14.00)", "\N{MINUS SIGN}2.45", "1,100", "1.000"],
+        ["WSAS", "", "3.00", "*", "< .001"],
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 from pwp_lib.cohort import Cohort
 from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
-from pwp_report.disclosure import MARK, DisclosurePolicy
+from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
+from pwp_report.register import Mark, keep, mark_of, near
 from pwp_report.study import Study
 from pwp_report.study_file import read_study
 from pwp_report.wording import refusal, remark
@@ -28,17 +28,20 @@ class Request:
     key: Path
     no_disclosure_control: bool = False
     adjust: str = ""
+    despite_earlier: bool = False
 
 
-def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePolicy]:
+def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePolicy, Mark | None]:
     """Give a file's cohort as it may be analysed, and the names to release it under.
 
-    They are pseudonyms unless it is synthetic, or unless told not to.
+    They are pseudonyms unless it is synthetic, or unless told not to; then the mark of the
+    patients is None.
 
     Raises
     ------
     InputError
-        If there is no cohort, the folder is a file, or the key lies where the results go.
+        If there is no cohort, the folder is a file, the key lies where the results go, or an
+        earlier run was of nearly the same patients.
     """
     if asked.out.exists() and not asked.out.is_dir():
         raise refusal("file_not_folder", file=asked.out)
@@ -51,12 +54,15 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     say(*found.understood, stderr=True)
     cohort = found.cohort
     names: dict[str, str] = {}
-    active = not asked.no_disclosure_control and not cohort.provenance.synthetic
-    if active:
-        cohort = pseudonymise(cohort, Pseudonyms(open_key(asked.key, outside=asked.out)))
-        cohort, names = numbered(cohort)
+    active, mark = not asked.no_disclosure_control and not cohort.provenance.synthetic, None
     policy = DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown)
-    return cohort, names, found.study, policy
+    if active:
+        key = open_key(asked.key, outside=asked.out)
+        mark = mark_of(cohort, key)
+        if not asked.despite_earlier and (run := near(asked.key, mark, policy.threshold)):
+            raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
+        cohort, names = numbered(pseudonymise(cohort, Pseudonyms(key)))
+    return cohort, names, found.study, policy, mark
 
 
 def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePolicy) -> None:
@@ -74,12 +80,11 @@ def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePoli
 
 def analyse_file(asked: Request) -> None:
     """Check, analyse and write."""
-    cohort, names, known, policy = _ready(asked)
+    cohort, names, known, policy, mark = _ready(asked)
     from pwp_report.analysis import analyse
     from pwp_report.case_mix import CaseMix
     from pwp_report.report import safe_labels, write_run
 
-    last = (asked.out / "latest").resolve()
     progress("models, ranks and comparisons")
     analysis = analyse(
         safe_labels(cohort),
@@ -95,16 +100,7 @@ def analyse_file(asked: Request) -> None:
     known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
     run = write_run(analysis, known, policy, asked.out, progress, names)
     _say_where(asked, run, cohort, policy)
-    if policy.active and _differ_by_few(last, run, policy):
-        say(remark("runs_differ_by_few", last=last.name, run=run.name), stderr=True)
-
-
-def _differ_by_few(last: Path, run: Path, policy: DisclosurePolicy) -> bool:
-    """Whether the run before has other tables, of nearly as many patients."""
-    if not (last / "results.json").is_file():
-        return False
-    old, new = (json.loads((p / "results.json").read_text("utf-8")) for p in (last, run))
-    sizes = [r["sample"]["patients"].replace(",", "") for r in (old, new)]
-    if old["tables"] == new["tables"] or MARK in sizes:
-        return False
-    return abs(int(sizes[0]) - int(sizes[1])) < policy.smallest_caseload
+    if mark is not None:
+        if last := near(asked.key, mark, policy.smallest_caseload):
+            say(remark("runs_differ_by_few", last=last, run=run.name), stderr=True)
+        keep(asked.key, f"{asked.out.name}/{run.name}", mark)

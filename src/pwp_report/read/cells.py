@@ -51,13 +51,10 @@ class ReadColumn:
         Numbers, dates or text; missing where empty, coded as missing, or wrong.
     kinds : Series
         Key of `KINDS` where the entry is wrong, missing elsewhere.
-    coded : int
-        Entries that were a word or a code for missing.
     """
 
     values: pd.Series
     kinds: pd.Series
-    coded: int = 0
 
     @property
     def wrong(self) -> pd.Series:
@@ -104,11 +101,10 @@ def read_numbers(
     )
     values = np.full(len(texts) + 1, np.nan)
     kinds: list[str | None] = [None] * (len(texts) + 1)
-    coded = np.zeros(len(texts) + 1, dtype=bool)
     for i, text in enumerate(texts):
         if _is_missing(text, codes):
-            coded[i] = True
-        elif _NUMBER.fullmatch(text):
+            continue
+        if _NUMBER.fullmatch(text):
             values[i] = float(text)
         elif commas and _COMMA.fullmatch(text):
             values[i] = float(text.replace(",", "."))
@@ -118,7 +114,6 @@ def read_numbers(
     return ReadColumn(
         pd.Series(values[labels], index=index),
         pd.Series(np.array(kinds, dtype=object)[labels], index=index, dtype="str"),
-        int(coded[labels].sum()),
     )
 
 
@@ -129,11 +124,8 @@ def _native_numbers(cells: pd.Series, codes: Collection[str]) -> ReadColumn:
         return ReadColumn(pd.Series(np.nan, index=cells.index), wrong)
     values = pd.to_numeric(cells, errors="coerce").astype("float64")
     numbers = [float(c) for c in codes if _NUMBER.fullmatch(c)]
-    is_code = values.isin(numbers)
     endless = np.isinf(values)
-    return ReadColumn(
-        values.mask(is_code | endless), none.mask(endless, "range"), int(is_code.sum())
-    )
+    return ReadColumn(values.mask(values.isin(numbers) | endless), none.mask(endless, "range"))
 
 
 def _wrong_kind(text: str) -> str:
@@ -163,7 +155,7 @@ def read_scores(
     code = outside & values.isin(MISSING_CODES)
     broken = values.notna() & ~outside & (values % 1 != 0) if measure.integer else outside & False
     kinds = kinds.mask(outside, "range").mask(code, "code").mask(broken, "fraction")
-    return ReadColumn(values.mask(kinds.notna()), kinds, read.coded)
+    return ReadColumn(values.mask(kinds.notna()), kinds)
 
 
 def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:

@@ -6,8 +6,6 @@ from .errors import InputError as InputError
 from .fit import MixedFit as MixedFit
 from .fit import fit_design as fit_design
 from .fit import fit_mixed as fit_mixed
-from .grid import GridPosterior as GridPosterior
-from .grid import grid_posterior as grid_posterior
 from .many import fit_many as fit_many
 from .moments import Moments as Moments
 from .pooling import pool_moments as pool_moments

@@ -10,7 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from multilevel.arguments import Checked
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.intervals import profile_bounds
@@ -63,7 +65,7 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class BinaryFit:
+class BinaryFit(Checked):
     """A fitted random-intercept logistic model; `fit_binary` makes it.
 
     Attributes
@@ -133,7 +135,7 @@ class BinaryFit:
         faces = {self.design.group_name: self._boundary.deviance + self._constant}
         return prove(self._point.slope[: len(self._bend)], self._bend, inward, faces)
 
-    def by_nodes(self, nodes: Sequence[int] = (1, 5, 15, 30)) -> pd.DataFrame:
+    def by_nodes(self, nodes: ArrayLike = (1, 5, 15, 30)) -> pd.DataFrame:
         """Fit again with other numbers of nodes, to see whether they matter.
 
         Returns
@@ -227,8 +229,6 @@ class BinaryFit:
             Of the profile interval. For the probability scale the fixed part is the one that
             goes with each bound of the variance.
         """
-        if scale not in ("latent", "probability"):
-            raise InputError('the scale is neither "latent" nor "probability"', hint="give one")
         row = self._row(at or {}) if scale == "probability" else None
 
         def share(variance: float) -> float:
@@ -249,14 +249,14 @@ class BinaryFit:
 
     def rates(
         self,
-        percentiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+        percentiles: ArrayLike = (0.05, 0.25, 0.5, 0.75, 0.95),
         at: Mapping[str, float] | None = None,
     ) -> pd.DataFrame:
         """Rate that is expected with groups at these percentiles.
 
         Parameters
         ----------
-        percentiles : sequence of float
+        percentiles : array_like
         at : mapping of str to float, optional
             Predictors in original units; averaged over all rows unless given.
 
@@ -268,10 +268,10 @@ class BinaryFit:
         from scipy.special import expit
         from scipy.stats import norm
 
-        index = pd.Index(np.atleast_1d(percentiles), name="percentile")
-        residual = self.variance**0.5 * norm.ppf(pd.to_numeric(index, errors="coerce"))
-        if not np.isfinite(residual).all():
+        index = pd.Index(np.ravel(np.asarray(percentiles, dtype=float)), name="percentile")
+        if not ((index > 0.0) & (index < 1.0)).all():
             raise InputError("percentiles lie between 0 and 1", hint="give 0.95 for the 95th")
+        residual = self.variance**0.5 * norm.ppf(index)
         weights = self._cells.trials if at is None else None
         x = self._cells.x if at is None else self._row(at)[None]
         eta = x @ self._point.theta[:-1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multilevel.arguments import Checked
 from multilevel.errors import InputError
 
 __all__ = ["DesignMoments", "Polynomial", "coordinates", "movable_columns"]
@@ -36,7 +37,7 @@ def movable_columns(
 
 
 @dataclass(frozen=True)
-class DesignMoments:
+class DesignMoments(Checked):
     """Cross-products of a model's columns within each group.
 
     With ``W_j`` the rows of group ``j`` and the columns of the fixed part, the random part
@@ -150,7 +151,7 @@ class DesignMoments:
         response: ArrayLike,
         fixed: Mapping[str, ArrayLike],
         random: Sequence[str],
-        group: ArrayLike,
+        group: Any,
         *,
         group_name: str = "group",
     ) -> DesignMoments:
@@ -176,13 +177,18 @@ class DesignMoments:
         array([[2., 3.],
                [3., 5.]])
         """
+        if not set(random) <= set(fixed):
+            raise InputError("random terms are among the fixed columns", hint="give their columns")
         names = (*fixed, "y")
         parts = tuple(range(len(fixed))), tuple(names.index(r) for r in random)
         try:
             w = np.column_stack([np.asarray(c, dtype=float) for c in (*fixed.values(), response)])
+            labels, codes = np.unique(np.asarray(group), return_inverse=True)
+            unusable = (*np.shape(group), len(names)) != w.shape or not np.isfinite(w).all()
         except (TypeError, ValueError):
-            raise InputError("columns are numbers, one a row", hint="give equal lengths") from None
-        labels, codes = np.unique(np.asarray(group), return_inverse=True)
+            unusable = True
+        if unusable:
+            raise InputError("columns are finite numbers, one a row", hint="give equal lengths")
         centres = np.zeros(len(names))
         movable = movable_columns(names, *parts)
         centres[movable] = w[:, movable].mean(axis=0)

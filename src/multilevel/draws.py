@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multilevel.arguments import Checked
 from multilevel.errors import InputError
 
 __all__ = ["PosteriorInterval", "tail_of"]
@@ -16,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class PosteriorInterval:
+class PosteriorInterval(Checked):
     """Median and percentile interval of one quantity, with what the sampling leaves open.
 
     Attributes
@@ -57,8 +58,8 @@ class PosteriorInterval:
             x = np.atleast_2d(np.asarray(draws, dtype=float))
         except (TypeError, ValueError):
             raise InputError("the draws are not numbers") from None
-        if x.ndim != 2 or not x.size:
-            raise InputError("draws of shape (chains, draws) are needed", hint="give one or more")
+        if x.ndim != 2 or not x.size or np.isinf(x).any():
+            raise InputError("finite draws of shape (chains, draws) are needed, one or more")
         probs = (0.5, tail, 1 - tail)
         median, lower, upper = map(float, np.quantile(x, probs))
         return cls(median, lower, upper, level, *_diagnostics(x, probs))

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from multilevel.arguments import Checked
 from multilevel.certificate import Certificate, certify
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.formula import parse_formula
 from multilevel.identify import identified_stack, method_name
-from multilevel.information import fixed_tests, variance_covariance
+from multilevel.information import Information, fixed_tests, variance_covariance
 from multilevel.intervals import ProfileInterval, profile_interval
 from multilevel.levels import nested_design
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
-from multilevel.residuals import joint_covariance, residual_table
+from multilevel.residuals import ErrorKind, joint_covariance, residual_table
 from multilevel.search import solve
 from multilevel.solution import Solution
 from multilevel.sources import design_moments
@@ -31,12 +33,12 @@ __all__ = ["MixedFit", "fit_design", "fit_mixed"]
 
 
 @dataclass(frozen=True, repr=False)
-class MixedFit(Solution):
+class MixedFit(Checked, Solution):
     """A fitted two-level model; `fit_mixed` and `fit_design` make it."""
 
     # -- the fit as tables ----------------------------------------------------------------------
 
-    def variance_se(self, information: str = "expected") -> pd.Series[float]:
+    def variance_se(self, information: Information = "expected") -> pd.Series[float]:
         """Return standard errors of the variances and covariances.
 
         Parameters
@@ -54,7 +56,7 @@ class MixedFit(Solution):
         se = np.sqrt(np.diagonal(covariance))
         return pd.Series(se, index=covariance.index.rename("component"))
 
-    def variance_covariance(self, information: str = "expected") -> pd.DataFrame:
+    def variance_covariance(self, information: Information = "expected") -> pd.DataFrame:
         """Return the sampling covariance of the components that `variance_se` names."""
         names = [*self.design.component_names, "residual"]
         return pd.DataFrame(variance_covariance(self, information), index=names, columns=names)
@@ -78,7 +80,7 @@ class MixedFit(Solution):
     def residuals(
         self,
         term: str | None = None,
-        se: str = "conditional",
+        se: ErrorKind = "conditional",
         multiplier: float = 1.96,
         lower_is_better: bool = True,
     ) -> pd.DataFrame:
@@ -104,7 +106,9 @@ class MixedFit(Solution):
         """
         return residual_table(self, term, se, multiplier, lower_is_better)
 
-    def residual_covariance(self, se: str = "comparative", term: str | None = None) -> pd.DataFrame:
+    def residual_covariance(
+        self, se: ErrorKind = "comparative", term: str | None = None
+    ) -> pd.DataFrame:
         """Joint covariance of the groups' residuals of one term, J x J.
 
         Parameters
@@ -128,16 +132,14 @@ class MixedFit(Solution):
         """
         return partition_coefficient(self, at)
 
-    def vpc_curve(
-        self, variable: str, values: Sequence[float], level: float = 0.95
-    ) -> pd.DataFrame:
+    def vpc_curve(self, variable: str, values: ArrayLike, level: float = 0.95) -> pd.DataFrame:
         """Variance partition coefficient over a predictor, with pointwise intervals.
 
         Parameters
         ----------
         variable : str
             A predictor of the random terms, in original units.
-        values : sequence of float
+        values : array_like
         level : float
             Coverage of the intervals, by the delta method on the logit scale.
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import pandas as pd
 
-from multilevel.errors import InputError
 from multilevel.likelihood import Array, Pieces, Stack, pieces, places, symmetric_basis
 from multilevel.solution import Solution
 
 __all__ = ["fixed_tests", "variance_covariance"]
 
+Information: TypeAlias = Literal["expected", "observed"]
 
-def variance_covariance(fit: Solution, information: str) -> Array:
+
+def variance_covariance(fit: Solution, information: Information) -> Array:
     """Return the components' sampling covariance in raw units, shape (k + 1, k + 1)."""
-    if information not in ("expected", "observed"):
-        raise InputError(
-            f"there is no information of the kind {information!r}",
-            hint='give "expected" or "observed"',
-        )
     stack, kind = fit.stack, _expected if information == "expected" else _observed
     matrix = kind(stack, fit.pieces, fit.optimum.g[0])
     if information == "observed" and fit.singular:

@@ -86,7 +86,8 @@ def fit_many(
         counts = np.broadcast_to(np.asarray(design.n if n is None else n, float), blocks.shape[:2])
     except (TypeError, ValueError):
         raise InputError(wanted) from None
-    if blocks.ndim != 4 or blocks.shape[2:] != (m, m) or not len(blocks):
+    shaped = blocks.ndim == 4 and blocks.shape[2:] == (m, m) and len(blocks) > 0
+    if not shaped or (counts >= 2.0**53).any():
         raise InputError(wanted)
     return _fitted(design, blocks, counts.sum(axis=1), method_name(method) == "REML")
 

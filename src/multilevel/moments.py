@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from multilevel.arguments import Checked
 from multilevel.derive import derive
 from multilevel.design import DesignMoments
 from multilevel.formula import parse_formula
 from multilevel.levels import sum_levels
 from multilevel.moments_file import read_record, write_record
-from multilevel.pooling import MINIMUM_ROWS, pool_moments, withhold_small
+from multilevel.pooling import MINIMUM_ROWS, kept, pool_moments, withhold_small
 from multilevel.record import Record
 from multilevel.sources import sum_formula
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Moments"]
 
 
-class Moments(Record):
+class Moments(Checked, Record):
     """Sums of products of stored columns within each group.
 
     Made by `for_formula`, not by hand; `multilevel.record.Record` lists what it holds. With ``X``
@@ -103,7 +102,7 @@ class Moments(Record):
 
     def without(self, position: int) -> Moments:
         """Moments of all groups but the one at a position."""
-        return self.kept(np.arange(len(self.groups)) != position)
+        return kept(self, np.arange(len(self.groups)) != position)
 
     def write(
         self, path: str | Path, *, share: bool = True, minimum_rows: int = MINIMUM_ROWS
@@ -143,8 +142,6 @@ class Moments(Record):
 
     def table(self) -> pd.DataFrame:
         """Rows and sums, one row a group; sums of floats are around their pivots."""
-        import pandas as pd
-
         sums = {":".join(key): values for key, values in self.sums.items() if key}
         index = pd.Index(self.groups, name=self.group_name or "group")
         return pd.DataFrame({"n": self.n, **sums}, index=index)

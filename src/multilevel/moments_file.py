@@ -7,12 +7,13 @@ import os
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from multilevel.arguments import fits
 from multilevel.columns import Monomial
 from multilevel.errors import InputError
 from multilevel.record import Record, Totals, plain_label
@@ -47,6 +48,8 @@ def write_record(path: str | Path, record: Record) -> None:
     text = json.dumps(facts, default=dict, sort_keys=True)
     table = pa.table(columns).replace_schema_metadata({_KEY: text.encode()})
     target = Path(path)
+    if target.is_dir():
+        raise InputError("this is a folder", file=target, hint="give the name of a file in it")
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         pq.write_table(table, draft)
@@ -125,6 +128,14 @@ def _record(facts: dict[str, Any], table: pa.Table) -> Record:
     facts["monomials"] = tuple(map(tuple, facts["monomials"]))
     facts["complete"] = tuple(facts["complete"])
     facts["levels"] = {name: tuple(levels) for name, levels in facts["levels"].items()}
+    kinds = get_type_hints(Record)
+    if not all(fits(value, kinds[name]) for name, value in facts.items()):
+        raise ValueError("a fact is of another kind")
+    if (
+        not all(facts["levels"].values())
+        or max(map(abs, facts["pivots"].values()), default=0) > 1e100
+    ):
+        raise ValueError("levels or pivots are impossible")
     labels = np.fromiter(groups, dtype=object)
     return Record(labels, n, {(): n, **sums}, smallest_cell=cells, units=units, **facts)
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from multilevel.arguments import Checked
 from multilevel.design import DesignMoments, coordinates
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack
@@ -17,7 +18,7 @@ from multilevel.intervals import ProfileInterval, share_interval
 from multilevel.levels import Nesting
 from multilevel.likelihood import Array
 from multilevel.nested_search import NestedLikelihood, Proof, Value, certify, differences, search
-from multilevel.partition import random_row
+from multilevel.partition import near, random_row
 from multilevel.ratio_test import boundary_test
 from multilevel.residuals import ranked
 from multilevel.search import solve
@@ -27,7 +28,7 @@ __all__ = ["NestedFit", "fit_nested"]
 
 
 @dataclass(frozen=True, repr=False)
-class NestedFit:
+class NestedFit(Checked):
     """A fitted three-level model; `fit_mixed` makes it of a formula with units above groups.
 
     Attributes
@@ -153,7 +154,7 @@ class NestedFit:
         at : mapping of str to float, or "mean", optional
             Values of the random terms' predictors; their means unless given.
         """
-        variances = self._variances(self._theta, random_row(self.design, at))
+        variances = self._variances(self._theta, near(random_row(self.design, at)))
         return variances[self._level(level)] / (sum(variances) + 1.0)
 
     def profile_interval(self, level: str, coverage: float = 0.95) -> ProfileInterval:

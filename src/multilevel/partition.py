@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from multilevel.design import DesignMoments
+from multilevel.draws import tail_of
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, symmetric_basis
 from multilevel.solution import Solution
@@ -20,6 +22,9 @@ __all__ = [
     "random_row",
     "residual_variance",
 ]
+
+#: Terms at a place are nearer to zero than this, so that their products are numbers too.
+_FARTHEST = 1e100
 
 
 def random_row(
@@ -38,6 +43,13 @@ def random_row(
         for poly in (design.polynomials[i] for i in design.random)
     ]
     return np.array(row, dtype=float)
+
+
+def near(row: Array) -> Array:
+    """Refuse a place at which a variance is no number."""
+    if not (np.abs(row) < _FARTHEST).all():
+        raise InputError("this place is too far from the data", hint="give one among them")
+    return row
 
 
 def _given(
@@ -67,7 +79,7 @@ def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -
     """Variance between groups at a point, in squared units of the response."""
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no variance between groups")
-    row = random_row(fit.design, at, _spread_columns(fit))
+    row = near(random_row(fit.design, at, _spread_columns(fit)))
     covariance = fit.residual_variance * fit.ingredients.relative
     return float(row @ covariance @ row)
 
@@ -102,19 +114,17 @@ def _by_delta(fit: Solution, at: Mapping[str, float]) -> float:
     return float(logit(high) - logit(low)) / 2.0
 
 
-def partition_curve(
-    fit: Solution, variable: str, values: Sequence[float], level: float
-) -> pd.DataFrame:
+def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: float) -> pd.DataFrame:
     """Variance partition coefficient over values of a predictor, with pointwise intervals."""
     from scipy.special import expit, logit
     from scipy.stats import norm
 
     from multilevel.information import variance_covariance
 
-    width = float(norm.ppf(0.5 + level / 2.0))
+    width = float(norm.isf(tail_of(level)))
     sampling = variance_covariance(fit, "expected")
     records = []
-    for value in values:
+    for value in np.ravel(np.asarray(values, dtype=float)).tolist():
         at = {variable: value}
         row = random_row(fit.design, at, _spread_columns(fit))
         between, residual = group_variance(fit, at), residual_variance(fit, at)

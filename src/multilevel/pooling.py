@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from multilevel.columns import Monomial
 from multilevel.derive import around
 from multilevel.errors import InputError
 from multilevel.record import Record
 
-__all__ = ["MINIMUM_ROWS", "pool_moments", "withhold_small"]
+__all__ = ["MINIMUM_ROWS", "kept", "pool_moments", "withhold_small"]
 
 #: Groups with fewer rows are withheld from moments that are shared. Eight rows of whole-number
 #: scores can be worked back from two sums of each score; around twelve it stops.
@@ -161,6 +163,19 @@ def _table(record: Record, pivots: Mapping[str, float], keys: Sequence[Monomial]
     return pd.DataFrame(columns, pd.Index(record.groups, dtype=object))
 
 
+def kept(record: _Moments, keep: NDArray[np.bool_]) -> _Moments:
+    """Return the moments of some of the groups."""
+    cells, units, groups = record.smallest_cell, record.units, record.groups[keep]
+    return replace(
+        record,
+        groups=groups,
+        units=None if units is None else {group: units[group] for group in groups},
+        n=record.n[keep],
+        sums={key: values[keep] for key, values in record.sums.items()},
+        smallest_cell=None if cells is None else cells[keep],
+    )
+
+
 def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Moments:
     """Leave out groups whose rows could be worked back from their moments.
 
@@ -199,7 +214,7 @@ def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Mome
     small = moments.n < minimum_rows * (times or 1)
     small |= (moments.smallest_cell < minimum_rows) | (times is None)
     return replace(
-        moments.kept(~small),
+        kept(moments, ~small),
         withheld_groups=moments.withheld_groups + int(small.sum()),
         withheld_rows=moments.withheld_rows + int(moments.n[small].sum()),
         minimum_rows=max(moments.minimum_rows, minimum_rows),

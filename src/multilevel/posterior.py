@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from multilevel.arguments import Checked
 from multilevel.design import DesignMoments
 from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
@@ -20,16 +22,13 @@ from multilevel.priors import Prior, PriorValues, as_prior, off_the_boundary
 from multilevel.residuals import term_position
 from multilevel.sources import design_moments
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["Posterior", "sample_posterior"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)
-class Posterior:
+class Posterior(Checked):
     """Draws from the posterior of a multilevel model.
 
     Attributes
@@ -70,8 +69,6 @@ class Posterior:
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """One row a quantity, ``vpc`` last: median, bounds, Monte Carlo errors, ESS and R-hat."""
-        import pandas as pd
-
         row, col = places(len(self.design.random)).T
         components = self.random_covariance[..., row, col]
         drawn = [*np.moveaxis(self.beta, -1, 0), *np.moveaxis(components, -1, 0)]
@@ -109,8 +106,6 @@ class Posterior:
         InputError
             If there is no such term.
         """
-        import pandas as pd
-
         tail, k = tail_of(level), term_position(self.design.random_names, term)
         drawn = self.u[..., k].reshape(-1, len(self.design.groups))
         lower, upper = np.quantile(drawn, [tail, 1 - tail], axis=0)
@@ -216,7 +211,7 @@ def sample_posterior(
     (1, 1000)
     """
     design = formula if isinstance(formula, DesignMoments) else design_moments(formula, data)
-    _check(design, draws, burn_in, chains, seed)
+    _check(design, draws)
     point = random_row(design, None)
     sums = standardise(design)
     fit = fit_design(design, "ML")
@@ -240,7 +235,7 @@ def sample_posterior(
     )
 
 
-def _check(design: DesignMoments, draws: int, burn_in: int, chains: int, seed: int) -> None:
+def _check(design: DesignMoments, draws: int) -> None:
     q, n_groups = len(design.random), len(design.groups)
     if q == 0:
         raise InputError(
@@ -252,8 +247,5 @@ def _check(design: DesignMoments, draws: int, burn_in: int, chains: int, seed: i
             f"{n_groups} groups are too few to sample {q} random term(s)",
             hint=f"{q + 2} or more are needed",
         )
-    whole = all(isinstance(v, (int, np.integer)) for v in (draws, burn_in, chains, seed))
-    if not whole or draws < 1 or burn_in < 0 or chains < 1 or seed < 0:
-        raise InputError(
-            "draws and chains must be whole numbers of 1 or more, burn_in and seed of 0 or more"
-        )
+    if draws < 1:
+        raise InputError("no draw is asked for", hint="give 1 or more")

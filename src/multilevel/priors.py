@@ -34,6 +34,8 @@ LEAST_EIGENVALUE = 0.1
 #: Below this LKJ shape so much of the prior lies at correlations that rounding makes exactly one
 #: that a chain would meet matrices which cannot be inverted.
 LEAST_LKJ = 0.5
+#: Larger numbers have squares that floats do not hold.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -123,23 +125,22 @@ class Prior:
         # With df = -1 the kernel and the factor |R|^(q/2) are flat SDs and correlations together.
         df, scale, half, power = -1.0, np.zeros((q, q)), np.zeros(q), 0.0
         notes: tuple[str, ...] = ()
+        if not isinstance(self.kind, str) or self.kind not in get_args(Kind):
+            known = f"use one of {get_args(Kind)}"
+            raise InputError(f"no prior is called {self.kind!r}", hint=known)
         if self.kind == "flat-sd" or self.kind == "half-normal":
             name, half, power = self._on_sds(design)
         elif self.kind == "inverse-wishart":
             name, df, scale = self._inverse_wishart(q)
-        elif self.kind == "mlwin":
-            name, df, scale, notes = _as_mlwin(design, covariance, residual_variance)
         else:
-            raise InputError(
-                f"no prior is called {self.kind!r}", hint=f"use one of {get_args(Kind)}"
-            )
+            name, df, scale, notes = _as_mlwin(design, covariance, residual_variance)
         shape, rate, residual_name = self._residual()
         name = f"{name}; {residual_name}; flat on the fixed effects"
         return PriorValues(name, df, scale, power, half, shape, rate, notes)
 
     def _on_sds(self, design: DesignMoments) -> tuple[str, Array, float]:
-        q = len(design.random)
-        if not _numbers(self.lkj, (), "the LKJ shape") >= LEAST_LKJ:
+        q, lkj = len(design.random), float(_numbers(self.lkj, (), "the LKJ shape"))
+        if not lkj >= LEAST_LKJ:
             raise InputError(
                 f"the LKJ shape is below {LEAST_LKJ}, where correlations of exactly one cannot be "
                 "told from others",
@@ -156,7 +157,7 @@ class Prior:
             name = f"half-normal on the standard deviations of the random terms, scale {shown}"
         if q == 1:
             return name, half, 0.0
-        return f"{name}, LKJ({self.lkj:g}) on their correlations", half, q / 2 + self.lkj - 1
+        return f"{name}, LKJ({lkj:g}) on their correlations", half, q / 2 + lkj - 1
 
     def _inverse_wishart(self, q: int) -> tuple[str, float, Array]:
         if self.df is None or self.scale is None:
@@ -166,8 +167,7 @@ class Prior:
             raise InputError(
                 f"the df of an inverse-Wishart prior of {q} random terms must exceed {q - 1}"
             )
-        given = np.reshape(self.scale, (1, 1)) if np.size(self.scale) == 1 else self.scale
-        scale = _numbers(given, (q, q), "the scale of an inverse-Wishart prior")
+        scale = _numbers(self.scale, (q, q), "the scale of an inverse-Wishart prior")
         if not _is_regular(scale):
             raise InputError(
                 "the scale of an inverse-Wishart prior must be positive definite",
@@ -200,11 +200,12 @@ def _usual_scales(design: DesignMoments) -> Array:
 def _numbers(given: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
     """Take finite numbers of the shape wanted, a single one for all."""
     try:
-        found = np.broadcast_to(np.asarray(given, dtype=float), shape).astype(float)
+        # Neither text nor complex numbers.
+        found = np.broadcast_to(given, shape).astype(float, casting="same_kind")
     except (TypeError, ValueError):
         wanted = " x ".join(map(str, shape)) or "a single number"
         raise InputError(f"{what} is not of the shape wanted", hint=f"give {wanted}") from None
-    if not np.isfinite(found).all():
+    if not (np.abs(found) < _LARGEST).all():
         raise InputError(f"{what} is not a finite number")
     return found
 

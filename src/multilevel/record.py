@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,18 +86,6 @@ class Record:
     def columns(self) -> tuple[str, ...]:
         """The columns of ``X`` besides the constant, products written ``x1:x2``."""
         return tuple(":".join(key) for key in self.monomials if key)
-
-    def kept(self, keep: NDArray[np.bool_]) -> Self:
-        """Return the record of some of the groups."""
-        cells, units, groups = self.smallest_cell, self.units, self.groups[keep]
-        return replace(
-            self,
-            groups=groups,
-            units=None if units is None else {group: units[group] for group in groups},
-            n=self.n[keep],
-            sums={key: values[keep] for key, values in self.sums.items()},
-            smallest_cell=None if cells is None else cells[keep],
-        )
 
 
 @lru_cache(maxsize=256)

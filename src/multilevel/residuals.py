@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import pandas as pd
 
@@ -12,7 +14,9 @@ from multilevel.solution import Solution
 __all__ = ["covariance_parts", "joint_covariance", "ranked", "residual_table", "term_position"]
 
 #: Kinds of standard errors, and with which sign the fixed part's uncertainty enters them.
-_SIGNS = {"conditional": 0.0, "comparative": 1.0, "diagnostic": -1.0}
+_SIGNS: dict[str, float] = {"conditional": 0.0, "comparative": 1.0, "diagnostic": -1.0}
+
+ErrorKind: TypeAlias = Literal["conditional", "comparative", "diagnostic"]
 
 
 def term_position(names: tuple[str, ...], term: str | None) -> int:
@@ -56,11 +60,6 @@ def covariance_parts(
     sign : float
         The covariance is ``diag(own) + sign * shared @ shared.T``.
     """
-    if se not in _SIGNS:
-        raise InputError(
-            f"there is no standard error of the kind {se!r}",
-            hint=f"choose from {', '.join(_SIGNS)}",
-        )
     _, explained, loading, prior = _pieces(fit, term)
     values, vectors = np.linalg.eigh(fit.ingredients.inverse)
     root = vectors * np.sqrt(np.maximum(values, 0.0))

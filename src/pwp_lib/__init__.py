@@ -7,7 +7,7 @@ from typing import Any as _Any
 
 import lazy_loader as _lazy
 
-from pwp_lib.arguments import checked as _checked
+from multilevel.arguments import checked as _checked
 
 _resolve, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
 __version__ = "0.2.0"

@@ -17,7 +17,6 @@ from .description import SampleDescription as SampleDescription
 from .description import describe_sample as describe_sample
 from .engine import BinaryFit as BinaryFit
 from .engine import DesignMoments as DesignMoments
-from .engine import GridPosterior as GridPosterior
 from .engine import InputError as InputError
 from .engine import MixedFit as MixedFit
 from .engine import Moments as Moments
@@ -29,10 +28,11 @@ from .engine import fit_binary as fit_binary
 from .engine import fit_design as fit_design
 from .engine import fit_many as fit_many
 from .engine import fit_mixed as fit_mixed
-from .engine import grid_posterior as grid_posterior
 from .engine import likelihood_ratio_test as likelihood_ratio_test
 from .engine import pool_moments as pool_moments
 from .engine import sample_posterior as sample_posterior
+from .grid import GridPosterior as GridPosterior
+from .grid import grid_posterior as grid_posterior
 from .measures import GAD7 as GAD7
 from .measures import MEASURES as MEASURES
 from .measures import PHQ9 as PHQ9

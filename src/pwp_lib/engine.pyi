@@ -1,6 +1,5 @@
 from multilevel import BinaryFit as BinaryFit
 from multilevel import DesignMoments as DesignMoments
-from multilevel import GridPosterior as GridPosterior
 from multilevel import InputError as InputError
 from multilevel import MixedFit as MixedFit
 from multilevel import Moments as Moments
@@ -12,7 +11,6 @@ from multilevel import fit_binary as fit_binary
 from multilevel import fit_design as fit_design
 from multilevel import fit_many as fit_many
 from multilevel import fit_mixed as fit_mixed
-from multilevel import grid_posterior as grid_posterior
 from multilevel import likelihood_ratio_test as likelihood_ratio_test
 from multilevel import pool_moments as pool_moments
 from multilevel import sample_posterior as sample_posterior

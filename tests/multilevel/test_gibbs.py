@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multilevel import gibbs
+from multilevel import gibbs, sample_posterior
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.grid import GridPosterior, grid_posterior
-from multilevel.posterior import sample_posterior
+from pwp_lib.grid import GridPosterior, grid_posterior
 
 CASELOADS = [134, 58, 39, 36, 11, 56, 51, 39, 30, 29, 25, 20, 19, 10, 9, 8, 197, 163, 90, 72, 26]
 
@@ -221,7 +220,7 @@ def test_dependent_fixed_terms_are_refused() -> None:
     ids=str,
 )  # fmt: skip
 def test_impossible_lengths_and_seeds_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="whole numbers of 1 or more"):
+    with pytest.raises(InputError, match=r"no draw|too small|of no kind"):
         sample_posterior(paper_design(INTERCEPT), **bad)
 
 
@@ -257,6 +256,7 @@ def test_the_interval_is_the_last_row_of_the_table() -> None:
     assert list(many.index[4:]) == [
         "var(Intercept)", "cov(Intercept, x)", "var(x)", "residual variance", "vpc"
     ]  # fmt: skip
+    # Two ways to a median may differ in its last bit.
     covariance = np.median(drawn.random_covariance[0, :, 0, 1])
-    assert many.loc["cov(Intercept, x)", "median"] == covariance
-    assert many.loc["x:w", "median"] == np.median(drawn.beta[0, :, 3])
+    assert many.loc["cov(Intercept, x)", "median"] == pytest.approx(covariance, rel=1e-15)
+    assert many.loc["x:w", "median"] == pytest.approx(np.median(drawn.beta[0, :, 3]), rel=1e-15)

@@ -67,7 +67,7 @@ X = np.array([1, 2, 3, 4, 2, 4, 3, 1, 5, 2, 1, 7], dtype=float)
             G,
             "nothing of the random term Intercept",
         ),
-        (Y, {"Intercept": ONES, "x": X * np.nan}, [], G, "not finite"),
+        (Y, {"Intercept": ONES, "x": X * np.nan}, [], G, "finite numbers"),
     ],
     ids=[
         "constant",

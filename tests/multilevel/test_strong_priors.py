@@ -13,9 +13,9 @@ from multilevel.draws import PosteriorInterval
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
 from multilevel.gibbs import check_proper, standardise
-from multilevel.grid import GridPosterior, grid_posterior
 from multilevel.posterior import Posterior, sample_posterior
 from multilevel.priors import Prior
+from pwp_lib.grid import GridPosterior, grid_posterior
 
 
 def strong_design(n_groups: int, seed: int, sd: float, random: tuple[str, ...]) -> DesignMoments:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import pwp_lib as pwp
-from pwp_lib.arguments import checked
+from multilevel.arguments import checked
 
 FUNCTIONS = {
     name: found for name in dir(pwp) if inspect.isfunction(found := getattr(pwp, name, None))

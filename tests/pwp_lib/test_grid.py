@@ -6,8 +6,8 @@ from scipy import integrate, stats
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.grid import GridPosterior, grid_posterior
 from multilevel.priors import Prior
+from pwp_lib.grid import GridPosterior, grid_posterior
 
 
 def small_rows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,5 +117,5 @@ def test_two_random_terms_are_refused() -> None:
     columns = {"Intercept": np.ones(len(y)), "x": x}
     with pytest.raises(InputError, match="one random term"):
         grid_posterior(DesignMoments.from_arrays(y, columns, ["Intercept", "x"], g))
-    with pytest.raises(InputError, match="no quantity is called"):
+    with pytest.raises(InputError, match="give vpc or group variance or residual variance"):
         grid_posterior(small_design()).cdf("icc", 0.1)

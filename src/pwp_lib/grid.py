@@ -8,11 +8,13 @@ laid where prior times likelihood has its mass. No sampling, so no Monte Carlo e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
+from multilevel.arguments import Checked
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.gibbs import ZERO, check_proper, standardise
@@ -23,6 +25,7 @@ from multilevel.priors import Prior, PriorValues, as_prior
 
 __all__ = ["GridPosterior", "grid_posterior"]
 
+Quantity: TypeAlias = Literal["vpc", "group variance", "residual variance"]
 #: Log density below the mode at which the grid ends.
 DEPTH = 25.0
 #: Mass that may lie at an edge of the grid.
@@ -32,7 +35,7 @@ WIDEST = (-60.0, 60.0)
 
 
 @dataclass(frozen=True)
-class GridPosterior:
+class GridPosterior(Checked):
     """The posterior of a model with one random term.
 
     Attributes
@@ -52,21 +55,16 @@ class GridPosterior:
     mass: Array
     point: float
 
-    def _nodes(self, quantity: str) -> tuple[Array, Array]:
+    def _nodes(self, quantity: Quantity) -> tuple[Array, Array]:
         """Log of a variance, or log odds of the share of variance, at nodes; their mass."""
         if quantity == "vpc":
             odds = self.log_ratio + 2 * np.log(abs(self.point))
             return odds[None], self.mass.sum(axis=1)[None]
         if quantity == "group variance":
             return self.log_ratio[:, None] + self.log_residual, self.mass
-        if quantity == "residual variance":
-            return self.log_residual, self.mass
-        raise InputError(
-            f"no quantity is called {quantity!r}",
-            hint='use "vpc", "group variance" or "residual variance"',
-        )
+        return self.log_residual, self.mass
 
-    def cdf(self, quantity: str, values: ArrayLike) -> Array:
+    def cdf(self, quantity: Quantity, values: ArrayLike) -> Array:
         """Posterior probability that a quantity is no larger than given values.
 
         Parameters
@@ -84,7 +82,7 @@ class GridPosterior:
             total = total + np.interp(at, nodes, below, left=0.0, right=float(below[-1]))
         return total
 
-    def quantile(self, quantity: str, probs: ArrayLike) -> Array:
+    def quantile(self, quantity: Quantity, probs: ArrayLike) -> Array:
         """Posterior quantiles of a quantity (see `cdf` for their names)."""
         logs = self._nodes(quantity)[0]
         nodes = np.linspace(logs.min(), logs.max(), 2 * len(self.log_ratio))

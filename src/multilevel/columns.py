@@ -257,8 +257,11 @@ class Writer:
                 # A term without categories spans what the others need not span again.
                 lowest_first = dict(sorted(family.items(), key=lambda item: bool(item[1])))
                 codings.update(pick_contrasts(lowest_first))
-        for coding in (c for found in codings.values() for c in found):
-            for name in self.truths & {name for name, whole in coding.items() if whole}:
+        for term, coding in ((t, c) for t in terms for c in codings.get(t.name, ())):
+            # Neither both levels nor, in some of a term's columns, none of them is one number.
+            for name in (n for n in map(str, term.factors) if n in self.truths):
+                if not coding.get(name, True):
+                    continue
                 raise InputError(
                     "R makes two columns of truth values here, as nothing else in the formula "
                     "spans the constant",

@@ -86,6 +86,36 @@ def test_codings_span_what_they_span_in_r(coding: str) -> None:
         assert found == pytest.approx(float(left @ left), rel=1e-8), holder
 
 
+#: Terms with truth values, which are numbers here and categories in R.
+TRUTHS = ["flag", "up", "flag:a", "a:flag", "flag:up", "flag:x", "flag:a:x", "a:up:x", "C(flag):a"]
+BESIDE = ["1", "0", "a", "x", "a + x", "0 + a", "a + a:x", "flag", "flag + a", "x + flag:x"]
+WITH_TRUTHS = [f"{beside} + {term}" for beside in BESIDE for term in TRUTHS]
+WITH_TRUTHS += [f"{term} + {beside}" for beside in BESIDE[2:] for term in TRUTHS[2:7]]
+
+
+@pytest.mark.parametrize("coding", WITH_TRUTHS)
+def test_truth_values_span_what_they_span_in_r_or_are_refused(coding: str) -> None:
+    frame = FRAME.assign(up=FRAME["z"] > 41)
+    x = np.asarray(patsy.dmatrix(coding, frame))
+    y = frame["y"].to_numpy(float)
+    left = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    try:
+        found = rss(f"y ~ {coding}", frame)
+    except InputError as refusal:
+        found = float(left @ left) if "truth values" in str(refusal) else np.nan
+    assert found == pytest.approx(float(left @ left), rel=1e-8)
+
+
+def test_many_formulas_with_truth_values_are_understood() -> None:
+    frame, understood = FRAME.assign(up=FRAME["z"] > 41), 0
+    for coding in WITH_TRUTHS:
+        try:
+            understood += design_moments(f"y ~ {coding}", frame).n_total == N
+        except InputError:
+            continue
+    assert understood > 40
+
+
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize(
     ("term", "words"),

@@ -229,6 +229,11 @@ class BinaryFit(Checked):
             Of the profile interval. For the probability scale the fixed part is the one that
             goes with each bound of the variance.
         """
+        if at and scale == "latent":
+            raise InputError(
+                "on the latent scale the share is the same whatever the predictors",
+                hint='leave at= out, or take the scale "probability"',
+            )
         row = self._row(at or {}) if scale == "probability" else None
 
         def share(variance: float) -> float:

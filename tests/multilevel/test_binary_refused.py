@@ -158,6 +158,9 @@ def test_places_levels_and_scales_are_checked() -> None:
     fit = fit_binary("y ~ x + (1 | g)", rows())
     with pytest.raises(InputError, match="latent"):
         fit.vpc("logit")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="whatever the predictors"):
+        fit.vpc(at={"x": 1})
+    assert fit.vpc(at={}) == fit.vpc()
     with pytest.raises(InputError, match="between 0 and 1"):
         fit.profile_interval(95)
     with pytest.raises(InputError):

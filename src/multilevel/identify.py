@@ -166,7 +166,7 @@ def _refuse_far(design: DesignMoments, about: Array) -> None:
     if "Intercept" not in design.names:
         return
     constant = design.names.index("Intercept")
-    squares = np.diagonal(about)
+    squares = about.diagonal()
     spread = squares - about[constant] ** 2 / squares[constant]
     for column in {*design.fixed, *design.random, design.response} - {constant}:
         if _ROUNDING * squares[column] < spread[column] <= _FAR * squares[column]:
@@ -209,9 +209,9 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     shared = root.swapaxes(-1, -2) @ stack.outer[0, :, :, :p]
     shared = shared.swapaxes(0, 1).reshape(q, -1)
     # All terms are orthonormal here, so this is what the fixed ones leave of the random ones.
-    values, vectors = np.linalg.eigh(rows * np.eye(q) - shared @ shared.T)
-    if values[0] <= 1e-10 * rows:
-        z_root = stack.z_root[0]
+    rest = rows * np.eye(q) - shared @ shared.T
+    if np.linalg.eigvalsh(rest)[0] <= 1e-10 * rows:
+        z_root, vectors = stack.z_root[0], np.linalg.eigh(rest)[1]
         part = np.linalg.solve(z_root.T, vectors[:, 0]) * np.linalg.norm(z_root, axis=1)
         term = design.random_names[int(np.abs(part).argmax())]
         raise InputError(
@@ -223,10 +223,12 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
     real = values > 1e-10
     pull = (vectors.T @ stack.within[0, :p, p])[real]
-    rest = float(stack.within[0, p, p] - (pull**2 / values[real]).sum())
-    sizes = (root**2).max(axis=-1)
-    taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + int(real.sum())
-    if rows <= taken or rest <= _ROUNDING * rows:
+    left = float(stack.within[0, p, p] - (pull**2 / values[real]).sum())
+    taken = p + q * len(root)
+    if rows <= taken:  # at most; more exactly where that matters
+        sizes = (root**2).max(axis=-1)
+        taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + int(real.sum())
+    if rows <= taken or left <= _ROUNDING * rows:
         raise InputError(
             "within groups there is no residual variance: the groups are too small for these "
             "random terms, or the model predicts the response without error",
@@ -307,15 +309,12 @@ def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
     """Fill the parts of a stack, design by design; `roles` are the positions of z, x and y."""
     root, outer, within, left, roots, ols, squares = parts
     width, q, p, m = len(roles), root.shape[2], ols.shape[1], cross.shape[2]
-    total, block = np.zeros((width, width)), np.zeros((width, width))
-    change = np.zeros((width, m))
+    block = np.zeros((width, width))
     for r in range(len(cross)):
-        for i in range(width):
-            for k in range(m):
-                change[i, k] = 0.0
-            for k in range(width):
-                total[i, k] = 0.0
-                for j in range(cross.shape[1]):
+        change, total = np.zeros((width, m)), np.zeros((width, width))
+        for j in range(cross.shape[1]):
+            for i in range(width):
+                for k in range(width):
                     total[i, k] += cross[r, j, roles[i], roles[k]]
         for part in range(2):
             first, count = part * q, p if part else q

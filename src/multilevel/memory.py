@@ -53,8 +53,7 @@ def plan_for(formula: Formula, table: Schema) -> Plan:
         For a column that is not there, or text where a number is needed.
     """
     needed = (*formula.columns, formula.group) if formula.group else formula.columns
-    if not set(needed) <= set(table.columns):
-        refuse_unknown(needed, table.columns)
+    refuse_unknown(needed, table.columns)
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
     factors = categories(formula.text, kinds)
     found = tuple([(factor, table.levels(column)) for factor, column in factors])
@@ -127,6 +126,18 @@ def _coded_range(values: Array) -> Coded | None:
     return Coded(range(low, high + 1), values.astype(np.int64) - low)
 
 
+def _held(series: nw.Series[Any]) -> Any:
+    """Hold a column of Polars or Arrow as an array of pandas."""
+    try:
+        values = series.to_arrow()
+        chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+        if pa.types.is_dictionary(chunks.type):
+            chunks = chunks.cast(chunks.type.value_type)
+        return pd.arrays.ArrowExtensionArray(chunks)
+    except pa.ArrowException:
+        return pd.Series(series.to_list(), dtype=object)._values
+
+
 class Column:
     """A column of a frame in memory; what is made of it is made once.
 
@@ -138,21 +149,8 @@ class Column:
 
     def __init__(self, name: str, native: Any) -> None:
         self.name, self.native = name, native
-
-    @cached_property
-    def values(self) -> Any:
-        """The column as it is held, as an array of pandas or NumPy."""
-        found = self.native
-        if not isinstance(found, nw.Series):
-            return found
-        try:
-            values = found.to_arrow()
-            chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
-            if pa.types.is_dictionary(chunks.type):
-                chunks = chunks.cast(chunks.type.value_type)
-            return pd.arrays.ArrowExtensionArray(chunks)
-        except pa.ArrowException:
-            return pd.Series(found.to_list(), dtype=object)._values
+        #: The column as it is held, as an array of pandas or NumPy.
+        self.values = _held(native) if isinstance(native, nw.Series) else native
 
     @cached_property
     def typed(self) -> Any:
@@ -288,9 +286,9 @@ class Table:
             len(codes),
             lambda name: (float(columns[name].mean()), float(columns[name].std())),
         )
-        totals, floats = _totals(codes, len(coded.labels), columns, plan.keys, pivots)
-        groups, order = coded.ordered(totals[0], plan.group)
-        sums = _by_key(plan.keys, totals[:, order], floats)
+        sums = grouped_sums(codes, len(coded.labels), columns, plan.keys, pivots)
+        groups, order = coded.ordered(sums[()], plan.group)
+        sums = {key: values[order] for key, values in sums.items()}
         smallest = None
         if cells:
             told = {name: _kept(self[name].coded.codes, keep) for name in plan.dummies.values()}
@@ -460,7 +458,9 @@ def choose_pivots(
                 hint="measure it in larger units",
             )
     floats = set(largest) - integers
-    for key in plan.keys:
+    # Mostly no product can overflow, whatever columns it is of.
+    most = rows * max([1.0, *largest.values()]) ** max(map(len, plan.keys))
+    for key in plan.keys if most >= INTEGER_LIMIT or floats else ():
         while key and not floats.intersection(key):
             if rows * math.prod([max(1.0, largest[n]) for n in key]) < INTEGER_LIMIT:
                 break
@@ -505,18 +505,7 @@ def grouped_sums(
     dict of Monomial to ndarray, shape (n_groups,)
         In the order of `keys`; int64 where only whole numbers are multiplied, else float64.
     """
-    totals, floats = _totals(codes, n_groups, columns, keys, pivots or {})
-    return _by_key(keys, totals, floats)
-
-
-def _totals(
-    codes: Codes,
-    n_groups: int,
-    columns: Mapping[str, Array],
-    keys: tuple[Monomial, ...],
-    pivots: Mapping[str, float],
-) -> tuple[Array, set[str]]:
-    """Give sums as floats, shape (keys, n_groups), and the columns that are no whole numbers."""
+    pivots = pivots or {}
     names, bases, factors, places = _chain(keys)
     taken = [(columns[name], pivots.get(name)) for name in names]
     table = np.empty((len(names), min(len(codes), _BLOCK)))
@@ -529,14 +518,10 @@ def _totals(
                 row -= pivot
         _accumulate(part, table, bases, factors, totals)
     floats = {n for n, v in columns.items() if n in pivots or v.dtype.kind == "f"}
-    return np.ascontiguousarray(totals.T)[places], floats
-
-
-def _by_key(keys: tuple[Monomial, ...], totals: Array, floats: set[str]) -> dict[Monomial, Totals]:
-    """Name sums by their keys; those of whole numbers alone become integers."""
     whole = [floats.isdisjoint(key) for key in keys]
-    integers = iter(totals[whole].astype(np.int64))
-    return {k: next(integers) if w else t for k, t, w in zip(keys, totals, whole, strict=True)}
+    sums = np.ascontiguousarray(totals.T)[places]
+    integers = iter(sums[whole].astype(np.int64))
+    return {k: next(integers) if w else v for k, v, w in zip(keys, sums, whole, strict=True)}
 
 
 @lru_cache(maxsize=256)

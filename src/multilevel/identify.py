@@ -150,7 +150,7 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
         design.response,
         reml,
         design.centres if design.centred is not None else (),
-        -1 if design.constant is None else design.constant,
+        design.constant,
     )
     about = products.sum(axis=0)
     # What a constant leaves about its mean is rounding of its values, or nothing.
@@ -254,7 +254,7 @@ def standardise(
     response: int,
     reml: bool,
     centres: Sequence[float] = (),
-    constant: int = -1,
+    constant: int | None = None,
 ) -> Stack:
     """Standardised statistics from cross-products.
 
@@ -269,7 +269,7 @@ def standardise(
     reml : bool
     centres : sequence of float, length m, optional
         What was taken off the columns; answers are for columns from which nothing was.
-    constant : int
+    constant : int, optional
         Position of the constant, where something was taken off the others.
 
     Returns
@@ -288,7 +288,8 @@ def standardise(
     roles = np.array([*random, *fixed, response])
     parts = root, outer, within, left, roots, ols, squares
     _standardise(np.ascontiguousarray(cross), n, roles, parts)
-    z_root, x_root, scale = roots[:, :q, :q], roots[:, q:, q:], np.sqrt(squares / n)
+    z_root, x_root = roots[:, :q, :q].copy(), roots[:, q:, q:].copy()
+    scale = np.sqrt(squares / n)
     outer[..., p] /= scale[:, None, None]
     within[:, p] /= scale[:, None]
     within[..., p] /= scale[:, None]

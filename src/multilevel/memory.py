@@ -53,7 +53,8 @@ def plan_for(formula: Formula, table: Schema) -> Plan:
         For a column that is not there, or text where a number is needed.
     """
     needed = (*formula.columns, formula.group) if formula.group else formula.columns
-    refuse_unknown(needed, table.columns)
+    if not all(map(table.columns.__contains__, needed)):
+        refuse_unknown(needed, table.columns)
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
     factors = categories(formula.text, kinds)
     found = tuple([(factor, table.levels(column)) for factor, column in factors])

@@ -20,6 +20,9 @@ BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 LOCK = ROOT / "requirements.lock"
 OLDEST = (3, 11)
+# Mixed-model packages that the benchmarks alone need, and what is timed beside them.
+PEERS = ("glmm==0.6.*", "mixedlm==1.3.*", "mixedlm-rs==0.2.*")
+TIMED = ("lme4", "nlme", "statsmodels", "glmm", "mixedlm", "mixedlm-rs")
 # What a page shows can change with these; the report over own data cannot.
 SOURCES = (
     *("src/multilevel", "src/pwp_lib", "requirements.lock", "book/references.bib"),
@@ -30,7 +33,7 @@ SOURCES = (
 
 def main(arguments: list[str]) -> int:
     """Run one task and return its exit code."""
-    named = (book, pdf, test, pages, check, nightly, clean)
+    named = (book, pdf, test, pages, check, nightly, benchmarks, clean)
     tasks = {task.__name__: task for task in named}
     name = arguments[0] if arguments else ""
     if name not in tasks:
@@ -188,6 +191,15 @@ def nightly() -> int:
     """Run the long checks, and look at every page of the built book in all widths and themes."""
     chosen = ("-m", "nightly or pages")
     return environment() or run(python(), "-m", "pytest", *chosen, PWP_PAGES="full")
+
+
+def benchmarks() -> int:
+    """Time fits beside the main peers, which are installed for it; the machine should be idle."""
+    return (
+        environment()
+        or run(python(), "-m", "uv", "pip", "install", "--quiet", *PEERS)
+        or run(python(), "-m", "benchmarks", "--peers", *TIMED)
+    )
 
 
 def clean() -> int:

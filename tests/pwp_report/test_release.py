@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pwp_lib.outcomes import national_outcomes
 from pwp_report import report_figures
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
@@ -295,3 +296,14 @@ def test_who_lies_beyond_a_funnel_does_so_whatever_the_exact_caseload(safe_run: 
         )
         assert found
         assert int(found[3]) <= int(found[1]) <= int(found[2])
+
+
+def test_courses_that_are_finished_by_definition_are_not_withheld(safe_analysis: Analysis) -> None:
+    """Where no status is recorded, that every course is finished says nothing of anybody."""
+    people = safe_analysis.cohort.patients.drop(columns=["status", "sessions"], errors="ignore")
+    national = national_outcomes(people, safe_analysis.cohort.measures).rename({"all": "analysed"})
+    assert national["n_finished"].tolist() == national["n"].tolist()
+    cohort = replace(safe_analysis.cohort, patients=people)
+    analysis = replace(safe_analysis, cohort=cohort, national=national)
+    shown = release_results(analysis, DisclosurePolicy()).tables["national"].frame.iloc[0]
+    assert shown["n_finished"] == shown["n"] != MARK

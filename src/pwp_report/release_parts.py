@@ -47,9 +47,10 @@ GROUP_COLUMNS = [
     *("measure", "cluster", "therapists", "n"),
     *("mean_pre", "mean_post", "mean_change", "effect_size"),
 ]
-#: Columns of counts and of places beside those that begin with n_.
+#: Columns of counts and of places beside those that begin with n_; `excluded` of the flow is not
+#: among them, since what reads that file knows it as it is.
 _WHOLE = (
-    *("n", "patients", "excluded", "missing", "df", "rank", "rank_lower", "rank_upper"),
+    *("n", "patients", "missing", "df", "rank", "rank_lower", "rank_upper"),
     *("upper_shared", "lower_shared"),
 )
 #: A count as it may be shown, NaN if it may not.

@@ -83,7 +83,6 @@ def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) 
                 "n",
                 "missing",
                 "patients",
-                "excluded",
                 "df",
                 "rank",
                 "rank_lower",

@@ -13,6 +13,7 @@ effects is, or how few rows a group has.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,16 +22,16 @@ from numpy.typing import NDArray
 
 from multilevel.design import coordinates
 from multilevel.identify import Array, Stack
-from multilevel.small import add, cholesky, compiled, folded, gram, invert_lower, product
+from multilevel.small import add, cholesky, compiled, folded, inner, invert_lower
 
 __all__ = [
     "Array",
     "Pieces",
     "Stack",
+    "covariance_hessian",
     "deviances",
     "evaluate",
     "lower_factor",
-    "measure",
     "one_design",
     "pieces",
     "places",
@@ -69,18 +70,29 @@ def lower_factor(g: Array) -> Array:
 
 
 class Workspace(NamedTuple):
-    """Room for what one evaluation fills, so that no evaluation asks for memory."""
+    """Room for what one evaluation fills, so that no evaluation asks for memory.
 
-    x: Array
+    By group, the factor `K` with the inverse of its diagonal, and `Y`; of the totals, the factor
+    and its inverse; then what one group needs, and sums over groups. Of two or three dimensions
+    all, as each number of dimensions takes time to compile.
+    """
+
+    k: Array
     y: Array
     total: Array
     low: Array
-    inverse: Array
-    beta: Array
+    white: Array
+    bulk: Array
+    x: Array
+    c: Array
+    rows: Array
+    pure: Array
+    paired: Array
+    terms: Array
 
 
 class Design(NamedTuple):
-    """One design of a stack, its random terms turned to another orthonormal basis."""
+    """One design of a stack."""
 
     root: Array
     outer: Array
@@ -91,76 +103,77 @@ class Design(NamedTuple):
     reml: bool
 
 
-@compiled  # type: ignore[untyped-decorator]
-def one_design(arrays: Any, r: Any, basis: Any) -> Any:
-    """Take a design out of a stack's arrays, and turn its random terms."""
+@folded  # type: ignore[untyped-decorator]
+def one_design(arrays: Any, r: Any) -> Any:
+    """Take a design out of a stack's arrays."""
     root, outer, within, n, dof, shift, reml = arrays
-    turned = np.zeros(root.shape[1:])
-    for j in range(root.shape[1]):
-        add(turned[j], 1.0, product(root[r, j], basis))
-    return Design(turned, outer[r], within[r], n[r], dof[r], shift[r], reml)
+    return Design(root[r], outer[r], within[r], n[r], dof[r], shift[r], reml)
 
 
-@compiled  # type: ignore[untyped-decorator]
-def workspace(groups: Any, q: Any, p: Any) -> Any:
+@folded  # type: ignore[untyped-decorator]
+def workspace(groups: Any, q: Any, width: Any) -> Any:
     """Make room for the evaluations of one design."""
     return Workspace(
         np.zeros((groups, q, q)),
-        np.zeros((groups, q, p + 1)),
-        np.zeros((p + 1, p + 1)),
-        np.zeros((p + 1, p + 1)),
-        np.zeros((p, p)),
-        np.zeros(p),
+        np.zeros((groups, q, width)),
+        np.zeros((width, width)),
+        np.zeros((width, width)),
+        np.zeros((width, width)),
+        np.zeros((q, q)),
+        np.zeros((q, q)),
+        np.zeros((q, q)),
+        np.zeros((q, width)),
+        np.zeros((q, width)),
+        np.zeros((q * q, q * q)),
+        np.zeros((q * (q + 1) // 2, width, width)),
     )
 
 
-@compiled  # type: ignore[untyped-decorator]
+@folded  # type: ignore[untyped-decorator]
 def _sums(design: Any, factor: Any, space: Any) -> Any:
-    """Fill ``X = K^-1 R`` and ``Y = K^-1 U`` of each group and the total; the log determinant."""
+    """Fill `K` and ``Y = K^-1 U`` of each group and the total; the log determinant."""
     root, outer, within = design.root, design.outer, design.within
-    x, y, total = space.x, space.y, space.total
+    k, y, total, bulk = space.k, space.y, space.total, space.bulk
     groups, q, width = outer.shape
     for w in range(width):
         for v in range(w + 1):
             total[w, v] = within[w, v]
-    bulk, k = np.zeros((q, q)), np.zeros((q, q))
     log_det, log_part = 0.0, 1.0
     for j in range(groups):
         for i in range(q):
             for m in range(q):
-                bulk[i, m] = 0.0
-                for t in range(m, q):
-                    bulk[i, m] += root[j, i, t] * factor[t, m]
+                value = 0.0
+                for t in range(q):
+                    value += root[j, i, t] * factor[t, m]
+                bulk[i, m] = value
         for i in range(q):
             for m in range(i + 1):
                 value = 1.0 if i == m else 0.0
                 for t in range(q):
                     value += bulk[i, t] * bulk[m, t]
                 for t in range(m):
-                    value -= k[i, t] * k[m, t]
-                k[i, m] = np.sqrt(max(value, 1.0)) if i == m else value / k[m, m]
-            log_part *= k[i, i]
-            over = 1.0 / k[i, i]
-            for m in range(q):
-                value = root[j, i, m]
-                for t in range(i):
-                    value -= k[i, t] * x[j, t, m]
-                x[j, i, m] = value * over
+                    value -= k[j, i, t] * k[j, m, t]
+                if i > m:
+                    k[j, i, m] = value * k[j, m, m]
+            pivot = math.sqrt(1.0 if value < 1.0 else value)
+            log_part *= pivot
+            over = 1.0 / pivot
+            k[j, i, i] = over
             for w in range(width):
                 value = outer[j, i, w]
                 for t in range(i):
-                    value -= k[i, t] * y[j, t, w]
+                    value -= k[j, i, t] * y[j, t, w]
                 y[j, i, w] = value * over
             for w in range(width):
                 for v in range(w + 1):
                     total[w, v] += y[j, i, w] * y[j, i, v]
         if log_part > 1e100:  # One logarithm serves many groups.
-            log_det += 2.0 * np.log(log_part)
+            log_det += 2.0 * math.log(log_part)
             log_part = 1.0
-    return log_det + 2.0 * np.log(log_part)
+    return log_det + 2.0 * math.log(log_part)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def evaluate(design: Any, factor: Any, space: Any) -> Any:
     """Deviance at the relative covariance ``factor factor'``; its parts are left in `space`.
 
@@ -168,58 +181,61 @@ def evaluate(design: Any, factor: Any, space: Any) -> Any:
     ----------
     design : Design
     factor : ndarray of shape (q, q)
-        Lower-triangular.
     space : Workspace
 
     Returns
     -------
-    deviance, residual_squares : float
+    float
+        Infinite where it is not finite.
     """
     log_det = _sums(design, factor, space)
-    p = len(space.beta)
-    cholesky(space.total, space.low, 0.0)
-    squares = space.low[p, p] ** 2
-    dof = design.dof
-    deviance = log_det + dof * (1.0 + np.log(2.0 * np.pi * squares / dof)) + design.shift
+    p, low, dof = len(space.low) - 1, space.low, design.dof
+    cholesky(space.total, low, 0.0)
+    squares = low[p, p] * low[p, p]
+    deviance = log_det + dof * (1.0 + math.log(2.0 * math.pi * squares / dof)) + design.shift
     if design.reml:
         for i in range(p):
-            deviance += 2.0 * np.log(space.low[i, i])
-    return deviance, squares
+            deviance += 2.0 * math.log(low[i, i])
+    return deviance if math.isfinite(deviance) else math.inf
 
 
 @folded  # type: ignore[untyped-decorator]
-def _solve(space: Any) -> None:
-    """Fill the coefficients and the inverse from the factor that `evaluate` left."""
-    p = len(space.beta)
-    root = np.zeros((p, p))
-    invert_lower(space.low[:p, :p], root)
-    gram(root, space.inverse)
-    for i in range(p):
-        space.beta[i] = 0.0
-        for j in range(i, p):
-            space.beta[i] += root[j, i] * space.low[p, j]
+def _group(design: Any, space: Any, j: Any) -> None:
+    """Fill a group's ``Z'V^-1 Z``, ``Z'V^-1 [X, y]``, and the latter with the whole made pure.
 
-
-@folded  # type: ignore[untyped-decorator]
-def _group(space: Any, j: Any, c: Any, rows: Any) -> None:
-    """Fill a group's ``Z'V^-1 Z`` and ``Z'V^-1 [X, y - X beta]``."""
-    x, y, beta = space.x[j], space.y[j], space.beta
+    Pure are columns times the inverse factor of the total: orthonormal, the last one the
+    residual over the root of its squares.
+    """
+    root, k, y, white = design.root, space.k, space.y, space.white
+    x, c, rows, pure = space.x, space.c, space.rows, space.pure
     q, width = rows.shape
     for i in range(q):
         for m in range(q):
-            c[i, m] = 0.0
+            value = root[j, i, m]
+            for t in range(i):
+                value -= k[j, i, t] * x[t, m]
+            x[i, m] = value * k[j, i, i]
+    for i in range(q):
+        for m in range(q):
+            value = 0.0
             for t in range(q):
-                c[i, m] += x[t, i] * x[t, m]
+                value += x[t, i] * x[t, m]
+            c[i, m] = value
         for w in range(width):
-            rows[i, w] = 0.0
+            value = 0.0
             for t in range(q):
-                rows[i, w] += x[t, i] * y[t, w]
-        for w in range(width - 1):
-            rows[i, width - 1] -= rows[i, w] * beta[w]
+                value += x[t, i] * y[j, t, w]
+            rows[i, w] = value
+            value = 0.0
+            for v in range(w + 1):
+                value += white[w, v] * rows[i, v]
+            pure[i, w] = value
 
 
-@compiled  # type: ignore[untyped-decorator]
-def covariance_hessian(design: Any, space: Any, ratio: Any, places: Any, gradient: Any) -> Any:
+@inner  # type: ignore[untyped-decorator]
+def covariance_hessian(
+    design: Any, space: Any, weight: Any, places: Any, gradient: Any, hessian: Any
+) -> None:
     """First and second derivatives of the deviance by the relative covariance.
 
     Parameters
@@ -227,125 +243,65 @@ def covariance_hessian(design: Any, space: Any, ratio: Any, places: Any, gradien
     design : Design
     space : Workspace
         As `evaluate` left it.
-    ratio : float
-        Divisor of the residual variance over the residual squares; with zero the derivatives of
-        the log determinants alone.
+    weight : float
+        Divisor of the residual variance; with zero the derivatives are those of the log
+        determinants alone.
     places : ndarray of int, shape (k, 2)
     gradient : ndarray of shape (q, q)
         Overwritten; symmetric.
-
-    Returns
-    -------
-    ndarray of shape (k, k)
-        By the elements of the covariance.
+    hessian : ndarray of shape (k, k)
+        Overwritten: by the elements of the covariance.
     """
-    _solve(space)
-    groups, q, width = space.y.shape
-    p, k, reml = width - 1, len(places), design.reml
-    c, rows, shared = np.zeros((q, q)), np.zeros((q, width)), np.zeros((q, q))
-    paired, terms = np.zeros((q, q, q, q)), np.zeros((k, width, width))
+    c, pure, paired, terms = space.c, space.pure, space.paired, space.terms
+    q, width = pure.shape
+    first = 0 if design.reml else width - 1
+    invert_lower(space.low, space.white)
     for i in range(q):
         for m in range(q):
             gradient[i, m] = 0.0
-    for j in range(groups):
-        _group(space, j, c, rows)
-        if reml:
-            shared = product(product(rows[:, :p], space.inverse), rows[:, :p].T)
+            for a in range(q * q):
+                paired[i * q + m, a] = 0.0
+    for a in range(len(places)):
+        for w in range(first, width):
+            for v in range(w + 1):
+                terms[a, w, v] = 0.0
+    for j in range(len(space.k)):
+        _group(design, space, j)
         for i in range(q):
             for m in range(q):
-                square = ratio * rows[i, p] * rows[m, p]
-                gradient[i, m] += c[i, m] - square - shared[i, m]
-                weight = 2.0 * square - c[i, m] + 2.0 * shared[i, m]
+                taken = weight * pure[i, width - 1] * pure[m, width - 1]
+                for w in range(first, width - 1):
+                    taken += pure[i, w] * pure[m, w]
+                gradient[i, m] += c[i, m] - taken
                 for a in range(q):
                     for b in range(q):
-                        paired[i, m, a, b] += weight * c[a, b]
-        for a in range(k):
-            i, m = places[a]
-            half = 0.5 if i == m else 1.0
-            for w in range(0 if reml else p, width):
+                        paired[i * q + m, a * q + b] += (2.0 * taken - c[i, m]) * c[a, b]
+        for a in range(len(places)):
+            i, m = places[a, 0], places[a, 1]
+            for w in range(first, width):
                 for v in range(w + 1):
-                    both = rows[i, w] * rows[m, v] + rows[m, w] * rows[i, v]
-                    terms[a, w, v] += half * both
-    return _assembled(paired, terms, space.inverse, ratio, design.dof, places)
+                    terms[a, w, v] += pure[i, w] * pure[m, v] + pure[m, w] * pure[i, v]
+    _assembled(space, first, weight, places, hessian)
 
 
 @folded  # type: ignore[untyped-decorator]
-def _assembled(paired: Any, terms: Any, inverse: Any, ratio: Any, dof: Any, places: Any) -> Any:
-    """Hessian from ``sum Y x C`` and, by element, ``[X, e]' V^-1 Z E_a Z' V^-1 [X, e]``."""
-    k, p = len(places), len(inverse)
-    weights, moved = np.zeros((p + 1, p + 1)), np.zeros(terms.shape)
-    weights[p, p] = ratio
-    add(weights[:p, :p], 1.0, inverse)
-    for a in range(k):
-        for w in range(p + 1):
-            for v in range(w):
-                terms[a, v, w] = terms[a, w, v]
-        add(moved[a], 1.0, product(weights, terms[a]))
-    out = np.zeros((k, k))
-    for a in range(k):
-        i, m = places[a]
-        for b in range(k):
-            s, t = places[b]
+def _assembled(space: Any, first: Any, weight: Any, places: Any, hessian: Any) -> None:
+    """Fill the Hessian from ``sum W x C`` and, by element, products of the pure columns."""
+    paired, terms = space.paired, space.terms
+    q, width = space.pure.shape
+    for a in range(len(places)):
+        i, m = places[a, 0], places[a, 1]
+        for b in range(a + 1):
+            s, t = places[b, 0], places[b, 1]
+            value = paired[t * q + i, m * q + s] + paired[t * q + m, i * q + s]
+            value += paired[s * q + i, m * q + t] + paired[s * q + m, i * q + t]
+            for w in range(first, width):
+                size = weight if w == width - 1 else 1.0
+                for v in range(w + 1):
+                    both = size * terms[a, w, v] * terms[b, w, v]
+                    value -= both if v == w else 2.0 * both
             half = (0.5 if i == m else 1.0) * (0.5 if s == t else 1.0)
-            out[a, b] = half * (
-                paired[t, i, m, s] + paired[t, m, i, s] + paired[s, i, m, t] + paired[s, m, i, t]
-            )
-            out[a, b] += ratio**2 * (1.0 - 1.0 / dof) * terms[a, p, p] * terms[b, p, p]
-            for w in range(p + 1):
-                for v in range(p + 1):
-                    out[a, b] -= moved[a, w, v] * moved[b, v, w]
-    return out
-
-
-@folded  # type: ignore[untyped-decorator]
-def measure(
-    design: Any,
-    theta: Any,
-    free: Any,
-    places: Any,
-    space: Any,
-    gradient: Any,
-    hessian: Any,
-    gamma: Any,
-) -> Any:
-    """Fill gradient and Hessian by the elements of the factor; the deviance.
-
-    Parameters
-    ----------
-    design : Design
-    theta, free : ndarray of shape (k,)
-        Elements, column by column, and one where an element may move.
-    places : ndarray of int, shape (k, 2)
-    space : Workspace
-    gradient, hessian : ndarray of shape (k,) and (k, k)
-        Overwritten; elements that are held have none.
-    gamma : ndarray of shape (q, q)
-        Overwritten by the derivatives by the relative covariance.
-    """
-    q, k = len(gamma), len(theta)
-    factor, link = np.zeros((q, q)), np.zeros((k, k))
-    for t in range(k):
-        factor[places[t, 0], places[t, 1]] = theta[t]
-    deviance, squares = evaluate(design, factor, space)
-    inside = covariance_hessian(design, space, design.dof / squares, places, gamma)
-    for a in range(k):
-        r, c = places[a]
-        for t in range(k):
-            i, j = places[t]
-            link[a, t] = (factor[c, j] if r == i else 0.0) + (factor[r, j] if c == i else 0.0)
-    half, lean = product(inside, link), product(gamma, factor)
-    for t in range(k):
-        i, j = places[t]
-        gradient[t] = 2.0 * lean[i, j] * free[t]
-        for s in range(k):
-            hessian[t, s] = 0.0
-            for m in range(k):
-                hessian[t, s] += link[m, t] * half[m, s]
-            if places[s, 1] == j:
-                hessian[t, s] += 2.0 * gamma[i, places[s, 0]]
-            if free[t] * free[s] == 0.0:
-                hessian[t, s] = 1.0 if s == t else 0.0
-    return deviance
+            hessian[a, b] = hessian[b, a] = half * value
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -357,7 +313,6 @@ def deviances(arrays: Any, factors: Any) -> Any:
     arrays : tuple
         Those of a stack.
     factors : ndarray of shape (R, S, q, q)
-        Lower-triangular.
 
     Returns
     -------
@@ -366,14 +321,12 @@ def deviances(arrays: Any, factors: Any) -> Any:
     designs, count, q = factors.shape[:3]
     groups, width = arrays[1].shape[1], arrays[1].shape[3]
     out, squares = np.zeros((designs, count)), np.zeros((designs, count))
-    space = workspace(groups, q, width - 1)
-    basis = np.eye(q)
+    space = workspace(groups, q, width)
     for r in range(designs):
-        design = one_design(arrays, r, basis)
+        design = one_design(arrays, r)
         for s in range(count):
-            out[r, s], squares[r, s] = evaluate(design, factors[r, s], space)
-            if not np.isfinite(out[r, s]):
-                out[r, s] = np.inf
+            out[r, s] = evaluate(design, factors[r, s], space)
+            squares[r, s] = space.low[width - 1, width - 1] ** 2
     return out, squares
 
 
@@ -415,27 +368,31 @@ def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
 
     With `determinants` the derivatives are those of the log determinants alone.
     """
-    found = _pieces(stack.arrays, lower_factor(g), places(stack.q), determinants)
-    c, rows, *rest = found
-    return Pieces(c, rows[..., :-1], rows[..., -1], *rest)
+    c, rows, white, gamma, hessian = _pieces(
+        stack.arrays, lower_factor(g), places(stack.q), determinants
+    )
+    root, last = white[:, :-1, :-1], white[:, -1]
+    beta = -last[:, :-1] / last[:, -1:]
+    e = (rows @ last[:, None, :, None])[..., 0] / last[:, -1, None, None]
+    inverse = root.swapaxes(1, 2) @ root
+    return Pieces(c, rows[..., :-1], e, inverse, beta, last[:, -1] ** -2.0, gamma, hessian)
 
 
 @compiled  # type: ignore[untyped-decorator]
 def _pieces(arrays: Any, factors: Any, places: Any, determinants: Any) -> Any:
     designs, groups, q, width = arrays[1].shape
-    p, k = width - 1, len(places)
     c, rows = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, width))
-    inverse, beta, squares = np.zeros((designs, p, p)), np.zeros((designs, p)), np.zeros(designs)
-    gamma, hessian = np.zeros((designs, q, q)), np.zeros((designs, k, k))
-    space = workspace(groups, q, p)
+    white, gamma = np.zeros((designs, width, width)), np.zeros((designs, q, q))
+    hessian = np.zeros((designs, len(places), len(places)))
+    space = workspace(groups, q, width)
     for r in range(designs):
-        design = one_design(arrays, r, np.eye(q))
-        squares[r] = evaluate(design, factors[r], space)[1]
-        ratio = 0.0 if determinants else design.dof / squares[r]
-        add(hessian[r], 1.0, covariance_hessian(design, space, ratio, places, gamma[r]))
-        add(inverse[r], 1.0, space.inverse)
-        for w in range(p):
-            beta[r, w] = space.beta[w]
+        design = one_design(arrays, r)
+        evaluate(design, factors[r], space)
+        weight = 0.0 if determinants else design.dof
+        covariance_hessian(design, space, weight, places, gamma[r], hessian[r])
+        add(white[r], 1.0, space.white)
         for j in range(groups):
-            _group(space, j, c[r, j], rows[r, j])
-    return c, rows, inverse, beta, squares, gamma, hessian
+            _group(design, space, j)
+            add(c[r, j], 1.0, space.c)
+            add(rows[r, j], 1.0, space.rows)
+    return c, rows, white, gamma, hessian

@@ -15,6 +15,7 @@ Every function works on a stack of designs; one fit is a stack of one.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from itertools import product as every
 from typing import Any, NamedTuple
@@ -22,18 +23,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.design import coordinates
 from multilevel.likelihood import (
     Array,
     Stack,
+    covariance_hessian,
     deviances,
+    evaluate,
     lower_factor,
-    measure,
     one_design,
     places,
     workspace,
 )
-from multilevel.small import compiled, diagonalise, folded
+from multilevel.small import compiled, congruent, diagonalise, folded, inner
 
 __all__ = ["Optimum", "minimise", "solve"]
 
@@ -97,119 +98,205 @@ class Optimum(NamedTuple):
     starts: Array
 
 
-# -- compiled: Newton's method from many starts ----------------------------------------------
+# -- compiled: Newton's method --------------------------------------------------------------------
 
 
 class Ends(NamedTuple):
-    """Where Newton's method ended, by run: elements, derivatives, steps."""
+    """Runs of Newton's method, one a row: where they start, then where they end.
 
+    Attributes
+    ----------
+    axes : ndarray of shape (S, q, q)
+        Orthonormal basis, in rows, in which the elements of the factor are.
+    theta, free : ndarray of shape (S, k)
+        Elements, and one where an element may move.
+    trial, step, gradient : ndarray of shape (S, k)
+    hessian : ndarray of shape (S, k, k)
+    g, gamma : ndarray of shape (S, q, q)
+        Relative covariance, and the derivatives by it.
+    deviance, expected : ndarray of shape (S,)
+        With the decrease that was still expected.
+    steps : ndarray of int, shape (S,)
+    """
+
+    axes: Array
     theta: Array
-    deviance: Array
+    free: Array
+    trial: Array
+    step: Array
     gradient: Array
     hessian: Array
+    g: Array
     gamma: Array
+    deviance: Array
     expected: Array
     steps: NDArray[np.int64]
 
 
+def _runs(axes: Array, theta: Array, free: Array) -> Ends:
+    """Make runs that are to start from these elements."""
+    (count, k), q = theta.shape, axes.shape[-1]
+    lines = np.zeros((3, count, k))
+    squares, ends = np.zeros((2, count, q, q)), np.zeros((2, count))
+    steps = np.zeros(count, dtype=np.int64)
+    hessian, (g, gamma), (deviance, expected) = np.zeros((count, k, k)), squares, ends
+    trial, step, slope = lines
+    return Ends(axes, theta, free, trial, step, slope, hessian, g, gamma, deviance, expected, steps)
+
+
+class _Room(NamedTuple):
+    """Small matrices that Newton's method fills, and the places of the elements."""
+
+    places: NDArray[np.intp]
+    lower: Array
+    factor: Array
+    half: Array
+    turned: Array
+    inside: Array
+    link: Array
+    bend: Array
+    vectors: Array
+
+
 @folded  # type: ignore[untyped-decorator]
-def _step(gradient: Any, hessian: Any, radius: Any, step: Any) -> Any:
+def _room(q: Any, places: Any) -> Any:
+    return _Room(
+        places,
+        np.zeros((q, q)),
+        np.zeros((q, q)),
+        np.zeros((q, q)),
+        np.zeros((q, q)),
+        np.zeros((len(places), len(places))),
+        np.zeros((len(places), len(places))),
+        np.zeros((len(places), len(places))),
+        np.zeros((len(places), len(places))),
+    )
+
+
+@folded  # type: ignore[untyped-decorator]
+def _step(ends: Any, s: Any, radius: Any, room: Any) -> Any:
     """Fill the step with absolute curvatures inside the trust radius; its expected gain."""
-    k = len(gradient)
-    turned, axes = hessian.copy(), np.zeros((k, k))
-    diagonalise(turned, axes)
-    largest = 0.0
+    turned, vectors, k = room.bend, room.vectors, ends.theta.shape[1]
     for t in range(k):
-        step[t] = 0.0
+        ends.step[s, t] = 0.0
+        for m in range(k):
+            turned[t, m] = ends.hessian[s, t, m]
+    diagonalise(turned, vectors, k)
+    largest, gain, length = 0.0, 0.0, 0.0
+    for t in range(k):
         largest = max(largest, abs(turned[t, t]))
-    gain, length = 0.0, 0.0
     for t in range(k):
         size, along = max(abs(turned[t, t]), 1e-9 * largest + 1e-300), 0.0
-        for s in range(k):
-            along += axes[s, t] * gradient[s]
-        for s in range(k):
-            step[s] -= axes[s, t] * along / size
-        gain += 0.5 * along**2 / size
+        for m in range(k):
+            along += vectors[t, m] * ends.gradient[s, m]
+        for m in range(k):
+            ends.step[s, m] -= vectors[t, m] * along / size
+        gain += 0.5 * along * along / size
     for t in range(k):
-        length += step[t] ** 2
-    shrink = min(1.0, radius / max(np.sqrt(length), 1e-300))
+        length += ends.step[s, t] * ends.step[s, t]
+    shrink = radius / max(math.sqrt(length), 1e-300)
     for t in range(k):
-        step[t] *= shrink
+        ends.step[s, t] *= min(1.0, shrink)
     return gain
 
 
-@compiled  # type: ignore[untyped-decorator]
-def _newton(
-    arrays: Any, which: Any, basis: Any, theta: Any, free: Any, places: Any, tolerance: Any
-) -> Any:
-    """Minimise the deviance from many starts.
+@folded  # type: ignore[untyped-decorator]
+def _factor(axes: Any, theta: Any, places: Any, room: Any) -> None:
+    """Fill the factor that a run's elements stand for, in its axes and in those of the design."""
+    low, factor = room.lower, room.factor
+    for t in range(len(places)):
+        low[places[t, 0], places[t, 1]] = theta[t]
+    for r in range(len(low)):
+        for j in range(len(low)):
+            factor[r, j] = 0.0
+            for i in range(j, len(low)):
+                factor[r, j] += axes[i, r] * low[i, j]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _derivatives(ends: Any, s: Any, places: Any, room: Any) -> None:
+    """Fill gradient and Hessian by the elements of the factor from those by the covariance."""
+    axes, factor, link, bend = ends.axes[s], room.factor, room.link, room.bend
+    q, k = len(factor), len(places)
+    congruent(axes, ends.gamma[s], room.half)
+    for t in range(k):
+        i, j, slope = places[t, 0], places[t, 1], 0.0
+        for m in range(q):
+            slope += room.half[i, m] * room.lower[m, j]
+        ends.gradient[s, t] = 2.0 * slope * ends.free[s, t]
+        for a in range(k):
+            r, c = places[a, 0], places[a, 1]
+            link[t, a] = axes[i, r] * factor[c, j] + axes[i, c] * factor[r, j]
+    congruent(link, room.inside, bend)
+    for t in range(k):
+        for m in range(k):
+            value = bend[t, m]
+            if places[t, 1] == places[m, 1]:
+                value += 2.0 * room.half[places[t, 0], places[m, 0]]
+            if ends.free[s, t] * ends.free[s, m] == 0.0:
+                value = 1.0 if t == m else 0.0
+            ends.hessian[s, t, m] = value
+
+
+@inner  # type: ignore[untyped-decorator]
+def _newton(design: Any, space: Any, ends: Any, s: Any, room: Any, tolerance: Any) -> None:
+    """Minimise the deviance of a design from the start of one run.
 
     Parameters
     ----------
-    arrays : tuple
-        Those of a stack.
-    which : ndarray of int, shape (S,)
-        The design of each run.
-    basis : ndarray of shape (S, q, q)
-        Orthonormal basis in which each run's elements are.
-    theta, free : ndarray of shape (S, k)
-        Elements to start from, moved in place, and one where an element may move.
-    places : ndarray of int, shape (k, 2)
+    design : Design
+    space : Workspace
+    ends : Ends
+    s : int
+        Which run.
+    room : _Room
     tolerance : float
         Expected decrease in deviance at which to stop.
     """
-    runs, k = theta.shape
-    groups, q, width = arrays[1].shape[1:]
-    out = Ends(
-        theta,
-        np.zeros(runs),
-        np.zeros((runs, k)),
-        np.zeros((runs, k, k)),
-        np.zeros((runs, q, q)),
-        np.zeros(runs),
-        np.zeros(runs, dtype=np.int64),
-    )
-    space = workspace(groups, q, width - 1)
-    step, trial = np.zeros(k), np.zeros(k)
-    slope, bend, dual = np.zeros(k), np.zeros((k, k)), np.zeros((q, q))
-    for s in range(runs):
-        design = one_design(arrays, which[s], basis[s])
-        here, radius = np.inf, 1.0
-        for t in range(k):
-            trial[t] = theta[s, t]
-        length, out.expected[s] = 0.0, np.inf
-        for turn in range(_STEPS):
-            found = measure(design, trial, free[s], places, space, slope, bend, dual)
-            # The deviance itself is known to about its last digits only.
-            better = np.isfinite(found) and (
-                turn == 0 or found <= here + 4e-15 * (abs(here) + design.n)
-            )
-            expected = out.expected[s]
-            if better:
-                here = found
-                for t in range(k):
-                    theta[s, t], out.gradient[s, t] = trial[t], slope[t]
-                    for m in range(k):
-                        out.hessian[s, t, m] = bend[t, m]
-                for i in range(q):
-                    for m in range(q):
-                        out.gamma[s, i, m] = dual[i, m]
-                radius = max(radius, 2.0 * length)
-            else:
-                radius = length / 4.0
-            if turn > 0 and (expected < _LAST or (not better and expected < 1e-8)):
-                break
-            out.expected[s] = _step(out.gradient[s], out.hessian[s], radius, step)
-            if not out.expected[s] > tolerance:
-                break
-            out.steps[s] += 1
-            length = 0.0
+    places, q, k = room.places, len(room.factor), len(room.places)
+    here, radius, length, expected = math.inf, 1.0, 0.0, math.inf
+    ends.steps[s] = 0
+    for t in range(k):
+        ends.trial[s, t] = ends.theta[s, t]
+    for turn in range(_STEPS):
+        _factor(ends.axes[s], ends.trial[s], places, room)
+        found = evaluate(design, room.factor, space)
+        # The deviance itself is known to about its last digits only.
+        better = found < math.inf and (turn == 0 or found <= here + 4e-15 * (abs(here) + design.n))
+        if better:
+            here, radius = found, max(radius, 2.0 * length)
             for t in range(k):
-                trial[t] = theta[s, t] + step[t]
-                length += step[t] ** 2
-            length = np.sqrt(length)
-        out.deviance[s] = here
-    return out
+                ends.theta[s, t] = ends.trial[s, t]
+            covariance_hessian(design, space, design.dof, places, ends.gamma[s], room.inside)
+            _derivatives(ends, s, places, room)
+        else:
+            radius = length / 4.0
+        if turn > 0 and (expected < _LAST or (not better and expected < 1e-8)):
+            break
+        expected = _step(ends, s, radius, room)
+        if not expected > tolerance:
+            break
+        ends.steps[s] += 1
+        length = 0.0
+        for t in range(k):
+            ends.trial[s, t] = ends.theta[s, t] + ends.step[s, t]
+            length += ends.step[s, t] * ends.step[s, t]
+        length = math.sqrt(length)
+    ends.deviance[s], ends.expected[s] = here, expected
+    _factor(ends.axes[s], ends.theta[s], places, room)
+    for i in range(q):
+        for m in range(q):
+            ends.g[s, i, m] = 0.0
+            for t in range(q):
+                ends.g[s, i, m] += room.factor[i, t] * room.factor[m, t]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _minimise(arrays: Any, which: Any, ends: Any, places: Any, tolerance: Any) -> None:
+    groups, q, width = arrays[1].shape[1:]
+    space, room = workspace(groups, q, width), _room(q, places)
+    for s in range(len(which)):
+        _newton(one_design(arrays, which[s]), space, ends, s, room, tolerance)
 
 
 def minimise(
@@ -219,11 +306,12 @@ def minimise(
     theta: Array,
     free: Array,
     tolerance: float = _TOLERANCE,
-) -> Any:
-    """Apply Newton's method from these elements, each run in its own basis or all in one."""
-    own = np.array(np.broadcast_to(basis, (len(which), stack.q, stack.q)), order="C")
-    moved, may = np.array(theta, order="C"), np.array(free, order="C")
-    return _newton(stack.arrays, which, own, moved, may, places(stack.q), tolerance)
+) -> Ends:
+    """Apply Newton's method from these elements, each run to a design; all in one basis."""
+    axes = np.array(np.broadcast_to(basis.T, (len(which), stack.q, stack.q)), order="C")
+    ends = _runs(axes, np.array(theta, order="C"), np.array(free, order="C"))
+    _minimise(stack.arrays, which, ends, places(stack.q), tolerance)
+    return ends
 
 
 # -- starts ------------------------------------------------------------------------------------
@@ -255,91 +343,88 @@ def _starts(q: int, many_groups: bool) -> Array:
 def _candidates(stack: Stack) -> Array:
     """Factors to start each design from, shape (R, S, q, q): a table, and lme4's own start."""
     table = _starts(stack.q, stack.root.shape[1] > _MANY_GROUPS)
-    shared = np.broadcast_to(table, (len(stack.n), *table.shape))
+    out = np.empty((len(stack.n), len(table) + 3, stack.q, stack.q))
+    out[:, :-3] = table
     # lme4 starts from one in raw units.
-    raw = np.linalg.qr(stack.z_root).R.swapaxes(1, 2)
-    sizes = np.array([1.0, 0.1, 10.0])[:, None, None]
-    return np.concatenate([shared, raw[:, None] * sizes], axis=1)
-
-
-@folded  # type: ignore[untyped-decorator]
-def _correlation(factor: Any, i: Any, m: Any) -> Any:
-    """Give the standard deviation of a row of a factor, and its correlation with another row."""
-    own, other, both = 0.0, 0.0, 0.0
-    for t in range(len(factor)):
-        own += factor[i, t] ** 2
-        other += factor[m, t] ** 2
-        both += factor[i, t] * factor[m, t]
-    return np.sqrt(own), both / np.sqrt(max(own * other, 1e-300))
-
-
-@folded  # type: ignore[untyped-decorator]
-def _are_neighbours(one: Any, other: Any) -> Any:
-    """Whether the covariances of two factors have like variances and like correlations."""
-    for i in range(len(one)):
-        for m in range(i + 1):
-            size, turn = _correlation(one, i, m)
-            other_size, other_turn = _correlation(other, i, m)
-            if max(size, other_size) >= _NEIGHBOUR * min(size, other_size):
-                return False
-            if abs(turn - other_turn) >= 1.0:
-                return False
-    return True
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _distinct(candidates: Any, deviance: Any) -> Any:
-    """Positions of the lowest candidates that are no neighbours, shape (R, 3), best first."""
-    designs, count = deviance.shape
-    chosen = np.zeros((designs, _FOLLOWED), dtype=np.int64)
-    for r in range(designs):
-        for place in range(_FOLLOWED):
-            best = -1
-            for s in range(count):
-                wanted = best < 0 or deviance[r, s] < deviance[r, best]
-                for before in range(place):
-                    other = candidates[r, chosen[r, before]]
-                    wanted = wanted and not _are_neighbours(candidates[r, s], other)
-                if wanted:
-                    best = s
-            chosen[r, place] = max(best, 0) if place == 0 or best >= 0 else chosen[r, 0]
-    return chosen
-
-
-def _follow(stack: Stack, found: Optimum, candidates: Array) -> Array:
-    """Follow the best starts of each design: deviance, steps and starts; the best end's elements.
-
-    With few groups all are followed; and so is a start that lies below the best end.
-    """
-    row, col = places(stack.q).T
-    screened = deviances(stack.arrays, candidates)[0]
-    few = stack.q > 1 and stack.root.shape[1] <= _FEW_GROUPS
-    chosen = screened.argsort(axis=1) if few else _distinct(candidates, screened)
-    theta, rows = np.zeros((len(screened), len(row))), np.arange(len(screened))
-    while len(rows):
-        runs, which = np.repeat(rows, chosen.shape[1]), chosen.ravel()
-        start = candidates[runs, which][:, row, col]
-        ends = minimise(stack, runs, np.eye(stack.q), start, np.ones_like(start), _LOOSE)
-        found.starts[runs, which], screened[runs, which] = ends.deviance, np.inf
-        win = ends.deviance.reshape(chosen.shape).argmin(axis=1)
-        win += np.arange(len(rows)) * chosen.shape[1]
-        lower = ends.deviance[win] < found.deviance[rows]
-        rows, win = rows[lower], win[lower]
-        theta[rows], found.deviance[rows] = ends.theta[win], ends.deviance[win]
-        found.steps[rows] = ends.steps[win]
-        rows = np.flatnonzero(screened.min(axis=1) < found.deviance - _SAME)
-        chosen = screened[rows].argmin(axis=1)[:, None]
-    return theta
-
-
-def _covariance(theta: Array, basis: Array) -> Array:
-    """Relative covariances, shape (..., q, q), from their factors' elements in a basis."""
-    factor = np.zeros(basis.shape)
-    row, col = places(basis.shape[-1]).T
-    factor[..., row, col] = theta
-    root = basis @ factor
-    out: Array = root @ root.swapaxes(-1, -2)
+    raw = np.asarray(np.linalg.qr(stack.z_root, mode="r")).swapaxes(1, 2)
+    out[:, -3], out[:, -2], out[:, -1] = raw, 0.1 * raw, 10.0 * raw
     return out
+
+
+@folded  # type: ignore[untyped-decorator]
+def _features(candidates: Any, r: Any, places: Any, features: Any) -> None:
+    """Fill what tells starts apart: logs of standard deviations to some base, and correlations.
+
+    Neighbours differ by less than one in each.
+    """
+    q = candidates.shape[-1]
+    for s in range(len(features)):
+        for a in range(len(places)):
+            i, m, own, other, both = places[a, 0], places[a, 1], 0.0, 0.0, 0.0
+            for t in range(q):
+                own += candidates[r, s, i, t] * candidates[r, s, i, t]
+                other += candidates[r, s, m, t] * candidates[r, s, m, t]
+                both += candidates[r, s, i, t] * candidates[r, s, m, t]
+            if i == m:
+                features[s, a] = 0.5 * math.log(own + 1e-300) / math.log(_NEIGHBOUR)
+            else:
+                features[s, a] = both / math.sqrt(own * other + 1e-300)
+
+
+@folded  # type: ignore[untyped-decorator]
+def _next(left: Any, wanted: Any, most: Any, lowest: Any) -> Any:
+    """Position of the start to follow next, the lowest that is wanted; -1 where there is none.
+
+    After those that are wanted anyway, a start that lies below the best end.
+    """
+    pick, under = -1, -1
+    for s in range(left.shape[1]):
+        if left[1, s] <= most and (pick < 0 or left[0, s] < left[0, pick]):
+            pick = s
+        if left[1, s] < 2.0 and (under < 0 or left[0, s] < left[0, under]):
+            under = s
+    if wanted and pick >= 0:
+        return pick
+    return under if under >= 0 and left[0, under] < lowest - _SAME else -1
+
+
+@folded  # type: ignore[untyped-decorator]
+def _screen(design: Any, space: Any, candidates: Any, r: Any, places: Any, features: Any) -> Any:
+    """Deviances of all starts; one where a neighbour has been followed, two where it has itself."""
+    left = np.zeros((2, len(features)))
+    _features(candidates, r, places, features)
+    for s in range(len(features)):
+        left[0, s] = evaluate(design, candidates[r, s], space)
+    return left
+
+
+@folded  # type: ignore[untyped-decorator]
+def _lay_start(ends: Any, s: Any, candidates: Any, r: Any, pick: Any, places: Any) -> None:
+    """Let a run begin at a start."""
+    for i in range(candidates.shape[2]):
+        for m in range(candidates.shape[2]):
+            ends.axes[s, i, m] = 1.0 if i == m else 0.0
+    for t in range(len(places)):
+        ends.free[s, t] = 1.0
+        ends.theta[s, t] = candidates[r, pick, places[t, 0], places[t, 1]]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _note(ends: Any, s: Any, start: Any, r: Any, pick: Any, left: Any, features: Any) -> None:
+    """Note where a start led: deviance, steps, and the best end's covariance."""
+    _, g, lowest, steps, starts = start
+    starts[r, pick], left[1, pick] = ends.deviance[s], 2.0
+    for other in range(len(features)):
+        near = left[1, other] == 0.0
+        for t in range(features.shape[1]):
+            near = near and abs(features[other, t] - features[pick, t]) < 1.0
+        if near:
+            left[1, other] = 1.0
+    if ends.deviance[s] < lowest[r]:
+        lowest[r], steps[r] = ends.deviance[s], ends.steps[s]
+        for i in range(g.shape[1]):
+            for m in range(g.shape[1]):
+                g[r, i, m] = ends.g[s, i, m]
 
 
 # -- inside and on the boundary ----------------------------------------------------------------
@@ -359,31 +444,56 @@ def _faces(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.array([*orders, list(range(q))], dtype=np.intp), np.array([*ranks, q])
 
 
-class _Polished(NamedTuple):
-    """Every face and the inside of each design, polished: arrays with leading axes (R, F)."""
+@folded  # type: ignore[untyped-decorator]
+def _lay_face(ends: Any, s: Any, order: Any, rank: Any, places: Any, room: Any, g: Any) -> None:
+    """Let a run begin on a face, or inside, next to a covariance."""
+    q, values, axes = len(g), room.half, room.turned
+    for i in range(q):
+        for m in range(q):
+            values[i, m] = g[i, m]
+    diagonalise(values, axes, q)
+    for i in range(q):
+        for m in range(q):
+            ends.axes[s, i, m] = axes[q - 1 - order[i], m]
+    for t in range(len(places)):
+        i, j = places[t, 0], places[t, 1]
+        value = values[q - 1 - order[i], q - 1 - order[i]]
+        ends.free[s, t] = 1.0 if j < rank else 0.0
+        start = i == j and j < rank and value > 0.0
+        ends.theta[s, t] = math.sqrt(value) if start else 0.0
 
-    basis: Array
-    free: Array
-    ends: Ends
+
+@folded  # type: ignore[untyped-decorator]
+def _one(
+    design: Any, space: Any, room: Any, start: Any, r: Any, ends: Any, first: Any, laid: Any
+) -> None:
+    """Follow the starts of a design, if there are any, and polish the best end on every face."""
+    candidates, (places, orders, ranks), last = start[0], laid, first + len(laid[2]) - 1
+    few = candidates.shape[2] > 1 and len(design.root) <= _FEW_GROUPS
+    features, s, turn = np.zeros((candidates.shape[1], len(places))), last, 0
+    left = _screen(design, space, candidates, r, places, features)
+    while s < last or turn >= 0:
+        pick = -1
+        if turn >= 0:
+            pick = _next(left, few or turn < _FOLLOWED, 1.0 if few else 0.0, start[2][r])
+            turn += 1
+        if pick >= 0:
+            _lay_start(ends, last, candidates, r, pick, places)
+        else:
+            s, turn = first if turn >= 0 else s + 1, -1
+            _lay_face(ends, s, orders[s - first], ranks[s - first], places, room, start[1][r])
+        _newton(design, space, ends, s, room, _LOOSE if pick >= 0 else _TOLERANCE)
+        if pick >= 0:
+            _note(ends, s, start, r, pick, left, features)
 
 
-def _polish(stack: Stack, rows: NDArray[np.intp], g: Array) -> _Polished:
-    """Polish the designs `rows` from their covariances `g`, (n, q, q), on each face and inside."""
-    q, (orders, ranks) = stack.q, _faces(stack.q)
-    values, vectors = np.linalg.eigh(g)
-    basis = vectors[:, :, ::-1][:, :, orders].swapaxes(1, 2)
-    row, col = places(q).T
-    free = np.broadcast_to((col < ranks[:, None]).astype(float), (len(rows), len(ranks), len(row)))
-    sizes = np.sqrt(np.maximum(values[:, ::-1], 0.0))[:, orders]
-    theta = sizes[..., row] * (free * (row == col))
-    which = np.repeat(rows, len(ranks))
-    shape = (len(which), len(row))
-    ends = minimise(
-        stack, which, basis.reshape(len(which), q, q), theta.reshape(shape), free.reshape(shape)
-    )
-    return _Polished(
-        basis, free, Ends(*(a.reshape(len(rows), len(ranks), *a.shape[1:]) for a in ends))
-    )
+@compiled  # type: ignore[untyped-decorator]
+def _search(arrays: Any, rows: Any, start: Any, ends: Any, laid: Any) -> None:
+    groups, q, width = arrays[1].shape[1:]
+    space, room = workspace(groups, q, width), _room(q, laid[0])
+    for row in range(len(rows)):
+        design = one_design(arrays, rows[row])
+        _one(design, space, room, start, rows[row], ends, row * len(laid[2]), laid)
 
 
 def _inward(g: Array, gamma: Array, rank: int) -> tuple[float, Array]:
@@ -406,44 +516,49 @@ def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Ar
     return trials[best], float(deviance[best])
 
 
-def _settle(stack: Stack, found: Optimum, row: int, polished: _Polished) -> bool:
+def _settle(stack: Stack, found: Optimum, row: int, ends: Ends, first: int) -> bool:
     """Take the best face of one design, or its inside; where there is none, a place to go on."""
-    ends, ranks, q, n = polished.ends, _faces(stack.q)[1], stack.q, float(stack.n[row])
-    lowest = float(ends.deviance.min())
+    q, ranks, n = stack.q, _faces(stack.q)[1].tolist(), float(stack.n[row])
+    reached = ends.deviance[first : first + len(ranks)].tolist()
+    lowest = min(reached)
     slack = 1e-10 + 1e-13 * (abs(lowest) + n)
-    for face in np.flatnonzero(ends.deviance <= lowest + slack).tolist():
-        basis, rank, least = polished.basis[face], int(ranks[face]), np.nan
-        found.g[row] = g = _covariance(ends.theta[face], basis)
+    for face, rank in enumerate(ranks):
+        if not reached[face] <= lowest + slack:
+            continue
+        end, least = first + face, np.nan
+        found.g[row] = g = ends.g[end]
         if rank < q:
-            least, direction = _inward(g, basis @ ends.gamma[face] @ basis.T, rank)
+            least, direction = _inward(g, ends.gamma[end], rank)
             if least < -_DESCENT * n:
-                inside, reached = _walk_inside(stack, row, g, direction)
-                if reached < lowest - slack:
+                inside, below = _walk_inside(stack, row, g, direction)
+                if below < lowest - slack:
                     found.g[row] = inside
                     return False
                 continue
         elif q:
-            found.on_boundary[row] = ends.deviance[:-1].min()
+            found.on_boundary[row] = min(reached[:-1])
         found.inward[row], found.rank[row] = least, rank
-        _record(found, row, n, Ends(*(a[face] for a in ends)), polished.free[face] > 0)
+        _record(found, row, n, ends, end)
         return True
     return False
 
 
-def _record(found: Optimum, row: int, n: float, end: Any, moves: NDArray[np.bool_]) -> None:
+def _record(found: Optimum, row: int, n: float, ends: Ends, end: int) -> None:
     """Write a design's optimum, and whether it is certain to be one."""
-    curvature = np.linalg.eigvalsh(end.hessian[moves][:, moves])
-    lowest = found.deviance[row] = end.deviance
-    found.curvature[row, : len(curvature)] = curvature
-    found.gradient_norm[row] = np.abs(end.gradient).max(initial=0.0)
-    found.steps[row] += end.steps
-    slack = 1e-7 + 1e-13 * (abs(lowest) + n)
+    lowest, free = float(ends.deviance[end]), int(ends.free[end].sum())
+    # Elements that may move come first.
+    curvature = np.linalg.eigvalsh(ends.hessian[end, :free, :free])
+    found.curvature[row, :free] = curvature
+    found.gradient_norm[row] = max(map(abs, ends.gradient[end].tolist()), default=0.0)
+    found.steps[row] += ends.steps[end]
+    bends, followed = curvature.tolist(), float(found.deviance[row])
     found.converged[row] = (
-        end.expected < 1e-8
-        and np.isfinite(lowest)
-        and (curvature >= -1e-7 * curvature.max(initial=1.0)).all()
-        and not (found.starts[row] < lowest - slack).any()
+        ends.expected[end] < 1e-8
+        and math.isfinite(lowest)
+        and min(bends, default=0.0) >= -1e-7 * max(bends, default=1.0)
+        and not followed < lowest - 1e-7 - 1e-13 * (abs(lowest) + n)
     )
+    found.deviance[row] = lowest
 
 
 def solve(stack: Stack) -> Optimum:
@@ -458,30 +573,32 @@ def solve(stack: Stack) -> Optimum:
     found = Optimum(
         g=np.zeros((designs, q, q)),
         deviance=np.full(designs, np.inf),
-        rank=np.full(designs, q),
+        rank=np.zeros(designs, dtype=np.intp),
         gradient_norm=unknown[0],
-        curvature=np.full((designs, len(coordinates(q))), np.nan),
+        curvature=np.full((designs, len(places(q))), np.nan),
         inward=unknown[1],
         on_boundary=unknown[2],
         steps=np.zeros(designs, dtype=np.intp),
         converged=np.zeros(designs, dtype=np.bool_),
         starts=np.full(candidates.shape[:2], np.nan),
     )
-    theta = _follow(stack, found, candidates)
-    found.g[:] = _covariance(theta, np.broadcast_to(np.eye(q), found.g.shape))
-    _examine(stack, found)
+    _examine(stack, found, candidates)
     return found
 
 
-def _examine(stack: Stack, found: Optimum) -> None:
-    """Polish every design inside and on its faces, and leave what is no minimum."""
-    rows = np.arange(len(stack.n))
-    for _ in range(4 * stack.q + 4):
-        basis, free, ends = _polish(stack, rows, found.g[rows])
+def _examine(stack: Stack, found: Optimum, candidates: Array) -> None:
+    """Follow starts; polish every design inside and on its faces, and leave what is no minimum."""
+    q, rows = stack.q, np.arange(len(stack.n))
+    faces, k = _faces(q), len(places(q))
+    for _ in range(4 * q + 4):
+        runs = len(rows) * len(faces[1])
+        ends = _runs(np.zeros((runs, q, q)), *np.zeros((2, runs, k)))
+        start = candidates, found.g, found.deviance, found.steps, found.starts
+        _search(stack.arrays, rows, start, ends, (places(q), *faces))
         settled = [
-            _settle(stack, found, row, _Polished(basis[i], free[i], Ends(*(a[i] for a in ends))))
+            _settle(stack, found, row, ends, i * len(faces[1]))
             for i, row in enumerate(rows.tolist())
         ]
-        rows = rows[~np.array(settled)]
+        rows, candidates = rows[~np.array(settled)], candidates[:, :0].copy()
         if not len(rows):
             return

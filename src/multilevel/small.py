@@ -6,6 +6,7 @@ arrays take many seconds to compile, and a call of BLAS costs more than a produc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "diagonalise",
     "folded",
     "gram",
+    "inner",
     "invert_lower",
     "product",
 ]
@@ -39,6 +41,8 @@ def compiler(**options: Any) -> Any:
 
 
 compiled = compiler(error_model="numpy")
+#: Called by compiled functions only: without the way in from Python, which takes time to compile.
+inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 #: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once
 #: more, which is most of the time that a first call takes.
 folded = compiler(error_model="numpy", inline="always")
@@ -55,7 +59,7 @@ def product(left: Any, right: Any) -> Any:
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def congruent(by: Any, square: Any, out: Any) -> None:
     """Fill ``by @ square @ by'``."""
     half = product(by, square)
@@ -66,7 +70,7 @@ def congruent(by: Any, square: Any, out: Any) -> None:
                 out[i, j] += half[i, m] * by[j, m]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def add(out: Any, weight: Any, matrix: Any) -> None:
     """Add a weighted matrix in place."""
     for i in range(out.shape[0]):
@@ -74,7 +78,7 @@ def add(out: Any, weight: Any, matrix: Any) -> None:
             out[i, j] += weight * matrix[i, j]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def cholesky(square: Any, low: Any, floor: Any) -> None:
     """Fill the lower-triangular factor; no pivot falls below the floor."""
     for i in range(square.shape[0]):
@@ -82,10 +86,13 @@ def cholesky(square: Any, low: Any, floor: Any) -> None:
             value = square[i, j]
             for k in range(j):
                 value -= low[i, k] * low[j, k]
-            low[i, j] = np.sqrt(max(value, floor)) if i == j else value / low[j, j]
+            if i > j:
+                low[i, j] = value / low[j, j]
+            else:
+                low[i, i] = math.sqrt(floor if value < floor else value)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def invert_lower(low: Any, out: Any) -> None:
     """Fill the inverse of a lower-triangular matrix; what is above the diagonal stays."""
     for i in range(low.shape[0]):
@@ -97,7 +104,7 @@ def invert_lower(low: Any, out: Any) -> None:
             out[i, j] = value * out[i, i]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def gram(low: Any, out: Any) -> None:
     """Fill ``low' low`` for a lower-triangular matrix."""
     for i in range(low.shape[0]):
@@ -109,43 +116,54 @@ def gram(low: Any, out: Any) -> None:
             out[j, i] = value
 
 
-@compiled  # type: ignore[untyped-decorator]
-def diagonalise(matrix: Any, axes: Any) -> None:
-    """Apply Jacobi's rotations in place: eigenvalues on the diagonal, eigenvectors in columns.
+@inner  # type: ignore[untyped-decorator]
+def diagonalise(matrix: Any, axes: Any, k: Any) -> None:
+    """Apply Jacobi's rotations in place: eigenvalues, least first, and eigenvectors in rows.
 
     Parameters
     ----------
-    matrix : ndarray of shape (k, k)
-        Symmetric; diagonal afterwards.
-    axes : ndarray of shape (k, k)
-        Overwritten.
+    matrix : ndarray of shape (K, K)
+        Its first `k` rows and columns are symmetric; diagonal afterwards.
+    axes : ndarray of shape (K, K)
+        Its first `k` rows and columns are overwritten.
+    k : int
     """
-    k = len(matrix)
     for i in range(k):
         for j in range(k):
             axes[i, j] = 1.0 if i == j else 0.0
     for _ in range(30):
         off, size = 0.0, 0.0
         for i in range(k):
-            size += matrix[i, i] ** 2
+            size += matrix[i, i] * matrix[i, i]
             for j in range(i):
-                off += matrix[i, j] ** 2
+                off += matrix[i, j] * matrix[i, j]
         if off <= 1e-30 * size:
-            return
+            break
         for i in range(k):
             for j in range(i):
-                if matrix[i, j] == 0.0:
-                    continue
-                half = 0.5 * (matrix[j, j] - matrix[i, i]) / matrix[i, j]
-                tangent = 1.0 / (abs(half) + np.sqrt(half**2 + 1.0))
-                tangent = -tangent if half < 0 else tangent
-                cosine = 1.0 / np.sqrt(tangent**2 + 1.0)
-                sine = tangent * cosine
+                if matrix[i, j] != 0.0:
+                    _rotate(matrix, axes, k, i, j)
+    for i in range(k):
+        for j in range(i + 1, k):
+            if matrix[j, j] < matrix[i, i]:
+                matrix[i, i], matrix[j, j] = matrix[j, j], matrix[i, i]
                 for m in range(k):
-                    a, b = matrix[m, i], matrix[m, j]
-                    matrix[m, i], matrix[m, j] = cosine * a - sine * b, sine * a + cosine * b
-                for m in range(k):
-                    a, b = matrix[i, m], matrix[j, m]
-                    matrix[i, m], matrix[j, m] = cosine * a - sine * b, sine * a + cosine * b
-                    a, b = axes[m, i], axes[m, j]
-                    axes[m, i], axes[m, j] = cosine * a - sine * b, sine * a + cosine * b
+                    axes[i, m], axes[j, m] = axes[j, m], axes[i, m]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _rotate(matrix: Any, axes: Any, k: Any, i: Any, j: Any) -> None:
+    """Turn two axes so that the element between them is zero."""
+    half = 0.5 * (matrix[j, j] - matrix[i, i]) / matrix[i, j]
+    tangent = 1.0 / (abs(half) + math.sqrt(half * half + 1.0))
+    tangent = -tangent if half < 0 else tangent
+    cosine = 1.0 / math.sqrt(tangent * tangent + 1.0)
+    sine = tangent * cosine
+    for m in range(k):
+        a, b = matrix[m, i], matrix[m, j]
+        matrix[m, i], matrix[m, j] = cosine * a - sine * b, sine * a + cosine * b
+    for m in range(k):
+        a, b = matrix[i, m], matrix[j, m]
+        matrix[i, m], matrix[j, m] = cosine * a - sine * b, sine * a + cosine * b
+        a, b = axes[i, m], axes[j, m]
+        axes[i, m], axes[j, m] = cosine * a - sine * b, sine * a + cosine * b

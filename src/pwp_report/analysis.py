@@ -40,7 +40,7 @@ __all__ = ["ENGINES", "Analysis", "MeasureResult", "analyse"]
 
 T = TypeVar("T")
 #: Of more services none is a fixed effect.
-_MOST_SERVICES = 20
+_MOST_SERVICES = 50
 #: Ways to estimate the therapist effect; maximum likelihood is always used.
 ENGINES = ("ml", "reml", "gibbs")
 
@@ -352,6 +352,8 @@ def _measure_result(
     def panel() -> SensitivityPanel:
         # Very many services as fixed effects fill the memory; the third level says it better.
         many = "service_id" in patients and patients["service_id"].nunique() > _MOST_SERVICES
+        if many:
+            attempts.not_done["service_fixed"] = str(refusal("services_many", most=_MOST_SERVICES))
         return sensitivity_panel(
             patients.drop(columns="service_id") if many else patients,
             measure,

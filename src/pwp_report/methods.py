@@ -51,14 +51,11 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
         Paragraphs; headings begin with ``## ``.
     """
     reasons = [why for part, why in analysis.not_done.items() if part.startswith("services.")]
-    labels = [m.label for m in analysis.cohort.measures]
     text = render(
         "first_page.txt.j2",
         **_told_to_all(analysis, released),
-        measures=labels,
-        labels=" and ".join(labels),
-        adjust=study.adjust,
-        every_row=study.counts_every_row,
+        measures=[m.label for m in analysis.cohort.measures],
+        study=study,
         services_reason=reasons[0] if reasons and "service_id" in analysis.cohort.patients else "",
         needed=[_needed(r) for r in analysis.measures.values() if r.vpc > 0],
     )
@@ -82,16 +79,12 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
         **_told_to_all(analysis, released),
         study=study,
         start=f" of {begun:,} in the extract" if begun != MARK and rules else "",
-        synthetic=cohort.provenance.synthetic,
+        analysis=analysis,
+        released=released,
         rules=rules,
-        controlled=released.policy.active,
+        case_mix_notes=released.tables["adjusted"].note if "adjusted" in released.tables else "",
         results={r.measure.label: _tests(r) for r in results},
-        posterior=any(r.posterior is not None for r in results),
-        draws=f"{analysis.draws:,}",
-        reml=any(r.reml is not None for r in results),
         software=software(),
-        seed=analysis.seed,
-        few=released.therapists <= 30,
     )
     return [" ".join(p.split()) for p in text.split("\n\n") if p.strip()]
 

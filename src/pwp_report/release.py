@@ -64,6 +64,8 @@ class _Tables:
     ) -> None:
         """Keep a table that has rows, of one measure or all, with measures called by labels."""
         title, note = phrase("titles", name, **words), note or phrase("notes", name)
+        if "mix_0" in self.analysis.cohort.patients:  # a case mix was adjusted for
+            note = f"{note} {phrase('unadjusted', name)}".strip()
         if measure is not None:
             name, title = f"{name}_{measure.name}", f"{title}, {measure.label}"
         if "measure" in frame:

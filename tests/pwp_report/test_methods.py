@@ -11,10 +11,11 @@ import pytest
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
-from pwp_report.analysis import analyse
+from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import DisclosurePolicy
-from pwp_report.methods import _boundary, first_page
+from pwp_report.methods import _boundary, first_page, methods_and_results
 from pwp_report.release import release_results
+from pwp_report.released import ReleasedTable
 from pwp_report.report import write_run
 from pwp_report.study import Study
 
@@ -109,3 +110,26 @@ CORRELATED = "the correlation of intercept and slope is estimated at its bound"
 def test_which_variance_is_on_the_boundary_is_said(matrix: list[list[float]], said: str) -> None:
     fit: Any = SimpleNamespace(random_covariance=pd.DataFrame(matrix), residual_variance=16.0)
     assert _boundary(fit) == said
+
+
+@pytest.mark.parametrize("adjust", [(), ("imd",)])
+@pytest.mark.parametrize("share", [0.0, 3.0])
+def test_what_lies_between_services_is_not_booked_to_therapists(
+    safe_analysis: Analysis, share: float, adjust: tuple[str, ...]
+) -> None:
+    released = release_results(safe_analysis, DisclosurePolicy())
+    levels = ("services", share, 0.0, 5.6), ("therapists of a service", 3.9, 3.0, 5.2)
+    frame = pd.DataFrame(levels, columns=["level", "vpc", "vpc_lower", "vpc_upper"])
+    table = ReleasedTable("services", "Services", frame.assign(measure="PHQ-9"))
+    released = replace(released, tables={**released.tables, "services": table})
+    page = "\n".join(first_page(safe_analysis, Study(adjust=adjust), released))
+    answer, never = page.split("## What must not be concluded")
+    own = "3.9% (95% interval 3.0 to 5.2) between the therapists within a service"
+    assert (f"Of the therapists' share on PHQ-9, {share:g}" in answer) == (share > 0)
+    assert (own in answer) == (share > 0)
+    assert ("Not that therapists answer for what lies between services" in never) == (share > 0)
+    assert ("not adjusted for the case mix" in answer) == bool(adjust)
+    text = " ".join(methods_and_results(safe_analysis, Study(adjust=adjust), released))
+    assert "Data had three levels" in text
+    assert own in text
+    assert ("of three levels are not adjusted for the case mix" in text) == bool(adjust)

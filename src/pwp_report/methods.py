@@ -80,7 +80,6 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
         study=study,
         start=f" of {begun:,} in the extract" if begun != MARK and rules else "",
         analysis=analysis,
-        released=released,
         rules=rules,
         case_mix_notes=released.tables["adjusted"].note if "adjusted" in released.tables else "",
         results={r.measure.label: _tests(r) for r in results},
@@ -115,6 +114,8 @@ def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any
         "rows": partial(_records, released),
         "told": told,
         "alike": alike,
+        "p_value": p_value,
+        "released": released,
     }
 
 

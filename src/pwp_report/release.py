@@ -210,8 +210,7 @@ def _completeness(tables: _Tables) -> None:
         share = share_between(complete, eligible, tables.policy)
         rows.append((label, parts.marked(eligible), parts.marked(complete), share))
     frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
-    note = phrase("notes", "completeness_rounded") * tables.policy.active
-    tables.add("completeness", frame, note=note)
+    tables.add("completeness", frame)
 
 
 def _last_scores(tables: _Tables) -> None:

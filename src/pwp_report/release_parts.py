@@ -22,7 +22,7 @@ from pwp_report.disclosure import (
     percentage,
     share_between,
 )
-from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind
+from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind, Whose
 from pwp_report.rates import NATIONAL_RATES, RateModel
 from pwp_report.table_words import phrase
 
@@ -62,12 +62,6 @@ def marked(value: float) -> int | str:
     return MARK if pd.isna(value) else int(value)
 
 
-def marked_share(part: float, whole: float) -> float | str:
-    """Give the percentage of two released counts, or the mark where one is withheld."""
-    share = percentage(part, whole)
-    return MARK if share is None else share
-
-
 def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
     """Round the numbers of a table; small p-values keep three significant digits."""
     out: Any = frame.copy()
@@ -101,16 +95,22 @@ def counts_and_shares(
     shown: Mapping[Count, float],
     shares: Mapping[str, tuple[Count, Count]],
     policy: DisclosurePolicy,
+    between: bool = False,
 ) -> dict[str, object]:
-    """Replace the counts of a row by released ones, and its shares by percentages of those."""
+    """Replace the counts of a row by released ones, and its shares by percentages of those.
+
+    Shares `between` are the percentages that the released counts allow: of few patients a single
+    one can be so far off that it puts therapists in another order.
+    """
     out: dict[str, object] = dict(row)
     for column, value in row.items():
         if pd.isna(value):
             out[column] = None
         elif column in shares:
-            part, whole = shares[column]
-            exact = round(100 * float(value), 1)
-            out[column] = marked_share(shown[part], shown[whole]) if policy.active else exact
+            part, whole = (shown[count] for count in shares[column])
+            ends = between or not policy.active
+            share = share_between(part, whole, policy) if ends else percentage(part, whole)
+            out[column] = MARK if share is None else share
         elif column in {c.value for c in shown}:
             out[column] = marked(shown[Count(column)])
     return out
@@ -121,7 +121,8 @@ def outcome_row(
 ) -> dict[str, object]:
     """Outcomes with released counts, percentages of those, and means of groups large enough."""
     counts = {c: shown(group, Kind(c, measure)) for c in OUTCOMES}
-    out = counts_and_shares(row, counts, OUTCOME_SHARES, policy)
+    alone = group.whose in (Whose.THERAPIST, Whose.OTHERS)
+    out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=alone)
     for column in row.keys() - set(OUTCOME_SHARES) - {c.value for c in OUTCOMES}:
         out[column] = statistic(row[column], row["n"], column, policy)
     return out

@@ -16,7 +16,6 @@ from pwp_lib.show import figures, style
 from pwp_lib.show._drawing import MOST_ROWS
 from pwp_lib.show.alt import describe, remember
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
 from pwp_report.table_words import phrase
@@ -131,39 +130,45 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
 def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
     """Draw each therapist's own rate and mean, unshrunken, against the limits of chance."""
     measure = result.measure
-    counts = _by_therapist(released, "outcomes_by_therapist")
-    if counts is not None:
-        mine = counts.loc[counts["measure"] == measure.label, ["n_case_pre", "n_rcsi"]]
-        shown = mine.apply(pd.to_numeric, errors="coerce").dropna()
-        n, rate = shown["n_case_pre"], shown["n_rcsi"] / shown["n_case_pre"]
-        if len(shown) >= _LEAST_POINTS:
+    each = _by_therapist(released, "outcomes_by_therapist")
+    if each is not None:
+        shown, everybody = (
+            frame.loc[frame["measure"] == measure.label, ["n_case_pre", "n_rcsi"]]
+            .apply(pd.to_numeric, errors="coerce")
+            .dropna()
+            for frame in (each, released.tables["outcomes"].frame)
+        )
+        if len(shown) >= _LEAST_POINTS and len(everybody):
+            n, rate = shown["n_case_pre"], shown["n_rcsi"] / shown["n_case_pre"]
+            target = float((everybody["n_rcsi"] / everybody["n_case_pre"]).iloc[0])
             base = released.policy.base
             moved = 100 * ((shown["n_rcsi"] + base // 2) / (n - base // 2) - rate).max()
             note = phrase("captions", "funnel_rounded", base=base, move=moved)
             note *= released.policy.active
-            yield _funnel("funnel", measure, released.policy, n, rate.clip(upper=1), None, note)
+            yield _funnel("funnel", measure, released, n, rate.clip(upper=1), target, note=note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
         own = "departure_case_mix" if "departure_case_mix" in table else "departure"
         gain, given = -measure.sign * table[own], phrase("captions", own)
         sd = float(released.tables[f"variances_{measure.name}"].frame["estimate"].iloc[-1]) ** 0.5
-        yield _funnel("funnel_mean", measure, released.policy, table["n"], gain, sd, given=given)
+        yield _funnel("funnel_mean", measure, released, table["n"], gain, 0, sd, given=given)
 
 
 def _funnel(
     name: str,
     measure: Measure,
-    policy: DisclosurePolicy,
+    released: ReleasedResults,
     n: pd.Series,
     figure: pd.Series,
-    sd: float | None,
+    target: float,
+    sd: float | None = None,
     note: str = "",
     given: str = "",
 ) -> Drawn:
     """Draw one funnel, and say in its caption who lies outside and how overdispersed it is."""
     import matplotlib.pyplot as plt
 
-    target, unit = float(np.average(figure, weights=n)), 100 if sd is None else 1
+    policy, unit = released.policy, 100 if sd is None else 1
     sizes = np.unique(np.linspace(n.min(), n.max(), 200).astype(int))
     # Who lies outside does so by the smallest caseload that the rounded one can stand for.
     fewest = [policy.bounds(k)[0] for k in n]
@@ -173,26 +178,21 @@ def _funnel(
         _, ax = plt.subplots(figsize=(7, 4.5))
         ax.scatter(n, unit * figure, s=26, alpha=0.5, zorder=3)
         ax.axhline(unit * target, color="0.5", linewidth=1, label="all")
-        for level, line in (("95", "--"), ("99.8", "-")):
+        for where, level, line in (("inner", "95", "--"), ("outer", "99.8", "-")):
             ends = [f"lower_{level}", f"upper_{level}"]
             ax.plot(sizes, unit * limits[ends], line, color="0.5", label=[f"{level}%", "_"])
             low, high = own[ends].to_numpy().T
-            outside[level] = int(((figure < low) | (figure > high)).sum())
+            outside[where] = int(((figure < low) | (figure > high)).sum())
         x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
         ax.set(xlabel=x, ylabel=y)
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
-    caption = phrase("captions", name, label=measure.label, given=given) + note
+    told: dict[str, Any] = {"label": measure.label, "given": given, **outside}
+    told |= {"n": len(n), "all": released.therapists}
+    told |= {"chance": 0.05 * len(n), "rare": 0.002 * len(n)}
+    told["phi"] = overdispersion((figure - target) * np.sqrt(n) / spread)
+    caption = phrase("captions", name, **told) + note
     if not note:  # From rounded counts nobody can be said to lie beyond a line.
-        caption += phrase(
-            "captions",
-            "funnel_points" + "_rounded" * policy.active,
-            inner=outside["95"],
-            outer=outside["99.8"],
-            n=len(n),
-            chance=0.05 * len(n),
-            rare=0.002 * len(n),
-            phi=overdispersion((figure - target) * np.sqrt(n) / spread),
-        )
+        caption += phrase("captions", "funnel_points" + "_rounded" * policy.active, **told)
     remember(ax, f"Funnel plot of {len(n):,} therapists. {caption}")
     return _drawn(f"{name}_{measure.name}", caption, ax)

@@ -66,13 +66,52 @@ def test_published_counts_are_multiples_of_five_or_withheld(safe_run: Path) -> N
 
 
 def test_percentages_follow_from_released_counts(safe_run: Path) -> None:
+    """Of everybody one, by therapist the two between which the exact share must lie."""
+    whole = pd.read_csv(safe_run / "tables" / "outcomes.csv").iloc[0]
+    assert abs(whole["improvement"] - 100 * whole["n_improved"] / whole["n"]) <= 0.5
     table = pd.read_csv(safe_run / "tables" / "outcomes_by_therapist.csv", dtype=str)
     for row in table.itertuples():
         if MARK in (row.n_improved, row.n):
             assert row.improvement == MARK
         else:
-            share = 100 * float(row.n_improved) / float(row.n)
-            assert abs(float(row.improvement) - share) <= 0.5
+            part, n = float(row.n_improved), float(row.n)
+            low, high = map(float, row.improvement.split(" to "))
+            least = 5 if part == 5 else part - 2  # fewer than 5 is never shown
+            assert low <= 100 * least / (n + 2) < low + 1
+            assert high == 100 or high - 1 < 100 * (part + 2) / (n - 2) <= high
+
+
+def test_shares_by_therapist_hold_the_exact_ones(safe_analysis: Analysis, safe_run: Path) -> None:
+    shown = pd.read_csv(safe_run / "tables" / "outcomes_by_therapist.csv", dtype=str)
+    shown = shown[shown["measure"] == "PHQ-9"].set_index("therapist")
+    exact, seen = safe_analysis.outcomes_by_therapist["phq9"], 0
+    for column in ("caseness", "improvement", "recovery", "rcsi"):
+        ranges = shown.loc[shown[column] != MARK, column].drop("others together", errors="ignore")
+        for therapist, text in ranges.items():
+            low, high = map(float, text.split(" to "))
+            assert low <= 100 * exact.loc[therapist, column] <= high
+            seen += 1
+    assert seen > 20
+
+
+def test_the_line_of_the_funnel_is_the_share_of_everybody(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, seen = release_results(safe_analysis, DisclosurePolicy()), {}
+    plot = report_figures.funnel_limits
+
+    def limits(target: float, *args: object, **kwargs: object) -> pd.DataFrame:
+        seen[target] = True
+        return plot(target, *args, **kwargs)
+
+    monkeypatch.setattr(report_figures, "funnel_limits", limits)
+    drawn = report_figures.draw_all(safe_analysis, released)
+    whole = released.tables["outcomes"].frame
+    assert set(seen) == {0, *(whole["n_rcsi"] / whole["n_case_pre"])}
+    people = released.tables["outcomes_by_therapist"].frame
+    people = people[(people["measure"] == "PHQ-9") & (people["therapist"] != "others together")]
+    n = int((people[["n_case_pre", "n_rcsi"]] != MARK).all(axis=1).sum())
+    assert f"Drawn are {n} of {released.therapists} therapists" in drawn["funnel_phq9"].caption
 
 
 def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) -> None:

@@ -50,15 +50,18 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
     done = {*_DONE_WORDS, *(study.columns[r] for r in _DONE if r in study.columns), *_DONE}
     for name in study.adjust:
         column = study.columns.get(name, name)
-        key = ""
-        if {name.lower(), column} & done:
-            key = "covariate_of_treatment"
-        elif column in scores:
-            key = "covariate_a_score"
-        elif column not in columns:
-            key = "covariate_not_found"
-        if key:
-            raise refusal(key, file=file or None, column=shown_name(name))
+        wrong = {
+            "covariate_of_treatment": {name.lower(), column} & done,
+            "covariate_a_score": {column} & scores,
+            "covariate_not_found": {column} - {*columns},
+        }
+        for key, there in wrong.items():
+            if there:
+                person = {study.columns.get(r) for r in ("age", "gender", "ethnicity")}
+                taken = {*study.columns.values(), "synthetic"} - person | scores | done
+                free = [shown_name(c) for c in columns if not {c, c.lower()} & taken]
+                listed = ", ".join(free[:12]) or "(none)"
+                raise refusal(key, file=file or None, column=shown_name(name), listed=listed)
         found[name] = column
     return found
 

@@ -10,6 +10,7 @@ import pandas as pd
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
+from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.study import Study
 from pwp_report.wording import SEVERAL, worded
 
@@ -136,18 +137,19 @@ def enough_for(
     """
     loads = patients["therapist_id"].value_counts()
     t = len(loads)
-    pairs, fives, alone = (int((loads >= n).sum()) for n in (2, 5, minimum_shown))
+    pairs, fives = (int((loads >= n).sum()) for n in (2, 5))
+    alone = len(aggregate_small(loads, DisclosurePolicy(smallest_caseload=minimum_shown))[0])
     size = cluster_size or max(2, int(t / 4 + 0.5))
     clustered = max(8, 2 * size + 1) if cluster_size else 8
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
-    together = "those with fewer appear only together" if t > alone else ""
+    together = "the others appear only together" if t > alone else ""
     table = f"{t:,}" if therapist_table else "no table"
     has = {
         "step_outcomes": (len(patients), 5, ""),
         "step_effect": (pairs, 5, wide),
         "step_slopes": (fives, 8, ""),
         "step_ranks": (len(measures), 2, "ranks are those on one measure" * (len(measures) < 2)),
-        "step_clusters": (t, clustered, f"{size} in each"),
+        "step_clusters": (t, clustered, f"at most {size} in each"),
         "step_alone": (alone, 1, together),
     }
     steps = [

@@ -196,10 +196,11 @@ class PatientReader:
         return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:
-        if "status" not in self.study.columns:
+        role = "status" if "status" in self.study.columns else "ended"
+        read = read_dates(self._cells(role), self.codes, self.study.date_format or None)
+        ended = read.values.notna() | read.wrong
+        if role == "ended" or read.values.count() > read.wrong.sum():
             # A date of discharge says that the case is closed; without one it is in treatment.
-            read = read_dates(self._cells("ended"), self.codes, self.study.date_format or None)
-            ended = read.values.notna() | read.wrong
             words = np.where(ended, "closed", "in_treatment")
             return pd.Series(words, index=ended.index, dtype="str")
         text = read_words(self._cells("status"), self.codes)

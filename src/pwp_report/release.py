@@ -204,11 +204,9 @@ def _completeness(tables: _Tables) -> None:
         groups[parts.OTHERS_TOGETHER] = OTHERS
     rows = []
     for label, group in groups.items():
-        eligible, complete = (
-            tables.counts.shown(group, Kind(c)) for c in (Count.ELIGIBLE, Count.COMPLETE)
-        )
-        share = share_between(complete, eligible, tables.policy)
-        rows.append((label, parts.marked(eligible), parts.marked(complete), share))
+        found = [tables.counts.shown(group, Kind(c)) for c in (Count.ELIGIBLE, Count.COMPLETE)]
+        share = share_between(found[1], found[0], tables.policy)
+        rows.append((label, *map(parts.marked, found), share))
     frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
     tables.add("completeness", frame)
 

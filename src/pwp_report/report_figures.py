@@ -103,9 +103,8 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     if table is not None and table["rank"].notna().any() and len(table) <= MOST_ROWS:
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
-        yield _drawn(
-            f"rank_intervals_{name}", phrase("captions", "rank_intervals", label=label), ax
-        )
+        caption = phrase("captions", "rank_intervals", label=label)
+        yield _drawn(f"rank_intervals_{name}", caption, ax)
     frame = released.frame(f"by_service_{name}")
     if frame is not None:
         services = frame.set_index("service").assign(rank=range(1, len(frame) + 1))
@@ -118,8 +117,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
         ends = frame if len(frame) <= MOST_ROWS else pd.concat([frame[:half], frame[-half:]])
         shares = ends.set_index("therapist")[["vpc"]].set_axis(["estimate"], axis=1) / 100
         ax = figures.sensitivity_panel(shares, measure=name)
-        caption = phrase("captions", "one_less", label=label)
-        yield _drawn(f"one_less_{name}", caption, ax)
+        yield _drawn(f"one_less_{name}", phrase("captions", "one_less", label=label), ax)
     frame = released.frame(f"sensitivity_{name}")
     if frame is not None and frame["vpc"].notna().any():
         shares = frame[frame["vpc"].notna()].set_index("analysis")[["vpc", "lower", "upper"]] / 100

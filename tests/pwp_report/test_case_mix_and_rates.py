@@ -70,6 +70,15 @@ def test_what_is_no_case_mix_is_refused_with_the_reason(name: str, words: str) -
     assert case_mix_columns(Study(columns=roles, adjust=("age",)), columns, "") == {"age": "Age"}
 
 
+def test_a_covariate_that_is_not_there_lists_those_that_can_be_named() -> None:
+    columns = ["First", "Last", "Status", "Completion", "n sessions", "Age", "IMD"]
+    roles = MappingProxyType({"status": "Status", "sessions": "n sessions", "age": "Age"})
+    scores = (ScoreColumns(PHQ9, "First", "Last"),)
+    study = Study(columns=roles, measures=scores, adjust=("deprivation",))
+    with pytest.raises(InputError, match=r"no other use: Age, IMD\."):
+        case_mix_columns(study, columns, "own.csv")
+
+
 def test_numbers_with_many_values_are_numbers_and_codes_are_categories() -> None:
     frame = pd.DataFrame(
         {"imd": ["1,5", "2", "3", "4", "5", "6", "7", "n/a"], "sex": list("12121212")}

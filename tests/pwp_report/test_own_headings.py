@@ -84,3 +84,32 @@ def test_everything_that_is_not_recognised_is_named_at_once(
         heads = ", ".join(FRAME.rename(columns=other).columns)
         assert f"# The file has: {heads}\n" in text
         assert heads in said or (patient and therapist)
+
+
+@pytest.mark.parametrize(
+    "name", ["Discharge", "Discharge reason", "End reason", "Discharge status"]
+)
+def test_how_a_case_ended_is_its_status(name: str, tmp_path: Path) -> None:
+    words = ["Completed treatment", "Dropped out", "Referred on", "Open"] * 20
+    people = patients_of(checked(tmp_path, FRAME.assign(**{name: words}))).set_index("patient_id")
+    status = people["status"].loc[["p0", "p1", "p3"]]
+    assert status.tolist() == ["closed", "closed", "in_treatment"]
+    assert "p2" not in people.index
+    assert people["dropped_out"].loc[["p0", "p1"]].tolist() == [False, True]
+
+
+def test_a_discharge_with_dates_says_who_is_closed_and_a_stated_study_wins(tmp_path: Path) -> None:
+    dates = FRAME.assign(Discharge=["2024-03-01", "2024-04-01", "", "soon"] * 20)
+    people = patients_of(checked(tmp_path, dates)).set_index("patient_id")
+    assert people["status"].loc[["p0", "p2", "p3"]].tolist() == ["closed", "in_treatment", "closed"]
+    words = FRAME.assign(Discharge=["yes", "no"] * 40)
+    unused = checked(tmp_path, words, '[columns]\nstatus = ""\n')
+    assert "status" not in patients_of(unused)
+    stated = checked(tmp_path, words.assign(now="closed"), '[columns]\nstatus = "now"\n')
+    assert set(patients_of(stated)["status"]) == {"closed"}
+
+
+def test_a_score_with_decimals_is_told_what_to_state(tmp_path: Path) -> None:
+    frame = FRAME.assign(phq9_pre=FRAME["phq9_pre"].astype(float) + 0.5)
+    hints = {p.hint for p in checked(tmp_path, frame).problems}
+    assert any("integer = false" in hint for hint in hints)

@@ -344,6 +344,10 @@ def test_enough_is_said_for_every_step() -> None:
     assert table.loc["outcomes by patient", "enough"]
     assert not table.loc["upper and lower group", "enough"]
     assert not table.loc["ranks over two measures", "enough"]
+    # One of 12 has too few: two join them, so that nobody there can be told.
+    people = pd.DataFrame({"therapist_id": np.repeat([*"abcdefghijkl"], [21] * 11 + [19])})
+    table = enough_for(people, [PHQ9], therapist_table=False, minimum_shown=20).set_index("step")
+    assert table.loc["therapists shown one by one", "has"] == "9"
 
 
 def test_study_is_strict_about_its_values(tmp_path: Path) -> None:

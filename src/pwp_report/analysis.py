@@ -351,17 +351,12 @@ def _measure_result(
 
     def panel() -> SensitivityPanel:
         # Very many services as fixed effects fill the memory; the third level says it better.
-        many = "service_id" in patients and patients["service_id"].nunique() > _MOST_SERVICES
-        if many:
+        rows, known, chains = patients, _completeness(attempts.cohort), 10_000 if gibbs else 0
+        if "service_id" in rows and rows["service_id"].nunique() > _MOST_SERVICES:
+            rows = rows.drop(columns="service_id")
             attempts.not_done["service_fixed"] = str(refusal("services_many", most=_MOST_SERVICES))
         return sensitivity_panel(
-            patients.drop(columns="service_id") if many else patients,
-            measure,
-            listed,
-            draws=10_000 if gibbs else 0,
-            seed=seed,
-            size=size,
-            completeness=_completeness(attempts.cohort),
+            rows, measure, listed, draws=chains, seed=seed, size=size, completeness=known
         )
 
     def adjust() -> tuple[pd.DataFrame, list[str], pd.Series | None]:
@@ -402,15 +397,9 @@ def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd
         attempts.not_done["predictors"] = "No table of therapists has numbers to predict with."
         return None
     for name, result in results.items():
-        work = partial(
-            therapist_predictors,
-            cohort.patients,
-            therapists,
-            result.measure,
-            names,
-            attempts.modelled_with(result.measure),
-        )
-        part = attempts.attempt(f"predictors.{name}", work)
+        work = partial(therapist_predictors, cohort.patients, therapists, result.measure, names)
+        listed = attempts.modelled_with(result.measure)
+        part = attempts.attempt(f"predictors.{name}", partial(work, listed))
         if part is not None:
             parts[name] = part
     return pd.concat(parts, names=["measure"]) if parts else None

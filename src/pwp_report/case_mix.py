@@ -16,7 +16,7 @@ from pwp_lib.models import model_formula
 from pwp_report.read.cells import read_codes
 from pwp_report.read.raw import shown_name
 from pwp_report.study import Study
-from pwp_report.wording import refusal
+from pwp_report.wording import refusal, remark
 
 __all__ = ["CaseMix", "adjusted_effects", "case_mix_columns", "case_mix_terms", "read_case_mix"]
 
@@ -26,6 +26,8 @@ _DONE_WORDS = ("completion", "completed", "dropout", "dropped_out", "drop_out")
 #: Numbers with more values than this are numbers, others are categories.
 _CATEGORIES = 6
 _REPLICATES = 200
+#: Of fewer services drawn again and again the spread says nothing.
+_LEAST_SERVICES = 10
 
 
 class CaseMix(NamedTuple):
@@ -140,7 +142,8 @@ def adjusted_effects(
         Whose first scores are in the model.
     asked : CaseMix
     seed : int
-        Of the bootstrap of therapists behind the interval of a change.
+        Of the bootstrap behind the interval of a change: of therapists, or of services where a
+        covariate has one value in each.
 
     Returns
     -------
@@ -168,13 +171,18 @@ def adjusted_effects(
         words = f"{[*formulas][-1]}, and the therapist's mean first score"
         formulas[words] = model_formula(measure, measures, extra=[*terms, "therapist_mean"])
     rows = rows.dropna(subset=[measure.post, *(m.pre for m in measures)])
+    of_services = _of_services(rows, asked.names) if "service_id" in rows else ""
+    if of_services:
+        said.append(remark("of_services", names=of_services, least=_LEAST_SERVICES))
     lines, before = [], None
     for words, formula in formulas.items():
         fit = fit_mixed(formula, rows)
         found = fit.profile_interval()
         line = {"adjusted_for": words, "vpc": fit.vpc()}
         line |= {"vpc_lower": found.lower, "vpc_upper": found.upper}
-        lines.append(line if before is None else line | _change(before, fit, seed))
+        unit = "service_id" if of_services and "case mix" in words else "therapist_id"
+        unit_of = rows.groupby("therapist_id")[unit].first().reindex(fit.design.groups)
+        lines.append(line if before is None else line | _change(before, fit, unit_of, seed))
         before = fit
     own = None
     if len(lines) > 2 and len(mix) == len(patients):
@@ -183,16 +191,27 @@ def adjusted_effects(
     return pd.DataFrame(lines), said, own
 
 
-def _change(before: MixedFit, after: MixedFit, seed: int) -> dict[str, float]:
-    """Change of the effect; its interval from resampled therapists, on whom both are fitted."""
+def _of_services(rows: pd.DataFrame, names: Sequence[str]) -> str:
+    """Name the covariates that have one value in every service, but not one in all."""
+    mix = rows[[f"mix_{i}" for i in range(len(names))]]
+    within = mix.groupby(rows["service_id"]).nunique(dropna=False).max()
+    constant = (within == 1) & (mix.nunique(dropna=False) > 1)
+    return ", ".join(n for n, found in zip(names, constant, strict=True) if found)
+
+
+def _change(before: MixedFit, after: MixedFit, unit_of: pd.Series, seed: int) -> dict[str, float]:
+    """Change of the effect; its interval from resampled units: therapists, or services of them."""
     rng, n = np.random.default_rng(seed), before.n_groups
+    units = [*pd.Series(range(n)).groupby(pd.factorize(unit_of)[0]).indices.values()]
     changes = []
     for _ in range(min(_REPLICATES, max(50, 200_000 // n))):
-        drawn = rng.integers(0, n, n)
+        drawn = np.concatenate([units[k] for k in rng.integers(0, len(units), len(units))])
         pair = [
             fit_many(f.design, f.design.cross[None, drawn], f.design.n[drawn]).vpc[0]
             for f in (before, after)
         ]
         changes.append(pair[1] - pair[0])
     change, half = after.vpc() - before.vpc(), 1.959964 * float(np.nanstd(changes, ddof=1))
+    if len(units) < min(n, _LEAST_SERVICES):
+        half = np.nan
     return {"change": change, "change_lower": change - half, "change_upper": change + half}

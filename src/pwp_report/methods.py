@@ -72,16 +72,13 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
     released : ReleasedResults
     """
     cohort, results = analysis.cohort, analysis.measures.values()
-    rules = [str(step.rule) for step in cohort.flow[1:]]
     begun = next((r["patients"] for r in _records(released, "flow")), MARK)
     text = render(
         "methods.txt.j2",
         **_told_to_all(analysis, released),
         study=study,
-        start=f" of {begun:,} in the extract" if begun != MARK and rules else "",
+        start=f" of {begun:,} in the extract" if begun != MARK and cohort.flow[1:] else "",
         analysis=analysis,
-        rules=rules,
-        case_mix_notes=released.tables["adjusted"].note if "adjusted" in released.tables else "",
         results={r.measure.label: _tests(r) for r in results},
         software=software(),
     )

@@ -144,6 +144,39 @@ def test_departures_with_the_case_mix_are_those_of_least_squares(people: pd.Data
     assert own.to_dict() == pytest.approx(by_hand, abs=1e-6)
 
 
+@pytest.mark.parametrize("services", [4, 12])
+def test_what_is_a_service_s_has_the_spread_of_services_drawn(
+    people: pd.DataFrame, services: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each draw written out as rows, and fitted."""
+    monkeypatch.setattr("pwp_report.case_mix._REPLICATES", 8)
+    k = people["therapist_id"].str[1:].astype(int) % services
+    rows = people.assign(service_id=k.map("S{}".format), mix_0=(k * 7 % services).astype(float))
+    rows["phq9_pre"] -= rows["phq9_pre"].mean()
+    table, said, _ = adjusted_effects(rows, PHQ9, [PHQ9], CaseMix(("imd",)))
+    assert said[-1].startswith("imd: of one value in every service")
+    assert table["change_lower"].notna().tolist()[1:] == [True, services == 12]
+    if services == 4:
+        return
+    changes, rng = [], np.random.default_rng(1)
+    for _ in range(8):
+        drawn = [rows[k == s] for s in rng.integers(0, services, services)]
+        again = pd.concat(
+            [d.assign(therapist_id=d["therapist_id"] + f" {i}") for i, d in enumerate(drawn)],
+            ignore_index=True,
+        )
+        fits = [
+            fit_mixed(f"phq9_post ~ phq9_pre + {extra}(1 + phq9_pre | therapist_id)", again)
+            for extra in ("", "mix_0 + ")
+        ]
+        at_mean = again["phq9_pre"].mean() * np.array([0.0, 1.0]) + [1.0, 0.0]
+        between = [at_mean @ f.random_covariance.to_numpy() @ at_mean for f in fits]
+        shares = [b / (b + f.residual_variance) for b, f in zip(between, fits, strict=True)]
+        changes.append(shares[1] - shares[0])
+    half = (table["change_upper"] - table["change_lower"]).iloc[2] / 2
+    assert half == pytest.approx(1.959964 * np.std(changes, ddof=1), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("asked", "there"),
     [

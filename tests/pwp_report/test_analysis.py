@@ -15,6 +15,9 @@ from pwp_lib.show.alt import describe
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report.analysis import Analysis, analyse
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.release import release_results
+from pwp_report.report import _not_done
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +157,20 @@ def test_a_caterpillar_says_which_side_is_better(higher_is_worse: bool) -> None:
     side = "left" if higher_is_worse else "right"
     assert f"({side}: better)" in axes[0].get_xlabel()
     assert axes[0].get_yticklabels()[0].get_text() == best
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_with_many_services_the_reason_stands_where_a_fixed_effect_would(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwp_report.analysis._MOST_SERVICES", most)
+    one = simulate_cohort(Truth.one_measure().with_therapists(9, caseload=15), seed=2)
+    codes = pd.factorize(one.patients["therapist_id"])[0] % 3
+    rows = one.patients.assign(service_id=[f"S{k}" for k in codes])
+    result = analyse(replace(one, patients=rows), engines=["ml"])
+    (found,) = result.measures.values()
+    assert found.sensitivity is not None
+    table = found.sensitivity.rows.set_index("analysis")
+    assert (table.loc["Service as a fixed effect", "vpc"] >= 0) == (most == 3)
+    reason = _not_done(result, release_results(result, DisclosurePolicy())).get("service_fixed", "")
+    assert ("takes 2 services or fewer" in reason) == (most == 2)

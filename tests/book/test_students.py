@@ -139,7 +139,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "chapter",
-    ["02_patient", "09_template", pytest.param("08_mann", marks=pytest.mark.nightly)],
+    [
+        "09_template",
+        pytest.param("02_patient", marks=pytest.mark.nightly),
+        pytest.param("08_mann", marks=pytest.mark.nightly),
+    ],
 )
 def test_chapters_run_in_a_folder_with_the_tables(chapter: str, folder: Path) -> None:
     notebook = nbformat.read(next(folder.glob(f"{chapter}*.ipynb")), as_version=4)

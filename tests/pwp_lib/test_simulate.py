@@ -129,6 +129,7 @@ def _above():
     return np.array(found)
 
 
+@pytest.mark.nightly
 def test_what_is_above_therapists_is_recovered_over_cohorts(above):
     wanted = [4.0, 3.0, 29.164, 1.5, 0.4, 3.0, 3.0, 23.443, 1.0, 0.3]
     mean, error = _error(above)
@@ -137,6 +138,7 @@ def test_what_is_above_therapists_is_recovered_over_cohorts(above):
     assert 0.3 < mean[-1] < 2 / np.sqrt(12) + 4 * error[-1]
 
 
+@pytest.mark.nightly
 def test_deprivation_and_the_caseload_show_before_treatment():
     deprived, mixed = [], []
     for seed in range(30):

@@ -281,10 +281,13 @@ def test_chapters_run_on_own_data(second: str, chapters: tuple[str, ...], tmp_pa
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("chapter", ["02_patient", "04_checking", "05_mcmc", "11_would"])
-def test_long_chapters_run_on_other_measures(chapter: str, tmp_path: Path) -> None:
-    own_file = write_own(tmp_path / "own.csv", "wsas")
-    start_folder(Request(tmp_path / "mine", own_file, measures=("wsas", "phq9")))
+@pytest.mark.parametrize(
+    ("second", "chapter"),
+    [("gad7", "02_patient"), ("wsas", "04_checking"), ("wsas", "05_mcmc"), ("wsas", "11_would")],
+)
+def test_long_chapters_run_on_other_measures(second: str, chapter: str, tmp_path: Path) -> None:
+    own_file = write_own(tmp_path / "own.csv", second)
+    start_folder(Request(tmp_path / "mine", own_file, measures=(second, "phq9")))
     assert "own.csv" in ran(tmp_path / "mine", chapter)
 
 

@@ -201,6 +201,7 @@ def test_a_record_of_any_kind_is_read_or_is_refused_in_words(fact: str) -> None:
     values = [None, "x", True, -1, 0.5, 1e308, [], [1], ["a"], [["x"]], [[1]], [None], {}]
     values += [{"x": "a"}, {"x": 1}, {"x": [1]}, {"x": None}, {"x": ["a", "b"]}, {"": []}]
     values += [{"x": 1e308}, {"y": []}, {"x": ["1", "2"]}]
+    sentences = []
     for value in values:
         text = json.dumps(record | {fact: value}).encode()
         pq.write_table(table.replace_schema_metadata({b"pwp_moments": text}), "odd.parquet")
@@ -209,5 +210,7 @@ def test_a_record_of_any_kind_is_read_or_is_refused_in_words(fact: str) -> None:
             repr(found), found.table(), ml.pool_moments([found, found], same_groups=True)
             ml.fit_mixed(FORMULA, found)
             found.write("again.parquet", share=True)
-        except ml.InputError:
-            continue
+        except ml.InputError as error:
+            sentences.append(str(error))
+    assert sentences
+    assert all(sentence.endswith((".", "?", "!")) for sentence in sentences)

@@ -22,7 +22,7 @@ from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_a
 from pwp_report.rows import choose_rows
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study
 from pwp_report.study_file import read_study
-from pwp_report.wording import refusal, remark
+from pwp_report.wording import refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
 _FOR_RULES = ["n_therapists", "assessment", "one_to_one", "order", "synthetic"]
@@ -304,35 +304,10 @@ def _finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
 
 
 def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
-    said = [f"{raw.name} is {_kind(raw)}: {len(raw.frame):,} rows, {raw.frame.shape[1]} columns"]
-    said += list(raw.notes)
-    said.append(f"a row is a {study.level}")
-    for role, column in study.columns.items():
-        said.append(f"{role} is column {shown_name(column)} ({_how(role, study)})")
-    for entry in study.measures:
-        columns = " and ".join(shown_name(c) for _, c in score_columns(entry, study.level))
-        said.append(f"{entry.measure.label} is in {columns} ({_how(entry.measure.name, study)})")
-    unused = _unused(raw, study)
-    if unused:
-        few = ", ".join(shown_name(c) or "one without a name" for c in unused[:8])
-        more = f" and {len(unused) - 8:,} more" if len(unused) > 8 else ""
-        said.append(f"not used: {few}{more}")
-    if study.level == "session" and not study.counts_every_row:
-        said.append("scores before and after are those of the first and the last attended session")
-    if study.level == "session" and "date" in study.columns and not study.date_format:
-        said.append("dates in numbers are read year first or day first; date_format says otherwise")
-    asked = {"sessions": study.level != "session", "status": "ended" not in study.columns}
-    for key in ("no_sessions", "no_status", "no_mode"):
-        role = key.removeprefix("no_")
-        if role not in study.columns and asked.get(role, True):
-            said.append(remark(key))
-    return tuple(said)
-
-
-def _how(name: str, study: Study) -> str:
-    return "recognised by its name" if name in study.guessed else "as the study file says"
-
-
-def _kind(raw: RawTable) -> str:
-    article = "an" if raw.kind[0] in "AEIOU" else "a"
-    return f"{article} {raw.kind} file"
+    scores = [
+        (e.measure, " and ".join(shown_name(c) for _, c in score_columns(e, study.level)))
+        for e in study.measures
+    ]
+    unused = [shown_name(c) or "one without a name" for c in _unused(raw, study)]
+    words = {"raw": raw, "study": study, "scores": scores, "unused": unused, "shown": shown_name}
+    return tuple(filter(None, render("understood.txt.j2", **words).split("\n")))

@@ -14,6 +14,7 @@ import typer
 
 from multilevel.errors import InputError
 from pwp_report.pseudonyms import default_key_file
+from pwp_report.wording import remark
 
 _WORDS = tomllib.loads(Path(__file__).with_name("commands.toml").read_text(encoding="utf-8"))
 _HELP, _EXAMPLE = _WORDS["options"], _WORDS["examples"]
@@ -201,19 +202,11 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("pwp: the file needs more memory than there is.", 1)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
-            _fail(
-                "pwp: nothing can be written there; name a folder that you may write to, on a disk "
-                "with room.",
-                2,
-            )
+            _fail(remark("not_writable"), 2)
         if os.environ.get("PWP_DEBUG") == "1":
             raise
         # The error's own text may hold a value of the file: only its kind is said.
-        _fail(
-            f"pwp: something went wrong inside ({type(error).__name__}); this is a fault of pwp, "
-            "not of your file. PWP_DEBUG=1 shows the details, which may hold patients' data.",
-            1,
-        )
+        _fail(remark("fault_of_ours", kind=type(error).__name__), 1)
 
 
 if __name__ == "__main__":

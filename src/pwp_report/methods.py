@@ -20,26 +20,14 @@ from pwp_report.disclosure import MARK
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
 from pwp_report.table_words import decimals
+from pwp_report.wording import render
 
-__all__ = ["first_page", "methods_and_results", "render", "software"]
+__all__ = ["first_page", "methods_and_results", "software"]
 
 
 def software() -> dict[str, str]:
     """Versions of what the numbers rest on."""
     return {name: version(name) for name in ("pwp-lib", "numpy", "scipy", "pandas", "matplotlib")}
-
-
-def render(template: str, **values: Any) -> str:
-    """Fill a template of the package; a value that it lacks is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    engine = Environment(
-        loader=PackageLoader("pwp_report"),
-        autoescape=template.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return engine.get_template(template).render(**values)
 
 
 def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> list[str]:

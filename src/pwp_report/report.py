@@ -24,13 +24,14 @@ from pwp_lib.cohort import Cohort
 from pwp_lib.numbers import bare_p, number, sign_fixed
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
-from pwp_report.methods import first_page, methods_and_results, render, software
+from pwp_report.methods import first_page, methods_and_results, software
 from pwp_report.release import release_results
 from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
 from pwp_report.table_words import decimals, for_page, headings, phrase
+from pwp_report.wording import render
 
 __all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
 

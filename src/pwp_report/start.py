@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Template
-
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.scales import SCALES
 from pwp_report.check import check_study_data
-from pwp_report.wording import NEEDS, refusal, remark
+from pwp_report.wording import NEEDS, refusal, remark, render
 
 __all__ = ["Request", "Started", "start_folder"]
 
@@ -180,16 +178,13 @@ def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
 
 def _data_cell(asked: Request) -> str:
     """Write the cell that reads the cohort and names the two measures."""
-    first, second = (json.dumps(name) for name in asked.measures)
-    names = ["cohort = pwp.load_cohort()"]
-    imports = ["import pwp_lib as pwp"]
-    if asked.data is not None:
-        given = {"study": asked.study, "therapists": asked.therapists}
-        more = [f"    {key}={_place(path)}," for key, path in given.items() if path is not None]
-        imports.append("from pwp_report import check_study_data")
-        names = ["cohort = check_study_data(", f"    {_place(asked.data)},", *more, ").cohort"]
-    last = ["patients = cohort.patients", f"first, second = {first}, {second}"]
-    return "\n".join([*imports, "", *names, *last])
+    given = {"study": asked.study, "therapists": asked.therapists}
+    return render(
+        "start.py.j2",
+        data=asked.data and _place(asked.data),
+        given={key: _place(path) for key, path in given.items() if path is not None},
+        measures=[json.dumps(name) for name in asked.measures],
+    )
 
 
 def _place(path: Path) -> str:
@@ -199,10 +194,8 @@ def _place(path: Path) -> str:
 
 def _readme(asked: Request, started: Started) -> str:
     origin = "the packaged synthetic cohort" if asked.data is None else f"`{asked.data.name}`"
-    place = Path(__file__).parent / "templates" / "start.md.j2"
-    template = Template(place.read_text(encoding="utf-8"), keep_trailing_newline=True)
-    lists = {"chapters": started.chapters, "left_out": started.left_out}
-    return str(template.render(origin=origin, own=asked.data is not None, **lists))
+    own = asked.data is not None
+    return render("start.md.j2", origin=origin, own=own, **vars(started))
 
 
 def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:

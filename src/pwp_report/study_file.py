@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,7 +22,7 @@ from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import shown_name
 from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
 from pwp_report.study import NEEDED, ScoreColumns, Study, headings_listed
-from pwp_report.wording import refusal
+from pwp_report.wording import refusal, render
 
 #: Beyond any number that a study file could mean.
 _FAR = 10**10
@@ -301,21 +301,6 @@ def _toml(value: Any) -> str:
     return str(value)
 
 
-def _lines(section: str, values: Mapping[str, Any]) -> list[str]:
-    """Write the keys of a section; one that says nothing is left as a comment to fill in."""
-    lines = [f"\n[{section}]"] if section else []
-    for key in _KEYS:
-        if key.section == section:
-            value = values[key.name]
-            note = f"  # {key.note}" if key.note else ""
-            if key.example and value in (None, ""):
-                lines.append(f"# {key.name} = {key.example}{note}")
-            else:
-                value = "quarter" if key.kind == "size" and value is None else value
-                lines.append(f"{key.name} = {_toml(value)}{note}")
-    return lines
-
-
 def write_study(study: Study, headings: Sequence[str] = ()) -> str:
     """Write a study as a commented study file, saying what was guessed.
 
@@ -331,62 +316,19 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
     str
         TOML that `read_study` reads back as the same study.
     """
-    # What a row is, is not sure where no measure was recognised.
-    values = vars(study) | ({} if study.measures else {"level": ""})
-    lines = [
-        "# Study file for pwp. Every line is optional; a line that starts with # says nothing.",
-        "version = 1",
-        *_lines("", values),
-        *_lines("file", values),
-        '\n[columns]  # names in your file; "" for what is not to be used',
-        *[f"# The file has: {headings_listed(headings)}"] * bool(headings),
-        *(f"{r} = {_toml(c)}{_guess(r, study, _ROLES[r])}" for r, c in study.columns.items()),
-        *(f'{r} = ""' for r in study.without),
-        *_open_roles(study),
-    ]
-    for entry in study.measures:
-        lines += _measure_lines(entry, study)
-    if not study.measures:
-        lines.append("\n# No measure with a first and a last score was recognised: for instance")
-        lines += ["# [measures.phq9]", '# pre = "?"', '# post = "?"']
-    for name, words in zip(_CHOICES, ("kept", "left out"), strict=True):
-        lines.append(f'\n[{name}]  # rows {words}, by column: Team = ["North"] for instance')
-        lines += [f"{_toml(c)} = {_toml(e)}" for c, e in values[name].items()]
-    if study.level == "session":
-        lines += _lines("sessions", values)
-    lines += _lines("inclusion", values) + _lines("therapists", values)
-    lines.append("\n[codes]  # what entries mean, in small letters")
-    lines += [f"{key} = {_toml(entries)}" for key, entries in study.codes.items()]
-    return "\n".join([*lines, *_lines("case_mix", values), *_lines("disclosure", values)]) + "\n"
-
-
-def _guess(name: str, study: Study, what: str = "") -> str:
-    guessed = "guessed from its name: please check" * (name in study.guessed)
-    note = "; ".join(filter(None, (what, guessed)))
-    return f"  # {note}" if note else ""
-
-
-def _open_roles(study: Study) -> list[str]:
-    """Name what was not recognised, since nobody can name a key that is not shown."""
     roles = SESSION_ROLES if study.level == "session" else PATIENT_ROLES
-    left = [r for r in roles if r not in {*study.columns, *study.without}]
-    put = "take the # away and put your column's name"
-    lines = [f'# {r} = "?"  # needed and not recognised: {put}' for r in left if r in NEEDED]
-    rest = [f'# {r} = "?"  # {_ROLES[r]}' for r in left if r not in NEEDED]
-    if rest:
-        lines += ["# Not recognised: where you have one, take the # away and put its name.", *rest]
-    return lines
-
-
-def _measure_lines(entry: ScoreColumns, study: Study) -> list[str]:
-    measure, lines = entry.measure, [f"\n[measures.{entry.measure.name}]"]
-    for key in _MEASURE_KEYS:
-        if key.note == "name the column":
-            if column := getattr(entry, key.name):
-                lines.append(f"{key.name} = {_toml(column)}{_guess(measure.name, study)}")
-        elif key.name == "required":
-            lines.append(f"required = {_toml(entry.required)}  # or patients may lack it")
-        elif key.name != "kind":
-            note = "  # first score of a case, or false" if key.name == "cutoff" else ""
-            lines.append(f"{key.name} = {_toml(getattr(measure, key.name))}{note}")
-    return lines
+    sections = ("inclusion", "therapists", "case_mix", "disclosure")
+    return render(
+        "study.toml.j2",
+        study=study,
+        # What a row is, is not sure where no measure was recognised.
+        values=vars(study) | ({} if study.measures else {"level": ""}),
+        all_keys=_KEYS,
+        measure_keys=_MEASURE_KEYS,
+        sections=("sessions", *sections) if study.level == "session" else sections,
+        roles=_ROLES,
+        needed=NEEDED,
+        left=[r for r in roles if r not in {*study.columns, *study.without}],
+        listed=headings_listed(headings),
+        toml=_toml,
+    )

@@ -74,3 +74,16 @@ def refusal(
     """
     problem, hint = worded(key, **words)
     return InputError(problem, hint=hint or None, file=file, row=row, column=column)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of the package; a value that it lacks is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    engine = Environment(
+        loader=PackageLoader("pwp_report"),
+        autoescape=template.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    return engine.get_template(template).render(**values)

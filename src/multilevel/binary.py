@@ -277,8 +277,8 @@ class BinaryFit(Checked):
         if not ((index > 0.0) & (index < 1.0)).all():
             raise InputError("percentiles lie between 0 and 1", hint="give 0.95 for the 95th")
         residual = self.variance**0.5 * norm.ppf(index)
-        weights = self._cells.trials if at is None else None
-        x = self._cells.x if at is None else self._row(at)[None]
+        every = (self._cells.x, self._cells.trials)
+        x, weights = every if at is None else (self._row(at)[None], None)
         eta = x @ self._point.theta[:-1]
         rate = [float(np.average(expit(eta + r), weights=weights)) for r in residual]
         return pd.DataFrame({"residual": residual, "rate": rate}, index=index)
@@ -459,8 +459,7 @@ def _settle(cells: Cells, without: Point, numbers: Sequence[int]) -> tuple[int, 
     point = _search(cells, without, numbers[0])
     for nodes, more in pairwise(numbers):
         again = measure(cells, point.theta, more, point.modes)
-        known = abs(again.deviance - point.deviance) <= _ENOUGH
-        if known or abs(point.theta[-1]) > _LARGEST:
+        if abs(again.deviance - point.deviance) <= _ENOUGH or abs(point.theta[-1]) > _LARGEST:
             return nodes, point
         # A search from afar may fail with many nodes where one from nearby does not.
         point = minimise(cells, point.theta, more, point.modes, False)

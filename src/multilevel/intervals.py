@@ -46,8 +46,7 @@ class ProfileInterval:
 
     def table(self) -> pd.DataFrame:
         """Return the interval as a table of one row."""
-        values = {"estimate": self.estimate, "lower": self.lower, "upper": self.upper}
-        return pd.DataFrame([{**values, "level": self.level}], index=pd.Index(["vpc"]))
+        return pd.DataFrame([vars(self)], index=pd.Index(["vpc"])).drop(columns="profile")
 
 
 class _Profile:

@@ -284,7 +284,5 @@ def fit_nested(
     faces = zip((nesting.name, design.group_name), without, strict=True)
     proof = certify(likelihood, theta, dict(faces))
     at = likelihood(theta)
-    return NestedFit(
-        *(design, nesting, method, at.deviance, at.variance, proof),
-        *(likelihood, theta, at),
-    )
+    found = (at.deviance, at.variance, proof, likelihood, theta, at)
+    return NestedFit(design, nesting, method, *found)

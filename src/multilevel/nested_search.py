@@ -136,10 +136,8 @@ class NestedLikelihood:
         slope = float((sums[0, 0] / grown).sum() - ((by_unit / grown) ** 2).sum())
         best = dof * (np.log(2 * np.pi * squares / dof) + 1) + log_det + self.stack.shift[0]
         variance = float(self.stack.scale[0]) ** 2 * squares / dof
-        return Value(
-            *(float(best), variance, beta, inverse, by_group, slope),
-            *(pull[0], own, ones, by_unit[0], kept),
-        )
+        whole = (float(best), variance, beta, inverse, by_group, slope)
+        return Value(*whole, pull[0], own, ones, by_unit[0], kept)
 
     def slope(self, theta: Array) -> tuple[float, Array]:
         """Deviance and its derivatives by `theta`."""

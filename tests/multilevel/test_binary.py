@@ -216,6 +216,20 @@ def test_the_gradient_is_that_of_the_sum_as_computed(nodes: int, sd: float) -> N
     np.testing.assert_allclose(slope, (forward + back) / 2, atol=2e-5)
 
 
+@pytest.mark.parametrize("size", [1, 7, 50, 10**6])
+def test_groups_worked_on_in_blocks_give_the_same_fit(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fitted(SETS[0], 15)
+    monkeypatch.setattr("multilevel.quadrature._BLOCK", size)
+    blocks = fitted(SETS[0], 15)
+    assert (len(blocks._cells.blocks) > 1) == (size < 10**6)
+    assert blocks.deviance == pytest.approx(whole.deviance, rel=1e-12)
+    assert blocks.variance == pytest.approx(whole.variance, rel=1e-8)
+    pd.testing.assert_frame_equal(blocks.fixed, whole.fixed, rtol=1e-7)
+    pd.testing.assert_frame_equal(blocks.residuals(), whole.residuals(), rtol=1e-6)
+
+
 def test_rows_and_counts_of_them_give_the_same_fit() -> None:
     rows = sample(3)
     counted = rows.groupby(["g", "x", "z"])["y"].agg(["sum", "size"]).reset_index()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from running import run
+from scipy.stats import chisquare
 
-from pwp_lib.cohort import load_cohort
-from pwp_report.check import check_study_data
-from pwp_report.register import keep, mark_of, near
+from pwp_lib.cohort import Cohort, Provenance, load_cohort
+from pwp_lib.measures import GAD7, PHQ9, Measure
+from pwp_report.pseudonyms import open_key
+from pwp_report.register import Mark, keep, mark_of, nearest
 from pwp_report.runs import publish
 
-KEY = bytes(range(32))
 PEOPLE = load_cohort().patients
+SCORES = ["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]
 
 
 @pytest.fixture(autouse=True)
@@ -94,36 +98,113 @@ def test_the_register_names_nobody_and_lies_outside_the_results(tmp_path: Path) 
         assert "runs" not in file.suffix
 
 
-@pytest.mark.parametrize("size", [30, 200, 1_000, 20_000])
-@pytest.mark.parametrize("apart", [1, 4, 12])
-def test_digests_tell_who_is_near(size: int, apart: int, tmp_path: Path) -> None:
-    rng = np.random.default_rng(size + apart)
-    people = pd.DataFrame(
-        {
-            "patient_id": [f"P{i}" for i in range(size + apart)],
-            "therapist_id": [f"T{i % 7}" for i in range(size + apart)],
-            "phq9_pre": rng.integers(10, 27, size + apart),
-            "phq9_post": rng.integers(0, 27, size + apart),
-        }
-    )
-    people.to_csv(tmp_path / "all.csv", index=False)
-    whole = check_study_data(tmp_path / "all.csv").cohort
-    people.iloc[apart:].to_csv(tmp_path / "less.csv", index=False)
-    less = check_study_data(tmp_path / "less.csv").cohort
-    people.assign(patient_id="Q" + people["patient_id"]).to_csv(tmp_path / "b.csv", index=False)
-    others = check_study_data(tmp_path / "b.csv").cohort
-    assert whole is not None
-    assert less is not None
-    assert others is not None
-    key, register = tmp_path / "a.key", tmp_path / "a.runs"
-    assert near(key, mark_of(whole, KEY), 5) == ""
-    keep(key, "first", mark_of(whole, KEY))
-    assert near(key, mark_of(whole, KEY), 5) == ""
-    assert near(key, mark_of(less, KEY), 5) == ("first" if apart < 5 else "")
-    assert near(key, mark_of(less, KEY), 20) == "first"
-    assert near(key, mark_of(others, KEY), 20) == ""
-    # A line that was cut does not hide the others, nor what comes after it.
+def test_runs_under_another_key_in_the_folder_are_known(tmp_path: Path, capsys) -> None:
+    keys = [("--key", tmp_path / "keys" / name) for name in ("a.key", "b.key")]
+    assert _report(tmp_path, PEOPLE, "out", *keys[0]) == 0
+    assert _report(tmp_path, PEOPLE.iloc[1:], "out", *keys[1]) == 2
+    assert "run out/run-0001 was of the same patients" in capsys.readouterr().err
+    # Without the key nobody can say, and nobody is stopped.
+    (tmp_path / "keys" / "a.key").unlink()
+    assert _report(tmp_path, PEOPLE.iloc[1:], "out", *keys[1]) == 0
+
+
+def _study(folder: Path, text: str) -> str:
+    (folder / "study.toml").write_text(text, encoding="utf-8")
+    return str(folder / "study.toml")
+
+
+@pytest.mark.parametrize("lacking", [1, 4, 30])
+def test_unlike_study_files_over_one_file_are_compared(lacking: int, tmp_path: Path) -> None:
+    """One run on both measures, one on the PHQ-9: whoever lacks the other is in one alone."""
+    without = PEOPLE["gad7_post"].astype(float)
+    without.iloc[:lacking] = np.nan
+    people = PEOPLE.assign(gad7_post=without)
+    assert _report(tmp_path, people) == 0
+    one = "[measures.phq9]\npre = 'phq9_pre'\npost = 'phq9_post'\n"
+    refused = _report(tmp_path, people, "out", "--study", _study(tmp_path, one)) == 2
+    assert refused == (lacking < 5)
+
+
+@pytest.mark.parametrize("left_out", [1, 4, 30])
+def test_unlike_rules_of_inclusion_are_compared(left_out: int, tmp_path: Path) -> None:
+    people = PEOPLE.assign(place=["b"] * left_out + ["a"] * (len(PEOPLE) - left_out))
+    assert _report(tmp_path, people) == 0
+    rule = "[leave_out]\nplace = ['b']\n"
+    refused = _report(tmp_path, people, "out", "--study", _study(tmp_path, rule)) == 2
+    assert refused == (left_out < 5)
+
+
+def _mark(people: pd.DataFrame, measures: Sequence[Measure] = (PHQ9,)) -> Mark:
+    source = Provenance(False, "own.csv")
+    return mark_of(Cohort(people, None, None, tuple(measures), source, ()))
+
+
+def _people(size: int, seed: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    columns = {c: rng.integers(0, 22, size) for c in SCORES}
+    names = {"patient_id": [f"P{i}" for i in range(size)], "therapist_id": "T1"}
+    return pd.DataFrame(names | columns)
+
+
+@pytest.mark.parametrize("size", [60, 1_000, 50_000])
+@pytest.mark.parametrize("less", [0, 1, 4, 5, 19, 50])
+@pytest.mark.parametrize("more", [0, 3, 25])
+def test_the_register_counts_who_is_in_one_run_alone(
+    size: int, less: int, more: int, tmp_path: Path
+) -> None:
+    people, key = _people(size + 25), tmp_path / "a.key"
+    open_key(key)
+    keep(_mark(people.iloc[:size]), key, "first")
+    apart, name = nearest(_mark(people.iloc[less : size + more]), key)
+    # Two of some fifty patients may share a bucket, of under twenty hardly ever.
+    assert max(less, more) - (3 if less + more > 24 else 1) <= apart or not less + more
+    assert apart <= max(less, more) or (apart, less + more) == (np.inf, 0)
+    assert name == ("first" if less + more else "")
+
+
+def test_large_runs_of_equal_size_that_differ_by_hundreds_are_far_apart(tmp_path: Path) -> None:
+    """The smallest 256 digests of a million often are the same where hundreds differ."""
+    people, key = _people(200_000), tmp_path / "a.key"
+    open_key(key)
+    keep(_mark(people.iloc[300:]), key, "first")
+    assert nearest(_mark(people.iloc[:-300]), key)[0] > 200
+
+
+def test_scores_kept_as_whole_or_broken_numbers_are_the_same(tmp_path: Path) -> None:
+    """Where one of a column is missing the others are no integers any longer."""
+    people, key = _people(500), tmp_path / "a.key"
+    open_key(key)
+    keep(_mark(people), key, "first")
+    floats = people.astype(dict.fromkeys(SCORES, "float64"))
+    assert nearest(_mark(floats), key) == (np.inf, "")
+    # A measure more is no difference; a patient who lacks it is none of this measure.
+    floats.loc[0, "gad7_post"] = np.nan
+    assert nearest(_mark(floats, (PHQ9, GAD7)), key)[0] == np.inf
+    floats.loc[0, "phq9_post"] = np.nan
+    assert nearest(_mark(floats, (PHQ9, GAD7)), key) == (1.0, "first")
+
+
+def test_a_line_that_was_cut_hides_no_other(tmp_path: Path) -> None:
+    people, key = _people(500), tmp_path / "a.key"
+    open_key(key)
+    keep(_mark(people), key, "first")
+    register = tmp_path / "a.key.runs"
     register.write_text(register.read_text()[:-9])
-    assert near(key, mark_of(less, KEY), 20) == ""
-    keep(key, "second", mark_of(whole, KEY))
-    assert near(key, mark_of(less, KEY), 20) == "second"
+    assert nearest(_mark(people.iloc[1:]), key) == (np.inf, "")
+    keep(_mark(people), key, "second")
+    assert nearest(_mark(people.iloc[1:]), key) == (1.0, "second")
+
+
+def test_without_the_key_the_register_is_random_bytes(tmp_path: Path) -> None:
+    """Kept twice, the same patients share no more than chance; nobody's absence shows as a zero."""
+    key = tmp_path / "a.key"
+    open_key(key)
+    for _ in range(2):
+        keep(_mark(_people(30)), key, "run")
+    lines = (tmp_path / "a.key.runs").read_text().split("\n")[1:]
+    one, two = (np.frombuffer(bytes.fromhex(json.loads(x)[-1]), dtype=np.uint8) for x in lines)
+    assert len(one) == 2 * 8 * 1_025
+    for drawn in (one, two, one ^ two):
+        # As often each byte as any other: chi-square of 255 degrees of freedom.
+        counts = np.bincount(drawn, minlength=256)
+        assert chisquare(counts).pvalue > 1e-6

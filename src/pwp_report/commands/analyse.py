@@ -11,7 +11,7 @@ from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
-from pwp_report.register import Mark, keep, mark_of, near
+from pwp_report.register import Mark, keep, mark_of, nearest
 from pwp_report.study import Study
 from pwp_report.study_file import read_study
 from pwp_report.wording import refusal, remark
@@ -58,8 +58,9 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     policy = DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown)
     if active:
         key = open_key(asked.key, outside=asked.out)
-        mark = mark_of(cohort, key)
-        if not asked.despite_earlier and (run := near(asked.key, mark, policy.threshold)):
+        mark = mark_of(cohort)
+        apart, run = nearest(mark, asked.key)
+        if apart < policy.threshold and not asked.despite_earlier:
             raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
         cohort, names = numbered(pseudonymise(cohort, Pseudonyms(key)))
     return cohort, names, found.study, policy, mark
@@ -101,6 +102,7 @@ def analyse_file(asked: Request) -> None:
     run = write_run(analysis, known, policy, asked.out, progress, names)
     _say_where(asked, run, cohort, policy)
     if mark is not None:
-        if last := near(asked.key, mark, policy.smallest_caseload):
+        apart, last = nearest(mark, asked.key)
+        if apart < policy.smallest_caseload:
             say(remark("runs_differ_by_few", last=last, run=run.name), stderr=True)
-        keep(asked.key, f"{asked.out.name}/{run.name}", mark)
+        keep(mark, asked.key, f"{asked.out.name}/{run.name}")

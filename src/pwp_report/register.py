@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import shake_256
 from pathlib import Path
 from secrets import token_hex
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
 from pwp_report.pseudonyms import open_key
 
@@ -55,7 +57,7 @@ def nearest(mine: Mark, key: Path) -> tuple[float, str]:
     """
     found = (np.inf, "")
     for register in key.expanduser().parent.glob("*.runs"):
-        for name, old in _runs(register) if register.with_suffix("").exists() else ():
+        for name, old in _runs(register):
             apart = [_apart(mine[k], old[k]) for k in mine.keys() & old.keys()]
             if not any(apart) and mine.keys() <= old.keys():
                 break
@@ -70,8 +72,12 @@ def _apart(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
 
 def _runs(register: Path) -> Iterator[tuple[str, Mark]]:
     """Read the runs of a register, the latest first; a line that a full disk has cut is none."""
-    key = open_key(register.with_suffix(""))
-    for line in reversed(register.read_text(encoding="utf-8").splitlines()):
+    lines: list[str] = []
+    # Of runs under a key that is gone, or is none, nobody can say anything.
+    with suppress(InputError):
+        if (place := register.with_suffix("")).is_file():
+            key, lines = open_key(place), register.read_text(encoding="utf-8").splitlines()
+    for line in reversed(lines):
         if line.endswith('"]'):
             name, kinds, once, text = json.loads(line)
             sums = np.frombuffer(bytes.fromhex(text), dtype="<u8") ^ _pad(key, once, len(kinds))

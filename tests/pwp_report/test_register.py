@@ -104,7 +104,9 @@ def test_runs_under_another_key_in_the_folder_are_known(tmp_path: Path, capsys) 
     assert _report(tmp_path, PEOPLE.iloc[1:], "out", *keys[1]) == 2
     assert "run out/run-0001 was of the same patients" in capsys.readouterr().err
     # Without the key nobody can say, and nobody is stopped.
-    (tmp_path / "keys" / "a.key").unlink()
+    (tmp_path / "keys" / "a.key").write_text("no key")
+    (tmp_path / "keys" / "folder").mkdir()
+    (tmp_path / "keys" / "folder.runs").write_text("no register")
     assert _report(tmp_path, PEOPLE.iloc[1:], "out", *keys[1]) == 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import combinations, product
 from typing import Literal, NamedTuple, TypeAlias
 
 from multilevel.errors import InputError
@@ -162,7 +162,7 @@ class Writer:
         codings = self._codings(terms)
         columns: list[tuple[str, Polynomial]] = []
         for term in terms:
-            for coding in codings.get(term.name, [{}]):
+            for coding in codings[term]:
                 parts = [
                     self._component(factor, coding)
                     for factor in term.factors
@@ -238,37 +238,44 @@ class Writer:
         # The divisor is the number of rows, as in formulae (lme4 users know R's n - 1).
         return multiply(centred, self._unknown("scale", str(call), centred))
 
-    def _codings(self, terms: Sequence[Term]) -> dict[str, list[dict[str, bool]]]:
-        """Which categories keep all their levels, so that no column repeats others.
+    def _codings(self, terms: Sequence[Term]) -> dict[Term, list[dict[str, bool]]]:
+        """Which categories keep all their levels, in the columns of each term.
 
-        The rule is that of patsy and formulae; terms are compared within those that share their
-        numeric components.
+        The rule is R's: terms of few components come first; a category loses its first level where
+        an earlier term holds all else of its term. Without a constant the first category keeps it.
+        Where R's columns would repeat earlier ones, only what is new is written.
         """
-        families: dict[frozenset[str], dict[str, list[str]]] = {}
-        for term in sorted(terms, key=lambda t: bool(t.factors)):
-            names = [str(f) for f in term.factors]
-            categories = [n for n in names if self._is_category(n)]
-            families.setdefault(frozenset(names) - set(categories), {})[term.name] = categories
-        codings: dict[str, list[dict[str, bool]]] = {}
-        for family in families.values():
-            if any(family.values()):
-                from formulae.contrasts import pick_contrasts
+        found: dict[Term, list[dict[str, bool]]] = {}
+        before: list[frozenset[str]] = []
+        spanned: set[frozenset[str]] = set()
+        constant = any(not term.factors for term in terms)
+        for term in sorted(terms, key=lambda t: len(t.factors)):
+            categories = [name for name in map(str, term.factors) if self._is_category(name)]
+            names = frozenset(map(str, term.factors))
+            whole = [n for n in categories if not any(names - {n} <= other for other in before)]
+            if categories and not constant:
+                whole, constant = whole or categories, True
+            sizes = range(len(whole) + 1)
+            spans = [names.difference(left) for n in sizes for left in combinations(whole, n)]
+            new = [span for span in spans if span not in spanned]
+            found[term] = [{name: name in whole for name in categories}]
+            if len(new) < len(spans):
+                found[term] = [{n: False for n in categories if n in span} for span in new[::-1]]
+            self._refuse_truths(found[term], categories)
+            before.append(names)
+            spanned.update(new)
+        return found
 
-                # A term without categories spans what the others need not span again.
-                lowest_first = dict(sorted(family.items(), key=lambda item: bool(item[1])))
-                codings.update(pick_contrasts(lowest_first))
-        for term, coding in ((t, c) for t in terms for c in codings.get(t.name, ())):
-            # Neither both levels nor, in some of a term's columns, none of them is one number.
-            for name in (n for n in map(str, term.factors) if n in self.truths):
-                if not coding.get(name, True):
-                    continue
+    def _refuse_truths(self, codings: list[dict[str, bool]], categories: list[str]) -> None:
+        """Refuse both levels of truth values, or none in some of a term's columns."""
+        for name in self.truths.intersection(categories):
+            if any(coding.get(name, True) for coding in codings):
                 raise InputError(
                     "R makes two columns of truth values here, as nothing else in the formula "
                     "spans the constant",
                     column=name,
                     hint=f"write C({name}) for both, or {{{name} * 1}} for one",
                 )
-        return {name: found for name, found in codings.items() if any(found)}
 
 
 def _combine(symbol: str, operands: list[Polynomial]) -> Polynomial | None:

@@ -1,0 +1,63 @@
+"""Categories and their products with and without a constant, against R's lm and lme4.
+
+`tests/reference/codings.R` made the figures, of the rows and formulas of `codings.py`.
+"""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from multilevel import Moments, design_moments, fit_mixed
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+FIGURES = pd.read_csv(REFERENCE / "codings.csv", comment="#").set_index("side")
+_spec = spec_from_file_location("codings", REFERENCE / "codings.py")
+assert _spec is not None
+assert _spec.loader is not None
+codings = module_from_spec(_spec)
+_spec.loader.exec_module(codings)
+ROWS: pd.DataFrame = codings.rows()
+
+
+def test_the_reference_is_of_these_formulas() -> None:
+    assert codings.formulas() == FIGURES.index.tolist()
+
+
+@pytest.mark.parametrize("held", ["pandas", "polars lazy"])
+@pytest.mark.parametrize("part", range(5))
+def test_fixed_parts_span_what_they_span_in_r(held: str, part: int) -> None:
+    table = ROWS if held == "pandas" else pl.from_pandas(ROWS).lazy()
+    for side, figures in FIGURES.iloc[part::5].iterrows():
+        design = design_moments(f"y ~ {side}", table)
+        x, y = list(design.fixed), design.response
+        scale = np.sqrt(np.diag(design.total))
+        total = design.total / np.outer(scale, scale)
+        xx, xy = total[np.ix_(x, x)], total[x, y]
+        assert np.linalg.matrix_rank(xx, tol=1e-9, hermitian=True) == figures["rank"], side
+        left = 1.0 - xy @ np.linalg.pinv(xx, hermitian=True, rcond=1e-10) @ xy
+        assert left * scale[y] ** 2 == pytest.approx(figures["rss"], rel=1e-7), side
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_beside_a_random_intercept_they_have_lme4s_deviance(part: int) -> None:
+    """Columns that R makes twice, and lme4 then drops, are written once."""
+    for side, figures in FIGURES.iloc[part::10].iterrows():
+        fit = fit_mixed(f"y ~ {side} + (1 | g)", ROWS)
+        assert fit.converged, side
+        assert len(fit.fixed) == figures["rank"], side
+        assert fit.deviance == pytest.approx(figures["deviance"], abs=2e-6), side
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_moments_made_by_one_order_serve_another(part: int) -> None:
+    """Moments of the three-way product hold every formula of its categories and numbers."""
+    made = Moments.for_formula("y ~ a * b * x * C(code) + (1 | g)", ROWS)
+    for side, figures in FIGURES.iloc[part::5].iterrows():
+        fit = fit_mixed(f"y ~ {side} + (1 | g)", made)
+        assert fit.deviance == pytest.approx(figures["deviance"], abs=2e-6), side

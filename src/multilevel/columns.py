@@ -33,8 +33,8 @@ class Unknown(NamedTuple):
     Attributes
     ----------
     kind : {"pivot", "mean", "scale"}
-        What was taken off a stored column; the mean of a polynomial; one over its root mean
-        square.
+        What was taken off a stored column; the mean of a polynomial; one over the standard
+        deviation of one whose mean is zero.
     name : str
         The column, or the component as written.
     of : tuple of (monomial, unknowns, weight)
@@ -235,7 +235,7 @@ class Writer:
         centred = _add(bare, self._unknown("mean", str(call), bare), -1.0)
         if call.head == "center":
             return centred
-        # The divisor is the number of rows, as in formulae (lme4 users know R's n - 1).
+        # The standard deviation is R's, by rows less one; formulae's is by rows.
         return multiply(centred, self._unknown("scale", str(call), centred))
 
     def _codings(self, terms: Sequence[Term]) -> dict[Term, list[dict[str, bool]]]:

@@ -61,7 +61,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     means = table.sum(axis=1) / rows
     recipe = _recipe_for(record, formula)
     columns = recipe.columns
-    unknowns = _unknowns(recipe, means.tolist(), pivots)
+    unknowns = _unknowns(recipe, means.tolist(), pivots, rows)
     weights = _matrix(recipe.terms, unknowns)
     centres, (raw, centred) = _crosses(recipe, weights, table, means)
     return DesignMoments(
@@ -263,7 +263,9 @@ def _matrix(terms: Flat, unknowns: Sequence[float], kind: Any = float) -> Array:
     return found
 
 
-def _unknowns(recipe: Recipe, means: Sequence[float], pivots: Mapping[str, float]) -> list[float]:
+def _unknowns(
+    recipe: Recipe, means: Sequence[float], pivots: Mapping[str, float], rows: int
+) -> list[float]:
     """Find the numbers that only the data tell."""
     found: list[float] = []
     for unknown, moments in zip(recipe.columns.unknowns, recipe.moments, strict=True):
@@ -276,7 +278,7 @@ def _unknowns(recipe: Recipe, means: Sequence[float], pivots: Mapping[str, float
                     f"{unknown.name} cannot be computed: what is scaled is the same in every row",
                     hint="leave it out",
                 )
-            value = 1.0 / math.sqrt(value)
+            value = math.sqrt((1.0 - 1.0 / rows) / value)
         found.append(value)
     return found
 

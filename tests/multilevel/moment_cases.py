@@ -33,11 +33,15 @@ def make_patients(n: int = 400, therapists: int = 9, seed: int = 1) -> pd.DataFr
 
 
 def explicit_cross(formula: str, frame: pd.DataFrame, group: str) -> dict[Any, np.ndarray]:
-    """Cross-products of the fixed part and the response by formulae's own design matrices."""
+    """Cross-products of the fixed part and the response by formulae's own design matrices.
+
+    But for `scale`, whose standard deviation is R's, by one row less.
+    """
     from formulae import design_matrices
 
-    made = design_matrices(formula, frame, extra_namespace={"log": np.log})
-    table = made.common.as_dataframe()
+    names = {"log": np.log, "as_in_r": lambda v: (v - v.mean()) / v.std(ddof=1)}
+    made = design_matrices(formula.replace("scale(", "as_in_r("), frame, extra_namespace=names)
+    table = made.common.as_dataframe().rename(columns=lambda n: n.replace("as_in_r(", "scale("))
     w = np.column_stack([table.to_numpy(float), np.asarray(made.response.design_matrix, float)])
     crosses = {g: w[rows].T @ w[rows] for g, rows in frame.groupby(group).indices.items()}
     return crosses | {"names": np.array(list(table.columns))}

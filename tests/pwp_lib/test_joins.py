@@ -1,4 +1,4 @@
-"""Joins of patients, therapists and groups are on identifiers, one to many, whatever the rows' order.
+"""Joins of patients, therapists and groups are on identifiers, one to many, in any order of rows.
 
 Right is what a plain loop over identifiers gives; whoever has two rows, or an identifier that only
 looks the same, is refused or left out.

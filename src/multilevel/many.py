@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from multilevel.identify import method_name, standardise
 from multilevel.likelihood import Array, Stack, pieces
 from multilevel.search import solve
 
-__all__ = ["ManyFits", "fit_many"]
+__all__ = ["ManyFits", "fit_many", "resampled_shares"]
 
 _ROUNDING = 1e-12
 
@@ -90,6 +91,29 @@ def fit_many(
     if not shaped or (counts >= 2.0**53).any():
         raise InputError(wanted)
     return _fitted(design, blocks, counts.sum(axis=1), method_name(method) == "REML")
+
+
+def resampled_shares(
+    designs: Sequence[DesignMoments], units: Sequence[Any], draws: int, seed: int
+) -> Array:
+    """Variance partition coefficients of several models of the same groups, units drawn again.
+
+    Parameters
+    ----------
+    designs : sequence of DesignMoments
+    units : sequence of ndarray of int
+        The groups of each unit that is drawn, with replacement; all models see the same draw.
+    draws, seed : int
+
+    Returns
+    -------
+    ndarray of shape (draws, models)
+    """
+    rng, out = np.random.default_rng(seed), np.empty((draws, len(designs)))
+    for row in out:
+        kept = np.concatenate([units[k] for k in rng.integers(0, len(units), len(units))])
+        row[:] = [fit_many(d, d.cross[None, kept], d.n[kept]).vpc[0] for d in designs]
+    return out
 
 
 def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFits:

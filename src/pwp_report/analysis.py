@@ -30,13 +30,11 @@ from pwp_lib.profiling import therapist_profile
 from pwp_lib.ranking import composite_ranks
 from pwp_lib.scales import SCALES
 from pwp_lib.sensitivity import SensitivityPanel, sensitivity_panel
-from pwp_report.case_mix import CaseMix, adjusted_effects
+from pwp_report import case_mix as mixing
 from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.rates import RateModel, fit_rate, rates_asked
 from pwp_report.service_level import fit_services
 from pwp_report.wording import refusal
-
-__all__ = ["ENGINES", "Analysis", "MeasureResult", "analyse"]
 
 T = TypeVar("T")
 #: Of more services none is a fixed effect.
@@ -74,8 +72,11 @@ class MeasureResult:
         What became of missing and rare entries of the case mix.
     departures : Series or None
         By therapist, with the case mix adjusted for; see `adjusted_effects`.
-    services : NestedFit or None
-        Patients in therapists in services, where there are enough of them.
+    services : mapping of str to NestedFit
+        Patients in therapists in services, where there are enough of them, by what is adjusted
+        for.
+    coefficients : DataFrame or None
+        Of the case mix; see `pwp_report.case_mix.coefficients`.
     bounds : DataFrame or None
         The effect with missing last scores filled; see `missing_bounds`.
     """
@@ -93,7 +94,8 @@ class MeasureResult:
     adjusted: pd.DataFrame | None = None
     case_mix_notes: tuple[str, ...] = ()
     departures: pd.Series | None = None
-    services: NestedFit | None = None
+    services: Mapping[str, NestedFit] = field(default_factory=dict)
+    coefficients: pd.DataFrame | None = None
     bounds: pd.DataFrame | None = None
 
     @property
@@ -201,7 +203,7 @@ class _Attempts:
     size: int | None
     engines: Sequence[str]
     optional: Sequence[str]
-    case_mix: CaseMix
+    case_mix: mixing.CaseMix
     not_done: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, name: str, work: Callable[[], T]) -> T | None:
@@ -209,6 +211,8 @@ class _Attempts:
         try:
             return work()
         except InputError as problem:
+            if "term_mix" in str(problem):  # not what the user called it
+                problem = refusal("case_mix_without_estimate")
             self.not_done[name] = str(problem)
             return None
 
@@ -227,7 +231,7 @@ def analyse(
     cluster_size: int | None = None,
     engines: Sequence[str] = ("ml", "gibbs"),
     optional: Sequence[str] = (),
-    case_mix: CaseMix | None = None,
+    case_mix: mixing.CaseMix | None = None,
 ) -> Analysis:
     """Carry out the whole analysis of a cohort.
 
@@ -266,7 +270,7 @@ def analyse(
     if unknown:
         raise refusal("engine_unknown", name=unknown[0], known=", ".join(ENGINES))
     attempts = _Attempts(
-        cohort, seed, draws, cluster_size, engines, optional, case_mix or CaseMix()
+        cohort, seed, draws, cluster_size, engines, optional, case_mix or mixing.CaseMix()
     )
     found = {m.name: _measure_result(attempts, m, sensitivity) for m in cohort.measures}
     results = {name: result for name, result in found.items() if result is not None}
@@ -301,8 +305,11 @@ def _completeness(cohort: Cohort) -> pd.DataFrame:
 
 
 def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
-    asked = rates_asked(attempts.cohort)
-    found = [attempts.attempt(f"{a.rate}.{a.measure}", partial(fit_rate, a)) for a in asked]
+    asked = rates_asked(attempts.cohort, attempts.case_mix)
+    found = [
+        attempts.attempt(f"{a.rate}.{a.measure}{'.adjusted' * bool(a.terms)}", partial(fit_rate, a))
+        for a in asked
+    ]
     return tuple(model for model in found if model is not None)
 
 
@@ -359,10 +366,15 @@ def _measure_result(
             rows, measure, listed, draws=chains, seed=seed, size=size, completeness=known
         )
 
-    def adjust() -> tuple[pd.DataFrame, list[str], pd.Series | None]:
-        return adjusted_effects(patients, measure, listed, attempts.case_mix, seed)
-
-    adjusted, notes, own = try_if(True, "adjusted", adjust) or (None, [], None)
+    scored = patients.dropna(subset=[measure.post, *(m.pre for m in listed)])
+    mix = mixing.case_mix_rows(scored, attempts.case_mix)
+    adjust = partial(mixing.adjusted_effects, mix, measure, listed, attempts.case_mix, seed)
+    adjusted, with_mix, own = try_if(True, "adjusted", adjust) or (None, None, None)
+    services: dict[str, NestedFit] = {}
+    for words, part in {mixing.FIRST: "services", mixing.WITH_MIX: "services_adjusted"}.items():
+        if part == "services" or (mix.terms and services):
+            fit_level = partial(fit_services, mix, measure, listed, words)
+            services |= {words: found} if (found := try_if(True, part, fit_level)) else {}
     if not sensitivity:
         attempts.not_done[f"sensitivity.{name}"] = "It was not asked for."
     return MeasureResult(
@@ -379,9 +391,10 @@ def _measure_result(
             "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()
         ),
         adjusted=adjusted,
-        case_mix_notes=tuple(notes),
+        case_mix_notes=mix.said,
         departures=own,
-        services=try_if(True, "services", lambda: fit_services(patients, measure, listed)),
+        services=services,
+        coefficients=mixing.coefficients(mix, with_mix, services) if with_mix else None,
         bounds=try_if(
             True, "bounds", lambda: missing_bounds(attempts.cohort.eligible, measure, listed)
         ),

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from multilevel.fit import MixedFit, fit_mixed
-from multilevel.many import fit_many
+from multilevel.many import resampled_shares
+from multilevel.nested import NestedFit
 from pwp_lib.checks import patient_residuals
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
@@ -18,7 +19,8 @@ from pwp_report.read.raw import shown_name
 from pwp_report.study import Study
 from pwp_report.wording import refusal, remark
 
-__all__ = ["CaseMix", "adjusted_effects", "case_mix_columns", "case_mix_terms", "read_case_mix"]
+#: What a model is adjusted for, in words.
+FIRST, WITH_MIX = "first scores", "first scores and case mix"
 
 #: What happened in treatment: adjusting for it would take away the effect that is asked for.
 _DONE = ("sessions", "status", "ended", "attended", "missed", "contact_kind", "mode")
@@ -26,12 +28,14 @@ _DONE_WORDS = ("completion", "completed", "dropout", "dropped_out", "drop_out")
 #: Numbers with more values than this are numbers, others are categories.
 _CATEGORIES = 6
 _REPLICATES = 200
+#: Patients of a category with a yes-or-no outcome, and without it; fewer would be withheld.
+_LEAST_OUTCOMES = 5
 #: Of fewer services drawn again and again the spread says nothing.
 _LEAST_SERVICES = 10
 
 
 class CaseMix(NamedTuple):
-    """What is adjusted for, and how; `least` patients have a category of their own."""
+    """What is adjusted for, and how; fewer patients than `least` have no category of their own."""
 
     names: tuple[str, ...] = ()
     missing: str = "category"
@@ -80,63 +84,113 @@ def read_case_mix(frame: pd.DataFrame, columns: Mapping[str, str], study: Study)
     return pd.DataFrame(made, index=frame.index)
 
 
-def case_mix_terms(patients: pd.DataFrame, asked: CaseMix) -> tuple[pd.DataFrame, list[str]]:
-    """Covariates as columns of numbers, and in sentences what became of missing and rare entries.
+class Term(NamedTuple):
+    """A term of a model: its covariate, what is compared, and whether that is a category."""
+
+    covariate: str
+    compared: str
+    category: bool = True
+
+
+class CaseMixRows(NamedTuple):
+    """Rows with their case mix as columns of numbers.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        The patients who are kept, with a column for each term.
+    terms : dict of str to Term
+        By column; none for a covariate without variation.
+    of_services : list of str
+        Terms with one value in every service.
+    said : tuple of str
+        What became of missing and rare entries, in sentences.
+    whole : bool
+        Whether all patients are kept.
+    """
+
+    rows: pd.DataFrame
+    terms: dict[str, Term]
+    of_services: list[str]
+    said: tuple[str, ...]
+    whole: bool
+
+
+def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> CaseMixRows:
+    """Give covariates as columns of numbers, rare categories joined.
 
     Parameters
     ----------
     patients : DataFrame
-        With ``mix_0`` and so on, in the order of the names asked for.
+        Rows of one model, with ``mix_0`` and so on in the order of the names asked for.
     asked : CaseMix
-
-    Returns
-    -------
-    DataFrame
-        Indexed as the patients who are kept: one column a term, none for a covariate without
-        variation.
-    list of str
+    outcome : str
+        Column of a yes-or-no outcome: of a category some have it and some do not.
     """
     raw = [f"mix_{i}" for i in range(len(asked.names))]
     kept = patients.dropna(subset=raw) if asked.missing == "drop" else patients
     said = ["Patients without one of them are left out."] if len(kept) < len(patients) else []
     made: dict[str, Any] = {}
+    terms: dict[str, Term] = {}
     for column, name in zip(raw, asked.names, strict=True):
         values = kept[column]
         if pd.api.types.is_numeric_dtype(values):
-            made[f"term_{column}"] = values.fillna(values.mean())
-            levels = values.isna().map({True: "missing", False: ""})
+            # Per one, ten or a hundred, whatever a standard deviation has a few of.
+            unit = 10.0 ** np.floor(np.log10(values.std() or 1.0))
+            made[f"term_{column}"] = values.fillna(values.mean()) / unit
+            terms[f"term_{column}"] = Term(name, f"each {unit:,g} more", category=False)
+            levels = values.isna().map({True: "missing", False: "recorded"})
         else:
             levels = values.fillna("missing")
-        levels, joined = _without_rare(levels, asked.least)
-        if joined:
-            said.append(f"Categories of {name} with fewer than {asked.least} patients are joined.")
-        for k, level in enumerate(levels.value_counts().index[1:]):
+        levels, joined = _without_rare(kept, levels, asked.least, outcome)
+        said += [remark("categories_joined", name=name, least=asked.least)] * joined
+        reference, *others = levels.value_counts().index if len(kept) else [""]
+        for k, level in enumerate(others):
             made[f"term_{column}_{k}"] = (levels == level).astype(float)
-    table = pd.DataFrame(made, index=kept.index)
-    return table.loc[:, table.nunique() > 1], said
+            terms[f"term_{column}_{k}"] = Term(name, f"{level}, against {reference}")
+    terms = {t: terms[t] for t, values in made.items() if values.nunique() > 1}
+    rows, fixed = kept.assign(**{t: made[t] for t in terms}), []
+    if "service_id" in rows and terms:
+        within = rows.groupby("service_id")[[*terms]].nunique().max()
+        fixed = [t for t in terms if within[t] == 1]
+        names = ", ".join(dict.fromkeys(terms[t].covariate for t in fixed))
+        said += [remark("of_services", names=names, least=_LEAST_SERVICES)] if fixed else []
+    return CaseMixRows(rows, terms, fixed, tuple(said), len(kept) == len(patients))
 
 
-def _without_rare(levels: pd.Series, least: int) -> tuple[pd.Series, bool]:
-    """Join rare categories; where they are few together too, with the most frequent."""
-    sizes = levels.map(levels.value_counts())
-    rare = sizes < least
-    if 0 < rare.sum() < least:
-        return levels.mask(rare, levels.mode().iloc[0]), True
-    return levels.mask(rare, "(others)"), bool(rare.any())
+def _without_rare(
+    rows: pd.DataFrame, levels: pd.Series, least: int, outcome: str
+) -> tuple[pd.Series, bool]:
+    """Join rare categories; where they are rare together too, with the most frequent.
+
+    What a model says of a category must be of several therapists of whom none can tell another,
+    and of several services, since a name that one of them alone has would say which it is.
+    """
+    joined = False
+    for into in ("(others)", ""):
+        loads = rows.groupby([levels, "therapist_id"]).size().groupby(level=0)
+        few = (loads.size() < 3) | (loads.sum() - loads.max() < least)
+        if "service_id" in rows:
+            services = rows.groupby(levels)["service_id"].nunique()
+            few |= services < min(3, rows["service_id"].nunique())
+        if outcome:
+            have = rows.groupby(levels)[outcome].sum()
+            few |= np.minimum(have, loads.sum() - have) < _LEAST_OUTCOMES
+        common = loads.sum()[~few].sort_values(kind="stable").index[-1:]
+        levels = levels.mask(levels.map(few), into or next(iter(common), "(all)"))
+        joined |= bool(few.any())
+    return levels, joined
 
 
 def adjusted_effects(
-    patients: pd.DataFrame,
-    measure: Measure,
-    measures: Sequence[Measure],
-    asked: CaseMix,
-    seed: int = 1,
-) -> tuple[pd.DataFrame, list[str], pd.Series | None]:
+    mix: CaseMixRows, measure: Measure, measures: Sequence[Measure], asked: CaseMix, seed: int = 1
+) -> tuple[pd.DataFrame, MixedFit, pd.Series | None]:
     """Therapist effect of a measure without adjustment, and as adjustment is added.
 
     Parameters
     ----------
-    patients : DataFrame
+    mix : CaseMixRows
+        Of patients with every score of the model.
     measure : Measure
     measures : sequence of Measure
         Whose first scores are in the model.
@@ -150,68 +204,89 @@ def adjusted_effects(
     DataFrame
         One row a model: ``adjusted_for``, ``vpc`` with its profile interval, and ``change`` from
         the row before with its interval; shares.
-    list of str
-        What became of missing and rare entries.
+    MixedFit
+        The model with first scores and case mix.
     Series or None
         By therapist, the mean of the last scores less what first scores and case mix let expect,
         not drawn towards the average. None where nothing more is adjusted for, or patients are
         left out: from the same without adjustment it would tell of those few.
     """
-    mix, said = case_mix_terms(patients, asked)
-    rows, terms = patients.loc[mix.index].join(mix), list(map(str, mix))
+    rows, terms = mix.rows, list(mix.terms)
     formulas = {
         "nothing": f"{measure.post} ~ 1 + (1 | therapist_id)",
-        "first scores": model_formula(measure, measures),
+        FIRST: model_formula(measure, measures),
     }
     if terms:
-        formulas["first scores and case mix"] = model_formula(measure, measures, extra=terms)
+        formulas[WITH_MIX] = model_formula(measure, measures, extra=terms)
+    words = [*formulas][-1]
     if asked.therapist_mean:
         mean = rows.groupby("therapist_id")[measure.pre].transform("mean")
         rows = rows.assign(therapist_mean=mean)
-        words = f"{[*formulas][-1]}, and the therapist's mean first score"
-        formulas[words] = model_formula(measure, measures, extra=[*terms, "therapist_mean"])
-    rows = rows.dropna(subset=[measure.post, *(m.pre for m in measures)])
-    of_services = _of_services(rows, asked.names) if "service_id" in rows else ""
-    if of_services:
-        said.append(remark("of_services", names=of_services, least=_LEAST_SERVICES))
-    lines, before = [], None
+        more = model_formula(measure, measures, extra=[*terms, "therapist_mean"])
+        formulas[f"{words}, and the therapist's mean first score"] = more
+    lines: list[dict[str, Any]] = []
+    fits: list[MixedFit] = []
     for words, formula in formulas.items():
         fit = fit_mixed(formula, rows)
         found = fit.profile_interval()
         line = {"adjusted_for": words, "vpc": fit.vpc()}
         line |= {"vpc_lower": found.lower, "vpc_upper": found.upper}
-        unit = "service_id" if of_services and "case mix" in words else "therapist_id"
+        unit = "service_id" if mix.of_services and "case mix" in words else "therapist_id"
         unit_of = rows.groupby("therapist_id")[unit].first().reindex(fit.design.groups)
-        lines.append(line if before is None else line | _change(before, fit, unit_of, seed))
-        before = fit
+        lines.append(line | (_change(fits[-1], fit, unit_of, seed) if fits else {}))
+        fits.append(fit)
     own = None
-    if len(lines) > 2 and len(mix) == len(patients):
+    if len(lines) > 2 and mix.whole:
         expected = patient_residuals(fit, rows)["expected"]
         own = (rows[measure.post] - expected).groupby(rows["therapist_id"]).mean()
-    return pd.DataFrame(lines), said, own
+    return pd.DataFrame(lines), fits[1 + bool(terms)], own
 
 
-def _of_services(rows: pd.DataFrame, names: Sequence[str]) -> str:
-    """Name the covariates that have one value in every service, but not one in all."""
-    mix = rows[[f"mix_{i}" for i in range(len(names))]]
-    within = mix.groupby(rows["service_id"]).nunique(dropna=False).max()
-    constant = (within == 1) & (mix.nunique(dropna=False) > 1)
-    return ", ".join(n for n, found in zip(names, constant, strict=True) if found)
+def coefficients(
+    mix: CaseMixRows, fit: MixedFit, services: Mapping[str, NestedFit]
+) -> pd.DataFrame:
+    """Points of the last score for each term of the case mix, and whom they are of.
+
+    Parameters
+    ----------
+    mix : CaseMixRows
+    fit : MixedFit
+        Of patients in therapists, for Satterthwaite's degrees of freedom.
+    services : mapping of str to NestedFit
+        If there is one of three levels with the same terms, estimates are its own. A term of
+        services has as many degrees of freedom as there are services, less one and less such
+        terms; without this model it has no interval.
+
+    Returns
+    -------
+    DataFrame
+        By term: ``covariate``, ``compared``, ``estimate`` with its 95% interval, ``df``, and ``n``,
+        patients in the category or in all.
+    """
+    from scipy.stats import t
+
+    terms, rows = mix.terms, mix.rows
+    found = fit.satterthwaite().loc[[*terms], ["estimate", "se", "df"]]
+    found.loc[mix.of_services, "df"] = np.nan
+    if WITH_MIX in services:
+        fixed = services[WITH_MIX].fixed
+        found[["estimate", "se"]] = fixed.loc[[*terms], ["estimate", "se"]]
+        left = rows["service_id"].nunique() - 1 - len(mix.of_services)
+        found.loc[mix.of_services, "df"] = left
+    estimate, half = found["estimate"], found["se"] * t.ppf(0.975, found["df"])
+    table = pd.DataFrame([*terms.values()], index=found.index, columns=Term._fields)
+    n = [rows[name].sum() if term.category else len(rows) for name, term in terms.items()]
+    ends = {"estimate_lower": estimate - half, "estimate_upper": estimate + half}
+    return table.drop(columns="category").assign(estimate=estimate, **ends, df=found["df"], n=n)
 
 
 def _change(before: MixedFit, after: MixedFit, unit_of: pd.Series, seed: int) -> dict[str, float]:
     """Change of the effect; its interval from resampled units: therapists, or services of them."""
-    rng, n = np.random.default_rng(seed), before.n_groups
+    n = before.n_groups
     units = [*pd.Series(range(n)).groupby(pd.factorize(unit_of)[0]).indices.values()]
-    changes = []
-    for _ in range(min(_REPLICATES, max(50, 200_000 // n))):
-        drawn = np.concatenate([units[k] for k in rng.integers(0, len(units), len(units))])
-        pair = [
-            fit_many(f.design, f.design.cross[None, drawn], f.design.n[drawn]).vpc[0]
-            for f in (before, after)
-        ]
-        changes.append(pair[1] - pair[0])
-    change, half = after.vpc() - before.vpc(), 1.959964 * float(np.nanstd(changes, ddof=1))
+    draws = min(_REPLICATES, max(50, 200_000 // n))
+    shares = resampled_shares([before.design, after.design], units, draws, seed)
+    change, half = after.vpc() - before.vpc(), 1.959964 * float(np.nanstd(np.diff(shares), ddof=1))
     if len(units) < min(n, _LEAST_SERVICES):
         half = np.nan
     return {"change": change, "change_lower": change - half, "change_upper": change + half}

@@ -22,8 +22,6 @@ from pwp_report.study import Study
 from pwp_report.table_words import decimals
 from pwp_report.wording import render
 
-__all__ = ["first_page", "methods_and_results", "software"]
-
 
 def software() -> dict[str, str]:
     """Versions of what the numbers rest on."""

@@ -13,8 +13,6 @@ from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.wording import refusal
 
-__all__ = ["last_scores", "missing_bounds"]
-
 
 def last_scores(
     eligible: pd.DataFrame | None, measures: Sequence[Measure], therapists: Sequence[str]

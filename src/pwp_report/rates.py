@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,8 @@ from multilevel.binary import BinaryFit, Interval, fit_binary
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import OUTCOMES, patient_national_outcomes, patient_outcomes
+from pwp_report.case_mix import CaseMix, case_mix_rows
 from pwp_report.wording import refusal
-
-__all__ = ["NATIONAL_RATES", "OTHER_RATES", "Asked", "RateModel", "fit_rate", "rates_asked"]
 
 #: By the name of its rate: the column of `patient_national_outcomes`, among whom, and words.
 NATIONAL_RATES = {
@@ -25,97 +25,106 @@ NATIONAL_RATES = {
 }
 OTHER_RATES = {"dropout": "Dropped out, of closed cases", "complete": "Every score recorded"}
 #: Percentiles of therapists that patients per hundred are given for, as normal deviates.
-_ENDS = {"low": -1.6448536269514722, "high": 1.6448536269514722}
+_PLACES = {"median": 0.0, "low": -1.6448536269514722, "high": 1.6448536269514722}
 #: For means over normally distributed therapists.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 #: With fewer yeses or noes a model says nothing, and could tell a count that is withheld.
 _LEAST = 20
+#: And so many more for each term of the case mix.
+_LEAST_A_TERM = 5
 #: With more therapists the profile of the variance is as good as normal on the log scale.
 _MANY = 1_000
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A yes-or-no outcome: the rate's name, of which measure (empty: of several), words, rows."""
+    """A yes-or-no outcome: the rate's name, of which measure (empty: of several), words, rows.
+
+    ``terms`` are those of the case mix that are adjusted for beside the `predictors`.
+    """
 
     rate: str
     measure: str
     label: str
     rows: pd.DataFrame
     predictors: tuple[str, ...]
+    terms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RateModel:
-    """The multilevel logistic model of one outcome.
+    """What the multilevel logistic model of one outcome says; the fit would fill the memory.
 
     Attributes
     ----------
-    rate, measure, label : str
-        As in `Asked`.
+    asked : Asked
+        Without its rows.
+    n : int
+        Patients modelled.
     share : float
-        Of the patients modelled, those with the outcome.
-    fit : BinaryFit
-    variance : Interval
-        Between therapists on the log-odds scale, with its 95% interval.
+        Of them, those with the outcome.
+    figures : mapping of str to (float, float, float)
+        Patients per hundred with therapists at the 5th percentile, the median and the 95th,
+        averaged over the patients; median odds ratio; therapist effect on the latent scale and, of
+        patients with average predictors, on the probability scale, in percent. Bounds are those of
+        the variance, the fixed part as fitted.
+    p_value : float
+        That therapists do not differ, at the boundary.
     """
 
-    rate: str
-    measure: str
-    label: str
+    asked: Asked
+    n: int
     share: float
-    fit: BinaryFit
-    variance: Interval
-
-    def per_hundred(self) -> dict[str, tuple[float, float, float]]:
-        """Patients per hundred at the 5th and the 95th percentile of therapists by their rate.
-
-        Estimate and bounds, averaged over the patients; the bounds are those of the variance.
-        """
-        from scipy.special import expit, logit
-        from scipy.stats import norm
-
-        sd, middle = self.variance.estimate**0.5, float(self.fit.rates([0.5])["rate"].iloc[0])
-
-        def rate(deviate: float, variance: float) -> float:
-            if sd == 0:
-                return 100 * float(expit(logit(middle) + deviate * variance**0.5))
-            # The therapist so far out: where they stand among therapists of the fitted SD.
-            place = norm.cdf(deviate * variance**0.5 / sd).clip(1e-12, 1 - 1e-12)
-            return 100 * float(self.fit.rates([place])["rate"].iloc[0])
-
-        found = {}
-        for name, deviate in _ENDS.items():
-            estimate, *bounds = (rate(deviate, v) for v in self.variance[:3])
-            found[name] = (estimate, min(bounds), max(bounds))
-        return found
-
-    def effect(self) -> dict[str, tuple[float, float, float]]:
-        """Median odds ratio, and the therapist effect on the latent and the probability scale.
-
-        The latter is that of patients with average first scores; the fixed part stays as fitted.
-        """
-        from scipy.special import expit
-        from scipy.stats import norm
-
-        def ratio(variance: float) -> float:
-            return float(np.exp(np.sqrt(2 * variance) * norm.ppf(0.75)))
-
-        def share(variance: float) -> float:
-            rates = expit(self.fit.fixed["estimate"].iloc[0] + variance**0.5 * _NODES)
-            mean = float(rates @ _WEIGHTS)
-            return float(100 * ((rates - mean) ** 2 @ _WEIGHTS) / (mean * (1 - mean)))
-
-        figures = {
-            "median_odds_ratio": ratio,
-            "latent": lambda v: 100 * v / (v + np.pi**2 / 3),
-            "probability": share,
-        }
-        return {name: self.variance.of(figure)[:3] for name, figure in figures.items()}
+    figures: Mapping[str, tuple[float, float, float]]
+    p_value: float
 
 
-def rates_asked(cohort: Cohort) -> Iterator[Asked]:
+def _figures(fit: BinaryFit) -> dict[str, tuple[float, float, float]]:
+    from scipy.special import expit, logit
+    from scipy.stats import norm
+
+    sd, middle = fit.variance**0.5, float(fit.rates([0.5])["rate"].iloc[0])
+
+    def rate(deviate: float, variance: float) -> float:
+        if sd == 0:
+            return 100 * float(expit(logit(middle) + deviate * variance**0.5))
+        # The therapist so far out: where they stand among therapists of the fitted SD.
+        place = norm.cdf(deviate * variance**0.5 / sd).clip(1e-12, 1 - 1e-12)
+        return 100 * float(fit.rates([place])["rate"].iloc[0])
+
+    def share(variance: float) -> float:
+        rates = expit(fit.fixed["estimate"].iloc[0] + variance**0.5 * _NODES)
+        mean = float(rates @ _WEIGHTS)
+        return float(100 * ((rates - mean) ** 2 @ _WEIGHTS) / (mean * (1 - mean)))
+
+    figures: dict[str, Callable[[float], float]] = {
+        **{f"per_hundred_{name}": partial(rate, deviate) for name, deviate in _PLACES.items()},
+        "median_odds_ratio": lambda v: float(np.exp(np.sqrt(2 * v) * norm.ppf(0.75))),
+        "latent": lambda v: 100 * v / (v + np.pi**2 / 3),
+        "probability": share,
+    }
+    variance, found = _interval(fit), {}
+    for name, figure in figures.items():
+        estimate, *bounds = map(figure, variance[:3])
+        found[name] = (estimate, min(bounds), max(bounds))
+    return found
+
+
+def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[Asked]:
+    """List the outcomes that a cohort allows, and each with the case mix adjusted for.
+
+    Patients who are left out of the second are left out of the first.
+    """
+    for rate in _rates(cohort):
+        mine = rate.rows.filter(regex=r"^(mix_\d+|therapist_id|service_id|yes)$")
+        mix = case_mix_rows(mine.join(rate.rows[[*rate.predictors]]), asked, "yes")
+        yield replace(rate, rows=mix.rows)
+        if mix.terms:
+            yield replace(rate, rows=mix.rows, terms=tuple(mix.terms))
+
+
+def _rates(cohort: Cohort) -> Iterator[Asked]:
     """List the outcomes that a cohort's measures, status and completeness allow."""
     patients, names = cohort.patients, {m.name: m for m in cohort.measures}
     if {"phq9", "gad7"} <= names.keys():
@@ -154,7 +163,7 @@ def _of_measure(patients: pd.DataFrame, measure: Measure) -> Iterator[Asked]:
 
 
 def fit_rate(asked: Asked) -> RateModel:
-    """Fit a random-intercept logistic model to an outcome, with first scores as predictors.
+    """Fit a random-intercept logistic model to an outcome, with first scores and case mix.
 
     Raises
     ------
@@ -163,12 +172,14 @@ def fit_rate(asked: Asked) -> RateModel:
     """
     rows = asked.rows.assign(yes=asked.rows["yes"].astype(float))
     few = min(rows["yes"].sum(), len(rows) - rows["yes"].sum())
-    if few < _LEAST:
-        raise refusal("outcome_of_few", label=asked.label, least=_LEAST)
-    terms = [f"center({name})" for name in asked.predictors if rows[name].nunique() > 1]
-    fit = fit_binary(f"yes ~ {' + '.join(terms) or '1'} + (1 | therapist_id)", rows)
-    share = float(rows["yes"].mean())
-    return RateModel(asked.rate, asked.measure, asked.label, share, fit, _interval(fit))
+    least = _LEAST + _LEAST_A_TERM * len(asked.terms)
+    if few < least:
+        raise refusal("outcome_of_few", label=asked.label, least=least)
+    names = [*(p for p in asked.predictors if rows[p].nunique() > 1), *asked.terms]
+    terms = " + ".join(f"center({name})" for name in names) or "1"
+    fit = fit_binary(f"yes ~ {terms} + (1 | therapist_id)", rows)
+    share, p = float(rows["yes"].mean()), fit.likelihood_ratio().p_value_boundary
+    return RateModel(replace(asked, rows=rows[:0]), fit.n, share, _figures(fit), p)
 
 
 def _interval(fit: BinaryFit) -> Interval:

@@ -35,8 +35,6 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.service_level import service_effects
 from pwp_report.table_words import phrase
 
-__all__ = ["release_results"]
-
 
 @dataclass
 class _Tables:
@@ -64,8 +62,8 @@ class _Tables:
     ) -> None:
         """Keep a table that has rows, of one measure or all, with measures called by labels."""
         title, note = phrase("titles", name, **words), note or phrase("notes", name)
-        if "mix_0" in self.analysis.cohort.patients:  # a case mix was adjusted for
-            note = f"{note} {phrase('unadjusted', name)}".strip()
+        if "mix_0" in self.analysis.cohort.patients:
+            note = f"{note} {phrase('with_case_mix', name)}".strip()
         if measure is not None:
             name, title = f"{name}_{measure.name}", f"{title}, {measure.label}"
         if "measure" in frame:
@@ -310,13 +308,19 @@ def _rates(tables: _Tables) -> None:
     """Patients per hundred and odds ratios, where the counts behind them may be shown."""
     rows = []
     for model in tables.analysis.rates:
-        kinds = parts.RATE_COUNTS[model.rate]
-        of = "" if model.rate in OTHER_RATES else model.measure or NATIONAL
+        asked = model.asked
+        kinds = parts.RATE_COUNTS[asked.rate]
+        of = "" if asked.rate in OTHER_RATES else asked.measure or NATIONAL
         counts = [tables.of_everybody(Kind(c, of)) for c in kinds] if kinds else None
         row = parts.rate_row(model, counts, tables.policy)
         if row is not None:
-            rows.append({"measure": model.measure or "all measures", "outcome": model.label, **row})
-    tables.add("rates", pd.DataFrame(rows))
+            whose = {"measure": asked.measure or "all measures", "outcome": asked.label}
+            words = ["first scores"] * bool(asked.predictors) + ["case mix"] * bool(asked.terms)
+            rows.append({**whose, "adjusted_for": " and ".join(words) or "nothing", **row})
+    frame = pd.DataFrame(rows)
+    if rows:
+        frame["change"] = frame.groupby(["measure", "outcome"])["latent"].diff().round(1)
+    tables.add("rates", frame)
 
 
 def _by_measure(
@@ -334,22 +338,27 @@ def _adjusted(tables: _Tables) -> None:
     note = " ".join(dict.fromkeys(n for r in results.values() for n in r.case_mix_notes))
     _by_measure(tables, "adjusted", {m: r.adjusted for m, r in results.items()}, note)
     _by_measure(tables, "missing", {m: r.bounds for m, r in results.items()})
+    found = {m: r.coefficients for m, r in results.items() if r.coefficients is not None}
+    shown = {m: parts.coefficients(frame, tables.policy) for m, frame in found.items()}
+    if shown:
+        tables.add("case_mix", pd.concat(shown, names=["measure"]).reset_index(level=0))
 
 
 def _services(tables: _Tables) -> None:
     """Share of the variance between services, and each service that may be shown."""
-    fits = {m: r.services for m, r in tables.analysis.measures.items() if r.services is not None}
+    fits = {m: r.services for m, r in tables.analysis.measures.items() if r.services}
     if not fits:
         return
-    _by_measure(tables, "services", {m: service_effects(fit) for m, fit in fits.items()})
+    _by_measure(tables, "services", {m: service_effects(found) for m, found in fits.items()})
     shown, hidden = parts.services_shown(tables.analysis, tables.alone, tables.policy)
     if hidden:
         tables.withhold("services", n=hidden)
-    for name, fit in fits.items():
-        measure = tables.analysis.measures[name].measure
+    for name, found in fits.items():
+        measure, (words, fit) = tables.analysis.measures[name].measure, [*found.items()][-1]
         frame = parts.service_rows(fit, shown, tables.policy, measure.higher_is_worse)
         if frame["residual"].any():  # with a variance of zero there is nothing to tell apart
-            tables.add("by_service", frame, measure=measure)
+            note = phrase("notes", "by_service", adjusted_for=words)
+            tables.add("by_service", frame, measure=measure, note=note)
 
 
 def _reporting(tables: _Tables) -> None:

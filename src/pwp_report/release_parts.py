@@ -15,13 +15,8 @@ from pwp_lib.comparison import RATES
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import (
-    MARK,
-    DisclosurePolicy,
-    is_safe_group,
-    percentage,
-    share_between,
-)
+from pwp_report.disclosure import is_safe_group, percentage, share_between
+from pwp_report.ledger import MARK, DisclosurePolicy
 from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind, Whose
 from pwp_report.rates import NATIONAL_RATES, RateModel
 from pwp_report.table_words import phrase
@@ -270,30 +265,24 @@ def rate_row(
     A rate with many decimals would tell its exact count, so it is rounded to a step of five
     patients or more.
     """
-    row: dict[str, object] = {"n": model.fit.n, "percent": round(100 * model.share, 1)}
+    row: dict[str, object] = {"n": model.n, "percent": round(100 * model.share, 1)}
     step: float | None = 0.1
     if policy.active:
         part, whole = (np.nan, np.nan) if counts is None else counts
         if counts is not None and not whole - part >= policy.threshold:  # NaN is withheld
             return None
-        step = next((s for s in (1, 2, 5) if s * model.fit.n >= 100 * policy.base), None)
+        step = next((s for s in (1, 2, 5) if s * model.n >= 100 * policy.base), None)
         n = None if counts is None else marked(whole)  # of dropout no number is released
         row = {"n": n, "percent": percentage(part, whole)}
     if step is None:
         return None
-    middle = 100 * float(model.fit.rates([0.5])["rate"].iloc[0])
-    row["per_hundred_median"] = round(round(middle / step) * step, 1)
-    for name, values in model.per_hundred().items():
-        row |= _interval(f"per_hundred_{name}", [round(v / step) * step for v in values], 1)
-    for name, values in model.effect().items():
-        row |= _interval(name, values, 2 if name == "median_odds_ratio" else 1)
-    test = model.fit.likelihood_ratio()
-    return row | {"p_value_boundary": _significant(test.p_value_boundary)}
-
-
-def _interval(name: str, values: Sequence[float], decimals: int) -> dict[str, object]:
-    ends = (name, f"{name}_lower", f"{name}_upper")
-    return {key: round(v, decimals) for key, v in zip(ends, values, strict=True)}
+    for name, values in model.figures.items():
+        places = 2 if name == "median_odds_ratio" else 1
+        for end, value in zip(("", "_lower", "_upper"), values, strict=True):
+            whole = name.startswith("per_hundred")
+            row[name + end] = round(round(value / step) * step if whole else value, places)
+    del row["per_hundred_median_lower"], row["per_hundred_median_upper"]
+    return row | {"p_value_boundary": _significant(model.p_value)}
 
 
 def in_percent(frame: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -327,6 +316,15 @@ def services_shown(
             hidden.append(str(service))
     shown = sizes[~sizes.index.isin(hidden)].set_axis(["therapists", "n"], axis=1)
     return shown, len(hidden)
+
+
+def coefficients(found: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
+    """Coefficients of the case mix, rounded as means of so many patients would be."""
+    ends: dict[str, Any] = {
+        end: [statistic(v, n, end, policy) for v, n in zip(found[end], found["n"], strict=True)]
+        for end in ("estimate", "estimate_lower", "estimate_upper")
+    }
+    return found.drop(columns="n").round({"df": 0}).assign(**ends)
 
 
 def service_rows(

@@ -10,8 +10,6 @@ import pandas as pd
 
 from pwp_report.disclosure import DisclosurePolicy
 
-__all__ = ["ReleasedResults", "ReleasedTable"]
-
 
 @dataclass(frozen=True)
 class ReleasedTable:

@@ -33,8 +33,6 @@ from pwp_report.study import Study
 from pwp_report.table_words import decimals, for_page, headings, phrase
 from pwp_report.wording import render
 
-__all__ = ["SCHEMA_VERSION", "results", "safe_labels", "write_run"]
-
 SCHEMA_VERSION = 2
 _LONG = 30
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.

@@ -20,8 +20,6 @@ from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
 from pwp_report.table_words import phrase
 
-__all__ = ["Drawn", "draw_all"]
-
 #: Of fewer therapists a funnel shows nothing.
 _LEAST_POINTS = 5
 _BOUNDS, _PLACES = ["estimate", "lower", "upper"], ["rank", "lower", "upper"]
@@ -110,7 +108,10 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
         services = frame.set_index("service").assign(rank=range(1, len(frame) + 1))
         axes = figures.caterpillar_plot({name: services}, order=list(services.index))
         axes[0].set_ylabel("Service (patients)")
-        yield _drawn(f"services_{name}", phrase("captions", "services", label=label), axes)
+        note = released.tables[f"by_service_{name}"].note
+        yield _drawn(
+            f"services_{name}", phrase("captions", "services", label=label, note=note), axes
+        )
     frame = released.frame(f"one_less_{name}")
     if frame is not None and len(frame) > 1:
         half = MOST_ROWS // 2

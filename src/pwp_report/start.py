@@ -21,8 +21,6 @@ from pwp_lib.scales import SCALES
 from pwp_report.check import check_study_data
 from pwp_report.wording import NEEDS, refusal, remark, render
 
-__all__ = ["Request", "Started", "start_folder"]
-
 #: Cells with these tags speak of the packaged cohort or of the paper: what a chapter finds, the
 #: paper beside it, and all else that holds for these rows alone (exercises, solutions, points).
 LEFT_OUT = {"finding", "paper", "cohort"}

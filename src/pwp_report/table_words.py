@@ -15,8 +15,6 @@ import pandas as pd
 from pwp_lib.numbers import bare_p, plain
 from pwp_report.released import ReleasedTable
 
-__all__ = ["decimals", "entries", "for_page", "headings", "phrase"]
-
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
 #: By table; what stands under "every" holds in all where the table itself says nothing else.

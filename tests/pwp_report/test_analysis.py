@@ -39,7 +39,7 @@ def test_everything_is_done_on_a_whole_cohort(analysis: Analysis) -> None:
     assert sorted(analysis.measures) == ["gad7", "phq9"]
     assert analysis.predictors is not None
     assert analysis.national is not None
-    asked = {(model.rate, model.measure) for model in analysis.rates}
+    asked = {(model.asked.rate, model.asked.measure) for model in analysis.rates}
     assert {("recovery", ""), ("rcsi", "phq9"), ("improvement", "gad7")} <= asked
 
 

@@ -18,7 +18,7 @@ from pwp_lib.measures import PHQ9
 from pwp_lib.outcomes import completeness_by_therapist, summarise_outcomes
 from pwp_report import report
 from pwp_report.analysis import Analysis, analyse
-from pwp_report.case_mix import CaseMix, case_mix_terms
+from pwp_report.case_mix import CaseMix, case_mix_rows
 from pwp_report.disclosure import (
     DisclosurePolicy,
     Relation,
@@ -238,9 +238,10 @@ def test_no_term_of_the_case_mix_is_of_few_patients(seed: int, missing: str) -> 
     sizes = [200, *rng.integers(1, 40, 6)]
     words = pd.Series(np.repeat(["a", "b", "c", "d", "e", "f", "g"], sizes))
     words = words.mask(rng.random(len(words)) < rng.choice([0.0, 0.01, 0.2]))
-    patients = pd.DataFrame({"mix_0": words})
+    patients = pd.DataFrame({"mix_0": words, "therapist_id": rng.choice([*"ABCDE"], len(words))})
     for frame in (patients, patients.iloc[:-1]):
-        terms, _ = case_mix_terms(frame, CaseMix(("origin",), missing))
+        found = case_mix_rows(frame, CaseMix(("origin",), missing))
+        terms = found.rows[[*found.terms]]
         apart = terms.groupby(list(terms)).size() if len(terms.columns) else pd.Series([len(frame)])
         assert apart.min() >= 20
 

@@ -13,6 +13,7 @@ from scipy.special import expit
 from multilevel.binary import fit_binary
 from multilevel.errors import InputError
 from multilevel.fit import fit_mixed
+from multilevel.nested import NestedFit
 from pwp_lib.measures import PHQ9
 from pwp_lib.sensitivity import sensitivity_panel
 from pwp_report import release_parts as parts
@@ -20,7 +21,7 @@ from pwp_report.case_mix import (
     CaseMix,
     adjusted_effects,
     case_mix_columns,
-    case_mix_terms,
+    case_mix_rows,
     read_case_mix,
 )
 from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group
@@ -97,7 +98,9 @@ def test_no_term_is_of_a_few_patients(seed: int, missing: str) -> None:
     values = np.repeat([f"level {i}" for i in range(len(sizes))], sizes).astype(object)
     values[rng.random(len(values)) < 0.1] = None
     people = pd.DataFrame({"mix_0": pd.Series(values, dtype="str")})
-    terms, _ = case_mix_terms(people, CaseMix(("ethnicity",), missing))
+    people["therapist_id"] = rng.choice([*"ABCDEF"], len(people))
+    found = case_mix_rows(people, CaseMix(("ethnicity",), missing))
+    terms = found.rows[[*found.terms]]
     assert len(terms) == (len(people) if missing == "category" else people["mix_0"].notna().sum())
     for column in terms:
         assert min(terms[column].sum(), (1 - terms[column]).sum()) >= min(20, len(terms) / 2) or (
@@ -107,7 +110,8 @@ def test_no_term_is_of_a_few_patients(seed: int, missing: str) -> None:
 
 def test_effects_before_and_after_are_those_of_the_models_written_out(people: pd.DataFrame) -> None:
     asked = CaseMix(("imd",), therapist_mean=True)
-    table, said, _ = adjusted_effects(people, PHQ9, [PHQ9], asked)
+    mix = case_mix_rows(people, asked)
+    table, *_ = adjusted_effects(mix, PHQ9, [PHQ9], asked)
     random = "(1 + center(phq9_pre) | therapist_id)"
     by_hand = [
         "phq9_post ~ 1 + (1 | therapist_id)",
@@ -117,7 +121,7 @@ def test_effects_before_and_after_are_those_of_the_models_written_out(people: pd
     expected = [fit_mixed(f, people).vpc() for f in by_hand]
     assert table["vpc"].tolist()[:3] == pytest.approx(expected, rel=1e-6)
     assert len(table) == 4
-    assert said == []
+    assert mix.said == ()
     change = table.iloc[2]
     assert change["change"] == pytest.approx(expected[2] - expected[1])
     # Half of the difference between therapists is their patients' deprivation.
@@ -125,7 +129,8 @@ def test_effects_before_and_after_are_those_of_the_models_written_out(people: pd
 
 
 def test_departures_with_the_case_mix_are_those_of_least_squares(people: pd.DataFrame) -> None:
-    *_, own = adjusted_effects(people, PHQ9, [PHQ9], CaseMix(("imd",)))
+    asked = CaseMix(("imd",))
+    *_, own = adjusted_effects(case_mix_rows(people, asked), PHQ9, [PHQ9], asked)
     assert own is not None
     formula = "phq9_post ~ center(phq9_pre) + mix_0 + (1 + center(phq9_pre) | therapist_id)"
     fit = fit_mixed(formula, people)
@@ -153,8 +158,10 @@ def test_what_is_a_service_s_has_the_spread_of_services_drawn(
     k = people["therapist_id"].str[1:].astype(int) % services
     rows = people.assign(service_id=k.map("S{}".format), mix_0=(k * 7 % services).astype(float))
     rows["phq9_pre"] -= rows["phq9_pre"].mean()
-    table, said, _ = adjusted_effects(rows, PHQ9, [PHQ9], CaseMix(("imd",)))
-    assert said[-1].startswith("imd: of one value in every service")
+    asked = CaseMix(("imd",))
+    mix = case_mix_rows(rows, asked)
+    table, *_ = adjusted_effects(mix, PHQ9, [PHQ9], asked)
+    assert mix.said[-1].startswith("imd: of one value in every service")
     assert table["change_lower"].notna().tolist()[1:] == [True, services == 12]
     if services == 4:
         return
@@ -191,7 +198,7 @@ def test_departures_of_other_patients_than_the_table_s_are_not_given(
 ) -> None:
     """Two means of nearly the same patients would tell the scores of those few."""
     gaps = people.assign(mix_0=people["mix_0"].where(people.index % 97 > 0))
-    *_, own = adjusted_effects(gaps, PHQ9, [PHQ9], asked)
+    *_, own = adjusted_effects(case_mix_rows(gaps, asked), PHQ9, [PHQ9], asked)
     assert (own is not None) == there
 
 
@@ -203,12 +210,13 @@ def test_patients_per_hundred_by_another_way(people: pd.DataFrame) -> None:
     )
     b0, b1 = fit.fixed["estimate"]
     eta = b0 + b1 * (rows["phq9_pre"] - rows["phq9_pre"].mean())
-    found = model.per_hundred()
+    found, variance = model.figures, fit.profile_interval()
     for name, deviate in (("low", -1.6448536), ("high", 1.6448536)):
-        by_hand = [100 * expit(eta + deviate * v**0.5).mean() for v in model.variance[:3]]
-        assert found[name][0] == pytest.approx(by_hand[0], rel=1e-5)
-        assert sorted(found[name][1:]) == pytest.approx(sorted(by_hand[1:]), rel=1e-4)
-    assert found["low"][0] < 100 * model.share < found["high"][0]
+        by_hand = [100 * expit(eta + deviate * v**0.5).mean() for v in variance[:3]]
+        mine = found[f"per_hundred_{name}"]
+        assert mine[0] == pytest.approx(by_hand[0], rel=1e-5)
+        assert sorted(mine[1:]) == pytest.approx(sorted(by_hand[1:]), rel=1e-4)
+    assert found["per_hundred_low"][0] < 100 * model.share < found["per_hundred_high"][0]
 
 
 def test_an_outcome_of_few_has_no_model(people: pd.DataFrame) -> None:
@@ -255,13 +263,14 @@ def test_no_service_that_is_shown_or_left_over_tells_of_one_therapist(seed: int)
 
 
 def test_services_are_a_level_where_there_are_enough(people: pd.DataFrame) -> None:
-    fit = fit_services(people, PHQ9, [PHQ9])
-    assert fit.levels == ("service_id", "therapist_id")
-    few = people[people["service_id"].isin(["S0", "S1"])]
+    def fitted(rows: pd.DataFrame) -> NestedFit:
+        return fit_services(case_mix_rows(rows, CaseMix()), PHQ9, [PHQ9])
+
+    assert fitted(people).levels == ("service_id", "therapist_id")
     with pytest.raises(InputError, match="takes 5 services"):
-        fit_services(few, PHQ9, [PHQ9])
+        fitted(people[people["service_id"].isin(["S0", "S1"])])
     with pytest.raises(InputError, match="not recorded"):
-        fit_services(people.drop(columns="service_id"), PHQ9, [PHQ9])
+        fitted(people.drop(columns="service_id"))
 
 
 def test_bounds_drive_therapists_apart_where_the_estimate_is_zero() -> None:
@@ -328,13 +337,15 @@ def test_a_mean_of_few_who_lack_a_last_score_is_withheld(lacking: int, shown: bo
 def test_the_effect_on_the_probability_scale_is_that_of_the_engine(people: pd.DataFrame) -> None:
     rows = people.assign(yes=people["phq9_post"] < 10)
     model = fit_rate(Asked("rcsi", "phq9", "Recovery", rows, ("phq9_pre",)))
-    found = model.effect()["probability"]
-    engine = model.fit.vpc("probability")
+    found = model.figures["probability"]
+    formula = "yes ~ center(phq9_pre) + (1 | therapist_id)"
+    fit = fit_binary(formula, rows.assign(yes=rows["yes"] * 1))
+    engine = fit.vpc("probability")
     assert found[0] == pytest.approx(100 * engine.estimate, rel=1e-6)
     assert found[1:] == pytest.approx([100 * v for v in engine[1:3]], rel=0.1)
     # By simulation of therapists: between them over the whole variance of a yes or no.
-    b0 = model.fit.fixed["estimate"].iloc[0]
-    p = expit(b0 + model.fit.variance**0.5 * np.random.default_rng(1).normal(size=400_000))
+    b0 = fit.fixed["estimate"].iloc[0]
+    p = expit(b0 + fit.variance**0.5 * np.random.default_rng(1).normal(size=400_000))
     assert found[0] == pytest.approx(100 * p.var() / (p.mean() * (1 - p.mean())), rel=0.01)
 
 

@@ -112,24 +112,34 @@ def test_which_variance_is_on_the_boundary_is_said(matrix: list[list[float]], sa
     assert _boundary(fit) == said
 
 
-@pytest.mark.parametrize("adjust", [(), ("imd",)])
+@pytest.mark.parametrize("adjust", ["", "asked", "done"])
 @pytest.mark.parametrize("share", [0.0, 3.0])
 def test_what_lies_between_services_is_not_booked_to_therapists(
-    safe_analysis: Analysis, share: float, adjust: tuple[str, ...]
+    safe_analysis: Analysis, share: float, adjust: str
 ) -> None:
     released = release_results(safe_analysis, DisclosurePolicy())
-    levels = ("services", share, 0.0, 5.6), ("therapists of a service", 3.9, 3.0, 5.2)
-    frame = pd.DataFrame(levels, columns=["level", "vpc", "vpc_lower", "vpc_upper"])
-    table = ReleasedTable("services", "Services", frame.assign(measure="PHQ-9"))
-    released = replace(released, tables={**released.tables, "services": table})
-    page = "\n".join(first_page(safe_analysis, Study(adjust=adjust), released))
+    levels = [
+        ("first scores", "services", share if adjust != "done" else 8.2, 0.0, 15.6),
+        ("first scores", "therapists of a service", 3.9 if adjust != "done" else 3.2, 3.0, 5.2),
+        ("first scores and case mix", "services", share, 0.0, 5.6),
+        ("first scores and case mix", "therapists of a service", 3.9, 3.0, 5.2),
+    ][: 4 if adjust == "done" else 2]
+    names = ["adjusted_for", "level", "vpc", "vpc_lower", "vpc_upper"]
+    frame = pd.DataFrame(levels, columns=names).assign(measure="PHQ-9")
+    tables = {**released.tables, "services": ReleasedTable("services", "Services", frame)}
+    released, study = replace(released, tables=tables), Study(adjust=("imd",) * bool(adjust))
+    page = "\n".join(first_page(safe_analysis, study, released))
     answer, never = page.split("## What must not be concluded")
     own = "3.9% (95% interval 3.0 to 5.2) between the therapists within a service"
     assert (f"Of the therapists' share on PHQ-9, {share:g}" in answer) == (share > 0)
     assert (own in answer) == (share > 0)
     assert ("Not that therapists answer for what lies between services" in never) == (share > 0)
-    assert ("not adjusted for the case mix" in answer) == bool(adjust)
-    text = " ".join(methods_and_results(safe_analysis, Study(adjust=adjust), released))
+    assert ("services (not adjusted for the case mix)" in answer) == (
+        adjust == "asked" and share == 0
+    )
+    assert ("are adjusted for (first scores alone: 8.2% and 3.2%)" in answer) == (adjust == "done")
+    text = " ".join(methods_and_results(safe_analysis, study, released))
     assert "Data had three levels" in text
     assert own in text
-    assert ("of three levels are not adjusted for the case mix" in text) == bool(adjust)
+    assert ("three levels were modelled without and with the case mix" in text) == bool(adjust)
+    assert ("In the model of three levels with the case mix" in text) == (adjust == "done")

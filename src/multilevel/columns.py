@@ -14,7 +14,7 @@ from itertools import combinations, product
 from typing import Literal, NamedTuple, TypeAlias
 
 from multilevel.errors import InputError
-from multilevel.expression import Expression
+from multilevel.expression import Expression, is_comparison
 from multilevel.formula import MAX_RANDOM_TERMS, Formula, Term
 
 Monomial: TypeAlias = tuple[str, ...]
@@ -116,7 +116,8 @@ class Writer:
     pivoted : collection of str
         Stored columns that have had a pivot taken off.
     truths : frozenset of str
-        Components of truth values. They are numbers here; R takes them for categories.
+        Stored columns of truth values. They and comparisons are numbers here; R takes them for
+        categories.
     """
 
     is_stored: Callable[[Expression], bool]
@@ -135,6 +136,8 @@ class Writer:
         InputError
             When a term needs what is not stored, naming it; for too many random columns.
         """
+        compared = filter(is_comparison, formula.predictors)
+        self.truths = self.truths.union(map(str, compared))
         fixed, random = self.side(formula.fixed), self.side(formula.random)
         response = self._component(formula.response.factors[0], {})
         if len(random) > MAX_RANDOM_TERMS:

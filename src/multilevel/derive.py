@@ -243,10 +243,12 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
             hint="make the moments from the frame with this formula",
         )
 
+    # Truth values are stored as numbers, categories as dummies.
+    truths = names.intersection(factor for factor, _ in levels)
+    known, present = ({f: v for f, v in some if f not in truths} for some in (levels, seen))
     pivoted = _pivoted(stored, levels)
-    return Writer(lambda e: str(e) in names, refuse, dict(seen), dict(levels), pivoted).model(
-        formula
-    )
+    writer = Writer(lambda e: str(e) in names, refuse, present, known, pivoted, truths)
+    return writer.model(formula)
 
 
 def _filled(terms: Weighted, unknowns: Sequence[float]) -> list[tuple[int, float]]:

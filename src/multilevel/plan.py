@@ -13,7 +13,7 @@ import narwhals as nw
 
 from multilevel.columns import Monomial, Writer, dummy, monomial
 from multilevel.errors import InputError
-from multilevel.expression import Expression, is_comparison, names_in, stored_as_column
+from multilevel.expression import Expression, names_in, stored_as_column
 from multilevel.formula import parse_formula
 from multilevel.record import Record, movable
 
@@ -68,7 +68,7 @@ class Plan:
     needed : tuple of str
         Columns of the data that must be present in a row, sorted.
     levels : mapping of str to tuple of str
-        Levels of each categorical component.
+        Levels of each categorical component, and of stored truth values.
     """
 
     variables: Mapping[str, Source]
@@ -203,15 +203,14 @@ def formula_plan(text: str, group: str, kinds: Pairs, levels: Named) -> Plan:
             "columns first",
         )
 
-    truths = frozenset(
-        str(factor)
-        for factor in formula.predictors
-        if (factor.kind == "name" and kind[factor.head] == "truth") or is_comparison(factor)
-    )
+    columns = {str(Expression("name", name)): name for name in formula.columns}
+    truths = frozenset(name for name, column in columns.items() if kind[column] == "truth")
     writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths=truths)
     monomials = _downset(key for p in writer.model(formula).polynomials for key, _ in p)
     needed = tuple(sorted({*formula.columns, *filter(None, [group])}))
-    return Plan(variables, monomials, group, needed, dict(levels))
+    # Another formula that is derived from the sums has to know them too.
+    known = dict(levels) | dict.fromkeys(truths.intersection(variables), ("False", "True"))
+    return Plan(variables, monomials, group, needed, known)
 
 
 def _downset(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:

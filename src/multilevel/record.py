@@ -44,7 +44,8 @@ class Record:
     complete : tuple of str
         Columns on which rows had to be complete, sorted.
     levels : mapping of str to tuple of str
-        Levels of each categorical column; the first has no dummy.
+        Levels of each categorical column, of which the first has no dummy, and of each column of
+        truth values, which has none.
     smallest_cell : ndarray of int64, shape (J,), or None
         Rows of the smallest cell of each group: of a column with few distinct values, or of
         several such columns that are multiplied. None where they were not counted, as the sums

@@ -58,7 +58,7 @@ def recovery_by_therapist(
         raise InputError("nobody was a case before, so nobody could recover")
     at = expected.to_numpy(dtype=float)[cases]
     # Scores are whole numbers: half a point below the cut-off parts recovered from not recovered.
-    limit = m.cutoff - 0.5 * m.sign
+    limit = m.cutoff - 0.5
     between = float(fit.random_covariance["Intercept"].loc["Intercept"]) ** 0.5
     shift = -m.sign * between * norm.ppf(_PERCENTILES / 100)
     distance = m.sign * (limit - at - shift[:, None]) / fit.residual_variance**0.5

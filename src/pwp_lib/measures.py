@@ -35,8 +35,8 @@ class Measure:
     minimum, maximum : float
         Ends of the scale, both possible.
     cutoff : float or None
-        The first score that counts as a case: at or above it when a higher score is worse, at or
-        below it when a higher score is better. ``None`` if the measure has none.
+        What parts cases from others: a case is at or above it where a higher score is worse, and
+        below it where a higher score is better. ``None`` if the measure has none.
     reliable_change : float or None
         The smallest change that counts as reliable. ``None`` if there is none, or if sources
         disagree: set your own with :func:`dataclasses.replace`.
@@ -117,7 +117,7 @@ class Measure:
         return self.sign * change
 
     def is_case(self, scores: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each score reaches the cut-off. A missing score is no case.
+        """Whether each score is on the worse side of the cut-off. A missing score is no case.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class Measure:
                 hint="give it one, or leave out what needs one",
             )
         values = np.asarray(scores, dtype=float)
-        return values >= self.cutoff if self.higher_is_worse else values <= self.cutoff
+        return values >= self.cutoff if self.higher_is_worse else values < self.cutoff
 
 
 def _listed() -> dict[str, Measure]:

@@ -101,6 +101,7 @@ def check_study_data(
     """
     given = study if isinstance(study, Study) else Study() if study is None else read_study(study)
     raw = read_table(file, table=given.table or None)
+    given, taken = _own_number(given, raw)
     done = complete_study(given, list(raw.frame.columns), raw.name)
     raw, chosen, said = choose_rows(raw, done)
     found = Problems(raw.name, raw.rows)
@@ -119,6 +120,7 @@ def check_study_data(
         included = replace(included, flow=(*chosen, *included.flow[1:]))
     if done.counts_every_row:
         said = [*said, remark("every_row_attended")]
+    said = [*taken, *said, *_of_services(raw, done)]
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
     if not found:
         remarks += tuple(r for e in done.measures for r in _questions(included.patients, e.measure))
@@ -141,9 +143,34 @@ def check_study_data(
             therapist_table=table is not None,
             minimum_shown=done.minimum_shown,
             cluster_size=done.cluster_size,
+            active=cohort is None or not cohort.provenance.synthetic,
         ),
         cohort=cohort,
     )
+
+
+def _own_number(given: Study, raw: RawTable) -> tuple[Study, list[str]]:
+    """Take a heading such as Case for the patient's number where each row has its own entry."""
+    free = [c for c in map(str, raw.frame) if c not in given.columns.values()]
+    column = guess_roles(free, ("own_number",)).get("own_number", "")
+    known = "patient_id" in {*given.columns, *guess_roles(free, ("patient_id",))}
+    if known or not column or raw.frame[column].isna().any() or not raw.frame[column].is_unique:
+        return given, []
+    columns = {**given.columns, "patient_id": column}
+    done = replace(given, columns=columns, guessed=(*given.guessed, "patient_id"))
+    return done, [remark("own_number", column=shown_name(column))]
+
+
+def _of_services(raw: RawTable, study: Study) -> list[str]:
+    """Name the columns that could be case mix, or are, and have one value in every service."""
+    service, free = study.columns.get("service_id"), _unused(raw, study)[:20]
+    columns = [*free, *(c for c in study.adjust if c in raw.frame and c not in free)]
+    if service is None or not columns:
+        return []
+    mine = raw.frame[columns]
+    one = mine.groupby(raw.frame[service]).nunique(dropna=False).max() == 1
+    found = [shown_name(c) for c in columns if one[c] and mine[c].nunique(dropna=False) > 1]
+    return [remark("services_own", names=", ".join(found))] * bool(found)
 
 
 def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problems) -> None:

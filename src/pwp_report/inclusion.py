@@ -10,9 +10,9 @@ import pandas as pd
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
-from pwp_report.disclosure import DisclosurePolicy, aggregate_small
+from pwp_report.disclosure import MOST_COMPARED, DisclosurePolicy, aggregate_small
 from pwp_report.study import Study
-from pwp_report.wording import SEVERAL, worded
+from pwp_report.wording import SEVERAL, remark, worded
 
 #: How rules on complete scores begin, one a measure: the flow says which costs whom.
 _SCORE = "a score on"
@@ -127,20 +127,28 @@ def enough_for(
     therapist_table: bool,
     minimum_shown: int,
     cluster_size: int | None = None,
+    active: bool = True,
 ) -> pd.DataFrame:
     """Say of each step of the analysis whether there are enough therapists and patients.
 
     Returns
     -------
     DataFrame
-        ``step, needs, has, enough, advice``, one row a step.
+        ``step, needs, has, enough, advice``, one row a step. Two groups are ``perhaps`` enough
+        where disclosure control is ``active`` and it takes the ranks to say who is in them.
     """
     loads = patients["therapist_id"].value_counts()
     t = len(loads)
     pairs, fives = (int((loads >= n).sum()) for n in (2, 5))
-    alone = len(aggregate_small(loads, DisclosurePolicy(smallest_caseload=minimum_shown))[0])
+    alone = len(
+        aggregate_small(loads, DisclosurePolicy(active, smallest_caseload=minimum_shown))[0]
+    )
     size = cluster_size or max(2, int(t / 4 + 0.5))
     clustered = max(8, 2 * size + 1) if cluster_size else 8
+    sure = "yes" if t < clustered or not active or (alone == t <= MOST_COMPARED) else "perhaps"
+    # A group is shown of three or more therapists who are shown one by one.
+    never = active and (size < 3 or not 5 < alone <= MOST_COMPARED)
+    compared = "no" if never else sure
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
     together = "the others appear only together" if t > alone else ""
     table = f"{t:,}" if therapist_table else "no table"
@@ -149,7 +157,7 @@ def enough_for(
         "step_effect": (pairs, 5, wide),
         "step_slopes": (fives, 8, ""),
         "step_ranks": (len(measures), 2, "ranks are those on one measure" * (len(measures) < 2)),
-        "step_clusters": (t, clustered, f"at most {size} in each"),
+        "step_clusters": (t, clustered, remark(f"groups_{compared}", size=size)),
         "step_alone": (alone, 1, together),
     }
     steps = [
@@ -158,4 +166,8 @@ def enough_for(
     ]
     advice = "" if therapist_table else "give one with --therapists"
     steps.append((*worded("step_scales", least=8), table, therapist_table and t >= 8, advice))
-    return pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])
+    frame = pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])
+    frame["enough"] = frame["enough"].map({True: "yes", False: "no"})
+    if t >= clustered:
+        frame.loc[list(has).index("step_clusters"), "enough"] = compared
+    return frame

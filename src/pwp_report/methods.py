@@ -40,10 +40,10 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     text = render(
         "first_page.txt.j2",
         **_told_to_all(analysis, released),
-        measures=[m.label for m in analysis.cohort.measures],
+        measures=analysis.cohort.measures,
         study=study,
         services_reason=reasons[0] if reasons and "service_id" in analysis.cohort.patients else "",
-        needed=[_needed(r) for r in analysis.measures.values() if r.vpc > 0],
+        needed={r.measure.label: _needed(r) for r in analysis.measures.values() if r.vpc > 0},
     )
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -103,12 +103,13 @@ def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any
 
 
 def _needed(result: MeasureResult) -> dict[str, Any]:
-    """How many patients make a therapist's figure reliable, and who has so many."""
+    """Test the share against none; how many patients make a figure reliable, who has so many."""
     between = float(result.fit.random_covariance.to_numpy()[0, 0])
     n, within = result.residuals["n"], result.fit.residual_variance
     least = patients_needed(between, within)
     return {
         "label": result.measure.label,
+        "p": result.models.test_intercept.p_value_boundary,
         "patients": f"{least:,.0f}",
         "enough": f"{int((n >= least).sum()):,}",
         "all": f"{len(n):,}",

@@ -27,7 +27,13 @@ import pandas as pd
 from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_report.analysis import Analysis
-from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
+from pwp_report.disclosure import (
+    MOST_COMPARED,
+    DisclosurePolicy,
+    Relation,
+    is_safe_group,
+    release_counts,
+)
 from pwp_report.rates import NATIONAL_RATES
 
 
@@ -96,8 +102,6 @@ NATIONAL, PUBLISHED = "(national)", "(published)"
 #: `Kind.analysis` of the model that the report is about.
 MODEL = ""
 
-#: With more therapists two ends would cost the audit its witnesses, and the tables their counts.
-_MOST_COMPARED = 1_000
 LAST_SCORES = (Count.FIRST, Count.LAST, Count.LACKING)
 #: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
 _ZEROS_SHOWN = (Count.EXCLUDED, Count.MISSING, Count.LACKING)
@@ -152,7 +156,7 @@ class PatientCounts:
         """
         loads, ends = analysis.cohort.caseloads(), analysis.ends(alone)
         safe = all(is_safe_group(loads[loads.index.isin(e)], policy) for e in ends.values())
-        safe &= len(alone) <= _MOST_COMPARED or not policy.active
+        safe &= len(alone) <= MOST_COMPARED or not policy.active
         made = cls(ends=ends if safe else {})
         people = [Group(Whose.THERAPIST, t) for t in alone] + ([OTHERS] if together else [])
         for measure in analysis.cohort.measures:

@@ -13,6 +13,7 @@ from multilevel.nested import NestedFit
 from pwp_lib import outcomes
 from pwp_lib.comparison import RATES
 from pwp_lib.measures import Measure
+from pwp_lib.numbers import sign_fixed
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import is_safe_group, percentage, share_between
@@ -116,8 +117,8 @@ def outcome_row(
 ) -> dict[str, object]:
     """Outcomes with released counts, percentages of those, and means of groups large enough."""
     counts = {c: shown(group, Kind(c, measure)) for c in OUTCOMES}
-    alone = group.whose in (Whose.THERAPIST, Whose.OTHERS)
-    out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=alone)
+    some = group.whose is not Whose.ALL
+    out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=some)
     for column in row.keys() - set(OUTCOME_SHARES) - {c.value for c in OUTCOMES}:
         out[column] = statistic(row[column], row["n"], column, policy)
     return out
@@ -140,16 +141,26 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> ob
 
 
 def rate_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rates of the upper and the lower group, and their difference in percentage points."""
+    """Rates of the upper and the lower group, and their difference in percentage points.
+
+    Where a rate lies between two percentages the difference does so too.
+    """
     rows = []
     for measure, ends in frame.groupby("measure", sort=False):
         for rate in RATES:
-            upper, lower = ends.set_index("cluster")[rate].loc[["upper", "lower"]]
-            if upper is not None and lower is not None:
-                apart = MARK if MARK in (upper, lower) else round(upper - lower, 1)
-                rows.append((measure, outcomes.OUTCOMES[rate].label, upper, lower, apart))
+            both = ends.set_index("cluster")[rate].loc[["upper", "lower"]].tolist()
+            if None not in both:
+                apart = MARK if MARK in both else _apart(*(str(r).split(" to ") for r in both))
+                rows.append((measure, outcomes.OUTCOMES[rate].label, *both, apart))
     columns = ["measure", "outcome", "rate_upper", "rate_lower", "difference"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _apart(upper: Sequence[str], lower: Sequence[str]) -> float | str:
+    least, most = float(upper[0]) - float(lower[-1]), float(upper[-1]) - float(lower[0])
+    return (
+        round(least, 1) if len(upper) == 1 else f"{sign_fixed(least, 0)} to {sign_fixed(most, 0)}"
+    )
 
 
 def variances(fit: MixedFit) -> pd.DataFrame:

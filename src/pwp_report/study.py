@@ -242,7 +242,11 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
         columns=MappingProxyType({**fresh, **{r: c for r, c in study.columns.items() if c}}),
         measures=usable,
         without=(*study.without, *(r for r, c in study.columns.items() if not c)),
-        guessed=(*fresh, *(s.measure.name for s in usable if s.measure.name not in stated)),
+        guessed=(
+            *study.guessed,
+            *fresh,
+            *(s.measure.name for s in usable if s.measure.name not in stated),
+        ),
     )
 
 

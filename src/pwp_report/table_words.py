@@ -14,6 +14,7 @@ import pandas as pd
 
 from pwp_lib.numbers import bare_p, plain
 from pwp_report.released import ReleasedTable
+from pwp_report.wording import in_words
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 400, 100
@@ -73,7 +74,7 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     """
     named: dict[str, pd.Series] = {}
     if "predictor" in frame:
-        named["predictor"] = frame["predictor"].str.replace("_", " ")
+        named["predictor"] = frame["predictor"].map(in_words)
     if {"check", "value"} <= {*frame}:
         values, p = frame["value"].astype(object), frame["check"].str.fullmatch(r".*\bp")
         written = values.map(lambda v: bare_p(v) if isinstance(v, float) else v)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,18 @@ def refusal(
     return InputError(problem, hint=hint or None, file=file, row=row, column=column)
 
 
+def in_words(column: str) -> str:
+    """Write the name of a column as a sentence would say it; what is in capitals stays so.
+
+    Examples
+    --------
+    >>> [in_words(c) for c in ("area_deprivation", "Age at referral", "AgeBand", "IMD decile")]
+    ['area deprivation', 'age at referral', 'age band', 'IMD decile']
+    """
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\s]+", " ", column).split()
+    return " ".join(word.lower() if word.istitle() else word for word in words)
+
+
 def render(template: str, **values: Any) -> str:
     """Fill a template of the package; a value that it lacks is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -86,4 +99,5 @@ def render(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    engine.filters["in_words"] = in_words
     return engine.get_template(template).render(**values)

@@ -39,9 +39,10 @@ def test_every_measure_is_coherent_and_gives_its_source(measure):
         assert float(measure.cutoff).is_integer()
 
 
-def test_caseness_counts_the_cut_off_itself_on_the_worse_side():
+def test_whoever_scores_the_cut_off_is_on_the_upper_side_of_it():
+    # Miller and Duncan's ORS: clinical is below 25. The PHQ-9: caseness is 10 or more.
     up = Measure("wellbeing", "Wellbeing", 7, 35, 20, 3, higher_is_worse=False)
-    np.testing.assert_array_equal(up.is_case([19, 20, 21]), [True, True, False])
+    np.testing.assert_array_equal(up.is_case([19, 20, 21]), [True, False, False])
     np.testing.assert_array_equal(PHQ9.is_case([9, 10, np.nan]), [False, True, False])
 
 

@@ -20,7 +20,7 @@ from pwp_lib.outcomes import (
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 
-BETTER = Measure("wellbeing", "Wellbeing", 0, 27, 17, 6, higher_is_worse=False)
+BETTER = Measure("wellbeing", "Wellbeing", 0, 27, 18, 6, higher_is_worse=False)
 
 
 @pytest.fixture(scope="module", name="people")

@@ -162,6 +162,27 @@ def test_the_upper_and_the_lower_group_are_those_of_pandas() -> None:
     assert table["difference"].tolist() == pytest.approx(table["rate_upper"] - table["rate_lower"])
 
 
+def _rates_lie_where_they_may(analysis: Analysis, table: pd.DataFrame) -> None:
+    """Each exact rate lies between the two percentages shown, the differences too."""
+    people, seen = analysis.cohort.patients, 0
+    gain = people["phq9_pre"] - people["phq9_post"]
+    exact = {"Caseness before": people["phq9_pre"] >= 10, "Reliable improvement": gain >= 6}
+    exact["Reliable deterioration"] = gain <= -6
+    everybody = [*analysis.cohort.caseloads().index]
+    for outcome, row in table.set_index("outcome").iterrows():
+        if outcome in exact and MARK not in row.tolist():
+            upper, lower = (
+                100 * exact[outcome][people["therapist_id"].isin(members)].mean()
+                for members in analysis.ends(everybody).values()
+            )
+            true = {"rate_upper": upper, "rate_lower": lower, "difference": upper - lower}
+            for column, value in true.items():
+                low, high = (float(x.replace("−", "-")) for x in row[column].split(" to "))
+                assert low <= value <= high > low + 1
+                seen += 1
+    assert seen >= 3
+
+
 @pytest.mark.parametrize(
     ("sizes", "shown"),
     [
@@ -176,6 +197,8 @@ def test_groups_of_fewer_than_three_therapists_are_withheld(sizes: list[int], sh
     means = released.tables["clusters"].frame["mean_post"]
     assert (means != MARK).all() == shown
     assert ("nested_rates" in released.tables) == shown
+    if shown:
+        _rates_lie_where_they_may(_sides(sizes), released.tables["nested_rates"].frame)
     assert any("not compared" in line for line in released.withheld) != shown
 
 

@@ -5,10 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
 
 from pwp_lib.cohort import Cohort, load_cohort
+from pwp_lib.numbers import p_value
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report.analysis import Analysis, analyse
@@ -18,6 +22,8 @@ from pwp_report.release import release_results
 from pwp_report.released import ReleasedTable
 from pwp_report.report import write_run
 from pwp_report.study import Study
+
+POLICY = DisclosurePolicy()
 
 
 def test_methods_name_what_the_reporting_guidance_asks_for(safe_run: Path) -> None:
@@ -138,8 +144,58 @@ def test_what_lies_between_services_is_not_booked_to_therapists(
         adjust == "asked" and share == 0
     )
     assert ("are adjusted for (first scores alone: 8.2% and 3.2%)" in answer) == (adjust == "done")
+    assert ("need not add up to the share of all therapists" in answer) == (share > 0)
     text = " ".join(methods_and_results(safe_analysis, study, released))
     assert "Data had three levels" in text
     assert own in text
     assert ("three levels were modelled without and with the case mix" in text) == bool(adjust)
     assert ("In the model of three levels with the case mix" in text) == (adjust == "done")
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.5, 3.0])
+def test_the_first_page_says_whether_a_share_can_be_told_from_none(apart: float) -> None:
+    truth = Truth.one_measure().with_therapists(12, caseload=30)
+    cohort = simulate_cohort(truth, seed=5, interviews=False)
+    rng, people = np.random.default_rng(3), cohort.patients.copy()
+    shift = pd.Series(apart * rng.normal(size=12), index=people["therapist_id"].unique())
+    noise = people["phq9_pre"] + people["therapist_id"].map(shift) + rng.normal(0, 5, len(people))
+    people["phq9_post"] = noise.clip(0, 27).round().astype(int)
+    analysis = analyse(replace(cohort, patients=people), engines=("ml",), sensitivity=False)
+    released = release_results(analysis, DisclosurePolicy(active=False))
+    page = " ".join(first_page(analysis, Study(), released))
+    # By another way: half a chi-square with one degree of freedom.
+    one = smf.ols("phq9_post ~ phq9_pre", people).fit().llf
+    two = smf.mixedlm("phq9_post ~ phq9_pre", people, groups="therapist_id")
+    p = 0.5 * stats.chi2.sf(2 * (two.fit(reml=False, method="powell").llf - one), 1)
+    said = "cannot be told from none" if p > 0.05 else "It can be told from none"
+    if analysis.measures["phq9"].vpc > 0.0005:
+        assert f"{said} ({p_value(p)})" in page
+        assert ("if they differ at all" in page) == (p > 0.05)
+    else:
+        assert "no difference between therapists was found" in page
+        assert p > 0.4
+    assert "(a first score of 10 or more)" in page
+
+
+@pytest.mark.parametrize("worse", [True, False])
+def test_the_first_page_says_on_which_side_of_the_cut_off_a_case_is(
+    safe_analysis: Analysis, worse: bool
+) -> None:
+    cohort = safe_analysis.cohort
+    turned = tuple(replace(m, higher_is_worse=worse, cutoff=11) for m in cohort.measures)
+    analysis = replace(safe_analysis, cohort=replace(cohort, measures=turned))
+    page = " ".join(first_page(analysis, Study(), release_results(safe_analysis, POLICY)))
+    assert ("a first score of 11 or more" in page) == worse
+    assert ("a first score below 11" in page) != worse
+
+
+def test_columns_are_named_as_a_reader_would_say_them(safe_analysis: Analysis) -> None:
+    released = release_results(safe_analysis, POLICY)
+    rows = {"measure": "PHQ-9", "adjusted_for": "first scores and case mix", "vpc": 6.6}
+    ends = {f"{n}_{e}": v for n in ("vpc", "change") for e, v in (("lower", 1.0), ("upper", 2.0))}
+    table = ReleasedTable("adjusted", "Adjusted", pd.DataFrame([rows | {"change": 1.5} | ends]))
+    released = replace(released, tables={**released.tables, "adjusted": table})
+    study = Study(adjust=("area_deprivation", "IMD decile", "Gender"))
+    page = " ".join(first_page(safe_analysis, study, released))
+    assert "(area deprivation, IMD decile, gender)" in page
+    assert "_" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from checking import FRAME, checked, patients_of
 from running import run
@@ -113,3 +114,38 @@ def test_a_score_with_decimals_is_told_what_to_state(tmp_path: Path) -> None:
     frame = FRAME.assign(phq9_pre=FRAME["phq9_pre"].astype(float) + 0.5)
     hints = {p.hint for p in checked(tmp_path, frame).problems}
     assert any("integer = false" in hint for hint in hints)
+
+
+@pytest.mark.parametrize("heading", ["Case", "Ref", "Reference no", "Client reference"])
+@pytest.mark.parametrize("spoilt", ["", "twice", "empty", "better"])
+def test_a_case_is_the_patient_where_each_row_has_its_own_and_it_is_said(
+    heading: str, spoilt: str, tmp_path: Path
+) -> None:
+    frame = FRAME.rename(columns={"patient_id": heading})
+    if spoilt == "better":
+        check = checked(tmp_path, frame.assign(ClientID=FRAME["patient_id"]))
+        assert check.study.columns["patient_id"] == "ClientID"
+        assert not any("is taken for the patient" in r for r in check.remarks)
+    elif spoilt:
+        frame.loc[3, heading] = frame.loc[2, heading] if spoilt == "twice" else ""
+        with pytest.raises(InputError, match="identifies the patient"):
+            checked(tmp_path, frame)
+    else:
+        check = checked(tmp_path, frame)
+        assert check.study.columns["patient_id"] == heading
+        assert "patient_id" in check.study.guessed
+        assert any(f"column {heading} is taken for the patient" in r for r in check.remarks)
+        assert len(patients_of(check)) == len(FRAME)
+
+
+@pytest.mark.parametrize("adjusted", [True, False])
+def test_what_has_one_value_in_every_service_is_named(adjusted: bool, tmp_path: Path) -> None:
+    services = pd.Series([f"s{int(t[1:]) % 3}" for t in FRAME["therapist_id"]])
+    frame = FRAME.assign(
+        service_id=services, imd=services.map({"s0": 3, "s1": 5, "s2": 5}), same=1,
+        band=[i % 4 for i in range(len(FRAME))],
+    )  # fmt: skip
+    text = '[case_mix]\nadjust = ["imd", "band"]\n' if adjusted else ""
+    said = [r for r in checked(tmp_path, frame, text).remarks if "one value in every" in r]
+    assert len(said) == 1
+    assert "every service: imd. As" in said[0]

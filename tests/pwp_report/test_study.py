@@ -16,6 +16,7 @@ from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import PHQ9
 from pwp_report.check import check_study_data
+from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.inclusion import enough_for
 from pwp_report.problems import Problems
 from pwp_report.recognise import PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
@@ -341,13 +342,33 @@ def test_status_gender_and_discharge_are_understood(tmp_path: Path) -> None:
 def test_enough_is_said_for_every_step() -> None:
     people = FRAME[FRAME["therapist_id"].isin(["t0", "t1", "t2"])]
     table = enough_for(people, [PHQ9], therapist_table=False, minimum_shown=20).set_index("step")
-    assert table.loc["outcomes by patient", "enough"]
-    assert not table.loc["upper and lower group", "enough"]
-    assert not table.loc["ranks over two measures", "enough"]
+    assert table.loc["outcomes by patient", "enough"] == "yes"
+    assert table.loc["upper and lower group", "enough"] == "no"
+    assert table.loc["ranks over two measures", "enough"] == "no"
     # One of 12 has too few: two join them, so that nobody there can be told.
     people = pd.DataFrame({"therapist_id": np.repeat([*"abcdefghijkl"], [21] * 11 + [19])})
     table = enough_for(people, [PHQ9], therapist_table=False, minimum_shown=20).set_index("step")
     assert table.loc["therapists shown one by one", "has"] == "9"
+    assert table.loc["upper and lower group", "enough"] == "perhaps"
+
+
+@pytest.mark.parametrize("active", [True, False])
+@pytest.mark.parametrize(
+    "sizes", [[60] * 9, [60] * 10, [21] * 11 + [19], [60] * 5 + [9] * 7, [25] * 40, [5] * 20]
+)
+def test_check_and_report_say_the_same_of_the_two_groups(sizes: list[int], active: bool) -> None:
+    """Whoever is of a group: what check calls sure is shown in every order, and never what not."""
+    loads = pd.Series(sizes, index=[f"t{i}" for i in range(len(sizes))])
+    people = pd.DataFrame({"therapist_id": np.repeat(loads.index, sizes)})
+    table = enough_for(people, [PHQ9], therapist_table=False, minimum_shown=20, active=active)
+    said = table.set_index("step").loc["upper and lower group", "enough"]
+    policy, size = DisclosurePolicy(active), max(2, int(len(sizes) / 4 + 0.5))
+    alone, shown = aggregate_small(loads, policy)[0], set()
+    for seed in range(200):
+        ranked = np.random.default_rng(seed).permutation(loads.index)
+        ends = [[t for t in end if t in alone] for end in (ranked[:size], ranked[-size:])]
+        shown.add(all(is_safe_group(loads[end], policy) for end in ends))
+    assert said == {(True,): "yes", (False,): "no", (False, True): "perhaps"}[(*sorted(shown),)]
 
 
 def test_study_is_strict_about_its_values(tmp_path: Path) -> None:

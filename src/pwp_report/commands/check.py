@@ -138,7 +138,6 @@ def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
 
 def _enough(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
     frame = found.enough.copy()
-    frame["enough"] = ["yes" if e else "no" for e in frame["enough"]]
     patients = frame["step"] == "outcomes by patient"
     if found.cohort is not None:
         frame.loc[patients, "has"] = policy.text(len(found.cohort.patients))

@@ -65,7 +65,8 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
         study=study,
         start=f" of {begun:,} in the extract" if begun != MARK and cohort.flow[1:] else "",
         analysis=analysis,
-        results={r.measure.label: _tests(r) for r in results},
+        results={r.measure.label: r for r in results},
+        boundary=_boundary,
         software=software(),
     )
     return [" ".join(p.split()) for p in text.split("\n\n") if p.strip()]
@@ -115,12 +116,6 @@ def _needed(result: MeasureResult) -> dict[str, Any]:
         "all": f"{len(n):,}",
         "rankability": f"{100 * rankability(between, within / n):.0f}",
     }
-
-
-def _tests(result: MeasureResult) -> dict[str, Any]:
-    tests = {"first": result.models.test_intercept, "second": result.models.test_slope}
-    said = {k: f"{t.statistic:.1f} ({p_value(t.p_value_boundary)})" for k, t in tests.items()}
-    return said | {"boundary": _boundary(result.fit) if result.fit.singular else ""}
 
 
 def _boundary(fit: MixedFit) -> str:

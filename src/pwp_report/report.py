@@ -34,7 +34,7 @@ from pwp_report.table_words import decimals, for_page, headings, phrase
 from pwp_report.wording import render
 
 SCHEMA_VERSION = 2
-_LONG = 30
+_LONG = 20
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
 _UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
 #: What the names of the two bounds of an estimate begin with, where not with its own name.
@@ -261,9 +261,8 @@ def _page(
         "report.html.j2",
         title=study.title or "Therapist effects: report",
         synthetic=analysis.cohort.provenance.synthetic,
-        controlled=released.policy.active,
-        threshold=released.policy.threshold,
-        base=released.policy.base,
+        policy=released.policy,
+        encode=base64.b64encode,
         first_page=first_page(analysis, study, released),
         sections=sections,
         software=software(),
@@ -289,17 +288,12 @@ def _sections(
         words = list(text) if part["id"] == "methods" else part.get("text", "").splitlines()
         if tables or figures or part["id"] == "methods":
             shown = [_for_page(t, released.policy) for t in tables]
-            pictures = [_picture(f) for f in figures]
-            out.append({**part, "text": words, "tables": shown, "figures": pictures})
+            out.append({**part, "text": words, "tables": shown, "figures": figures})
     return out
 
 
-def _picture(figure: Drawn) -> dict[str, str]:
-    code = base64.b64encode(figure.svg).decode("ascii")
-    return {"svg": code, "alt": figure.alt, "caption": figure.caption}
-
-
 def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
+    long = len(table.frame) > _LONG
     frame, note = for_page(table, f"tables/{table.name}.csv")
     if (frame.astype(object) == MARK).to_numpy().any():
         note += phrase("notes", "mark", mark=MARK, threshold=policy.threshold)
@@ -317,10 +311,11 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
             names, rows = rows[0], rows[1:]
     return {
         "title": table.title,
+        "file": table.name,
         "note": note,
         "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
         "rows": rows,
-        "long": len(rows) > _LONG,
+        "long": long,
     }
 
 

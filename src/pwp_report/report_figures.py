@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,19 @@ import pandas as pd
 from pwp_lib.measures import Measure, known_measures
 from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
-from pwp_lib.show._drawing import MOST_ROWS
 from pwp_lib.show.alt import describe, remember
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
 from pwp_report.table_words import phrase
 
+T = TypeVar("T", pd.Series, pd.DataFrame)
+
 #: Of fewer therapists a funnel shows nothing.
 _LEAST_POINTS = 5
-_BOUNDS, _PLACES = ["estimate", "lower", "upper"], ["rank", "lower", "upper"]
+#: Rows of a picture: of more therapists or services, and of more choices, both ends alone.
+_MOST, _MOST_CHOICES = 32, 14
+_PLACES = ["rank", "lower", "upper"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,17 @@ class Drawn:
 
 def _drawn(name: str, caption: str, axes: Any) -> Drawn:
     """Keep a figure, without a date, so that a second run gives the same bytes."""
+    import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     listed, sink = list(np.atleast_1d(axes)), io.BytesIO()
-    with style.context():
+    # Text as text: it can be searched and set anew, in whatever font there is.
+    with style.context(), mpl.rc_context({"svg.fonttype": "none"}):
         listed[0].figure.savefig(sink, format="svg", metadata={"Date": None}, bbox_inches="tight")
     alt = describe(listed)
     plt.close(listed[0].figure)
-    return Drawn(name, caption, alt, sink.getvalue())
+    svg = sink.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
+    return Drawn(name, caption, alt, svg)
 
 
 def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
@@ -76,54 +82,56 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     if not frames:
         return
     ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
-    axes = figures.caterpillar_plot(frames, order=list(ranks.sort_values(kind="stable").index))
+    drawn = _ends(ranks.sort_values(kind="stable"), _MOST)
+    axes = figures.caterpillar_plot(frames, order=list(drawn.index))
     apart = [
         f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "
         f"{analysis.measures[name].measure.label}"
         for name, f in frames.items()
     ]
-    whose = (
-        "Each therapist's residual"
-        if len(ranks) <= MOST_ROWS
-        else f"Residuals of the first and the last {MOST_ROWS // 2} therapists, each"
-    )
-    caption = phrase("captions", "caterpillar", whose=whose, apart=", ".join(apart))
+    for ax in axes if len(drawn) < len(ranks) else ():
+        ax.axhline(_MOST // 2 - 0.5, color="0.5", linestyle=":")
+    of = {"n": len(drawn), "all": released.therapists}
+    caption = phrase("captions", "caterpillar", apart=", ".join(apart), **of)
     # The caption says who is at the top: a longer label than this leaves a picture of few.
     axes[0].set_ylabel("Therapist (caseload)")
     yield _drawn("caterpillar", caption, axes)
 
 
+def _ends(rows: T, most: int) -> T:
+    """Both ends of very many rows."""
+    half = most // 2
+    return rows if len(rows) <= most else pd.concat([rows[:half], rows[-half:]])
+
+
 def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
     """Draw what there is once a measure."""
     name, label = result.measure.name, result.measure.label
+
+    def drawn(key: str, axes: Any, n: int, note: str = "") -> Drawn:
+        words = phrase("captions", key, label=label, n=n, all=released.therapists, note=note)
+        return _drawn(f"{key}_{name}", words, axes)
+
     yield from _funnels(result, released)
     table = _by_therapist(released, f"residuals_{name}")
-    if table is not None and table["rank"].notna().any() and len(table) <= MOST_ROWS:
+    if table is not None and table["rank"].notna().any() and len(table) <= _MOST:
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
-        caption = phrase("captions", "rank_intervals", label=label)
-        yield _drawn(f"rank_intervals_{name}", caption, ax)
+        yield drawn("rank_intervals", ax, len(places))
     frame = released.frame(f"by_service_{name}")
     if frame is not None:
-        services = frame.set_index("service").assign(rank=range(1, len(frame) + 1))
-        axes = figures.caterpillar_plot({name: services}, order=list(services.index))
+        rows = _ends(frame.set_index("service").assign(rank=range(1, len(frame) + 1)), _MOST)
+        axes = figures.caterpillar_plot({name: rows}, order=list(rows.index))
         axes[0].set_ylabel("Service (patients)")
-        note = released.tables[f"by_service_{name}"].note
-        yield _drawn(
-            f"services_{name}", phrase("captions", "services", label=label, note=note), axes
-        )
-    frame = released.frame(f"one_less_{name}")
-    if frame is not None and len(frame) > 1:
-        half = MOST_ROWS // 2
-        ends = frame if len(frame) <= MOST_ROWS else pd.concat([frame[:half], frame[-half:]])
-        shares = ends.set_index("therapist")[["vpc"]].set_axis(["estimate"], axis=1) / 100
-        ax = figures.sensitivity_panel(shares, measure=name)
-        yield _drawn(f"one_less_{name}", phrase("captions", "one_less", label=label), ax)
-    frame = released.frame(f"sensitivity_{name}")
-    if frame is not None and frame["vpc"].notna().any():
-        shares = frame[frame["vpc"].notna()].set_index("analysis")[["vpc", "lower", "upper"]] / 100
-        ax = figures.sensitivity_panel(shares.set_axis(_BOUNDS, axis=1), measure=name)
-        yield _drawn(f"sensitivity_{name}", phrase("captions", "sensitivity", label=label), ax)
+        yield drawn("services", axes, len(rows), released.tables[f"by_service_{name}"].note)
+    for key, what in (("one_less", "therapist"), ("sensitivity", "analysis")):
+        frame = released.frame(f"{key}_{name}")
+        if frame is not None and frame["vpc"].count() > 1:
+            rows = _ends(frame[frame["vpc"].notna()].set_index(what), _MOST_CHOICES)
+            shares = rows[[c for c in ("vpc", "lower", "upper") if c in rows]] / 100
+            ax = figures.sensitivity_panel(shares.rename(columns={"vpc": "estimate"}), measure=name)
+            # The line of all therapists is none without one.
+            yield drawn(key, ax, len(rows) - 1)
 
 
 def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:

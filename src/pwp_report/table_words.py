@@ -17,7 +17,7 @@ from pwp_report.released import ReleasedTable
 from pwp_report.wording import in_words
 
 #: A table with more rows than this is cut on a page.
-_CUT, _ENDS = 400, 100
+_CUT, _ENDS = 60, 10
 #: By table; what stands under "every" holds in all where the table itself says nothing else.
 _HEADINGS, _PHRASES = (
     tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))

@@ -163,14 +163,12 @@ def _own_number(given: Study, raw: RawTable) -> tuple[Study, list[str]]:
 
 def _of_services(raw: RawTable, study: Study) -> list[str]:
     """Name the columns that could be case mix, or are, and have one value in every service."""
-    service, free = study.columns.get("service_id"), _unused(raw, study)[:20]
-    columns = [*free, *(c for c in study.adjust if c in raw.frame and c not in free)]
-    if service is None or not columns:
+    mine = raw.frame[[c for c in raw.frame if c in {*_unused(raw, study)[:20], *study.adjust}]]
+    if "service_id" not in study.columns or mine.empty:
         return []
-    mine = raw.frame[columns]
-    one = mine.groupby(raw.frame[service]).nunique(dropna=False).max() == 1
-    found = [shown_name(c) for c in columns if one[c] and mine[c].nunique(dropna=False) > 1]
-    return [remark("services_own", names=", ".join(found))] * bool(found)
+    one = mine.groupby(raw.frame[study.columns["service_id"]]).nunique(dropna=False).max() == 1
+    found = mine.columns[(one & (mine.nunique(dropna=False) > 1)).to_numpy()].map(shown_name)
+    return [remark("services_own", names=", ".join(found))] * bool(len(found))
 
 
 def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problems) -> None:

@@ -45,8 +45,6 @@ from pwp_report.ledger import DisclosurePolicy as DisclosurePolicy
 from pwp_report.ledger import Relation as Relation
 from pwp_report.wording import refusal
 
-#: With more therapists two ends would cost the audit its witnesses, and the tables their counts.
-MOST_COMPARED = 1_000
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000
 

@@ -10,7 +10,8 @@ import pandas as pd
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
-from pwp_report.disclosure import MOST_COMPARED, DisclosurePolicy, aggregate_small
+from pwp_report.disclosure import DisclosurePolicy, aggregate_small
+from pwp_report.ledger import MOST_COMPARED
 from pwp_report.study import Study
 from pwp_report.wording import SEVERAL, remark, worded
 
@@ -140,9 +141,8 @@ def enough_for(
     loads = patients["therapist_id"].value_counts()
     t = len(loads)
     pairs, fives = (int((loads >= n).sum()) for n in (2, 5))
-    alone = len(
-        aggregate_small(loads, DisclosurePolicy(active, smallest_caseload=minimum_shown))[0]
-    )
+    policy = DisclosurePolicy(active, smallest_caseload=minimum_shown)
+    alone = len(aggregate_small(loads, policy)[0])
     size = cluster_size or max(2, int(t / 4 + 0.5))
     clustered = max(8, 2 * size + 1) if cluster_size else 8
     sure = "yes" if t < clustered or not active or (alone == t <= MOST_COMPARED) else "perhaps"
@@ -151,7 +151,7 @@ def enough_for(
     compared = "no" if never else sure
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
     together = "the others appear only together" if t > alone else ""
-    table = f"{t:,}" if therapist_table else "no table"
+    table = (t, "") if therapist_table else (0, "give one with --therapists")
     has = {
         "step_outcomes": (len(patients), 5, ""),
         "step_effect": (pairs, 5, wide),
@@ -159,15 +159,15 @@ def enough_for(
         "step_ranks": (len(measures), 2, "ranks are those on one measure" * (len(measures) < 2)),
         "step_clusters": (t, clustered, remark(f"groups_{compared}", size=size)),
         "step_alone": (alone, 1, together),
+        "step_scales": (table[0], 8, table[1]),
     }
     steps = [
         (*worded(key, least=least, shown=minimum_shown), f"{n:,}", n >= least, advice)
         for key, (n, least, advice) in has.items()
     ]
-    advice = "" if therapist_table else "give one with --therapists"
-    steps.append((*worded("step_scales", least=8), table, therapist_table and t >= 8, advice))
     frame = pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])
     frame["enough"] = frame["enough"].map({True: "yes", False: "no"})
+    frame.loc[0, "has"] = policy.text(len(patients))
     if t >= clustered:
         frame.loc[list(has).index("step_clusters"), "enough"] = compared
     return frame

@@ -13,6 +13,8 @@ from pwp_report.wording import refusal
 
 #: Moves that the search for a witness may try for one cell.
 _TRIES = 120
+#: With more therapists two ends would cost the audit its witnesses, and the tables their counts.
+MOST_COMPARED = 1_000
 #: What stands in a published table for a number that is withheld.
 MARK = "*"
 

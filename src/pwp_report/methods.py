@@ -16,7 +16,6 @@ from multilevel.fit import MixedFit
 from pwp_lib.numbers import count, number, p_value
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import MARK
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
 from pwp_report.table_words import decimals
@@ -36,15 +35,8 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     list of str
         Paragraphs; headings begin with ``## ``.
     """
-    reasons = [why for part, why in analysis.not_done.items() if part.startswith("services.")]
-    text = render(
-        "first_page.txt.j2",
-        **_told_to_all(analysis, released),
-        measures=analysis.cohort.measures,
-        study=study,
-        services_reason=reasons[0] if reasons and "service_id" in analysis.cohort.patients else "",
-        needed={r.measure.label: _needed(r) for r in analysis.measures.values() if r.vpc > 0},
-    )
+    needed = {r.measure.label: _needed(r) for r in analysis.measures.values() if r.vpc > 0}
+    text = render("first_page.txt.j2", **_told_to_all(analysis, study, released), needed=needed)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -57,15 +49,10 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
     study : Study
     released : ReleasedResults
     """
-    cohort, results = analysis.cohort, analysis.measures.values()
-    begun = next((r["patients"] for r in _records(released, "flow")), MARK)
     text = render(
         "methods.txt.j2",
-        **_told_to_all(analysis, released),
-        study=study,
-        start=f" of {begun:,} in the extract" if begun != MARK and cohort.flow[1:] else "",
-        analysis=analysis,
-        results={r.measure.label: r for r in results},
+        **_told_to_all(analysis, study, released),
+        results={r.measure.label: r for r in analysis.measures.values()},
         boundary=_boundary,
         software=software(),
     )
@@ -78,7 +65,7 @@ def _records(released: ReleasedResults, name: str) -> list[dict[str, Any]]:
     return list(rows)
 
 
-def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any]:
+def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) -> dict[str, Any]:
     """Give what both texts say, and how they read a table and word an interval."""
     patients = analysis.cohort.patients
     services = int(patients["service_id"].nunique()) if "service_id" in patients else 0
@@ -99,6 +86,8 @@ def _told_to_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Any
         "told": told,
         "alike": alike,
         "p_value": p_value,
+        "analysis": analysis,
+        "study": study,
         "released": released,
     }
 

@@ -27,13 +27,8 @@ import pandas as pd
 from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_report.analysis import Analysis
-from pwp_report.disclosure import (
-    MOST_COMPARED,
-    DisclosurePolicy,
-    Relation,
-    is_safe_group,
-    release_counts,
-)
+from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
+from pwp_report.ledger import MOST_COMPARED
 from pwp_report.rates import NATIONAL_RATES
 
 

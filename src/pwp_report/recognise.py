@@ -127,13 +127,10 @@ def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
 def _one_edit(a: str, b: str) -> bool:
     """Whether a letter too many, too few, wrong, or two exchanged make one name of the other."""
     digits = [re.sub(r"[^0-9]", "", x) for x in (a, b)]
-    if digits[0] != digits[1] or a.rstrip("s") == b.rstrip("s") or abs(len(a) - len(b)) > 1:
+    if digits[0] != digits[1] or a.rstrip("s") == b.rstrip("s"):
         return False
-    same = [x == y for x, y in zip(a, b, strict=False)]
-    at = same.index(False) if False in same else len(same)
-    x, y = a[at:], b[at:]
-    exchanged = x[:2] == y[:2][::-1] and x[2:] == y[2:]
-    return exchanged or x[1:] == y[1:] or x[1:] == y or x == y[1:]
+    shorter = [{x[:i] + x[i + 1 :] for i in range(len(x))} for x in (a, b)]
+    return a in shorter[1] or b in shorter[0] or bool(shorter[0] & shorter[1])
 
 
 def _stem(measure: Measure) -> str:

@@ -40,6 +40,7 @@ _UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
 #: What the names of the two bounds of an estimate begin with, where not with its own name.
 _STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
 _COUNT = r"(?<!fewer than )(?<!takes )(?<![\w-])\d[\d,]*"
+_JSON: Any = {"indent": 1, "ensure_ascii": False, "allow_nan": False, "default": np.generic.item}
 _SAFE = re.compile(r"[^\w .,'()/-]")
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
@@ -128,36 +129,21 @@ def write_run(
     drawn = draw_all(analysis, released)
     step("report")
     text = methods_and_results(analysis, study, released)
-    page = _page(analysis, study, released, drawn, text)
-    content = results(analysis, study, released, text)
+    content = json.dumps(results(analysis, study, released, text), **_JSON)
+    written = {f"tables/{name}.csv": _csv(t.frame) for name, t in released.tables.items()}
+    written |= {f"figures/{name}.svg": figure.svg.decode() for name, figure in drawn.items()}
+    written["methods.txt"] = "\n\n".join(text) + "\n"
+    written["results.json"] = content + "\n"
+    written["report.html"] = _page(analysis, study, released, drawn, text)
+
+    def fill(work: Path) -> None:
+        for folder in ("tables", "figures"):
+            (work / folder).mkdir()
+        for name, words in written.items():
+            (work / name).write_text(words, encoding="utf-8", newline="\n")
+
     step("writing")
-    return publish(out, lambda work: _write_files(work, released, drawn, text, page, content))
-
-
-def _write_files(
-    work: Path,
-    released: ReleasedResults,
-    drawn: Mapping[str, Drawn],
-    text: Sequence[str],
-    page: str,
-    content: Mapping[str, Any],
-) -> None:
-    (work / "tables").mkdir()
-    (work / "figures").mkdir()
-    for name, table in released.tables.items():
-        _write(work / "tables" / f"{name}.csv", _csv(table.frame))
-    for name, figure in drawn.items():
-        (work / "figures" / f"{name}.svg").write_bytes(figure.svg)
-    _write(work / "methods.txt", "\n\n".join(text) + "\n")
-    written = json.dumps(
-        content, indent=1, ensure_ascii=False, allow_nan=False, default=np.generic.item
-    )
-    _write(work / "results.json", written + "\n")
-    _write(work / "report.html", page)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    return publish(out, fill)
 
 
 # --- Tables as CSV and JSON -----------------------------------------------------------------------
@@ -246,17 +232,6 @@ def _page(
     drawn: Mapping[str, Drawn],
     text: Sequence[str],
 ) -> str:
-    sections = _sections(analysis, released, drawn, text)
-    not_done = dict.fromkeys(
-        why[:1].upper() + why[1:]
-        for part, why in _not_done(analysis, released).items()
-        if not re.fullmatch(_UNASKED, part)
-    )
-    if not_done:
-        sections.append({"id": "not-done", "title": "What could not be done", "text": [*not_done]})
-    if released.withheld:
-        withheld = {"id": "withheld", "title": "What was withheld", "text": released.withheld}
-        sections.append(withheld)
     return render(
         "report.html.j2",
         title=study.title or "Therapist effects: report",
@@ -264,7 +239,7 @@ def _page(
         policy=released.policy,
         encode=base64.b64encode,
         first_page=first_page(analysis, study, released),
-        sections=sections,
+        sections=_sections(analysis, released, drawn, text),
         software=software(),
         seed=study.seed,
     )
@@ -277,6 +252,12 @@ def _sections(
     text: Sequence[str],
 ) -> list[dict[str, Any]]:
     measures = [m.name for m in analysis.cohort.measures]
+    not_done = dict.fromkeys(
+        why[:1].upper() + why[1:]
+        for part, why in _not_done(analysis, released).items()
+        if not re.fullmatch(_UNASKED, part)
+    )
+    texts = {"methods": text, "not-done": list(not_done), "withheld": released.withheld}
 
     def named(patterns: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(p.replace("{m}", m) for p in patterns for m in measures))
@@ -285,8 +266,8 @@ def _sections(
     for part in _SECTIONS:
         tables = [released.tables[n] for n in named(part.get("tables", ())) if n in released.tables]
         figures = [drawn[n] for n in named(part.get("figures", ())) if n in drawn]
-        words = list(text) if part["id"] == "methods" else part.get("text", "").splitlines()
-        if tables or figures or part["id"] == "methods":
+        words = texts.get(part["id"], part.get("text", "").splitlines())
+        if tables or figures or texts.get(part["id"]):
             shown = [_for_page(t, released.policy) for t in tables]
             out.append({**part, "text": words, "tables": shown, "figures": figures})
     return out

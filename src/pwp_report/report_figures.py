@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,7 @@ from pwp_lib.show.alt import describe, remember
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
-from pwp_report.table_words import phrase
-
-T = TypeVar("T", pd.Series, pd.DataFrame)
+from pwp_report.table_words import both_ends, phrase
 
 #: Of fewer therapists a funnel shows nothing.
 _LEAST_POINTS = 5
@@ -82,7 +80,7 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     if not frames:
         return
     ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
-    drawn = _ends(ranks.sort_values(kind="stable"), _MOST)
+    drawn = both_ends(ranks.sort_values(kind="stable"), _MOST)
     axes = figures.caterpillar_plot(frames, order=list(drawn.index))
     apart = [
         f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "
@@ -96,12 +94,6 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     # The caption says who is at the top: a longer label than this leaves a picture of few.
     axes[0].set_ylabel("Therapist (caseload)")
     yield _drawn("caterpillar", caption, axes)
-
-
-def _ends(rows: T, most: int) -> T:
-    """Both ends of very many rows."""
-    half = most // 2
-    return rows if len(rows) <= most else pd.concat([rows[:half], rows[-half:]])
 
 
 def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
@@ -120,14 +112,14 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
         yield drawn("rank_intervals", ax, len(places))
     frame = released.frame(f"by_service_{name}")
     if frame is not None:
-        rows = _ends(frame.set_index("service").assign(rank=range(1, len(frame) + 1)), _MOST)
+        rows = both_ends(frame.set_index("service").assign(rank=range(1, len(frame) + 1)), _MOST)
         axes = figures.caterpillar_plot({name: rows}, order=list(rows.index))
         axes[0].set_ylabel("Service (patients)")
         yield drawn("services", axes, len(rows), released.tables[f"by_service_{name}"].note)
     for key, what in (("one_less", "therapist"), ("sensitivity", "analysis")):
         frame = released.frame(f"{key}_{name}")
         if frame is not None and frame["vpc"].count() > 1:
-            rows = _ends(frame[frame["vpc"].notna()].set_index(what), _MOST_CHOICES)
+            rows = both_ends(frame[frame["vpc"].notna()].set_index(what), _MOST_CHOICES)
             shares = rows[[c for c in ("vpc", "lower", "upper") if c in rows]] / 100
             ax = figures.sensitivity_panel(shares.rename(columns={"vpc": "estimate"}), measure=name)
             # The line of all therapists is none without one.

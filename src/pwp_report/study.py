@@ -236,17 +236,14 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
     stated = {s.measure.name for s in study.measures if s.pre or s.score}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))
+    named_so = [s.measure.name for s in usable if s.measure.name not in stated]
     return replace(
         study,
         level=level,
         columns=MappingProxyType({**fresh, **{r: c for r, c in study.columns.items() if c}}),
         measures=usable,
         without=(*study.without, *(r for r, c in study.columns.items() if not c)),
-        guessed=(
-            *study.guessed,
-            *fresh,
-            *(s.measure.name for s in usable if s.measure.name not in stated),
-        ),
+        guessed=(*study.guessed, *fresh, *named_so),
     )
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from pwp_lib.numbers import bare_p, plain
 from pwp_report.released import ReleasedTable
 from pwp_report.wording import in_words
+
+T = TypeVar("T", pd.Series, pd.DataFrame)
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 60, 10
@@ -82,6 +84,12 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**named)
 
 
+def both_ends(rows: T, most: int) -> T:
+    """Give all rows or, of more than so many, the first and the last."""
+    half = most // 2
+    return rows if len(rows) <= most else pd.concat([rows[:half], rows[-half:]])
+
+
 def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
     """Entries in words, of a very long table both ends alone, and the note that says so.
 
@@ -99,5 +107,5 @@ def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
     if len(frame) > _CUT:
         cut = f"The first and the last {_ENDS} of {len(frame):,} rows; {whole} holds all."
         note = f"{note} {cut}".strip()
-        frame = pd.concat([frame.iloc[:_ENDS], frame.iloc[-_ENDS:]])
+        frame = both_ends(frame, 2 * _ENDS)
     return frame, note

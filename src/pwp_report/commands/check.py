@@ -49,7 +49,7 @@ def check_file(
     title = "Completeness by therapist, named by the row of the first patient"
     show(title, _complete(found, policy))
     if not found.problems:
-        show("Enough for each step", _enough(found, policy))
+        show("Enough for each step", found.enough)
     if write is not None:
         _write_text(write, write_study(found.study))
         say(f"The study file {write.name} is written: check what it guessed.")
@@ -134,11 +134,3 @@ def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
         least = last if last in (MARK, "100%") else f"{last.split()[0].rstrip('%')}% or more"
         worst.loc[10] = [f"{len(shown) - 10:,} others", "", "", least]
     return worst
-
-
-def _enough(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
-    frame = found.enough.copy()
-    patients = frame["step"] == "outcomes by patient"
-    if found.cohort is not None:
-        frame.loc[patients, "has"] = policy.text(len(found.cohort.patients))
-    return frame

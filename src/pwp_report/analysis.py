@@ -19,7 +19,7 @@ from multilevel.fit import MixedFit, fit_design
 from multilevel.intervals import ProfileInterval
 from multilevel.nested import NestedFit
 from multilevel.posterior import sample_posterior
-from pwp_lib.checks import ModelChecks, check_model
+from pwp_lib.checks import check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import therapist_predictors
 from pwp_lib.description import SampleDescription, describe_sample
@@ -62,7 +62,8 @@ class MeasureResult:
         By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
     rank_uncertainty : DataFrame
         By therapist: `therapist_profile`.
-    checks : ModelChecks or None
+    checks : DataFrame or None
+        `ModelChecks.table`; the patients' residuals are not kept.
     sensitivity : SensitivityPanel or None
     reml : float or None
         The therapist effect by REML, where that engine was asked for.
@@ -88,7 +89,7 @@ class MeasureResult:
     posterior: PosteriorInterval | None
     residuals: pd.DataFrame
     rank_uncertainty: pd.DataFrame
-    checks: ModelChecks | None
+    checks: pd.DataFrame | None
     sensitivity: SensitivityPanel | None
     reml: float | None = None
     adjusted: pd.DataFrame | None = None
@@ -385,7 +386,7 @@ def _measure_result(
         posterior=try_if(gibbs, "posterior", sample),
         residuals=fit.residuals(lower_is_better=worse),
         rank_uncertainty=therapist_profile(fit, seed=seed, higher_is_worse=worse, size=size),
-        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure)),
+        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure).table()),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
         reml=try_if(
             "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()

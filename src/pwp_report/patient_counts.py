@@ -191,6 +191,10 @@ class PatientCounts:
         if groups and all(kind in self.cells.get(g, {}) for g in (whole, *groups)):
             self._relations.append(Relation((whole, kind), tuple((g, kind) for g in groups)))
 
+    def has(self, kind: Kind) -> bool:
+        """Whether there is such a count of all patients."""
+        return kind in self.same or kind in self.cells[EVERYBODY]
+
     def shown(self, group: Group, kind: Kind) -> float:
         """Give a count as it may be shown, NaN where it is withheld or there is none.
 
@@ -218,7 +222,8 @@ class PatientCounts:
         # Where no status is recorded, every course is finished by definition.
         open_too = "status" in analysis.cohort.patients
         finished = [] if open_too else [Kind(Count.FINISHED, NATIONAL)]
-        self._merge([*sizes, Kind(Count.ELIGIBLE), *finished])
+        scored = [Kind(c, m.name) for m in analysis.cohort.measures for c in LAST_SCORES[:2]]
+        self._merge([*sizes, Kind(Count.ELIGIBLE), *finished, *scored])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
@@ -236,11 +241,12 @@ class PatientCounts:
         """Make one of numbers of patients that are the same for everybody."""
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [*sizes, *(k for k in frame if k.count is Count.MODELLED)]
-        first, *others = (s for s in sizes if s in frame)
-        for kind in others:
-            both = frame[[first, kind]].dropna()
-            if (both[first] == both[kind]).all():
-                self.same[kind] = first
+        there = [s for s in sizes if s in frame]
+        for i, kind in enumerate(there):
+            for first in there[:i]:
+                both = frame[[first, kind]].dropna()
+                if (both[first] == both[kind]).all():
+                    self.same.setdefault(kind, first)
         for group in self.cells.values():
             for kind in [k for k in group if k in self.same]:
                 group.setdefault(self.same[kind], group.pop(kind))
@@ -286,38 +292,50 @@ def _add_completeness(
 ) -> None:
     table = analysis.completeness
     columns = {
-        Count.ELIGIBLE: table["eligible"],
-        Count.ANALYSED: analysis.cohort.caseloads(),
-        Count.COMPLETE: table["complete"],
+        Kind(Count.ELIGIBLE): table["eligible"],
+        Kind(Count.ANALYSED): analysis.cohort.caseloads(),
+        Kind(Count.COMPLETE): table["complete"],
+        **_with_scores(analysis),
     }
-    for count, column in columns.items():
+    for kind, column in columns.items():
         few = column.index.isin(list(together))
-        made.put(EVERYBODY, Kind(count), column.sum())
+        made.put(EVERYBODY, kind, column.sum())
         for label, n in column[~few].items():
-            made.put(Group(Whose.THERAPIST, str(label)), Kind(count), n)
+            made.put(Group(Whose.THERAPIST, str(label)), kind, n)
         if together:
-            made.put(OTHERS, Kind(count), column[few].sum())
-        made.add_up(Kind(count), EVERYBODY, people)
+            made.put(OTHERS, kind, column[few].sum())
+        made.add_up(kind, EVERYBODY, people)
     for group in [EVERYBODY, *people]:
         made.link(group, Kind(Count.ELIGIBLE), [Kind(Count.ANALYSED)])
         made.link(group, Kind(Count.ANALYSED), [Kind(Count.COMPLETE)])
         for m in analysis.cohort.measures:
+            made.link(group, Kind(Count.ELIGIBLE), [Kind(Count.LAST, m.name)])
+            made.link(group, Kind(Count.LAST, m.name), [Kind(Count.N, m.name)])
             made.link(group, Kind(Count.ANALYSED), [Kind(Count.N, m.name)])
             made.link(group, Kind(Count.N, m.name), [Kind(Count.COMPLETE)])
+
+
+def _with_scores(analysis: Analysis) -> dict[Kind, pd.Series]:
+    """By therapist, who has a first and a last score of a measure on which somebody lacks one."""
+    table, rows, found = analysis.last_scores, analysis.cohort.eligible, {}
+    if table is None or rows is None:
+        return {}
+    for m in analysis.cohort.measures:
+        if table.loc[m.name, "lacking"]:
+            has = rows[[m.pre, m.post]].notna().all(axis=1).groupby(rows["therapist_id"]).sum()
+            found[Kind(Count.LAST, m.name)] = has.reindex(analysis.completeness.index)
+    return found
 
 
 def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
     table = pd.DataFrame() if analysis.last_scores is None else analysis.last_scores
     # Where nobody lacks one there is no count beside those of everybody.
     for name, row in table[table["lacking"] > 0].to_dict("index").items() if len(table) else ():
-        first, last, lacking = kinds = [Kind(c, str(name)) for c in LAST_SCORES]
-        for kind in kinds:
-            made.put(EVERYBODY, kind, row[kind.count])
-        made.link(EVERYBODY, Kind(Count.ELIGIBLE), [first])
-        made.link(EVERYBODY, last, [Kind(Count.COMPLETE)])
-        made._relations.append(
-            Relation((EVERYBODY, first), ((EVERYBODY, last), (EVERYBODY, lacking)))
-        )
+        first, last, lacking = [(EVERYBODY, Kind(c, str(name))) for c in LAST_SCORES]
+        made.put(*first, row["first"])
+        made.put(*lacking, row["lacking"])
+        made.link(EVERYBODY, Kind(Count.ELIGIBLE), [first[1]])
+        made._relations.append(Relation(first, (last, lacking)))
 
 
 def _add_national(made: PatientCounts, analysis: Analysis) -> None:

@@ -196,17 +196,24 @@ def _outcomes(tables: _Tables) -> None:
 
 
 def _completeness(tables: _Tables) -> None:
+    """Who has every score, and who has a last one beside the first, by therapist."""
     labels = [str(t) for t in tables.analysis.completeness.index if t in set(tables.alone)]
     groups = {t: Group(Whose.THERAPIST, t) for t in labels}
     if tables.together:
         groups[parts.OTHERS_TOGETHER] = OTHERS
+    counted = {"": Kind(Count.COMPLETE)}
+    counted |= {m.name: Kind(Count.LAST, m.name) for m in tables.analysis.cohort.measures}
     rows = []
-    for label, group in groups.items():
-        found = [tables.counts.shown(group, Kind(c)) for c in (Count.ELIGIBLE, Count.COMPLETE)]
-        share = share_between(found[1], found[0], tables.policy)
-        rows.append((label, *map(parts.marked, found), share))
-    frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
-    tables.add("completeness", frame)
+    for measure, kind in counted.items():
+        for label, group in groups.items() if tables.counts.has(kind) else ():
+            found = [tables.counts.shown(group, k) for k in (Kind(Count.ELIGIBLE), kind)]
+            share = share_between(found[1], found[0], tables.policy)
+            rows.append((measure, label, *map(parts.marked, found), share))
+    frame = pd.DataFrame(rows, columns=["measure", "therapist", "eligible", "complete", "share"])
+    own = frame["measure"] != ""
+    tables.add("completeness", frame[~own].drop(columns="measure"))
+    if len(tables.analysis.cohort.measures) > 1:
+        tables.add("completeness_by_measure", frame[own])
 
 
 def _last_scores(tables: _Tables) -> None:
@@ -244,7 +251,7 @@ def _models(tables: _Tables, result: MeasureResult) -> None:
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:
     if result.checks is not None:
-        table = result.checks.table().dropna()
+        table = result.checks.dropna()
         if result.fit.singular and "therapists, Intercept: skewness" in table.index:
             # At the bound of their correlation slopes are the intercepts again.
             table = table[~table.index.str.startswith("therapists, center")]

@@ -177,6 +177,12 @@ class Analysis:
         rows = {name: result.effect() for name, result in self.measures.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
 
+    @property
+    def lacking(self) -> list[str]:
+        """Measures on which somebody lacks a last score."""
+        table = self.last_scores
+        return [] if table is None else list(map(str, table.index[table["lacking"] > 0]))
+
     def summarise(self, measure: str, therapists: Sequence[str]) -> pd.Series:
         """Summarise the outcomes of these therapists' patients together, on one measure."""
         patients = self.cohort.patients

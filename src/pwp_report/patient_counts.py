@@ -26,6 +26,7 @@ import pandas as pd
 
 from pwp_lib import outcomes
 from pwp_lib.measures import Measure
+from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
 from pwp_report.ledger import MOST_COMPARED
@@ -191,10 +192,6 @@ class PatientCounts:
         if groups and all(kind in self.cells.get(g, {}) for g in (whole, *groups)):
             self._relations.append(Relation((whole, kind), tuple((g, kind) for g in groups)))
 
-    def has(self, kind: Kind) -> bool:
-        """Whether there is such a count of all patients."""
-        return kind in self.same or kind in self.cells[EVERYBODY]
-
     def shown(self, group: Group, kind: Kind) -> float:
         """Give a count as it may be shown, NaN where it is withheld or there is none.
 
@@ -234,7 +231,7 @@ class PatientCounts:
             known=[(g, k) for g, k in counts if k in sizes and g in these],
             not_zero=[(g, k) for g, k in counts if k.count in _ZEROS_SHOWN],
         )
-        shown: Any = released.values.to_dict("index")
+        shown: Any = released.to_dict("index")
         self._released = shown
 
     def _merge(self, sizes: Sequence[Kind]) -> None:
@@ -290,13 +287,16 @@ def _add_outcomes(
 def _add_completeness(
     made: PatientCounts, analysis: Analysis, people: Sequence[Group], together: Sequence[str]
 ) -> None:
-    table = analysis.completeness
+    everybody: Any = analysis.cohort.eligible
+    table: Any = analysis.completeness
     columns = {
         Kind(Count.ELIGIBLE): table["eligible"],
         Kind(Count.ANALYSED): analysis.cohort.caseloads(),
         Kind(Count.COMPLETE): table["complete"],
-        **_with_scores(analysis),
     }
+    for m in [m for m in analysis.cohort.measures if m.name in analysis.lacking]:
+        both = completeness_by_therapist(everybody, [m])["complete"]
+        columns[Kind(Count.LAST, m.name)] = both.reindex(table.index)
     for kind, column in columns.items():
         few = column.index.isin(list(together))
         made.put(EVERYBODY, kind, column.sum())
@@ -315,25 +315,13 @@ def _add_completeness(
             made.link(group, Kind(Count.N, m.name), [Kind(Count.COMPLETE)])
 
 
-def _with_scores(analysis: Analysis) -> dict[Kind, pd.Series]:
-    """By therapist, who has a first and a last score of a measure on which somebody lacks one."""
-    table, rows, found = analysis.last_scores, analysis.cohort.eligible, {}
-    if table is None or rows is None:
-        return {}
-    for m in analysis.cohort.measures:
-        if table.loc[m.name, "lacking"]:
-            has = rows[[m.pre, m.post]].notna().all(axis=1).groupby(rows["therapist_id"]).sum()
-            found[Kind(Count.LAST, m.name)] = has.reindex(analysis.completeness.index)
-    return found
-
-
 def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
-    table = pd.DataFrame() if analysis.last_scores is None else analysis.last_scores
+    table: Any = analysis.last_scores
     # Where nobody lacks one there is no count beside those of everybody.
-    for name, row in table[table["lacking"] > 0].to_dict("index").items() if len(table) else ():
-        first, last, lacking = [(EVERYBODY, Kind(c, str(name))) for c in LAST_SCORES]
-        made.put(*first, row["first"])
-        made.put(*lacking, row["lacking"])
+    for name in analysis.lacking:
+        first, last, lacking = [(EVERYBODY, Kind(c, name)) for c in LAST_SCORES]
+        made.put(*first, table.at[name, "first"])
+        made.put(*lacking, table.at[name, "lacking"])
         made.link(EVERYBODY, Kind(Count.ELIGIBLE), [first[1]])
         made._relations.append(Relation(first, (last, lacking)))
 

@@ -197,34 +197,30 @@ def _outcomes(tables: _Tables) -> None:
 
 def _completeness(tables: _Tables) -> None:
     """Who has every score, and who has a last one beside the first, by therapist."""
-    labels = [str(t) for t in tables.analysis.completeness.index if t in set(tables.alone)]
-    groups = {t: Group(Whose.THERAPIST, t) for t in labels}
+    analysis, alone = tables.analysis, set(tables.alone)
+    groups = {t: Group(Whose.THERAPIST, t) for t in analysis.completeness.index if t in alone}
     if tables.together:
         groups[parts.OTHERS_TOGETHER] = OTHERS
-    counted = {"": Kind(Count.COMPLETE)}
-    counted |= {m.name: Kind(Count.LAST, m.name) for m in tables.analysis.cohort.measures}
     rows = []
-    for measure, kind in counted.items():
-        for label, group in groups.items() if tables.counts.has(kind) else ():
+    for kind in (Kind(Count.COMPLETE), *(Kind(Count.LAST, name) for name in analysis.lacking)):
+        for label, group in groups.items():
             found = [tables.counts.shown(group, k) for k in (Kind(Count.ELIGIBLE), kind)]
             share = share_between(found[1], found[0], tables.policy)
-            rows.append((measure, label, *map(parts.marked, found), share))
+            rows.append((kind.of, label, *map(parts.marked, found), share))
     frame = pd.DataFrame(rows, columns=["measure", "therapist", "eligible", "complete", "share"])
     own = frame["measure"] != ""
     tables.add("completeness", frame[~own].drop(columns="measure"))
-    if len(tables.analysis.cohort.measures) > 1:
+    if len(analysis.cohort.measures) > 1:
         tables.add("completeness_by_measure", frame[own])
 
 
 def _last_scores(tables: _Tables) -> None:
-    found = tables.analysis.last_scores
-    known: Any = {} if found is None else found.to_dict("index")
+    found: Any = tables.analysis.last_scores
     rows = []
-    for name, row in known.items():
-        if row["lacking"]:
-            counts = {c: tables.of_everybody(Kind(c, str(name))) for c in LAST_SCORES}
-            released = parts.last_scores_row(row, counts, tables.policy)
-            rows.append({"measure": name, **released})
+    for name in tables.analysis.lacking:
+        counts = {c: tables.of_everybody(Kind(c, name)) for c in LAST_SCORES}
+        released = parts.last_scores_row(found.loc[name], counts, tables.policy)
+        rows.append({"measure": name, **released})
     tables.add("last_scores", pd.DataFrame(rows))
 
 

@@ -142,16 +142,9 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
             f"{rows} rows cannot identify {len(design.fixed)} fixed terms and a residual variance",
             hint="drop terms or add rows",
         )
-    stack = standardise(
-        products[None],
-        np.array([float(rows)]),
-        design.fixed,
-        design.random,
-        design.response,
-        reml,
-        design.centres if design.centred is not None else (),
-        design.constant,
-    )
+    roles = design.fixed, design.random, design.response
+    moved = () if design.centred is None else design.centres, design.constant
+    stack = standardise(products[None], np.array([float(rows)]), *roles, reml, *moved)
     about = products.sum(axis=0)
     # What a constant leaves about its mean is rounding of its values, or nothing.
     constant = np.diagonal(about) <= _SAME * np.diagonal(raw)
@@ -280,11 +273,8 @@ def standardise(
     p, q, (designs, groups) = len(fixed), len(random), cross.shape[:2]
     root, outer = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, p + 1))
     within, left = np.zeros((designs, p + 1, p + 1)), np.zeros((designs, q + p + 1))
-    roots, ols, squares = (
-        np.zeros((designs, q + p, q + p)),
-        np.zeros((designs, p)),
-        np.zeros(n.shape),
-    )
+    roots, ols = np.zeros((designs, q + p, q + p)), np.zeros((designs, p))
+    squares = np.zeros(designs)
     roles = np.array([*random, *fixed, response])
     parts = root, outer, within, left, roots, ols, squares
     _standardise(np.ascontiguousarray(cross), n, roles, parts)
@@ -318,9 +308,8 @@ def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
                 for k in range(width):
                     total[i, k] += cross[r, j, roles[i], roles[k]]
         for part in range(2):
-            first, count = part * q, p if part else q
-            unit = 1.0 if part else n[r]
-            _decorrelate(total, unit, first, count, roles, left, roots, change, r)
+            unit, first, count = (1.0, q, p) if part else (n[r], 0, q)
+            _decorrelate(total, unit, first, count, roles, (left[r], roots[r], change))
         _least_squares(total, q, roles, change, ols, r)
         for j in range(cross.shape[1]):
             congruent(change, cross[r, j], block)
@@ -330,22 +319,13 @@ def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _decorrelate(
-    total: Any,
-    unit: Any,
-    first: Any,
-    count: Any,
-    roles: Any,
-    left: Any,
-    roots: Any,
-    change: Any,
-    r: Any,
-) -> None:
+def _decorrelate(total: Any, unit: Any, first: Any, count: Any, roles: Any, parts: Any) -> None:
     """Fill the factor of some terms' products over `unit`, what each leaves, and what turns them.
 
     The factor is taken after scaling the diagonal to one, which keeps its digits; its own diagonal
     then tells which share of each term earlier ones leave.
     """
+    left, roots, change = parts
     size, square = np.zeros(count), np.zeros((count, count))
     low, inverse = np.zeros((count, count)), np.zeros((count, count))
     for i in range(count):
@@ -356,9 +336,9 @@ def _decorrelate(
     cholesky(square, low, 0.0)
     invert_lower(low, inverse)
     for i in range(count):
-        left[r, first + i] = low[i, i] * low[i, i]
+        left[first + i] = low[i, i] * low[i, i]
         for k in range(i + 1):
-            roots[r, first + i, first + k] = size[i] * low[i, k]
+            roots[first + i, first + k] = size[i] * low[i, k]
             change[first + i, roles[first + k]] = inverse[i, k] / size[k]
 
 

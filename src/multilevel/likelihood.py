@@ -21,23 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.design import coordinates
-from multilevel.identify import Array, Stack
-from multilevel.small import add, cholesky, compiled, folded, inner, invert_lower
-
-__all__ = [
-    "Array",
-    "Pieces",
-    "Stack",
-    "covariance_hessian",
-    "deviances",
-    "evaluate",
-    "lower_factor",
-    "one_design",
-    "pieces",
-    "places",
-    "symmetric_basis",
-    "workspace",
-]
+from multilevel.identify import Array as Array
+from multilevel.identify import Stack as Stack
+from multilevel.lanes import WIDTH, product, side_by_side, total
+from multilevel.small import cholesky, compiled, copy, folded, inner, invert_lower
 
 
 @cache
@@ -72,31 +59,34 @@ def lower_factor(g: Array) -> Array:
 class Workspace(NamedTuple):
     """Room for what one evaluation fills, so that no evaluation asks for memory.
 
-    By group, the factor `K` with the inverse of its diagonal, and `Y`; of the totals, the factor
-    and its inverse; then what one group needs, and sums over groups. Of two or three dimensions
-    all, as each number of dimensions takes time to compile.
+    Of lanes, a group in each: the factor `K` with the inverse of its diagonal, and `Y`, eight
+    groups a block; what one block needs; sums over blocks. Of plain numbers: the totals, their
+    factor and its inverse; sums over groups. Of two or three dimensions all, as each number of
+    dimensions takes time to compile.
     """
 
-    k: Array
-    y: Array
+    k: Any
+    y: Any
+    bulk: Any
+    x: Any
+    c: Any
+    rows: Any
+    pure: Any
+    sums: Any
+    parts: Any
     total: Array
     low: Array
     white: Array
-    bulk: Array
-    x: Array
-    c: Array
-    rows: Array
-    pure: Array
-    paired: Array
     terms: Array
 
 
 class Design(NamedTuple):
-    """One design of a stack."""
+    """One design of a stack, of lanes the first two: eight groups a block."""
 
-    root: Array
-    outer: Array
+    root: Any
+    outer: Any
     within: Array
+    groups: int
     n: float
     dof: float
     shift: float
@@ -107,56 +97,73 @@ class Design(NamedTuple):
 def one_design(arrays: Any, r: Any) -> Any:
     """Take a design out of a stack's arrays."""
     root, outer, within, n, dof, shift, reml = arrays
-    return Design(root[r], outer[r], within[r], n[r], dof[r], shift[r], reml)
+    groups, q, width = outer.shape[1:]
+    # Lanes that no group fills stay zero, and add nothing to any sum.
+    roots = np.zeros(((groups + WIDTH - 1) // WIDTH, q, q, WIDTH))
+    outers = np.zeros((len(roots), q, width, WIDTH))
+    for j in range(groups):
+        for i in range(q):
+            for m in range(q):
+                roots[j // WIDTH, i, m, j % WIDTH] = root[r, j, i, m]
+            for m in range(width):
+                outers[j // WIDTH, i, m, j % WIDTH] = outer[r, j, i, m]
+    design = within[r], groups, n[r], dof[r], shift[r], reml
+    return Design(side_by_side(roots), side_by_side(outers), *design)
 
 
 @folded  # type: ignore[untyped-decorator]
 def workspace(groups: Any, q: Any, width: Any) -> Any:
     """Make room for the evaluations of one design."""
+    blocks, elements = (groups + WIDTH - 1) // WIDTH, q * (q + 1) // 2
+    entries = width * width + elements + 1
+    small = side_by_side(np.zeros((3, q, q, WIDTH)))
+    wide = side_by_side(np.zeros((2, q, width, WIDTH)))
+    totals = np.zeros((3, width, width))
     return Workspace(
-        np.zeros((groups, q, q)),
-        np.zeros((groups, q, width)),
-        np.zeros((width, width)),
-        np.zeros((width, width)),
-        np.zeros((width, width)),
-        np.zeros((q, q)),
-        np.zeros((q, q)),
-        np.zeros((q, q)),
-        np.zeros((q, width)),
-        np.zeros((q, width)),
-        np.zeros((q * q, q * q)),
-        np.zeros((q * (q + 1) // 2, width, width)),
+        side_by_side(np.zeros((blocks, q, q, WIDTH))),
+        side_by_side(np.zeros((blocks, q, width, WIDTH))),
+        *(small[0], small[1], small[2], wide[0], wide[1]),
+        side_by_side(np.zeros((width, width, WIDTH))),
+        side_by_side(np.zeros((elements, entries, WIDTH))),
+        *(totals[0], totals[1], totals[2]),
+        np.zeros((elements, entries)),
     )
 
 
 @folded  # type: ignore[untyped-decorator]
 def _sums(design: Any, factor: Any, space: Any) -> Any:
     """Fill `K` and ``Y = K^-1 U`` of each group and the total; the log determinant."""
-    root, outer, within = design.root, design.outer, design.within
-    k, y, total, bulk = space.k, space.y, space.total, space.bulk
-    groups, q, width = outer.shape
+    root, outer, k, y, bulk, sums = (
+        design.root,
+        design.outer,
+        space.k,
+        space.y,
+        space.bulk,
+        space.sums,
+    )
+    blocks, q, width = outer.shape
     for w in range(width):
         for v in range(w + 1):
-            total[w, v] = within[w, v]
+            sums[w, v] = 0.0
     log_det, log_part = 0.0, 1.0
-    for j in range(groups):
+    for j in range(blocks):
         for i in range(q):
             for m in range(q):
-                value = 0.0
-                for t in range(q):
+                value = root[j, i, 0] * factor[0, m]
+                for t in range(1, q):
                     value += root[j, i, t] * factor[t, m]
                 bulk[i, m] = value
         for i in range(q):
             for m in range(i + 1):
-                value = 1.0 if i == m else 0.0
-                for t in range(q):
+                value = bulk[i, 0] * bulk[m, 0] + (1.0 if i == m else 0.0)
+                for t in range(1, q):
                     value += bulk[i, t] * bulk[m, t]
                 for t in range(m):
                     value -= k[j, i, t] * k[j, m, t]
                 if i > m:
                     k[j, i, m] = value * k[j, m, m]
-            pivot = math.sqrt(1.0 if value < 1.0 else value)
-            log_part *= pivot
+            pivot = math.sqrt(max(value, 1.0))
+            log_part *= product(pivot)
             over = 1.0 / pivot
             k[j, i, i] = over
             for w in range(width):
@@ -166,10 +173,13 @@ def _sums(design: Any, factor: Any, space: Any) -> Any:
                 y[j, i, w] = value * over
             for w in range(width):
                 for v in range(w + 1):
-                    total[w, v] += y[j, i, w] * y[j, i, v]
+                    sums[w, v] += y[j, i, w] * y[j, i, v]
         if log_part > 1e100:  # One logarithm serves many groups.
             log_det += 2.0 * math.log(log_part)
             log_part = 1.0
+    for w in range(width):
+        for v in range(w + 1):
+            space.total[w, v] = design.within[w, v] + total(sums[w, v])
     return log_det + 2.0 * math.log(log_part)
 
 
@@ -200,8 +210,8 @@ def evaluate(design: Any, factor: Any, space: Any) -> Any:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _group(design: Any, space: Any, j: Any) -> None:
-    """Fill a group's ``Z'V^-1 Z``, ``Z'V^-1 [X, y]``, and the latter with the whole made pure.
+def _block(design: Any, space: Any, j: Any) -> None:
+    """Fill eight groups' ``Z'V^-1 Z``, ``Z'V^-1 [X, y]``, and the latter with the whole made pure.
 
     Pure are columns times the inverse factor of the total: orthonormal, the last one the
     residual over the root of its squares.
@@ -217,18 +227,18 @@ def _group(design: Any, space: Any, j: Any) -> None:
             x[i, m] = value * k[j, i, i]
     for i in range(q):
         for m in range(q):
-            value = 0.0
-            for t in range(q):
+            value = x[0, i] * x[0, m]
+            for t in range(1, q):
                 value += x[t, i] * x[t, m]
             c[i, m] = value
         for w in range(width):
-            value = 0.0
-            for t in range(q):
+            value = x[0, i] * y[j, 0, w]
+            for t in range(1, q):
                 value += x[t, i] * y[j, t, w]
             rows[i, w] = value
-            value = 0.0
-            for v in range(w + 1):
-                value += white[w, v] * rows[i, v]
+            value = rows[i, 0] * white[w, 0]
+            for v in range(1, w + 1):
+                value += rows[i, v] * white[w, v]
             pure[i, w] = value
 
 
@@ -252,55 +262,44 @@ def covariance_hessian(
     hessian : ndarray of shape (k, k)
         Overwritten: by the elements of the covariance.
     """
-    c, pure, paired, terms = space.c, space.pure, space.paired, space.terms
+    c, pure, bent, parts, terms = space.c, space.pure, space.bulk, space.parts, space.terms
     q, width = pure.shape
-    first = 0 if design.reml else width - 1
+    first, bends, slope = 0 if design.reml else width - 1, width * width, parts.shape[1] - 1
     invert_lower(space.low, space.white)
-    for i in range(q):
-        for m in range(q):
-            gradient[i, m] = 0.0
-            for a in range(q * q):
-                paired[i * q + m, a] = 0.0
     for a in range(len(places)):
-        for w in range(first, width):
-            for v in range(w + 1):
-                terms[a, w, v] = 0.0
+        for w in range(first * width, slope + 1):
+            parts[a, w] = 0.0
     for j in range(len(space.k)):
-        _group(design, space, j)
+        _block(design, space, j)
         for i in range(q):
             for m in range(q):
-                taken = weight * pure[i, width - 1] * pure[m, width - 1]
+                taken = pure[i, width - 1] * pure[m, width - 1] * weight
                 for w in range(first, width - 1):
                     taken += pure[i, w] * pure[m, w]
-                gradient[i, m] += c[i, m] - taken
-                for a in range(q):
-                    for b in range(q):
-                        paired[i * q + m, a * q + b] += (2.0 * taken - c[i, m]) * c[a, b]
+                bent[i, m] = taken * 2.0 - c[i, m]
         for a in range(len(places)):
             i, m = places[a, 0], places[a, 1]
             for w in range(first, width):
                 for v in range(w + 1):
-                    terms[a, w, v] += pure[i, w] * pure[m, v] + pure[m, w] * pure[i, v]
-    _assembled(space, first, weight, places, hessian)
-
-
-@folded  # type: ignore[untyped-decorator]
-def _assembled(space: Any, first: Any, weight: Any, places: Any, hessian: Any) -> None:
-    """Fill the Hessian from ``sum W x C`` and, by element, products of the pure columns."""
-    paired, terms = space.paired, space.terms
-    q, width = space.pure.shape
+                    parts[a, w * width + v] += pure[i, w] * pure[m, v] + pure[m, w] * pure[i, v]
+            for b in range(a + 1):
+                s, t = places[b, 0], places[b, 1]
+                parts[a, bends + b] += bent[t, i] * c[m, s] + bent[t, m] * c[i, s]
+                parts[a, bends + b] += bent[s, i] * c[m, t] + bent[s, m] * c[i, t]
+            parts[a, slope] += c[i, m] - bent[i, m]
     for a in range(len(places)):
+        for w in range(first * width, slope + 1):
+            terms[a, w] = total(parts[a, w])
         i, m = places[a, 0], places[a, 1]
+        gradient[i, m] = gradient[m, i] = 0.5 * terms[a, slope]
         for b in range(a + 1):
-            s, t = places[b, 0], places[b, 1]
-            value = paired[t * q + i, m * q + s] + paired[t * q + m, i * q + s]
-            value += paired[s * q + i, m * q + t] + paired[s * q + m, i * q + t]
+            value = terms[a, bends + b]
             for w in range(first, width):
                 size = weight if w == width - 1 else 1.0
-                for v in range(w + 1):
-                    both = size * terms[a, w, v] * terms[b, w, v]
-                    value -= both if v == w else 2.0 * both
-            half = (0.5 if i == m else 1.0) * (0.5 if s == t else 1.0)
+                for v in range(w * width, w * width + w + 1):
+                    both = size * terms[a, v] * terms[b, v]
+                    value -= both if v == w * width + w else 2.0 * both
+            half = (0.5 if i == m else 1.0) * (0.5 if places[b, 0] == places[b, 1] else 1.0)
             hessian[a, b] = hessian[b, a] = half * value
 
 
@@ -368,9 +367,11 @@ def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
 
     With `determinants` the derivatives are those of the log determinants alone.
     """
-    c, rows, white, gamma, hessian = _pieces(
-        stack.arrays, lower_factor(g), places(stack.q), determinants
-    )
+    found = _pieces(stack.arrays, lower_factor(g), places(stack.q), determinants)
+    blocks, white, gamma, hessian = found
+    shape = len(blocks), blocks.shape[1] * WIDTH, *blocks.shape[2:4]
+    whole = np.moveaxis(blocks, -1, 2).reshape(shape)
+    c, rows = np.split(whole[:, : stack.root.shape[1]], [stack.q], axis=-1)
     root, last = white[:, :-1, :-1], white[:, -1]
     beta = -last[:, :-1] / last[:, -1:]
     e = (rows @ last[:, None, :, None])[..., 0] / last[:, -1, None, None]
@@ -381,18 +382,22 @@ def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
 @compiled  # type: ignore[untyped-decorator]
 def _pieces(arrays: Any, factors: Any, places: Any, determinants: Any) -> Any:
     designs, groups, q, width = arrays[1].shape
-    c, rows = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, width))
     white, gamma = np.zeros((designs, width, width)), np.zeros((designs, q, q))
     hessian = np.zeros((designs, len(places), len(places)))
     space = workspace(groups, q, width)
+    blocks = np.zeros((designs, len(space.k), q, q + width, WIDTH))
+    out = side_by_side(blocks)
     for r in range(designs):
         design = one_design(arrays, r)
         evaluate(design, factors[r], space)
         weight = 0.0 if determinants else design.dof
         covariance_hessian(design, space, weight, places, gamma[r], hessian[r])
-        add(white[r], 1.0, space.white)
-        for j in range(groups):
-            _group(design, space, j)
-            add(c[r, j], 1.0, space.c)
-            add(rows[r, j], 1.0, space.rows)
-    return c, rows, white, gamma, hessian
+        copy(space.white, white[r])
+        for j in range(len(space.k)):
+            _block(design, space, j)
+            for i in range(q):
+                for m in range(q):
+                    out[r, j, i, m] = space.c[i, m]
+                for m in range(width):
+                    out[r, j, i, q + m] = space.rows[i, m]
+    return blocks, white, gamma, hessian

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import narwhals as nw
 import numpy as np
@@ -23,7 +23,6 @@ from multilevel.plan import (
     FEW_VALUES,
     Dummy,
     Plan,
-    Schema,
     categories,
     formula_plan,
     kind_of,
@@ -44,7 +43,7 @@ _BLOCK = 8192
 _OF_ONE_KIND = "numbers or text are needed, of one kind"
 
 
-def plan_for(formula: Formula, table: Schema) -> Plan:
+def plan_for(formula: Formula, table: Any) -> Plan:
     """Find what a formula needs of a table; plans are remembered.
 
     Raises
@@ -56,14 +55,13 @@ def plan_for(formula: Formula, table: Schema) -> Plan:
     if not all(map(table.columns.__contains__, needed)):
         refuse_unknown(needed, table.columns)
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
-    factors = categories(formula.text, kinds)
-    found = tuple([(factor, table.levels(column)) for factor, column in factors])
+    found = tuple([(name, table.levels(of)) for name, of in categories(formula.text, kinds)])
     return formula_plan(formula.text, formula.group, kinds, found)
 
 
-def sum_table(table: Schema, formula: Formula, cells: bool) -> Record:
-    """Return sums that hold just what a formula needs, of a table in memory or not."""
-    return table.summed(plan_for(formula, table), cells)
+def sum_table(table: Any, formula: Formula, cells: bool) -> Record:
+    """Return sums that hold just what a formula needs, of a table in memory or a lazy one."""
+    return cast(Record, table.summed(plan_for(formula, table), cells))
 
 
 class Coded:
@@ -280,13 +278,13 @@ class Table:
         coded = self._coded(plan.group)
         codes = _kept(coded.codes, keep)
         columns = {name: self._values(name, plan, keep) for name in plan.variables}
-        pivots = choose_pivots(
-            plan,
-            {name: _largest(values) for name, values in columns.items()},
-            {name for name, values in columns.items() if values.dtype.kind in "iu"},
-            len(codes),
-            lambda name: (float(columns[name].mean()), float(columns[name].std())),
-        )
+        sizes = {name: _largest(values) for name, values in columns.items()}
+        whole = {name for name, values in columns.items() if values.dtype.kind in "iu"}
+
+        def centre(name: str) -> tuple[float, float]:
+            return float(columns[name].mean()), float(columns[name].std())
+
+        pivots = choose_pivots(plan, sizes, whole, len(codes), centre)
         sums = grouped_sums(codes, len(coded.labels), columns, plan.keys, pivots)
         groups, order = coded.ordered(sums[()], plan.group)
         sums = {key: values[order] for key, values in sums.items()}

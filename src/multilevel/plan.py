@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, combinations_with_replacement
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import narwhals as nw
 
@@ -15,7 +15,7 @@ from multilevel.columns import Monomial, Writer, dummy, monomial
 from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in, stored_as_column
 from multilevel.formula import parse_formula
-from multilevel.record import Record, movable
+from multilevel.record import movable
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
@@ -34,23 +34,6 @@ class Dummy:
 
 #: How a stored column comes about: a level of a category, or what is computed row by row.
 Source: TypeAlias = Expression | Dummy
-
-
-class Schema(Protocol):
-    """What is known of a table, in memory or not."""
-
-    @property
-    def columns(self) -> Collection[str]:
-        """Names of all columns."""
-
-    def kind(self, column: str) -> str:
-        """Return ``number``, ``truth`` or ``category``."""
-
-    def levels(self, column: str) -> tuple[str, ...]:
-        """Levels of a category, declared or found, in order."""
-
-    def summed(self, plan: Plan, cells: bool) -> Record:
-        """Sum the plan's products within groups over complete rows."""
 
 
 @dataclass(frozen=True, eq=False)

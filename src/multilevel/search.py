@@ -27,14 +27,12 @@ from multilevel.likelihood import (
     Array,
     Stack,
     covariance_hessian,
-    deviances,
     evaluate,
-    lower_factor,
     one_design,
     places,
     workspace,
 )
-from multilevel.small import compiled, congruent, diagonalise, folded, inner
+from multilevel.small import compiled, congruent, copy, diagonalise, folded, inner
 
 __all__ = ["Optimum", "minimise", "solve"]
 
@@ -145,9 +143,10 @@ def _runs(axes: Array, theta: Array, free: Array) -> Ends:
 
 
 class _Room(NamedTuple):
-    """Small matrices that Newton's method fills, and the places of the elements."""
+    """Small matrices that Newton's method fills; before them places of elements, and ones."""
 
     places: NDArray[np.intp]
+    one: Array
     lower: Array
     factor: Array
     half: Array
@@ -160,30 +159,19 @@ class _Room(NamedTuple):
 
 @folded  # type: ignore[untyped-decorator]
 def _room(q: Any, places: Any) -> Any:
-    return _Room(
-        places,
-        np.zeros((q, q)),
-        np.zeros((q, q)),
-        np.zeros((q, q)),
-        np.zeros((q, q)),
-        np.zeros((len(places), len(places))),
-        np.zeros((len(places), len(places))),
-        np.zeros((len(places), len(places))),
-        np.zeros((len(places), len(places))),
-    )
+    a, b = np.zeros((4, q, q)), np.zeros((4, len(places), len(places)))
+    return _Room(places, np.eye(q), a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3])
 
 
 @folded  # type: ignore[untyped-decorator]
 def _step(ends: Any, s: Any, radius: Any, room: Any) -> Any:
     """Fill the step with absolute curvatures inside the trust radius; its expected gain."""
     turned, vectors, k = room.bend, room.vectors, ends.theta.shape[1]
-    for t in range(k):
-        ends.step[s, t] = 0.0
-        for m in range(k):
-            turned[t, m] = ends.hessian[s, t, m]
+    copy(ends.hessian[s], turned)
     diagonalise(turned, vectors, k)
     largest, gain, length = 0.0, 0.0, 0.0
     for t in range(k):
+        ends.step[s, t] = 0.0
         largest = max(largest, abs(turned[t, t]))
     for t in range(k):
         size, along = max(abs(turned[t, t]), 1e-9 * largest + 1e-300), 0.0
@@ -253,7 +241,7 @@ def _newton(design: Any, space: Any, ends: Any, s: Any, room: Any, tolerance: An
     tolerance : float
         Expected decrease in deviance at which to stop.
     """
-    places, q, k = room.places, len(room.factor), len(room.places)
+    places, k = room.places, len(room.places)
     here, radius, length, expected = math.inf, 1.0, 0.0, math.inf
     ends.steps[s] = 0
     for t in range(k):
@@ -284,33 +272,24 @@ def _newton(design: Any, space: Any, ends: Any, s: Any, room: Any, tolerance: An
         length = math.sqrt(length)
     ends.deviance[s], ends.expected[s] = here, expected
     _factor(ends.axes[s], ends.theta[s], places, room)
-    for i in range(q):
-        for m in range(q):
-            ends.g[s, i, m] = 0.0
-            for t in range(q):
-                ends.g[s, i, m] += room.factor[i, t] * room.factor[m, t]
+    congruent(room.factor, room.one, ends.g[s])
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _minimise(arrays: Any, which: Any, ends: Any, places: Any, tolerance: Any) -> None:
+def _minimise(arrays: Any, rows: Any, ends: Any, places: Any, least: Any) -> None:
     groups, q, width = arrays[1].shape[1:]
     space, room = workspace(groups, q, width), _room(q, places)
-    for s in range(len(which)):
-        _newton(one_design(arrays, which[s]), space, ends, s, room, tolerance)
+    for s in range(len(rows)):
+        _newton(one_design(arrays, rows[s]), space, ends, s, room, least)
 
 
 def minimise(
-    stack: Stack,
-    which: NDArray[np.intp],
-    basis: Array,
-    theta: Array,
-    free: Array,
-    tolerance: float = _TOLERANCE,
+    stack: Stack, rows: Any, basis: Array, theta: Array, free: Array, least: float = _TOLERANCE
 ) -> Ends:
     """Apply Newton's method from these elements, each run to a design; all in one basis."""
-    axes = np.array(np.broadcast_to(basis.T, (len(which), stack.q, stack.q)), order="C")
+    axes = np.array(np.broadcast_to(basis.T, (len(rows), stack.q, stack.q)), order="C")
     ends = _runs(axes, np.array(theta, order="C"), np.array(free, order="C"))
-    _minimise(stack.arrays, which, ends, places(stack.q), tolerance)
+    _minimise(stack.arrays, rows, ends, places(stack.q), least)
     return ends
 
 
@@ -352,23 +331,19 @@ def _candidates(stack: Stack) -> Array:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _features(candidates: Any, r: Any, places: Any, features: Any) -> None:
+def _features(factor: Any, room: Any, features: Any) -> None:
     """Fill what tells starts apart: logs of standard deviations to some base, and correlations.
 
     Neighbours differ by less than one in each.
     """
-    q = candidates.shape[-1]
-    for s in range(len(features)):
-        for a in range(len(places)):
-            i, m, own, other, both = places[a, 0], places[a, 1], 0.0, 0.0, 0.0
-            for t in range(q):
-                own += candidates[r, s, i, t] * candidates[r, s, i, t]
-                other += candidates[r, s, m, t] * candidates[r, s, m, t]
-                both += candidates[r, s, i, t] * candidates[r, s, m, t]
-            if i == m:
-                features[s, a] = 0.5 * math.log(own + 1e-300) / math.log(_NEIGHBOUR)
-            else:
-                features[s, a] = both / math.sqrt(own * other + 1e-300)
+    square = room.half
+    congruent(factor, room.one, square)
+    for a in range(len(features)):
+        i, m = room.places[a, 0], room.places[a, 1]
+        if i == m:
+            features[a] = 0.5 * math.log(square[i, i] + 1e-300) / math.log(_NEIGHBOUR)
+        else:
+            features[a] = square[i, m] / math.sqrt(square[i, i] * square[m, m] + 1e-300)
 
 
 @folded  # type: ignore[untyped-decorator]
@@ -389,42 +364,37 @@ def _next(left: Any, wanted: Any, most: Any, lowest: Any) -> Any:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _screen(design: Any, space: Any, candidates: Any, r: Any, places: Any, features: Any) -> Any:
+def _screen(design: Any, space: Any, room: Any, starts: Any, features: Any) -> Any:
     """Deviances of all starts; one where a neighbour has been followed, two where it has itself."""
     left = np.zeros((2, len(features)))
-    _features(candidates, r, places, features)
     for s in range(len(features)):
-        left[0, s] = evaluate(design, candidates[r, s], space)
+        _features(starts[s], room, features[s])
+        left[0, s] = evaluate(design, starts[s], space)
     return left
 
 
 @folded  # type: ignore[untyped-decorator]
-def _lay_start(ends: Any, s: Any, candidates: Any, r: Any, pick: Any, places: Any) -> None:
+def _lay_start(ends: Any, s: Any, start: Any, room: Any) -> None:
     """Let a run begin at a start."""
-    for i in range(candidates.shape[2]):
-        for m in range(candidates.shape[2]):
-            ends.axes[s, i, m] = 1.0 if i == m else 0.0
-    for t in range(len(places)):
+    copy(room.one, ends.axes[s])
+    for t in range(len(room.places)):
         ends.free[s, t] = 1.0
-        ends.theta[s, t] = candidates[r, pick, places[t, 0], places[t, 1]]
+        ends.theta[s, t] = start[room.places[t, 0], room.places[t, 1]]
 
 
 @folded  # type: ignore[untyped-decorator]
-def _note(ends: Any, s: Any, start: Any, r: Any, pick: Any, left: Any, features: Any) -> None:
+def _note(ends: Any, s: Any, found: Any, r: Any, pick: Any, left: Any, features: Any) -> None:
     """Note where a start led: deviance, steps, and the best end's covariance."""
-    _, g, lowest, steps, starts = start
-    starts[r, pick], left[1, pick] = ends.deviance[s], 2.0
+    found.starts[r, pick], left[1, pick] = ends.deviance[s], 2.0
     for other in range(len(features)):
         near = left[1, other] == 0.0
         for t in range(features.shape[1]):
             near = near and abs(features[other, t] - features[pick, t]) < 1.0
         if near:
             left[1, other] = 1.0
-    if ends.deviance[s] < lowest[r]:
-        lowest[r], steps[r] = ends.deviance[s], ends.steps[s]
-        for i in range(g.shape[1]):
-            for m in range(g.shape[1]):
-                g[r, i, m] = ends.g[s, i, m]
+    if ends.deviance[s] < found.deviance[r]:
+        found.deviance[r], found.steps[r] = ends.deviance[s], ends.steps[s]
+        copy(ends.g[s], found.g[r])
 
 
 # -- inside and on the boundary ----------------------------------------------------------------
@@ -448,9 +418,7 @@ def _faces(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _lay_face(ends: Any, s: Any, order: Any, rank: Any, places: Any, room: Any, g: Any) -> None:
     """Let a run begin on a face, or inside, next to a covariance."""
     q, values, axes = len(g), room.half, room.turned
-    for i in range(q):
-        for m in range(q):
-            values[i, m] = g[i, m]
+    copy(g, values)
     diagonalise(values, axes, q)
     for i in range(q):
         for m in range(q):
@@ -464,101 +432,129 @@ def _lay_face(ends: Any, s: Any, order: Any, rank: Any, places: Any, room: Any, 
 
 
 @folded  # type: ignore[untyped-decorator]
-def _one(
-    design: Any, space: Any, room: Any, start: Any, r: Any, ends: Any, first: Any, laid: Any
-) -> None:
-    """Follow the starts of a design, if there are any, and polish the best end on every face."""
-    candidates, (places, orders, ranks), last = start[0], laid, first + len(laid[2]) - 1
-    few = candidates.shape[2] > 1 and len(design.root) <= _FEW_GROUPS
-    features, s, turn = np.zeros((candidates.shape[1], len(places))), last, 0
-    left = _screen(design, space, candidates, r, places, features)
-    while s < last or turn >= 0:
+def _one(design: Any, space: Any, room: Any, found: Any, r: Any, runs: Any, laid: Any) -> None:
+    """Follow the starts of a design, if there are any, and polish the best end on every face.
+
+    What is then found to be no minimum is left, and the faces are looked at from there.
+    """
+    (candidates, ends), (places, orders, ranks) = runs, laid
+    last, s, turn, rounds = len(ranks) - 1, -1, 0, 0
+    few = candidates.shape[2] > 1 and design.groups <= _FEW_GROUPS
+    features = np.zeros((candidates.shape[1], len(places)))
+    left = _screen(design, space, room, candidates[r], features)
+    while rounds < 4 * candidates.shape[2] + 4:
         pick = -1
         if turn >= 0:
-            pick = _next(left, few or turn < _FOLLOWED, 1.0 if few else 0.0, start[2][r])
+            pick = _next(left, few or turn < _FOLLOWED, 1.0 if few else 0.0, found.deviance[r])
             turn += 1
         if pick >= 0:
-            _lay_start(ends, last, candidates, r, pick, places)
+            _lay_start(ends, last, candidates[r, pick], room)
         else:
-            s, turn = first if turn >= 0 else s + 1, -1
-            _lay_face(ends, s, orders[s - first], ranks[s - first], places, room, start[1][r])
-        _newton(design, space, ends, s, room, _LOOSE if pick >= 0 else _TOLERANCE)
+            s, turn = s + 1, -1
+            _lay_face(ends, s, orders[s], ranks[s], places, room, found.g[r])
+        at = last if pick >= 0 else s
+        _newton(design, space, ends, at, room, _LOOSE if pick >= 0 else _TOLERANCE)
         if pick >= 0:
-            _note(ends, s, start, r, pick, left, features)
+            _note(ends, last, found, r, pick, left, features)
+        elif s == last:
+            s, rounds = -1, rounds + 1
+            if _settle(design, space, room, found, r, ends, ranks):
+                break
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _search(arrays: Any, rows: Any, start: Any, ends: Any, laid: Any) -> None:
+def _search(arrays: Any, found: Any, runs: Any, laid: Any) -> None:
     groups, q, width = arrays[1].shape[1:]
     space, room = workspace(groups, q, width), _room(q, laid[0])
-    for row in range(len(rows)):
-        design = one_design(arrays, rows[row])
-        _one(design, space, room, start, rows[row], ends, row * len(laid[2]), laid)
+    for r in range(len(found.g)):
+        _one(one_design(arrays, r), space, room, found, r, runs, laid)
 
 
-def _inward(g: Array, gamma: Array, rank: int) -> tuple[float, Array]:
-    """Least derivative inside from a face, and its direction.
+@folded  # type: ignore[untyped-decorator]
+def _inward(ends: Any, s: Any, lacking: Any, room: Any) -> Any:
+    """Least derivative inside from a face, and its direction in the first row of `link`.
 
     Inside leads whatever adds variance in a direction that the covariance lacks.
     """
-    lacking = np.linalg.eigh(g)[1][:, : len(g) - rank]
-    values, vectors = np.linalg.eigh(lacking.T @ gamma @ lacking)
-    return float(values[0]), lacking @ vectors[:, 0]
+    copy(ends.g[s], room.half)
+    diagonalise(room.half, room.turned, len(room.half))
+    congruent(room.turned, ends.gamma[s], room.half)
+    diagonalise(room.half, room.factor, lacking)
+    for m in range(len(room.half)):
+        room.link[0, m] = 0.0
+        for t in range(lacking):
+            room.link[0, m] += room.factor[0, t] * room.turned[t, m]
+    return room.half[0, 0]
 
 
-def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Array, float]:
-    """Lowest of some covariances inside from a face, along a direction, and its deviance."""
-    sizes = np.geomspace(1e-6, 10.0, 22)
-    trials = g + sizes[:, None, None] * np.outer(direction, direction)
-    one = tuple(a[row : row + 1] if isinstance(a, np.ndarray) else a for a in stack.arrays)
-    deviance = deviances(one, lower_factor(trials)[None])[0][0]
-    best = int(deviance.argmin())
-    return trials[best], float(deviance[best])
+@folded  # type: ignore[untyped-decorator]
+def _walk_inside(design: Any, space: Any, room: Any, ends: Any, s: Any, g: Any) -> Any:
+    """Take the lowest of some covariances inside from a face, along a direction; its deviance."""
+    below, best, along = math.inf, 0.0, room.link[0]
+    # On a face the last column of the factor is zero: there is room for one more direction.
+    _factor(ends.axes[s], ends.theta[s], room.places, room)
+    for turn in range(22):
+        size = 1e-6 * 10.0 ** (turn / 3.0)
+        for i in range(len(g)):
+            room.factor[i, len(g) - 1] = math.sqrt(size) * along[i]
+        deviance = evaluate(design, room.factor, space)
+        if deviance < below:
+            below, best = deviance, size
+    for i in range(len(g)):
+        for m in range(len(g)):
+            g[i, m] += best * along[i] * along[m]
+    return below
 
 
-def _settle(stack: Stack, found: Optimum, row: int, ends: Ends, first: int) -> bool:
-    """Take the best face of one design, or its inside; where there is none, a place to go on."""
-    q, ranks, n = stack.q, _faces(stack.q)[1].tolist(), float(stack.n[row])
-    reached = ends.deviance[first : first + len(ranks)].tolist()
-    lowest = min(reached)
-    slack = 1e-10 + 1e-13 * (abs(lowest) + n)
-    for face, rank in enumerate(ranks):
-        if not reached[face] <= lowest + slack:
+@folded  # type: ignore[untyped-decorator]
+def _settle(design: Any, space: Any, room: Any, found: Any, r: Any, ends: Any, ranks: Any) -> Any:
+    """Take the best face of a design, or its inside; where there is none, a place to go on."""
+    q, inside = found.g.shape[1], len(ranks) - 1
+    lowest, boundary = ends.deviance[inside], math.inf
+    for s in range(inside):
+        boundary = min(boundary, ends.deviance[s])
+    lowest = min(lowest, boundary)
+    slack = 1e-10 + 1e-13 * (abs(lowest) + design.n)
+    for s in range(len(ranks)):
+        if not ends.deviance[s] <= lowest + slack:
             continue
-        end, least = first + face, np.nan
-        found.g[row] = g = ends.g[end]
-        if rank < q:
-            least, direction = _inward(g, ends.gamma[end], rank)
-            if least < -_DESCENT * n:
-                inside, below = _walk_inside(stack, row, g, direction)
-                if below < lowest - slack:
-                    found.g[row] = inside
+        copy(ends.g[s], found.g[r])
+        least = math.nan
+        if ranks[s] < q:
+            least = _inward(ends, s, q - ranks[s], room)
+            if least < -_DESCENT * design.n:
+                if _walk_inside(design, space, room, ends, s, found.g[r]) < lowest - slack:
                     return False
                 continue
         elif q:
-            found.on_boundary[row] = min(reached[:-1])
-        found.inward[row], found.rank[row] = least, rank
-        _record(found, row, n, ends, end)
+            found.on_boundary[r] = boundary
+        found.inward[r], found.rank[r] = least, ranks[s]
+        _record(found, r, design.n, ends, s, room)
         return True
     return False
 
 
-def _record(found: Optimum, row: int, n: float, ends: Ends, end: int) -> None:
+@folded  # type: ignore[untyped-decorator]
+def _record(found: Any, r: Any, n: Any, ends: Any, s: Any, room: Any) -> None:
     """Write a design's optimum, and whether it is certain to be one."""
-    lowest, free = float(ends.deviance[end]), int(ends.free[end].sum())
-    # Elements that may move come first.
-    curvature = np.linalg.eigvalsh(ends.hessian[end, :free, :free])
-    found.curvature[row, :free] = curvature
-    found.gradient_norm[row] = max(map(abs, ends.gradient[end].tolist()), default=0.0)
-    found.steps[row] += ends.steps[end]
-    bends, followed = curvature.tolist(), float(found.deviance[row])
-    found.converged[row] = (
-        ends.expected[end] < 1e-8
+    # Elements that may move come first: those of as many columns as the rank.
+    rank, lowest, steepest = found.rank[r], ends.deviance[s], 0.0
+    free = rank * (2 * found.g.shape[1] + 1 - rank) // 2
+    for t in range(free):
+        steepest = max(steepest, abs(ends.gradient[s, t]))
+    copy(ends.hessian[s], room.bend)
+    diagonalise(room.bend, room.vectors, free)
+    for t in range(free):
+        found.curvature[r, t] = room.bend[t, t]
+    found.gradient_norm[r] = steepest
+    found.steps[r] += ends.steps[s]
+    followed, found.deviance[r] = found.deviance[r], lowest
+    found.converged[r] = (
+        ends.expected[s] < 1e-8
         and math.isfinite(lowest)
-        and min(bends, default=0.0) >= -1e-7 * max(bends, default=1.0)
+        and (not free or room.bend[0, 0] >= -1e-7 * room.bend[free - 1, free - 1])
         and not followed < lowest - 1e-7 - 1e-13 * (abs(lowest) + n)
     )
-    found.deviance[row] = lowest
 
 
 def solve(stack: Stack) -> Optimum:
@@ -569,36 +565,17 @@ def solve(stack: Stack) -> Optimum:
     stack : Stack
     """
     candidates, designs, q = _candidates(stack), len(stack.n), stack.q
-    unknown = np.full((3, designs), np.nan)
-    found = Optimum(
-        g=np.zeros((designs, q, q)),
-        deviance=np.full(designs, np.inf),
-        rank=np.zeros(designs, dtype=np.intp),
-        gradient_norm=unknown[0],
-        curvature=np.full((designs, len(places(q))), np.nan),
-        inward=unknown[1],
-        on_boundary=unknown[2],
-        steps=np.zeros(designs, dtype=np.intp),
-        converged=np.zeros(designs, dtype=np.bool_),
-        starts=np.full(candidates.shape[:2], np.nan),
-    )
+    start = np.zeros((designs, q, q)), np.full(designs, np.inf)
+    nan, bends = np.full((3, designs), np.nan), np.full((designs, len(places(q))), np.nan)
+    whole, converged = np.zeros((2, designs), dtype=np.intp), np.zeros(designs, dtype=np.bool_)
+    starts = np.full(candidates.shape[:2], np.nan)
+    found = Optimum(*start, whole[0], nan[0], bends, nan[1], nan[2], whole[1], converged, starts)
     _examine(stack, found, candidates)
     return found
 
 
 def _examine(stack: Stack, found: Optimum, candidates: Array) -> None:
     """Follow starts; polish every design inside and on its faces, and leave what is no minimum."""
-    q, rows = stack.q, np.arange(len(stack.n))
-    faces, k = _faces(q), len(places(q))
-    for _ in range(4 * q + 4):
-        runs = len(rows) * len(faces[1])
-        ends = _runs(np.zeros((runs, q, q)), *np.zeros((2, runs, k)))
-        start = candidates, found.g, found.deviance, found.steps, found.starts
-        _search(stack.arrays, rows, start, ends, (places(q), *faces))
-        settled = [
-            _settle(stack, found, row, ends, i * len(faces[1]))
-            for i, row in enumerate(rows.tolist())
-        ]
-        rows, candidates = rows[~np.array(settled)], candidates[:, :0].copy()
-        if not len(rows):
-            return
+    (orders, ranks), at, q = _faces(stack.q), places(stack.q), stack.q
+    ends = _runs(np.zeros((len(ranks), q, q)), *np.zeros((2, len(ranks), len(at))))
+    _search(stack.arrays, found, (candidates, ends), (at, orders, ranks))

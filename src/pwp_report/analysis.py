@@ -19,7 +19,7 @@ from multilevel.fit import MixedFit, fit_design
 from multilevel.intervals import ProfileInterval
 from multilevel.nested import NestedFit
 from multilevel.posterior import sample_posterior
-from pwp_lib.checks import check_model
+from pwp_lib.checks import ModelChecks, check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import therapist_predictors
 from pwp_lib.description import SampleDescription, describe_sample
@@ -62,8 +62,7 @@ class MeasureResult:
         By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
     rank_uncertainty : DataFrame
         By therapist: `therapist_profile`.
-    checks : DataFrame or None
-        `ModelChecks.table`; the patients' residuals are not kept.
+    checks : ModelChecks or None
     sensitivity : SensitivityPanel or None
     reml : float or None
         The therapist effect by REML, where that engine was asked for.
@@ -89,7 +88,7 @@ class MeasureResult:
     posterior: PosteriorInterval | None
     residuals: pd.DataFrame
     rank_uncertainty: pd.DataFrame
-    checks: pd.DataFrame | None
+    checks: ModelChecks | None
     sensitivity: SensitivityPanel | None
     reml: float | None = None
     adjusted: pd.DataFrame | None = None
@@ -176,12 +175,6 @@ class Analysis:
         """Return the therapist effects: one row a measure, shares, with both intervals."""
         rows = {name: result.effect() for name, result in self.measures.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
-
-    @property
-    def lacking(self) -> list[str]:
-        """Measures on which somebody lacks a last score."""
-        table = self.last_scores
-        return [] if table is None else list(map(str, table.index[table["lacking"] > 0]))
 
     def summarise(self, measure: str, therapists: Sequence[str]) -> pd.Series:
         """Summarise the outcomes of these therapists' patients together, on one measure."""
@@ -392,7 +385,7 @@ def _measure_result(
         posterior=try_if(gibbs, "posterior", sample),
         residuals=fit.residuals(lower_is_better=worse),
         rank_uncertainty=therapist_profile(fit, seed=seed, higher_is_worse=worse, size=size),
-        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure).table()),
+        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure)),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
         reml=try_if(
             "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()

@@ -32,6 +32,7 @@ what is needed here. An organisation can still run it on its own tables.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,22 @@ from pwp_report.wording import refusal
 
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000
+
+
+@dataclass(frozen=True)
+class ReleasedCounts:
+    """Counts as they may be shown.
+
+    Attributes
+    ----------
+    values : DataFrame
+        Released counts, missing where suppressed.
+    secondary : DataFrame of bool
+        Cells suppressed only to protect others.
+    """
+
+    values: pd.DataFrame
+    secondary: pd.DataFrame
 
 
 def percentage(part: float | None, whole: float | None) -> float | None:
@@ -134,7 +151,7 @@ def release_counts(
     *,
     known: Iterable[Cell] = (),
     not_zero: Iterable[Cell] = (),
-) -> pd.DataFrame:
+) -> ReleasedCounts:
     """Make a table of counts safe: suppress, round, suppress again where a sum tells, audit.
 
     Parameters
@@ -153,8 +170,7 @@ def release_counts(
 
     Returns
     -------
-    DataFrame
-        Counts as they may be shown, missing where they are withheld.
+    ReleasedCounts
 
     Raises
     ------
@@ -165,7 +181,7 @@ def release_counts(
     --------
     >>> counts = pd.DataFrame({"improved": [8, 8, 8, 8, 0, 32]}, index=[*"abcde", "all"])
     >>> total = Relation(("all", "improved"), tuple((r, "improved") for r in "abcde"))
-    >>> release_counts(counts, [total])["improved"].tolist()
+    >>> release_counts(counts, [total]).values["improved"].tolist()
     [<NA>, 10, 10, 10, <NA>, 30]
 
     Without the second suppression the total, 28 to 32, less four counts of 8 or more would say
@@ -175,7 +191,8 @@ def release_counts(
     by_cell = _counts_by_cell(counts)
     cells = list(by_cell)
     if not policy.active:
-        return counts.astype("Int64")
+        false = pd.DataFrame(False, index=counts.index, columns=counts.columns)
+        return ReleasedCounts(counts.astype("Int64"), false)
     ledger = Ledger(cells, tuple(relations), policy)
     truth = _truth(ledger, list(by_cell.values()))
     small = set(np.flatnonzero(truth < policy.threshold).tolist())
@@ -184,10 +201,8 @@ def release_counts(
     ledger.least[[ledger.position[c] for c in not_zero]] = 1.0
     _set_bounds(ledger, truth, hidden, told)
     shown = set(range(len(cells))) - hidden - told
-    hidden |= _protect(ledger, truth, sorted(small), shown, told)
-    withheld = {ledger.cells[i] for i in hidden}
-    released = [np.nan if c in withheld else float(policy.rounded(n)) for c, n in by_cell.items()]
-    return _table(counts, dict(zip(cells, released, strict=True)))
+    extra = _protect(ledger, truth, sorted(small), shown, told)
+    return _released(counts, ledger, hidden, extra, policy)
 
 
 def _protect(
@@ -242,10 +257,27 @@ def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
     return truth
 
 
-def _table(like: pd.DataFrame, cells: dict[Cell, float]) -> pd.DataFrame:
-    """Put counts where they came from."""
-    rows = [[cells.get((row, column), np.nan) for column in like] for row in like.index]
-    return pd.DataFrame(rows, like.index, like.columns).astype("Int64")
+def _released(
+    counts: pd.DataFrame,
+    ledger: Ledger,
+    hidden: set[int],
+    extra: set[int],
+    policy: DisclosurePolicy,
+) -> ReleasedCounts:
+    rows = {label: i for i, label in enumerate(counts.index)}
+    columns = {label: i for i, label in enumerate(counts.columns)}
+    numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    shown = policy.rounded(numbers)
+    second = np.zeros(shown.shape, dtype=bool)
+    for i in hidden | extra:
+        if not ledger.is_rest(i):
+            row, column = ledger.cells[i]
+            shown[rows[row], columns[column]] = np.nan
+            second[rows[row], columns[column]] = i in extra
+    return ReleasedCounts(
+        pd.DataFrame(shown, counts.index, counts.columns).astype("Int64"),
+        pd.DataFrame(second, counts.index, counts.columns),
+    )
 
 
 def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) -> bool:

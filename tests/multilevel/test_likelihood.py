@@ -53,7 +53,7 @@ def test_gradient_and_hessian_equal_finite_differences(seed: int, q: int, reml: 
     def at(t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """No step is taken: none promises an infinite gain."""
         same, free = np.zeros(1, dtype=np.intp), np.ones((1, k))
-        end = minimise(stack, same, basis, t[None], free, tolerance=np.inf)
+        end = minimise(stack, same, basis, t[None], free, least=np.inf)
         assert end.steps[0] == 0
         return float(end.deviance[0]), end.gradient[0], end.hessian[0]
 

@@ -77,7 +77,7 @@ def _refuse(value: Any, name: str, found: Callable[..., Any]) -> None:
     about, kind = f"the argument {name} of {found.__name__}", _kinds(found).get(name, Any)
     if not fits(value, kind):
         words = get_args(kind) if get_origin(kind) is Literal else ()
-        wanted = " or ".join(words) or found.__annotations__[name]
+        wanted = " or ".join(words) or getattr(kind, "called", found.__annotations__[name])
         raise InputError(f"{about} is of no kind that it takes", hint=f"give {wanted}")
     if isinstance(value, Integral) and value < _LEAST.get(name, value):
         raise InputError(f"{about} is too small", hint=f"give {_LEAST[name]} or more")

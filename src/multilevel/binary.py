@@ -39,6 +39,8 @@ _STARTS = (0.6, 0.15, 0.04)
 _LARGEST = 10.0
 #: Weights of the predictors below this share of a row say that they separate the outcomes.
 _SEPARATED = 1e-8
+#: Groups lie far apart on a predictor that varies so many times as much between as within them.
+_APART = 4.0
 #: A predictor of which earlier ones leave less than this share is one of them.
 _DEPENDENT = 1e-9
 #: Optima whose deviances differ by less are one optimum.
@@ -360,8 +362,8 @@ def fit_binary(
     if abs(point.theta[-1]) > _LARGEST:
         raise InputError(
             "within groups the fixed terms tell successes from failures without error, or nearly "
-            "so, and the variance has no estimate",
-            hint="leave a term out",
+            "so, or groups lie far apart on a predictor, and the variance has no estimate",
+            hint="leave a term out, or take each group's mean off it",
             column=design.group_name,
         )
     return BinaryFit(design, nodes, cells, root, _constant(success, size), without, point)
@@ -468,20 +470,24 @@ def _settle(cells: Cells, without: Point, numbers: Sequence[int]) -> tuple[int, 
 
 def _search(cells: Cells, without: Point, nodes: int) -> Point:
     """Find the optimum, which may be the one without a random intercept."""
-    lower = without.deviance - _SAME
+    best = without
     for sd in _STARTS:
         theta = np.append(without.theta[:-1], sd)
-        best = minimise(cells, theta, nodes, without.modes, False)
-        if best.deviance < lower:
-            return best
+        found = minimise(cells, theta, nodes, without.modes, False)
+        if found.deviance < without.deviance - _SAME:
+            best = found
+            break
     # Where groups lie far apart, what holds within them tells where else to look.
     size = cells.sums(cells.trials)[:, None]
     level = cells.sums(cells.trials[:, None] * cells.x) / size
     within = replace(cells, x=cells.x - level[cells.group])
+    own = within.x.var(axis=0)
+    if best is not without and not ((own > _DEPENDENT) & (level.var(axis=0) > _APART * own)).any():
+        return best
     theta = minimise(within, theta, nodes, without.modes, False).theta
     # Slopes without limit are no place to start from.
     theta /= max(1.0, 0.2 * float(np.abs(within.x @ theta[:-1]).max()))
     offset = level @ theta[:-1]
     theta[-1] = np.hypot(_STARTS[0], offset.std())
-    best = minimise(cells, theta, nodes, -offset / theta[-1], False)
-    return best if best.deviance < lower else without
+    found = minimise(cells, theta, nodes, -offset / theta[-1], False)
+    return found if found.deviance < best.deviance - _SAME else best

@@ -137,14 +137,15 @@ class NestedFit(Checked):
     def _level(self, level: str) -> int:
         if level not in self.levels:
             raise InputError(
-                f"there is no level {level!r}", hint=f"choose from {' and '.join(self.levels)}"
+                f"there is no level {level!r}" if level else "no level is named",
+                hint=f"choose from {' and '.join(self.levels)}",
             )
         return self.levels.index(level)
 
     def _variances(self, theta: Array, row: Array) -> tuple[float, float]:
         return float(theta[-1] ** 2), float(row @ self._relative(theta) @ row)
 
-    def vpc(self, level: str, at: Mapping[str, float] | str | None = None) -> float:
+    def vpc(self, level: str = "", at: Mapping[str, float] | str | None = None) -> float:
         """Share of variance that lies between the units, or between the groups of a unit.
 
         Parameters
@@ -157,7 +158,7 @@ class NestedFit(Checked):
         variances = self._variances(self._theta, near(random_row(self.design, at)))
         return variances[self._level(level)] / (sum(variances) + 1.0)
 
-    def profile_interval(self, level: str, coverage: float = 0.95) -> ProfileInterval:
+    def profile_interval(self, level: str = "", coverage: float = 0.95) -> ProfileInterval:
         """Profile-likelihood interval for a level's share of variance at the mean.
 
         Parameters
@@ -217,7 +218,7 @@ class NestedFit(Checked):
     # -- residuals ------------------------------------------------------------------------------
 
     def residuals(
-        self, level: str, *, within: bool = False, lower_is_better: bool = True
+        self, level: str = "", *, within: bool = False, lower_is_better: bool = True
     ) -> pd.DataFrame:
         """Residual of each unit, or of each group's intercept.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -68,6 +68,8 @@ class Solution:
         How the residual standard deviation depends on a predictor, where it does.
     """
 
+    #: What a refusal calls it.
+    called: ClassVar[str] = "a two-level fit of fit_mixed"
     design: DesignMoments
     method: Literal["ML", "REML"]
     stack: Stack = field(repr=False)
@@ -172,9 +174,5 @@ class Solution:
     @cached_property
     def random_correlation(self) -> pd.DataFrame:
         """Correlation of the random terms, q x q; NaN where a variance is zero."""
-        covariance = self.random_covariance.to_numpy()
-        sd = np.sqrt(np.diagonal(covariance))
-        product = np.outer(sd, sd)
-        values = np.where(product > 0, covariance / np.where(product > 0, product, 1.0), np.nan)
-        names = list(self.design.random_names)
-        return pd.DataFrame(np.clip(values, -1.0, 1.0), index=names, columns=names)
+        sd = np.sqrt(np.diagonal(self.random_covariance))
+        return self.random_covariance.div(np.outer(sd, sd)).clip(-1.0, 1.0)

@@ -138,7 +138,7 @@ def call_of(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     call = getattr(record(owner), method)
     about = inspect.signature(call).parameters.values()
     usual = USUAL | {"data": rows()}
-    return call, {p.name: usual[p.name] for p in about if p.default is p.empty}
+    return call, {p.name: usual[p.name] for p in about if p.default in (p.empty, "")}
 
 
 PLACES = [

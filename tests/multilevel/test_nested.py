@@ -12,11 +12,13 @@ import pytest
 from scipy.optimize import minimize
 
 import pwp_lib as pwp
+from multilevel.arguments import checked
 from multilevel.errors import InputError
 from multilevel.fit import fit_mixed
 from multilevel.moments import Moments
 from multilevel.nested import NestedFit
 from multilevel.pooling import pool_moments
+from multilevel.ratio_test import likelihood_ratio_test
 
 HERE = Path(__file__).resolve().parents[1] / "reference"
 sys.path.insert(0, str(HERE))
@@ -412,3 +414,18 @@ def test_where_neither_level_varies_both_directions_are_looked_at() -> None:
     assert fit.components["estimate"].to_list()[:2] == [0.0, 0.0]
     # By an exact mean the derivative is what the log determinant has: rows of a unit, or a group.
     assert fit.certificate.inward == pytest.approx(240.0, rel=1e-6)
+
+
+def test_what_is_no_two_level_fit_or_names_no_level_is_refused_in_words() -> None:
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame({"s": np.repeat(np.arange(4), 30), "g": np.repeat(np.arange(12), 10)})
+    rows["y"] = rng.normal(size=4)[rows["s"]] + rng.normal(size=12)[rows["g"]]
+    rows["y"] += rng.normal(size=120)
+    two, three = (fit_mixed(f"y ~ 1 + (1 | {g})", rows) for g in ("g", "s/g"))
+    compared: Any = checked(likelihood_ratio_test)
+    for smaller, larger in ((two, three), (three, two)):
+        with pytest.raises(InputError, match="give a two-level fit of fit_mixed"):
+            compared(smaller, larger)
+    for call in (three.vpc, three.residuals, three.profile_interval):
+        with pytest.raises(InputError, match="no level is named; choose from s and g"):
+            call()

@@ -470,13 +470,9 @@ def _settle(cells: Cells, without: Point, numbers: Sequence[int]) -> tuple[int, 
 
 def _search(cells: Cells, without: Point, nodes: int) -> Point:
     """Find the optimum, which may be the one without a random intercept."""
-    best = without
-    for sd in _STARTS:
-        theta = np.append(without.theta[:-1], sd)
-        found = minimise(cells, theta, nodes, without.modes, False)
-        if found.deviance < without.deviance - _SAME:
-            best = found
-            break
+    starts = [np.append(without.theta[:-1], sd) for sd in _STARTS]
+    tried = (minimise(cells, theta, nodes, without.modes, False) for theta in starts)
+    best = next((one for one in tried if one.deviance < without.deviance - _SAME), without)
     # Where groups lie far apart, what holds within them tells where else to look.
     size = cells.sums(cells.trials)[:, None]
     level = cells.sums(cells.trials[:, None] * cells.x) / size
@@ -484,7 +480,7 @@ def _search(cells: Cells, without: Point, nodes: int) -> Point:
     own = within.x.var(axis=0)
     if best is not without and not ((own > _DEPENDENT) & (level.var(axis=0) > _APART * own)).any():
         return best
-    theta = minimise(within, theta, nodes, without.modes, False).theta
+    theta = minimise(within, starts[-1], nodes, without.modes, False).theta
     # Slopes without limit are no place to start from.
     theta /= max(1.0, 0.2 * float(np.abs(within.x @ theta[:-1]).max()))
     offset = level @ theta[:-1]

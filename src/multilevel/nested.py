@@ -136,10 +136,8 @@ class NestedFit(Checked):
 
     def _level(self, level: str) -> int:
         if level not in self.levels:
-            raise InputError(
-                f"there is no level {level!r}" if level else "no level is named",
-                hint=f"choose from {' and '.join(self.levels)}",
-            )
+            hint = f"choose from {' and '.join(self.levels)}"
+            raise InputError("there is no such level", hint=hint)
         return self.levels.index(level)
 
     def _variances(self, theta: Array, row: Array) -> tuple[float, float]:

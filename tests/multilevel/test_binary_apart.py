@@ -1,7 +1,7 @@
 """Logistic models of groups that lie apart on a predictor, against glmer's best of twelve starts.
 
-`tests/reference/binary_apart.R` made the figures, of the rows of `binary_apart.py`. Where the lowest
-deviance lies at a standard deviation between groups that no data tell, the fit is refused.
+`tests/reference/binary_apart.R` made the figures, of the rows of `binary_apart.py`. Where the
+lowest deviance lies at a standard deviation between groups that no data tell, the fit is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def test_no_lower_optimum_is_missed(seed: int) -> None:
     _, rows = sets.case(seed)
     figures = FIGURES.loc[seed]
     if figures["sd"] > 10:
-        with pytest.raises(InputError, match="column g: .* the variance has no estimate"):
+        with pytest.raises(InputError, match=r"column g: .* the variance has no estimate"):
             fit_binary("y ~ x + (1 | g)", rows)
         return
     fit = fit_binary("y ~ x + (1 | g)", rows)

@@ -137,7 +137,7 @@ class NestedFit(Checked):
     def _level(self, level: str) -> int:
         if level not in self.levels:
             hint = f"choose from {' and '.join(self.levels)}"
-            raise InputError("there is no such level", hint=hint)
+            raise InputError(f"there is no level {level!r}", hint=hint)
         return self.levels.index(level)
 
     def _variances(self, theta: Array, row: Array) -> tuple[float, float]:

@@ -427,5 +427,5 @@ def test_what_is_no_two_level_fit_or_names_no_level_is_refused_in_words() -> Non
         with pytest.raises(InputError, match="give a two-level fit of fit_mixed"):
             compared(smaller, larger)
     for call in (three.vpc, three.residuals, three.profile_interval):
-        with pytest.raises(InputError, match="there is no such level; choose from s and g"):
+        with pytest.raises(InputError, match="there is no level ''; choose from s and g"):
             call()

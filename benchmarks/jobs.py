@@ -49,22 +49,35 @@ def ordinary(folder: Path) -> Path:
 
 
 def million(folder: Path) -> Path:
-    """Whole scores of a million patients with 5,000 therapists of fifty services, as Parquet."""
+    """A million patients with 5,000 therapists of fifty services, as Parquet.
+
+    With all that a report reads: age, gender, deprivation that is the same throughout a service,
+    sessions, status, and last scores of which one in twelve is missing.
+    """
     rng = np.random.default_rng(1)
     therapist = np.repeat(np.arange(5_000), caseloads(1_000_000, 5_000, rng))
+    service, size = therapist % 50, len(therapist)
+    deprivation = rng.normal(25, 8, 50).round(1)
+    between = rng.normal(0, 0.03, 50) + 0.02 * (deprivation - 25) / 8
     frame = pd.DataFrame(
         {
-            "patient_id": np.arange(len(therapist)),
+            "patient_id": np.arange(size),
             "therapist_id": therapist,
-            "service_id": therapist % 50,
+            "service_id": service,
+            "age": rng.integers(18, 85, size),
+            "gender": rng.choice(["female", "male", "non-binary"], size, p=[0.64, 0.35, 0.01]),
+            "area_deprivation": deprivation[service],
+            "sessions": rng.integers(2, 15, size),
+            "status": rng.choice(["completed", "dropped out"], size, p=[0.75, 0.25]),
         }
     )
     for name, top in (("phq9", 27), ("gad7", 21)):
-        pre = np.clip(rng.normal(0.55 * top, 0.22 * top, len(frame)).round(), 0, top)
-        effect = rng.normal(0, 0.06 * top, 5_000)[therapist]
-        post = 0.15 * top + 0.5 * pre + effect + rng.normal(0, 0.2 * top, len(frame))
+        pre = np.clip(rng.normal(0.55 * top, 0.22 * top, size).round(), 0, top)
+        effect = top * (rng.normal(0, 0.06, 5_000)[therapist] + between[service])
+        post = 0.15 * top + 0.5 * pre + effect + rng.normal(0, 0.2 * top, size)
         frame[f"{name}_pre"] = pre.astype(int)
-        frame[f"{name}_post"] = np.clip(post.round(), 0, top).astype(int)
+        last = np.clip(post.round(), 0, top)
+        frame[f"{name}_post"] = np.where(rng.random(size) < 1 / 12, np.nan, last)
     frame.to_parquet(folder / "own.parquet")
     return folder / "own.parquet"
 
@@ -80,7 +93,8 @@ def command(job: str, folder: Path) -> list[str]:
         return [*task, "test"]
     file = ordinary(folder) if "1,120" in job else million(folder)
     pwp = [sys.executable, "-m", "pwp_report", "analyse", str(file)]
-    return [*pwp, "--out", str(folder / "out"), "--key", str(folder / "key")]
+    pwp += ["--out", str(folder / "out"), "--key", str(folder / "key")]
+    return pwp if "1,120" in job else [*pwp, "--adjust", "age,gender,area_deprivation"]
 
 
 def timed(job: str) -> dict[str, Any]:

@@ -145,10 +145,10 @@ def enough_for(
     alone = len(aggregate_small(loads, policy)[0])
     size = cluster_size or max(2, int(t / 4 + 0.5))
     clustered = max(8, 2 * size + 1) if cluster_size else 8
-    sure = "yes" if t < clustered or not active or (alone == t <= MOST_COMPARED) else "perhaps"
+    sure = t < clustered or not active or alone == t <= MOST_COMPARED
     # A group is shown of three or more therapists who are shown one by one.
     never = active and (size < 3 or not 5 < alone <= MOST_COMPARED)
-    compared = "no" if never else sure
+    compared = "groups_no" if never else "groups_yes" if sure else "groups_perhaps"
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
     together = "the others appear only together" if t > alone else ""
     table = (t, "") if therapist_table else (0, "give one with --therapists")
@@ -157,7 +157,7 @@ def enough_for(
         "step_effect": (pairs, 5, wide),
         "step_slopes": (fives, 8, ""),
         "step_ranks": (len(measures), 2, "ranks are those on one measure" * (len(measures) < 2)),
-        "step_clusters": (t, clustered, remark(f"groups_{compared}", size=size)),
+        "step_clusters": (t, clustered, remark(compared, size=size)),
         "step_alone": (alone, 1, together),
         "step_scales": (table[0], 8, table[1]),
     }
@@ -169,5 +169,5 @@ def enough_for(
     frame["enough"] = frame["enough"].map({True: "yes", False: "no"})
     frame.loc[0, "has"] = policy.text(len(patients))
     if t >= clustered:
-        frame.loc[list(has).index("step_clusters"), "enough"] = compared
+        frame.loc[list(has).index("step_clusters"), "enough"] = compared.removeprefix("groups_")
     return frame

@@ -34,7 +34,6 @@ from pwp_report.table_words import decimals, for_page, headings, phrase
 from pwp_report.wording import render
 
 SCHEMA_VERSION = 2
-_LONG = 20
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
 _UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
 #: What the names of the two bounds of an estimate begin with, where not with its own name.
@@ -274,7 +273,7 @@ def _sections(
 
 
 def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
-    long = len(table.frame) > _LONG
+    count = len(table.frame)
     frame, note = for_page(table, f"tables/{table.name}.csv")
     if (frame.astype(object) == MARK).to_numpy().any():
         note += phrase("notes", "mark", mark=MARK, threshold=policy.threshold)
@@ -296,7 +295,7 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
         "note": note,
         "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
         "rows": rows,
-        "long": long,
+        "count": count,
     }
 
 

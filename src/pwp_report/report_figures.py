@@ -22,7 +22,7 @@ from pwp_report.table_words import both_ends, phrase
 #: Of fewer therapists a funnel shows nothing.
 _LEAST_POINTS = 5
 #: Rows of a picture: of more therapists or services, and of more choices, both ends alone.
-_MOST, _MOST_CHOICES = 32, 14
+_MOST, _MOST_CHOICES = 24, 14
 _PLACES = ["rank", "lower", "upper"]
 
 

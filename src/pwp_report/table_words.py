@@ -74,9 +74,7 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     >>> entries(pd.DataFrame({"predictor": ["ego_strength"]}))["predictor"].tolist()
     ['ego strength']
     """
-    named: dict[str, pd.Series] = {}
-    if "predictor" in frame:
-        named["predictor"] = frame["predictor"].map(in_words)
+    named = {c: frame[c].map(in_words) for c in ("predictor", "covariate") if c in frame}
     if {"check", "value"} <= {*frame}:
         values, p = frame["value"].astype(object), frame["check"].str.fullmatch(r".*\bp")
         written = values.map(lambda v: bare_p(v) if isinstance(v, float) else v)

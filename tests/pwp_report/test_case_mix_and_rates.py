@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
@@ -16,19 +17,24 @@ from multilevel.fit import fit_mixed
 from multilevel.nested import NestedFit
 from pwp_lib.measures import PHQ9
 from pwp_lib.sensitivity import sensitivity_panel
+from pwp_lib.simulate import Truth, simulate_cohort
 from pwp_report import release_parts as parts
+from pwp_report.analysis import analyse
 from pwp_report.case_mix import (
+    FIRST,
+    WITH_MIX,
     CaseMix,
     adjusted_effects,
     case_mix_columns,
     case_mix_rows,
+    coefficients,
     read_case_mix,
 )
 from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group
 from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.patient_counts import Count
-from pwp_report.rates import Asked, fit_rate
-from pwp_report.service_level import fit_services
+from pwp_report.rates import Asked, fit_rate, rates_asked
+from pwp_report.service_level import fit_services, service_effects
 from pwp_report.study import ScoreColumns, Study
 
 
@@ -361,3 +367,123 @@ def test_the_effect_without_each_therapist_is_that_of_the_others(people: pd.Data
         others = fit_mixed(formula, people[people["therapist_id"] != name])
         assert table[name] == pytest.approx(100 * others.vpc(), abs=0.06)
     assert set(parts.one_less(panel, names[:3])["therapist"]) == {"all therapists", *names[:3]}
+
+
+def test_a_covariate_that_never_varies_adjusts_nothing(people: pd.DataFrame) -> None:
+    mix = case_mix_rows(people.assign(mix_0="same"), CaseMix(("area",)))
+    assert mix.terms == {}
+    assert mix.said == ()
+    table, _, own = adjusted_effects(mix, PHQ9, [PHQ9], CaseMix(("area",)))
+    assert table["adjusted_for"].tolist() == ["nothing", "first scores"]
+    assert own is None
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_of_one_patient_or_none_there_are_no_terms(people: pd.DataFrame, rows: int) -> None:
+    few = people.assign(mix_1="a").iloc[:rows]
+    assert case_mix_rows(few, CaseMix(("imd", "sex"))).terms == {}
+
+
+def test_a_category_of_one_service_is_joined(people: pd.DataFrame) -> None:
+    """Its name would say which service it is, whose own is a pseudonym."""
+    where = people["service_id"].map({"S0": "north", "S1": "south", "S2": "south"}).fillna("east")
+    mix = case_mix_rows(people.assign(mix_0=where), CaseMix(("region",)))
+    said = {word for term in mix.terms.values() for word in term.compared.split(", against ")}
+    assert said == {"east", "(others)"}
+    assert "of few therapists or services, are joined" in mix.said[0]
+
+
+def test_a_category_of_which_one_therapist_could_tell_another_is_joined(
+    people: pd.DataFrame,
+) -> None:
+    two = people["therapist_id"].isin(["T00", "T01"])
+    mix = case_mix_rows(people.assign(mix_0=np.where(two, "inpatient", "clinic")), CaseMix(("w",)))
+    assert mix.terms == {}
+
+
+@pytest.mark.parametrize("yes", [0, 4, 5, 60])
+def test_a_category_in_which_few_have_an_outcome_is_joined(people: pd.DataFrame, yes: int) -> None:
+    """Of all or none a logistic model has no estimate, and of few it would tell how many."""
+    rng = np.random.default_rng(2)
+    rows = people.assign(mix_0=rng.choice([*"abc"], len(people)), yes=rng.random(len(people)) < 0.4)
+    mine = rows.index[rows["mix_0"] == "a"]
+    rows["yes"] = rows["yes"].mask(rows["mix_0"] == "a", False)
+    rows.loc[mine[:yes], "yes"] = True
+    mix = case_mix_rows(rows, CaseMix(("sex",)), "yes")
+    told = {w for term in mix.terms.values() for w in term.compared.split(", against ")}
+    assert ("a" in told and len(told) == 3) == (yes >= 5)
+    asked = Asked("rcsi", "phq9", "Recovery", mix.rows, ("phq9_pre",), tuple(mix.terms))
+    assert fit_rate(asked).n == len(rows)
+
+
+def test_what_cannot_be_estimated_is_said_without_the_names_of_columns() -> None:
+    """Age twice is one covariate; the models without it are there all the same."""
+    cohort = simulate_cohort(Truth.one_measure().with_therapists(8, caseload=30), seed=3)
+    ages = pd.Series(np.random.default_rng(1).integers(18, 70, len(cohort.patients)), dtype=float)
+    patients = cohort.patients.assign(mix_0=ages, mix_1=2 * ages)
+    asked = CaseMix(("age", "age again"))
+    analysis = analyse(
+        replace(cohort, patients=patients), engines=("ml",), sensitivity=False, case_mix=asked
+    )
+    said = " ".join(analysis.not_done.values())
+    assert "with the case mix a model has no estimate" in said
+    assert "term_mix" not in said
+    assert {m.asked.terms for m in analysis.rates} == {()}
+
+
+def test_terms_of_services_use_services_up(people: pd.DataFrame) -> None:
+    place = people["service_id"].map({"S0": "x", "S1": "x", "S2": "x"}).fillna("y")
+    mix = case_mix_rows(people.assign(mix_0=place), CaseMix(("place",)))
+    assert [*mix.terms] == mix.of_services == ["term_mix_0_0"]
+    assert fit_services(mix, PHQ9, [PHQ9], WITH_MIX).converged
+    five = people[people["service_id"] != "S5"].assign(mix_0=place)
+    two = five.assign(mix_0=np.where(five["service_id"] < "S3", "x", "y"))
+    assert case_mix_rows(two, CaseMix(("place",))).terms == {}  # two services have the second
+    numbers = five["service_id"].str[1:].astype(float)
+    mix = case_mix_rows(five.assign(mix_0=numbers), CaseMix(("deprivation",)))
+    assert fit_services(mix, PHQ9, [PHQ9]).converged
+    with pytest.raises(InputError, match="takes 6 services with two therapists or more"):
+        fit_services(mix, PHQ9, [PHQ9], WITH_MIX)
+
+
+def test_where_entries_are_dropped_both_models_are_of_the_same_patients(
+    people: pd.DataFrame,
+) -> None:
+    gaps = people.assign(mix_0=people["mix_0"].where(people.index % 7 > 0))
+    cohort: Any = SimpleNamespace(patients=gaps, measures=[PHQ9], eligible=None)
+    pairs = [*rates_asked(cohort, CaseMix(("imd",), missing="drop"))]
+    assert [bool(a.terms) for a in pairs] == [False, True] * 3
+    for before, after in zip(pairs[::2], pairs[1::2], strict=True):
+        assert before.rows.index.equals(after.rows.index)
+        assert before.rows["mix_0"].notna().all()
+    mix = case_mix_rows(gaps, CaseMix(("imd",), missing="drop"))
+    fits = [fit_services(mix, PHQ9, [PHQ9], words) for words in (FIRST, WITH_MIX)]
+    assert {fit.n for fit in fits} == {int(gaps["mix_0"].notna().sum())}
+
+
+def test_a_service_variance_of_zero_is_shown_as_zero_and_its_change(people: pd.DataFrame) -> None:
+    """Deprivation of areas is all that services differ in: with it nothing is left."""
+    rng = np.random.default_rng(4)
+    who = np.repeat(np.arange(48), 30)
+    area = np.linspace(10, 40, 12)[who % 12]
+    pre = rng.integers(10, 27, len(who)).astype(float)
+    post = 0.2 * area + 0.5 * pre + rng.normal(0, 0.8, 48)[who] + rng.normal(0, 4, len(who))
+    rows = pd.DataFrame({"therapist_id": who, "service_id": who % 12, "mix_0": area})
+    rows = rows.assign(phq9_pre=pre, phq9_post=post).astype({"therapist_id": str})
+    mix = case_mix_rows(rows, CaseMix(("area",)))
+    fits = {words: fit_services(mix, PHQ9, [PHQ9], words) for words in (FIRST, WITH_MIX)}
+    table = service_effects(fits).set_index(["adjusted_for", "level"])
+    before, after = (table.loc[(words, "services")] for words in (FIRST, WITH_MIX))
+    assert before["vpc"] > 0.1
+    assert after["vpc"] < 0.02
+    assert after["vpc_lower"] == 0.0
+    assert after["change"] == pytest.approx(after["vpc"] - before["vpc"])
+    _, fit, _ = adjusted_effects(mix, PHQ9, [PHQ9], CaseMix(("area",)))
+    row = coefficients(mix, fit, fits).iloc[0]
+    # Truth: .2 a point, in tens here since a standard deviation is 9 or 10.
+    assert row["compared"] in ("each 1 more", "each 10 more")
+    unit = 10.0 if "10" in row["compared"] else 1.0
+    assert row["estimate_lower"] < 0.2 * unit < row["estimate_upper"]
+    assert row["df"] == 12 - 1 - 1
+    alone = coefficients(mix, fit, {}).iloc[0]
+    assert alone[["estimate_lower", "estimate_upper"]].isna().all()

@@ -176,9 +176,11 @@ def _without_rare(
         if outcome:
             have = rows.groupby(levels)[outcome].sum()
             few |= np.minimum(have, loads.sum() - have) < _LEAST_OUTCOMES
+        if not few.any():
+            break
         common = loads.sum()[~few].sort_values(kind="stable").index[-1:]
-        levels = levels.mask(levels.map(few), into or next(iter(common), "(all)"))
-        joined |= bool(few.any())
+        rare, joined = levels.isin(few.index[few]), True
+        levels = levels.mask(rare, into or next(iter(common), "(all)"))
     return levels, joined
 
 
@@ -218,12 +220,11 @@ def adjusted_effects(
     }
     if terms:
         formulas[WITH_MIX] = model_formula(measure, measures, extra=terms)
-    words = [*formulas][-1]
     if asked.therapist_mean:
         mean = rows.groupby("therapist_id")[measure.pre].transform("mean")
         rows = rows.assign(therapist_mean=mean)
         more = model_formula(measure, measures, extra=[*terms, "therapist_mean"])
-        formulas[f"{words}, and the therapist's mean first score"] = more
+        formulas[f"{[*formulas][-1]}, and the therapist's mean first score"] = more
     lines: list[dict[str, Any]] = []
     fits: list[MixedFit] = []
     for words, formula in formulas.items():

@@ -33,7 +33,7 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _LEAST = 20
 #: And so many more for each term of the case mix.
 _LEAST_A_TERM = 5
-#: With more therapists the profile of the variance is as good as normal on the log scale.
+#: With more therapists the profile of the standard deviation is as good as normal.
 _MANY = 1_000
 
 
@@ -185,5 +185,5 @@ def fit_rate(asked: Asked) -> RateModel:
 def _interval(fit: BinaryFit) -> Interval:
     if fit.n_groups <= _MANY or fit.singular:
         return fit.profile_interval()
-    factor = float(np.exp(1.959964 * fit.variance_se / fit.variance))
-    return Interval(fit.variance, fit.variance / factor, fit.variance * factor, 0.95)
+    sd, half = fit.variance**0.5, 1.959964 * fit.variance_se / (2 * fit.variance**0.5)
+    return Interval(fit.variance, max(0.0, sd - half) ** 2, (sd + half) ** 2, 0.95)

@@ -251,10 +251,13 @@ def _sections(
     text: Sequence[str],
 ) -> list[dict[str, Any]]:
     measures = [m.name for m in analysis.cohort.measures]
+    reasons = _not_done(analysis, released)
     not_done = dict.fromkeys(
         why[:1].upper() + why[1:]
-        for part, why in _not_done(analysis, released).items()
+        for part, why in reasons.items()
+        # With the case mix is no news where it could not be done without it either.
         if not re.fullmatch(_UNASKED, part)
+        and part.removesuffix(".adjusted") not in reasons.keys() - {part}
     )
     texts = {"methods": text, "not-done": list(not_done), "withheld": released.withheld}
 

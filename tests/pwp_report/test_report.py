@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,16 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 
 from pwp_lib.cohort import Cohort, Provenance
 from pwp_lib.measures import GAD7, PHQ9
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report import report
-from pwp_report.analysis import analyse
+from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import MARK, DisclosurePolicy
+from pwp_report.release import release_results
 from pwp_report.released import ReleasedTable
 from pwp_report.study import Study
+from pwp_report.wording import render
 
 POLICY = DisclosurePolicy()
 
@@ -157,6 +161,66 @@ def test_a_mark_is_explained_beneath_the_table_that_has_it() -> None:
         table = ReleasedTable("flow", "Flow", pd.DataFrame({"excluded": [entry, 10]}))
         note = report._for_page(table, POLICY)["note"]
         assert ("* withheld: fewer than 5" in note) == said
+
+
+@pytest.mark.parametrize(
+    ("rows", "folded", "cut"), [(15, False, False), (60, True, False), (61, True, True)]
+)
+def test_a_long_table_is_folded_and_a_very_long_one_names_its_file(
+    rows: int, folded: bool, cut: bool
+) -> None:
+    frame = pd.DataFrame({"therapist": [f"T-{i}" for i in range(rows)], "n": range(rows)})
+    table = report._for_page(ReleasedTable("completeness", "Complete", frame, "A <note>."), POLICY)
+    section = {"id": "missing", "title": "Missing", "text": [], "tables": [table]}
+    page = render(
+        "report.html.j2", title="T", synthetic=False, policy=POLICY, encode=None, first_page=[],
+        sections=[section], software={}, seed=1,
+    )  # fmt: skip
+    assert (f"<summary>Complete ({rows} rows)</summary>" in page) == folded
+    assert (
+        '<a href="tables/completeness.csv">tables/completeness.csv</a> holds all' in page
+    ) == cut
+    assert "A &lt;note&gt;." in page
+    assert page.count("<tr>") == 1 + min(rows, 60) - 40 * cut
+
+
+def test_without_is_not_said_to_be_impossible_twice(safe_analysis: Analysis) -> None:
+    """With the case mix it is news only where it could be done without it."""
+    reasons = {"dropout.": "drop.", "dropout..adjusted": "drop, adjusted.", "rcsi.adjusted": "mix."}
+    released = release_results(safe_analysis, POLICY)
+    sections = report._sections(replace(safe_analysis, not_done=reasons), released, {}, [])
+    said = next(s["text"] for s in sections if s["id"] == "not-done")
+    assert said == ["Drop.", "Mix."]
+
+
+def test_words_in_a_picture_are_text_and_it_says_how_many_are_drawn(safe_run: Path) -> None:
+    shown = pd.read_csv(safe_run / "tables" / "residuals_phq9.csv")["therapist"]
+    for name in ("caterpillar", "rank_intervals_phq9"):
+        picture = (safe_run / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+        words = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+        named = [t for t in shown if any(w.startswith(t) for w in words)]
+        assert len(named) == len(shown[shown != "others together"])
+        caption = f"Drawn are {len(named)} of "
+        assert caption in (safe_run / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_report_fits_its_page_and_prints_whole(safe_run: Path, width: int, theme: str) -> None:
+    chromium = os.environ.get("PWP_CHROMIUM") or "/usr/bin/chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        page.goto((safe_run / "report.html").as_uri())
+        wide = "document.documentElement.scrollWidth"
+        assert page.evaluate(wide) == width
+        boxes = "[...document.querySelectorAll('.scroll')].filter(e => e.offsetParent)"
+        assert page.evaluate(f"{boxes}.filter(e => e.scrollWidth > e.clientWidth + 1).length") == 0
+        page.emulate_media(media="print")
+        flat = "[...document.querySelectorAll('table')].filter(e => e.offsetHeight < 10).length"
+        assert page.evaluate(flat) == 0
+        browser.close()
 
 
 def test_long_tables_are_cut_on_the_page_and_whole_in_the_file() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,8 @@ def _file(given: str | Path) -> Any:
             hint="read it with pwp_report.read_table, or with pandas, and give the table",
         )
     try:
-        return duckdb.connect().read_parquet(str(path))
+        # A name is no pattern, whatever characters it has.
+        return duckdb.connect().read_parquet(escape(str(path.absolute())))
     except duckdb.Error:
         # DuckDB's own message may quote the file.
         raise InputError("the file cannot be read", file=path, hint="is it complete?") from None

@@ -27,7 +27,9 @@ from multilevel.likelihood import (
     Array,
     Stack,
     covariance_hessian,
+    deviances,
     evaluate,
+    lower_factor,
     one_design,
     places,
     workspace,
@@ -385,16 +387,17 @@ def _lay_start(ends: Any, s: Any, start: Any, room: Any) -> None:
 @folded  # type: ignore[untyped-decorator]
 def _note(ends: Any, s: Any, found: Any, r: Any, pick: Any, left: Any, features: Any) -> None:
     """Note where a start led: deviance, steps, and the best end's covariance."""
-    found.starts[r, pick], left[1, pick] = ends.deviance[s], 2.0
+    g, lowest, steps, starts = found
+    starts[r, pick], left[1, pick] = ends.deviance[s], 2.0
     for other in range(len(features)):
         near = left[1, other] == 0.0
         for t in range(features.shape[1]):
             near = near and abs(features[other, t] - features[pick, t]) < 1.0
         if near:
             left[1, other] = 1.0
-    if ends.deviance[s] < found.deviance[r]:
-        found.deviance[r], found.steps[r] = ends.deviance[s], ends.steps[s]
-        copy(ends.g[s], found.g[r])
+    if ends.deviance[s] < lowest[r]:
+        lowest[r], steps[r] = ends.deviance[s], ends.steps[s]
+        copy(ends.g[s], g[r])
 
 
 # -- inside and on the boundary ----------------------------------------------------------------
@@ -432,129 +435,100 @@ def _lay_face(ends: Any, s: Any, order: Any, rank: Any, places: Any, room: Any, 
 
 
 @folded  # type: ignore[untyped-decorator]
-def _one(design: Any, space: Any, room: Any, found: Any, r: Any, runs: Any, laid: Any) -> None:
-    """Follow the starts of a design, if there are any, and polish the best end on every face.
-
-    What is then found to be no minimum is left, and the faces are looked at from there.
-    """
-    (candidates, ends), (places, orders, ranks) = runs, laid
-    last, s, turn, rounds = len(ranks) - 1, -1, 0, 0
-    few = candidates.shape[2] > 1 and design.groups <= _FEW_GROUPS
-    features = np.zeros((candidates.shape[1], len(places)))
+def _one(design: Any, space: Any, room: Any, found: Any, r: Any, runs: Any, first: Any) -> None:
+    """Follow the starts of a design, if there are any, and polish the best end on every face."""
+    candidates, ends, places, orders, ranks = runs
+    few, last = candidates.shape[2] > 1 and design.groups <= _FEW_GROUPS, first + len(ranks) - 1
+    features, s, turn = np.zeros((candidates.shape[1], len(places))), first, 0
     left = _screen(design, space, room, candidates[r], features)
-    while rounds < 4 * candidates.shape[2] + 4:
+    while s < last or turn >= 0:
         pick = -1
         if turn >= 0:
-            pick = _next(left, few or turn < _FOLLOWED, 1.0 if few else 0.0, found.deviance[r])
+            pick = _next(left, few or turn < _FOLLOWED, 1.0 if few else 0.0, found[1][r])
             turn += 1
         if pick >= 0:
             _lay_start(ends, last, candidates[r, pick], room)
         else:
-            s, turn = s + 1, -1
-            _lay_face(ends, s, orders[s], ranks[s], places, room, found.g[r])
+            s, turn = first if turn >= 0 else s + 1, -1
+            _lay_face(ends, s, orders[s - first], ranks[s - first], places, room, found[0][r])
         at = last if pick >= 0 else s
         _newton(design, space, ends, at, room, _LOOSE if pick >= 0 else _TOLERANCE)
         if pick >= 0:
             _note(ends, last, found, r, pick, left, features)
-        elif s == last:
-            s, rounds = -1, rounds + 1
-            if _settle(design, space, room, found, r, ends, ranks):
-                break
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _search(arrays: Any, found: Any, runs: Any, laid: Any) -> None:
+def _search(arrays: Any, rows: Any, found: Any, runs: Any) -> None:
     groups, q, width = arrays[1].shape[1:]
-    space, room = workspace(groups, q, width), _room(q, laid[0])
-    for r in range(len(found.g)):
-        _one(one_design(arrays, r), space, room, found, r, runs, laid)
+    space, room = workspace(groups, q, width), _room(q, runs[2])
+    for row in range(len(rows)):
+        design, first = one_design(arrays, rows[row]), row * len(runs[4])
+        _one(design, space, room, found, rows[row], runs, first)
 
 
-@folded  # type: ignore[untyped-decorator]
-def _inward(ends: Any, s: Any, lacking: Any, room: Any) -> Any:
-    """Least derivative inside from a face, and its direction in the first row of `link`.
+def _inward(g: Array, gamma: Array, rank: int) -> tuple[float, Array]:
+    """Least derivative inside from a face, and its direction.
 
     Inside leads whatever adds variance in a direction that the covariance lacks.
     """
-    copy(ends.g[s], room.half)
-    diagonalise(room.half, room.turned, len(room.half))
-    congruent(room.turned, ends.gamma[s], room.half)
-    diagonalise(room.half, room.factor, lacking)
-    for m in range(len(room.half)):
-        room.link[0, m] = 0.0
-        for t in range(lacking):
-            room.link[0, m] += room.factor[0, t] * room.turned[t, m]
-    return room.half[0, 0]
+    lacking = np.linalg.eigh(g)[1][:, : len(g) - rank]
+    values, vectors = np.linalg.eigh(lacking.T @ gamma @ lacking)
+    return float(values[0]), lacking @ vectors[:, 0]
 
 
-@folded  # type: ignore[untyped-decorator]
-def _walk_inside(design: Any, space: Any, room: Any, ends: Any, s: Any, g: Any) -> Any:
-    """Take the lowest of some covariances inside from a face, along a direction; its deviance."""
-    below, best, along = math.inf, 0.0, room.link[0]
-    # On a face the last column of the factor is zero: there is room for one more direction.
-    _factor(ends.axes[s], ends.theta[s], room.places, room)
-    for turn in range(22):
-        size = 1e-6 * 10.0 ** (turn / 3.0)
-        for i in range(len(g)):
-            room.factor[i, len(g) - 1] = math.sqrt(size) * along[i]
-        deviance = evaluate(design, room.factor, space)
-        if deviance < below:
-            below, best = deviance, size
-    for i in range(len(g)):
-        for m in range(len(g)):
-            g[i, m] += best * along[i] * along[m]
-    return below
+def _walk_inside(stack: Stack, row: int, g: Array, direction: Array) -> tuple[Array, float]:
+    """Lowest of some covariances inside from a face, along a direction, and its deviance."""
+    sizes = np.geomspace(1e-6, 10.0, 22)
+    trials = g + sizes[:, None, None] * np.outer(direction, direction)
+    one = tuple(a[row : row + 1] if isinstance(a, np.ndarray) else a for a in stack.arrays)
+    deviance = deviances(one, lower_factor(trials)[None])[0][0]
+    best = int(deviance.argmin())
+    return trials[best], float(deviance[best])
 
 
-@folded  # type: ignore[untyped-decorator]
-def _settle(design: Any, space: Any, room: Any, found: Any, r: Any, ends: Any, ranks: Any) -> Any:
-    """Take the best face of a design, or its inside; where there is none, a place to go on."""
-    q, inside = found.g.shape[1], len(ranks) - 1
-    lowest, boundary = ends.deviance[inside], math.inf
-    for s in range(inside):
-        boundary = min(boundary, ends.deviance[s])
-    lowest = min(lowest, boundary)
-    slack = 1e-10 + 1e-13 * (abs(lowest) + design.n)
-    for s in range(len(ranks)):
-        if not ends.deviance[s] <= lowest + slack:
+def _settle(stack: Stack, found: Optimum, row: int, ends: Ends, first: int) -> bool:
+    """Take the best face of one design, or its inside; where there is none, a place to go on."""
+    q, ranks, n = stack.q, _faces(stack.q)[1].tolist(), float(stack.n[row])
+    reached = ends.deviance[first : first + len(ranks)].tolist()
+    lowest = min(reached)
+    slack = 1e-10 + 1e-13 * (abs(lowest) + n)
+    for face, rank in enumerate(ranks):
+        if not reached[face] <= lowest + slack:
             continue
-        copy(ends.g[s], found.g[r])
-        least = math.nan
-        if ranks[s] < q:
-            least = _inward(ends, s, q - ranks[s], room)
-            if least < -_DESCENT * design.n:
-                if _walk_inside(design, space, room, ends, s, found.g[r]) < lowest - slack:
+        end, least = first + face, np.nan
+        found.g[row] = g = ends.g[end]
+        if rank < q:
+            least, direction = _inward(g, ends.gamma[end], rank)
+            if least < -_DESCENT * n:
+                inside, below = _walk_inside(stack, row, g, direction)
+                if below < lowest - slack:
+                    found.g[row] = inside
                     return False
                 continue
         elif q:
-            found.on_boundary[r] = boundary
-        found.inward[r], found.rank[r] = least, ranks[s]
-        _record(found, r, design.n, ends, s, room)
+            found.on_boundary[row] = min(reached[:-1])
+        found.inward[row], found.rank[row] = least, rank
+        _record(found, row, n, ends, end)
         return True
     return False
 
 
-@folded  # type: ignore[untyped-decorator]
-def _record(found: Any, r: Any, n: Any, ends: Any, s: Any, room: Any) -> None:
+def _record(found: Optimum, row: int, n: float, ends: Ends, end: int) -> None:
     """Write a design's optimum, and whether it is certain to be one."""
-    # Elements that may move come first: those of as many columns as the rank.
-    rank, lowest, steepest = found.rank[r], ends.deviance[s], 0.0
-    free = rank * (2 * found.g.shape[1] + 1 - rank) // 2
-    for t in range(free):
-        steepest = max(steepest, abs(ends.gradient[s, t]))
-    copy(ends.hessian[s], room.bend)
-    diagonalise(room.bend, room.vectors, free)
-    for t in range(free):
-        found.curvature[r, t] = room.bend[t, t]
-    found.gradient_norm[r] = steepest
-    found.steps[r] += ends.steps[s]
-    followed, found.deviance[r] = found.deviance[r], lowest
-    found.converged[r] = (
-        ends.expected[s] < 1e-8
+    lowest, free = float(ends.deviance[end]), int(ends.free[end].sum())
+    # Elements that may move come first.
+    curvature = np.linalg.eigvalsh(ends.hessian[end, :free, :free])
+    found.curvature[row, :free] = curvature
+    found.gradient_norm[row] = max(map(abs, ends.gradient[end].tolist()), default=0.0)
+    found.steps[row] += ends.steps[end]
+    bends, followed = curvature.tolist(), float(found.deviance[row])
+    found.converged[row] = (
+        ends.expected[end] < 1e-8
         and math.isfinite(lowest)
-        and (not free or room.bend[0, 0] >= -1e-7 * room.bend[free - 1, free - 1])
+        and min(bends, default=0.0) >= -1e-7 * max(bends, default=1.0)
         and not followed < lowest - 1e-7 - 1e-13 * (abs(lowest) + n)
     )
+    found.deviance[row] = lowest
 
 
 def solve(stack: Stack) -> Optimum:
@@ -576,6 +550,17 @@ def solve(stack: Stack) -> Optimum:
 
 def _examine(stack: Stack, found: Optimum, candidates: Array) -> None:
     """Follow starts; polish every design inside and on its faces, and leave what is no minimum."""
-    (orders, ranks), at, q = _faces(stack.q), places(stack.q), stack.q
-    ends = _runs(np.zeros((len(ranks), q, q)), *np.zeros((2, len(ranks), len(at))))
-    _search(stack.arrays, found, (candidates, ends), (at, orders, ranks))
+    q, rows = stack.q, np.arange(len(stack.n))
+    faces, k = _faces(q), len(places(q))
+    for _ in range(4 * q + 4):
+        runs = len(rows) * len(faces[1])
+        ends = _runs(np.zeros((runs, q, q)), *np.zeros((2, runs, k)))
+        start = found.g, found.deviance, found.steps, found.starts
+        _search(stack.arrays, rows, start, (candidates, ends, places(q), *faces))
+        settled = [
+            _settle(stack, found, row, ends, i * len(faces[1]))
+            for i, row in enumerate(rows.tolist())
+        ]
+        rows, candidates = rows[~np.array(settled)], candidates[:, :0].copy()
+        if not len(rows):
+            return

@@ -91,3 +91,37 @@ def test_an_installation_that_cannot_be_written_to_works(tmp_path: Path) -> None
         check=False,
     )
     assert ran.stdout.strip() == "2.0", ran.stderr
+
+
+COLLECTED = """
+import gc
+import numba
+import numpy as np
+from multilevel.memory import grouped_sums
+seen = []
+class Watch(numba.core.event.Listener):
+    def on_start(self, event):
+        seen.append((event.data["dispatcher"].__module__.partition(".")[0], gc.isenabled()))
+    def on_end(self, event):
+        pass
+numba.core.event.register("numba:compile", Watch())
+grouped_sums(np.zeros(2, dtype=np.int64), 1, {"x": np.ones(2)}, ((), ("x",)))
+numba.njit(lambda x: x + 1)(1)
+assert gc.isenabled()
+gc.disable()
+grouped_sums(np.zeros(2, dtype=np.int64), 1, {"x": np.ones(2)}, ((), ("x",)))
+assert not gc.isenabled()
+print(("multilevel", False) in seen, ("__main__", True) in seen)
+"""
+
+
+def test_garbage_is_looked_for_again_after_a_compilation(tmp_path: Path) -> None:
+    """Ours alone waits, and nothing that somebody had switched off is switched on."""
+    ran = subprocess.run(
+        [sys.executable, "-c", COLLECTED],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.strip() == "True True", ran.stderr

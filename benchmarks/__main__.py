@@ -67,8 +67,8 @@ def fitters(
         else:
             got = peers.compiled(frame, name) if name in peers.COMPILED else in_r()
         if "cpu" in got:
-            got["ratio, from rows"] = got["cpu"] / own["from rows"]["cpu"]
-            got["ratio, from moments"] = got["cpu"] / own["from moments"]["cpu"]
+            for start in ("from the frame", "from rows", "from moments"):
+                got[f"ratio, {start}"] = got["cpu"] / own[start]["cpu"]
             pairs = zip(got["deviance"], own["deviance"], strict=False)
             got["deviance above ours"] = [a - b for a, b in pairs]
             pairs = zip(got["vpc"], own["vpc"], strict=False)
@@ -111,8 +111,8 @@ def samplers(frame: pd.DataFrame, folder: Path, asked: set[str], own: dict[str, 
 def _short(got: dict[str, Any]) -> str:
     if "left out" in got:
         return f"left out ({got['left out']})"
-    keys = ("cpu", "ratio", "ratio, from rows", "ratio, from moments", "deviance above ours")
-    shown = {k: got[k] for k in (*keys, "ess per cpu second") if k in got}
+    keys = ("cpu", "ratio", *(f"ratio, from {s}" for s in ("the frame", "rows", "moments")))
+    shown = {k: got[k] for k in (*keys, "deviance above ours", "ess per cpu second") if k in got}
     return ", ".join(
         f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {[f'{w:.2g}' for w in v]}"
         for k, v in shown.items()

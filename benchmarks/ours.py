@@ -46,6 +46,11 @@ def _both(data: Any) -> list[Any]:
     return fits
 
 
+def _straight(frame: pd.DataFrame) -> list[Any]:
+    """Both models from the frame, each with the proof that its optimum is one."""
+    return [fit.certificate for fit in (fit_mixed(f, frame) for f in (ONE, TWO))]
+
+
 def floor(frame: pd.DataFrame, therapists: int) -> dict[str, float]:
     """One compiled pass over coded columns."""
     y, x, g = (frame[c].to_numpy() for c in ("y", "x", "g"))
@@ -59,7 +64,7 @@ def fits(frame: pd.DataFrame) -> dict[str, Any]:
     small = len(frame) < 100_000
     _both(frame[:2_000] if small else frame[frame["g"] < 50])
     from_rows, found = per_call(lambda: _both(Moments.for_formula(TWO, frame)), 10 if small else 1)
-    straight, _ = per_call(lambda: [fit_mixed(f, frame) for f in (ONE, TWO)], 10 if small else 1)
+    straight, _ = per_call(lambda: _straight(frame), 10 if small else 1)
     held = Moments.for_formula(TWO, frame)
     from_moments, _ = per_call(lambda: _both(held), 20 if small else 1)
     return {

@@ -19,6 +19,7 @@ Found = dict[str, Any]
 #: Keys of one size that hold peers, and the keys of a peer's ratio to this library.
 _RATIOS = {
     "fits": (
+        ("ratio, from the frame", "fit from the frame"),
         ("ratio, from rows", "fit from rows"),
         ("ratio, from moments", "fit from moments"),
     ),
@@ -99,6 +100,7 @@ def own_times(results: Found) -> pd.DataFrame:
         own = found["pwp_lib"]
         rows[size] = {
             "one pass over the rows": found["floor"]["cpu"],
+            "fit from the frame": own.get("from the frame", {}).get("cpu", np.nan),
             "fit from rows": own["from rows"]["cpu"],
             "fit from moments": own["from moments"]["cpu"],
             "from rows, over one pass": own["from rows over floor"],
@@ -109,16 +111,17 @@ def own_times(results: Found) -> pd.DataFrame:
 def _crossings(results: Found) -> list[str]:
     """Say between which sizes a peer that is quicker on few rows becomes the slower one."""
     table, said = ratios(results), []
-    rows = table[table["task"] == "fit from rows"]
-    for peer, part in rows.groupby("peer", sort=False):
+    rows = table[table["task"].isin(["fit from the frame", "fit from rows"])]
+    for (task, peer), part in rows.groupby(["task", "peer"], sort=False):
         x = np.log([results["sizes"][s].get("patients", np.nan) for s in part["size"]])
         y = np.log(part["ratio"].to_numpy(dtype=float))
         if y[0] < 0 < y[-1]:
             k = int(np.flatnonzero(y > 0)[0])
             at = np.exp(np.interp(0.0, y[k - 1 : k + 1], x[k - 1 : k + 1]))
             said.append(
-                f"{peer} is quicker than this library on few patients and slower on many; between "
-                f"the sizes timed the two cross at about {float(f'{at:.1g}'):,.0f} patients."
+                f"Counting a {task}, {peer} is quicker than this library on few patients and "
+                "slower on many; between the sizes timed the two cross at about "
+                f"{float(f'{at:.1g}'):,.0f} patients."
             )
     return said
 

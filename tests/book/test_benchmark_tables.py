@@ -185,14 +185,32 @@ def test_effects_held_are_shares_in_per_cent() -> None:
     assert held.loc["conditional SE"].max() < 91
 
 
-def test_where_a_peer_becomes_the_slower_one_is_said() -> None:
+@pytest.mark.parametrize("start", ["rows", "the frame"])
+def test_where_a_peer_becomes_the_slower_one_is_said(start: str) -> None:
     sizes = {
-        f"{n}/9": {"patients": n, "fits": {"glmm": {"ratio, from rows": r}}}
+        f"{n}/9": {"patients": n, "fits": {"glmm": {f"ratio, from {start}": r}}}
         for n, r in ((1_000, 0.5), (100_000, 5.0))
     }
     (said,) = tables.more_sentences({"sizes": sizes})
-    assert "glmm is quicker than this library on few patients" in said
+    assert f"Counting a fit from {start}, glmm is quicker than this library on few" in said
     assert "about 4,000 patients" in said
+    sizes["1000/9"]["fits"]["glmm"][f"ratio, from {start}"] = 1.5
+    assert tables.more_sentences({"sizes": sizes}) == []
+
+
+def test_every_peer_that_was_timed_is_compared_from_the_frame() -> None:
+    speed = tables.read("results.json")
+    assert speed is not None
+    rows = tables.ratios(speed).set_index(["task", "size", "peer"])["ratio"]
+    compared = 0
+    for size, found in speed["sizes"].items():
+        own = found["pwp_lib"].get("from the frame")
+        for peer, got in found["fits"].items():
+            if own and "cpu" in got:
+                assert got["software"]
+                assert rows["fit from the frame", size, peer] > 0
+                compared += 1
+    assert compared >= 12
 
 
 def test_whole_jobs_are_told_in_seconds_and_megabytes() -> None:

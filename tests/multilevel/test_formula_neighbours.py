@@ -51,7 +51,38 @@ def rss(formula: str, table: Any) -> float:
 
 # A column that carries the name of a term is never taken for the term.
 
-ODD = ["Intercept", "x:z", "center(x)", "a[lo]", "log(z)", "I(x - 1)", "x / z", "10", "-x", "a b"]
+ODD = [
+    "Intercept",
+    "x:z",
+    "center(x)",
+    "a[lo]",
+    "log(z)",
+    "I(x - 1)",
+    "x / z",
+    "10",
+    "-x",
+    "a b",
+    "z:x",
+    "a[mid]",
+    "a[hi]",
+    "x - 1",
+    "{x - 1}",
+    "scale(x)",
+    "C(a)",
+    "C(a)[lo]",
+    "x ** 2",
+    "1",
+    "0",
+    "1.5",
+    "x * z",
+    "(1 | g)",
+    "x | g",
+    "x > 13",
+    "a:x",
+    "np.log(z)",
+    "x+z",
+    "residual variance",
+]
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
@@ -146,6 +177,29 @@ def test_what_has_another_meaning_in_r_is_refused_in_words(
     with pytest.raises(InputError, match=words):
         design_moments(f"y ~ {term}", HOLDERS[holder](FRAME))
     assert capsys.readouterr().out == ""
+
+
+#: What R knows and the engine has not, or means something else by.
+ONLY_IN_R = [
+    "offset(x)", "offset(log(x))", "offset(2 * x)", "x:offset(z)", "a %in% b", "x %in% a", "x^2",
+    "I(x^2)", "(a + x)^2", "poly(x, 2)", "factor(a)", "as.factor(code)", "ns(x, 3)", "log(x, 2)",
+    "relevel(a, 'mid')", "interaction(a, b)", "C(a, Treatment('mid'))", "ifelse(x > 3, 1, 0)",
+]  # fmt: skip
+PLACES = [
+    "{}", "x + {}", "{} + a", "0 + {}", "x * z + {}", "a:b + {} + x", "x + (1 + {} | g)",
+    "{} + (1 | g)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("part", ONLY_IN_R)
+def test_what_only_r_knows_is_refused_wherever_it_stands(
+    part: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError) as refused:
+        design_moments(f"y ~ {place.format(part)}", FRAME)
+    assert refused.value.hint
+    assert capsys.readouterr() == ("", "")
 
 
 # Columns far from zero lose no digits about their means.

@@ -1,0 +1,73 @@
+"""A residual SD that depends on a predictor: the fit against the density of the rows themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from multilevel import MixedFit, fit_mixed
+
+Array = NDArray[np.float64]
+
+
+def case(seed: int) -> tuple[str, str, str, pd.DataFrame]:
+    """Formula, spread, method and rows."""
+    rng = np.random.default_rng([771_800, seed])
+    groups = int(rng.integers(5, 13))
+    g = np.repeat(np.arange(groups), rng.integers(6, 20, size=groups))
+    v = np.round(rng.uniform(1, 12, len(g)), 2)
+    delta = rng.uniform(-0.3, 0.9) * (1.0 if seed % 2 else 0.15)
+    sd = 1.5 * (v**delta if seed % 2 else np.exp(delta * v))
+    u = rng.normal(size=(groups, 2)) * (1.2, 0.2)
+    y = 2 + 0.5 * v + u[g, 0] + u[g, 1] * (v - 6) + sd * rng.normal(size=len(g))
+    bar = ("(1 | g)", "(1 + v | g)")[seed // 2 % 2]
+    spread = ("exp(v)", "power(v)")[seed % 2]
+    method = ("ML", "REML")[seed // 4 % 2]
+    return f"y ~ v + {bar}", spread, method, pd.DataFrame({"g": g, "v": v, "y": np.round(y, 3)})
+
+
+def deviance(
+    rows: pd.DataFrame, spread: str, method: str, delta: float, covariance: Array, sigma2: float
+) -> float:
+    """Minus twice the log-likelihood of the rows, the fixed part at its best; REML's criterion."""
+    v, y = rows["v"].to_numpy(), rows["y"].to_numpy()
+    x = np.column_stack([np.ones(len(v)), v])
+    z = x[:, : len(covariance)]
+    scale = v**delta if spread == "power(v)" else np.exp(delta * v)
+    same = rows["g"].to_numpy()[:, None] == rows["g"].to_numpy()
+    whole = (z @ covariance @ z.T) * same + np.diag(sigma2 * scale**2)
+    inverse = np.linalg.inv(whole)
+    information = x.T @ inverse @ x
+    left = y - x @ np.linalg.solve(information, x.T @ inverse @ y)
+    reml = method == "REML"
+    out = left @ inverse @ left + np.linalg.slogdet(whole)[1]
+    out += (len(y) - 2 * reml) * np.log(2 * np.pi) + reml * np.linalg.slogdet(information)[1]
+    return float(out)
+
+
+@pytest.mark.parametrize("seed", range(88))
+def test_no_nearby_variances_or_delta_fit_the_rows_better(seed: int) -> None:
+    formula, spread, method, rows = case(seed)
+    fit = fit_mixed(formula, rows, method=method, spread=spread)
+    assert isinstance(fit, MixedFit)
+    assert fit.spread is not None
+    about = fit.random_covariance.to_numpy(), fit.residual_variance
+    found = deviance(rows, spread, method, fit.spread.delta, *about)
+    assert fit.deviance == pytest.approx(found, abs=1e-6)
+    plain = fit_mixed(formula, rows, method=method)
+    assert fit.spread.ratio == pytest.approx(plain.deviance - fit.deviance, abs=1e-6)
+    rng = np.random.default_rng(seed)
+    root = np.linalg.cholesky(about[0] + 1e-12 * np.eye(len(about[0])))
+    for size in np.repeat([0.3, 0.03, 0.003], 12):
+        delta = fit.spread.delta + size * rng.normal() * 0.3
+        moved = root + size * np.tril(rng.normal(size=root.shape)) * (0.3 + np.abs(root))
+        sigma2 = about[1] * np.exp(size * rng.normal())
+        near = deviance(rows, spread, method, delta, moved @ moved.T, sigma2)
+        assert near > fit.deviance - 1e-6
+    low = deviance(rows, spread, method, fit.spread.delta - 1e-3, *about)
+    high = deviance(rows, spread, method, fit.spread.delta + 1e-3, *about)
+    # Flat in delta where all else is at its best: a Newton step would be none.
+    curvature = (low + high - 2 * found) / 1e-6
+    assert abs(high - low) / 2e-3 < 1e-3 * curvature + 1e-4

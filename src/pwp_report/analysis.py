@@ -19,7 +19,7 @@ from multilevel.fit import MixedFit, fit_design
 from multilevel.intervals import ProfileInterval
 from multilevel.nested import NestedFit
 from multilevel.posterior import sample_posterior
-from pwp_lib.checks import ModelChecks, check_model
+from pwp_lib.checks import check_model
 from pwp_lib.cohort import Cohort
 from pwp_lib.comparison import therapist_predictors
 from pwp_lib.description import SampleDescription, describe_sample
@@ -62,7 +62,8 @@ class MeasureResult:
         By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
     rank_uncertainty : DataFrame
         By therapist: `therapist_profile`.
-    checks : ModelChecks or None
+    checks : DataFrame or None
+        `ModelChecks.table`; the patients' residuals are not kept.
     sensitivity : SensitivityPanel or None
     reml : float or None
         The therapist effect by REML, where that engine was asked for.
@@ -88,7 +89,7 @@ class MeasureResult:
     posterior: PosteriorInterval | None
     residuals: pd.DataFrame
     rank_uncertainty: pd.DataFrame
-    checks: ModelChecks | None
+    checks: pd.DataFrame | None
     sensitivity: SensitivityPanel | None
     reml: float | None = None
     adjusted: pd.DataFrame | None = None
@@ -175,6 +176,12 @@ class Analysis:
         """Return the therapist effects: one row a measure, shares, with both intervals."""
         rows = {name: result.effect() for name, result in self.measures.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
+
+    @property
+    def lacking(self) -> list[str]:
+        """Measures on which somebody lacks a last score."""
+        table = self.last_scores
+        return [] if table is None else list(map(str, table.index[table["lacking"] > 0]))
 
     def summarise(self, measure: str, therapists: Sequence[str]) -> pd.Series:
         """Summarise the outcomes of these therapists' patients together, on one measure."""
@@ -358,10 +365,12 @@ def _measure_result(
 
     def panel() -> SensitivityPanel:
         # Very many services as fixed effects fill the memory; the third level says it better.
-        rows, known, chains = patients, _completeness(attempts.cohort), 10_000 if gibbs else 0
-        if "service_id" in rows and rows["service_id"].nunique() > _MOST_SERVICES:
+        rows, known, n = patients, _completeness(attempts.cohort), fit.n_groups
+        # Of very many therapists some thousand draws say as much as ten thousand.
+        chains, most = min(10_000, 20_000_000 // n) * gibbs, min(_MOST_SERVICES, 100_000 // n)
+        if "service_id" in rows and rows["service_id"].nunique() > most:
             rows = rows.drop(columns="service_id")
-            attempts.not_done["service_fixed"] = str(refusal("services_many", most=_MOST_SERVICES))
+            attempts.not_done["service_fixed"] = str(refusal("services_many", most=most))
         return sensitivity_panel(
             rows, measure, listed, draws=chains, seed=seed, size=size, completeness=known
         )
@@ -385,7 +394,7 @@ def _measure_result(
         posterior=try_if(gibbs, "posterior", sample),
         residuals=fit.residuals(lower_is_better=worse),
         rank_uncertainty=therapist_profile(fit, seed=seed, higher_is_worse=worse, size=size),
-        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure)),
+        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure).table()),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
         reml=try_if(
             "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()

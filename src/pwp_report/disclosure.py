@@ -32,7 +32,6 @@ what is needed here. An organisation can still run it on its own tables.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,22 +46,6 @@ from pwp_report.wording import refusal
 
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000
-
-
-@dataclass(frozen=True)
-class ReleasedCounts:
-    """Counts as they may be shown.
-
-    Attributes
-    ----------
-    values : DataFrame
-        Released counts, missing where suppressed.
-    secondary : DataFrame of bool
-        Cells suppressed only to protect others.
-    """
-
-    values: pd.DataFrame
-    secondary: pd.DataFrame
 
 
 def percentage(part: float | None, whole: float | None) -> float | None:
@@ -151,7 +134,7 @@ def release_counts(
     *,
     known: Iterable[Cell] = (),
     not_zero: Iterable[Cell] = (),
-) -> ReleasedCounts:
+) -> pd.DataFrame:
     """Make a table of counts safe: suppress, round, suppress again where a sum tells, audit.
 
     Parameters
@@ -170,7 +153,8 @@ def release_counts(
 
     Returns
     -------
-    ReleasedCounts
+    DataFrame
+        Counts as they may be shown, missing where they are withheld.
 
     Raises
     ------
@@ -181,7 +165,7 @@ def release_counts(
     --------
     >>> counts = pd.DataFrame({"improved": [8, 8, 8, 8, 0, 32]}, index=[*"abcde", "all"])
     >>> total = Relation(("all", "improved"), tuple((r, "improved") for r in "abcde"))
-    >>> release_counts(counts, [total]).values["improved"].tolist()
+    >>> release_counts(counts, [total])["improved"].tolist()
     [<NA>, 10, 10, 10, <NA>, 30]
 
     Without the second suppression the total, 28 to 32, less four counts of 8 or more would say
@@ -189,20 +173,21 @@ def release_counts(
     """
     policy = policy or DisclosurePolicy()
     by_cell = _counts_by_cell(counts)
-    cells = list(by_cell)
     if not policy.active:
-        false = pd.DataFrame(False, index=counts.index, columns=counts.columns)
-        return ReleasedCounts(counts.astype("Int64"), false)
-    ledger = Ledger(cells, tuple(relations), policy)
+        return counts.astype("Int64")
+    ledger = Ledger(list(by_cell), tuple(relations), policy)
     truth = _truth(ledger, list(by_cell.values()))
     small = set(np.flatnonzero(truth < policy.threshold).tolist())
     hidden = {i for i in small if not ledger.is_rest(i)}
     told = _same_as_known(ledger, {ledger.position[c] for c in known}) - hidden
     ledger.least[[ledger.position[c] for c in not_zero]] = 1.0
     _set_bounds(ledger, truth, hidden, told)
-    shown = set(range(len(cells))) - hidden - told
-    extra = _protect(ledger, truth, sorted(small), shown, told)
-    return _released(counts, ledger, hidden, extra, policy)
+    shown = set(range(len(by_cell))) - hidden - told
+    hidden |= _protect(ledger, truth, sorted(small), shown, told)
+    withheld = {ledger.cells[i] for i in hidden}
+    found = {c: np.nan if c in withheld else float(policy.rounded(n)) for c, n in by_cell.items()}
+    rows = [[found.get((row, column), np.nan) for column in counts] for row in counts.index]
+    return pd.DataFrame(rows, counts.index, counts.columns).astype("Int64")
 
 
 def _protect(
@@ -255,29 +240,6 @@ def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
                 raise refusal("parts_exceed_total")
             truth[rest] = left
     return truth
-
-
-def _released(
-    counts: pd.DataFrame,
-    ledger: Ledger,
-    hidden: set[int],
-    extra: set[int],
-    policy: DisclosurePolicy,
-) -> ReleasedCounts:
-    rows = {label: i for i, label in enumerate(counts.index)}
-    columns = {label: i for i, label in enumerate(counts.columns)}
-    numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
-    shown = policy.rounded(numbers)
-    second = np.zeros(shown.shape, dtype=bool)
-    for i in hidden | extra:
-        if not ledger.is_rest(i):
-            row, column = ledger.cells[i]
-            shown[rows[row], columns[column]] = np.nan
-            second[rows[row], columns[column]] = i in extra
-    return ReleasedCounts(
-        pd.DataFrame(shown, counts.index, counts.columns).astype("Int64"),
-        pd.DataFrame(second, counts.index, counts.columns),
-    )
 
 
 def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) -> bool:

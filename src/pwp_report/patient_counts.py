@@ -26,6 +26,7 @@ import pandas as pd
 
 from pwp_lib import outcomes
 from pwp_lib.measures import Measure
+from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
 from pwp_report.ledger import MOST_COMPARED
@@ -218,7 +219,8 @@ class PatientCounts:
         # Where no status is recorded, every course is finished by definition.
         open_too = "status" in analysis.cohort.patients
         finished = [] if open_too else [Kind(Count.FINISHED, NATIONAL)]
-        self._merge([*sizes, Kind(Count.ELIGIBLE), *finished])
+        scored = [Kind(c, m.name) for m in analysis.cohort.measures for c in LAST_SCORES[:2]]
+        self._merge([*sizes, Kind(Count.ELIGIBLE), *finished, *scored])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
@@ -229,18 +231,19 @@ class PatientCounts:
             known=[(g, k) for g, k in counts if k in sizes and g in these],
             not_zero=[(g, k) for g, k in counts if k.count in _ZEROS_SHOWN],
         )
-        shown: Any = released.values.to_dict("index")
+        shown: Any = released.to_dict("index")
         self._released = shown
 
     def _merge(self, sizes: Sequence[Kind]) -> None:
         """Make one of numbers of patients that are the same for everybody."""
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [*sizes, *(k for k in frame if k.count is Count.MODELLED)]
-        first, *others = (s for s in sizes if s in frame)
-        for kind in others:
-            both = frame[[first, kind]].dropna()
-            if (both[first] == both[kind]).all():
-                self.same[kind] = first
+        there = [s for s in sizes if s in frame]
+        for i, kind in enumerate(there):
+            for first in there[:i]:
+                both = frame[[first, kind]].dropna()
+                if (both[first] == both[kind]).all():
+                    self.same.setdefault(kind, first)
         for group in self.cells.values():
             for kind in [k for k in group if k in self.same]:
                 group.setdefault(self.same[kind], group.pop(kind))
@@ -284,40 +287,43 @@ def _add_outcomes(
 def _add_completeness(
     made: PatientCounts, analysis: Analysis, people: Sequence[Group], together: Sequence[str]
 ) -> None:
-    table = analysis.completeness
+    everybody: Any = analysis.cohort.eligible
+    table: Any = analysis.completeness
     columns = {
-        Count.ELIGIBLE: table["eligible"],
-        Count.ANALYSED: analysis.cohort.caseloads(),
-        Count.COMPLETE: table["complete"],
+        Kind(Count.ELIGIBLE): table["eligible"],
+        Kind(Count.ANALYSED): analysis.cohort.caseloads(),
+        Kind(Count.COMPLETE): table["complete"],
     }
-    for count, column in columns.items():
+    for m in [m for m in analysis.cohort.measures if m.name in analysis.lacking]:
+        both = completeness_by_therapist(everybody, [m])["complete"]
+        columns[Kind(Count.LAST, m.name)] = both.reindex(table.index)
+    for kind, column in columns.items():
         few = column.index.isin(list(together))
-        made.put(EVERYBODY, Kind(count), column.sum())
+        made.put(EVERYBODY, kind, column.sum())
         for label, n in column[~few].items():
-            made.put(Group(Whose.THERAPIST, str(label)), Kind(count), n)
+            made.put(Group(Whose.THERAPIST, str(label)), kind, n)
         if together:
-            made.put(OTHERS, Kind(count), column[few].sum())
-        made.add_up(Kind(count), EVERYBODY, people)
+            made.put(OTHERS, kind, column[few].sum())
+        made.add_up(kind, EVERYBODY, people)
     for group in [EVERYBODY, *people]:
         made.link(group, Kind(Count.ELIGIBLE), [Kind(Count.ANALYSED)])
         made.link(group, Kind(Count.ANALYSED), [Kind(Count.COMPLETE)])
         for m in analysis.cohort.measures:
+            made.link(group, Kind(Count.ELIGIBLE), [Kind(Count.LAST, m.name)])
+            made.link(group, Kind(Count.LAST, m.name), [Kind(Count.N, m.name)])
             made.link(group, Kind(Count.ANALYSED), [Kind(Count.N, m.name)])
             made.link(group, Kind(Count.N, m.name), [Kind(Count.COMPLETE)])
 
 
 def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
-    table = pd.DataFrame() if analysis.last_scores is None else analysis.last_scores
+    table: Any = analysis.last_scores
     # Where nobody lacks one there is no count beside those of everybody.
-    for name, row in table[table["lacking"] > 0].to_dict("index").items() if len(table) else ():
-        first, last, lacking = kinds = [Kind(c, str(name)) for c in LAST_SCORES]
-        for kind in kinds:
-            made.put(EVERYBODY, kind, row[kind.count])
-        made.link(EVERYBODY, Kind(Count.ELIGIBLE), [first])
-        made.link(EVERYBODY, last, [Kind(Count.COMPLETE)])
-        made._relations.append(
-            Relation((EVERYBODY, first), ((EVERYBODY, last), (EVERYBODY, lacking)))
-        )
+    for name in analysis.lacking:
+        first, last, lacking = [(EVERYBODY, Kind(c, name)) for c in LAST_SCORES]
+        made.put(*first, table.at[name, "first"])
+        made.put(*lacking, table.at[name, "lacking"])
+        made.link(EVERYBODY, Kind(Count.ELIGIBLE), [first[1]])
+        made._relations.append(Relation(first, (last, lacking)))
 
 
 def _add_national(made: PatientCounts, analysis: Analysis) -> None:

@@ -196,28 +196,31 @@ def _outcomes(tables: _Tables) -> None:
 
 
 def _completeness(tables: _Tables) -> None:
-    labels = [str(t) for t in tables.analysis.completeness.index if t in set(tables.alone)]
-    groups = {t: Group(Whose.THERAPIST, t) for t in labels}
+    """Who has every score, and who has a last one beside the first, by therapist."""
+    analysis, alone = tables.analysis, set(tables.alone)
+    groups = {t: Group(Whose.THERAPIST, t) for t in analysis.completeness.index if t in alone}
     if tables.together:
         groups[parts.OTHERS_TOGETHER] = OTHERS
     rows = []
-    for label, group in groups.items():
-        found = [tables.counts.shown(group, Kind(c)) for c in (Count.ELIGIBLE, Count.COMPLETE)]
-        share = share_between(found[1], found[0], tables.policy)
-        rows.append((label, *map(parts.marked, found), share))
-    frame = pd.DataFrame(rows, columns=["therapist", "eligible", "complete", "share"])
-    tables.add("completeness", frame)
+    for kind in (Kind(Count.COMPLETE), *(Kind(Count.LAST, name) for name in analysis.lacking)):
+        for label, group in groups.items():
+            found = [tables.counts.shown(group, k) for k in (Kind(Count.ELIGIBLE), kind)]
+            share = share_between(found[1], found[0], tables.policy)
+            rows.append((kind.of, label, *map(parts.marked, found), share))
+    frame = pd.DataFrame(rows, columns=["measure", "therapist", "eligible", "complete", "share"])
+    own = frame["measure"] != ""
+    tables.add("completeness", frame[~own].drop(columns="measure"))
+    if len(analysis.cohort.measures) > 1:
+        tables.add("completeness_by_measure", frame[own])
 
 
 def _last_scores(tables: _Tables) -> None:
-    found = tables.analysis.last_scores
-    known: Any = {} if found is None else found.to_dict("index")
+    found: Any = tables.analysis.last_scores
     rows = []
-    for name, row in known.items():
-        if row["lacking"]:
-            counts = {c: tables.of_everybody(Kind(c, str(name))) for c in LAST_SCORES}
-            released = parts.last_scores_row(row, counts, tables.policy)
-            rows.append({"measure": name, **released})
+    for name in tables.analysis.lacking:
+        counts = {c: tables.of_everybody(Kind(c, name)) for c in LAST_SCORES}
+        released = parts.last_scores_row(found.loc[name], counts, tables.policy)
+        rows.append({"measure": name, **released})
     tables.add("last_scores", pd.DataFrame(rows))
 
 
@@ -244,7 +247,7 @@ def _models(tables: _Tables, result: MeasureResult) -> None:
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:
     if result.checks is not None:
-        table = result.checks.table().dropna()
+        table = result.checks.dropna()
         if result.fit.singular and "therapists, Intercept: skewness" in table.index:
             # At the bound of their correlation slopes are the intercepts again.
             table = table[~table.index.str.startswith("therapists, center")]

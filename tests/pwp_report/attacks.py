@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from pwp_report.disclosure import DisclosurePolicy, Relation, ReleasedCounts
+from pwp_report.disclosure import DisclosurePolicy, Relation
 from pwp_report.ledger import Cell
 
 
@@ -28,18 +28,20 @@ class Percentage:
 
 
 def audit(
-    released: ReleasedCounts | pd.DataFrame,
+    frame: pd.DataFrame,
     relations: Iterable[Relation] = (),
     percentages: Iterable[Percentage] = (),
     policy: DisclosurePolicy | None = None,
+    *,
+    truth: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Bound each suppressed cell: row, column, lower, upper, safe (two values or more).
 
-    The attacker is taken to know which cells were suppressed for being small.
+    With the `truth` the attacker is taken to know which cells were suppressed for being small;
+    without it each withheld cell is taken for a small one.
     """
     policy = policy or DisclosurePolicy()
-    frame = released.values if isinstance(released, ReleasedCounts) else released
-    second = released.secondary if isinstance(released, ReleasedCounts) else None
+    second = None if truth is None else frame.isna() & (truth.fillna(0) >= policy.threshold)
     at = {(r, c): i for i, (r, c) in enumerate((r, c) for r in frame.index for c in frame.columns)}
     box = [
         (0.0, np.inf)

@@ -169,7 +169,7 @@ def test_the_first_page_says_whether_a_share_can_be_told_from_none(apart: float)
     one = smf.ols("phq9_post ~ phq9_pre", people).fit().llf
     two = smf.mixedlm("phq9_post ~ phq9_pre", people, groups="therapist_id")
     p = 0.5 * stats.chi2.sf(2 * (two.fit(reml=False, method="powell").llf - one), 1)
-    said = "cannot be told from none" if p > 0.05 else "It can be told from none"
+    said = "cannot be told from none" if p > 0.05 else "This share can be told from none"
     if analysis.measures["phq9"].vpc > 0.0005:
         assert f"{said} ({p_value(p)})" in page
         assert ("if they differ at all" in page) == (p > 0.05)

@@ -256,10 +256,16 @@ class Run:
             for end, members in self.ends.items():
                 units, rate = [u for u in self.units if u in members], row[f"rate_{end}"]
                 size = by_label(self.tables["clusters"], measure=m.label, cluster=end)["n"]
-                fits = [k for k in range(5, int(size) + 3, 5) if round(100 * k / size) == rate]
+                fits = [k for k in range(5, int(size) + 5, 5) if _between(k, size) == rate]
                 if rate != "*":
                     some = self.count(m, names[row["outcome"]], units)
                     a.learns(some, stands_for(min(fits))[0], stands_for(max(fits))[1])
+
+
+def _between(part: int, whole: int) -> str:
+    """Percentages that a part and a whole, both to the nearest five, allow."""
+    (low, high), (least, most) = stands_for(part), stands_for(whole)
+    return f"{np.floor(100 * low / most):.0f} to {min(100, np.ceil(100 * high / least)):.0f}"
 
 
 def _run(rows: pd.DataFrame, whole: bool = False) -> Run:

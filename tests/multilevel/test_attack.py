@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from multilevel import InputError, fit_mixed
@@ -78,3 +81,26 @@ def test_formulas_are_fitted_as_by_lme4_or_refused(part: int) -> None:
         assert between(fit) == pytest.approx(figures.between, rel=2e-4, abs=1e-3), about
     assert len(refused) < 12
     assert all(re.search(REFUSED, said) for said in refused)
+
+
+@pytest.mark.parametrize(("part", "held"), [(0, "polars lazy"), (1, "duckdb")])
+def test_every_kind_of_frame_gives_the_same_or_is_refused_in_the_same_words(
+    part: int, held: str
+) -> None:
+    tables = {name: pl.from_pandas(frame, nan_to_null=True) for name, frame in FRAMES.items()}
+
+    def outcome(case: Any, table: Any) -> tuple[str, float, list[float]]:
+        try:
+            fit = fit_mixed(case.formula, table, method=case.method)
+        except InputError as refusal:
+            return str(refusal), 0.0, []
+        return "", fit.deviance, fit.fixed["estimate"].tolist()
+
+    for case in FIGURES.iloc[part::12].itertuples():
+        table = tables[case.frame]
+        other = table.lazy() if held == "polars lazy" else duckdb.from_arrow(table.to_arrow())
+        said, deviance, fixed = outcome(case, FRAMES[case.frame])
+        found = outcome(case, other)
+        assert found[0] == said, case.formula
+        assert found[1] == pytest.approx(deviance, abs=1e-6), case.formula
+        np.testing.assert_allclose(found[2], fixed, rtol=1e-5, atol=1e-6)

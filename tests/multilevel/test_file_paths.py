@@ -22,8 +22,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("suffix", [".parquet", ".pq", ".PARQUET"])
-@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize(("suffix", "kind"), [(".parquet", str), (".pq", Path), (".PARQUET", str)])
 def test_a_parquet_file_of_any_name_gives_the_rows(
     name: str, suffix: str, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,7 +36,7 @@ def test_a_parquet_file_of_any_name_gives_the_rows(
         assert found.table().equals(Moments.for_formula(FORMULA, ROWS).table())
 
 
-@pytest.mark.parametrize("name", ["rows", "two words", "it's", "a*", "100%", "x.parquet", "[ab]"])
+@pytest.mark.parametrize("name", ["rows", "it's", "a*"])
 @pytest.mark.parametrize("suffix", [".csv", ".CSV", ".txt", ".tsv", ".xlsx", "", ".csv.gz"])
 @pytest.mark.parametrize("kind", [str, Path])
 def test_text_and_workbooks_are_refused_by_name_alone(

@@ -77,7 +77,7 @@ def on_a_plane(
     return tau, sigma, mass / mass.sum()
 
 
-@pytest.mark.parametrize("seed", range(96))
+@pytest.mark.parametrize("seed", range(80))
 def test_the_grid_is_the_posterior_on_a_plane(seed: int) -> None:
     design, y, _ = balanced(seed)
     prior, between, residual = prior_of(seed)
@@ -95,7 +95,9 @@ def test_the_grid_is_the_posterior_on_a_plane(seed: int) -> None:
         np.testing.assert_allclose(at, PROBS, atol=3e-3, err_msg=f"{name} {prior}")
 
 
-CASES = [(groups, between) for groups in range(3, 14) for between in range(1, groups)]
+CASES = [
+    (groups, between) for groups in range(3, 15) for between in range(max(1, groups - 4), groups)
+]
 
 
 @pytest.mark.parametrize(("groups", "between"), CASES)

@@ -405,7 +405,7 @@ def _measure_result(
         services=services,
         coefficients=mixing.coefficients(mix, with_mix, services) if with_mix else None,
         bounds=try_if(
-            True, "bounds", lambda: missing_bounds(attempts.cohort.eligible, measure, listed)
+            True, "bounds", lambda: missing_bounds(attempts.cohort.eligible, fit, measure, listed)
         ),
     )
 

@@ -16,15 +16,13 @@ from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.read.cells import read_codes
 from pwp_report.read.raw import shown_name
+from pwp_report.recognise import tells_of_treatment
 from pwp_report.study import Study
 from pwp_report.wording import refusal, remark
 
 #: What a model is adjusted for, in words.
 FIRST, WITH_MIX = "first scores", "first scores and case mix"
 
-#: What happened in treatment: adjusting for it would take away the effect that is asked for.
-_DONE = ("sessions", "status", "ended", "attended", "missed", "contact_kind", "mode")
-_DONE_WORDS = ("completion", "completed", "dropout", "dropped_out", "drop_out")
 #: Numbers with more values than this are numbers, others are categories.
 _CATEGORIES = 6
 _REPLICATES = 200
@@ -53,11 +51,11 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
     """
     found = {}
     scores = {c for s in study.measures for c in (s.pre, s.post, s.score)}
-    done = {*_DONE_WORDS, *(study.columns[r] for r in _DONE if r in study.columns), *_DONE}
+    done = {c for role, c in study.columns.items() if tells_of_treatment(role)}
     for name in study.adjust:
         column = study.columns.get(name, name)
         wrong = {
-            "covariate_of_treatment": {name.lower(), column} & done,
+            "covariate_of_treatment": {column} & done or tells_of_treatment(column),
             "covariate_a_score": {column} & scores,
             "covariate_not_found": {column} - {*columns},
         }
@@ -65,7 +63,9 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
             if there:
                 person = {study.columns.get(r) for r in ("age", "gender", "ethnicity")}
                 taken = {*study.columns.values(), "synthetic"} - person | scores | done
-                free = [shown_name(c) for c in columns if not {c, c.lower()} & taken]
+                free = [
+                    shown_name(c) for c in columns if c not in taken and not tells_of_treatment(c)
+                ]
                 listed = ", ".join(free[:12]) or "(none)"
                 raise refusal(key, file=file or None, column=shown_name(name), listed=listed)
         found[name] = column

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from multilevel.fit import fit_mixed
+from multilevel.fit import MixedFit, fit_mixed
 from pwp_lib.checks import patient_residuals
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
@@ -47,7 +47,7 @@ def last_scores(
 
 
 def missing_bounds(
-    eligible: pd.DataFrame | None, measure: Measure, measures: Sequence[Measure]
+    eligible: pd.DataFrame | None, fit: MixedFit, measure: Measure, measures: Sequence[Measure]
 ) -> pd.DataFrame:
     """Therapist effect if the missing last scores were all of one kind or another.
 
@@ -60,6 +60,8 @@ def missing_bounds(
     ----------
     eligible : DataFrame or None
         Patients who meet every other rule of inclusion.
+    fit : MixedFit
+        The model of the patients analysed, which leaves the others out.
     measure : Measure
     measures : sequence of Measure
         Whose first scores are in the model.
@@ -74,11 +76,10 @@ def missing_bounds(
     InputError
         If nobody is known to lack a last score.
     """
-    rows = pd.DataFrame() if eligible is None else eligible
-    if len(rows):
+    if eligible is not None:
+        rows = eligible[eligible["therapist_id"].isin([*fit.design.groups])]
         rows = rows.dropna(subset=[m.pre for m in measures])
-    gap = rows[measure.post].isna() if len(rows) else pd.Series(dtype=bool)
-    if not gap.any():
+    if eligible is None or not rows[measure.post].isna().any():
         raise refusal("nobody_lacks_a_score")
     formula = model_formula(measure, measures)
     # Own means, not shrunken ones: where the variance is estimated as zero those are all zero.
@@ -89,19 +90,14 @@ def missing_bounds(
     poor, good = np.nanpercentile(gain, [10, 90])
     better = rows["therapist_id"].map(own).fillna(0.0).to_numpy() < 0
     changes = {
-        "left out, as in the models": None,
         "no change from the first": 0.0,
         "the mean change of the others": float(np.nanmean(gain)),
         "changes that bring therapists together": np.where(better, poor, good),
         "changes that drive therapists apart": np.where(better, good, poor),
     }
-    lines = []
+    lines = [("left out, as in the models", fit.vpc())]
     for words, change in changes.items():
-        filled = rows
-        if change is not None:
-            last = (rows[measure.pre] - measure.sign * change).clip(
-                measure.minimum, measure.maximum
-            )
-            filled = rows.assign(**{measure.post: rows[measure.post].fillna(last)})
+        last = (rows[measure.pre] - measure.sign * change).clip(measure.minimum, measure.maximum)
+        filled = rows.assign(**{measure.post: rows[measure.post].fillna(last)})
         lines.append((words, fit_mixed(formula, filled).vpc()))
     return pd.DataFrame(lines, columns=["missing_scores", "vpc"])

@@ -74,6 +74,18 @@ def guess_therapist_columns(columns: Sequence[str]) -> dict[str, str]:
     return _matched(columns, names | _NAMES["therapists"])
 
 
+def tells_of_treatment(heading: str) -> bool:
+    """Say whether a heading, or a role, is of what happened in treatment, by its words.
+
+    Examples
+    --------
+    >>> [tells_of_treatment(h) for h in ("PlannedEnding", "n_sessions", "planned_pregnancy")]
+    [True, True, False]
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", heading).lower()
+    return bool(re.match(_NAMES["words"]["of_treatment"], spaced))
+
+
 def one_letter_off(column: str, roles: Sequence[str]) -> str:
     """Find the role of which a heading misses a known name by one letter; empty if there is none.
 
@@ -181,8 +193,7 @@ def guess_scores(
             if fit is not None:
                 mine[end] = fit
         whole = {"pre", "post"} <= set(mine)
-        if "score" in mine:
-            mine = {e: c for e, c in mine.items() if (e == "score") != whole}
+        mine = {e: c for e, c in mine.items() if "score" not in mine or (e == "score") != whole}
         if mine:
             found[measure.name] = mine
     return found

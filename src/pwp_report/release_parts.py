@@ -335,7 +335,10 @@ def coefficients(found: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
         end: [statistic(v, n, end, policy) for v, n in zip(found[end], found["n"], strict=True)]
         for end in ("estimate", "estimate_lower", "estimate_upper")
     }
-    return found.drop(columns="n").round({"df": 0}).assign(**ends)
+    # Many degrees of freedom are the number of patients, but for the few terms of the model.
+    few = found["df"] < min(100.0, found["n"].max() / 2)
+    df = found["df"].round(0).where(few | (not policy.active))
+    return found.drop(columns="n").assign(**ends, df=df).dropna(axis="columns", how="all")
 
 
 def service_rows(

@@ -38,10 +38,9 @@ def choose_therapist(
     """
     known = sessions[sessions["therapist_id"].notna()].reset_index(drop=True)
     count = known.groupby("patient_id")["therapist_id"].nunique()
-    if several == "first":
-        chosen = known.drop_duplicates("patient_id", keep="first")
-    elif several == "last":
-        chosen = known.drop_duplicates("patient_id", keep="last")
+    if several in ("first", "last"):
+        in_turn = known if several == "first" else known[::-1]
+        chosen = in_turn.drop_duplicates("patient_id")
     elif several in ("most_sessions", "exclude"):
         weight = known["weight"] if "weight" in known else pd.Series(1.0, index=known.index)
         pairs = known.assign(_weight=weight, _last=known.index)

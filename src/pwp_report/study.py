@@ -244,6 +244,7 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
         measures=usable,
         without=(*study.without, *(r for r, c in study.columns.items() if not c)),
         guessed=(*study.guessed, *fresh, *named_so),
+        adjust=tuple({**fresh, **study.columns}.get(n) or n for n in study.adjust),
     )
 
 

@@ -77,6 +77,66 @@ def test_what_is_no_case_mix_is_refused_with_the_reason(name: str, words: str) -
     assert case_mix_columns(Study(columns=roles, adjust=("age",)), columns, "") == {"age": "Age"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PlannedEnding",
+        "plannedending",
+        "unplanned",
+        "discharge_reason",
+        "DischargeDate",
+        "TreatmentCompletion",
+        "DroppedOut",
+        "drop_out",
+        "AttendanceRate",
+        "n_sessions",
+        "SessionCount",
+        "n_DNAs",
+        "no_show",
+        "cancellations",
+        "early_termination",
+        "LengthOfTreatment",
+        "EndReason",
+        "case_status",
+        "recovered",
+        "finished",
+    ],
+)
+def test_a_heading_of_what_happened_in_treatment_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="happened in treatment"):
+        case_mix_columns(Study(adjust=(name,)), [name], "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "planned_pregnancy",
+        "AttendanceAllowance",
+        "employment",
+        "marital_status",
+        "school_attendance",
+        "spending",
+        "previous_sessions",
+        "PastDischarge",
+        "completed_education",
+        "obsession_score",
+        "Edna",
+        "medication",
+    ],
+)
+def test_what_patients_brought_is_not_refused_for_its_name(name: str) -> None:
+    assert case_mix_columns(Study(adjust=(name,)), [name], "") == {name: name}
+
+
+@pytest.mark.parametrize(("df", "shown"), [(9.2, 9), (39.9, 40), (60.4, None), (407.0, None)])
+def test_degrees_of_freedom_tell_no_number_of_patients(df: float, shown: int | None) -> None:
+    numbers = {"estimate": 1.0, "estimate_lower": 0.5, "estimate_upper": 1.5, "df": df, "n": 120}
+    found = parts.coefficients(pd.DataFrame([numbers]), DisclosurePolicy())
+    assert found.get("df", pd.Series([None]))[0] == shown
+    exact = parts.coefficients(pd.DataFrame([numbers]), DisclosurePolicy(active=False))
+    assert exact["df"][0] == round(df)
+
+
 def test_a_covariate_that_is_not_there_lists_those_that_can_be_named() -> None:
     columns = ["First", "Last", "Status", "Completion", "n sessions", "Age", "IMD"]
     roles = MappingProxyType({"status": "Status", "sessions": "n sessions", "age": "Age"})
@@ -288,7 +348,9 @@ def test_bounds_drive_therapists_apart_where_the_estimate_is_zero() -> None:
     rows = pd.DataFrame({"therapist_id": therapist, "phq9_pre": first})
     rows["phq9_post"] = (first - change).clip(0, 27).astype(float)
     rows.loc[rng.random(len(rows)) < 0.2, "phq9_post"] = np.nan
-    table = missing_bounds(rows, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
+    formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
+    fit = fit_mixed(formula, rows)
+    table = missing_bounds(rows, fit, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
     assert table["left out, as in the models"] == pytest.approx(0.0, abs=1e-6)
     apart = table["changes that drive therapists apart"]
     assert apart > 0.02
@@ -298,16 +360,17 @@ def test_bounds_drive_therapists_apart_where_the_estimate_is_zero() -> None:
 def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFrame) -> None:
     rng = np.random.default_rng(3)
     holes = people.assign(phq9_post=people["phq9_post"].mask(rng.random(len(people)) < 0.15))
-    table = missing_bounds(holes, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
-    main = table["left out, as in the models"]
     formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
-    assert main == pytest.approx(fit_mixed(formula, holes).vpc())
+    fit = fit_mixed(formula, holes)
+    table = missing_bounds(holes, fit, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
+    main = table["left out, as in the models"]
+    assert main == fit.vpc()
     unchanged = holes.assign(phq9_post=holes["phq9_post"].fillna(holes["phq9_pre"]))
     assert table["no change from the first"] == pytest.approx(fit_mixed(formula, unchanged).vpc())
     assert table["changes that bring therapists together"] < main
     assert main < table["changes that drive therapists apart"]
     with pytest.raises(InputError, match="nobody is known"):
-        missing_bounds(people, PHQ9, [PHQ9])
+        missing_bounds(people, fit, PHQ9, [PHQ9])
 
 
 def test_who_lacks_a_last_score_is_counted_as_pandas_counts(people: pd.DataFrame) -> None:

@@ -44,11 +44,12 @@ def check_file(
         active=found.cohort is None or not found.cohort.provenance.synthetic,
         smallest_caseload=found.study.minimum_shown,
     )
-    title = "Rules of inclusion: patients excluded in turn, and by each alone"
-    show(title + f" ({MARK}: 1 to 4)" * policy.active, _rules(found, policy))
-    title = "Completeness by therapist, named by the row of the first patient"
-    show(title, _complete(found, policy))
     if not found.problems:
+        # Counts that rest on entries which could not be read would not be those of the file.
+        title = "Rules of inclusion: patients excluded in turn, and by each alone"
+        show(title + f" ({MARK}: 1 to 4)" * policy.active, _rules(found, policy))
+        title = "Completeness by therapist, named by the row of the first patient"
+        show(title, _complete(found, policy))
         show("Enough for each step", found.enough)
     if write is not None:
         _write_text(write, write_study(found.study))
@@ -96,6 +97,7 @@ def _show_problems(found: Check, every: bool) -> None:
     count = sum(max(1, p.count) for p in items)
     kinds, places = ("kind" if len(items) == 1 else "kinds"), ("place" if count == 1 else "places")
     show(f"To be corrected: {len(items):,} {kinds} of problem in {count:,} {places}", frame)
+    say("How many patients each rule leaves is said once all of it can be read.", "")
     if not every and any(p.count > 5 for p in items):
         say("--all lists every row.", "")
 

@@ -75,7 +75,7 @@ def guess_therapist_columns(columns: Sequence[str]) -> dict[str, str]:
 
 
 def tells_of_treatment(heading: str) -> bool:
-    """Say whether a heading, or a role, is of what happened in treatment, by its words.
+    """Say whether a heading or a role is of what happened in treatment.
 
     Examples
     --------

@@ -59,9 +59,10 @@ class MeasureResult:
     posterior : PosteriorInterval or None
         The effect by Gibbs sampling, MLwiN's priors; the draws would fill the memory.
     residuals : DataFrame
-        By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``.
+        By therapist: ``n``, ``residual``, ``se``, ``lower``, ``upper``, ``rank``; of the model
+        `ranked`.
     rank_uncertainty : DataFrame
-        By therapist: `therapist_profile`.
+        By therapist: `therapist_profile` of the model `ranked`.
     checks : DataFrame or None
         `ModelChecks.table`; the patients' residuals are not kept.
     sensitivity : SensitivityPanel or None
@@ -71,8 +72,10 @@ class MeasureResult:
         The effect as first scores and case mix are adjusted for; see `adjusted_effects`.
     case_mix_notes : tuple of str
         What became of missing and rare entries of the case mix.
-    departures : Series or None
-        By therapist, with the case mix adjusted for; see `adjusted_effects`.
+    with_mix : MixedFit or None
+        The random slope model with the case mix. None where nothing more is adjusted for, it
+        cannot be estimated, or patients are left out: ranks with and without them would tell of
+        those few.
     services : mapping of str to NestedFit
         Patients in therapists in services, where there are enough of them, by what is adjusted
         for.
@@ -94,15 +97,20 @@ class MeasureResult:
     reml: float | None = None
     adjusted: pd.DataFrame | None = None
     case_mix_notes: tuple[str, ...] = ()
-    departures: pd.Series | None = None
+    with_mix: MixedFit | None = None
     services: Mapping[str, NestedFit] = field(default_factory=dict)
     coefficients: pd.DataFrame | None = None
     bounds: pd.DataFrame | None = None
 
     @property
     def fit(self) -> MixedFit:
-        """The random slope model."""
+        """The random slope model, with first scores alone."""
         return self.models.slope
+
+    @property
+    def ranked(self) -> MixedFit:
+        """The model of residuals, ranks and groups: with the case mix, where there is one."""
+        return self.fit if self.with_mix is None else self.with_mix
 
     def effect(self) -> dict[str, float]:
         """Return the therapist effect with its intervals, as shares."""
@@ -142,7 +150,10 @@ class Analysis:
     rates : tuple of RateModel
         The multilevel logistic model of each yes-or-no outcome that has one.
     groups : Series or None
-        ``upper``, ``middle`` or ``lower`` by therapist: the groups by composite rank.
+        ``upper``, ``middle`` or ``lower`` by therapist: the groups by composite rank, with the case
+        mix where every measure has a model with it.
+    groups_before : Series or None
+        The groups with first scores alone, where `groups` are those with the case mix.
     predictors : DataFrame or None
         Therapist-level predictors over all therapists, by measure and predictor.
     not_done : mapping of str to str
@@ -169,6 +180,7 @@ class Analysis:
     measures: Mapping[str, MeasureResult]
     rates: tuple[RateModel, ...]
     groups: pd.Series | None
+    groups_before: pd.Series | None
     predictors: pd.DataFrame | None
     not_done: Mapping[str, str]
 
@@ -187,10 +199,15 @@ class Analysis:
         """Summarise the outcomes of these therapists' patients together, on one measure."""
         patients = self.cohort.patients
         few = patients[patients["therapist_id"].isin(list(therapists))]
-        row: pd.Series = summarise_outcomes(
-            few, next(m for m in self.cohort.measures if m.name == measure)
-        ).iloc[0]
+        mine = next(m for m in self.cohort.measures if m.name == measure)
+        row: pd.Series = summarise_outcomes(few, mine).iloc[0]
         return row
+
+    @property
+    def moved(self) -> int | None:
+        """How many therapists the case mix puts into another group; None without such groups."""
+        before, now = self.groups_before, self.groups
+        return None if before is None or now is None else int((now[before.index] != before).sum())
 
     def ends(self, therapists: Sequence[str]) -> dict[str, list[str]]:
         """Of these therapists, those of the upper and those of the lower group."""
@@ -281,7 +298,7 @@ def analyse(
     )
     found = {m.name: _measure_result(attempts, m, sensitivity) for m in cohort.measures}
     results = {name: result for name, result in found.items() if result is not None}
-    patients = cohort.patients
+    patients, mixed = cohort.patients, all(r.with_mix is not None for r in results.values())
     return Analysis(
         cohort=cohort,
         seed=seed,
@@ -299,7 +316,8 @@ def analyse(
         national=_national(attempts),
         measures=results,
         rates=_rates(attempts),
-        groups=_groups(attempts, results),
+        groups=_groups(attempts, {n: r.ranked if mixed else r.fit for n, r in results.items()}),
+        groups_before=_groups(attempts, {n: r.fit for n, r in results.items()}) if mixed else None,
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
@@ -320,11 +338,9 @@ def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
     return tuple(model for model in found if model is not None)
 
 
-def _groups(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd.Series | None:
-    fits, measures = {name: r.fit for name, r in results.items()}, attempts.cohort.measures
-    return attempts.attempt(
-        "groups", lambda: composite_ranks(fits, measures, attempts.size)["cluster"]
-    )
+def _groups(attempts: _Attempts, fits: Mapping[str, MixedFit]) -> pd.Series | None:
+    measures, size = attempts.cohort.measures, attempts.size
+    return attempts.attempt("groups", lambda: composite_ranks(fits, measures, size)["cluster"])
 
 
 def _national(attempts: _Attempts) -> pd.DataFrame | None:
@@ -378,7 +394,8 @@ def _measure_result(
     scored = patients.dropna(subset=[measure.post, *(m.pre for m in listed)])
     mix = mixing.case_mix_rows(scored, attempts.case_mix)
     adjust = partial(mixing.adjusted_effects, mix, measure, listed, attempts.case_mix, seed)
-    adjusted, with_mix, own = try_if(True, "adjusted", adjust) or (None, None, None)
+    adjusted, with_mix = try_if(True, "adjusted", adjust) or (None, None)
+    ranked = with_mix if with_mix is not None and mix.terms and mix.whole else fit
     services: dict[str, NestedFit] = {}
     for words, part in {mixing.FIRST: "services", mixing.WITH_MIX: "services_adjusted"}.items():
         if part == "services" or (mix.terms and services):
@@ -392,8 +409,8 @@ def _measure_result(
         vpc=fit.vpc(),
         profile=try_if(True, "profile", fit.profile_interval),
         posterior=try_if(gibbs, "posterior", sample),
-        residuals=fit.residuals(lower_is_better=worse),
-        rank_uncertainty=therapist_profile(fit, seed=seed, higher_is_worse=worse, size=size),
+        residuals=ranked.residuals(lower_is_better=worse),
+        rank_uncertainty=therapist_profile(ranked, seed=seed, higher_is_worse=worse, size=size),
         checks=try_if(True, "checks", lambda: check_model(fit, patients, measure).table()),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
         reml=try_if(
@@ -401,7 +418,7 @@ def _measure_result(
         ),
         adjusted=adjusted,
         case_mix_notes=mix.said,
-        departures=own,
+        with_mix=None if ranked is fit else ranked,
         services=services,
         coefficients=mixing.coefficients(mix, with_mix, services) if with_mix else None,
         bounds=try_if(

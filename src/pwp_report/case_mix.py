@@ -11,7 +11,6 @@ import pandas as pd
 from multilevel.fit import MixedFit, fit_mixed
 from multilevel.many import resampled_shares
 from multilevel.nested import NestedFit
-from pwp_lib.checks import patient_residuals
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.read.cells import read_codes
@@ -117,7 +116,7 @@ class CaseMixRows(NamedTuple):
 
 
 def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> CaseMixRows:
-    """Give covariates as columns of numbers, rare categories joined.
+    """Give covariates as columns of numbers, rare categories joined or in none.
 
     Parameters
     ----------
@@ -142,11 +141,12 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
             levels = values.isna().map({True: "missing", False: "recorded"})
         else:
             levels = values.fillna("missing")
-        levels, joined = _without_rare(kept, levels, asked.least, outcome)
-        said += [remark("categories_joined", name=name, least=asked.least)] * joined
-        reference, *others = levels.value_counts().index if len(kept) else [""]
+        levels, rare = _without_rare(kept, levels, asked.least, outcome)
+        said += [remark(key, name=name, least=asked.least) for key in rare]
+        reference, *others = [*levels.value_counts().index] or [""]
         for k, level in enumerate(others):
-            made[f"term_{column}_{k}"] = (levels == level).astype(float)
+            mine = (levels == level).astype(float).where(levels.notna())
+            made[f"term_{column}_{k}"] = mine.fillna(mine.mean())
             terms[f"term_{column}_{k}"] = Term(name, f"{level}, against {reference}")
     terms = {t: terms[t] for t, values in made.items() if values.nunique() > 1}
     rows, fixed = kept.assign(**{t: made[t] for t in terms}), []
@@ -160,14 +160,17 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
 
 def _without_rare(
     rows: pd.DataFrame, levels: pd.Series, least: int, outcome: str
-) -> tuple[pd.Series, bool]:
-    """Join rare categories; where they are rare together too, with the most frequent.
+) -> tuple[pd.Series, list[str]]:
+    """Join rare categories; where they are rare together too, put them in none.
+
+    Joined with another category they would be taken for what they are not, and left out they
+    could be told from models with them: those in none are expected to be as the others' mean.
 
     What a model says of a category must be of several therapists of whom none can tell another,
     and of several services, since a name that one of them alone has would say which it is.
     """
-    joined = False
-    for into in ("(others)", ""):
+    said: list[str] = []
+    for key, into in {"categories_joined": "rare categories", "categories_none": None}.items():
         loads = rows.groupby([levels, "therapist_id"]).size().groupby(level=0)
         few = (loads.size() < 3) | (loads.sum() - loads.max() < least)
         if "service_id" in rows:
@@ -178,15 +181,14 @@ def _without_rare(
             few |= np.minimum(have, loads.sum() - have) < _LEAST_OUTCOMES
         if not few.any():
             break
-        common = loads.sum()[~few].sort_values(kind="stable").index[-1:]
-        rare, joined = levels.isin(few.index[few]), True
-        levels = levels.mask(rare, into or next(iter(common), "(all)"))
-    return levels, joined
+        said = [key]
+        levels = levels.mask(levels.isin(few.index[few]), into)
+    return levels, said
 
 
 def adjusted_effects(
     mix: CaseMixRows, measure: Measure, measures: Sequence[Measure], asked: CaseMix, seed: int = 1
-) -> tuple[pd.DataFrame, MixedFit, pd.Series | None]:
+) -> tuple[pd.DataFrame, MixedFit]:
     """Therapist effect of a measure without adjustment, and as adjustment is added.
 
     Parameters
@@ -208,10 +210,6 @@ def adjusted_effects(
         the row before with its interval; shares.
     MixedFit
         The model with first scores and case mix.
-    Series or None
-        By therapist, the mean of the last scores less what first scores and case mix let expect,
-        not drawn towards the average. None where nothing more is adjusted for, or patients are
-        left out: from the same without adjustment it would tell of those few.
     """
     rows, terms = mix.rows, list(mix.terms)
     formulas = {
@@ -236,11 +234,7 @@ def adjusted_effects(
         unit_of = rows.groupby("therapist_id")[unit].first().reindex(fit.design.groups)
         lines.append(line | (_change(fits[-1], fit, unit_of, seed) if fits else {}))
         fits.append(fit)
-    own = None
-    if len(lines) > 2 and mix.whole:
-        expected = patient_residuals(fit, rows)["expected"]
-        own = (rows[measure.post] - expected).groupby(rows["therapist_id"]).mean()
-    return pd.DataFrame(lines), fits[1 + bool(terms)], own
+    return pd.DataFrame(lines), fits[1 + bool(terms)]
 
 
 def coefficients(
@@ -276,7 +270,7 @@ def coefficients(
         found.loc[mix.of_services, "df"] = left
     estimate, half = found["estimate"], found["se"] * t.ppf(0.975, found["df"])
     table = pd.DataFrame([*terms.values()], index=found.index, columns=Term._fields)
-    n = [rows[name].sum() if term.category else len(rows) for name, term in terms.items()]
+    n = [(rows[name] == 1).sum() if term.category else len(rows) for name, term in terms.items()]
     ends = {"estimate_lower": estimate - half, "estimate_upper": estimate + half}
     return table.drop(columns="category").assign(estimate=estimate, **ends, df=found["df"], n=n)
 

@@ -94,8 +94,8 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
 
 def _needed(result: MeasureResult) -> dict[str, Any]:
     """Test the share against none; how many patients make a figure reliable, who has so many."""
-    between = float(result.fit.random_covariance.to_numpy()[0, 0])
-    n, within = result.residuals["n"], result.fit.residual_variance
+    between = float(result.ranked.random_covariance.to_numpy()[0, 0])
+    n, within = result.residuals["n"], result.ranked.residual_variance
     least = patients_needed(between, within)
     return {
         "label": result.measure.label,

@@ -16,6 +16,7 @@ import pandas as pd
 from pwp_lib.measures import Measure
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.case_mix import FIRST, WITH_MIX
 from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small, share_between
 from pwp_report.patient_counts import (
     EVERYBODY,
@@ -58,12 +59,13 @@ class _Tables:
         *,
         measure: Measure | None = None,
         note: str = "",
-        **words: str,
+        by: str = "with_case_mix",
+        **words: object,
     ) -> None:
         """Keep a table that has rows, of one measure or all, with measures called by labels."""
         title, note = phrase("titles", name, **words), note or phrase("notes", name)
         if "mix_0" in self.analysis.cohort.patients:
-            note = f"{note} {phrase('with_case_mix', name)}".strip()
+            note = f"{note} {phrase(by, name, **words)}".strip()
         if measure is not None:
             name, title = f"{name}_{measure.name}", f"{title}, {measure.label}"
         if "measure" in frame:
@@ -276,8 +278,10 @@ def _therapists(tables: _Tables) -> None:
     analysis = tables.analysis
     for result in analysis.measures.values():
         frame = parts.residuals(result, tables.alone, tables.together, tables.policy)
-        note = phrase("notes", "residuals_zero") * bool(frame["residual"].isna().all())
-        tables.add("residuals", frame, measure=result.measure, note=note)
+        zero = "_zero" * bool(frame["residual"].isna().all())
+        by = FIRST if result.with_mix is None else WITH_MIX
+        note = phrase("notes", f"residuals{zero}", given=by)
+        tables.add("residuals", frame, measure=result.measure, note=note, by=by)
     if not tables.alone:
         tables.withhold("nobody_alone")
 
@@ -303,7 +307,9 @@ def _groups(tables: _Tables) -> None:
         means = ["mean_pre", "mean_post", "mean_change"]
         frame[means] = frame[means].astype(float).round(1)
     note = phrase("notes", "clusters_alone") if tables.together else ""
-    tables.add("clusters", frame[parts.GROUP_COLUMNS], note=note)
+    by = FIRST if analysis.moved is None else WITH_MIX
+    shown = frame[parts.GROUP_COLUMNS]
+    tables.add("clusters", shown, note=note, by=by, n=analysis.moved, all=len(analysis.groups))
     tables.add("nested_rates", parts.rate_differences(frame))
 
 

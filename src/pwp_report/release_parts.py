@@ -46,7 +46,7 @@ GROUP_COLUMNS = [
 #: Columns of counts and of places beside those that begin with n_; `excluded` of the flow is not
 #: among them, since what reads that file knows it as it is.
 _WHOLE = (
-    *("n", "patients", "missing", "df", "rank", "rank_lower", "rank_upper"),
+    *("n", "patients", "missing", "df", "rank", "rank_unadjusted", "rank_lower", "rank_upper"),
     *("upper_shared", "lower_shared"),
 )
 #: A count as it may be shown, NaN if it may not.
@@ -240,8 +240,8 @@ def residuals(
     """Residuals with the interval of the released caseload, their ranks, and the others' mean."""
     table = result.residuals
     shown = table.loc[table.index.isin(list(alone)), ["n", "residual", "se", "rank"]].astype(float)
-    between = float(result.fit.random_covariance.to_numpy()[0, 0])
-    within = result.fit.residual_variance
+    between = float(result.ranked.random_covariance.to_numpy()[0, 0])
+    within = result.ranked.residual_variance
     if policy.active:
         # The exact interval would tell the exact caseload.
         n = shown["n"].map(lambda k: policy.count(k) or 0)
@@ -253,8 +253,9 @@ def residuals(
     n = shown["n"]
     profile = result.rank_uncertainty.drop(columns=["n", "percentile"])
     shown = shown.join(profile.assign(reliability=n * between / (n * between + within)))
-    if result.departures is not None:
-        shown["departure_case_mix"] = result.departures
+    if result.with_mix is not None:
+        before = result.fit.residuals(lower_is_better=result.measure.higher_is_worse)
+        shown["rank_unadjusted"] = before["rank"]
     few = table[table.index.isin(list(together))]
     if len(few):
         mean = float(np.average(few["residual"].astype(float), weights=few["n"]))
@@ -264,7 +265,7 @@ def residuals(
     shown = shown.sort_values("rank", kind="stable").rename_axis("therapist")
     if between <= 1e-9 * within:
         # Where all are alike by the estimate, a residual of zero and a rank would be no finding.
-        shown[shown.columns.difference(["n", "departure", "departure_case_mix"])] = np.nan
+        shown[shown.columns.difference(["n", "departure"])] = np.nan
     return rounded(shown.reset_index(), 2)
 
 

@@ -15,6 +15,7 @@ from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
 from pwp_lib.show.alt import describe, remember
 from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.case_mix import FIRST, WITH_MIX
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
 from pwp_report.table_words import both_ends, phrase
@@ -74,6 +75,11 @@ def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame | None:
     return alone if len(alone) else None
 
 
+def _given(residuals: pd.DataFrame | None) -> str:
+    """Tell from a table of residuals what they are adjusted for."""
+    return WITH_MIX if residuals is not None and "rank_unadjusted" in residuals else FIRST
+
+
 def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Drawn]:
     tables = {name: _by_therapist(released, f"residuals_{name}") for name in analysis.measures}
     frames = {n: t for n, t in tables.items() if t is not None and t["rank"].notna().any()}
@@ -89,7 +95,8 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     ]
     for ax in axes if len(drawn) < len(ranks) else ():
         ax.axhline(_MOST // 2 - 0.5, color="0.5", linestyle=":")
-    of = {"n": len(drawn), "all": released.therapists}
+    given = " or ".join(dict.fromkeys(map(_given, frames.values())))
+    of = {"n": len(drawn), "all": released.therapists, "given": given}
     caption = phrase("captions", "caterpillar", apart=", ".join(apart), **of)
     # The caption says who is at the top: a longer label than this leaves a picture of few.
     axes[0].set_ylabel("Therapist (caseload)")
@@ -101,7 +108,8 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     name, label = result.measure.name, result.measure.label
 
     def drawn(key: str, axes: Any, n: int, note: str = "") -> Drawn:
-        words = phrase("captions", key, label=label, n=n, all=released.therapists, note=note)
+        of = {"label": label, "n": n, "all": released.therapists, "given": _given(table)}
+        words = phrase("captions", key, note=note, **of)
         return _drawn(f"{key}_{name}", words, axes)
 
     yield from _funnels(result, released)
@@ -147,8 +155,7 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
             yield _funnel("funnel", measure, released, n, rate.clip(upper=1), target, note=note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
-        own = "departure_case_mix" if "departure_case_mix" in table else "departure"
-        gain, given = -measure.sign * table[own], phrase("captions", own)
+        gain, given = -measure.sign * table["departure"], _given(table)
         sd = float(released.tables[f"variances_{measure.name}"].frame["estimate"].iloc[-1]) ** 0.5
         yield _funnel("funnel_mean", measure, released, table["n"], gain, 0, sd, given=given)
 

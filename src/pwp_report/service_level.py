@@ -63,6 +63,5 @@ def service_effects(fits: Mapping[str, NestedFit]) -> pd.DataFrame:
         for level, words in zip(fit.levels, ("services", "therapists of a service"), strict=True):
             found = fit.profile_interval(level)
             rows.append((adjusted_for, words, fit.vpc(level), found.lower, found.upper))
-    names = ["adjusted_for", "level", "vpc", "vpc_lower", "vpc_upper"]
-    table = pd.DataFrame(rows, columns=names)
+    table = pd.DataFrame(rows, columns=["adjusted_for", "level", "vpc", "vpc_lower", "vpc_upper"])
     return table.assign(change=table.groupby("level")["vpc"].diff())

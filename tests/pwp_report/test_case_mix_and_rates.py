@@ -16,6 +16,7 @@ from multilevel.errors import InputError
 from multilevel.fit import fit_mixed
 from multilevel.nested import NestedFit
 from pwp_lib.measures import PHQ9
+from pwp_lib.profiling import therapist_profile
 from pwp_lib.sensitivity import sensitivity_panel
 from pwp_lib.simulate import Truth, simulate_cohort
 from pwp_report import release_parts as parts
@@ -34,6 +35,7 @@ from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group
 from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.patient_counts import Count
 from pwp_report.rates import Asked, fit_rate, rates_asked
+from pwp_report.release import release_results
 from pwp_report.service_level import fit_services, service_effects
 from pwp_report.study import ScoreColumns, Study
 
@@ -196,8 +198,8 @@ def test_effects_before_and_after_are_those_of_the_models_written_out(people: pd
 
 def test_departures_with_the_case_mix_are_those_of_least_squares(people: pd.DataFrame) -> None:
     asked = CaseMix(("imd",))
-    *_, own = adjusted_effects(case_mix_rows(people, asked), PHQ9, [PHQ9], asked)
-    assert own is not None
+    _, mixed = adjusted_effects(case_mix_rows(people, asked), PHQ9, [PHQ9], asked)
+    own = therapist_profile(mixed)["departure"]
     formula = "phq9_post ~ center(phq9_pre) + mix_0 + (1 + center(phq9_pre) | therapist_id)"
     fit = fit_mixed(formula, people)
     x = (people["phq9_pre"] - people["phq9_pre"].mean()).to_numpy()
@@ -255,17 +257,45 @@ def test_what_is_a_service_s_has_the_spread_of_services_drawn(
     [
         (CaseMix(), False),
         (CaseMix(("imd",)), True),
-        (CaseMix(therapist_mean=True), True),
+        (CaseMix(therapist_mean=True), False),
         (CaseMix(("imd",), missing="drop"), False),
     ],
 )
-def test_departures_of_other_patients_than_the_table_s_are_not_given(
+def test_therapists_are_ranked_by_the_model_with_the_case_mix(
     people: pd.DataFrame, asked: CaseMix, there: bool
 ) -> None:
-    """Two means of nearly the same patients would tell the scores of those few."""
+    """But not of nearly the same patients, whose ranks would tell the scores of those few."""
+    shape = simulate_cohort(Truth.one_measure().with_therapists(8, caseload=30), seed=3)
     gaps = people.assign(mix_0=people["mix_0"].where(people.index % 97 > 0))
-    *_, own = adjusted_effects(case_mix_rows(gaps, asked), PHQ9, [PHQ9], asked)
-    assert (own is not None) == there
+    gaps["patient_id"] = gaps.index.astype(str)
+    known = gaps if asked.names else gaps.drop(columns="mix_0")
+    cohort = replace(shape, patients=known, eligible=None, completeness=None, therapists=None)
+    analysis = analyse(cohort, engines=("ml",), sensitivity=False, case_mix=asked)
+    released = release_results(analysis, DisclosurePolicy(active=False))
+    table = released.tables["residuals_phq9"]
+    rows = gaps.assign(imd=gaps["mix_0"].fillna(gaps["mix_0"].mean()), x=gaps["phq9_pre"])
+    terms = "center(x) + imd" if there else "center(x)"
+    by_hand = fit_mixed(f"phq9_post ~ {terms} + (1 + center(x) | therapist_id)", rows)
+    theirs = by_hand.residuals()
+    mine = table.frame.set_index("therapist")
+    if there:  # the missing entries are too few for a term
+        first = fit_mixed("phq9_post ~ center(x) + (1 + center(x) | therapist_id)", rows)
+        before = first.residuals()
+        assert mine["rank_unadjusted"].to_dict() == before["rank"].to_dict()
+        quarters = [1 * (r["rank"] > 5) + (r["rank"] > 15) for r in (theirs, before)]
+        moved = int((quarters[0] != quarters[1]).sum())
+        assert analysis.moved == moved > 0
+        assert f"{moved} of 20 therapists would be in another" in released.tables["clusters"].note
+    else:
+        assert "rank_unadjusted" not in mine
+        assert analysis.moved is None
+        said = "Neither residuals nor ranks are adjusted for the case mix" in table.note
+        assert said == bool(asked.names)
+    assert mine["rank"].to_dict() == theirs["rank"].to_dict()
+    assert mine["residual"].to_dict() == pytest.approx(theirs["residual"].to_dict(), abs=0.0051)
+    assert sorted(analysis.groups.index[analysis.groups == "upper"]) == sorted(
+        theirs.index[theirs["rank"] <= 5]
+    )
 
 
 def test_patients_per_hundred_by_another_way(people: pd.DataFrame) -> None:
@@ -436,9 +466,8 @@ def test_a_covariate_that_never_varies_adjusts_nothing(people: pd.DataFrame) -> 
     mix = case_mix_rows(people.assign(mix_0="same"), CaseMix(("area",)))
     assert mix.terms == {}
     assert mix.said == ()
-    table, _, own = adjusted_effects(mix, PHQ9, [PHQ9], CaseMix(("area",)))
+    table, _ = adjusted_effects(mix, PHQ9, [PHQ9], CaseMix(("area",)))
     assert table["adjusted_for"].tolist() == ["nothing", "first scores"]
-    assert own is None
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -452,8 +481,24 @@ def test_a_category_of_one_service_is_joined(people: pd.DataFrame) -> None:
     where = people["service_id"].map({"S0": "north", "S1": "south", "S2": "south"}).fillna("east")
     mix = case_mix_rows(people.assign(mix_0=where), CaseMix(("region",)))
     said = {word for term in mix.terms.values() for word in term.compared.split(", against ")}
-    assert said == {"east", "(others)"}
-    assert "of few therapists or services, are joined" in mix.said[0]
+    assert said == {"east", "rare categories"}
+    assert 'are together one of their own, "rare categories"' in mix.said[0]
+
+
+@pytest.mark.parametrize("few", [1, 14, 19, 25])
+def test_few_of_a_kind_are_counted_with_no_other_kind(people: pd.DataFrame, few: int) -> None:
+    """Nor left out: they get what the model expects of the others in the mean."""
+    rng = np.random.default_rng(few)
+    sex = pd.Series(rng.choice(["F", "M"], len(people), p=[0.65, 0.35]))
+    sex[rng.choice(len(people), few, replace=False)] = "X"
+    mix = case_mix_rows(people.assign(mix_0=sex), CaseMix(("gender",)))
+    mine = mix.rows["term_mix_0_0"]
+    assert mix.terms["term_mix_0_0"].compared == "M, against F"
+    assert mix.whole
+    others = (sex == "M").sum() / (sex != "X").sum()
+    shares = {"M": 1.0, "F": 0.0, "X": 0.0 if few == 25 else others}
+    assert mine.tolist() == pytest.approx(sex.map(shares).tolist())
+    assert ("in the models but in no category" in " ".join(mix.said)) == (few < 20)
 
 
 def test_a_category_of_which_one_therapist_could_tell_another_is_joined(
@@ -541,7 +586,7 @@ def test_a_service_variance_of_zero_is_shown_as_zero_and_its_change(people: pd.D
     assert after["vpc"] < 0.02
     assert after["vpc_lower"] == 0.0
     assert after["change"] == pytest.approx(after["vpc"] - before["vpc"])
-    _, fit, _ = adjusted_effects(mix, PHQ9, [PHQ9], CaseMix(("area",)))
+    _, fit = adjusted_effects(mix, PHQ9, [PHQ9], CaseMix(("area",)))
     row = coefficients(mix, fit, fits).iloc[0]
     # Truth: .2 a point, in tens here since a standard deviation is 9 or 10.
     assert row["compared"] in ("each 1 more", "each 10 more")

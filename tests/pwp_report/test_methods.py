@@ -137,16 +137,21 @@ def test_what_lies_between_services_is_not_booked_to_therapists(
     page = "\n".join(first_page(safe_analysis, study, released))
     answer, never = page.split("## What must not be concluded")
     own = "3.9% (95% interval 3.0 to 5.2) between the therapists within a service"
-    assert (f"Of the therapists' share on PHQ-9, {share:g}" in answer) == (share > 0)
-    assert (own in answer) == (share > 0)
-    assert ("Not that therapists answer for what lies between services" in never) == (share > 0)
+    some = share > 0 or adjust == "done"  # before the case mix or after it
+    first = 8.2 if adjust == "done" else share
+    assert (f"Of the therapists' share on PHQ-9, {first:g}" in answer) == some
+    assert (own in answer) == (share > 0 and adjust != "done")
+    assert ("Not that therapists answer for what lies between services" in never) == some
+    assert ("ranks what first scores alone leave of it" in never) == (some and bool(adjust))
+    assert ("ranking of therapists is not adjusted for the case mix" in answer) == bool(adjust)
     assert ("services (not adjusted for the case mix)" in answer) == (
         adjust == "asked" and share == 0
     )
-    # Where nothing lies between services, nothing is said of therapists within one either.
-    alone = "8.2% and 3.2%" if share else "8.2%"
-    assert (f"are adjusted for (first scores alone: {alone})" in answer) == (adjust == "done")
-    assert ("need not add up to the share of all therapists" in answer) == (share > 0)
+    # First without the case mix, then with it, and each once.
+    after = f"; once the case mix is adjusted for as well, {share:.1f}% (95% interval 0.0 to 5.6)"
+    within = " and 3.9% (95% interval 3.0 to 5.2)"
+    assert (after + within in answer) == (adjust == "done")
+    assert ("need not add up to the share of all therapists" in answer) == some
     text = " ".join(methods_and_results(safe_analysis, study, released))
     assert "Data had three levels" in text
     assert own in text
@@ -172,7 +177,7 @@ def test_the_first_page_says_whether_a_share_can_be_told_from_none(apart: float)
     said = "cannot be told from none" if p > 0.05 else "This share can be told from none"
     if analysis.measures["phq9"].vpc > 0.0005:
         assert f"{said} ({p_value(p)})" in page
-        assert ("if they differ at all" in page) == (p > 0.05)
+        assert ("if therapists differ at all" in page) == (p > 0.05)
     else:
         assert "no difference between therapists was found" in page
         assert p > 0.4

@@ -8,8 +8,8 @@ keep <- function(missing, what, value)
   out <<- rbind(out, data.frame(missing, what, value = signif(unname(value), 10)))
 tight <- lmerControl(optimizer = "bobyqa", optCtrl = list(maxfun = 1e6, rhoend = 1e-10))
 tightly <- glmerControl(optimizer = "bobyqa", optCtrl = list(maxfun = 1e6, rhoend = 1e-9))
-# Categories of fewer than 20 patients, or of fewer than 5 with or without the outcome, joined:
-# with each other, or with the most frequent where they are few together.
+# Categories of fewer than 20 patients, or of fewer than 5 with or without the outcome, joined
+# with each other, or in no category where they are few together.
 joined <- function(g, yes = NULL) {
   few <- function(g) {
     n <- table(g)
@@ -21,16 +21,26 @@ joined <- function(g, yes = NULL) {
   rare <- few(g)
   again <- ifelse(g %in% rare, "(others)", g)
   if ("(others)" %in% few(again))
-    again <- ifelse(g %in% rare, names(which.max(table(g[!g %in% rare]))), g)
+    again <- ifelse(g %in% rare, NA, g)
   relevel(factor(again), names(which.max(table(again))))
 }
+# A column for each category but the most frequent; who is in none has its mean.
+with_columns <- function(d, g) {
+  for (k in levels(g)[-1]) {
+    mine <- as.numeric(g == k)
+    d[[paste0("g", k)]] <- ifelse(is.na(mine), mean(mine, na.rm = TRUE), mine)
+  }
+  d
+}
+columns <- function(g) paste(c("", paste0("g", levels(g)[-1])[nlevels(g) > 1]), collapse = " + ")
 for (missing in c("category", "drop")) {
   d <- if (missing == "drop") all[!is.na(all$income), ] else all
   d$unknown <- as.numeric(is.na(d$income))
   d$money <- ifelse(is.na(d$income), mean(d$income, na.rm = TRUE), d$income) / 1000
   d$x <- d$phq9_pre - mean(d$phq9_pre)
-  d$g <- joined(d$gender)
-  mix <- paste("area + g + money", if (missing == "drop") "" else "+ unknown")
+  g <- joined(d$gender)
+  d <- with_columns(d, g)
+  mix <- paste("area", columns(g), "+ money", if (missing == "drop") "" else "+ unknown")
   for (terms in c("x", paste("x +", mix))) {
     after <- if (terms == "x") "before" else "after"
     f <- as.formula(paste("phq9_post ~", terms, "+ (1 | service_id) + (1 | therapist_id)"))
@@ -56,11 +66,12 @@ for (missing in c("category", "drop")) {
   for (rate in names(outcomes)) {
     e <- d[!is.na(outcomes[[rate]]), ]
     e$yes <- as.numeric(outcomes[[rate]][!is.na(outcomes[[rate]])])
-    e$g <- joined(e$gender, e$yes)
+    g <- joined(e$gender, e$yes)
+    e <- with_columns(e, g)
     # Those without an income are a category like others.
     e$money <- ifelse(e$unknown == 1, mean(e$money[e$unknown == 0]), e$money)
     flag <- missing == "category" && nlevels(joined(e$unknown, e$yes)) > 1
-    own <- paste("x + area", if (nlevels(e$g) > 1) "+ g", "+ money", if (flag) "+ unknown")
+    own <- paste("x + area", columns(g), "+ money", if (flag) "+ unknown")
     for (terms in c("x", own)) {
       fit <- glmer(as.formula(paste("yes ~", terms, "+ (1 | therapist_id)")), e, family = binomial,
                    nAGQ = 15, control = tightly)

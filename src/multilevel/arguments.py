@@ -11,8 +11,6 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from multilevel.errors import InputError
 
-__all__ = ["Checked", "checked", "fits"]
-
 #: Least values of whole numbers, by the names that they have everywhere.
 _LEAST = {"seed": 0, "draws": 0, "burn_in": 0} | dict.fromkeys(
     ("chains", "minimum_rows", "replicates", "repeats", "therapists"), 1

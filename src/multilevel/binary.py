@@ -25,8 +25,6 @@ from multilevel.residuals import ranked
 from multilevel.rows import ModelRows, model_rows
 from multilevel.solution import coefficient_table
 
-__all__ = ["BinaryFit", "Interval", "fit_binary"]
-
 #: Variance of the standard logistic distribution: that of rows on the latent scale.
 _LOGISTIC = np.pi**2 / 3.0
 #: Of this many standard deviations the median odds ratio is the exponential: the normal's third
@@ -147,7 +145,7 @@ class BinaryFit(Checked):
             twentieth of what the most nodes give.
         """
         numbers = _numbers_of_nodes(nodes)
-        found = [_search(self._cells, self._boundary, k) for k in numbers]
+        found = [_search(self._cells, self._root, self._boundary, k) for k in numbers]
         variance = np.array([point.theta[-1] ** 2 for point in found])
         best = variance[np.argmax(numbers)]
         columns = {
@@ -358,7 +356,7 @@ def fit_binary(
     _refuse_without_variation(rows, success, size)
     cells, root = _cells(rows, success, size)
     without = _without(design, cells, root)
-    nodes, point = _settle(cells, without, numbers)
+    nodes, point = _settle(cells, root, without, numbers)
     if abs(point.theta[-1]) > _LARGEST:
         raise InputError(
             "within groups the fixed terms tell successes from failures without error, or nearly "
@@ -456,9 +454,9 @@ def _without(design: DesignMoments, cells: Cells, root: Array) -> Point:
     return found
 
 
-def _settle(cells: Cells, without: Point, numbers: Sequence[int]) -> tuple[int, Point]:
+def _settle(cells: Cells, root: Array, without: Point, numbers: Sequence[int]) -> tuple[int, Point]:
     """Find the optimum with the first of some numbers of nodes that the next one confirms."""
-    point = _search(cells, without, numbers[0])
+    point = _search(cells, root, without, numbers[0])
     for nodes, more in pairwise(numbers):
         again = measure(cells, point.theta, more, point.modes)
         if abs(again.deviance - point.deviance) <= _ENOUGH or abs(point.theta[-1]) > _LARGEST:
@@ -468,7 +466,7 @@ def _settle(cells: Cells, without: Point, numbers: Sequence[int]) -> tuple[int, 
     return numbers[-1], point
 
 
-def _search(cells: Cells, without: Point, nodes: int) -> Point:
+def _search(cells: Cells, root: Array, without: Point, nodes: int) -> Point:
     """Find the optimum, which may be the one without a random intercept."""
     starts = [np.append(without.theta[:-1], sd) for sd in _STARTS]
     tried = (minimise(cells, theta, nodes, without.modes, False) for theta in starts)
@@ -477,8 +475,10 @@ def _search(cells: Cells, without: Point, nodes: int) -> Point:
     size = cells.sums(cells.trials)[:, None]
     level = cells.sums(cells.trials[:, None] * cells.x) / size
     within = replace(cells, x=cells.x - level[cells.group])
-    own = within.x.var(axis=0)
-    if best is not without and not ((own > _DEPENDENT) & (level.var(axis=0) > _APART * own)).any():
+    # In columns as they were given: those made orthonormal mix what differs between groups alone.
+    own, between = ((x @ np.linalg.inv(root)).var(axis=0) for x in (within.x, level))
+    apart = (own > _DEPENDENT * between) & (between > _APART * own)
+    if best is not without and not apart.any():
         return best
     theta = minimise(within, starts[-1], nodes, without.modes, False).theta
     # Slopes without limit are no place to start from.

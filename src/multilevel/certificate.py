@@ -8,8 +8,6 @@ import numpy as np
 
 from multilevel.search import Optimum
 
-__all__ = ["Certificate", "certify"]
-
 #: Optima whose deviances differ by less are one optimum.
 _SAME = 1e-6
 

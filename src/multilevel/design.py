@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.arguments import Checked
 from multilevel.errors import InputError
 
-__all__ = ["DesignMoments", "Polynomial", "coordinates", "movable_columns"]
-
 #: A column as a polynomial in stored variables: ``{("x",): 1.0, (): -10.0}`` is ``x - 10``.
 Polynomial: TypeAlias = Mapping[tuple[str, ...], float]
 

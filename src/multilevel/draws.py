@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.arguments import Checked
 from multilevel.errors import InputError
 
-__all__ = ["PosteriorInterval", "tail_of"]
-
 Array = NDArray[np.float64]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["InputError"]
-
 
 class InputError(ValueError):
     """Input that cannot be used, said in one sentence that names the place and a remedy.

@@ -29,8 +29,6 @@ from multilevel.sources import design_moments
 from multilevel.spread import ScaledRows, Spread, profile_delta, scaled_rows
 from multilevel.summary import summarise
 
-__all__ = ["MixedFit", "fit_design", "fit_mixed"]
-
 
 @dataclass(frozen=True, repr=False)
 class MixedFit(Checked, Solution):

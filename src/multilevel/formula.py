@@ -15,8 +15,6 @@ from typing import Any
 from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in, read_expression
 
-__all__ = ["MAX_RANDOM_TERMS", "Formula", "Term", "parse_formula"]
-
 #: Signs that R has and formulae's parser has not.
 _OTHER_SIGNS = {
     "%": "write a:b for a %in% b",

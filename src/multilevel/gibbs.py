@@ -23,8 +23,6 @@ from multilevel.gibbs_kernel import Belief, Draws, Noise, Sums, run_chain
 from multilevel.identify import design_stack
 from multilevel.priors import PriorValues
 
-__all__ = ["check_proper", "run_chains", "standardise"]
-
 Array = NDArray[np.float64]
 
 #: Random numbers drawn at a time, which bounds the memory beyond the result.

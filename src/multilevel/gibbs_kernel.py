@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from multilevel.small import cholesky, compiler, congruent, gram, invert_lower
 
-__all__ = ["Belief", "Draws", "Noise", "Sums", "run_chain"]
-
 Array = NDArray[np.float64]
 
 #: A pivot of the fixed part's precision never falls below this share of its scale: where a

@@ -14,8 +14,6 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.small import cholesky, compiled, congruent, folded, invert_lower
 
-__all__ = ["Array", "Stack", "design_stack", "identified_stack", "method_name", "standardise"]
-
 Array: TypeAlias = NDArray[np.float64]
 
 

@@ -10,8 +10,6 @@ import pandas as pd
 from multilevel.likelihood import Array, Pieces, Stack, pieces, places, symmetric_basis
 from multilevel.solution import Solution
 
-__all__ = ["fixed_tests", "variance_covariance"]
-
 Information: TypeAlias = Literal["expected", "observed"]
 
 

@@ -16,8 +16,6 @@ from multilevel.partition import random_row
 from multilevel.search import minimise
 from multilevel.solution import Solution
 
-__all__ = ["ProfileInterval", "profile_bounds", "profile_interval", "share_interval"]
-
 #: Relative variances searched: the partition coefficient from 1e-9 to 1 - 1e-9.
 _LEAST, _MOST = 1e-9, 1e9
 

@@ -19,8 +19,6 @@ from multilevel.plan import refuse_unknown
 from multilevel.record import Record, plain_label
 from multilevel.sources import open_frame, sum_formula
 
-__all__ = ["Nesting", "nested_design", "sum_levels"]
-
 #: Between the labels of a unit and of a group that counts within it.
 _WITHIN = " / "
 

@@ -15,8 +15,6 @@ from multilevel.identify import method_name, standardise
 from multilevel.likelihood import Array, Stack, pieces
 from multilevel.search import solve
 
-__all__ = ["ManyFits", "fit_many", "resampled_shares"]
-
 _ROUNDING = 1e-12
 
 

@@ -18,8 +18,6 @@ from multilevel.pooling import MINIMUM_ROWS, kept, pool_moments, withhold_small
 from multilevel.record import Record
 from multilevel.sources import sum_formula
 
-__all__ = ["Moments"]
-
 
 class Moments(Checked, Record):
     """Sums of products of stored columns within each group.

@@ -24,8 +24,6 @@ from multilevel.residuals import ranked
 from multilevel.search import solve
 from multilevel.solution import coefficient_table
 
-__all__ = ["NestedFit", "fit_nested"]
-
 
 @dataclass(frozen=True, repr=False)
 class NestedFit(Checked):

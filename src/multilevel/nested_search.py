@@ -18,8 +18,6 @@ from multilevel.errors import InputError
 from multilevel.likelihood import Array, Stack, lower_factor
 from multilevel.search import Optimum
 
-__all__ = ["NestedLikelihood", "Proof", "Value", "certify", "differences", "prove", "search"]
-
 #: With more groups than these only the most likely start is followed.
 _MANY_GROUPS = 600
 

@@ -15,14 +15,6 @@ from multilevel.errors import InputError
 from multilevel.likelihood import Array, symmetric_basis
 from multilevel.solution import Solution
 
-__all__ = [
-    "group_variance",
-    "partition_coefficient",
-    "partition_curve",
-    "random_row",
-    "residual_variance",
-]
-
 #: Terms at a place are nearer to zero than this, so that their products are numbers too.
 _FARTHEST = 1e100
 

@@ -15,8 +15,6 @@ from multilevel.derive import around
 from multilevel.errors import InputError
 from multilevel.record import Record
 
-__all__ = ["MINIMUM_ROWS", "kept", "pool_moments", "withhold_small"]
-
 #: Groups with fewer rows are withheld from moments that are shared. Eight rows of whole-number
 #: scores can be worked back from two sums of each score; around twelve it stops.
 MINIMUM_ROWS = 20

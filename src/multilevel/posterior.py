@@ -22,8 +22,6 @@ from multilevel.priors import Prior, PriorValues, as_prior, off_the_boundary
 from multilevel.residuals import term_position
 from multilevel.sources import design_moments
 
-__all__ = ["Posterior", "sample_posterior"]
-
 Array = NDArray[np.float64]
 
 

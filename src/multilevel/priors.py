@@ -22,8 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 
-__all__ = ["Prior", "PriorValues", "as_prior", "off_the_boundary"]
-
 Array = NDArray[np.float64]
 Kind: TypeAlias = Literal["mlwin", "flat-sd", "half-normal", "inverse-wishart"]
 

@@ -8,14 +8,14 @@ JRSS B 44, 226-233): the mean curvature of the complete data plus the variance o
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["MOST_NODES", "Cells", "Point", "measure", "minimise"]
 
 Array = NDArray[np.float64]
 
@@ -58,12 +58,12 @@ class Cells:
         return np.flatnonzero(np.diff(self.group, prepend=-1))
 
     @cached_property
-    def blocks(self) -> list[tuple[int, Cells]]:
-        """Whole groups, some `_BLOCK` cells at a time, each with the code of its first group."""
+    def blocks(self) -> list[tuple[slice, Cells]]:
+        """Whole groups, some `_BLOCK` cells at a time, and where they stand among all."""
         columns = self.group, self.x, self.trials, self.successes
         some = max(1, _BLOCK * len(self._begin) // len(self.group))
         parts = zip(*(np.split(c, self._begin[some::some]) for c in columns), strict=True)
-        return [(int(g[0]), Cells(g - g[0], *rest)) for g, *rest in parts]
+        return [(slice(g[0], g[-1] + 1), Cells(g - g[0], *rest)) for g, *rest in parts]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _modes(cells: Cells, eta: Array, sigma: float, start: Array) -> Array:
     return modes
 
 
-def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
+def measure(
+    cells: Cells, theta: Array, nodes: int, start: Array, bend_nodes: int = _HESSIAN_NODES
+) -> Point:
     """Deviance and its derivatives at some parameters.
 
     Parameters
@@ -125,15 +127,28 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
         One is Laplace's approximation.
     start : ndarray of shape (J,)
         Where to look for the modes first.
+    bend_nodes : int
+        Nodes that the second derivatives are taken with at least.
     """
-    # Given the parameters groups are independent: in blocks, all their nodes stay in the cache.
-    parts = [_measure(c, theta, nodes, start[k : k + c.group[-1] + 1]) for k, c in cells.blocks]
+
+    def work(block: tuple[slice, Cells]) -> tuple[Any, ...]:
+        return _measure(block[1], theta, nodes, start[block[0]], bend_nodes)
+
+    # Given the parameters groups are independent: in blocks, all their nodes stay in the cache,
+    # and cores work side by side. Sums are added up in one order whatever their number.
+    if len(cells.blocks) == 1:
+        parts = [work(cells.blocks[0])]
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as cores:
+            parts = [*cores.map(work, cells.blocks)]
     modes, precision, *sums = zip(*parts, strict=True)
     total, slope, bend = (-2.0 * sum(each[1:], each[0]) for each in sums)
     return Point(theta, np.concatenate(modes), np.concatenate(precision), total, slope, bend)
 
 
-def _measure(cells: Cells, theta: Array, nodes: int, start: Array) -> tuple[Any, ...]:
+def _measure(
+    cells: Cells, theta: Array, nodes: int, start: Array, bend_nodes: int
+) -> tuple[Any, ...]:
     """Modes and precisions, and the log-likelihood with its first and second derivatives."""
     eta, sigma = cells.x @ theta[:-1], float(theta[-1])
     modes = _modes(cells, eta, sigma, start)
@@ -141,8 +156,8 @@ def _measure(cells: Cells, theta: Array, nodes: int, start: Array) -> tuple[Any,
     precision, moved, stretched = _motion(cells, eta, sigma, modes)
     z = _rule(nodes)[0] / np.sqrt(precision)[:, None]
     total, share, rest, bend = _heights(cells, eta, sigma, modes, precision, nodes)
-    if nodes < _HESSIAN_NODES:
-        bend = _heights(cells, eta, sigma, modes, precision, _HESSIAN_NODES)[3]
+    if nodes < bend_nodes:
+        bend = _heights(cells, eta, sigma, modes, precision, bend_nodes)[3]
     at, within = modes[:, None] + z, cells.sums(rest)
     pull = share * (sigma * within - at)
     slope = moved.T @ pull.sum(axis=1) + stretched.T @ (1.0 + (pull * z).sum(axis=1))
@@ -202,7 +217,9 @@ def _heights(
 
 def minimise(cells: Cells, theta: Array, nodes: int, modes: Array, held: bool) -> Point:
     """Newton's method with absolute curvatures; the standard deviation stays where it is held."""
-    here, free = measure(cells, theta, nodes, modes), len(theta) - held
+    # Without a random intercept one node is exact for all that is free; the rest comes at the end.
+    least = 1 if held and theta[-1] == 0.0 else _HESSIAN_NODES
+    here, free = measure(cells, theta, nodes, modes, least), len(theta) - held
     for _ in range(100):
         values, axes = np.linalg.eigh(here.bend[:free, :free])
         size = np.maximum(np.abs(values), 1e-10 * np.abs(values).max())
@@ -214,10 +231,10 @@ def minimise(cells: Cells, theta: Array, nodes: int, modes: Array, held: bool) -
         # No step takes the standard deviation far beyond what is known.
         step /= max(1.0, abs(step[-1]) / (0.5 + abs(here.theta[-1])))
         for halving in 0.5 ** np.arange(30):
-            trial = measure(cells, here.theta + halving * step, nodes, here.modes)
+            trial = measure(cells, here.theta + halving * step, nodes, here.modes, least)
             if trial.deviance <= here.deviance + 1e-13 * abs(here.deviance):
                 break
         else:
             break
         here = trial
-    return here
+    return here if least > 1 else measure(cells, here.theta, nodes, here.modes)

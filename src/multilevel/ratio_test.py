@@ -11,8 +11,6 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.solution import Solution
 
-__all__ = ["LikelihoodRatioTest", "boundary_test", "likelihood_ratio_test"]
-
 #: Deviances that differ by less are the same.
 _ROUNDING = 1e-8
 

@@ -11,8 +11,6 @@ from multilevel.errors import InputError
 from multilevel.likelihood import Array
 from multilevel.solution import Solution
 
-__all__ = ["covariance_parts", "joint_covariance", "ranked", "residual_table", "term_position"]
-
 #: Kinds of standard errors, and with which sign the fixed part's uncertainty enters them.
 _SIGNS: dict[str, float] = {"conditional": 0.0, "comparative": 1.0, "diagnostic": -1.0}
 

@@ -18,8 +18,6 @@ from multilevel.memory import Table, plan_for
 from multilevel.record import Record
 from multilevel.sources import open_table
 
-__all__ = ["ModelRows", "model_rows"]
-
 Array = NDArray[np.float64]
 
 

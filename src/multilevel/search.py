@@ -36,8 +36,6 @@ from multilevel.likelihood import (
 )
 from multilevel.small import compiled, congruent, copy, diagonalise, folded, inner
 
-__all__ = ["Optimum", "minimise", "solve"]
-
 #: Newton stops when the decrease that it can still expect in the deviance is below the first of
 #: these, or after the step that follows an expected decrease below the second: no digit is left.
 _TOLERANCE, _LAST = 1e-20, 1e-12

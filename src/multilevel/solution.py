@@ -15,8 +15,6 @@ from multilevel.likelihood import Array, Pieces, Stack, pieces
 from multilevel.search import Optimum
 from multilevel.spread import Spread
 
-__all__ = ["Ingredients", "Solution", "coefficient_table"]
-
 
 def coefficient_table(names: Sequence[str], estimate: Array, se: Array) -> pd.DataFrame:
     """Coefficients by term: estimate, se, z and two-sided p_value (normal)."""

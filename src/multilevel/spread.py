@@ -18,8 +18,6 @@ from multilevel.formula import parse_formula
 from multilevel.memory import grouped_sums
 from multilevel.rows import model_rows
 
-__all__ = ["ScaledRows", "Spread", "profile_delta", "scaled_rows"]
-
 Array = NDArray[np.float64]
 
 

@@ -7,39 +7,29 @@ import pandas as pd
 
 from multilevel.design import coordinates
 from multilevel.information import fixed_tests, variance_covariance
+from multilevel.partition import partition_coefficient
 from multilevel.solution import Solution
-
-__all__ = ["summarise"]
-
-#: How numbers of a table of coefficients are written.
-_FORMATS = {
-    "df": "{:.1f}".format,
-    "t value": "{:.2f}".format,
-    "Pr(>|t|)": lambda p: "<0.001" if p < 0.001 else f"{p:.3f}",
-}
 
 
 def summarise(fit: Solution) -> str:
     """Summary of a fit, in lines of at most about 75 characters."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    criterion = "REML criterion" if fit.method == "REML" else "-2 log-likelihood"
-    criteria = {"AIC": fit.aic, "BIC": fit.bic, criterion: fit.deviance}
-    names = ["Estimate", "Std. Error", "df", "t value", "Pr(>|t|)"]
-    loader = PackageLoader("multilevel")
-    engine = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
-    text = engine.get_template("summary.j2").render(
-        fit=fit,
-        criteria=pd.DataFrame([criteria | {"df.resid": fit.n - fit.n_parameters}]),
-        variances=_variances(fit),
-        coefficients=fixed_tests(fit).set_axis(names, axis=1).rename_axis(None),
-        formats=_FORMATS,
-    )
-    return text.rstrip()
+    blocks = _heading(fit), _random_part(fit), _fixed_part(fit), _closing(fit)
+    return "\n\n".join(block for block in blocks if block)
 
 
-def _variances(fit: Solution) -> pd.DataFrame:
-    """Variances with their errors, and correlations beside them."""
+def _heading(fit: Solution) -> str:
+    by, name = "REML", "REML criterion"
+    if fit.method == "ML":
+        by, name = "maximum likelihood", "-2 log-likelihood"
+    kind = "Linear mixed model" if fit.design.random else "Single-level linear model"
+    formula = f"\nFormula: {fit.design.formula}" if fit.design.formula else ""
+    criteria = {"AIC": fit.aic, "BIC": fit.bic, name: fit.deviance}
+    row = pd.DataFrame([criteria | {"df.resid": fit.n - fit.n_parameters}])
+    table = row.to_string(index=False, float_format="%.3f")
+    return f"{kind} fit by {by}{formula}\n\n{table}"
+
+
+def _random_part(fit: Solution) -> str:
     names, q = fit.design.random_names, len(fit.design.random)
     group = fit.design.group_name or "group"
     se = np.sqrt(np.diagonal(variance_covariance(fit, "expected")))
@@ -53,4 +43,36 @@ def _variances(fit: Solution) -> pd.DataFrame:
     below = np.where(np.tri(q, k=-1), fit.random_correlation, np.nan)
     for j in range(q - 1):
         table["Corr" + " " * j] = np.append(below[:, j], np.nan)
-    return table
+    count = f"Number of obs: {fit.n}" + (f", groups: {group}, {fit.n_groups}" if names else "")
+    return f"Random effects:\n{table.to_string(float_format='%.4g', na_rep='')}\n{count}"
+
+
+def _fixed_part(fit: Solution) -> str:
+    names = ["Estimate", "Std. Error", "df", "t value", "Pr(>|t|)"]
+    table = fixed_tests(fit).set_axis(names, axis=1).rename_axis(None)
+    how = {
+        "df": "{:.1f}".format,
+        "t value": "{:.2f}".format,
+        "Pr(>|t|)": lambda p: "<0.001" if p < 0.001 else f"{p:.3f}",
+    }
+    return f"Fixed effects:\n{table.to_string(float_format='%.4g', formatters=how)}"
+
+
+def _closing(fit: Solution) -> str:
+    lines, spread = [], fit.spread
+    if spread is not None:
+        lines = [
+            f"Residual SD: sigma, the residual's above, by {spread.text} to delta",
+            f"delta: {spread.delta:.4g} (SE {spread.se:.2g}); likelihood ratio against delta = 0: "
+            f"{spread.ratio:.2f} on 1 df",
+        ]
+    if fit.design.random:
+        share = partition_coefficient(fit)
+        lines.append(f"Variance partition coefficient at the mean: {share:.4f}")
+        if fit.singular:
+            lines.append("The fit is singular: a variance is zero or a correlation is one.")
+        if not fit.converged:
+            lines.append("The optimum is NOT certified: see .certificate.")
+        lines.append("Standard errors of variances: expected information, as MLwiN.")
+        lines.append("Degrees of freedom: Satterthwaite, as lmerTest.")
+    return "\n".join(lines)

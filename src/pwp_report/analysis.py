@@ -152,12 +152,12 @@ class Analysis:
     groups : Series or None
         ``upper``, ``middle`` or ``lower`` by therapist: the groups by composite rank, with the case
         mix where every measure has a model with it.
-    groups_before : Series or None
-        The groups with first scores alone, where `groups` are those with the case mix.
     predictors : DataFrame or None
         Therapist-level predictors over all therapists, by measure and predictor.
     not_done : mapping of str to str
         What could not be done, and why.
+    groups_before : Series or None
+        The groups with first scores alone, where `groups` are those with the case mix.
 
     Examples
     --------
@@ -180,9 +180,9 @@ class Analysis:
     measures: Mapping[str, MeasureResult]
     rates: tuple[RateModel, ...]
     groups: pd.Series | None
-    groups_before: pd.Series | None
     predictors: pd.DataFrame | None
     not_done: Mapping[str, str]
+    groups_before: pd.Series | None = None
 
     def table(self) -> pd.DataFrame:
         """Return the therapist effects: one row a measure, shares, with both intervals."""

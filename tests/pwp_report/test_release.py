@@ -299,7 +299,7 @@ def test_at_the_bound_of_the_correlation_slopes_are_not_checked_again(
     result = safe_analysis.measures["phq9"]
     levels = ["patients", "therapists, Intercept", "therapists, center(phq9_pre)"]
     table = pd.DataFrame({"value": 0.1}, [f"{level}: skewness" for level in levels])
-    checks = SimpleNamespace(table=lambda: table.rename_axis("check"))
+    checks = table.rename_axis("check")
     slope = SimpleNamespace(singular=singular)
     one = SimpleNamespace(
         checks=checks, fit=slope, measure=result.measure, sensitivity=result.sensitivity

@@ -34,7 +34,7 @@ from pwp_report import case_mix as mixing
 from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.rates import RateModel, fit_rate, rates_asked
 from pwp_report.service_level import fit_services
-from pwp_report.wording import refusal
+from pwp_report.wording import refusal, remark
 
 T = TypeVar("T")
 #: Of more services none is a fixed effect.
@@ -330,6 +330,10 @@ def _completeness(cohort: Cohort) -> pd.DataFrame:
 
 
 def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
+    for m in attempts.cohort.measures:
+        if lacking := [k for k in ("cutoff", "reliable_change") if getattr(m, k) is None]:
+            words = remark("no_threshold", measure=m, lacking=" and ".join(lacking))
+            attempts.not_done[f"thresholds.{m.name}"] = words
     asked = rates_asked(attempts.cohort, attempts.case_mix)
     found = [
         attempts.attempt(f"{a.rate}.{a.measure}{'.adjusted' * bool(a.terms)}", partial(fit_rate, a))

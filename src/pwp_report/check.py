@@ -20,12 +20,12 @@ from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import choose_rows
-from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study
+from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
-_FOR_RULES = ["n_therapists", "assessment", "one_to_one", "order", "synthetic"]
+_FOR_RULES = ["n_therapists", "tied", "assessment", "one_to_one", "order", "synthetic"]
 #: Columns of a table of therapists that are text; the others are numbers from zero, up to:
 _THERAPIST_TEXT = ("therapist_id", "service_id", "gender")
 _THERAPIST_MOST = {"age": 100, "years_experience": 80}
@@ -190,9 +190,7 @@ def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problem
 
 
 def _unused(raw: RawTable, study: Study) -> list[str]:
-    scores = {c for s in study.measures for c in (s.pre, s.post, s.score)}
-    used = {*study.columns.values(), *scores, *study.adjust, "synthetic"}
-    return [c for c in raw.frame.columns if c not in used]
+    return [c for c in unused(study, [*raw.frame]) if c not in {*study.adjust, "synthetic"}]
 
 
 def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame) -> tuple[Study, list[str]]:
@@ -333,6 +331,6 @@ def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
         (e.measure, " and ".join(shown_name(c) for _, c in score_columns(e, study.level)))
         for e in study.measures
     ]
-    unused = [shown_name(c) or "one without a name" for c in _unused(raw, study)]
-    words = {"raw": raw, "study": study, "scores": scores, "unused": unused, "shown": shown_name}
+    left = [shown_name(c) or "one without a name" for c in _unused(raw, study)]
+    words = {"raw": raw, "study": study, "scores": scores, "unused": left, "shown": shown_name}
     return tuple(filter(None, render("understood.txt.j2", **words).split("\n")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -60,8 +61,12 @@ def _masks(
         known = known | (patients["n_therapists"] > 1)
     words = "a therapist is recorded"
     if "n_therapists" in has and bool((patients["n_therapists"] > 1).any()):
-        # Whose patient somebody is who had several: a paper has to say so.
-        words += SEVERAL.get(study.several, "")
+        # Whose patient somebody is who had several, and of how many: a paper has to say so.
+        tied = int(patients["tied"].eq(True).sum()) if "tied" in has else 0
+        counts = [len(patients), int((patients["n_therapists"] > 1).sum()), tied]
+        text = DisclosurePolicy().text
+        told = [text(n) if min(n, of - n) >= 5 else "some" for of, n in pairwise(counts)]
+        words += SEVERAL.get(study.several, "").format(*told)
     rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
         words = f"{study.minimum_sessions} sessions or more"

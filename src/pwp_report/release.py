@@ -326,6 +326,9 @@ def _rates(tables: _Tables) -> None:
             whose = {"measure": asked.measure or "all measures", "outcome": asked.label}
             words = ["first scores"] * bool(asked.predictors) + ["case mix"] * bool(asked.terms)
             rows.append({**whose, "adjusted_for": " and ".join(words) or "nothing", **row})
+        elif not asked.terms:
+            labels = {m.name: f", {m.label}" for m in tables.analysis.cohort.measures}
+            tables.withhold("rate", outcome=asked.label, of=labels.get(asked.measure, ""))
     frame = pd.DataFrame(rows)
     if rows:
         frame["change"] = frame.groupby(["measure", "outcome"])["latent"].diff().round(1)

@@ -84,9 +84,10 @@ def reduce_sessions(
     Returns
     -------
     DataFrame
-        ``patient_id, therapist_id, n_therapists, <measure>_pre, <measure>_post, sessions`` and
-        what else was given, in the order of the patients' first rows; its index holds the
-        position of each patient's first row.
+        ``patient_id, therapist_id, n_therapists, <measure>_pre, <measure>_post, sessions, tied``
+        (whether two therapists have equally many sessions, and none has more) and what else was
+        given, in the order of the patients' first rows; its index holds the position of each
+        patient's first row.
 
     Examples
     --------
@@ -115,6 +116,8 @@ def reduce_sessions(
             twice = found.count() > 1
             parts[f"{name}_pre"], parts[f"{name}_post"] = found.first(), found.last().where(twice)
     parts["sessions"] = groups.size()
+    loads = seen.groupby(["patient_id", "therapist_id"]).size()
+    parts["tied"] = (loads == loads.groupby(level=0).transform("max")).groupby(level=0).sum() > 1
     for name, how in (("assessment", "any"), ("one_to_one", "all")):
         if name in seen:
             parts[name] = groups[name].agg(how)

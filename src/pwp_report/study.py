@@ -162,7 +162,8 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
     return done
 
 
-def _unused(study: Study, columns: Sequence[str]) -> list[str]:
+def unused(study: Study, columns: Sequence[str]) -> list[str]:
+    """List the columns that are no role and no score."""
     used = {c for s in study.measures for c in (s.pre, s.post, s.score)}
     return [c for c in columns if c not in used | set(study.columns.values())]
 
@@ -174,7 +175,7 @@ def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], fi
         if scores.measure.name in stated or bool(scores.pre) == bool(scores.post):
             continue
         end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
-        near = get_close_matches(other, [c for c in _unused(study, columns) if c != other], n=1)
+        near = get_close_matches(other, [c for c in unused(study, columns) if c != other], n=1)
         meant = f"did you mean {shown_name(near[0])}? N" if near else "n"
         raise refusal(
             "half_a_measure",
@@ -191,7 +192,7 @@ def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], fil
     """Stop where columns are named after a measure, and none says that it is first or last."""
     used = [] if given.measures else [s.measure for s in study.measures]
     for measure in [m for m in MEASURES.values() if used and m not in used]:
-        if len(named := named_after(_unused(study, columns), measure)) > 1:
+        if len(named := named_after(unused(study, columns), measure)) > 1:
             listed = ", ".join(map(shown_name, named[:8]))
             raise refusal(
                 "unclear_ends", file=file, label=measure.label, name=measure.name, columns=listed
@@ -202,7 +203,7 @@ def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: s
     """Stop where a heading that is not used misses a known one by a letter."""
     roles = PATIENT_ROLES if study.level == "patient" else SESSION_ROLES
     left = [r for r in roles if r not in study.columns and r not in given.columns]
-    for column in _unused(study, columns):
+    for column in unused(study, columns):
         if role := one_letter_off(column, left):
             raise refusal(
                 "heading_misspelt", file=file or None, column=shown_name(column), role=role

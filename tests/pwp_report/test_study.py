@@ -17,7 +17,7 @@ from pwp_lib.cohort import Cohort
 from pwp_lib.measures import PHQ9
 from pwp_report.check import check_study_data
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
-from pwp_report.inclusion import enough_for
+from pwp_report.inclusion import apply_rules, enough_for
 from pwp_report.problems import Problems
 from pwp_report.recognise import PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
 from pwp_report.sessions import choose_therapist, reduce_sessions
@@ -119,8 +119,29 @@ def test_whose_patient_somebody_of_several_therapists_is_is_said(tmp_path: Path)
     last = frame.index[whose == whose.iloc[0]][-1]
     frame.loc[last, "CarePersLocalId"] = next(t for t in who if t != who.iloc[0])
     rules = check_study_data(_file(tmp_path, frame)).rules["rule"].tolist()
-    rule = "the one with most sessions; of two with equally many, the later"
-    assert f"a therapist is recorded (of several, {rule})" in rules
+    rule = "the one with most sessions; of two with equally many, as some had, the later"
+    assert f"a therapist is recorded (of several, which some patients had, {rule})" in rules
+
+
+@pytest.mark.parametrize(
+    ("moved", "tied", "said"),
+    [(12, 6, ("10", "5")), (12, 4, ("10", "some")), (12, 9, ("10", "some")), (4, 0, ("some",) * 2)],
+)
+def test_how_many_had_several_therapists_is_rounded_or_withheld(
+    moved: int, tied: int, said: tuple[str, str]
+) -> None:
+    """By hand: of 40 with four sessions each, so many have two with another, so many one."""
+    lines = [
+        (f"p{i}", "B" if s < (2 if i < tied else 1) * (i < moved) else "A", s)
+        for i in range(40)
+        for s in range(4)
+    ]
+    rows = pd.DataFrame(lines, columns=["patient_id", "therapist_id", "order"])
+    people = reduce_sessions(rows.assign(attended=True, phq9=9.0), ["phq9"])
+    flow = apply_rules(people, Study(level="session"), [PHQ9]).flow
+    rule = next(s.rule for s in flow if s.rule.startswith("a therapist is recorded"))
+    assert f"which {said[0]} patients had" in rule
+    assert f"as {said[1]} had, the later" in rule
 
 
 def test_no_column_serves_two_roles() -> None:

@@ -1,7 +1,5 @@
 """Case mix: what patients brought with them, as terms of a model, and what it changes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

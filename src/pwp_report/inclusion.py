@@ -1,7 +1,5 @@
 """Rules of inclusion, one after the other, with the count at each; and whether enough is left."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """The policy (thresholds, rounding), and a published table as an attacker knows it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias

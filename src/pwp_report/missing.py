@@ -1,7 +1,5 @@
 """Missing last scores: what the therapist effect could be if they were known."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Everything that is wrong with a file, gathered before anything is said."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Yes-or-no outcomes as services count them, each with its multilevel logistic model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial

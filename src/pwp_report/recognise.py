@@ -1,7 +1,5 @@
 """Guesses which column is which, by the headings that ``names.toml`` lists."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """How each kind of table is made fit to be published; see `release`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

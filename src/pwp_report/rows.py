@@ -1,7 +1,5 @@
 """Which rows of a file are read: a study may keep some, leave some out, and drop repeated ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

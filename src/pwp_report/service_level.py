@@ -1,7 +1,5 @@
 """Services as a third level, where there are enough of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Sessions to patients: first and last attended session, and whose patient somebody is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -3,8 +3,6 @@
 The tables' files and the JSON keep the library's own names, which programs rely on.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path

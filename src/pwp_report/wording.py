@@ -1,7 +1,5 @@
 """What is refused or has to be corrected, in words: every sentence stands in ``wording.toml``."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from dataclasses import dataclass

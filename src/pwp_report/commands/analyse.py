@@ -1,7 +1,5 @@
 """``pwp analyse``: the whole analysis of a file, written to a folder of its own."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``pwp check``: what a file holds, all that is wrong with it, and what it is enough for."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

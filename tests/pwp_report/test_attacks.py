@@ -240,8 +240,13 @@ def test_no_term_of_the_case_mix_is_of_few_patients(seed: int, missing: str) -> 
     for frame in (patients, patients.iloc[:-1]):
         found = case_mix_rows(frame, CaseMix(("origin",), missing))
         terms = found.rows[[*found.terms]]
-        apart = terms.groupby(list(terms)).size() if len(terms.columns) else pd.Series([len(frame)])
+        # Those in no category have the others' mean, and no term of their own.
+        known = terms[terms.isin([0.0, 1.0]).all(axis=1)]
+        apart = known.groupby(list(terms)).size() if len(terms.columns) else pd.Series([len(frame)])
         assert apart.min() >= 20
+        assert len(apart) == len(terms.columns) + 1
+        rest = terms.drop(known.index)
+        assert rest.to_numpy() == pytest.approx(np.tile(known.mean(), (len(rest), 1)))
 
 
 def test_pictures_and_json_hold_nothing_that_the_tables_do_not(pair: list[Path]) -> None:

@@ -35,7 +35,7 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     list of str
         Paragraphs; headings begin with ``## ``.
     """
-    needed = {r.measure.label: _needed(r) for r in analysis.measures.values() if r.vpc > 0}
+    needed = {r.measure.label: how_sure(r) for r in analysis.measures.values() if r.vpc > 0}
     text = render("first_page.txt.j2", **_told_to_all(analysis, study, released), needed=needed)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -92,7 +92,7 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
     }
 
 
-def _needed(result: MeasureResult) -> dict[str, Any]:
+def how_sure(result: MeasureResult) -> dict[str, Any]:
     """Test the share against none; how many patients make a figure reliable, who has so many."""
     between = float(result.ranked.random_covariance.to_numpy()[0, 0])
     n, within = result.residuals["n"], result.ranked.residual_variance

@@ -147,7 +147,7 @@ def rate_differences(frame: pd.DataFrame) -> pd.DataFrame:
     for measure, ends in frame.groupby("measure", sort=False):
         for rate in RATES:
             both = ends.set_index("cluster")[rate].loc[["upper", "lower"]].tolist()
-            if None not in both:
+            if pd.notna(both).all():
                 apart = MARK if MARK in both else _apart(*(str(r).split(" to ") for r in both))
                 rows.append((measure, outcomes.OUTCOMES[rate].label, *both, apart))
     columns = ["measure", "outcome", "rate_upper", "rate_lower", "difference"]
@@ -282,8 +282,8 @@ def rate_row(
         if counts is not None and not whole - part >= policy.threshold:  # NaN is withheld
             return None
         step = next((s for s in (1, 2, 5) if s * model.n >= 100 * policy.base), None)
-        n = None if counts is None else marked(whole)  # of dropout no number is released
-        row = {"n": n, "percent": percentage(part, whole)}
+        # Of dropout no number is released.
+        row = {"n": marked(whole), "percent": MARK if counts is None else percentage(part, whole)}
     if step is None:
         return None
     for name, values in model.figures.items():

@@ -41,6 +41,7 @@ _STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
 _COUNT = r"(?<!fewer than )(?<!takes )(?<![\w-])\d[\d,]*"
 _JSON: Any = {"indent": 1, "ensure_ascii": False, "allow_nan": False, "default": np.generic.item}
 _SAFE = re.compile(r"[^\w .,'()/-]")
+_MEANS = "^(mean|sd)_"
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
 #: Sections of the report: id, title, text, and the names of tables and figures.
@@ -279,19 +280,20 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
     count = len(table.frame)
     frame, note = for_page(table, f"tables/{table.name}.csv")
     if (frame.astype(object) == MARK).to_numpy().any():
-        note += phrase("notes", "mark", mark=MARK, threshold=policy.threshold)
+        key = "mark" + "_rates" * (table.name == "rates")
+        note += phrase("notes", key, mark=MARK, threshold=policy.threshold)
     frame = _intervals_joined(frame)
-    table = replace(table, frame=frame)
-    names = list(headings(table).values())
-    columns = [_written(frame[c].astype(object), str(c)) for c in frame]
+    names = list(headings(replace(table, frame=frame)).values())
+    # Means and SDs of scores have as many decimals as the row with the fewest of them.
+    means = frame.filter(regex=_MEANS).astype(object).to_numpy().tolist()
+    places = min(filter(None, map(decimals, means)), default=1)
+    columns = [_written(frame[c].astype(object), str(c), places) for c in frame]
     rows = [list(row) for row in zip(*columns, strict=True)]
-    word = [_wordy(frame[c]) for c in frame.columns]
-    if len(rows) <= 2 and len(names) > 10:
+    word = [any(isinstance(v, str) and v != MARK for v in frame[c]) for c in frame]
+    if len(rows) <= 6 and len(names) > 10:
         # A short and wide table is read, and fits a telephone, when it stands upright.
-        rows = [list(line) for line in zip(names, *rows, strict=True)]
-        names, word = ["", *[""] * (len(rows[0]) - 1)], [True, *[False] * (len(rows[0]) - 1)]
-        if rows[0][0] == "measure":
-            names, rows = rows[0], rows[1:]
+        names, *rows = ([*line] for line in zip(names, *rows, strict=True))
+        word = [True, *[False] * (len(names) - 1)]
     return {
         "title": table.title,
         "file": table.name,
@@ -324,13 +326,10 @@ def _with_interval(places: int, value: float, lower: float, upper: float) -> str
     return f"{middle} ({low} to {high})"
 
 
-def _wordy(column: pd.Series) -> bool:
-    return any(isinstance(v, str) and v != MARK for v in column)
-
-
-def _written(column: pd.Series, name: str) -> list[str]:
+def _written(column: pd.Series, name: str, alike: int) -> list[str]:
     """Write the cells of a column: numbers with as many decimals each, p-values as everywhere."""
-    p, places = name.startswith(("p_value", "p_holm", "p_directed")), decimals(column)
+    p = name.startswith(("p_value", "p_holm", "p_directed"))
+    places = alike if re.match(_MEANS, name) else decimals(column)
     return [
         bare_p(v, "") if p and isinstance(v, float) else number(v, places, missing="")
         for v in column

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pwp_lib.measures import Measure, known_measures
+from pwp_lib.numbers import p_value
 from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
 from pwp_lib.show.alt import describe, remember
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import FIRST, WITH_MIX
+from pwp_report.methods import how_sure
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
 from pwp_report.table_words import both_ends, phrase
@@ -80,6 +83,16 @@ def _given(residuals: pd.DataFrame | None) -> str:
     return WITH_MIX if residuals is not None and "rank_unadjusted" in residuals else FIRST
 
 
+def _doubts(results: Iterable[MeasureResult]) -> str:
+    """Say of which measures the order of therapists is hardly more than chance.
+
+    It is where the test at the boundary has p above .05, or the rankability is under 30%.
+    """
+    found = [how_sure(r) for r in results]
+    little = [f for f in found if f["p"] > 0.05 or int(f["rankability"]) < 30]
+    return "".join(phrase("captions", "doubt", **f | {"p": p_value(f["p"])}) for f in little)
+
+
 def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Drawn]:
     tables = {name: _by_therapist(released, f"residuals_{name}") for name in analysis.measures}
     frames = {n: t for n, t in tables.items() if t is not None and t["rank"].notna().any()}
@@ -87,17 +100,16 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
         return
     ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
     drawn = both_ends(ranks.sort_values(kind="stable"), _MOST)
-    axes = figures.caterpillar_plot(frames, order=list(drawn.index))
+    axes = figures.caterpillar_plot(frames, order=list(drawn.index), of=len(ranks))
     apart = [
         f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "
         f"{analysis.measures[name].measure.label}"
         for name, f in frames.items()
     ]
-    for ax in axes if len(drawn) < len(ranks) else ():
-        ax.axhline(_MOST // 2 - 0.5, color="0.5", linestyle=":")
     given = " or ".join(dict.fromkeys(map(_given, frames.values())))
-    of = {"n": len(drawn), "all": released.therapists, "given": given}
-    caption = phrase("captions", "caterpillar", apart=", ".join(apart), **of)
+    told = {"n": len(drawn), "all": released.therapists, "given": given}
+    doubt = _doubts(analysis.measures[name] for name in frames)
+    caption = doubt + phrase("captions", "caterpillar", apart=", ".join(apart), **told)
     # The caption says who is at the top: a longer label than this leaves a picture of few.
     axes[0].set_ylabel("Therapist (caseload)")
     yield _drawn("caterpillar", caption, axes)
@@ -107,9 +119,9 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     """Draw what there is once a measure."""
     name, label = result.measure.name, result.measure.label
 
-    def drawn(key: str, axes: Any, n: int, note: str = "") -> Drawn:
-        of = {"label": label, "n": n, "all": released.therapists, "given": _given(table)}
-        words = phrase("captions", key, note=note, **of)
+    def drawn(key: str, axes: Any, n: int, of: int = released.therapists, **told: str) -> Drawn:
+        told |= {"label": label, "given": _given(table)}
+        words = phrase("captions", key, n=n, all=of, **told)
         return _drawn(f"{key}_{name}", words, axes)
 
     yield from _funnels(result, released)
@@ -117,13 +129,14 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     if table is not None and table["rank"].notna().any() and len(table) <= _MOST:
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
-        yield drawn("rank_intervals", ax, len(places))
+        yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result]))
     frame = released.frame(f"by_service_{name}")
     if frame is not None:
         rows = both_ends(frame.set_index("service").assign(rank=range(1, len(frame) + 1)), _MOST)
-        axes = figures.caterpillar_plot({name: rows}, order=list(rows.index))
+        axes = figures.caterpillar_plot({name: rows}, order=list(rows.index), of=len(frame))
         axes[0].set_ylabel("Service (patients)")
-        yield drawn("services", axes, len(rows), released.tables[f"by_service_{name}"].note)
+        note = released.tables[f"by_service_{name}"].note
+        yield drawn("services", axes, len(rows), len(frame), note=note)
     for key, what in (("one_less", "therapist"), ("sensitivity", "analysis")):
         frame = released.frame(f"{key}_{name}")
         if frame is not None and frame["vpc"].count() > 1:
@@ -190,7 +203,7 @@ def _funnel(
             low, high = own[ends].to_numpy().T
             outside[where] = int(((figure < low) | (figure > high)).sum())
         x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
-        ax.set(xlabel=x, ylabel=y)
+        ax.set(xlabel=x, ylabel=fill(y, 44))
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
     told: dict[str, Any] = {"label": measure.label, "given": given, **outside}

@@ -101,7 +101,16 @@ def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
     frame = frame[named].dropna(axis=1, how="all")
     frame = frame.loc[:, (frame.astype(object) != "").any()]
     if len(frame) > _CUT:
-        cut = f"The first and the last {_ENDS} of {len(frame):,} rows; {whole} holds all."
-        note = f"{note} {cut}".strip()
-        frame = both_ends(frame, 2 * _ENDS)
-    return frame, note
+        *_, cut = (t for name, t in _PHRASES["cut"].items() if table.name.startswith(name))
+        note = f"{note} {cut.format(n=_ENDS, all=len(frame))}; {whole} holds all."
+        parts = frame.groupby("measure" if "measure" in frame else lambda _: 0, sort=False)
+        frame = pd.concat([_cut(rows, phrase("most", table.name)) for _, rows in parts])
+    return frame, note.strip()
+
+
+def _cut(rows: pd.DataFrame, most: str) -> pd.DataFrame:
+    """Keep those with most in that column or, without a column, both ends."""
+    if not most:
+        return both_ends(rows, 2 * _ENDS)
+    sizes = pd.to_numeric(rows[most], errors="coerce").sort_values(ascending=False, kind="stable")
+    return rows.loc[sizes.index[:_ENDS]]

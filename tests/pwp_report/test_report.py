@@ -6,20 +6,24 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
 
 from pwp_lib.cohort import Cohort, Provenance
-from pwp_lib.measures import GAD7, PHQ9
+from pwp_lib.measures import GAD7, PHQ9, known_measures
+from pwp_lib.show import figures
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
-from pwp_report import report
+from pwp_report import report, report_figures
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.release import release_results
+from pwp_report.release_parts import RATES, rate_differences
 from pwp_report.released import ReleasedTable
 from pwp_report.study import Study
 from pwp_report.wording import render
@@ -170,16 +174,14 @@ def test_a_long_table_is_folded_and_a_very_long_one_names_its_file(
     rows: int, folded: bool, cut: bool
 ) -> None:
     frame = pd.DataFrame({"therapist": [f"T-{i}" for i in range(rows)], "n": range(rows)})
-    table = report._for_page(ReleasedTable("completeness", "Complete", frame, "A <note>."), POLICY)
+    table = report._for_page(ReleasedTable("one_less", "Complete", frame, "A <note>."), POLICY)
     section = {"id": "missing", "title": "Missing", "text": [], "tables": [table]}
     page = render(
         "report.html.j2", title="T", synthetic=False, policy=POLICY, encode=None, first_page=[],
         sections=[section], software={}, seed=1,
     )  # fmt: skip
     assert (f"<summary>Complete ({rows} rows)</summary>" in page) == folded
-    assert (
-        '<a href="tables/completeness.csv">tables/completeness.csv</a> holds all' in page
-    ) == cut
+    assert ('<a href="tables/one_less.csv">tables/one_less.csv</a> holds all' in page) == cut
     assert "A &lt;note&gt;." in page
     assert page.count("<tr>") == 1 + min(rows, 60) - 40 * cut
 
@@ -206,7 +208,7 @@ def test_words_in_a_picture_are_text_and_it_says_how_many_are_drawn(safe_run: Pa
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("width", [390, 1000, 1200, 1440])
 def test_the_report_fits_its_page_and_prints_whole(safe_run: Path, width: int, theme: str) -> None:
     chromium = os.environ.get("PWP_CHROMIUM") or "/usr/bin/chromium"
     with sync_playwright() as playwright:
@@ -229,9 +231,48 @@ def test_long_tables_are_cut_on_the_page_and_whole_in_the_file() -> None:
     assert len(shown["rows"]) == 20
     assert shown["rows"][0][0] == "T-0"
     assert shown["rows"][-1][0] == "T-4999"
-    assert "10 of 5,000 rows; tables/residuals_phq9.csv holds all." in shown["note"]
+    said = "10 of 5,000 rows, in the order of their ranks; tables/residuals_phq9.csv holds all."
+    assert said in shown["note"]
     assert shown["note"].startswith("A note.")
     assert len(report._csv(frame).splitlines()) == 5_001
     short = report._for_page(ReleasedTable("ranks", "Ranks", frame.head(60)), POLICY)
     assert len(short["rows"]) == 60
     assert "holds all" not in short["note"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("therapist", ["T{}", "Dr A. Featherstonehaugh-Smythe, the {}th"])
+@pytest.mark.parametrize("label", ["M{}", "Work and Social Adjustment Scale (all) {}"])
+def test_labels_of_measures_side_by_side_do_not_overlap(n: int, therapist: str, label: str) -> None:
+    measures = [replace(PHQ9, name=f"m{i}", label=label.format(i)) for i in range(n)]
+    names = [therapist.format(i) for i in range(12)]
+    rows = pd.DataFrame({"residual": 0.5, "lower": -1.0, "upper": 2.0, "n": 100}, index=names)
+    with known_measures(measures):
+        axes = figures.caterpillar_plot({m.name: rows for m in measures}, order=names)
+    axes[0].figure.canvas.draw()
+    for texts in ([ax.xaxis.label for ax in axes], [ax._left_title for ax in axes]):
+        boxes = [text.get_window_extent() for text in texts]
+        assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+    plt.close(axes[0].figure)
+
+
+def test_a_caption_says_first_where_the_order_is_hardly_more_than_chance(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = next(iter(safe_analysis.measures.values()))
+    for p, share, said in ((0.051, "80", True), (0.01, "29", True), (0.049, "30", False)):
+        found = {"label": "X", "p": p, "rankability": share}
+        monkeypatch.setattr(report_figures, "how_sure", lambda _, found=found: found)
+        drawn = report_figures.draw_all(safe_analysis, release_results(safe_analysis, POLICY))
+        for name in ("caterpillar", f"rank_intervals_{result.measure.name}"):
+            begins = drawn[name].caption.startswith("The order of therapists on X is hardly more")
+            assert begins == said
+
+
+def test_rates_that_a_measure_does_not_have_have_no_row() -> None:
+    ends = pd.DataFrame({"measure": ["A", "A", "B", "B"], "cluster": ["upper", "lower"] * 2})
+    for rate in RATES:
+        ends[rate] = ["80 to 90", "60 to 70", None, None]
+    found = rate_differences(ends)
+    assert set(found["measure"]) == {"A"}
+    assert set(found["difference"]) == {"10 to 30"}

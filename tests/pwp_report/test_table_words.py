@@ -89,3 +89,42 @@ def test_a_column_and_an_interval_keep_their_trailing_zeros_and_p_values_one_for
         ["GAD-7", "9.25 (5.00 to 14.00)", "\N{MINUS SIGN}2.45", "1,100", "1.000"],
         ["WSAS", "", "3.00", "*", "< .001"],
     ]
+
+
+def test_a_long_table_of_several_measures_is_cut_within_each_by_size() -> None:
+    frame = pd.DataFrame(
+        {
+            "measure": ["PHQ-9"] * 40 + ["GAD-7"] * 40,
+            "therapist": [f"T{i}" for i in range(40)] * 2,
+            "n": ["*", *range(20, 59), *range(60, 20, -1)],
+        }
+    )
+    shown, note = for_page(ReleasedTable("outcomes_by_therapist", "Outcomes", frame), "o.csv")
+    assert shown["measure"].tolist() == ["PHQ-9"] * 10 + ["GAD-7"] * 10
+    assert shown["n"].tolist() == [*range(58, 48, -1), *range(60, 50, -1)]
+    said = "Of each measure the 10 with the most patients, of 80 rows in all; o.csv holds all."
+    assert note == said
+
+
+def test_means_and_sds_of_a_table_have_as_many_decimals_each() -> None:
+    one = pd.DataFrame({"measure": ["OQ-45"], "mean_pre": [19.0], "sd_pre": [5.97], "n": [385]})
+    shown = _for_page(ReleasedTable("outcomes", "Outcomes", one), DisclosurePolicy())
+    assert shown["rows"] == [["OQ-45", "19.00", "5.97", "385"]]
+    # A mean of many patients beside those of few, which are released to one decimal.
+    some = pd.DataFrame({"therapist": ["A", "B", "C"], "mean_pre": [13.7, 15.53, "*"]})
+    shown = _for_page(ReleasedTable("outcomes", "Outcomes", some), DisclosurePolicy())
+    assert [row[1] for row in shown["rows"]] == ["13.7", "15.5", "*"]
+
+
+def test_a_wide_table_of_few_rows_stands_upright() -> None:
+    wide = pd.DataFrame({"measure": ["A", "B", "C"], **{f"c{i}": [i, i, i] for i in range(11)}})
+    shown = _for_page(ReleasedTable("outcomes", "Outcomes", wide), DisclosurePolicy())
+    assert [head["name"] for head in shown["head"]] == ["measure", "A", "B", "C"]
+    assert shown["rows"][0] == ["c0", "0", "0", "0"]
+
+
+def test_of_who_dropped_out_the_page_says_why_no_number_is_given() -> None:
+    rates = pd.DataFrame({"outcome": ["Dropped out, of closed cases"], "n": ["*"]})
+    note = _for_page(ReleasedTable("rates", "Rates", rates), DisclosurePolicy())["note"]
+    assert "* not given, whatever the number" in note
+    assert "fewer than" not in note

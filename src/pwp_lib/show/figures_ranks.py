@@ -21,6 +21,7 @@ from pwp_lib.show._drawing import (
     need,
     several,
     styled,
+    wrapped,
 )
 from pwp_lib.show.alt import remember
 
@@ -39,6 +40,7 @@ def caterpillar_plot(
     clusters: pd.Series | None = None,
     order: Iterable[str] | None = None,
     labels: bool = True,
+    of: int | None = None,
 ) -> list[Axes]:
     """Draw each therapist's residual with its 95% interval, best first, in one order for all.
 
@@ -56,6 +58,8 @@ def caterpillar_plot(
         Therapists, most effective first; left out, by the mean residual over the measures.
     labels : bool
         Whether therapists are named, with their caseload.
+    of : int, optional
+        How many there are, where `order` names both ends alone: a line then says so.
 
     Returns
     -------
@@ -70,19 +74,27 @@ def caterpillar_plot(
     ranked = both_ends(everybody)
     # Telephones: two measures stand side by side, and the figure then scrolls rather than shrinks.
     height = 1.0 + 0.23 * len(ranked)
-    width = style.PAGE_WIDTH if len(names) == 1 else style.WIDE
+    width = style.PAGE_WIDTH if len(names) == 1 else max(style.WIDE, 3 * len(names))
     drawn = several(axes, len(names), width, height, sharey=True)
     for ax, name in zip(drawn, names, strict=True):
         _caterpillar(ax, frames[name].reindex(ranked), name, clusters)
     frame = frames[names[0]].reindex(ranked)
+    # An inch holds about eleven letters, eight bold ones; names of therapists take theirs first.
+    longest = max(map(len, _names(frame)), default=0) if labels else 0
+    inches = max(1.5, (width - 0.08 * longest) / len(names))
+    for ax in drawn:
+        ax.set_title(wrapped(ax.get_title("left"), int(8 * inches)))
+        ax.set_xlabel(wrapped(ax.get_xlabel(), int(11 * inches)))
     for ax in drawn:  # the user's axes need not share theirs
         ax.set_yticks(np.arange(len(ranked)), _names(frame) if labels else [""] * len(ranked))
         ax.set_ylim(len(ranked) - 0.3, -0.7)
     drawn[0].set_ylabel("Therapist (caseload), most effective at the top" if labels else "")
     for ax in drawn[::-1]:
         remember(ax, left_out(ax, len(everybody), named=ax is drawn[0]))
-    of = clusters_of(clusters, frame.index)
-    cluster_legend(drawn[-1], of, loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=9.5)
+        if of is not None and len(everybody) < of:
+            ax.axhline(len(everybody) // 2 - 0.5, color=style.INK, linestyle=":", linewidth=1.2)
+    there = clusters_of(clusters, frame.index)
+    cluster_legend(drawn[-1], there, loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=9.5)
     return drawn
 
 

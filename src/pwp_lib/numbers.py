@@ -8,6 +8,7 @@ from typing import Any
 __all__ = [
     "bare_p",
     "count",
+    "decimals",
     "interval",
     "listing",
     "number",
@@ -16,6 +17,7 @@ __all__ = [
     "plain",
     "share",
     "sign_fixed",
+    "with_interval",
 ]
 
 
@@ -148,3 +150,29 @@ def number(value: Any, decimals: int = 2, missing: str = "–") -> str:
     if value != value:
         return missing
     return sign_fixed(value, 0 if hasattr(value, "__index__") else decimals)
+
+
+def decimals(values: Iterable[Any], most: int = 3) -> int:
+    """Say how many decimals write numbers alike: as many as one of them needs, at most so many.
+
+    Examples
+    --------
+    >>> decimals([2.5, 2.45, float("nan"), "*"]), decimals([3.0, 4.0001])
+    (2, 0)
+    """
+    texts = [plain(v, most) for v in values if isinstance(v, float) and v == v]
+    return max((len(t.partition(".")[2]) for t in texts), default=0)
+
+
+def with_interval(places: int, value: float, lower: float, upper: float) -> str:
+    """Write an estimate with its two bounds, without them where there are none.
+
+    Examples
+    --------
+    >>> with_interval(1, 0.5, -1.0, 2.25), with_interval(0, 3.0, float("nan"), float("nan"))
+    ('0.5 (−1.0 to 2.2)', '3')
+    """
+    middle, low, high = (sign_fixed(v, places) for v in (value, lower, upper))
+    if lower != lower:
+        return "" if value != value else middle
+    return f"{middle} ({low} to {high})"

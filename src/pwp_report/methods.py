@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from multilevel.fit import MixedFit
-from pwp_lib.numbers import count, number, p_value
+from pwp_lib.numbers import count, decimals, number, p_value
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
-from pwp_report.table_words import decimals
 from pwp_report.wording import render
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.cohort import Cohort
-from pwp_lib.numbers import bare_p, number, sign_fixed
+from pwp_lib.numbers import bare_p, decimals, number, with_interval
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.methods import first_page, methods_and_results, software
@@ -30,7 +30,7 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
-from pwp_report.table_words import decimals, for_page, headings, phrase
+from pwp_report.table_words import for_page, headings, phrase
 from pwp_report.wording import render
 
 SCHEMA_VERSION = 2
@@ -313,17 +313,10 @@ def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
             if {*ends} <= {*out}:
                 values = frame[[name, *ends]].to_numpy().tolist()
                 places = decimals(v for three in values for v in three)
-                out[name] = [_with_interval(places, *three) for three in values]
+                out[name] = [with_interval(places, *three) for three in values]
                 out = out.drop(columns=ends)
                 break
     return out
-
-
-def _with_interval(places: int, value: float, lower: float, upper: float) -> str:
-    middle, low, high = (sign_fixed(v, places) for v in (value, lower, upper))
-    if lower != lower:
-        return "" if value != value else middle
-    return f"{middle} ({low} to {high})"
 
 
 def _written(column: pd.Series, name: str, alike: int) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -88,8 +87,7 @@ def _doubts(results: Iterable[MeasureResult]) -> str:
 
     It is where the test at the boundary has p above .05, or the rankability is under 30%.
     """
-    found = [how_sure(r) for r in results]
-    little = [f for f in found if f["p"] > 0.05 or int(f["rankability"]) < 30]
+    little = [f for f in map(how_sure, results) if f["p"] > 0.05 or int(f["rankability"]) < 30]
     return "".join(phrase("captions", "doubt", **f | {"p": p_value(f["p"])}) for f in little)
 
 
@@ -203,7 +201,7 @@ def _funnel(
             low, high = own[ends].to_numpy().T
             outside[where] = int(((figure < low) | (figure > high)).sum())
         x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
-        ax.set(xlabel=x, ylabel=fill(y, 44))
+        ax.set(xlabel=x, ylabel=y)
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
     told: dict[str, Any] = {"label": measure.label, "given": given, **outside}

@@ -4,13 +4,12 @@ The tables' files and the JSON keep the library's own names, which programs rely
 """
 
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 
-from pwp_lib.numbers import bare_p, plain
+from pwp_lib.numbers import bare_p
 from pwp_report.released import ReleasedTable
 from pwp_report.wording import in_words
 
@@ -50,18 +49,6 @@ def headings(table: ReleasedTable) -> dict[str, str]:
     mine = [h for name, h in _HEADINGS.items() if f"{table.name}_".startswith(f"{name}_")]
     known = {c: words for some in (_HEADINGS["every"], *mine) for c, words in some.items()}
     return {str(c): known.get(str(c), str(c).replace("_", " ")) for c in table.frame.columns}
-
-
-def decimals(values: Iterable[Any], most: int = 3) -> int:
-    """Say how many decimals write numbers alike: as many as one of them needs, at most so many.
-
-    Examples
-    --------
-    >>> decimals([2.5, 2.45, float("nan"), "*"]), decimals([3.0, 4.0001])
-    (2, 0)
-    """
-    texts = [plain(v, most) for v in values if isinstance(v, float) and v == v]
-    return max((len(t.partition(".")[2]) for t in texts), default=0)
 
 
 def entries(frame: pd.DataFrame) -> pd.DataFrame:

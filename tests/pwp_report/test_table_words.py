@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from pwp_lib.numbers import decimals
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.released import ReleasedTable
 from pwp_report.report import _for_page
-from pwp_report.table_words import decimals, entries, for_page, headings
+from pwp_report.table_words import entries, for_page, headings
 
 
 def test_a_name_means_what_it_means_in_its_table() -> None:

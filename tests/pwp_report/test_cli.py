@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import run
 
+from multilevel.errors import InputError
 from pwp_lib.cohort import PACKAGED
+from pwp_report.commands.check import check_file
 
 CATALOGUE = bad_files.CATALOGUE
 
@@ -30,6 +32,21 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
     monkeypatch.delenv("APPDATA", raising=False)
     monkeypatch.delenv("PWP_DEBUG", raising=False)
+
+
+def test_counts_that_are_not_known_are_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whom a rule on a status excludes is not known while its words are not."""
+    lines = [f"p{i},t{i % 8},{10 + i % 9},{5 + i % 7},somehow" for i in range(80)]
+    file = tmp_path / "own.csv"
+    file.write_text("\n".join(["patient,therapist,phq9_pre,phq9_post,status", *lines]))
+    with pytest.raises(InputError, match="another word"):
+        check_file(file, None, None, None, False)
+    said = capsys.readouterr().out
+    assert "80 places" in said
+    assert "Rules of inclusion" not in said
+    assert "Completeness" not in said
 
 
 def test_catalogue_is_large_and_names_each_case_once() -> None:

@@ -72,6 +72,24 @@ def test_usual_names_of_scores(pre: str, post: str) -> None:
     assert guess_scores([pre, post])["phq9"] == {"pre": pre, "post": post}
 
 
+@pytest.mark.parametrize(
+    ("patient", "therapist", "service", "sessions"),
+    [
+        ("person", "pwp", "ccg", "sessions"),
+        ("caseid", "thid", "Sub-ICB", "Treatment_Sessions"),
+        ("Person_ID", "Th ID", "ICB code", "No of treatment sessions"),
+        ("Person no", "Staff no", "Borough", "Therapy sessions"),
+    ],
+)
+def test_names_of_other_exports_are_recognised(
+    patient: str, therapist: str, service: str, sessions: str
+) -> None:
+    names = [patient, therapist, service, sessions, "imd_score", "person_hours", "thighs"]
+    found = guess_roles(names, PATIENT_ROLES)
+    wanted = ("patient_id", "therapist_id", "service_id", "sessions")
+    assert found == dict(zip(wanted, names[:4], strict=True))
+
+
 def test_names_of_a_hand_made_export_are_recognised() -> None:
     columns = ["Case No", "Therapist Name", "Team", "No. of sessions", "Age", "Sex"]
     assert guess_roles(columns, PATIENT_ROLES) == {

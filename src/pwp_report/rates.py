@@ -178,7 +178,7 @@ def fit_rate(asked: Asked) -> RateModel:
     terms = " + ".join(f"center({name})" for name in names) or "1"
     fit = fit_binary(f"yes ~ {terms} + (1 | therapist_id)", rows)
     share, p = float(rows["yes"].mean()), fit.likelihood_ratio().p_value_boundary
-    return RateModel(replace(asked, rows=rows[:0]), fit.n, share, _figures(fit), p)
+    return RateModel(replace(asked, rows=pd.DataFrame()), fit.n, share, _figures(fit), p)
 
 
 def _interval(fit: BinaryFit) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multilevel.fit import fit_mixed
 from pwp_lib.cohort import load_cohort
 
 ROOT = Path(__file__).parents[2]
@@ -45,13 +47,13 @@ def test_plan_keeps_to_the_paper() -> None:
 
 
 def test_compiled_fit_is_the_librarys() -> None:
-    """The search's own fit and the library's agree; run without compiling."""
+    """The search's own fit, run without compiling, and the library's agree."""
     script = """
+import json
 import numpy as np
 from calibration.before import moments
 from calibration.models import fit_intercept, fit_slope, standard_errors
 from pwp_lib.cohort import load_cohort
-from multilevel.fit import fit_mixed
 p = load_cohort().patients
 codes = np.unique(p["therapist_id"], return_inverse=True)[1]
 a = (p["phq9_pre"] - p["phq9_pre"].mean()).to_numpy()
@@ -64,21 +66,24 @@ g, beta, cross, se = np.array([0.1, 0.003, 0.0005]), np.zeros(4), np.zeros((4, 4
 s2, dev = fit_slope(xtx, xty, float(y @ y), len(y), g, beta, cross, 1e-12)
 _, dev1 = fit_intercept(xtx, xty, float(y @ y), len(y), 0.1)
 standard_errors(xtx, g, s2, len(y), cross, se)
-fixed = "phq9_post ~ center(phq9_pre) * center(gad7_pre)"
-two = fit_mixed(f"{fixed} + (1 + center(phq9_pre) | therapist_id)", p)
-one = fit_mixed(f"{fixed} + (1 | therapist_id)", p)
-assert abs((dev1 - dev) - (one.deviance - two.deviance)) < 1e-6
-assert abs(s2 / two.residual_variance - 1) < 1e-6
-assert np.allclose(s2 * g, np.array(two.random_covariance)[[0, 0, 1], [0, 1, 1]], rtol=1e-5)
-assert np.allclose(se[[0, 2]], two.fixed["se"].iloc[:2], rtol=1e-5)
-theirs = two.variance_se()
-names = ["var(Intercept)", "var(center(phq9_pre))"]
-assert np.allclose(se[[1, 3]], [theirs[k] for k in names], rtol=1e-4)
+print(json.dumps([dev1 - dev, s2, *(s2 * g), *se]))
 """
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
+    ratio, s2, *rest = json.loads(done.stdout)
+    p, fixed = load_cohort().patients, "phq9_post ~ center(phq9_pre) * center(gad7_pre)"
+    two = fit_mixed(f"{fixed} + (1 + center(phq9_pre) | therapist_id)", p)
+    one = fit_mixed(f"{fixed} + (1 | therapist_id)", p)
+    assert abs(ratio - (one.deviance - two.deviance)) < 1e-6
+    assert abs(s2 / two.residual_variance - 1) < 1e-6
+    covariance = np.array(two.random_covariance)[[0, 0, 1], [0, 1, 1]]
+    assert np.allclose(rest[:3], covariance, rtol=1e-5)
+    assert np.allclose([rest[3], rest[5]], two.fixed["se"].iloc[:2], rtol=1e-5)
+    theirs = two.variance_se()
+    names = ["var(Intercept)", "var(center(phq9_pre))"]
+    assert np.allclose([rest[4], rest[6]], [theirs[k] for k in names], rtol=1e-4)
 
 
 def test_what_is_foretold_comes_and_figures_stay() -> None:

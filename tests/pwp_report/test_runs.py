@@ -40,10 +40,10 @@ def test_a_killed_run_leaves_the_old_results(
     first = report.write_run(safe_analysis, STUDY, DisclosurePolicy(), home)
     before = _hashes(first)
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    for module, name in ((report, "_write_files"), (runs, "_move"), (runs, "_point")):
+    for module, name in ((Path, "write_text"), (runs, "_move"), (runs, "_point")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, killed)
             with pytest.raises(KeyboardInterrupt):

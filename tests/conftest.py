@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,19 @@ from pwp_report.study import Study
 sys.path.extend(
     str(Path(__file__).parent / folder) for folder in ("", "multilevel", "pwp_report", "reference")
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of many neighbours of one kind every third runs by day; all the others run at night."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if item.get_closest_marker("neighbours"):
+            test = item.nodeid.split("[")[0]
+            if seen[test] % 3:
+                item.add_marker("nightly")
+            seen[test] += 1
+
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -157,7 +157,9 @@ def test_chapters_run_in_a_folder_with_the_tables(chapter: str, folder: Path) ->
     assert [o for o in made if "image/png" in o.get("data", {})]
 
 
-@pytest.mark.parametrize(("chapter", "fits"), [("03", 2), ("09", 1)])
+@pytest.mark.parametrize(
+    ("chapter", "fits"), [pytest.param("03", 2, marks=pytest.mark.nightly), ("09", 1)]
+)
 def test_a_chapter_runs_without_the_library(chapter: str, fits: int, folder: Path) -> None:
     notebook = nbformat.read(next(folder.glob(f"{chapter}_*.ipynb")), as_version=4)
     cells = [c for c in notebook.cells if not c.source.startswith(students.NEEDS_US)]

@@ -152,6 +152,7 @@ def test_smoothest_shape_has_what_it_must() -> None:
     assert joint.sum(axis=1) == pytest.approx(pre)
 
 
+@pytest.mark.nightly
 def test_tiny_run_writes_a_cohort(tmp_path: Path) -> None:
     said = calibrate(tmp_path, "--tiny")
     assert "loss of PHQ-9, GAD-7" in said

@@ -15,6 +15,8 @@ from scipy.stats import norm
 
 from multilevel import InputError, Moments, fit_binary
 
+pytestmark = pytest.mark.neighbours
+
 RNG = np.random.default_rng(7)
 
 

@@ -98,6 +98,7 @@ def hessian(function: Any, x: np.ndarray) -> np.ndarray:
     return out
 
 
+@pytest.mark.nightly
 def test_standard_errors_and_intervals_are_those_of_a_dense_likelihood() -> None:
     # Few rows of each group: the dense covariance is inverted thousands of times.
     data = simulated(0).groupby("g").head(8).reset_index(drop=True)

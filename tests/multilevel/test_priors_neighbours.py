@@ -12,6 +12,8 @@ import pytest
 from multilevel import DesignMoments, InputError, Prior, sample_posterior
 from pwp_lib import grid_posterior
 
+pytestmark = pytest.mark.neighbours
+
 PROBS = np.array([0.025, 0.25, 0.5, 0.75, 0.975])
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from multilevel import MixedFit, fit_mixed
 
+pytestmark = pytest.mark.neighbours
+
 Array = NDArray[np.float64]
 
 

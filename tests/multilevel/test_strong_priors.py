@@ -17,6 +17,8 @@ from multilevel.posterior import Posterior, sample_posterior
 from multilevel.priors import Prior
 from pwp_lib.grid import GridPosterior, grid_posterior
 
+pytestmark = pytest.mark.neighbours
+
 
 def strong_design(n_groups: int, seed: int, sd: float, random: tuple[str, ...]) -> DesignMoments:
     rng = np.random.default_rng(seed)

@@ -27,6 +27,8 @@ from pwp_lib.ranking import rank_correlation, services_by_cluster
 from pwp_lib.scales import compare_scales
 from pwp_lib.themes import high_order_themes
 
+pytestmark = pytest.mark.neighbours
+
 Labels = list[Any]
 KINDS: dict[str, Callable[[int], Labels]] = {
     "numbers": lambda n: list(range(1, n + 1)),

@@ -12,6 +12,8 @@ from neighbours import VARIANTS, Variant
 from multilevel.errors import InputError
 from pwp_report.check import Check, check_study_data
 
+pytestmark = pytest.mark.neighbours
+
 
 def _answer(variant: Variant, folder: Path) -> tuple[Check | None, str]:
     """Give the check, and the sentence with which the file is refused."""

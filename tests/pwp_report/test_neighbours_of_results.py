@@ -29,6 +29,8 @@ from pwp_report.release_parts import guarded_sample
 from pwp_report.report import results
 from pwp_report.study_file import read_study
 
+pytestmark = pytest.mark.neighbours
+
 PEOPLE = bad_files.good_frame()
 POLICY = DisclosurePolicy()
 

@@ -13,6 +13,8 @@ from checking import FRAME, checked, patients_of
 from multilevel.errors import InputError
 from pwp_report.check import check_study_data
 
+pytestmark = pytest.mark.neighbours
+
 
 @pytest.mark.parametrize(
     "word", ["Total", "Sub-total", "Subtotal:", "Grand Total", "Median", "Average", "Count", "N",

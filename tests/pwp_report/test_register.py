@@ -18,6 +18,8 @@ from pwp_report.pseudonyms import open_key
 from pwp_report.register import Mark, keep, mark_of, nearest
 from pwp_report.runs import publish
 
+pytestmark = pytest.mark.neighbours
+
 PEOPLE = load_cohort().patients
 SCORES = ["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]
 

@@ -270,7 +270,10 @@ def ran(folder: Path, chapter: str) -> str:
 
 @pytest.mark.parametrize(
     ("second", "chapters"),
-    [("gad7", ("07_quartile",)), ("wsas", ("03_multilevel",))],
+    [
+        ("gad7", ("07_quartile",)),
+        pytest.param("wsas", ("03_multilevel",), marks=pytest.mark.nightly),
+    ],
 )
 def test_chapters_run_on_own_data(second: str, chapters: tuple[str, ...], tmp_path: Path) -> None:
     own_file = write_own(tmp_path / "own services.csv", second)

@@ -8,10 +8,10 @@ residual SD and the variance between groups.
 from __future__ import annotations
 
 import re
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import attack
 import duckdb
 import numpy as np
 import pandas as pd
@@ -24,11 +24,6 @@ from multilevel.nested import NestedFit
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FIGURES = pd.read_csv(REFERENCE / "attack.csv", comment="#")
-_spec = spec_from_file_location("attack", REFERENCE / "attack.py")
-assert _spec is not None
-assert _spec.loader is not None
-attack = module_from_spec(_spec)
-_spec.loader.exec_module(attack)
 FRAMES: dict[str, pd.DataFrame] = {name: attack.rows(name) for name in attack.FRAMES}
 #: What R makes columns twice of, or two of where truth values are one number here.
 REFUSED = "R makes two columns of truth values|before this one predict it exactly"

@@ -6,9 +6,9 @@ lowest deviance lies at a standard deviation between groups that no data tell, t
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import binary_apart as sets
 import pandas as pd
 import pytest
 
@@ -16,11 +16,6 @@ from multilevel import InputError, fit_binary
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FIGURES = pd.read_csv(REFERENCE / "binary_apart.csv", comment="#").set_index("seed")
-_spec = spec_from_file_location("binary_apart", REFERENCE / "binary_apart.py")
-assert _spec is not None
-assert _spec.loader is not None
-sets = module_from_spec(_spec)
-_spec.loader.exec_module(sets)
 
 
 @pytest.mark.parametrize("seed", sets.SEEDS)

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import codings
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -17,11 +17,6 @@ from multilevel import Moments, design_moments, fit_mixed
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FIGURES = pd.read_csv(REFERENCE / "codings.csv", comment="#").set_index("side")
-_spec = spec_from_file_location("codings", REFERENCE / "codings.py")
-assert _spec is not None
-assert _spec.loader is not None
-codings = module_from_spec(_spec)
-_spec.loader.exec_module(codings)
 ROWS: pd.DataFrame = codings.rows()
 
 

@@ -5,22 +5,17 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import satterthwaite_many as designs
 
 from multilevel import fit_mixed
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FIGURES = pd.read_csv(REFERENCE / "satterthwaite_many.csv", comment="#")
-_spec = spec_from_file_location("satterthwaite_many", REFERENCE / "satterthwaite_many.py")
-assert _spec is not None
-assert _spec.loader is not None
-designs = module_from_spec(_spec)
-_spec.loader.exec_module(designs)
 
 
 def test_every_design_has_its_figures() -> None:

@@ -11,7 +11,7 @@ from numba import njit
 
 from multilevel.design import DesignMoments
 from multilevel.fit import fit_design
-from multilevel.lanes import WIDTH, product, side_by_side, total
+from multilevel.lanes import WIDTH, larger, product, root_of, side_by_side, total
 
 
 @njit(error_model="numpy")  # type: ignore[untyped-decorator]
@@ -22,7 +22,7 @@ def _arithmetic(a: Any, b: Any, out: Any, plain: float) -> Any:
         value = x[i] * y[i] + plain
         value += x[i] / y[i]
         value -= plain * y[i] - 1.0
-        z[i] = math.sqrt(max(value, 0.5))
+        z[i] = root_of(larger(value, 0.5))
     return total(z[0]), product(z[0])
 
 

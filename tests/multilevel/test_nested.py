@@ -23,7 +23,7 @@ from multilevel.ratio_test import likelihood_ratio_test
 HERE = Path(__file__).resolve().parents[1] / "reference"
 sys.path.insert(0, str(HERE))
 
-from three_levels import SHAPES, simulated  # noqa: E402
+from three_levels import SHAPES, simulated, uneven  # noqa: E402
 
 REFERENCE = pd.read_csv(HERE / "three_levels.csv")
 SIX = pd.read_csv(HERE / "six_services.csv")
@@ -32,6 +32,8 @@ SIX = pd.read_csv(HERE / "six_services.csv")
 def fitted(row: Any) -> NestedFit:
     if row.data.startswith("simulated"):
         return nested(row.formula, simulated(int(row.data[-1])), row.method)
+    if row.data.startswith("uneven"):
+        return nested(row.formula, uneven(int(row.data.split("_")[1])), row.method)
     moments = Moments.read(HERE / f"three_levels_{row.data}.parquet")
     table = pd.read_parquet(HERE / f"three_levels_{row.data}_units.parquet")
     group, unit = table.columns
@@ -45,6 +47,7 @@ def nested(formula: str, data: Any, method: str = "ML", **options: Any) -> Neste
     return fit
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     "row", list(REFERENCE.itertuples()), ids=lambda r: f"{r.data}-{r.method}-{r.Index}"
 )

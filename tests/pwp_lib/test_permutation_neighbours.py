@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -51,6 +53,25 @@ def test_the_p_value_is_that_of_all_splits(seed: int) -> None:
         yes[first].sum() / n[first].sum() - yes[~first].sum() / n[~first].sum()
     )
     assert found.p_value == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+@pytest.mark.neighbours
+@pytest.mark.parametrize("seed", range(90))
+def test_the_size_is_that_of_the_ways_to_allot_the_therapists(seed: int) -> None:
+    """Allotted by chance, of all ways the share that has a p-value of so much is at most so much.
+
+    Both shares are counted: the p-values' by the function, for each way in turn; the right ones
+    by the places of the statistics of all ways among each other.
+    """
+    yes, n, first = data(seed)
+    ways = [np.isin(range(len(n)), c) for c in combinations(range(len(n)), int(first.sum()))]
+    sides = [(far(yes[way], n[way]), far(yes[~way], n[~way])) for way in ways]
+    statistics = np.array([abs(a[0] - b[0]) / max(a[1] + b[1], 1e-12) ** 0.5 for a, b in sides])
+    expected = (statistics >= statistics[:, None] * (1 - 1e-12)).mean(axis=1)
+    found = np.array([permute_therapists(yes, n, way).p_value for way in ways])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    for level in found:
+        assert np.mean(found <= level) <= level + 1e-12
 
 
 def test_without_the_standard_error_other_p_values_come_out() -> None:

@@ -17,7 +17,7 @@ add <- function(name, formula, text, data, unit, group) for (reml in c(FALSE, TR
   found <- best(formula, data, reml)
   fit <- found$fit
   v <- as.data.frame(VarCorr(fit))
-  at <- function(g) { hit <- v$grp == g & v$var1 %in% "(Intercept)" & is.na(v$var2); v$vcov[hit] }
+  at <- function(g) v$vcov[v$grp == g & is.na(v$var2)][1]
   groups <- names(VarCorr(fit))
   inner <- setdiff(groups, unit)
   b <- ranef(fit, condVar = TRUE)
@@ -34,6 +34,13 @@ for (file in sort(list.files(folders[1], "^simulated"))) {
   name <- sub(".csv", "", file)
   add(name, y ~ x + (1 | unit) + (1 | g), "y ~ x + (1 | unit/g)", d, "unit", "g")
   add(name, y ~ x + (1 | unit) + (1 + x | g), "y ~ x + (1 | unit) + (1 + x | g)", d, "unit", "g")
+}
+for (file in sort(list.files(folders[1], "^uneven"))) {
+  d <- read.csv(file.path(folders[1], file))
+  name <- sub(".csv", "", file)
+  add(name, y ~ x + (1 | unit) + (1 | g), "y ~ x + (1 | unit/g)", d, "unit", "g")
+  add(name, y ~ x + (1 | unit) + (1 + x | g), "y ~ x + (1 | unit) + (1 + x | g)", d, "unit", "g")
+  add(name, y ~ x + (1 | unit) + (0 + x | g), "y ~ x + (1 | unit) + (0 + x | g)", d, "unit", "g")
 }
 data(Chem97); data(egsingle)
 write.csv(Chem97[c("score", "gcsecnt", "lea", "school")], file.path(folders[1], "chem97.csv"), row.names = FALSE)

@@ -37,6 +37,37 @@ def simulated(k: int) -> pd.DataFrame:
     )
 
 
+#: Units, groups in each, rows of each, SD of the units, SD of the slopes: few, tiny, uneven.
+UNEVEN = [
+    *((2, (1, 9), (2, 40), 1.0, 0.4), (3, (2, 4), (3, 6), 0.0, 0.4)),
+    *((4, (1, 12), (2, 9), 2.0, 0.0), (5, (1, 2), (3, 30), 0.5, 1.0)),
+    *((40, (1, 3), (3, 5), 1.0, 0.4), (15, (2, 3), (2, 3), 0.7, 0.0)),
+    *((8, (3, 4), (60, 90), 0.1, 0.1), (6, (1, 30), (4, 8), 1.0, 0.4)),
+    *((60, (2, 2), (3, 4), 0.0, 0.0), (3, (20, 30), (4, 9), 0.3, 0.2)),
+    *((10, (2, 9), (2, 25), 3.0, 2.0), (20, (1, 5), (3, 12), 0.4, 0.3)),
+    *((7, (2, 6), (5, 15), 0.0, 1.0), (25, (2, 8), (3, 9), 1.0, 0.5)),
+]
+
+
+def uneven(k: int) -> pd.DataFrame:
+    """Make the data of an uneven shape: a skewed predictor, and codes that units share."""
+    units, groups, rows, sd, slope_sd = UNEVEN[k]
+    rng = np.random.default_rng([18, k])
+    unit_of = np.repeat(np.arange(units), rng.integers(groups[0], groups[1] + 1, units))
+    n = rng.integers(rows[0], rows[1] + 1, len(unit_of))
+    # Of two units or tiny groups the largest is many times the rest.
+    n[0] *= 5
+    group = np.repeat(np.arange(len(unit_of)), n)
+    unit = unit_of[group]
+    x = rng.lognormal(0.0, 0.8, size=len(group)).round(3)
+    level = rng.normal(size=units)[unit] * sd + rng.normal(size=len(n))[group]
+    slope = 0.5 + slope_sd * rng.normal(size=len(n))[group]
+    y = (40 + level + slope * x + rng.normal(size=len(group)) * 2).round(3)
+    order = rng.permutation(len(y))
+    names = {"unit": [f"U{u:02d}" for u in unit], "g": [f"G{g:03d}" for g in group]}
+    return pd.DataFrame({"y": y, "x": x, **names}).iloc[order].reset_index(drop=True)
+
+
 def main() -> None:
     from multilevel.moments import Moments
 
@@ -44,6 +75,8 @@ def main() -> None:
         folder = Path(name)
         for k in range(len(SHAPES)):
             simulated(k).to_csv(folder / f"simulated_{k}.csv", index=False)
+        for k in range(len(UNEVEN)):
+            uneven(k).to_csv(folder / f"uneven_{k}.csv", index=False)
         script = ["Rscript", str(HERE / "three_levels.R"), str(folder), str(HERE)]
         subprocess.run(script, check=True)
         for data, response, predictor, unit, group in (

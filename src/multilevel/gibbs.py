@@ -63,7 +63,7 @@ def check_proper(sums: Sums, prior: PriorValues, n_rows: int) -> None:
     InputError
         If the posterior of the SDs, or of the residual SD near zero, does not integrate.
     """
-    n_effects, n_between = _between(sums)
+    n_effects, n_between = _between(sums, slice(None))
     if prior.residual_rate == 0 and n_rows - n_effects - len(sums.back) + n_between < 1:
         raise InputError(
             "fixed and random terms leave no residual, and the prior of the residual variance "
@@ -83,13 +83,12 @@ def check_proper(sums: Sums, prior: PriorValues, n_rows: int) -> None:
                 )
 
 
-def _between(sums: Sums, terms: list[int] | None = None) -> tuple[int, int]:
+def _between(sums: Sums, terms: list[int] | slice) -> tuple[int, int]:
     """Count the random effects that data can tell, and the fixed terms that they could stand for.
 
     A fixed term counts if nothing of it is left within groups once the random terms are out.
     """
-    chosen = slice(None) if terms is None else terms
-    zz, xz = sums.zz[:, chosen][:, :, chosen], sums.right[:-1, :, chosen]
+    zz, xz = sums.zz[:, terms][:, :, terms], sums.right[:-1, :, terms]
     size = np.sqrt(np.diagonal(zz, axis1=1, axis2=2).max(axis=0))
     zz, xz = zz / np.outer(size, size), xz / size
     inverse = np.linalg.pinv(zz, rcond=ZERO, hermitian=True)

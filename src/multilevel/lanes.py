@@ -2,7 +2,8 @@
 
 Compilers do not find this out by themselves, as they cannot tell that two arrays do not overlap.
 A number of `Lanes` has eight parts; arithmetic, `math.sqrt` and mixing with plain numbers mean
-the same in each of them, to the last digit.
+the same in each of them, to the last digit. Where nothing is compiled (``NUMBA_DISABLE_JIT=1``,
+for debuggers and coverage), one number stands by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typeconv import Conversion
@@ -22,7 +23,7 @@ from numba.extending import intrinsic, lower_builtin, lower_cast, models, regist
 from numba.np.arrayobj import make_array, populate_array
 
 #: Parts of a number.
-WIDTH = 8
+WIDTH = 1 if config.DISABLE_JIT else 8
 _VECTOR = ir.VectorType(ir.DoubleType(), WIDTH)
 
 
@@ -109,3 +110,6 @@ def _folded(fold: Callable[..., Any]) -> Any:
 
 #: Sum, and product, of the parts.
 total, product = _folded(ir.IRBuilder.fadd), _folded(ir.IRBuilder.fmul)
+
+if config.DISABLE_JIT:
+    side_by_side, total, product = operator.itemgetter((..., 0)), float, float

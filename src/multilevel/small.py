@@ -119,8 +119,7 @@ def gram(low: Any, out: Any) -> None:
             value = 0.0
             for k in range(i, low.shape[0]):
                 value += low[k, i] * low[k, j]
-            out[i, j] = value
-            out[j, i] = value
+            out[i, j] = out[j, i] = value
 
 
 @inner  # type: ignore[untyped-decorator]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numba import njit
 
+import multilevel
 from multilevel.design import DesignMoments
 from multilevel.fit import fit_design
-from multilevel.lanes import WIDTH, larger, product, root_of, side_by_side, total
+from multilevel.lanes import WIDTH, product, side_by_side, total
 
 
 @njit(error_model="numpy")  # type: ignore[untyped-decorator]
@@ -22,7 +28,7 @@ def _arithmetic(a: Any, b: Any, out: Any, plain: float) -> Any:
         value = x[i] * y[i] + plain
         value += x[i] / y[i]
         value -= plain * y[i] - 1.0
-        z[i] = root_of(larger(value, 0.5))
+        z[i] = math.sqrt(max(value, 0.5))
     return total(z[0]), product(z[0])
 
 
@@ -39,6 +45,7 @@ def test_lanes_calculate_as_numpy_does_to_the_last_digit() -> None:
     assert found[1] == pytest.approx(math.prod(out[0].tolist()), rel=1e-15)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("method", ["ML", "REML"])
 @pytest.mark.parametrize("random", [["Intercept"], ["Intercept", "x"]])
 @pytest.mark.parametrize("groups", range(3, 26))
@@ -62,3 +69,37 @@ def test_the_deviance_is_that_of_the_rows_for_any_number_of_groups(
         deviance += np.linalg.slogdet(fixed.T @ weighted)[1]
         free -= fixed.shape[1]
     assert fit.deviance == pytest.approx(deviance + free * math.log(2.0 * math.pi), abs=1e-7)
+
+
+TINY = """
+rng = np.random.default_rng(1)
+g, x = np.repeat(np.arange(6), 5), rng.normal(size=30)
+y = x + rng.normal(size=6)[g] + rng.normal(size=30)
+d = pd.DataFrame({"y": y, "x": x, "g": g, "s": g // 2, "b": (y > 0) * 1})
+for formula, method in ("y ~ x + (1 | g)", "ML"), ("y ~ x + (1 + x | g)", "REML"):
+    fit = ml.fit_mixed(formula, d, method)
+    found += [fit.deviance, fit.converged, fit.residual_variance, *fit.fixed["se"]]
+    found += [*fit.residuals()["se"], *fit.certificate.curvature]
+found += [fit.profile_interval().lower]
+found += [ml.fit_mixed("y ~ x + (1 | s/g)", d).deviance]
+found += [ml.fit_mixed("y ~ x + (1 | g)", d, spread="exp(x)").spread.ratio]
+found += [ml.fit_binary("b ~ x + (1 | g)", d).deviance]
+found += [ml.sample_posterior("y ~ x + (1 + x | g)", d, draws=50, burn_in=10).vpc.mean()]
+"""
+
+
+@pytest.mark.nightly
+def test_without_compilation_the_results_are_the_same() -> None:
+    """Debuggers and tools that measure coverage need functions of Python's own."""
+    compiled: list[float] = []
+    exec(TINY, {"np": np, "pd": pd, "ml": multilevel, "found": compiled})
+    lines = "import numpy as np, pandas as pd, multilevel as ml, json", "found = []", TINY
+    plain = subprocess.run(
+        [sys.executable, "-c", "\n".join([*lines, "print(json.dumps([float(f) for f in found]))"])],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(compiled) == 30
+    assert json.loads(plain.stdout) == pytest.approx([*map(float, compiled)], rel=1e-6, abs=1e-9)

@@ -256,6 +256,7 @@ class BinaryFit(Checked):
         self,
         percentiles: ArrayLike = (0.05, 0.25, 0.5, 0.75, 0.95),
         at: Mapping[str, float] | None = None,
+        variance: float | None = None,
     ) -> pd.DataFrame:
         """Rate that is expected with groups at these percentiles.
 
@@ -264,6 +265,8 @@ class BinaryFit(Checked):
         percentiles : array_like
         at : mapping of str to float, optional
             Predictors in original units; averaged over all rows unless given.
+        variance : float, optional
+            Of the groups, in place of the estimate: a bound of it, for instance.
 
         Returns
         -------
@@ -276,10 +279,9 @@ class BinaryFit(Checked):
         index = pd.Index(np.ravel(np.asarray(percentiles, dtype=float)), name="percentile")
         if not ((index > 0.0) & (index < 1.0)).all():
             raise InputError("percentiles lie between 0 and 1", hint="give 0.95 for the 95th")
-        residual = self.variance**0.5 * norm.ppf(index)
-        every = (self._cells.x, self._cells.trials)
-        x, weights = every if at is None else (self._row(at)[None], None)
-        eta = x @ self._point.theta[:-1]
+        residual = (self.variance if variance is None else variance) ** 0.5 * norm.ppf(index)
+        weights = self._cells.trials if at is None else None
+        eta = (self._cells.x if at is None else self._row(at)[None]) @ self._point.theta[:-1]
         rate = [float(np.average(expit(eta + r), weights=weights)) for r in residual]
         return pd.DataFrame({"residual": residual, "rate": rate}, index=index)
 

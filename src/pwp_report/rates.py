@@ -22,8 +22,8 @@ NATIONAL_RATES = {
     "reliable_deterioration": ("reliably_deteriorated", "finished", "Reliable deterioration"),
 }
 OTHER_RATES = {"dropout": "Dropped out, of closed cases", "complete": "Every score recorded"}
-#: Percentiles of therapists that patients per hundred are given for, as normal deviates.
-_PLACES = {"median": 0.0, "low": -1.6448536269514722, "high": 1.6448536269514722}
+#: Percentiles of therapists that patients per hundred are given for.
+_PLACES = {"median": 0.5, "low": 0.05, "high": 0.95}
 #: For means over normally distributed therapists.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -79,17 +79,11 @@ class RateModel:
 
 
 def _figures(fit: BinaryFit) -> dict[str, tuple[float, float, float]]:
-    from scipy.special import expit, logit
+    from scipy.special import expit
     from scipy.stats import norm
 
-    sd, middle = fit.variance**0.5, float(fit.rates([0.5])["rate"].iloc[0])
-
-    def rate(deviate: float, variance: float) -> float:
-        if sd == 0:
-            return 100 * float(expit(logit(middle) + deviate * variance**0.5))
-        # The therapist so far out: where they stand among therapists of the fitted SD.
-        place = norm.cdf(deviate * variance**0.5 / sd).clip(1e-12, 1 - 1e-12)
-        return 100 * float(fit.rates([place])["rate"].iloc[0])
+    def rate(place: float, variance: float) -> float:
+        return 100 * float(fit.rates([place], variance=variance)["rate"].iloc[0])
 
     def share(variance: float) -> float:
         rates = expit(fit.fixed["estimate"].iloc[0] + variance**0.5 * _NODES)
@@ -97,7 +91,7 @@ def _figures(fit: BinaryFit) -> dict[str, tuple[float, float, float]]:
         return float(100 * ((rates - mean) ** 2 @ _WEIGHTS) / (mean * (1 - mean)))
 
     figures: dict[str, Callable[[float], float]] = {
-        **{f"per_hundred_{name}": partial(rate, deviate) for name, deviate in _PLACES.items()},
+        **{f"per_hundred_{name}": partial(rate, place) for name, place in _PLACES.items()},
         "median_odds_ratio": lambda v: float(np.exp(np.sqrt(2 * v) * norm.ppf(0.75))),
         "latent": lambda v: 100 * v / (v + np.pi**2 / 3),
         "probability": share,

@@ -312,6 +312,17 @@ def test_rates_are_those_of_the_distribution_of_groups() -> None:
     assert fit.rates([0.95])["rate"].iat[0] == pytest.approx(averaged)
 
 
+@pytest.mark.parametrize("variance", [0.0, 0.3, 2.0])
+def test_rates_at_another_variance_are_averaged_over_the_rows_too(variance: float) -> None:
+    rows = pd.DataFrame({"x": np.linspace(-3, 3, 200), "g": np.tile(np.arange(10), 20)})
+    rows["y"] = (np.sin(np.arange(200)) + rows["x"] > 0).astype(float)
+    fit = fit_binary("y ~ x + (1 | g)", rows)
+    b = fit.fixed["estimate"]
+    eta = b["Intercept"] + b["x"] * rows["x"] + variance**0.5 * norm.ppf(0.95)
+    found = fit.rates([0.95], variance=variance)["rate"].iat[0]
+    assert found == pytest.approx(expit(eta).mean())
+
+
 def test_the_share_of_the_outcome_itself_is_that_of_simulated_groups() -> None:
     fit = sample_fit(2, "y ~ x + (1 | g)")
     b, sd = fit.fixed["estimate"], fit.variance**0.5

@@ -167,7 +167,8 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
         gain, given = -measure.sign * table["departure"], _given(table)
-        sd = float(released.tables[f"variances_{measure.name}"].frame["estimate"].iloc[-1]) ** 0.5
+        # Of the model that the departures are of, to as many decimals as variances have.
+        sd = round(result.ranked.residual_variance, 3) ** 0.5
         yield _funnel("funnel_mean", measure, released, table["n"], gain, 0, sd, given=given)
 
 

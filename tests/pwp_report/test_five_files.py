@@ -22,8 +22,8 @@ REFERENCE = pd.read_csv(Path(__file__).parents[1] / "reference" / "own_files.csv
 LABELS = {"phq9": "PHQ-9", "gad7": "GAD-7"}
 
 
-#: The two that take longest are analysed at night.
-_LONG = ("two_measures", "services")
+#: Three of them are analysed at night.
+_LONG = ("two_measures", "services", "uneven")
 
 
 @pytest.fixture(

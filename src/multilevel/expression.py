@@ -105,6 +105,8 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
         return Expression("name", node.name.lexeme)
     if kind == "QuotedName":
         return Expression("name", node.expression.lexeme[1:-1])
+    if kind == "Literal" and isinstance(node.value, bool) and not inside:
+        return Expression("name", str(node.value))  # no number, whatever it is equal to
     if kind == "Literal":
         plain = f"{node.value:g}" if isinstance(node.value, float) else str(node.value)
         return Expression("number", node.lexeme or plain, (), node.value)
@@ -201,6 +203,4 @@ def _called(function: str, inner: Any) -> Any:
         return inner
     if not isinstance(inner, nw.Expr):
         return getattr(np, function)(inner)
-    if function in _BASES:
-        return inner.log(_BASES[function])
-    return getattr(inner, function)()
+    return inner.log(_BASES[function]) if function in _BASES else getattr(inner, function)()

@@ -258,8 +258,7 @@ def _star(a: list[Term], b: list[Term]) -> list[Term]:
 
 def _slash(a: list[Term], b: list[Term]) -> list[Term]:
     """Expand ``(a + b) / c`` to ``a + b + a:b:c``, as in R."""
-    whole = reduce(_times, a, _CONSTANT)
-    return [*a, *(_times(whole, y) for y in b)]
+    return [*a, *(reduce(_times, [*a, y]) for y in b)]
 
 
 _ALGEBRA: dict[str, Any] = {

@@ -49,8 +49,13 @@ class LazyTable:
             raise InputError("numbers or text are needed, of one kind", column=column)
         present = self.frame.filter(self._present([column]))
         with _in_words():
-            found = present.select(column).unique().collect()
-            return tuple(label_text(v) for v in sorted(found[column].to_list()))
+            text = nw.col(column).cast(nw.String).alias("text")
+            found = present.select(nw.col(column).alias("level"), text).unique().collect()
+            levels = tuple(label_text(v) for v in sorted(found["level"].to_list()))
+        # Rows are compared by the text that the engine makes of them.
+        if self.kind(column) == "category" and set(levels) != set(found["text"].to_list()):
+            raise InputError("numbers or text are needed, of one kind", column=column)
+        return levels
 
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from numbers import Number
 from typing import Any, TypeAlias, cast
 
 import narwhals as nw
@@ -128,7 +129,8 @@ def _coded_range(values: Array) -> Coded | None:
 def _held(series: nw.Series[Any]) -> Any:
     """Hold a column of Polars or Arrow as an array of pandas."""
     try:
-        values = series.to_arrow()
+        # Of objects Arrow would take where they are in memory.
+        values = pa.array(series.to_list()) if series.dtype == nw.Object else series.to_arrow()
         chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
         if pa.types.is_dictionary(chunks.type):
             chunks = chunks.cast(chunks.type.value_type)
@@ -182,26 +184,28 @@ class Column:
             found = np.unique(values if self.missing is None else values[~self.missing])
             return tuple(map(label_text, found.tolist()))
         # By pandas and an Enum of Polars; a Categorical of Polars keeps what it has met.
-        declared = getattr(self.native.dtype, "categories", None)
-        if declared is not None:
-            return tuple(map(str, declared))
-        labels = self.coded.labels
-        kinds = {str if isinstance(label, str) else type(label) for label in labels}
-        if len(kinds) > 1 or kinds & {complex}:
-            raise InputError(_OF_ONE_KIND, column=self.name)
-        return tuple(map(label_text, sorted(labels)))
+        labels = getattr(self.native.dtype, "categories", None)
+        if labels is None:
+            labels = self.coded.labels
+            kinds = {str if isinstance(label, str) else type(label) for label in labels}
+            if len(kinds) > 1 or any(issubclass(kind, Number) for kind in kinds):
+                raise InputError(_OF_ONE_KIND, column=self.name)
+            labels = sorted(labels)
+        levels = tuple(map(label_text, labels))
+        if len(set(levels)) < len(levels):
+            raise InputError("two categories read alike", column=self.name)
+        return levels
 
     @cached_property
     def numbers(self) -> Array:
         """Values of a column of numbers; those that are missing are zero or NaN."""
         values = self.typed
         if isinstance(values, np.ndarray):
-            return values
+            return values.astype(float) if values.dtype == np.float16 else values
         kind = np.dtype(getattr(values.dtype, "numpy_dtype", float))
-        if kind.kind not in "iub":
-            kind = np.dtype(float)
-        missing = np.nan if kind.kind == "f" else kind.type(0)
-        found: Array = values.to_numpy(dtype=kind, na_value=missing)
+        whole = kind.kind in "iub"
+        missing = kind.type(0) if whole else np.nan
+        found: Array = values.to_numpy(dtype=kind if whole else float, na_value=missing)
         return found
 
     @cached_property

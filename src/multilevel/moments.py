@@ -94,9 +94,7 @@ class Moments(Checked, Record):
 
     def __add__(self, other: object) -> Moments:
         """Add the moments of other groups; see `pool_moments`."""
-        if not isinstance(other, Moments):
-            return NotImplemented
-        return pool_moments([self, other])
+        return pool_moments([self, other]) if isinstance(other, Moments) else NotImplemented
 
     def without(self, position: int) -> Moments:
         """Moments of all groups but the one at a position."""

@@ -116,8 +116,7 @@ class NestedFit(Checked):
     def _natural(self, theta: Array) -> Array:
         """Every variance and covariance, the residual variance at its best."""
         groups = self._relative(theta)[self._likelihood.places]
-        relative = np.array([theta[-1] ** 2, *groups, 1.0])
-        return self._likelihood(theta).variance * relative
+        return self._likelihood(theta).variance * np.array([theta[-1] ** 2, *groups, 1.0])
 
     def _component_se(self) -> Array:
         theta, likelihood = self._theta, self._likelihood

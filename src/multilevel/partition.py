@@ -129,5 +129,4 @@ def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: floa
         share = between / (between + residual)
         low, high = expit(logit(share) + np.array([-width, width]) * error)
         records.append((value, between, share, float(low), float(high)))
-    names = [variable, "group_variance", "vpc", "lower", "upper"]
-    return pd.DataFrame(records, columns=names)
+    return pd.DataFrame(records, columns=[variable, "group_variance", "vpc", "lower", "upper"])

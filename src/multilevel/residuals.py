@@ -40,8 +40,7 @@ def _pieces(fit: Solution, name: str | None) -> tuple[Array, Array, Array, float
     row = parts.relative[term]
     residual = parts.e @ row
     explained = np.einsum("i,jik,k->j", row, parts.c, row)
-    loading = np.einsum("i,jip->jp", row, parts.cx)
-    return residual, explained, loading, float(row[term])
+    return residual, explained, np.einsum("i,jip->jp", row, parts.cx), float(row[term])
 
 
 def covariance_parts(

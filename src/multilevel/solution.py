@@ -103,8 +103,7 @@ class Solution:
     @property
     def deviance(self) -> float:
         """Minus twice the log-likelihood; the REML criterion when the method is REML."""
-        scale = self.spread.log_scale if self.spread else 0.0
-        return float(self.optimum.deviance[0]) + scale
+        return float(self.optimum.deviance[0]) + (self.spread.log_scale if self.spread else 0.0)
 
     @cached_property
     def residual_variance(self) -> float:

@@ -81,7 +81,7 @@ def open_table(data: Any) -> Table | LazyTable:
         When it is no table, or its file cannot be read.
     """
     if isinstance(data, pd.DataFrame) and data.columns.is_unique:
-        if data.columns.nlevels > 1:
+        if isinstance(data.columns, pd.MultiIndex):
             raise InputError("columns have names of several levels", hint="give each one name")
         return Table(data, data.columns)
     frame = open_frame(data)

@@ -50,6 +50,7 @@ File = Annotated[Path, _argument("file", metavar="FILE")]
 StudyFile = Annotated[Path | None, _option("--study", "study")]
 Therapists = Annotated[Path | None, _option("--therapists", "therapists")]
 KeyFile = Annotated[Path | None, _option("--key", "key")]
+Despite = Annotated[bool, _option("--despite-earlier-run", "despite")]
 NoControl = Annotated[bool, _option("--no-disclosure-control", "no_control")]
 
 
@@ -93,7 +94,7 @@ def analyse(
     therapists: Therapists = None,
     key: KeyFile = None,
     adjust: Annotated[str, _option("--adjust", "adjust")] = "",
-    despite_earlier_run: Annotated[bool, _option("--despite-earlier-run", "despite")] = False,
+    despite_earlier_run: Despite = False,
     no_disclosure_control: NoControl = False,
 ) -> None:
     """Write the report, with tables, figures, JSON and methods.
@@ -137,11 +138,12 @@ def summarise(
     minimum_shown: Annotated[
         int | None, _option("--minimum-shown", "minimum_shown", "--caseload", **_WHOLE)
     ] = None,
+    despite_earlier_run: Despite = False,
 ) -> None:
     """Write sums by therapist for pooling, and no patient's row."""
     from pwp_report.commands.pooling import summarise_file
 
-    summarise_file(file, out, study, key or default_key_file(), minimum_shown)
+    summarise_file(file, out, study, key or default_key_file(), minimum_shown, despite_earlier_run)
 
 
 @app.command(epilog=_EXAMPLE["pool"])

@@ -14,9 +14,10 @@ Rules, in the order in which they act
    the interval is that of the rounded caseload. Who is shown together are three or more of whom
    none dominates (`is_safe_group`): of two, each would know the other's figures.
 
-What this does not protect against: two runs over nearly the same patients, compared. Where one
-more patient turns a withheld count into a 5, it was 4; no rule that rounds the same way each time
-can help that. Whoever publishes is told so.
+What rounding does not protect against: two runs over nearly the same patients, compared. Where one
+more patient turns a withheld count into a 5, it was 4. So a run that differs by few from one under
+the same key is refused, and of groups of therapists that differ by few nothing is shown
+(`register`); of runs under other keys whoever publishes is told.
 
 Why not ``acro``
 ----------------
@@ -31,7 +32,7 @@ what is needed here. An organisation can still run it on its own tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -259,7 +260,7 @@ def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) 
 
 
 def aggregate_small(
-    caseloads: pd.Series, policy: DisclosurePolicy | None = None
+    caseloads: pd.Series, policy: DisclosurePolicy | None = None, also: Collection[Any] = ()
 ) -> tuple[list[Any], list[Any]]:
     """Split therapists into those shown alone and those shown only together.
 
@@ -271,6 +272,8 @@ def aggregate_small(
     caseloads : Series of int
         Patients by therapist.
     policy : DisclosurePolicy, optional
+    also : collection
+        Who else is shown only together, whatever the caseload.
 
     Returns
     -------
@@ -287,7 +290,7 @@ def aggregate_small(
     if not policy.active:
         return list(caseloads.index), []
     ordered = caseloads.sort_values(kind="stable")
-    members = set(ordered.index[ordered < policy.smallest_caseload])
+    members = {*also, *ordered.index[ordered < policy.smallest_caseload]}
     for label in ordered.index if members else ():
         if is_safe_group(ordered[ordered.index.isin(members)].tolist(), policy):
             break

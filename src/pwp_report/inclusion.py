@@ -10,7 +10,6 @@ from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small
-from pwp_report.ledger import MOST_COMPARED
 from pwp_report.study import Study
 from pwp_report.wording import SEVERAL, remark, worded
 
@@ -148,9 +147,9 @@ def enough_for(
     alone = len(aggregate_small(loads, policy)[0])
     size = cluster_size or max(2, int(t / 4 + 0.5))
     clustered = max(8, 2 * size + 1) if cluster_size else 8
-    sure = t < clustered or not active or alone == t <= MOST_COMPARED
+    sure = t < clustered or not active or alone == t
     # A group is shown of three or more therapists who are shown one by one.
-    never = active and (size < 3 or not 5 < alone <= MOST_COMPARED)
+    never = active and (size < 3 or alone < 6)
     compared = "groups_no" if never else "groups_yes" if sure else "groups_perhaps"
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
     together = "the others appear only together" if t > alone else ""

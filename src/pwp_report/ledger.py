@@ -11,8 +11,6 @@ from pwp_report.wording import refusal
 
 #: Moves that the search for a witness may try for one cell.
 _TRIES = 120
-#: With more therapists two ends would cost the audit its witnesses, and the tables their counts.
-MOST_COMPARED = 1_000
 #: What stands in a published table for a number that is withheld.
 MARK = "*"
 
@@ -48,7 +46,7 @@ class DisclosurePolicy:
     smallest_caseload: int = 20
 
     def __post_init__(self) -> None:
-        if self.threshold < 2 or self.base < 2:
+        if min(self.threshold, self.base) < 2:
             raise refusal("threshold_too_low")
         if self.smallest_caseload < 2 * self.threshold:
             raise refusal("shown_too_small", least=2 * self.threshold)

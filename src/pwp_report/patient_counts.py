@@ -28,9 +28,9 @@ from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.analysis import Analysis
-from pwp_report.disclosure import DisclosurePolicy, Relation, is_safe_group, release_counts
-from pwp_report.ledger import MOST_COMPARED
+from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
 from pwp_report.rates import NATIONAL_RATES
+from pwp_report.register import changes_by_therapist, differ_by_few
 
 
 class Whose(Enum):
@@ -39,43 +39,22 @@ class Whose(Enum):
     ALL = auto()
     THERAPIST = auto()
     OTHERS = auto()
-    #: Of the therapists of the upper or the lower group who are shown one by one.
-    END = auto()
     #: Who is left after a rule of inclusion.
     RULE = auto()
 
 
-class Count(StrEnum):
-    """What is counted, named as the column that holds it."""
-
-    N = "n"
-    CASES = "n_case_pre"
-    IMPROVED = "n_improved"
-    DETERIORATED = "n_deteriorated"
-    RECOVERED = "n_recovered"
-    RCSI = "n_rcsi"
-    FINISHED = "n_finished"
-    CASE = "n_case"
-    RECOVERY = "n_recovery"
-    RELIABLE_IMPROVEMENT = "n_reliable_improvement"
-    RELIABLE_DETERIORATION = "n_reliable_deterioration"
-    RELIABLE_RECOVERY = "n_reliable_recovery"
-    PATIENTS = "patients"
-    EXCLUDED = "excluded"
-    ELIGIBLE = "eligible"
-    ANALYSED = "analysed"
-    COMPLETE = "complete"
-    RECORDED = "recorded"
-    MISSING = "missing"
-    MODELLED = "modelled"
-    FIRST = "first"
-    LAST = "last"
-    LACKING = "lacking"
+#: What is counted, named as the column that holds it.
+Count = StrEnum(
+    "Count",
+    "n n_case_pre n_improved n_deteriorated n_recovered n_rcsi n_finished n_case n_recovery "
+    "n_reliable_improvement n_reliable_deterioration n_reliable_recovery patients excluded "
+    "eligible analysed complete recorded missing modelled first last lacking",
+)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Whose patients: all, or those of a therapist, an end or a rule by its name."""
+    """Whose patients: all, or those of a therapist or a rule by its name."""
 
     whose: Whose
     name: str = ""
@@ -98,10 +77,10 @@ NATIONAL, PUBLISHED = "(national)", "(published)"
 #: `Kind.analysis` of the model that the report is about.
 MODEL = ""
 
-LAST_SCORES = (Count.FIRST, Count.LAST, Count.LACKING)
+LAST_SCORES = (Count.first, Count.last, Count.lacking)
 #: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
-_ZEROS_SHOWN = (Count.EXCLUDED, Count.MISSING, Count.LACKING)
-OUTCOMES = (Count.N, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
+_ZEROS_SHOWN = (Count.excluded, Count.missing, Count.lacking)
+OUTCOMES = (Count.n, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
 NATIONAL_COUNTS = tuple(
     Count(f"n_{of}" if of else "n") for of in ("", "finished", "case", *NATIONAL_RATES)
 )
@@ -122,14 +101,14 @@ class PatientCounts:
         Counts that there are not, such as the recovered on a measure without a cut-off.
     same : mapping of Kind to Kind
         Kinds that are the same count for every group, and the one that stands for both.
-    ends : mapping of str to list of str
-        Therapists of the upper and the lower group whose patients may be counted together.
+    held : set of Group
+        Groups that differ by few patients from those of an earlier run: of them nothing is shown.
     """
 
     cells: dict[Group, dict[Kind, int]] = field(default_factory=dict)
     absent: set[tuple[Group, Kind]] = field(default_factory=set)
     same: dict[Kind, Kind] = field(default_factory=dict)
-    ends: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    held: set[Group] = field(default_factory=set)
     _relations: list[Relation] = field(default_factory=list)
     _released: Mapping[Group, Mapping[Kind, Any]] = field(default_factory=dict)
 
@@ -150,10 +129,10 @@ class PatientCounts:
             Therapists who are shown one by one, and those shown only together.
         policy : DisclosurePolicy
         """
-        loads, ends = analysis.cohort.caseloads(), analysis.ends(alone)
-        safe = all(is_safe_group(loads[loads.index.isin(e)], policy) for e in ends.values())
-        safe &= len(alone) <= MOST_COMPARED or not policy.active
-        made = cls(ends=ends if safe else {})
+        whose = {Group(Whose.THERAPIST, t): [t] for t in alone} | {OTHERS: together}
+        changes = changes_by_therapist(analysis.cohort.patients)
+        held = {g for g, members in whose.items() if differ_by_few(changes, members, policy)}
+        made = cls(held=held)
         people = [Group(Whose.THERAPIST, t) for t in alone] + ([OTHERS] if together else [])
         for measure in analysis.cohort.measures:
             _add_outcomes(made, analysis, measure, people, together)
@@ -162,8 +141,7 @@ class PatientCounts:
         _add_national(made, analysis)
         _add_flow(made, analysis)
         _add_subsets(made, analysis)
-        ends_shown = [Group(Whose.END, end) for end in made.ends]
-        made._release(analysis, policy, [EVERYBODY, *people, *ends_shown])
+        made._release(analysis, policy, [EVERYBODY, *people])
         return made
 
     def put(self, group: Group, kind: Kind, n: Any) -> None:
@@ -200,7 +178,7 @@ class PatientCounts:
         LookupError
             If no such count was ever put in.
         """
-        if (group, kind) in self.absent:
+        if (group, kind) in self.absent or group in self.held:
             return float("nan")
         while kind in self.same:
             kind = self.same[kind]
@@ -213,14 +191,14 @@ class PatientCounts:
         self, analysis: Analysis, policy: DisclosurePolicy, known: Sequence[Group]
     ) -> None:
         """Pass all of it through disclosure control; numbers of patients of `known` are known."""
-        sizes = [Kind(Count.N, m.name) for m in analysis.cohort.measures]
-        sizes += [Kind(Count.ANALYSED), Kind(Count.COMPLETE), Kind(Count.N, NATIONAL)]
+        sizes = [Kind(Count.n, m.name) for m in analysis.cohort.measures]
+        sizes += [Kind(Count.analysed), Kind(Count.complete), Kind(Count.n, NATIONAL)]
         # Who was eligible may be the same number, and is not known where it is not.
         # Where no status is recorded, every course is finished by definition.
         open_too = "status" in analysis.cohort.patients
-        finished = [] if open_too else [Kind(Count.FINISHED, NATIONAL)]
+        finished = [] if open_too else [Kind(Count.n_finished, NATIONAL)]
         scored = [Kind(c, m.name) for m in analysis.cohort.measures for c in LAST_SCORES[:2]]
-        self._merge([*sizes, Kind(Count.ELIGIBLE), *finished, *scored])
+        self._merge([*sizes, Kind(Count.eligible), *finished, *scored])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
@@ -237,7 +215,7 @@ class PatientCounts:
     def _merge(self, sizes: Sequence[Kind]) -> None:
         """Make one of numbers of patients that are the same for everybody."""
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
-        sizes = [*sizes, *(k for k in frame if k.count is Count.MODELLED)]
+        sizes = [*sizes, *(k for k in frame if k.count is Count.modelled)]
         there = [s for s in sizes if s in frame]
         for i, kind in enumerate(there):
             for first in there[:i]:
@@ -269,16 +247,10 @@ def _add_outcomes(
             tables[Group(Whose.THERAPIST, str(label))] = row
     if together:
         tables[OTHERS] = analysis.summarise(name, together)
-    for end, members in made.ends.items():
-        tables[Group(Whose.END, end)] = analysis.summarise(name, members)
     for group, table in tables.items():
         for count in OUTCOMES:
             made.put(group, Kind(count, name), table[count])
     for count in OUTCOMES:
-        # First the ends: who makes up for another within one does so in the whole as well.
-        for end, members in made.ends.items():
-            parts = (Group(Whose.THERAPIST, t) for t in members)
-            made.add_up(Kind(count, name), Group(Whose.END, end), parts)
         made.add_up(Kind(count, name), EVERYBODY, people)
     for group in tables:
         made.link_parts(group, "measure", name)
@@ -290,13 +262,13 @@ def _add_completeness(
     everybody: Any = analysis.cohort.eligible
     table: Any = analysis.completeness
     columns = {
-        Kind(Count.ELIGIBLE): table["eligible"],
-        Kind(Count.ANALYSED): analysis.cohort.caseloads(),
-        Kind(Count.COMPLETE): table["complete"],
+        Kind(Count.eligible): table["eligible"],
+        Kind(Count.analysed): analysis.cohort.caseloads(),
+        Kind(Count.complete): table["complete"],
     }
     for m in [m for m in analysis.cohort.measures if m.name in analysis.lacking]:
         both = completeness_by_therapist(everybody, [m])["complete"]
-        columns[Kind(Count.LAST, m.name)] = both.reindex(table.index)
+        columns[Kind(Count.last, m.name)] = both.reindex(table.index)
     for kind, column in columns.items():
         few = column.index.isin(list(together))
         made.put(EVERYBODY, kind, column.sum())
@@ -306,13 +278,13 @@ def _add_completeness(
             made.put(OTHERS, kind, column[few].sum())
         made.add_up(kind, EVERYBODY, people)
     for group in [EVERYBODY, *people]:
-        made.link(group, Kind(Count.ELIGIBLE), [Kind(Count.ANALYSED)])
-        made.link(group, Kind(Count.ANALYSED), [Kind(Count.COMPLETE)])
+        made.link(group, Kind(Count.eligible), [Kind(Count.analysed)])
+        made.link(group, Kind(Count.analysed), [Kind(Count.complete)])
         for m in analysis.cohort.measures:
-            made.link(group, Kind(Count.ELIGIBLE), [Kind(Count.LAST, m.name)])
-            made.link(group, Kind(Count.LAST, m.name), [Kind(Count.N, m.name)])
-            made.link(group, Kind(Count.ANALYSED), [Kind(Count.N, m.name)])
-            made.link(group, Kind(Count.N, m.name), [Kind(Count.COMPLETE)])
+            made.link(group, Kind(Count.eligible), [Kind(Count.last, m.name)])
+            made.link(group, Kind(Count.last, m.name), [Kind(Count.n, m.name)])
+            made.link(group, Kind(Count.analysed), [Kind(Count.n, m.name)])
+            made.link(group, Kind(Count.n, m.name), [Kind(Count.complete)])
 
 
 def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
@@ -322,7 +294,7 @@ def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
         first, last, lacking = [(EVERYBODY, Kind(c, name)) for c in LAST_SCORES]
         made.put(*first, table.at[name, "first"])
         made.put(*lacking, table.at[name, "lacking"])
-        made.link(EVERYBODY, Kind(Count.ELIGIBLE), [first[1]])
+        made.link(EVERYBODY, Kind(Count.eligible), [first[1]])
         made._relations.append(Relation(first, (last, lacking)))
 
 
@@ -339,13 +311,13 @@ def _add_national(made: PatientCounts, analysis: Analysis) -> None:
             made.same[Kind(count, PUBLISHED)] = Kind(count, NATIONAL)
         else:
             made.link(EVERYBODY, Kind(count, PUBLISHED), [Kind(count, NATIONAL)])
-    if first[Count.FINISHED] == first[Count.N]:
+    if first[Count.n_finished] == first[Count.n]:
         for m in analysis.cohort.measures:
             # Who is a case on one of the measures is a case.
-            made.link(EVERYBODY, Kind(Count.CASE, NATIONAL), [Kind(Count.CASES, m.name)])
-    made.link(EVERYBODY, Kind(Count.ANALYSED), [Kind(Count.N, NATIONAL)])
+            made.link(EVERYBODY, Kind(Count.n_case, NATIONAL), [Kind(Count.n_case_pre, m.name)])
+    made.link(EVERYBODY, Kind(Count.analysed), [Kind(Count.n, NATIONAL)])
     # Patients of therapists who have nobody left are in the published figures alone.
-    both = [Kind(Count.ELIGIBLE), Kind(Count.N, PUBLISHED)]
+    both = [Kind(Count.eligible), Kind(Count.n, PUBLISHED)]
     both.sort(key=lambda kind: -made.cells[EVERYBODY].get(kind, 0))
     made.link(EVERYBODY, both[0], both[1:])
 
@@ -354,7 +326,7 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
     flow = analysis.flow
     left, out = flow["patients"].to_numpy(int), flow["excluded"].to_numpy(int)
     rules = [Group(Whose.RULE, str(i)) for i in range(len(flow))]
-    patients, excluded = Kind(Count.PATIENTS), Kind(Count.EXCLUDED)
+    patients, excluded = Kind(Count.patients), Kind(Count.excluded)
     for i, rule in enumerate(rules):
         made.put(rule, patients, left[i])
         made.put(rule, excluded, out[i] or None)
@@ -362,7 +334,7 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
             parts = [(rule, patients), (rule, excluded)]
             whole = (rules[i - 1], patients)
             made._relations.append(Relation(whole, tuple(parts[: 1 + bool(out[i])])))
-    for kind in (Kind(Count.ELIGIBLE), Kind(Count.ANALYSED)):
+    for kind in (Kind(Count.eligible), Kind(Count.analysed)):
         # The last rule that leaves as many: those therapists' patients are the flow's.
         same = np.flatnonzero(left == made.cells[EVERYBODY][kind])
         more = np.flatnonzero(left > made.cells[EVERYBODY][kind])
@@ -378,16 +350,16 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
 def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
     """Patients with a value of a variable, and those of the sensitivity panel's analyses."""
     for variable, row in analysis.sample.patients.iterrows():
-        recorded, missing = (Kind(c, str(variable)) for c in (Count.RECORDED, Count.MISSING))
+        recorded, missing = (Kind(c, str(variable)) for c in (Count.recorded, Count.missing))
         if not row["missing"]:
             # Everybody has a value: the same count, and nothing beside it.
-            made.same[recorded] = Kind(Count.ANALYSED)
+            made.same[recorded] = Kind(Count.analysed)
             made.put(EVERYBODY, missing, None)
             continue
         made.put(EVERYBODY, recorded, row["n"])
         made.put(EVERYBODY, missing, row["missing"])
         parts = ((EVERYBODY, recorded), (EVERYBODY, missing))
-        made._relations.append(Relation((EVERYBODY, Kind(Count.ANALYSED)), parts))
+        made._relations.append(Relation((EVERYBODY, Kind(Count.analysed)), parts))
     for name, result in analysis.measures.items():
         sizes = {MODEL: result.fit.n}
         if result.sensitivity is not None:
@@ -395,5 +367,5 @@ def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
             rows = rows[rows["family"] != "leave one out"]
             sizes |= dict(zip(rows["analysis"], rows["n_patients"], strict=True))
         for what, n in sizes.items():
-            made.put(EVERYBODY, Kind(Count.MODELLED, name, what), n)
-            made.link(EVERYBODY, Kind(Count.ANALYSED), [Kind(Count.MODELLED, name, what)])
+            made.put(EVERYBODY, Kind(Count.modelled, name, what), n)
+            made.link(EVERYBODY, Kind(Count.analysed), [Kind(Count.modelled, name, what)])

@@ -1,22 +1,24 @@
 """Which patients each run was of, kept beside the key, so that two that differ by few are noticed.
 
-What differs between two reports of nearly the same patients is told by comparing them, whatever
-either withholds. Of each run there are kept the number of patients who could be analysed, and of
-those with scores on each measure, and sums of their digests in buckets. Whoever is in one run
-alone, or has other scores there, changes the sum of one bucket: as many differ as patients do, a
-few less of many. All of it is covered by a pad from the key, used once: who does not hold the key
-sees names of runs and measures and random bytes. Keys in one folder know of each other's runs.
+What differs between two reports, or files of moments, of nearly the same patients is told by
+comparing them, whatever either withholds. Of each run there are kept, by therapist, the number of
+patients who could be analysed, and of those with scores on each measure, and sums of their digests
+in buckets. Whoever is in one run alone, or has other scores there, changes the sum of one bucket:
+as many differ as patients do, fewer of many. All of it is covered by a pad from
+the key, used once: who does not hold the key sees names of runs and measures and random bytes. Keys
+in one folder know of each other's runs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import shake_256
 from pathlib import Path
 from secrets import token_hex
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,10 +26,17 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
+from pwp_report.ledger import DisclosurePolicy
 from pwp_report.pseudonyms import open_key
+from pwp_report.wording import refusal
 
-_BUCKETS = 1_024
-#: By measure, and without a name of all who could be analysed: sums by bucket, last their number.
+_BUCKETS = 64
+#: The name, among those of sums, of nothing: it is in a run that was meant despite earlier ones.
+_DESPITE = "despite"
+#: Columns of patients: by how many patients their therapist differs from an earlier run.
+CHANGED = "changed_"
+#: By measure, and without a name of all who could be analysed: a row a therapist, with a digest of
+#: the label, sums by bucket and the number of patients.
 Mark: TypeAlias = dict[str, NDArray[np.uint64]]
 
 
@@ -42,12 +51,63 @@ def mark_of(cohort: Cohort) -> Mark:
 
 def _sums(rows: pd.DataFrame, people: list[str]) -> NDArray[np.uint64]:
     # Whole scores are integers or not as others in their column are missing.
-    kinds = dict.fromkeys(rows, "float64") | dict.fromkeys(people, "str")
-    found = pd.util.hash_pandas_object(rows.astype(kinds), index=False).to_numpy()
-    sums = np.zeros(_BUCKETS + 1, dtype=np.uint64)
-    np.add.at(sums, found % _BUCKETS, found)
-    sums[-1] = len(found)
+    found = _digests(rows.astype(dict.fromkeys(rows, "float64") | dict.fromkeys(people, "str")))
+    codes, labels = pd.factorize(_digests(rows["therapist_id"].astype("str")))
+    sums = np.zeros((len(labels), _BUCKETS + 2), dtype=np.uint64)
+    np.add.at(sums, (codes, found % _BUCKETS + 1), found)
+    sums[:, 0], sums[:, -1] = labels, np.bincount(codes, minlength=len(labels))
     return sums
+
+
+def _digests(rows: pd.DataFrame | pd.Series) -> NDArray[np.uint64]:
+    return np.asarray(pd.util.hash_pandas_object(rows, index=False), dtype=np.uint64)
+
+
+def compared(
+    cohort: Cohort, key: Path, policy: DisclosurePolicy, despite: bool
+) -> tuple[Cohort, Mark]:
+    """Compare a cohort with earlier runs, unless told that it is meant `despite` them.
+
+    Returns
+    -------
+    cohort : Cohort
+        With columns of patients that say by how many their therapist differs from earlier runs,
+        of runs and measures where any differs by few. Patients of therapists who are gone count
+        for the one with the fewest: those with whom they were shown are still there.
+    mark : Mark
+
+    Raises
+    ------
+    InputError
+        If an earlier run was of the same patients but for fewer than the threshold.
+    """
+    mark = mark_of(cohort)
+    apart, run = nearest(mark, key)
+    if despite:
+        return cohort, mark
+    if apart < policy.threshold:
+        raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
+    loads, made = cohort.caseloads().sort_values(), cohort.patients.copy(deep=False)
+    labels = _digests(loads.index.to_series().astype("str"))
+    for change in [_apart(c) for _, changes in _earlier(mark, key, _DESPITE) for c in changes]:
+        if change.between(0, policy.threshold, "neither").any():
+            mine = change.reindex(labels, fill_value=0.0).set_axis(loads.index)
+            mine.iloc[0] += change.drop(labels, errors="ignore").sum()
+            made[f"{CHANGED}{len(made.columns)}"] = made["therapist_id"].map(mine)
+    return replace(cohort, patients=made), mark
+
+
+def changes_by_therapist(patients: pd.DataFrame) -> pd.DataFrame:
+    """By how many patients each therapist differs from earlier runs, a column a run and measure."""
+    return patients.groupby("therapist_id")[[*patients.filter(like=CHANGED)]].first()
+
+
+def differ_by_few(
+    changes: pd.DataFrame, therapists: Sequence[Any], policy: DisclosurePolicy
+) -> bool:
+    """Whether the patients of these therapists together differ by few from an earlier run."""
+    together = changes.loc[[*therapists]].sum()
+    return bool(together.between(0, policy.threshold, "neither").any())
 
 
 def nearest(mine: Mark, key: Path) -> tuple[float, str]:
@@ -56,18 +116,38 @@ def nearest(mine: Mark, key: Path) -> tuple[float, str]:
     Not those before a run of the same patients: they were compared with that.
     """
     found = (np.inf, "")
-    for register in key.expanduser().parent.glob("*.runs"):
-        for name, old in _runs(register):
-            apart = [_apart(mine[k], old[k]) for k in mine.keys() & old.keys()]
-            if not any(apart) and mine.keys() <= old.keys():
-                break
-            found = min(found, (min(filter(None, apart), default=np.inf), name))
+    for name, changes in _earlier(mine, key):
+        apart = filter(None, (float(_apart(c.sum())) for c in changes))
+        found = min(found, (min(apart, default=np.inf), name))
     return found
 
 
-def _apart(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
+def _earlier(mine: Mark, key: Path, and_has: str = "") -> Iterator[tuple[str, list[pd.DataFrame]]]:
+    """Earlier runs and what changed since, up to one of the same patients that has a name."""
+    for register in key.expanduser().parent.glob("*.runs"):
+        for name, old in _runs(register):
+            changes = [_change(mine[k], old[k]) for k in mine if k in old]
+            same = mine.keys() <= old.keys() and not any(c.to_numpy().any() for c in changes)
+            if same and and_has in old:
+                break
+            yield name, changes
+
+
+def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:
+    """By digest of the therapist: buckets that differ, and by how many patients they are more."""
+    labels = pd.Index(one[:, 0]).union(pd.Index(other[:, 0]))
+    a, b = (
+        pd.DataFrame(x[:, 1:], x[:, 0]).reindex(labels, fill_value=0).to_numpy(np.int64)
+        for x in (one, other)
+    )
+    unlike = np.count_nonzero(a[:, :-1] != b[:, :-1], axis=1)
+    return pd.DataFrame({"unlike": unlike, "more": a[:, -1] - b[:, -1]}, labels)
+
+
+def _apart(change: Any) -> Any:
     """Patients in one run who are not in the other, of those in the larger of the two."""
-    return float(np.count_nonzero(a[:-1] != b[:-1]) + abs(int(a[-1]) - int(b[-1]))) / 2
+    more = np.abs(change["more"])
+    return np.maximum(more, (change["unlike"] + more) / 2)
 
 
 def _runs(register: Path) -> Iterator[tuple[str, Mark]]:
@@ -79,20 +159,22 @@ def _runs(register: Path) -> Iterator[tuple[str, Mark]]:
             key, lines = open_key(place), register.read_text(encoding="utf-8").splitlines()
     for line in reversed(lines):
         if line.endswith('"]'):
-            name, kinds, once, text = json.loads(line)
-            sums = np.frombuffer(bytes.fromhex(text), dtype="<u8") ^ _pad(key, once, len(kinds))
-            yield name, dict(zip(kinds, np.split(sums, len(kinds)), strict=True))
+            name, sizes, once, text = json.loads(line)
+            sums = np.frombuffer(bytes.fromhex(text), dtype="<u8")
+            sums = (sums ^ _pad(key, once, len(sums))).reshape(-1, _BUCKETS + 2)
+            parts = np.split(sums, np.cumsum([*sizes.values()])[:-1])
+            yield name, dict(zip(sizes, parts, strict=True))
 
 
-def _pad(key: bytes, once: str, kinds: int) -> NDArray[np.uint64]:
-    drawn = shake_256(key + bytes.fromhex(once)).digest(8 * kinds * (_BUCKETS + 1))
-    return np.frombuffer(drawn, dtype="<u8")
+def _pad(key: bytes, once: str, size: int) -> NDArray[np.uint64]:
+    return np.frombuffer(shake_256(key + bytes.fromhex(once)).digest(8 * size), dtype="<u8")
 
 
-def keep(mine: Mark, key: Path, name: str) -> None:
-    """Add a run to the register beside a key."""
-    place, once = key.expanduser(), token_hex(16)
-    covered = np.concatenate([*mine.values()]) ^ _pad(open_key(place), once, len(mine))
-    line = json.dumps([name, [*mine], once, covered.astype("<u8").tobytes().hex()])
+def keep(mine: Mark, key: Path, name: str, despite: bool = False) -> None:
+    """Add a run to the register beside a key, and whether it was meant despite earlier ones."""
+    place, once, sums = key.expanduser(), token_hex(16), np.concatenate([*mine.values()]).ravel()
+    sizes = {k: len(v) for k, v in mine.items()} | ({_DESPITE: 0} if despite else {})
+    text = (sums ^ _pad(open_key(place), once, len(sums))).astype("<u8").tobytes().hex()
+    line = json.dumps([name, sizes, once, text])
     with place.with_name(f"{place.name}.runs").open("a", encoding="utf-8") as out:
         out.write("\n" + line)

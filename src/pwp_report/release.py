@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pwp_lib.measures import Measure
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import FIRST, WITH_MIX
-from pwp_report.disclosure import MARK, DisclosurePolicy, aggregate_small, share_between
+from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group, share_between
+from pwp_report.ledger import MARK
 from pwp_report.patient_counts import (
     EVERYBODY,
     LAST_SCORES,
@@ -32,6 +34,7 @@ from pwp_report.patient_counts import (
     Whose,
 )
 from pwp_report.rates import OTHER_RATES
+from pwp_report.register import changes_by_therapist, differ_by_few
 from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.service_level import service_effects
 from pwp_report.table_words import phrase
@@ -123,7 +126,7 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
     _predictors(tables)
     _reporting(tables)
     _say_what_is_withheld(tables)
-    total = tables.of_everybody(Kind(Count.ANALYSED))
+    total = tables.of_everybody(Kind(Count.analysed))
     return ReleasedResults(
         tables=tables.made,
         policy=policy,
@@ -140,6 +143,8 @@ def _say_what_is_withheld(tables: _Tables) -> None:
     if tables.together:
         tables.withhold("together", n=len(tables.together), least=policy.smallest_caseload)
     cells = [(t.frame.astype(object) == MARK).to_numpy().sum() for t in tables.made.values()]
+    if tables.counts.held:
+        tables.withhold("held", n=len(tables.counts.held), threshold=policy.threshold)
     if any(cells):
         tables.withhold("marks", n=int(sum(cells)), mark=MARK, threshold=policy.threshold)
     tables.withhold("known")
@@ -152,11 +157,11 @@ def _flow(tables: _Tables) -> None:
         flow = flow.drop(columns="services")  # not recorded, which is not the same as none
     for column in {"therapists", "services"} & {*flow}:
         flow[column] = parts.therapists_at_rules(flow[column], tables.policy)
-    for count in (Count.PATIENTS, Count.EXCLUDED):
+    for count in (Count.patients, Count.excluded):
         rules = [Group(Whose.RULE, str(i)) for i in range(len(flow))]
         shown = [parts.marked(tables.counts.shown(r, Kind(count))) for r in rules]
         flow[count.value] = [n and s for n, s in zip(flow[count.value], shown, strict=True)]
-    flow[Count.EXCLUDED.value] = [None, *flow[Count.EXCLUDED.value].iloc[1:]]
+    flow[Count.excluded.value] = [None, *flow[Count.excluded.value].iloc[1:]]
     what = "Patients, therapists and services" if "services" in flow else "Patients and therapists"
     tables.add("flow", flow, what=what)
 
@@ -169,7 +174,7 @@ def _sample(tables: _Tables) -> None:
     shown = table.astype({"n": object, "missing": object})
     mine = (table["of whom"] == "patients") & tables.policy.active
     for i, row in table[mine].iterrows():
-        for column, count in (("n", Count.RECORDED), ("missing", Count.MISSING)):
+        for column, count in (("n", Count.recorded), ("missing", Count.missing)):
             found = tables.of_everybody(Kind(count, str(row["variable"])))
             shown.at[i, column] = row[column] and parts.marked(found)
     tables.add("sample", parts.rounded(shown, 1))
@@ -204,9 +209,9 @@ def _completeness(tables: _Tables) -> None:
     if tables.together:
         groups[parts.OTHERS_TOGETHER] = OTHERS
     rows = []
-    for kind in (Kind(Count.COMPLETE), *(Kind(Count.LAST, name) for name in analysis.lacking)):
+    for kind in (Kind(Count.complete), *(Kind(Count.last, name) for name in analysis.lacking)):
         for label, group in groups.items():
-            found = [tables.counts.shown(group, k) for k in (Kind(Count.ELIGIBLE), kind)]
+            found = [tables.counts.shown(group, k) for k in (Kind(Count.eligible), kind)]
             share = share_between(found[1], found[0], tables.policy)
             rows.append((kind.of, label, *map(parts.marked, found), share))
     frame = pd.DataFrame(rows, columns=["measure", "therapist", "eligible", "complete", "share"])
@@ -288,29 +293,26 @@ def _therapists(tables: _Tables) -> None:
 
 def _groups(tables: _Tables) -> None:
     """Compare the upper with the lower group, of therapists who are shown one by one."""
-    analysis, ends = tables.analysis, tables.counts.ends
+    analysis, policy, loads = tables.analysis, tables.policy, tables.analysis.cohort.caseloads()
     if analysis.groups is None:
         return
-    if not ends:
+    ends, changes = analysis.ends(tables.alone), changes_by_therapist(analysis.cohort.patients)
+    shown = all(is_safe_group(loads[ts], policy) for ts in ends.values())
+    shown &= not any(differ_by_few(changes, ts, policy) for ts in ends.values())
+    if not shown:
         tables.withhold("groups")
-        rows = [(m, end, MARK) for m in analysis.measures for end in ("upper", "lower")]
-        tables.add("clusters", pd.DataFrame(rows, columns=["measure", "cluster", "mean_post"]))
         return
-    groups = {
-        m: [(e, Group(Whose.END, e), analysis.summarise(m, ends[e])) for e in ends]
-        for m in analysis.measures
-    }
-    frame = tables.outcomes(groups).rename(columns={"group": "cluster"})
-    frame["therapists"] = [len(ends[e]) for e in frame["cluster"]]
-    if tables.policy.active:
-        # To two decimals, runs that differ by one patient would tell that patient's score.
-        means = ["mean_pre", "mean_post", "mean_change"]
-        frame[means] = frame[means].astype(float).round(1)
+    # To two decimals, runs that differ by one patient would tell that patient's score.
+    places = dict.fromkeys(parts.GROUP_MEANS, 1 if policy.active else 2) | {"effect_size": 2}
+    rows = []
+    for m, (end, members) in product(analysis.measures, ends.items()):
+        found: Any = analysis.summarise(m, members)
+        figures = {c: round(float(found[c]), k) for c, k in places.items()}
+        sizes = {"therapists": len(members), "n": policy.count(found["n"])}
+        rows.append({"measure": m, "cluster": end, **sizes, **figures})
     note = phrase("notes", "clusters_alone") if tables.together else ""
-    by = FIRST if analysis.moved is None else WITH_MIX
-    shown = frame[parts.GROUP_COLUMNS]
-    tables.add("clusters", shown, note=note, by=by, n=analysis.moved, all=len(analysis.groups))
-    tables.add("nested_rates", parts.rate_differences(frame))
+    frame, by = pd.DataFrame(rows), FIRST if analysis.moved is None else WITH_MIX
+    tables.add("clusters", frame, note=note, by=by, n=analysis.moved, all=len(analysis.groups))
 
 
 def _rates(tables: _Tables) -> None:

@@ -9,9 +9,7 @@ import pandas as pd
 from multilevel.fit import MixedFit
 from multilevel.nested import NestedFit
 from pwp_lib import outcomes
-from pwp_lib.comparison import RATES
 from pwp_lib.measures import Measure
-from pwp_lib.numbers import sign_fixed
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.disclosure import is_safe_group, percentage, share_between
@@ -34,13 +32,9 @@ RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
     **OUTCOME_SHARES,
     **NATIONAL_SHARES,
     "dropout": None,
-    "complete": (Count.COMPLETE, Count.ELIGIBLE),
+    "complete": (Count.complete, Count.eligible),
 }
-#: Of the upper and the lower group.
-GROUP_COLUMNS = [
-    *("measure", "cluster", "therapists", "n"),
-    *("mean_pre", "mean_post", "mean_change", "effect_size"),
-]
+GROUP_MEANS = ("mean_pre", "mean_post", "mean_change")
 #: Columns of counts and of places beside those that begin with n_; `excluded` of the flow is not
 #: among them, since what reads that file knows it as it is.
 _WHOLE = (
@@ -117,8 +111,9 @@ def outcome_row(
     counts = {c: shown(group, Kind(c, measure)) for c in OUTCOMES}
     some = group.whose is not Whose.ALL
     out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=some)
+    n = 0 if np.isnan(counts[Count.n]) else row["n"]
     for column in row.keys() - set(OUTCOME_SHARES) - {c.value for c in OUTCOMES}:
-        out[column] = statistic(row[column], row["n"], column, policy)
+        out[column] = statistic(row[column], n, column, policy)
     return out
 
 
@@ -126,8 +121,9 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> ob
     """Round a mean or an SD as far as its group allows.
 
     Scores are whole, so the mean times the number of patients is whole too, and a mean with many
-    decimals tells the number. Rounded so that it may lie anywhere in an interval of 1/n or more,
-    it fits every number of patients.
+    decimals tells the number, or of a known number the sum: taken from another sum, of a few
+    patients more, it tells their scores. Rounded so that ten sums or more fit, or as many as there
+    are patients with two digits, it tells neither.
     """
     if pd.isna(value):
         return None
@@ -135,30 +131,7 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> ob
         return round(float(value), 2)
     if n < policy.smallest_caseload:
         return MARK
-    return round(float(value), 2 if n >= 100 or name == "effect_size" else 1)
-
-
-def rate_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rates of the upper and the lower group, and their difference in percentage points.
-
-    Where a rate lies between two percentages the difference does so too.
-    """
-    rows = []
-    for measure, ends in frame.groupby("measure", sort=False):
-        for rate in RATES:
-            both = ends.set_index("cluster")[rate].loc[["upper", "lower"]].tolist()
-            if pd.notna(both).all():
-                apart = MARK if MARK in both else _apart(*(str(r).split(" to ") for r in both))
-                rows.append((measure, outcomes.OUTCOMES[rate].label, *both, apart))
-    columns = ["measure", "outcome", "rate_upper", "rate_lower", "difference"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _apart(upper: Sequence[str], lower: Sequence[str]) -> float | str:
-    least, most = float(upper[0]) - float(lower[-1]), float(upper[-1]) - float(lower[0])
-    return (
-        round(least, 1) if len(upper) == 1 else f"{sign_fixed(least, 0)} to {sign_fixed(most, 0)}"
-    )
+    return round(float(value), 2 if n >= 1_000 or name == "effect_size" else 1)
 
 
 def variances(fit: MixedFit) -> pd.DataFrame:
@@ -194,7 +167,7 @@ def sensitivity(
 ) -> pd.DataFrame:
     """Sensitivity panel but for what could not be done, and `one_less`."""
     frame = panel.rows[(panel.rows["family"] != "leave one out") & ~panel.rows["note"].astype(bool)]
-    people = [marked(size(Kind(Count.MODELLED, measure.name, a))) for a in frame["analysis"]]
+    people = [marked(size(Kind(Count.modelled, measure.name, a))) for a in frame["analysis"]]
     # Who else is left out where a few therapists fewer remain could be named.
     main = frame["n_therapists"].iloc[0]
     left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]

@@ -151,31 +151,6 @@ def test_the_upper_and_the_lower_group_are_those_of_pandas() -> None:
         gain = mine["phq9_pre"] - mine["phq9_post"]
         assert row["mean_post"] == pytest.approx(mine["phq9_post"].mean(), abs=0.005)
         assert row["effect_size"] == pytest.approx(gain.mean() / mine["phq9_pre"].std(), abs=0.005)
-        rates = released.tables["nested_rates"].frame.set_index("outcome")[f"rate_{end}"]
-        assert rates["Reliable improvement"] == pytest.approx(100 * (gain >= 6).mean(), abs=0.05)
-    table = released.tables["nested_rates"].frame
-    assert table["difference"].tolist() == pytest.approx(table["rate_upper"] - table["rate_lower"])
-
-
-def _rates_lie_where_they_may(analysis: Analysis, table: pd.DataFrame) -> None:
-    """Each exact rate lies between the two percentages shown, the differences too."""
-    people, seen = analysis.cohort.patients, 0
-    gain = people["phq9_pre"] - people["phq9_post"]
-    exact = {"Caseness before": people["phq9_pre"] >= 10, "Reliable improvement": gain >= 6}
-    exact["Reliable deterioration"] = gain <= -6
-    everybody = [*analysis.cohort.caseloads().index]
-    for outcome, row in table.set_index("outcome").iterrows():
-        if outcome in exact and MARK not in row.tolist():
-            upper, lower = (
-                100 * exact[outcome][people["therapist_id"].isin(members)].mean()
-                for members in analysis.ends(everybody).values()
-            )
-            true = {"rate_upper": upper, "rate_lower": lower, "difference": upper - lower}
-            for column, value in true.items():
-                low, high = (float(x.replace("−", "-")) for x in row[column].split(" to "))
-                assert low <= value <= high > low + 1
-                seen += 1
-    assert seen >= 3
 
 
 @pytest.mark.parametrize(
@@ -189,11 +164,7 @@ def _rates_lie_where_they_may(analysis: Analysis, table: pd.DataFrame) -> None:
 )
 def test_groups_of_fewer_than_three_therapists_are_withheld(sizes: list[int], shown: bool) -> None:
     released = release_results(_sides(sizes), POLICY)
-    means = released.tables["clusters"].frame["mean_post"]
-    assert (means != MARK).all() == shown
-    assert ("nested_rates" in released.tables) == shown
-    if shown:
-        _rates_lie_where_they_may(_sides(sizes), released.tables["nested_rates"].frame)
+    assert ("clusters" in released.tables) == shown
     assert any("not compared" in line for line in released.withheld) != shown
 
 
@@ -275,11 +246,11 @@ def test_few_incomplete_patients_of_a_therapist_cannot_be_told(
 @pytest.mark.parametrize(
     ("group", "kind"),
     [
-        (EVERYBODY, Kind(Count.N, "phq_9")),
-        (EVERYBODY, Kind(Count.FINISHED, "phq9")),
-        (EVERYBODY, Kind(Count.MODELLED, "phq9", "random slope")),
-        (Group(Whose.THERAPIST, "upper"), Kind(Count.N, "phq9")),
-        (Group(Whose.RULE, "1"), Kind(Count.PATIENTS)),
+        (EVERYBODY, Kind(Count.n, "phq_9")),
+        (EVERYBODY, Kind(Count.n_finished, "phq9")),
+        (EVERYBODY, Kind(Count.modelled, "phq9", "random slope")),
+        (Group(Whose.THERAPIST, "upper"), Kind(Count.n, "phq9")),
+        (Group(Whose.RULE, "1"), Kind(Count.patients)),
     ],
 )
 def test_a_count_that_nobody_put_in_is_an_error_not_a_withheld_one(
@@ -287,7 +258,7 @@ def test_a_count_that_nobody_put_in_is_an_error_not_a_withheld_one(
 ) -> None:
     therapists = [str(t) for t in linked.cohort.caseloads().index]
     counts = PatientCounts.of_analysis(linked, therapists, [], POLICY)
-    assert counts.shown(EVERYBODY, Kind(Count.N, "phq9")) == POLICY.count(720)
+    assert counts.shown(EVERYBODY, Kind(Count.n, "phq9")) == POLICY.count(720)
     with pytest.raises(LookupError):
         counts.shown(group, kind)
 

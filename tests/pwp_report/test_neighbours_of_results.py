@@ -21,7 +21,6 @@ from pwp_lib.description import describe_sample
 from pwp_report.analysis import Analysis, _Attempts, _national, analyse
 from pwp_report.case_mix import CaseMix
 from pwp_report.check import check_study_data
-from pwp_report.commands.pooling import _differing_by_few
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.pseudonyms import Pseudonyms, numbered, pseudonymise
 from pwp_report.release import release_results
@@ -317,20 +316,6 @@ def test_a_category_of_few_is_in_no_table_whatever_its_code(
         tables.append(guarded_sample(table, small, POLICY))
         assert not (tables[-1].astype(str) == str(count)).to_numpy().any()
     pd.testing.assert_frame_equal(*tables)
-
-
-@pytest.mark.parametrize("least", [10, 20, 30])
-@pytest.mark.parametrize("fewer", [0, 1, 3, 9])
-def test_moments_of_nearly_the_same_patients_are_named(
-    least: int, fewer: int, tmp_path: Path
-) -> None:
-    from multilevel.moments import Moments
-
-    formula, whole = "phq9_post ~ phq9_pre + (1 | therapist_id)", pd.concat([PEOPLE] * 5)
-    Moments.for_formula(formula, whole).write(tmp_path / "old.parquet", minimum_rows=10)
-    now = Moments.for_formula(formula, whole.iloc[fewer:])
-    found = _differing_by_few(now, tmp_path / "new.parquet", least)
-    assert found == ["old.parquet"] * (0 < fewer < least)
 
 
 def test_there_are_eight_neighbours_or_more_of_each_kind() -> None:

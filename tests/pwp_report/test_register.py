@@ -14,8 +14,17 @@ from scipy.stats import chisquare
 
 from pwp_lib.cohort import Cohort, Provenance, load_cohort
 from pwp_lib.measures import GAD7, PHQ9, Measure
+from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import open_key
-from pwp_report.register import Mark, keep, mark_of, nearest
+from pwp_report.register import (
+    Mark,
+    changes_by_therapist,
+    compared,
+    differ_by_few,
+    keep,
+    mark_of,
+    nearest,
+)
 from pwp_report.runs import publish
 
 pytestmark = pytest.mark.neighbours
@@ -26,7 +35,7 @@ SCORES = ["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]
 
 @pytest.fixture(autouse=True)
 def _nothing_analysed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What is refused or warned about does not hang on what is found."""
+    """What is refused does not hang on what is found."""
 
     def written(analysis, study, policy, out, *_: object) -> Path:
         return publish(out, lambda work: (work / "report.html").write_text("a report"))
@@ -49,37 +58,35 @@ def _one_score_changed(people: pd.DataFrame, n: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("change", "refused", "warned"),
+    ("change", "refused"),
     [
-        (lambda p: p, False, False),
-        (lambda p: p.sample(frac=1, random_state=1), False, False),
-        (lambda p: p.iloc[1:], True, False),
-        (lambda p: p.iloc[4:], True, False),
-        (lambda p: p.iloc[5:], False, True),
-        (lambda p: p.iloc[19:], False, True),
-        (lambda p: p.iloc[20:], False, False),
-        (lambda p: _one_score_changed(p, 1), True, False),
-        (lambda p: _one_score_changed(p, 300), False, False),
-        (lambda p: p.assign(patient_id="x" + p["patient_id"].astype(str)), False, False),
+        (lambda p: p, False),
+        (lambda p: p.sample(frac=1, random_state=1), False),
+        (lambda p: p.iloc[1:], True),
+        (lambda p: p.iloc[4:], True),
+        (lambda p: p.iloc[5:], False),
+        (lambda p: p.iloc[19:], False),
+        (lambda p: p.iloc[20:], False),
+        (lambda p: _one_score_changed(p, 1), True),
+        (lambda p: _one_score_changed(p, 300), False),
+        (lambda p: p.assign(patient_id="x" + p["patient_id"].astype(str)), False),
     ],
 )
 @pytest.mark.parametrize("out", ["out", "elsewhere"])
 def test_a_run_that_differs_by_fewer_than_five_patients_is_refused(
-    change, refused: bool, warned: bool, out: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    change, refused: bool, out: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert _report(tmp_path, PEOPLE) == 0
     capsys.readouterr()
     assert (_report(tmp_path, change(PEOPLE), out) == 2) == refused
     said = capsys.readouterr().err
     assert ("run out/run-0001 was of the same patients but for fewer than 5" in said) == refused
-    assert ("differ by few patients" in said) == warned
     assert (tmp_path / out / ("run-0001" if out != "out" else "run-0002")).is_dir() != refused
 
 
-def test_it_is_made_all_the_same_when_said_to_be_meant(tmp_path: Path, capsys) -> None:
+def test_it_is_made_all_the_same_when_said_to_be_meant(tmp_path: Path) -> None:
     assert _report(tmp_path, PEOPLE) == 0
     assert _report(tmp_path, PEOPLE.iloc[2:], "out", "--despite-earlier-run") == 0
-    assert "differ by few patients" in capsys.readouterr().err
     # What was meant once is a run like another.
     assert _report(tmp_path, PEOPLE.iloc[2:]) == 0
     assert _report(tmp_path, PEOPLE.iloc[1:]) == 2
@@ -138,15 +145,19 @@ def test_unlike_rules_of_inclusion_are_compared(left_out: int, tmp_path: Path) -
     assert refused == (left_out < 5)
 
 
+def _cohort(people: pd.DataFrame, measures: Sequence[Measure] = (PHQ9,)) -> Cohort:
+    return Cohort(people, None, None, tuple(measures), Provenance(False, "own.csv"), ())
+
+
 def _mark(people: pd.DataFrame, measures: Sequence[Measure] = (PHQ9,)) -> Mark:
-    source = Provenance(False, "own.csv")
-    return mark_of(Cohort(people, None, None, tuple(measures), source, ()))
+    return mark_of(_cohort(people, measures))
 
 
 def _people(size: int, seed: int = 1) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     columns = {c: rng.integers(0, 22, size) for c in SCORES}
-    names = {"patient_id": [f"P{i}" for i in range(size)], "therapist_id": "T1"}
+    therapists = rng.integers(0, 40, size)
+    names = {"patient_id": range(size), "therapist_id": [f"T{t}" for t in therapists]}
     return pd.DataFrame(names | columns)
 
 
@@ -164,6 +175,53 @@ def test_the_register_counts_who_is_in_one_run_alone(
     assert max(less, more) - (3 if less + more > 24 else 1) <= apart or not less + more
     assert apart <= max(less, more) or (apart, less + more) == (np.inf, 0)
     assert name == ("first" if less + more else "")
+
+
+@pytest.mark.parametrize("few", [0, 1, 2, 4, 8])
+@pytest.mark.parametrize("how", ["gone", "added", "changed"])
+def test_whose_patients_differ_by_few_is_known_by_therapist(
+    few: int, how: str, tmp_path: Path
+) -> None:
+    """One therapist by few, another by 20: of the first alone, and of both together, no and yes."""
+    people, key, policy = _people(2_000), tmp_path / "a.key", DisclosurePolicy()
+    open_key(key)
+    one, other = (people.index[people["therapist_id"] == f"T{t}"] for t in (1, 2))
+    rows = one[:few].append(other[:20])
+    less, post = people.drop(rows), people["phq9_post"].mask(people.index.isin(rows), 27)
+    before, now = {
+        "gone": (people, less),
+        "added": (less, people),
+        "changed": (
+            people,
+            people.assign(phq9_post=post),
+        ),
+    }[how]
+    keep(_mark(before), key, "first")
+    cohort, _ = compared(_cohort(now), key, policy, False)
+    changes = changes_by_therapist(cohort.patients)
+
+    def told(*therapists: str) -> bool:
+        return differ_by_few(changes, therapists, policy)
+
+    assert told("T1") == told("T1", "T3") == (0 < few < 5)
+    assert not told("T3")
+    assert not told("T1", "T2")
+    # Despite the first, and after that as then.
+    assert not compared(_cohort(now), key, policy, True)[0].patients.filter(like="changed").size
+    keep(_mark(now), key, "second", despite=True)
+    again, _ = compared(_cohort(now), key, policy, False)
+    assert not again.patients.filter(like="changed").size
+
+
+def test_therapists_who_are_gone_count_for_those_they_were_shown_with(tmp_path: Path) -> None:
+    """Shown together, three less one of two patients: what differs is the two."""
+    people, key, policy = _people(2_000), tmp_path / "a.key", DisclosurePolicy()
+    open_key(key)
+    small = people.iloc[:2].assign(therapist_id="small", patient_id=["a", "b"])
+    keep(_mark(pd.concat([people.iloc[9:], small])), key, "first")
+    cohort, _ = compared(_cohort(people), key, policy, False)
+    changes = changes_by_therapist(cohort.patients)
+    assert differ_by_few(changes, [cohort.caseloads().idxmin()], policy)
 
 
 def test_large_runs_of_equal_size_that_differ_by_hundreds_are_far_apart(tmp_path: Path) -> None:
@@ -207,7 +265,8 @@ def test_without_the_key_the_register_is_random_bytes(tmp_path: Path) -> None:
         keep(_mark(_people(30)), key, "run")
     lines = (tmp_path / "a.key.runs").read_text().split("\n")[1:]
     one, two = (np.frombuffer(bytes.fromhex(json.loads(x)[-1]), dtype=np.uint8) for x in lines)
-    assert len(one) == 2 * 8 * 1_025
+    # Of each measure, and of all, a row a therapist.
+    assert len(one) == 2 * 8 * 66 * _people(30)["therapist_id"].nunique()
     for drawn in (one, two, one ^ two):
         # As often each byte as any other: chi-square of 255 degrees of freedom.
         counts = np.bincount(drawn, minlength=256)

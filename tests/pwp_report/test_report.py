@@ -23,7 +23,6 @@ from pwp_report import report, report_figures
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.release import release_results
-from pwp_report.release_parts import RATES, rate_differences
 from pwp_report.released import ReleasedTable
 from pwp_report.study import Study
 from pwp_report.wording import render
@@ -267,12 +266,3 @@ def test_a_caption_says_first_where_the_order_is_hardly_more_than_chance(
         for name in ("caterpillar", f"rank_intervals_{result.measure.name}"):
             begins = drawn[name].caption.startswith("The order of therapists on X is hardly more")
             assert begins == said
-
-
-def test_rates_that_a_measure_does_not_have_have_no_row() -> None:
-    ends = pd.DataFrame({"measure": ["A", "A", "B", "B"], "cluster": ["upper", "lower"] * 2})
-    for rate in RATES:
-        ends[rate] = ["80 to 90", "60 to 70", None, None]
-    found = rate_differences(ends)
-    assert set(found["measure"]) == {"A"}
-    assert set(found["difference"]) == {"10 to 30"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from solver import Attacker, Sum, by_label, less, plus, stands_for
+from solver import Attacker, Sum, by_label, less, plus
 
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.description import describe_sample
@@ -113,13 +113,8 @@ def _cells(rows: pd.DataFrame, m: Measure) -> pd.DataFrame:
 class Run:
     """Released tables, the truth behind them, and what an attacker makes of them."""
 
-    def __init__(self, rows: pd.DataFrame, released: ReleasedResults, groups: Any) -> None:
+    def __init__(self, rows: pd.DataFrame, released: ReleasedResults) -> None:
         self.rows, self.tables = rows, {k: t.frame for k, t in released.tables.items()}
-        self.ends = (
-            {end: set(groups.index[groups == end]) for end in ("upper", "lower")}
-            if groups is not None
-            else {}
-        )
         scored = rows[[c for m in MEASURES for c in (m.pre, m.post)]].notna()
         self.complete = rows[scored.all(axis=1)]
         self.eligible = rows[rows["therapist_id"].isin(self.complete["therapist_id"])]
@@ -187,7 +182,6 @@ class Run:
                 targets += self._rests(label, m, units)
             targets += self._completeness(a, label, units)
         targets += self._totals(a)
-        self._ends(a)
         return a, targets
 
     def _rests(self, label: str, m: Measure, units: list[str]) -> list[tuple[str, Sum]]:
@@ -247,30 +241,10 @@ class Run:
                     targets.append((f"missing {row['variable']}", missing))
         return targets
 
-    def _ends(self, a: Attacker) -> None:
-        """Rates of the upper and the lower group, each worked out from two rounded counts."""
-        names = {"Reliable improvement": "n_improved", "Reliable deterioration": "n_deteriorated"}
-        rates = self.tables.get("nested_rates", pd.DataFrame(columns=["outcome"]))
-        for row in rates[rates["outcome"].isin(names)].to_dict("records"):
-            m = next(m for m in MEASURES if m.label == row["measure"])
-            for end, members in self.ends.items():
-                units, rate = [u for u in self.units if u in members], row[f"rate_{end}"]
-                size = by_label(self.tables["clusters"], measure=m.label, cluster=end)["n"]
-                fits = [k for k in range(5, int(size) + 5, 5) if _between(k, size) == rate]
-                if rate != "*":
-                    some = self.count(m, names[row["outcome"]], units)
-                    a.learns(some, stands_for(min(fits))[0], stands_for(max(fits))[1])
-
-
-def _between(part: int, whole: int) -> str:
-    """Percentages that a part and a whole, both to the nearest five, allow."""
-    (low, high), (least, most) = stands_for(part), stands_for(whole)
-    return f"{np.floor(100 * low / most):.0f} to {min(100, np.ceil(100 * high / least)):.0f}"
-
 
 def _run(rows: pd.DataFrame, whole: bool = False) -> Run:
     analysis = analysed(rows, whole)
-    return Run(rows, release_results(analysis, POLICY), analysis.groups)
+    return Run(rows, release_results(analysis, POLICY))
 
 
 @pytest.mark.parametrize(

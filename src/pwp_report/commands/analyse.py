@@ -9,10 +9,10 @@ from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
-from pwp_report.register import Mark, keep, mark_of, nearest
+from pwp_report.register import Mark, compared, keep
 from pwp_report.study import Study
 from pwp_report.study_file import read_study
-from pwp_report.wording import refusal, remark
+from pwp_report.wording import refusal
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     policy = DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown)
     if active:
         key = open_key(asked.key, outside=asked.out)
-        mark = mark_of(cohort)
-        apart, run = nearest(mark, asked.key)
-        if apart < policy.threshold and not asked.despite_earlier:
-            raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
+        cohort, mark = compared(cohort, asked.key, policy, asked.despite_earlier)
         cohort, names = numbered(pseudonymise(cohort, Pseudonyms(key)))
     return cohort, names, found.study, policy, mark
 
@@ -100,7 +97,4 @@ def analyse_file(asked: Request) -> None:
     run = write_run(analysis, known, policy, asked.out, progress, names)
     _say_where(asked, run, cohort, policy)
     if mark is not None:
-        apart, last = nearest(mark, asked.key)
-        if apart < policy.smallest_caseload:
-            say(remark("runs_differ_by_few", last=last, run=run.name), stderr=True)
-        keep(mark, asked.key, f"{asked.out.name}/{run.name}")
+        keep(mark, asked.key, f"{asked.out.name}/{run.name}", asked.despite_earlier)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from multilevel.errors import InputError
 from multilevel.fit import fit_mixed
 from multilevel.moments import Moments
-from multilevel.pooling import pool_moments
+from multilevel.pooling import kept as kept_groups
+from multilevel.pooling import pool_moments, withhold_small
 from pwp_lib.measures import MEASURES, Measure
 from pwp_lib.models import model_formula
 from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import say, show
-from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
+from pwp_report.register import changes_by_therapist, compared, differ_by_few, keep
 from pwp_report.wording import refusal, remark
 
 #: What the file says of its measures, beside the moments.
@@ -29,7 +31,7 @@ _KEY = b"pwp_report"
 
 
 def summarise_file(
-    file: Path, out: Path, study: Path | None, key: Path, minimum_shown: int | None
+    file: Path, out: Path, study: Path | None, key: Path, minimum_shown: int | None, despite: bool
 ) -> None:
     """Write the moments of a file, small caseloads withheld and therapists under pseudonyms."""
     if out.suffix.lower() != ".parquet":
@@ -40,39 +42,44 @@ def summarise_file(
     found = check_study_data(file, study)
     if found.cohort is None:
         raise found.problems.first()
-    cohort = found.cohort
-    if not cohort.provenance.synthetic:
-        # Other names than a report's: joined to it, moments would tell what it rounds.
-        own = sha256(b"moments" + open_key(key, outside=out.parent)).digest()
-        cohort = pseudonymise(cohort, Pseudonyms(own))
-    moments = Moments.for_formula(_formula(cohort.measures), cohort.patients)
+    cohort, mark = found.cohort, None
     least = minimum_shown or found.study.minimum_shown
     if least < 10:
         raise refusal("too_few_to_share")
-    near = _differing_by_few(moments, out, least)
-    written = moments.write(out, minimum_rows=least)
+    policy = DisclosurePolicy(not cohort.provenance.synthetic, smallest_caseload=least)
+    if policy.active:
+        # Other names than a report's: joined to it, moments would tell what it rounds.
+        own = sha256(b"moments" + open_key(key, outside=out.parent)).digest()
+        cohort, mark = compared(cohort, key, policy, despite)
+        cohort = pseudonymise(cohort, Pseudonyms(own))
+    moments = Moments.for_formula(_formula(cohort.measures), cohort.patients)
+    written = _shared(moments, policy)
+    changes = changes_by_therapist(cohort.patients)
+    if any(differ_by_few(changes, [t], policy) for t in written.groups):
+        raise refusal("moments_differ_by_few", threshold=policy.threshold)
+    written.write(out, minimum_rows=least)
     scales = {m.name: [m.minimum, m.maximum, m.higher_is_worse] for m in cohort.measures}
     _describe(out, {"scales": scales, "rules": [step.rule for step in cohort.flow[1:]]})
-    policy = DisclosurePolicy(active=not cohort.provenance.synthetic)
     say(*found.understood, stderr=True)
     kept, patients = len(written.groups), policy.text(int(written.n.sum()))
     counts = {"kept": kept, "patients": patients, "withheld": written.withheld_groups}
     say(remark("moments_written", file=out.name, least=least, **counts))
-    if near:
-        say(remark("moments_differ_by_few", files=", ".join(near)), stderr=True)
+    if mark is not None:
+        keep(mark, key, out.name, despite)
 
 
-def _differing_by_few(moments: Moments, out: Path, least: int) -> list[str]:
-    """Name files of moments in the folder with therapists of whom a few patients are new."""
-    now = pd.Series(moments.n, moments.groups)
-    found = []
-    for file in sorted(out.parent.glob("*.parquet")):
-        with suppress(InputError):
-            before = Moments.read(file)
-            change = (now - pd.Series(before.n, before.groups)).dropna().abs()
-            if change.between(1, least - 1).any():
-                found.append(file.name)
-    return found
+def _shared(moments: Moments, policy: DisclosurePolicy) -> Moments:
+    """Leave out small groups, and more of them until those left out are a safe group.
+
+    How many patients they are is recorded, and their sums are what a total is more.
+    """
+    shown = withhold_small(moments, policy.smallest_caseload)
+    loads = pd.Series(moments.n, moments.groups)
+    alone, _ = aggregate_small(loads, policy, {*moments.groups} - {*shown.groups})
+    written = kept_groups(shown, np.isin(shown.groups, alone))
+    rows = int(moments.n.sum() - written.n.sum())
+    groups = len(moments.groups) - len(written.groups)
+    return replace(written, withheld_groups=groups, withheld_rows=rows)
 
 
 def _describe(path: Path, said: Mapping[str, Any]) -> None:

@@ -42,6 +42,11 @@ class Included:
         return counts[counts.index.isin(self.patients["therapist_id"].unique())].reset_index()
 
 
+def _of_some(n: int, of: int) -> str:
+    """Write a count of patients in the words of a rule, unless it or the others are too few."""
+    return DisclosurePolicy().text(n) if min(n, of - n) >= 5 else "some"
+
+
 def _masks(
     patients: pd.DataFrame, study: Study, measures: Sequence[Measure]
 ) -> list[tuple[str, pd.Series]]:
@@ -61,8 +66,7 @@ def _masks(
         # Whose patient somebody is who had several, and of how many: a paper has to say so.
         tied = int(patients["tied"].eq(True).sum()) if "tied" in has else 0
         counts = [len(patients), int((patients["n_therapists"] > 1).sum()), tied]
-        text = DisclosurePolicy().text
-        told = [text(n) if min(n, of - n) >= 5 else "some" for of, n in pairwise(counts)]
+        told = [_of_some(n, of) for of, n in pairwise(counts)]
         words += SEVERAL.get(study.several, "").format(*told)
     rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
@@ -77,6 +81,10 @@ def _masks(
         met = patients["status"].isin(study.status)
         if {"closed", "in_treatment"} <= set(study.status):
             met |= patients["status"].isna()
+        left = pd.concat([m for _, m in rules], axis=1).fillna(False).all(axis=1) & met
+        gone = int((left & patients.get("dropped_out", False)).sum())
+        some = SEVERAL["dropped_out"].format(_of_some(gone, int(left.sum())))
+        words = words.replace("closed", "closed" + some * bool(gone))
         rules.append((words, met))
     for sign, end, word in ((1, study.minimum_age, "more"), (-1, study.maximum_age, "less")):
         if "age" in has and end is not None:

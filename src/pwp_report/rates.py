@@ -134,9 +134,8 @@ def _rates(cohort: Cohort) -> Iterator[Asked]:
         return
     if "dropped_out" in everybody:
         closed = everybody[everybody["status"] == "closed"]
-        yield Asked(
-            "dropout", "", OTHER_RATES["dropout"], closed.assign(yes=closed["dropped_out"]), ()
-        )
+        closed = closed.assign(yes=closed["dropped_out"])
+        yield Asked("dropout", "", OTHER_RATES["dropout"], closed, ())
     scores = everybody[[c for m in cohort.measures for c in (m.pre, m.post)]]
     rows = everybody.assign(yes=scores.notna().all(axis=1))
     if not rows["yes"].all():  # where nobody lacks one, nobody misses a model of it

@@ -246,10 +246,7 @@ def _page(
 
 
 def _sections(
-    analysis: Analysis,
-    released: ReleasedResults,
-    drawn: Mapping[str, Drawn],
-    text: Sequence[str],
+    analysis: Analysis, released: ReleasedResults, drawn: Mapping[str, Drawn], text: Sequence[str]
 ) -> list[dict[str, Any]]:
     measures = [m.name for m in analysis.cohort.measures]
     reasons = _not_done(analysis, released)

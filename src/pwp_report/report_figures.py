@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.measures import Measure, known_measures
-from pwp_lib.numbers import p_value
+from pwp_lib.numbers import p_value, sign_fixed
 from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
-from pwp_lib.show.alt import describe, remember
+from pwp_lib.show.alt import describe
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import FIRST, WITH_MIX
 from pwp_report.methods import how_sure
@@ -39,8 +39,12 @@ class Drawn:
     svg: bytes
 
 
-def _drawn(name: str, caption: str, axes: Any) -> Drawn:
-    """Keep a figure, without a date, so that a second run gives the same bytes."""
+def _drawn(name: str, caption: str, axes: Any, alt: str = "") -> Drawn:
+    """Keep a figure, without a date, so that a second run gives the same bytes.
+
+    What it shows is said in words of its own or, without such, of who drew it; never in those of
+    the caption, which stands beside it.
+    """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
@@ -48,7 +52,7 @@ def _drawn(name: str, caption: str, axes: Any) -> Drawn:
     # Text as text: it can be searched and set anew, in whatever font there is.
     with style.context(), mpl.rc_context({"svg.fonttype": "none"}):
         listed[0].figure.savefig(sink, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    alt = describe(listed)
+    alt = alt or describe(listed)
     plt.close(listed[0].figure)
     svg = sink.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
     return Drawn(name, caption, alt, svg)
@@ -117,10 +121,10 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     """Draw what there is once a measure."""
     name, label = result.measure.name, result.measure.label
 
-    def drawn(key: str, axes: Any, n: int, of: int = released.therapists, **told: str) -> Drawn:
-        told |= {"label": label, "given": _given(table)}
-        words = phrase("captions", key, n=n, all=of, **told)
-        return _drawn(f"{key}_{name}", words, axes)
+    def drawn(key: str, axes: Any, n: int, of: int = released.therapists, **told: Any) -> Drawn:
+        told |= {"label": label, "given": _given(table), "n": n, "all": of}
+        caption, alt = (phrase(kind, key, **told) for kind in ("captions", "alts"))
+        return _drawn(f"{key}_{name}", caption, axes, alt)
 
     yield from _funnels(result, released)
     table = _by_therapist(released, f"residuals_{name}")
@@ -128,21 +132,21 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result]))
-    frame = released.frame(f"by_service_{name}")
-    if frame is not None:
-        rows = both_ends(frame.set_index("service").assign(rank=range(1, len(frame) + 1)), _MOST)
-        axes = figures.caterpillar_plot({name: rows}, order=list(rows.index), of=len(frame))
+    services = released.tables.get(f"by_service_{name}")
+    if services is not None:
+        rows = both_ends(services.frame.set_index("service"), _MOST)
+        order, of = list(rows.index), len(services.frame)
+        axes = figures.caterpillar_plot({name: rows}, order=order, of=of, unit="service")
         axes[0].set_ylabel("Service (patients)")
-        note = released.tables[f"by_service_{name}"].note
-        yield drawn("services", axes, len(rows), len(frame), note=note)
+        yield drawn("services", axes, len(rows), of, note=services.note)
     for key, what in (("one_less", "therapist"), ("sensitivity", "analysis")):
         frame = released.frame(f"{key}_{name}")
         if frame is not None and frame["vpc"].count() > 1:
             rows = both_ends(frame[frame["vpc"].notna()].set_index(what), _MOST_CHOICES)
             shares = rows[[c for c in ("vpc", "lower", "upper") if c in rows]] / 100
             ax = figures.sensitivity_panel(shares.rename(columns={"vpc": "estimate"}), measure=name)
-            # The line of all therapists is none without one.
-            yield drawn(key, ax, len(rows) - 1)
+            main, *others = rows["vpc"]  # the line of all therapists is none without one
+            yield drawn(key, ax, len(others), main=main, low=min(others), high=max(others))
 
 
 def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
@@ -166,10 +170,10 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
             yield _funnel("funnel", measure, released, n, rate.clip(upper=1), target, note=note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
-        gain, given = -measure.sign * table["departure"], _given(table)
+        apart, given = table["departure"], _given(table)
         # Of the model that the departures are of, to as many decimals as variances have.
         sd = round(result.ranked.residual_variance, 3) ** 0.5
-        yield _funnel("funnel_mean", measure, released, table["n"], gain, 0, sd, given=given)
+        yield _funnel("funnel_mean", measure, released, table["n"], apart, 0, sd, given=given)
 
 
 def _funnel(
@@ -203,14 +207,17 @@ def _funnel(
             outside[where] = int(((figure < low) | (figure > high)).sum())
         x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
         ax.set(xlabel=x, ylabel=y)
+        # Better is at the top, and a therapist has the sign that the tables give.
+        ax.yaxis.set_inverted(sd is not None and measure.sign > 0)
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
-    told: dict[str, Any] = {"label": measure.label, "given": given, **outside}
-    told |= {"n": len(n), "all": released.therapists}
-    told |= {"chance": 0.05 * len(n), "rare": 0.002 * len(n)}
+    told: dict[str, Any] = {"label": measure.label, "given": given, **outside, "n": len(n)}
+    told |= {"all": released.therapists, "chance": 0.05 * len(n), "rare": 0.002 * len(n)}
     told["phi"] = overdispersion((figure - target) * np.sqrt(n) / spread)
+    extremes = [float(figure.min()), float(figure.max())]
+    least, most = (sign_fixed(unit * value, 0 if sd is None else 1) for value in extremes)
+    told |= {"low": least, "high": most}
     caption = phrase("captions", name, **told) + note
     if not note:  # From rounded counts nobody can be said to lie beyond a line.
         caption += phrase("captions", "funnel_points" + "_rounded" * policy.active, **told)
-    remember(ax, f"Funnel plot of {len(n):,} therapists. {caption}")
-    return _drawn(f"{name}_{measure.name}", caption, ax)
+    return _drawn(f"{name}_{measure.name}", caption, ax, phrase("alts", name, **told))

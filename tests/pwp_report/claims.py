@@ -364,7 +364,7 @@ class Claims:
         if np.isnan(value):
             right = cell == ""
         else:
-            about = 0.0045 if value >= 0.0095 else 0.006 * value + rel * value
+            about = 0.0005 + rel * value if value >= 0.0095 else 0.006 * value + rel * value
             right = bool(cell) and abs(float(cell) - value) <= about + 1e-300
         if not right:
             self.wrong.append(f"{table} {i} {column}: {cell!r} and not {value:.6g}")
@@ -593,7 +593,7 @@ class Claims:
         g, errors = fit.covariance, fit.component_errors()
         values = [g[0, 0], g[1, 0], g[1, 1], fit.sigma2]
         for i, _ in self.lines(f"variances_{m}"):
-            more = 1e-4 * errors[i] + 2e-5 * abs(values[i])
+            more = 1e-3 * max(abs(values[i]), errors[i])
             self.number(f"variances_{m}", i, "estimate", values[i], 3, more)
             self.number(f"variances_{m}", i, "se", errors[i], 3, more)
         for i, row in self.lines("therapist_effect", measure=SCALES[m][0]):

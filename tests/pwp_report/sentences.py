@@ -23,7 +23,7 @@ NOT_FIGURES = {
     r"therapists alone of whose patients 80% or more": "a limit that is agreed on",
     r"counts below 5|fewer than 5|nearest 5|rounded to 5|and 5 in the other was 4": "the rule",
     r"[Tt]he (first and the last )?10 (of|with)|last 10, of": "rows on the page",
-    r"[Dd]rawn are [\d,]+ of|under [\d,]+ choices of": "points of a picture",
+    r"[Dd]rawn are [\d,]+ of|in \d+ others|one of \d+ therapists is": "points of a picture",
     r"residuals of \d+ (therapists|services)|and \d+ more (better|worse)": "points of a picture",
     r"Figures \(\d+\)": "pictures",
     r"−2 log-likelihood|\(level [123]\)|y_ij = .*? e_ij|u[01]_j|b[01]": "an equation",
@@ -69,9 +69,9 @@ KINDS = {
         ("reliable", "sizes"),
     ),
     "^Not that this holds": (("rates", "missing", "sensitivity"), ()),
-    "unnel plot|^Mean improvement beyond|^Reliably and clinically": ((), ("funnel", "sizes")),
+    "unnel plot|^Each therapist's departure|^Reliably and clinically": ((), ("funnel", "sizes")),
     "most effective at the top by": ((), ("funnel", "reliable", "sizes")),
-    "choices of analysis": (("sensitivity", "one_less"), ()),
+    "^Dot plot": (("sensitivity", "one_less"), ()),
     "[0-9]+ rows\\)$": ((), ("rows",)),
     "^Data had": (("flow", "sample"), ("sizes", "all")),
     "log-likelihood by": (("models", "therapist_effect", "adjusted", "services"), ()),
@@ -126,6 +126,7 @@ def _funnels(claims: Claims, m: str) -> Iterator[float]:
         yield round((1 - level) * len(n))
     yield len(n)
     yield round(float(np.mean(d**2 * n) / sd**2), 1)
+    yield from (d.min(), d.max())
     apart = table[["lower", "upper"]].apply(pd.to_numeric, errors="coerce")
     yield int(((apart["lower"] > 0) | (apart["upper"] < 0)).sum())
     each = claims.tables["outcomes_by_therapist"]
@@ -133,6 +134,7 @@ def _funnels(claims: Claims, m: str) -> Iterator[float]:
     both = each[["n_case_pre", "n_rcsi"]].apply(pd.to_numeric, errors="coerce").dropna()
     yield len(both)
     case, well = both["n_case_pre"], both["n_rcsi"]
+    yield from (round(100 * share) for share in (well / case).clip(upper=1).agg(["min", "max"]))
     yield round(float(100 * ((well + 2) / (case - 2) - well / case).max())) if len(both) else 0.0
 
 

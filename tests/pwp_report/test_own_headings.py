@@ -149,3 +149,43 @@ def test_what_has_one_value_in_every_service_is_named(adjusted: bool, tmp_path: 
     said = [r for r in checked(tmp_path, frame, text).remarks if "one value in every" in r]
     assert len(said) == 1
     assert "every service: imd. As" in said[0]
+
+
+@pytest.mark.parametrize("statuses", [["closed"], ["closed", "in_treatment"], ["in_treatment"]])
+@pytest.mark.parametrize("gone", [0, 3, 12, 13, 57, 60])
+def test_a_rule_on_closed_cases_says_how_many_of_them_dropped_out(
+    gone: int, statuses: list[str], tmp_path: Path
+) -> None:
+    """Of those who came to that rule, rounded, and no number where few did or few did not."""
+    words = ["Dropped out"] * gone + ["Completed treatment"] * (60 - gone) + ["Open"] * 20
+    rows = FRAME.assign(Status=words, sessions=[1, 2] * 40)
+    found = checked(tmp_path, rows, f"[inclusion]\nstatus = {statuses}\nminimum_sessions = 2\n")
+    (rule,) = (s.rule for s in found.flow if "closed" in s.rule or s.rule == "in treatment")
+    people = rows[(rows["sessions"] == 2) & ((rows["Status"] == "Open") <= (len(statuses) != 1))]
+    there = int((people["Status"] == "Dropped out").sum())
+    others = len(people) - there
+    named = 5 * round(there / 5) if min(there, others) >= 5 else "some"
+    said = f" ({named} who dropped out among them)" if there else ""
+    if statuses == ["in_treatment"]:
+        said = ""
+    assert rule == " or ".join(s.replace("_", " ") for s in statuses).replace(
+        "closed", f"closed{said}"
+    )
+    assert rule in found.rules["rule"].tolist()
+
+
+def test_services_with_other_numbers_of_dropouts_are_chosen_by_the_same_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts, out = [], tmp_path / "out"
+    out.mkdir()
+    big = pd.concat([FRAME.assign(patient_id=FRAME["patient_id"] + s) for s in "ab"])
+    for i, gone in enumerate((0, 3, 20)):
+        words = ["Dropped out"] * gone + ["Completed treatment"] * (len(big) - gone)
+        rows = big.assign(Status=words, therapist_id=big["therapist_id"] + f"of{i}")
+        rows.to_csv(tmp_path / f"{i}.csv", index=False)
+        parts.append(out / f"{i}.parquet")
+        key = ("--key", tmp_path / "key")
+        assert run("summarise", tmp_path / f"{i}.csv", "--out", parts[-1], *key) == 0
+    assert run("pool", *parts) == 0
+    assert "different rules" not in capsys.readouterr().err

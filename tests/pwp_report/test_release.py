@@ -172,7 +172,10 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
     sure = {"label": "", "p": 0.01, "rankability": "80"}
     monkeypatch.setattr(report_figures, "how_sure", lambda _: sure)
     released = release_results(safe_analysis, DisclosurePolicy())
-    blank = {n: SimpleNamespace(measure=r.measure) for n, r in safe_analysis.measures.items()}
+    blank = {
+        n: SimpleNamespace(measure=r.measure, ranked=r.ranked)
+        for n, r in safe_analysis.measures.items()
+    }
     nothing_else: Any = SimpleNamespace(measures=blank)
     drawn = list(report_figures._caterpillar(nothing_else, released))
     for result in blank.values():
@@ -329,7 +332,7 @@ def test_what_referees_ask_for_names_no_place_that_is_not_there(safe_run: Path) 
 
 def test_who_lies_beyond_a_funnel_does_so_whatever_the_exact_caseload(safe_run: Path) -> None:
     page = (safe_run / "report.html").read_text(encoding="utf-8")
-    captions = re.findall(r"Mean improvement beyond[^<]*", page)
+    captions = re.findall(r"Each therapist(?:&#39;|')s departure on[^<]*", page)
     assert captions
     for caption in captions:
         found = re.search(

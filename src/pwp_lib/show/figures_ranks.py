@@ -41,6 +41,7 @@ def caterpillar_plot(
     order: Iterable[str] | None = None,
     labels: bool = True,
     of: int | None = None,
+    unit: str = "therapist",
 ) -> list[Axes]:
     """Draw each therapist's residual with its 95% interval, best first, in one order for all.
 
@@ -60,6 +61,8 @@ def caterpillar_plot(
         Whether therapists are named, with their caseload.
     of : int, optional
         How many there are, where `order` names both ends alone: a line then says so.
+    unit : str
+        What a row is, as the axis and the sentence for those who cannot see it call it.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def caterpillar_plot(
     width = style.PAGE_WIDTH if len(names) == 1 else max(style.WIDE, 3 * len(names))
     drawn = several(axes, len(names), width, height, sharey=True)
     for ax, name in zip(drawn, names, strict=True):
-        _caterpillar(ax, frames[name].reindex(ranked), name, clusters)
+        _caterpillar(ax, frames[name].reindex(ranked), name, clusters, unit)
     frame = frames[names[0]].reindex(ranked)
     # An inch holds about eleven letters, eight bold ones; names of therapists take theirs first.
     longest = max(map(len, _names(frame)), default=0) if labels else 0
@@ -88,7 +91,8 @@ def caterpillar_plot(
     for ax in drawn:  # the user's axes need not share theirs
         ax.set_yticks(np.arange(len(ranked)), _names(frame) if labels else [""] * len(ranked))
         ax.set_ylim(len(ranked) - 0.3, -0.7)
-    drawn[0].set_ylabel("Therapist (caseload), most effective at the top" if labels else "")
+    title = f"{unit.capitalize()} (caseload), most effective at the top"
+    drawn[0].set_ylabel(title if labels else "")
     for ax in drawn[::-1]:
         remember(ax, left_out(ax, len(everybody), named=ax is drawn[0]))
         if of is not None and len(everybody) < of:
@@ -119,7 +123,9 @@ def _names(frame: pd.DataFrame) -> list[str]:
     return [f"{t} ({int(n)})" for t, n in zip(frame.index, frame["n"], strict=True)]
 
 
-def _caterpillar(ax: Axes, frame: pd.DataFrame, name: str, clusters: pd.Series | None) -> None:
+def _caterpillar(
+    ax: Axes, frame: pd.DataFrame, name: str, clusters: pd.Series | None, unit: str
+) -> None:
     y = np.arange(len(frame))
     differs = ((frame["lower"] > 0) | (frame["upper"] < 0)).to_numpy()
     of = clusters_of(clusters, frame.index)
@@ -142,10 +148,10 @@ def _caterpillar(ax: Axes, frame: pd.DataFrame, name: str, clusters: pd.Series |
     side = "left" if _sign(name) > 0 else "right"
     ax.set_xlabel(f"Points from the average ({side}: better)")
     ax.grid(visible=False, axis="y")
-    remember(ax, _caterpillar_sentence(frame, name))
+    remember(ax, _caterpillar_sentence(frame, name, unit))
 
 
-def _caterpillar_sentence(frame: pd.DataFrame, name: str) -> str:
+def _caterpillar_sentence(frame: pd.DataFrame, name: str, unit: str) -> str:
     what = f" on {style.measure_label(name)}" if name else ""
     below = [str(t) for t in frame.index[(frame["upper"] < 0).to_numpy()]]
     above = [str(t) for t in frame.index[(frame["lower"] > 0).to_numpy()]]
@@ -157,7 +163,7 @@ def _caterpillar_sentence(frame: pd.DataFrame, name: str) -> str:
     ]
     outcome = f"beyond zero: {' and '.join(found)}" if found else "none of them clear of zero"
     return (
-        f"Caterpillar plot{what}: residuals of {count(len(frame), 'therapist')} with 95% "
+        f"Caterpillar plot{what}: residuals of {count(len(frame), unit)} with 95% "
         f"intervals, {outcome}."
     )
 

@@ -45,9 +45,9 @@ def check_file(
     if not found.problems:
         # Counts that rest on entries which could not be read would not be those of the file.
         title = "Rules of inclusion: patients excluded in turn, and by each alone"
-        show(title + f" ({MARK}: 1 to 4)" * policy.active, _rules(found, policy))
-        title = "Completeness by therapist, named by the row of the first patient"
-        show(title, _complete(found, policy))
+        shown = found.rules.filter(like="excluded").map(lambda n: policy.text(n) if n else "0")
+        show(title + f" ({MARK}: 1 to 4)" * policy.active, found.rules.assign(**shown))
+        show("Completeness by therapist, the row of the first patient", _complete(found, policy))
         show("Enough for each step", found.enough)
     if write is not None:
         _write_text(write, write_study(found.study))
@@ -107,11 +107,6 @@ def _rows(problem: Problem, every: bool) -> str:
     more = problem.count - len(shown)
     text = ", ".join(map(str, shown))
     return f"{text} and {more:,} more" if more > 0 else text
-
-
-def _rules(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
-    shown = found.rules[["excluded", "excluded_alone"]].map(lambda n: policy.text(n) if n else "0")
-    return found.rules.assign(**shown)
 
 
 def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:

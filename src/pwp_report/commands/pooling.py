@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -28,6 +29,8 @@ from pwp_report.wording import refusal, remark
 
 #: What the file says of its measures, beside the moments.
 _KEY = b"pwp_report"
+#: Numbers of patients in the words of a rule: another number is no other rule.
+_COUNTED = r" \(\S+ who .*?\)|(?<=which )\S+(?= patients had)|(?<=as )\S+(?= had)"
 
 
 def summarise_file(
@@ -59,7 +62,8 @@ def summarise_file(
         raise refusal("moments_differ_by_few", threshold=policy.threshold)
     written.write(out, minimum_rows=least)
     scales = {m.name: [m.minimum, m.maximum, m.higher_is_worse] for m in cohort.measures}
-    _describe(out, {"scales": scales, "rules": [step.rule for step in cohort.flow[1:]]})
+    rules = [re.sub(_COUNTED, "", step.rule) for step in cohort.flow[1:]]
+    _describe(out, {"scales": scales, "rules": rules})
     say(*found.understood, stderr=True)
     kept, patients = len(written.groups), policy.text(int(written.n.sum()))
     counts = {"kept": kept, "patients": patients, "withheld": written.withheld_groups}

@@ -395,7 +395,7 @@ class Claims:
         if n < self.asked.least:
             self.text(table, i, column, MARK)
         else:
-            many = n >= 100 or column == "effect_size"
+            many = n >= 1_000 or column == "effect_size"
             self.number(table, i, column, value, 2 if many else 1, 1e-9)
 
     # --- Counts and means ------------------------------------------------------------------------
@@ -495,7 +495,7 @@ class Claims:
                 continue
 
             def near(n: int, c: str, value: float, row: Mapping[str, str] = row) -> bool:
-                half = 0.00501 if n >= 100 or c == "effect_size" else 0.0501
+                half = 0.00501 if n >= 1_000 or c == "effect_size" else 0.0501
                 return abs(float(row[c]) - value) <= half
 
             fits = [
@@ -707,11 +707,10 @@ class Claims:
                 self.number(name, i, f"p_{end}", p, 2, more)
 
     def groups(self) -> None:
-        """Claim the upper and the lower group, of therapists shown one by one, and their rates."""
+        """Claim the upper and the lower group, of therapists shown one by one."""
         a, groups = self.asked, self.asked.groups(self.asked.ranked)
         members = {e: [t for t in groups.index[groups == e] if t in a.alone] for e in groups}
         safe = all(a.safe(a.loads[members[e]].tolist()) for e in ("upper", "lower"))
-        shares: dict[tuple[str, str, str], str] = {}
         for m in a.measures:
             for i, row in self.lines("clusters", measure=SCALES[m][0]):
                 if not safe:
@@ -720,32 +719,12 @@ class Claims:
                 mine = members[row["cluster"]]
                 d = a.patients[a.patients["t"].isin(mine)]
                 self.text("clusters", i, "therapists", str(len(mine)))
-                n = self.count("clusters", i, "n", len(d))
+                self.text("clusters", i, "n", counted(len(d)))
                 pre, post = d[f"{m}_pre"], d[f"{m}_post"]
                 gain = SCALES[m][3] * (pre - post)
                 for column, x in (("pre", pre), ("post", post), ("change", gain)):
                     self.number("clusters", i, f"mean_{column}", x.mean(), 1, 0.0051)
                 self.mean("clusters", i, "effect_size", gain.mean() / pre.std(), len(d))
-                flags = a.flags(d, m)
-                shown = {"n": n} | {c: counted(int(flags[c].sum())) for c in flags}
-                for rate, (part, whole) in OUTCOMES.items():
-                    if part in flags:
-                        key = (SCALES[m][0], row["cluster"], rate)
-                        shares[key] = ends(shown[part], shown[whole])
-        words = {"Caseness before": "caseness", "Reliable improvement": "improvement",
-                 "Reliable deterioration": "deterioration", "Recovery of cases": "recovery",
-                 "Recovery of cases (RCSI)": "rcsi"}  # fmt: skip
-        for i, row in self.lines("nested_rates"):
-            both = [row["rate_upper"], row["rate_lower"]]
-            for end in ("upper", "lower"):
-                share = shares[row["measure"], end, words[row["outcome"]]]
-                self.text("nested_rates", i, f"rate_{end}", share, MARK)
-            if MARK in both:
-                self.text("nested_rates", i, "difference", MARK)
-            else:
-                (a1, a2), (b1, b2) = ([int(x) for x in s.split(" to ")] for s in both)
-                text = f"{a1 - b2} to {a2 - b1}".replace("-", "−")
-                self.text("nested_rates", i, "difference", text)
 
     def sensitivity(self, m: str) -> None:
         """Claim the effect and the ranks under other choices."""
@@ -983,7 +962,7 @@ class Claims:
                 elif n < a.least:
                     self.text("case_mix", i, f"estimate{column_name}", MARK)
                 else:
-                    places = 2 if n >= 100 else 1
+                    places = 2 if n >= 1_000 else 1
                     self.number("case_mix", i, f"estimate{column_name}", value, places, slack)
             if "df" in row and key in a.of_services:
                 self.number("case_mix", i, "df", df, 0)

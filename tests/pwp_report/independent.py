@@ -285,7 +285,10 @@ class Logistic:
         order = np.argsort(codes, kind="stable")
         self.g, self.j = codes[order], int(codes.max()) + 1
         self.first = np.searchsorted(self.g, np.arange(self.j))
-        self.y, self.x = (np.asarray(a, dtype=float)[order] for a in (y, x))
+        self.y, x = (np.asarray(a, dtype=float)[order] for a in (y, x))
+        # In units alike, so that the search's steps are.
+        self.unit = np.sqrt((x**2).mean(axis=0))
+        self.x = x / self.unit
         self.nodes, weights = np.polynomial.hermite_e.hermegauss(25)
         self.weights = weights / np.sqrt(2 * np.pi)
         self.modes = np.zeros(self.j)
@@ -335,7 +338,8 @@ class Logistic:
         self.plain = self._best(np.zeros(self.x.shape[1] + 1), held=0.0)
         found = self._best(np.append(self.plain.x[:-1], 0.3))
         best = found if found.fun < self.plain.fun - 1e-7 else self.plain
-        self.beta, self.sd, self.value = best.x[:-1], float(best.x[-1]), float(best.fun)
+        self.scaled, self.sd, self.value = best.x[:-1], float(best.x[-1]), float(best.fun)
+        self.beta = self.scaled / self.unit
         self.gain = max(0.0, float(self.plain.fun) - self.value)
 
     @property
@@ -345,7 +349,7 @@ class Logistic:
 
     def interval(self) -> tuple[float, float]:
         """Ends of the 95% profile-likelihood interval of the SD."""
-        limit, start = self.value + chi2.ppf(0.95, 1), np.append(self.beta, self.sd)
+        limit, start = self.value + chi2.ppf(0.95, 1), np.append(self.scaled, self.sd)
         over = lambda sd: self._best(start, held=sd).fun - limit  # noqa: E731
         low = brentq(over, 0, self.sd, xtol=1e-5) if self.sd and over(0.0) > 0 else 0.0
         top = self.sd + 0.3
@@ -355,7 +359,7 @@ class Logistic:
 
     def rate(self, deviate: float, sd: float) -> float:
         """Patients per hundred with the outcome, with a group that far out, over all rows."""
-        return float(100 * expit(self.x @ self.beta + deviate * sd).mean())
+        return float(100 * expit(self.x @ self.scaled + deviate * sd).mean())
 
 
 def metropolis(log_density: Callable[[Array], float], start: Array, draws: int, seed: int) -> Array:

@@ -12,8 +12,8 @@ import pandas as pd
 from multilevel.draws import tail_of
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, lower_factor, places
+from multilevel.newton import minimise
 from multilevel.partition import random_row
-from multilevel.search import minimise
 from multilevel.solution import Solution
 
 #: Relative variances searched: the partition coefficient from 1e-9 to 1 - 1e-9.

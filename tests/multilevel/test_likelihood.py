@@ -13,7 +13,8 @@ from multilevel import search
 from multilevel.design import DesignMoments
 from multilevel.fit import fit_design
 from multilevel.identify import Stack, standardise
-from multilevel.search import minimise, solve
+from multilevel.newton import minimise
+from multilevel.search import solve
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -185,7 +186,8 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         assert ends.deviance[0] > best.deviance[0] + 1.0
         found = solve(stack)
         found.g[:], found.deviance[:], found.rank[:] = ends.g, ends.deviance, 0
-        search._examine(stack, found, np.zeros((1, 0, 2, 2)))
+        faces = places(2), *search._faces(2)
+        search._search(stack.arrays, stack.z_root, found, np.zeros((0, 2, 2)), faces)
         assert found.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
         assert found.rank[0] == 2
 

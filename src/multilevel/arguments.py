@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, wraps
-from inspect import isfunction, signature
+from inspect import isfunction
 from numbers import Integral, Real
 from types import SimpleNamespace, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -15,7 +15,6 @@ from multilevel.errors import InputError
 _LEAST = {"seed": 0, "draws": 0, "burn_in": 0} | dict.fromkeys(
     ("chains", "minimum_rows", "replicates", "repeats", "therapists"), 1
 )
-_signature = cache(signature)
 _Found = TypeVar("_Found")
 
 
@@ -38,14 +37,13 @@ def checked(found: _Found) -> _Found:
     if not isfunction(found) or hasattr(found, "__wrapped__"):
         return found
 
+    names = found.__code__.co_varnames[: found.__code__.co_argcount]
+
     @wraps(found)
     def call(*args: Any, **options: Any) -> Any:
-        bound = _signature(found).bind(*args, **options)
-        for name, value in bound.arguments.items():
-            _refuse(value, name, found)
-            if isinstance(value, Integral) and not isinstance(value, bool):
-                bound.arguments[name] = int(value)  # few bits would overflow
-        return found(*bound.args, **bound.kwargs)
+        placed = [_taken(v, name, found) for v, name in zip(args, names, strict=False)]
+        named = {name: _taken(v, name, found) for name, v in options.items()}
+        return found(*placed, *args[len(names) :], **named)
 
     # Where other processes find it under its name.
     call.__module__ = found.__module__.partition(".")[0]
@@ -70,8 +68,8 @@ def _kinds(found: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(SimpleNamespace(__annotations__=own), found.__globals__)
 
 
-def _refuse(value: Any, name: str, found: Callable[..., Any]) -> None:
-    """Refuse a value that is not of its parameter's kind."""
+def _taken(value: Any, name: str, found: Callable[..., Any]) -> Any:
+    """Hand on a value, refused where it is not of its parameter's kind."""
     about, kind = f"the argument {name} of {found.__name__}", _kinds(found).get(name, Any)
     if not fits(value, kind):
         words = get_args(kind) if get_origin(kind) is Literal else ()
@@ -82,6 +80,8 @@ def _refuse(value: Any, name: str, found: Callable[..., Any]) -> None:
     # To ask a lazy frame for its columns may be costly.
     if hasattr(value, "iloc") and not getattr(getattr(value, "columns", None), "is_unique", True):
         raise InputError(f"{about} has two columns of one name", hint="rename one")
+    # Few bits would overflow.
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from multilevel.search import Optimum
-
-#: Optima whose deviances differ by less are one optimum.
-_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,6 @@ class Certificate:
     on_boundary: float
 
     @property
-    def best_other(self) -> float:
-        """Lowest deviance above the optimum at which a start that was followed stopped, or NaN."""
-        return min((v for v in self.starts if v > self.deviance + _SAME), default=float("nan"))
-
-    @property
     def boundary(self) -> str:
         """How the boundary was examined, in a sentence."""
         if not self.terms:
@@ -78,16 +68,8 @@ class Certificate:
 
 def certify(found: Optimum) -> Certificate:
     """Certificate of the optimum of one design, alone in its stack."""
-    curvature, starts = found.curvature[0], found.starts[0]
-    return Certificate(
-        deviance=float(found.deviance[0]),
-        gradient_norm=float(found.gradient_norm[0]),
-        curvature=tuple(curvature[~np.isnan(curvature)].tolist()),
-        rank=int(found.rank[0]),
-        terms=found.g.shape[-1],
-        inward=float(found.inward[0]),
-        steps=int(found.steps[0]),
-        starts=tuple(starts[~np.isnan(starts)].tolist()),
-        screened=len(starts),
-        on_boundary=float(found.on_boundary[0]),
-    )
+    facts = {name: values[0].tolist() for name, values in found._asdict().items()}
+    terms, screened, _ = len(facts.pop("g")), len(facts["starts"]), facts.pop("converged")
+    for name in ("curvature", "starts"):
+        facts[name] = tuple([value for value in facts[name] if value == value])
+    return Certificate(**facts, terms=terms, screened=screened)

@@ -151,7 +151,11 @@ class Column:
     def __init__(self, name: str, native: Any) -> None:
         self.name, self.native = name, native
         #: The column as it is held, as an array of pandas or NumPy.
-        self.values = _held(native) if isinstance(native, nw.Series) else native
+        self.values = values = _held(native) if isinstance(native, nw.Series) else native
+        # Plain numbers are told without narwhals, which takes longer than a fit.
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
+            kind = "truth" if values.dtype.kind == "b" else "number"
+            self.__dict__.update(typed=values, numbers=values, kind=kind)
 
     @cached_property
     def typed(self) -> Any:
@@ -167,11 +171,7 @@ class Column:
     @cached_property
     def kind(self) -> str:
         """One of ``number``, ``truth`` and ``category``."""
-        dtype = self.values.dtype
-        # The usual types of pandas are told without narwhals, which takes longer than a fit.
-        if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
-            return "truth" if dtype.kind == "b" else "number"
-        if isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype)):
+        if isinstance(self.values.dtype, (pd.StringDtype, pd.CategoricalDtype)):
             return "category"
         series = nw.from_native(pd.Series(self.typed), series_only=True)
         return kind_of(series.dtype, self.name)
@@ -415,6 +415,8 @@ def sorted_labels(
 
     Numbers and text in one column are sorted as text, if that keeps all labels apart.
     """
+    if isinstance(labels, range):
+        return np.array(labels, dtype=object), np.arange(len(labels))
     found = [v if type(v) in (str, int) else plain_label(v) for v in labels]
     try:
         order = sorted(range(len(found)), key=found.__getitem__)
@@ -520,11 +522,13 @@ def grouped_sums(
             if pivot:
                 row -= pivot
         _accumulate(part, table, bases, factors, totals)
+    sums = totals.T[places]
     floats = {n for n, v in columns.items() if n in pivots or v.dtype.kind == "f"}
-    whole = [floats.isdisjoint(key) for key in keys]
-    sums = np.ascontiguousarray(totals.T)[places]
-    integers = iter(sums[whole].astype(np.int64))
-    return {k: next(integers) if w else v for k, v, w in zip(keys, sums, whole, strict=True)}
+    if not floats:
+        return dict(zip(keys, sums.astype(np.int64), strict=True))
+    whole = map(floats.isdisjoint, keys)
+    pairs = zip(keys, sums, whole, strict=True)
+    return {key: v.astype(np.int64) if w else v for key, v, w in pairs}
 
 
 @lru_cache(maxsize=256)

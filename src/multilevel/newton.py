@@ -64,7 +64,7 @@ class Ends(NamedTuple):
 
 
 @folded  # type: ignore[untyped-decorator]
-def runs(axes: Any, theta: Any, free: Any) -> Any:
+def make_ends(axes: Any, theta: Any, free: Any) -> Any:
     """Make runs that are to start from these elements."""
     (count, k), q = theta.shape, axes.shape[-1]
     lines, squares, ends = np.zeros((3, count, k)), np.zeros((2, count, q, q)), np.zeros((2, count))
@@ -84,7 +84,6 @@ class Room(NamedTuple):
     half: Array
     turned: Array
     spare: Array
-    other: Array
     inside: Array
     link: Array
     bend: Array
@@ -94,8 +93,8 @@ class Room(NamedTuple):
 @folded  # type: ignore[untyped-decorator]
 def make_room(q: Any, places: Any) -> Any:
     """Make it."""
-    a, b = np.zeros((6, q, q)), np.zeros((4, len(places), len(places)))
-    matrices = a[0], a[1], a[2], a[3], a[4], a[5]
+    a, b = np.zeros((5, q, q)), np.zeros((4, len(places), len(places)))
+    matrices = a[0], a[1], a[2], a[3], a[4]
     return Room(places, np.eye(q), *matrices, b[0], b[1], b[2], b[3])
 
 
@@ -215,7 +214,7 @@ def newton(design: Any, space: Any, ends: Any, s: Any, room: Any, tolerance: Any
 def _minimise(
     arrays: Any, rows: Any, axes: Any, theta: Any, free: Any, places: Any, least: Any
 ) -> Any:
-    ends, (groups, q, width) = runs(axes, theta, free), arrays[1].shape[1:]
+    ends, (groups, q, width) = make_ends(axes, theta, free), arrays[1].shape[1:]
     space, room = workspace(groups, q, width), make_room(q, places)
     for s in range(len(rows)):
         newton(one_design(arrays, rows[s]), space, ends, s, room, least)

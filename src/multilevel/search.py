@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.likelihood import Array, Stack, evaluate, one_design, places, workspace
-from multilevel.newton import TOLERANCE, make_room, newton, runs
+from multilevel.newton import TOLERANCE, make_ends, make_room, newton
 from multilevel.small import compiled, congruent, copy, diagonalise, folded
 
 #: Enough to tell which start is best; the best is polished afterwards.
@@ -169,16 +169,6 @@ def _next(left: Any, wanted: Any, most: Any, lowest: Any) -> Any:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _screen(design: Any, space: Any, room: Any, starts: Any, features: Any) -> Any:
-    """Deviances of all starts; one where a neighbour has been followed, two where it has itself."""
-    left = np.zeros((2, len(features)))
-    for s in range(len(features)):
-        _features(starts[s], room, features[s])
-        left[0, s] = evaluate(design, starts[s], space)
-    return left
-
-
-@folded  # type: ignore[untyped-decorator]
 def _lay_start(ends: Any, s: Any, start: Any, room: Any) -> None:
     """Let a run begin at a start."""
     copy(room.one, ends.axes[s])
@@ -237,23 +227,8 @@ def _lay_face(ends: Any, s: Any, order: Any, rank: Any, room: Any, g: Any) -> No
 
 
 @folded  # type: ignore[untyped-decorator]
-def _follow(design: Any, space: Any, room: Any, found: Any, r: Any, ends: Any, starts: Any) -> None:
-    """Follow the starts of a design that are worth it."""
-    few, s = starts.shape[1] > 1 and design.groups <= _FEW_GROUPS, 0
-    features, pick, turn = np.zeros((len(starts), len(room.places))), 0, 0
-    left = _screen(design, space, room, starts, features)
-    while pick >= 0:
-        pick = _next(left, few or turn < _FOLLOWED, 1.0 if few else 0.0, found.deviance[r])
-        turn += 1
-        if pick >= 0:
-            _lay_start(ends, s, starts[pick], room)
-            newton(design, space, ends, s, room, _LOOSE)
-            _note(ends, s, found, r, pick, left, features)
-
-
-@folded  # type: ignore[untyped-decorator]
 def _inward(g: Any, gamma: Any, rank: Any, room: Any) -> Any:
-    """Least derivative inside from a face; `room` keeps its direction, and the axes of `g`.
+    """Least derivative inside from a face; its direction is left in `room`.
 
     Inside leads whatever adds variance in a direction that the covariance lacks.
     """
@@ -271,43 +246,28 @@ def _inward(g: Any, gamma: Any, rank: Any, room: Any) -> Any:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _walk_inside(design: Any, space: Any, room: Any, rank: Any) -> Any:
-    """Lowest deviance of some covariances inside from a face; `room` keeps where it is.
+def _settle(design: Any, room: Any, found: Any, r: Any, ends: Any, ranks: Any, size: Any) -> Any:
+    """Take the best face of a design, or its inside; where there is none, a place to go on.
 
-    Each adds to the face's covariance along the direction that `_inward` found.
+    That lies inside from the best face, where `size` of variance is added; a face is passed over
+    where none is.
     """
-    q, factor, lowest = len(room.half), room.factor, math.inf
-    for t in range(22):
-        for i in range(q):
-            size = math.sqrt(room.half[i, i]) if i >= q - rank else 0.0
-            for m in range(q):
-                along = room.spare[0, m] * 10.0 ** (0.5 * (t / 3 - 6))
-                factor[m, i] = size * room.turned[i, m] if i else along
-        deviance = evaluate(design, factor, space)
-        if deviance < lowest:
-            lowest = deviance
-            congruent(factor, room.one, room.other)
-    return lowest
-
-
-@folded  # type: ignore[untyped-decorator]
-def _settle(design: Any, space: Any, room: Any, found: Any, r: Any, ends: Any, ranks: Any) -> Any:
-    """Take the best face of a design, or its inside; where there is none, a place to go on."""
-    lowest, edge, inside = math.inf, math.inf, len(ranks) - 1
+    lowest, edge, inside, q = math.inf, math.inf, len(ranks) - 1, found.g.shape[1]
     for s in range(len(ranks)):
         edge = lowest
         lowest = min(lowest, ends.deviance[s])
-    slack = 1e-10 + 1e-13 * (abs(lowest) + design.n)
     for s in range(len(ranks)):
-        if not ends.deviance[s] <= lowest + slack:
+        if not ends.deviance[s] <= lowest + 1e-10 + 1e-13 * (abs(lowest) + design.n):
             continue
         least = math.nan
         copy(ends.g[s], found.g[r])
         if s < inside:
             least = _inward(ends.g[s], ends.gamma[s], ranks[s], room)
             if least < -_DESCENT * design.n:
-                if _walk_inside(design, space, room, ranks[s]) < lowest - slack:
-                    copy(room.other, found.g[r])
+                for i in range(q):
+                    for m in range(q):
+                        found.g[r, i, m] += size * room.spare[0, i] * room.spare[0, m]
+                if size > 0.0:
                     return False
                 continue
         elif inside:
@@ -321,9 +281,10 @@ def _settle(design: Any, space: Any, room: Any, found: Any, r: Any, ends: Any, r
 @folded  # type: ignore[untyped-decorator]
 def _record(design: Any, room: Any, found: Any, r: Any, ends: Any, s: Any) -> None:
     """Write a design's optimum, and whether it is certain to be one."""
-    lowest, free, steepest, bends = ends.deviance[s], 0, 0.0, room.bend
-    for t in range(len(room.places)):  # elements that may move come first
-        free += 1 if ends.free[s, t] > 0.0 else 0
+    lowest, steepest, bends, rank = ends.deviance[s], 0.0, room.bend, found.rank[r]
+    # Elements that may move come first: those of the leading columns.
+    free = rank * len(room.one) - rank * (rank - 1) // 2
+    for t in range(len(room.places)):
         steepest = max(steepest, abs(ends.gradient[s, t]))
     copy(ends.hessian[s], bends)
     diagonalise(bends, room.vectors, free)
@@ -340,27 +301,53 @@ def _record(design: Any, room: Any, found: Any, r: Any, ends: Any, s: Any) -> No
     found.deviance[r] = lowest
 
 
-@compiled  # type: ignore[untyped-decorator]
-def _search(arrays: Any, z_root: Any, found: Any, table: Any, faces: Any) -> None:
-    """Follow starts; polish every design inside and on its faces, and go on from no minimum.
+@folded  # type: ignore[untyped-decorator]
+def _one(
+    design: Any, space: Any, room: Any, found: Any, r: Any, ends: Any, starts: Any, faces: Any
+) -> None:
+    """Follow starts; polish the best end inside and on every face, and go on from no minimum."""
+    orders, ranks = faces
+    few, last, q = (
+        starts.shape[1] > 1 and design.groups <= _FEW_GROUPS,
+        len(ranks) - 1,
+        len(room.one),
+    )
+    features, left = np.zeros((len(starts), len(room.places))), np.zeros((2, len(starts)))
+    for s in range(len(starts)):
+        _features(starts[s], room, features[s])
+        # Beside it stands one where a neighbour has been followed, two where it has itself.
+        left[0, s] = evaluate(design, starts[s], space)
+    pick, turn, s, tries, settled = 0, 0, -1, 0, False
+    # Newton's method is called at one place only, as each takes seconds to compile.
+    while not settled and tries < 4 * q + 4:
+        if pick >= 0:
+            wanted, most = few or turn < _FOLLOWED, 1.0 if few else 0.0
+            pick, turn = _next(left, wanted, most, found.deviance[r]), turn + 1
+        if pick >= 0:
+            _lay_start(ends, last, starts[pick], room)
+        else:
+            s += 1
+            _lay_face(ends, s, orders[s], ranks[s], room, found.g[r])
+        at, enough = (last, _LOOSE) if pick >= 0 else (s, TOLERANCE)
+        newton(design, space, ends, at, room, enough)
+        if pick >= 0:
+            _note(ends, last, found, r, pick, left, features)
+        elif s == last:
+            size = 10.0**-tries if tries < 4 * q + 3 else 0.0
+            settled = _settle(design, room, found, r, ends, ranks, size)
+            s, tries = -1, tries + 1
 
-    With a table of no starts it begins at what was found.
-    """
-    places, orders, ranks = faces
-    (groups, q, width), k = arrays[1].shape[1:], len(places)
+
+@compiled  # type: ignore[untyped-decorator]
+def _search(arrays: Any, z_root: Any, found: Any, table: Any, places: Any, faces: Any) -> None:
+    """Search design by design; with a table of no starts it begins at what was found."""
+    (groups, q, width), k, runs = arrays[1].shape[1:], len(places), len(faces[1])
     space, room, starts = workspace(groups, q, width), make_room(q, places), table.copy()
-    ends = runs(np.zeros((len(ranks), q, q)), np.zeros((len(ranks), k)), np.zeros((len(ranks), k)))
+    ends = make_ends(np.zeros((runs, q, q)), np.zeros((runs, k)), np.zeros((runs, k)))
     for r in range(len(z_root)):
-        design, settled = one_design(arrays, r), False
         if len(starts):
             _lay_usual(starts, z_root[r], room)
-            _follow(design, space, room, found, r, ends, starts)
-        for _ in range(4 * q + 4):
-            if not settled:
-                for s in range(len(ranks)):
-                    _lay_face(ends, s, orders[s], ranks[s], room, found.g[r])
-                    newton(design, space, ends, s, room, TOLERANCE)
-                settled = _settle(design, space, room, found, r, ends, ranks)
+        _one(one_design(arrays, r), space, room, found, r, ends, starts, faces)
 
 
 def solve(stack: Stack) -> Optimum:
@@ -377,5 +364,5 @@ def solve(stack: Stack) -> Optimum:
     whole, converged = np.zeros((2, designs), dtype=np.intp), np.zeros(designs, dtype=np.bool_)
     starts = np.full((designs, len(table)), np.nan)
     found = Optimum(*start, whole[0], nan[0], bends, nan[1], nan[2], whole[1], converged, starts)
-    _search(stack.arrays, stack.z_root, found, table, (places(q), *_faces(q)))
+    _search(stack.arrays, stack.z_root, found, table, places(q), _faces(q))
     return found

@@ -13,6 +13,7 @@ from multilevel import search
 from multilevel.design import DesignMoments
 from multilevel.fit import fit_design
 from multilevel.identify import Stack, standardise
+from multilevel.likelihood import places
 from multilevel.newton import minimise
 from multilevel.search import solve
 
@@ -186,8 +187,8 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         assert ends.deviance[0] > best.deviance[0] + 1.0
         found = solve(stack)
         found.g[:], found.deviance[:], found.rank[:] = ends.g, ends.deviance, 0
-        faces = places(2), *search._faces(2)
-        search._search(stack.arrays, stack.z_root, found, np.zeros((0, 2, 2)), faces)
+        faces = places(2), search._faces(2)
+        search._search(stack.arrays, stack.z_root, found, np.zeros((0, 2, 2)), *faces)
         assert found.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
         assert found.rank[0] == 2
 

@@ -415,8 +415,6 @@ def sorted_labels(
 
     Numbers and text in one column are sorted as text, if that keeps all labels apart.
     """
-    if isinstance(labels, range):
-        return np.array(labels, dtype=object), np.arange(len(labels))
     found = [v if type(v) in (str, int) else plain_label(v) for v in labels]
     try:
         order = sorted(range(len(found)), key=found.__getitem__)
@@ -527,8 +525,7 @@ def grouped_sums(
     if not floats:
         return dict(zip(keys, sums.astype(np.int64), strict=True))
     whole = map(floats.isdisjoint, keys)
-    pairs = zip(keys, sums, whole, strict=True)
-    return {key: v.astype(np.int64) if w else v for key, v, w in pairs}
+    return {k: v.astype(np.int64) if w else v for k, v, w in zip(keys, sums, whole, strict=True)}
 
 
 @lru_cache(maxsize=256)

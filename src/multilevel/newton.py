@@ -68,10 +68,9 @@ def make_ends(axes: Any, theta: Any, free: Any) -> Any:
     """Make runs that are to start from these elements."""
     (count, k), q = theta.shape, axes.shape[-1]
     lines, squares, ends = np.zeros((3, count, k)), np.zeros((2, count, q, q)), np.zeros((2, count))
-    rest = np.zeros((count, k, k)), squares[0], squares[1], ends[0], ends[1]
-    return Ends(
-        axes, theta, free, lines[0], lines[1], lines[2], *rest, np.zeros(count, dtype=np.int64)
-    )
+    rest, steps = (squares[0], squares[1], ends[0], ends[1]), np.zeros(count, dtype=np.int64)
+    hessian = np.zeros((count, k, k))
+    return Ends(axes, theta, free, lines[0], lines[1], lines[2], hessian, *rest, steps)
 
 
 class Room(NamedTuple):
@@ -94,8 +93,7 @@ class Room(NamedTuple):
 def make_room(q: Any, places: Any) -> Any:
     """Make it."""
     a, b = np.zeros((5, q, q)), np.zeros((4, len(places), len(places)))
-    matrices = a[0], a[1], a[2], a[3], a[4]
-    return Room(places, np.eye(q), *matrices, b[0], b[1], b[2], b[3])
+    return Room(places, np.eye(q), a[0], a[1], a[2], a[3], a[4], b[0], b[1], b[2], b[3])
 
 
 @folded  # type: ignore[untyped-decorator]
@@ -211,10 +209,8 @@ def newton(design: Any, space: Any, ends: Any, s: Any, room: Any, tolerance: Any
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _minimise(
-    arrays: Any, rows: Any, axes: Any, theta: Any, free: Any, places: Any, least: Any
-) -> Any:
-    ends, (groups, q, width) = make_ends(axes, theta, free), arrays[1].shape[1:]
+def _minimise(arrays: Any, rows: Any, start: Any, places: Any, least: Any) -> Any:
+    ends, (groups, q, width) = make_ends(start[0], start[1], start[2]), arrays[1].shape[1:]
     space, room = workspace(groups, q, width), make_room(q, places)
     for s in range(len(rows)):
         newton(one_design(arrays, rows[s]), space, ends, s, room, least)
@@ -227,4 +223,4 @@ def minimise(
     """Apply Newton's method from these elements, each run to a design; all in one basis."""
     axes = np.array(np.broadcast_to(basis.T, (len(rows), stack.q, stack.q)), order="C")
     start = axes, np.array(theta, order="C"), np.array(free, order="C")
-    return cast(Ends, _minimise(stack.arrays, rows, *start, places(stack.q), least))
+    return cast(Ends, _minimise(stack.arrays, rows, start, places(stack.q), least))

@@ -169,15 +169,6 @@ def _next(left: Any, wanted: Any, most: Any, lowest: Any) -> Any:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _lay_start(ends: Any, s: Any, start: Any, room: Any) -> None:
-    """Let a run begin at a start."""
-    copy(room.one, ends.axes[s])
-    for t in range(len(room.places)):
-        ends.free[s, t] = 1.0
-        ends.theta[s, t] = start[room.places[t, 0], room.places[t, 1]]
-
-
-@folded  # type: ignore[untyped-decorator]
 def _note(ends: Any, s: Any, found: Any, r: Any, pick: Any, left: Any, features: Any) -> None:
     """Note where a start led: deviance, steps, and the best end's covariance."""
     found.starts[r, pick], left[1, pick] = ends.deviance[s], 2.0
@@ -302,16 +293,11 @@ def _record(design: Any, room: Any, found: Any, r: Any, ends: Any, s: Any) -> No
 
 
 @folded  # type: ignore[untyped-decorator]
-def _one(
-    design: Any, space: Any, room: Any, found: Any, r: Any, ends: Any, starts: Any, faces: Any
-) -> None:
+def _one(design: Any, space: Any, room: Any, found: Any, r: Any, runs: Any) -> None:
     """Follow starts; polish the best end inside and on every face, and go on from no minimum."""
-    orders, ranks = faces
-    few, last, q = (
-        starts.shape[1] > 1 and design.groups <= _FEW_GROUPS,
-        len(ranks) - 1,
-        len(room.one),
-    )
+    ends, starts, (orders, ranks) = runs
+    last, q = len(ranks) - 1, len(room.one)
+    few = q > 1 and design.groups <= _FEW_GROUPS
     features, left = np.zeros((len(starts), len(room.places))), np.zeros((2, len(starts)))
     for s in range(len(starts)):
         _features(starts[s], room, features[s])
@@ -324,7 +310,10 @@ def _one(
             wanted, most = few or turn < _FOLLOWED, 1.0 if few else 0.0
             pick, turn = _next(left, wanted, most, found.deviance[r]), turn + 1
         if pick >= 0:
-            _lay_start(ends, last, starts[pick], room)
+            copy(room.one, ends.axes[last])
+            for t in range(len(room.places)):
+                ends.free[last, t] = 1.0
+                ends.theta[last, t] = starts[pick, room.places[t, 0], room.places[t, 1]]
         else:
             s += 1
             _lay_face(ends, s, orders[s], ranks[s], room, found.g[r])
@@ -347,7 +336,7 @@ def _search(arrays: Any, z_root: Any, found: Any, table: Any, places: Any, faces
     for r in range(len(z_root)):
         if len(starts):
             _lay_usual(starts, z_root[r], room)
-        _one(one_design(arrays, r), space, room, found, r, ends, starts, faces)
+        _one(one_design(arrays, r), space, room, found, r, (ends, starts, faces))
 
 
 def solve(stack: Stack) -> Optimum:

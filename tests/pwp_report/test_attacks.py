@@ -136,7 +136,7 @@ def test_who_lacks_a_last_score_cannot_be_counted_below_five(seed: int) -> None:
     least = max(least, 1)  # where nobody lacked one there would be no row
     fits = [k for k in range(int(least), int(min(most, 10_000)) + 1) if low <= exact + k <= high]
     assert lacking in fits
-    assert len(fits) > 1
+    assert len(fits) > 1 or lacking >= 5
     assert np.isnan(less) or less >= 5
     assert np.isnan(last) or last % 5 == 0
 

@@ -277,9 +277,10 @@ class BinaryFit(Checked):
         from scipy.stats import norm
 
         index = pd.Index(np.ravel(np.asarray(percentiles, dtype=float)), name="percentile")
-        if not ((index > 0.0) & (index < 1.0)).all():
-            raise InputError("percentiles lie between 0 and 1", hint="give 0.95 for the 95th")
-        residual = (self.variance if variance is None else variance) ** 0.5 * norm.ppf(index)
+        variance = self.variance if variance is None else variance
+        if not (((index > 0.0) & (index < 1.0)).all() and 0.0 <= variance < np.inf):
+            raise InputError("percentiles lie between 0 and 1, a variance is 0 or more")
+        residual = variance**0.5 * norm.ppf(index)
         weights = self._cells.trials if at is None else None
         eta = (self._cells.x if at is None else self._row(at)[None]) @ self._point.theta[:-1]
         rate = [float(np.average(expit(eta + r), weights=weights)) for r in residual]

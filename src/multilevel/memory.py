@@ -155,7 +155,8 @@ class Column:
         # Plain numbers are told without narwhals, which takes longer than a fit.
         if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
             kind = "truth" if values.dtype.kind == "b" else "number"
-            self.__dict__.update(typed=values, numbers=values, kind=kind)
+            numbers = values.astype(float) if values.dtype == np.float16 else values
+            self.__dict__.update(typed=values, numbers=numbers, kind=kind)
 
     @cached_property
     def typed(self) -> Any:
@@ -201,7 +202,7 @@ class Column:
         """Values of a column of numbers; those that are missing are zero or NaN."""
         values = self.typed
         if isinstance(values, np.ndarray):
-            return values.astype(float) if values.dtype == np.float16 else values
+            return values
         kind = np.dtype(getattr(values.dtype, "numpy_dtype", float))
         whole = kind.kind in "iub"
         missing = kind.type(0) if whole else np.nan

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from multilevel.fit import MixedFit, fit_mixed
+from multilevel.fit import MixedFit, fit_design, fit_mixed
 from multilevel.moments import Moments
 from multilevel.posterior import sample_posterior
 from pwp_lib.comparison import outcome_of_patients
@@ -62,6 +62,7 @@ def sensitivity_panel(
     measure: str | Measure,
     measures: Iterable[str | Measure] = (),
     *,
+    extra: Sequence[str] = (),
     draws: int = 10_000,
     seed: int = 1,
     size: int | None = None,
@@ -80,6 +81,8 @@ def sensitivity_panel(
     measure : str or Measure
     measures : iterable of str or Measure
         All measures of the cohort: the others' pre scores are controlled for.
+    extra : sequence of str
+        Further fixed terms of the main analysis, its case mix: one analysis is without them.
     draws : int
         Of the posterior under each prior; 0 leaves priors out.
     seed : int
@@ -100,17 +103,18 @@ def sensitivity_panel(
         If the main analysis cannot be done.
     """
     own, listed = get_measure(measure), tuple(measures)
-    main = fit_mixed(model_formula(own, listed), patients)
+    formula = model_formula(own, listed, extra=extra)
+    main = fit_mixed(formula, patients)
     panel = _Panel(main, own.higher_is_worse, size)
     panel.add("main", "Random slope, ML, all patients", panel.profiled)
-    _other_models(panel, patients, own, listed)
+    _other_models(panel, patients, own, listed, [*extra])
     if completeness is None:
         completeness = completeness_by_therapist(patients, listed or (own,))
-    _other_patients(panel, patients, model_formula(own, listed), completeness)
+    _other_patients(panel, patients, formula, completeness)
     if draws:
         _other_priors(panel, draws, seed)
-    _other_recovery(panel, patients, own)
-    _leave_one_out(panel, patients, own, listed)
+    _other_recovery(panel, patients, own, [*extra])
+    _leave_one_out(panel, patients, formula)
     return SensitivityPanel(pd.DataFrame(panel.rows), own.name)
 
 
@@ -180,25 +184,30 @@ def _shared_ends(main: pd.Series, other: pd.Series, size: int | None) -> dict[st
 
 
 def _other_models(
-    panel: _Panel, patients: pd.DataFrame, own: Measure, listed: tuple[str | Measure, ...]
+    panel: _Panel,
+    patients: pd.DataFrame,
+    own: Measure,
+    listed: tuple[str | Measure, ...],
+    extra: list[str],
 ) -> None:
-    slope, intercept = model_formula(own, listed), model_formula(own, listed, "intercept")
-    with_service = model_formula(own, listed, extra=["C(service_id)"])
-    variants: dict[str, tuple[str, Literal["ML", "REML"]]] = {
-        "Random slope, REML": (slope, "REML"),
-        "Random intercept, ML": (intercept, "ML"),
-        "Own pre score only": (model_formula(own), "ML"),
-        "No pre scores": (f"{own.post} ~ 1 + (1 | therapist_id)", "ML"),
-        "Service as a fixed effect": (with_service, "ML"),
+    reml = partial(fit_design, panel.main.design, "REML")
+    panel.add("model", "Random slope, REML", lambda: panel.fitted(reml()))
+    variants = {
+        "Random intercept, ML": model_formula(own, listed, "intercept", extra=extra),
+        "Own pre score only": model_formula(own, extra=extra),
+        "No pre scores": f"{own.post} ~ {' + '.join(['1', *extra])} + (1 | therapist_id)",
+        "Service as a fixed effect": model_formula(own, listed, extra=[*extra, "C(service_id)"]),
     }
+    if extra:
+        variants["No case mix"] = model_formula(own, listed)
 
-    def work(formula: str, method: Literal["ML", "REML"]) -> dict[str, Any]:
+    def work(formula: str) -> dict[str, Any]:
         if "service_id" in formula and patients.get("service_id", pd.Series()).nunique() < 2:
             raise InputError("there are not two services", column="service_id")
-        return panel.fitted(fit_mixed(formula, patients, method=method))
+        return panel.fitted(fit_mixed(formula, patients))
 
-    for name, choices in variants.items():
-        panel.add("model", name, partial(work, *choices))
+    for name, formula in variants.items():
+        panel.add("model", name, partial(work, formula))
 
 
 def _other_patients(
@@ -243,7 +252,7 @@ def _other_priors(panel: _Panel, draws: int, seed: int) -> None:
         panel.add("prior", name, partial(work, prior))
 
 
-def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure) -> None:
+def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure, extra: list[str]) -> None:
     summary = summarise_outcomes(patients, own, by="therapist_id")
 
     def ranked(column: str) -> pd.Series:
@@ -253,8 +262,8 @@ def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure) -> None
         yes = outcome_of_patients(patients, own, rate).to_numpy(dtype=float, na_value=np.nan)
         if np.isnan(yes).all():
             raise InputError(f"{own.label} has no threshold for it")
-        formula = f"yes_or_no ~ center({own.pre}) + (1 | therapist_id)"
-        fit = fit_mixed(formula, patients.assign(yes_or_no=yes))
+        terms = " + ".join([f"center({own.pre})", *extra, "(1 | therapist_id)"])
+        fit = fit_mixed(f"yes_or_no ~ {terms}", patients.assign(yes_or_no=yes))
         return {**panel.fitted(fit), "ranks": ranked(rate)}
 
     panel.add("recovery", "Mean change, unadjusted", lambda: {"ranks": ranked("mean_change")})
@@ -266,11 +275,8 @@ def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure) -> None
         panel.add("recovery", f"{name} (linear probability)", partial(work, rate))
 
 
-def _leave_one_out(
-    panel: _Panel, patients: pd.DataFrame, own: Measure, listed: tuple[str | Measure, ...]
-) -> None:
+def _leave_one_out(panel: _Panel, patients: pd.DataFrame, formula: str) -> None:
     """Leave out each therapist, or the furthest from the average where they are very many."""
-    formula = model_formula(own, listed)
     moments = Moments.for_formula(formula, patients)
     chosen = np.arange(len(moments.groups))
     if len(chosen) > _MOST_LEFT_OUT:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from multilevel.draws import PosteriorInterval
 from multilevel.errors import InputError
-from multilevel.fit import MixedFit, fit_design
+from multilevel.fit import MixedFit
 from multilevel.intervals import ProfileInterval
 from multilevel.nested import NestedFit
 from multilevel.posterior import sample_posterior
@@ -40,7 +40,7 @@ T = TypeVar("T")
 #: Of more services none is a fixed effect.
 _MOST_SERVICES = 50
 #: Ways to estimate the therapist effect; maximum likelihood is always used.
-ENGINES = ("ml", "reml", "gibbs")
+ENGINES = ("ml", "gibbs")
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,6 @@ class MeasureResult:
     checks : DataFrame or None
         `ModelChecks.table`; the patients' residuals are not kept.
     sensitivity : SensitivityPanel or None
-    reml : float or None
-        The therapist effect by REML, where that engine was asked for.
     adjusted : DataFrame or None
         The effect as first scores and case mix are adjusted for; see `adjusted_effects`.
     case_mix_notes : tuple of str
@@ -94,7 +92,6 @@ class MeasureResult:
     rank_uncertainty: pd.DataFrame
     checks: pd.DataFrame | None
     sensitivity: SensitivityPanel | None
-    reml: float | None = None
     adjusted: pd.DataFrame | None = None
     case_mix_notes: tuple[str, ...] = ()
     with_mix: MixedFit | None = None
@@ -117,8 +114,6 @@ class MeasureResult:
         row = {"vpc": self.vpc}
         if self.profile is not None:
             row |= {"profile_lower": self.profile.lower, "profile_upper": self.profile.upper}
-        if self.reml is not None:
-            row["reml"] = self.reml
         if self.posterior is not None:
             got = self.posterior
             row |= {"median": got.median, "lower": got.lower, "upper": got.upper}
@@ -272,7 +267,7 @@ def analyse(
     cluster_size : int, optional
         Therapists in the upper and in the lower cluster; a quarter of them unless given.
     engines : sequence of str
-        Of `ENGINES`: ``"reml"`` and ``"gibbs"`` give further estimates of the therapist effect.
+        Of `ENGINES`: ``"gibbs"`` gives a further estimate of the therapist effect.
     optional : sequence of str
         Measures that patients may lack: they are in no other measure's model.
     case_mix : CaseMix, optional
@@ -385,21 +380,26 @@ def _measure_result(
 
     def panel() -> SensitivityPanel:
         # Very many services as fixed effects fill the memory; the third level says it better.
-        rows, known, n = patients, _completeness(attempts.cohort), fit.n_groups
+        rows, known, n = scored, _completeness(attempts.cohort), fit.n_groups
         # Of very many therapists some thousand draws say as much as ten thousand.
         chains, most = min(10_000, 20_000_000 // n) * gibbs, min(_MOST_SERVICES, 100_000 // n)
         if "service_id" in rows and rows["service_id"].nunique() > most:
             rows = rows.drop(columns="service_id")
             attempts.not_done["service_fixed"] = str(refusal("services_many", most=most))
-        return sensitivity_panel(
-            rows, measure, listed, draws=chains, seed=seed, size=size, completeness=known
-        )
+        asked = partial(sensitivity_panel, extra=[*terms], draws=chains, seed=seed, size=size)
+        return asked(rows, measure, listed, completeness=known)
+
+    def bounds() -> pd.DataFrame:
+        return missing_bounds(attempts.cohort.eligible, ranked, measure, listed, terms)
 
     scored = patients.dropna(subset=[measure.post, *(m.pre for m in listed)])
     mix = mixing.case_mix_rows(scored, attempts.case_mix)
     adjust = partial(mixing.adjusted_effects, mix, measure, listed, attempts.case_mix, seed)
     adjusted, with_mix = try_if(True, "adjusted", adjust) or (None, None)
     ranked = with_mix if with_mix is not None and mix.terms and mix.whole else fit
+    if ranked is not fit:
+        scored = mix.rows
+    terms = {} if ranked is fit else {t: term.of for t, term in mix.terms.items()}
     services: dict[str, NestedFit] = {}
     for words, part in {mixing.FIRST: "services", mixing.WITH_MIX: "services_adjusted"}.items():
         if part == "services" or (mix.terms and services):
@@ -417,17 +417,12 @@ def _measure_result(
         rank_uncertainty=therapist_profile(ranked, seed=seed, higher_is_worse=worse, size=size),
         checks=try_if(True, "checks", lambda: check_model(fit, patients, measure).table()),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
-        reml=try_if(
-            "reml" in attempts.engines, "reml", lambda: fit_design(fit.design, "REML").vpc()
-        ),
         adjusted=adjusted,
         case_mix_notes=mix.said,
         with_mix=None if ranked is fit else ranked,
         services=services,
         coefficients=mixing.coefficients(mix, with_mix, services) if with_mix else None,
-        bounds=try_if(
-            True, "bounds", lambda: missing_bounds(attempts.cohort.eligible, fit, measure, listed)
-        ),
+        bounds=try_if(True, "bounds", bounds),
     )
 
 

@@ -28,14 +28,6 @@ def _argument(word: str, **how: Any) -> Any:
     return typer.Argument(help=_HELP[word], show_default=False, **how)
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter("a whole number is needed, as in 4711") from None
-
-
-_WHOLE = {"parser": _whole, "metavar": "NUMBER"}
 app = typer.Typer(
     name="pwp",
     no_args_is_help=True,
@@ -136,7 +128,7 @@ def summarise(
     study: StudyFile = None,
     key: KeyFile = None,
     minimum_shown: Annotated[
-        int | None, _option("--minimum-shown", "minimum_shown", "--caseload", **_WHOLE)
+        int | None, _option("--minimum-shown", "minimum_shown", "--caseload")
     ] = None,
     despite_earlier_run: Despite = False,
 ) -> None:
@@ -164,8 +156,8 @@ def pool(
 @app.command(epilog=_EXAMPLE["cohort"])
 def cohort(
     out: Annotated[Path, _option("--out", "folder")],
-    seed: Annotated[int, _option("--seed", "seed", prompt="A number that only you know", **_WHOLE)],
-    students: Annotated[int, _option("--students", "students", **_WHOLE)] = 1,
+    seed: Annotated[int, _option("--seed", "seed", prompt="A number that only you know")],
+    students: Annotated[int, _option("--students", "students")] = 1,
 ) -> None:
     """Make cohorts with a known truth, and one marking key."""
     from pwp_lib.classroom import KEY_FILE, make_classroom

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from multilevel.fit import MixedFit
 from pwp_lib.numbers import count, decimals, number, p_value
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
@@ -52,7 +51,6 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
         "methods.txt.j2",
         **_told_to_all(analysis, study, released),
         results={r.measure.label: r for r in analysis.measures.values()},
-        boundary=_boundary,
         software=software(),
     )
     return [" ".join(p.split()) for p in text.split("\n\n") if p.strip()]
@@ -104,12 +102,3 @@ def how_sure(result: MeasureResult) -> dict[str, Any]:
         "all": f"{len(n):,}",
         "rankability": f"{100 * rankability(between, within / n):.0f}",
     }
-
-
-def _boundary(fit: MixedFit) -> str:
-    """Say which of intercept and slope has no variance, or that their correlation is 1 or -1."""
-    sizes = np.diag(fit.random_covariance) / fit.residual_variance
-    zero = [w for w, v in zip(("intercept", "slope"), sizes, strict=True) if v < 1e-8]
-    if not zero:
-        return "the correlation of intercept and slope is estimated at its bound"
-    return f"the variance of the {' and of the '.join(zero)} is estimated at zero"

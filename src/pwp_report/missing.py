@@ -1,6 +1,7 @@
 """Missing last scores: what the therapist effect could be if they were known."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,11 @@ def last_scores(
 
 
 def missing_bounds(
-    eligible: pd.DataFrame | None, fit: MixedFit, measure: Measure, measures: Sequence[Measure]
+    eligible: pd.DataFrame | None,
+    fit: MixedFit,
+    measure: Measure,
+    measures: Sequence[Measure],
+    extra: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Therapist effect if the missing last scores were all of one kind or another.
 
@@ -63,6 +68,8 @@ def missing_bounds(
     measure : Measure
     measures : sequence of Measure
         Whose first scores are in the model.
+    extra : mapping of str to callable
+        Further terms of the model, and how rows are coded for each.
 
     Returns
     -------
@@ -79,9 +86,9 @@ def missing_bounds(
         rows = rows.dropna(subset=[m.pre for m in measures])
     if eligible is None or not rows[measure.post].isna().any():
         raise refusal("nobody_lacks_a_score")
-    formula = model_formula(measure, measures)
+    formula = model_formula(measure, measures, extra=[*extra])
     # Own means, not shrunken ones: where the variance is estimated as zero those are all zero.
-    rows = rows.reset_index(drop=True)
+    rows = rows.reset_index(drop=True).assign(**extra)
     expected = patient_residuals(fit_mixed(formula, rows), rows)["expected"]
     own = (measure.sign * (rows[measure.post] - expected)).groupby(rows["therapist_id"]).mean()
     gain = measure.improvement(rows[measure.pre].to_numpy(), rows[measure.post].to_numpy())
@@ -93,7 +100,8 @@ def missing_bounds(
         "changes that bring therapists together": np.where(better, poor, good),
         "changes that drive therapists apart": np.where(better, good, poor),
     }
-    lines = [("left out, as in the models", fit.vpc())]
+    given = "first scores and case mix" if extra else "first scores"
+    lines = [(f"left out, as in the model with {given}", fit.vpc())]
     for words, change in changes.items():
         last = (rows[measure.pre] - measure.sign * change).clip(measure.minimum, measure.maximum)
         filled = rows.assign(**{measure.post: rows[measure.post].fillna(last)})

@@ -1,8 +1,9 @@
 """Yes-or-no outcomes as services count them, each with its multilevel logistic model."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,8 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _LEAST = 20
 #: And so many more for each term of the case mix.
 _LEAST_A_TERM = 5
+#: Columns whose entries are told apart.
+_LABELS = r"^(mix_\d+|therapist_id|service_id)$"
 #: With more therapists the profile of the standard deviation is as good as normal.
 _MANY = 1_000
 
@@ -108,17 +111,29 @@ def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[Asked]:
 
     Patients who are left out of the second are left out of the first.
     """
-    for rate in _rates(cohort):
-        mine = rate.rows.filter(regex=r"^(mix_\d+|therapist_id|service_id|yes)$")
+    patients, everybody = map(_coded, (cohort.patients, cohort.eligible))
+    assert patients is not None  # only of everybody may nothing be known
+    for rate in _rates(cohort.measures, patients, everybody):
+        mine = rate.rows.filter(regex=f"{_LABELS}|^yes$")
         mix = case_mix_rows(mine.join(rate.rows[[*rate.predictors]]), asked, "yes")
         yield replace(rate, rows=mix.rows)
         if mix.terms:
             yield replace(rate, rows=mix.rows, terms=tuple(mix.terms))
 
 
-def _rates(cohort: Cohort) -> Iterator[Asked]:
+def _coded(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Look at each label and entry once, and not once for each outcome."""
+    if table is None:
+        return None
+    labels: Any = table.filter(regex=_LABELS).select_dtypes("str")
+    return table.astype(dict.fromkeys(labels, "category"))
+
+
+def _rates(
+    measures: Sequence[Measure], patients: pd.DataFrame, everybody: pd.DataFrame | None
+) -> Iterator[Asked]:
     """List the outcomes that a cohort's measures, status and completeness allow."""
-    patients, names = cohort.patients, {m.name: m for m in cohort.measures}
+    names = {m.name: m for m in measures}
     if {"phq9", "gad7"} <= names.keys():
         pair = names["phq9"], names["gad7"]
         scored = patients.dropna(subset=[c for m in pair for c in (m.pre, m.post)])
@@ -127,16 +142,15 @@ def _rates(cohort: Cohort) -> Iterator[Asked]:
             rows = scored.assign(yes=flags[flag])[flags[among]]
             words = f"{label}, national definition"
             yield Asked(rate, "", words, rows, tuple(m.pre for m in pair))
-    for measure in cohort.measures:
+    for measure in measures:
         yield from _of_measure(patients, measure)
-    everybody = cohort.eligible
     if everybody is None:
         return
     if "dropped_out" in everybody:
         closed = everybody[everybody["status"] == "closed"]
         closed = closed.assign(yes=closed["dropped_out"])
         yield Asked("dropout", "", OTHER_RATES["dropout"], closed, ())
-    scores = everybody[[c for m in cohort.measures for c in (m.pre, m.post)]]
+    scores = everybody[[c for m in measures for c in (m.pre, m.post)]]
     rows = everybody.assign(yes=scores.notna().all(axis=1))
     if not rows["yes"].all():  # where nobody lacks one, nobody misses a model of it
         yield Asked("complete", "", OTHER_RATES["complete"], rows, ())

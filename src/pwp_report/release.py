@@ -266,7 +266,8 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
         frame = parts.sensitivity(
             result.sensitivity, result.measure, tables.of_everybody, tables.policy
         )
-        tables.add("sensitivity", frame, measure=result.measure)
+        by = FIRST if result.with_mix is None else WITH_MIX
+        tables.add("sensitivity", frame, measure=result.measure, by=by)
         without = parts.one_less(result.sensitivity, tables.alone)
         tables.add("one_less", without, measure=result.measure)
 
@@ -331,10 +332,7 @@ def _rates(tables: _Tables) -> None:
         elif not asked.terms:
             labels = {m.name: f", {m.label}" for m in tables.analysis.cohort.measures}
             tables.withhold("rate", outcome=asked.label, of=labels.get(asked.measure, ""))
-    frame = pd.DataFrame(rows)
-    if rows:
-        frame["change"] = frame.groupby(["measure", "outcome"])["latent"].diff().round(1)
-    tables.add("rates", frame)
+    tables.add("rates", pd.DataFrame(rows))
 
 
 def _by_measure(

@@ -53,16 +53,14 @@ class ReleasedResults:
 
     def renamed(self, names: Mapping[str, str]) -> ReleasedResults:
         """Put names in the place of labels, wherever a cell is one."""
-
-        def named(entry: Any) -> Any:
-            return names.get(entry, entry) if isinstance(entry, str) else entry
-
         tables = {}
         for key, table in self.tables.items():
-            words = table.frame.select_dtypes(["object", "str"]).columns
-            columns = {c: pd.Series(map(named, table.frame[c]), dtype=object) for c in words}
-            frame = table.frame.reset_index(drop=True).assign(**columns)
-            tables[key] = replace(table, frame=frame)
+            frame = table.frame.reset_index(drop=True)
+            words: dict[str, Any] = {
+                c: pd.Series([names.get(e, e) for e in frame[c]], dtype=object)
+                for c in map(str, frame.select_dtypes(["object", "str"]))
+            }
+            tables[key] = replace(table, frame=frame.assign(**words))
         return replace(self, tables=tables)
 
     def frame(self, name: str) -> pd.DataFrame | None:

@@ -188,34 +188,24 @@ def _funnel(
     given: str = "",
 ) -> Drawn:
     """Draw one funnel, and say in its caption who lies outside and how overdispersed it is."""
-    import matplotlib.pyplot as plt
-
-    policy, unit = released.policy, 100 if sd is None else 1
-    sizes = np.unique(np.linspace(n.min(), n.max(), 200).astype(int))
+    policy = released.policy
     # Who lies outside does so by the smallest caseload that the rounded one can stand for.
-    fewest = [policy.bounds(k)[0] for k in n]
-    limits, own = funnel_limits(target, sizes, sd=sd), funnel_limits(target, fewest, sd=sd)
+    limits = funnel_limits(target, [policy.bounds(k)[0] for k in n], sd=sd)
     outside = {}
-    with style.context():
-        _, ax = plt.subplots(figsize=(7, 4.5))
-        ax.scatter(n, unit * figure, s=26, alpha=0.5, zorder=3)
-        ax.axhline(unit * target, color="0.5", linewidth=1, label="all")
-        for where, level, line in (("inner", "95", "--"), ("outer", "99.8", "-")):
-            ends = [f"lower_{level}", f"upper_{level}"]
-            ax.plot(sizes, unit * limits[ends], line, color="0.5", label=[f"{level}%", "_"])
-            low, high = own[ends].to_numpy().T
-            outside[where] = int(((figure < low) | (figure > high)).sum())
-        x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
-        ax.set(xlabel=x, ylabel=y)
-        # Better is at the top, and a therapist has the sign that the tables give.
-        ax.yaxis.set_inverted(sd is not None and measure.sign > 0)
-        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    for where, level in (("inner", "95"), ("outer", "99.8")):
+        low, high = limits[[f"lower_{level}", f"upper_{level}"]].to_numpy().T
+        outside[where] = int(((figure < low) | (figure > high)).sum())
+    ax = figures.funnel_plot(n, figure, target, sd=sd)
+    x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
+    ax.set(xlabel=x, ylabel=y)
+    # Better is at the top, and a therapist has the sign that the tables give.
+    ax.yaxis.set_inverted(sd is not None and measure.sign > 0)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
     told: dict[str, Any] = {"label": measure.label, "given": given, **outside, "n": len(n)}
     told |= {"all": released.therapists, "chance": 0.05 * len(n), "rare": 0.002 * len(n)}
     told["phi"] = overdispersion((figure - target) * np.sqrt(n) / spread)
-    extremes = [float(figure.min()), float(figure.max())]
-    least, most = (sign_fixed(unit * value, 0 if sd is None else 1) for value in extremes)
+    unit, places = (100, 0) if sd is None else (1, 1)
+    least, most = (sign_fixed(unit * float(end), places) for end in figure.agg(["min", "max"]))
     told |= {"low": least, "high": most}
     caption = phrase("captions", name, **told) + note
     if not note:  # From rounded counts nobody can be said to lie beyond a line.

@@ -190,27 +190,12 @@ def read_study(path: str | Path) -> Study:
     except FileNotFoundError:
         raise refusal("no_such_study_file", file=place) from None
     except tomllib.TOMLDecodeError as error:
-        raise _not_toml(text, str(error), place) from None
+        line = re.search(r"at line (\d+)", str(error))
+        row = int(line[1]) if line else len(text.splitlines())
+        raise refusal("study_file_not_toml", file=place, row=row) from None
     except (OSError, UnicodeDecodeError, ValueError):
         raise refusal("study_file_unreadable", file=place) from None
     return _study(content, place)
-
-
-def _not_toml(text: str, said: str, place: Path) -> InputError:
-    """Name the line, and what it lacks where that can be told."""
-    found = re.search(r"at line (\d+)", said)
-    row = int(found[1]) if found else len(text.splitlines())
-    name, equals, value = text.splitlines()[row - 1].split("#")[0].partition("=")
-    problem = "the study file is not valid TOML"
-    hint = "quote text, and write lists in square brackets"
-    if equals and not name.strip():
-        problem = "the line has no name before its equals sign"
-        hint = "name what is set, or remove it"
-    elif equals and not value.strip():
-        problem, hint = f"{shown_name(name)} has no value", "give it one, or remove the line"
-    elif "overwrite" in said or "Cannot declare" in said:
-        hint = "a name or a section stands twice: keep one"
-    return InputError(problem, hint=hint, file=place, row=row)
 
 
 def _study(content: dict[str, Any], place: Path) -> Study:

@@ -324,7 +324,7 @@ CATALOGUE: list[BadFile] = [
             'therapist = "therapist_id"\n'),
     BadFile("study with a nameless key", csv(lambda f: None), "has no name", '"" = 3\n'),
     BadFile("study with a nameless line", csv(lambda f: None), "row 2", 'seed = 3\n= "x"\n'),
-    BadFile("study with a line cut short", csv(lambda f: None), "seed has no value", "seed =\n"),
+    BadFile("study with a line cut short", csv(lambda f: None), "not valid TOML", "seed =\n"),
     BadFile("study without engines", csv(lambda f: None), "engines is empty", "engines = []\n"),
     BadFile("study with half a measure", csv(lambda f: None), "none for post",
             '[measures.phq9]\npre = "phq9_pre"\n'),

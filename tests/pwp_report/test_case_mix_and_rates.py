@@ -381,7 +381,7 @@ def test_bounds_drive_therapists_apart_where_the_estimate_is_zero() -> None:
     formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
     fit = fit_mixed(formula, rows)
     table = missing_bounds(rows, fit, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
-    assert table["left out, as in the models"] == pytest.approx(0.0, abs=1e-6)
+    assert table["left out, as in the model with first scores"] == pytest.approx(0.0, abs=1e-6)
     apart = table["changes that drive therapists apart"]
     assert apart > 0.02
     assert apart == table.max()
@@ -393,7 +393,7 @@ def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFr
     formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
     fit = fit_mixed(formula, holes)
     table = missing_bounds(holes, fit, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
-    main = table["left out, as in the models"]
+    main = table["left out, as in the model with first scores"]
     assert main == fit.vpc()
     unchanged = holes.assign(phq9_post=holes["phq9_post"].fillna(holes["phq9_pre"]))
     assert table["no change from the first"] == pytest.approx(fit_mixed(formula, unchanged).vpc())

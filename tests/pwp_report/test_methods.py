@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,7 @@ from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import DisclosurePolicy
-from pwp_report.methods import _boundary, first_page, methods_and_results
+from pwp_report.methods import first_page, methods_and_results
 from pwp_report.release import release_results
 from pwp_report.released import ReleasedTable
 from pwp_report.report import write_run
@@ -52,7 +50,7 @@ def test_a_fit_on_the_boundary_is_said_in_words(cohort_of_copies: Cohort, tmp_pa
     analysis = analyse(cohort_of_copies, draws=200, sensitivity=False)
     run = write_run(analysis, Study(), DisclosurePolicy(active=False), tmp_path / "out")
     text = (run / "methods.txt").read_text(encoding="utf-8")
-    assert "the variance of the intercept and of the slope is estimated at zero" in text
+    assert "boundary: a variance is estimated at zero, or the correlation" in text
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "no difference between therapists was found" in page
     assert "not estimated: the share between therapists is at zero" in page
@@ -95,27 +93,6 @@ def test_with_one_measure_nothing_is_said_of_another(safe_run: Path, tmp_path: P
     text = (run / "methods.txt").read_text(encoding="utf-8")
     assert "own score before treatment, centred on the mean" in text
     assert "other measure" not in text
-
-
-CORRELATED = "the correlation of intercept and slope is estimated at its bound"
-
-
-@pytest.mark.parametrize(
-    ("matrix", "said"),
-    [
-        ([[0.0, 0.0], [0.0, 0.2]], "the variance of the intercept is estimated at zero"),
-        ([[2.0, 0.0], [0.0, 0.0]], "the variance of the slope is estimated at zero"),
-        (
-            [[0.0, 0.0], [0.0, 0.0]],
-            "the variance of the intercept and of the slope is estimated at zero",
-        ),
-        ([[4.0, 0.4], [0.4, 0.04]], CORRELATED),
-        ([[1.0, -0.1], [-0.1, 0.01]], CORRELATED),
-    ],
-)
-def test_which_variance_is_on_the_boundary_is_said(matrix: list[list[float]], said: str) -> None:
-    fit: Any = SimpleNamespace(random_covariance=pd.DataFrame(matrix), residual_variance=16.0)
-    assert _boundary(fit) == said
 
 
 @pytest.mark.parametrize("adjust", ["", "asked", "done"])

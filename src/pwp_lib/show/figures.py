@@ -20,6 +20,7 @@ from pwp_lib.show.figures_models import (
 )
 from pwp_lib.show.figures_ranks import (
     caterpillar_plot,
+    funnel_plot,
     rank_interval_plot,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "benchmark_ratios",
     "caterpillar_plot",
     "describe",
+    "funnel_plot",
     "precision_map",
     "rank_bands",
     "rank_interval_plot",

@@ -11,6 +11,7 @@ import pandas as pd
 from multilevel.errors import InputError
 from pwp_lib.measures import get_measure
 from pwp_lib.numbers import count, listing
+from pwp_lib.profiling import funnel_limits
 from pwp_lib.show import style
 from pwp_lib.show._drawing import (
     axes_or_new,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["caterpillar_plot", "rank_interval_plot"]
+__all__ = ["caterpillar_plot", "funnel_plot", "rank_interval_plot"]
 
 
 @styled
@@ -236,3 +237,37 @@ def rank_interval_plot(
         f"{f' among {last:,}' if last > len(rows) else ''} with 95% intervals, which span "
         f"{width.min():.0f} to {width.max():.0f} ranks, {width.median():.0f} in the median. {note}",
     )
+
+
+@styled
+def funnel_plot(
+    n: pd.Series, own: pd.Series, target: float, ax: Axes | None = None, *, sd: float | None = None
+) -> Axes:
+    """Draw each therapist's own rate or mean against the limits of chance for so many patients.
+
+    Parameters
+    ----------
+    n : Series of int
+        Patients by therapist.
+    own : Series of float
+        Rates, drawn as percentages, or means; not drawn towards the average.
+    target : float
+        Rate or mean of all.
+    ax : Axes, optional
+    sd : float, optional
+        SD of patients within therapists, of means; see `pwp_lib.funnel_limits`.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = axes_or_new(ax, 7, 4.5)
+    unit, sizes = 100 if sd is None else 1, np.unique(np.linspace(n.min(), n.max(), 200).round())
+    limits = funnel_limits(target, sizes, sd=sd)
+    ax.scatter(n, unit * own, s=26, alpha=0.5, zorder=3)
+    ax.axhline(unit * target, color="0.5", linewidth=1, label="all")
+    for level, line in (("95", "--"), ("99.8", "-")):
+        ends = unit * limits[[f"lower_{level}", f"upper_{level}"]]
+        ax.plot(sizes, ends, line, color="0.5", label=[f"{level}%", "_"])
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return remember(ax, f"Funnel plot of {count(len(n), 'therapist')}.")

@@ -212,6 +212,22 @@ class Asked:
                 made[name, f"{level}, against {first}"] = mine.fillna(mine.mean())
         return kept, {k: v for k, v in made.items() if v.nunique() > 1}
 
+    def coded(self, rows: Rows) -> dict[Any, pd.Series]:
+        """The case mix in the models of ranks, of other rows: as with the patients analysed."""
+        if self.ranked is not self.mixed:
+            return {}
+        d, made = self.patients, {}
+        for (name, compared), term in self.mix(d)[1].items():
+            if compared.startswith("each "):
+                unit = float(compared.split()[1].replace(",", ""))
+                made[name, compared] = rows[name].fillna(d[name].mean()) / unit
+                continue
+            raw, theirs = (x[name].astype(object).where(x[name].notna(), "none") for x in (d, rows))
+            if compared.startswith("missing, against recorded"):
+                raw, theirs = raw == "none", theirs == "none"
+            made[name, compared] = theirs.map(term.groupby(raw).first()).fillna(term.mean())
+        return made
+
     def _without_rare(self, d: Rows, levels: pd.Series, yes: pd.Series | None) -> pd.Series:
         for into in ("rare categories", None):
             bad = []
@@ -598,25 +614,24 @@ class Claims:
             self.number(f"variances_{m}", i, "se", errors[i], 3, more)
         for i, row in self.lines("therapist_effect", measure=SCALES[m][0]):
             self.number("therapist_effect", i, "vpc", 100 * fit.share(), 1, 0.01)
-            for end, value in zip(("lower", "upper"), self.profile(m), strict=True):
+            for end, value in zip(("lower", "upper"), self.profile(fit), strict=True):
                 self.number("therapist_effect", i, f"profile_{end}", 100 * value, 1, 0.02)
-            if "reml" in row:
-                again = a.model(d, m, reml=True).fit()
-                self.number("therapist_effect", i, "reml", 100 * again.share(), 1, 0.01)
             if "median" in row:
-                self._posterior("therapist_effect", i, m, "mlwin", ("median", "lower", "upper"))
+                self._posterior(
+                    "therapist_effect", i, m, fit, "mlwin", ("median", "lower", "upper")
+                )
 
-    def profile(self, m: str) -> tuple[float, float]:
+    def profile(self, fit: Fitted) -> tuple[float, float]:
         """Interval of the effect, found once."""
         self._profiles = getattr(self, "_profiles", {})
-        if m not in self._profiles:
-            self._profiles[m] = self.asked.fits[m].interval()
-        return self._profiles[m]
+        if id(fit) not in self._profiles:
+            self._profiles[id(fit)] = fit.interval()
+        return self._profiles[id(fit)]
 
     def _posterior(
-        self, table: str, i: int, m: str, prior: str, columns: Sequence[str]
+        self, table: str, i: int, m: str, fit: Fitted, prior: str, columns: Sequence[str]
     ) -> pd.Series:
-        fit, d = self.asked.fits[m], self.asked.patients
+        d = self.asked.patients
         x = fit.model.z[:, 1]
         drawn = posterior(fit, prior, d[f"{m}_post"].to_numpy(float), x)
         share = 100 * drawn[:, 0] ** 2 / (drawn[:, 0] ** 2 + drawn[:, 3])
@@ -729,7 +744,8 @@ class Claims:
     def sensitivity(self, m: str) -> None:
         """Claim the effect and the ranks under other choices."""
         a, d, name = self.asked, self.asked.patients, f"sensitivity_{m}"
-        main, flags, sign = a.fits[m], a.flags(a.patients, m), SCALES[m][3]
+        main, flags, sign = a.ranked[m], a.flags(a.patients, m), SCALES[m][3]
+        mix = a.coded(d)
         own = a.fixed(d, m, others=False)
         everybody = a.eligible[a.eligible["t"].isin(a.loads.index)]
         scores = [f"{x}_{e}" for x in a.measures for e in ("pre", "post")]
@@ -740,23 +756,25 @@ class Claims:
         size = by / d.groupby("t")[f"{m}_pre"].std()
 
         def of(rows: Rows) -> Linear:
-            return a.model(rows, m)
+            return a.model(rows, m, extra={k: v[rows.index] for k, v in mix.items()})
 
         def yes(column: str, who: pd.Series) -> Linear:
             rows = d[who]
             first = a.fixed(rows, m, others=False)
-            return a.model(rows, m, "one", first, y=flags.loc[who, column].astype(float))
+            again = {k: v[who] for k, v in mix.items()}
+            return a.model(rows, m, "one", first, again, y=flags.loc[who, column].astype(float))
 
         case = flags.get("n_case_pre", pd.Series(False, d.index))
         every = pd.Series(True, d.index)
         known = {
             "Random slope, ML, all patients": lambda: main,
-            "Random slope, REML": lambda: a.model(d, m, reml=True).fit(),
-            "Random intercept, ML": lambda: a.model(d, m, "one").fit(),
-            "Own pre score only": lambda: a.model(d, m, columns=own).fit(),
-            "No pre scores": lambda: a.model(d, m, "one", {"one": own["Intercept"]}).fit(),
+            "Random slope, REML": lambda: a.model(d, m, extra=mix, reml=True).fit(),
+            "Random intercept, ML": lambda: a.model(d, m, "one", extra=mix).fit(),
+            "Own pre score only": lambda: a.model(d, m, columns=own, extra=mix).fit(),
+            "No pre scores": lambda: a.model(d, m, "one", {"one": own["Intercept"]}, mix).fit(),
+            "No case mix": lambda: a.fits[m],
             "Service as a fixed effect": lambda: a.model(
-                d, m, extra={k: services[k].astype(float) for k in services}
+                d, m, extra=mix | {k: services[k].astype(float) for k in services}
             ).fit(),
             "Closed cases only": lambda: of(d[d["closed"]]).fit(),
             "Therapists with 80% or more complete": lambda: of(
@@ -778,7 +796,7 @@ class Claims:
             work = known[what]
             n, therapists, slack = len(d), len(first), 0.0
             if isinstance(work, str):
-                ranks = self._posterior(name, i, m, work, ("vpc", "lower", "upper")).rank()
+                ranks = self._posterior(name, i, m, main, work, ("vpc", "lower", "upper")).rank()
                 slack = 0.01  # neighbours whose means over the draws are as good as the same
             else:
                 found = work()
@@ -796,7 +814,7 @@ class Claims:
                     )
                     ranks = -flags.loc[whole, column].groupby(d.loc[whole, "t"]).mean()
             if what.startswith("Random slope, ML"):
-                for end, value in zip(("lower", "upper"), self.profile(m), strict=True):
+                for end, value in zip(("lower", "upper"), self.profile(main), strict=True):
                     self.number(name, i, end, 100 * value, 1, 0.02)
             self.count(name, i, "patients", n)
             few = 0 < len(first) - therapists < 5
@@ -827,7 +845,8 @@ class Claims:
 
     def one_less(self, m: str) -> None:
         """Claim the effect without each therapist."""
-        fit, labels = self.asked.fits[m], list(self.asked.fits[m].model.labels)
+        fit = self.asked.ranked[m]
+        labels = list(fit.model.labels)
         for i, row in self.lines(f"one_less_{m}"):
             if row["therapist"] == "all therapists":
                 self.number(f"one_less_{m}", i, "vpc", 100 * fit.share(), 1, 0.01)
@@ -973,7 +992,8 @@ class Claims:
         d = a.eligible[a.eligible["t"].isin(a.loads.index)]
         d = d.dropna(subset=[f"{x}_pre" for x in a.measures])
         seen = d[d[f"{m}_post"].notna()]
-        fit = a.model(seen, m).fit()
+        mix = a.coded(d)
+        fit = a.model(seen, m, extra={k: v[seen.index] for k, v in mix.items()}).fit()
         own = pd.Series(sign * (fit.model.y - fit.expected()), seen.index)
         better = d["t"].map(own.groupby(seen["t"]).mean()).fillna(0.0) < 0
         gain = sign * (seen[f"{m}_pre"] - seen[f"{m}_post"])
@@ -985,11 +1005,11 @@ class Claims:
             "changes that drive therapists apart": better.map({True: good, False: poor}),
         }
         for i, row in self.lines("missing", measure=SCALES[m][0]):
-            found = a.fits[m]
+            found = a.ranked[m]
             if row["missing_scores"] in changes:
                 last = d[f"{m}_pre"] - sign * changes[row["missing_scores"]]
                 full = d.assign(**{f"{m}_post": d[f"{m}_post"].fillna(last.clip(low, high))})
-                found = a.model(full, m).fit()
+                found = a.model(full, m, extra=mix).fit()
             self.number("missing", i, "vpc", 100 * found.share(), 1, 0.01)
 
     def predictors(self, m: str) -> None:
@@ -1037,7 +1057,7 @@ class Claims:
 
     def rates(self) -> None:
         """Claim patients per hundred, odds ratios and effects of the logistic models."""
-        a, latent = self.asked, {}
+        a = self.asked
         for i, row in self.lines("rates"):
             everybody, yes, firsts, told = self._yes_or_no(row)
             n = self.count("rates", i, "n", len(everybody))
@@ -1075,10 +1095,6 @@ class Claims:
                         "rates", i, name + end, float(value), places, 0.004 + 0.01 * places % 2
                     )
             self.small_p("rates", i, "p_value_boundary", fit.p_boundary)
-            key = (row["measure"], row["outcome"])
-            now = float(figures["latent"][0][0])
-            self.number("rates", i, "change", now - latent.get(key, np.nan), 1, 0.06)
-            latent[key] = now
 
     @staticmethod
     def _probability(centre: float, variance: float) -> float:

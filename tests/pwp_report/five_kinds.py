@@ -151,11 +151,10 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 
 #: What a study file says of them: between them, all that can be asked.
 STUDIES = {
-    "contacts": "engines = ['ml', 'reml', 'gibbs']\ncluster_size = 4\n"
-    "[disclosure]\nminimum_shown = 12\n",
-    "counselling": "engines = ['ml', 'reml']\n[case_mix]\nadjust = ['sex', 'age']\n"
+    "contacts": "engines = ['ml', 'gibbs']\ncluster_size = 4\n[disclosure]\nminimum_shown = 12\n",
+    "counselling": "engines = ['ml']\n[case_mix]\nadjust = ['sex', 'age']\n"
     "[disclosure]\nminimum_shown = 15\n",
-    "clinic": "engines = ['ml', 'reml']\n"
+    "clinic": "engines = ['ml']\n"
     "[measures.ors]\nlabel = 'ORS'\npre = 'ors_intake'\npost = 'ors_final'\nminimum = 0\n"
     "maximum = 40\ninteger = false\ncutoff = 25\nreliable_change = 6\nhigher_is_worse = false\n",
     "outcomes": "engines = ['ml']\n[case_mix]\nadjust = ['Deprivation decile', 'Employment']\n"

@@ -104,7 +104,7 @@ def test_a_figure_that_is_wrong_or_new_is_found(found: Run) -> None:
 
 def test_between_them_the_files_ask_for_all_that_a_report_can_hold() -> None:
     asked = "".join(STUDIES.values())
-    for key in ("reml", "gibbs", "adjust", "drop", "therapist_mean", "cluster_size", "= false"):
+    for key in ("gibbs", "adjust", "drop", "therapist_mean", "cluster_size", "= false"):
         assert key in asked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -253,17 +254,18 @@ def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
     """Fit at the delta of the highest likelihood, and one standard error below and above."""
 
     def deviance(delta: float) -> float:
-        return fit_design(rows.scaled(delta), method).deviance + rows.log_scale(delta)
+        # The search may look where rows are so unequal that nothing can be told of the model.
+        with suppress(InputError):
+            return fit_design(rows.scaled(delta), method).deviance + rows.log_scale(delta)
+        return 1e30  # beyond any deviance, and SciPy may subtract it
 
     def at(delta: float, neighbours: tuple[MixedFit, ...] = ()) -> MixedFit:
         fit = fit_design(rows.scaled(delta), method)
         scale = rows.log_scale(delta)
-        ratio = plain - fit.deviance - scale
-        about = rows.expression, rows.means, rows.design
-        found = Spread(rows.text, delta, se, ratio, scale, *about, neighbours)
+        about = plain - fit.deviance - scale, scale, rows.expression, rows.means, rows.design
+        found = Spread(rows.text, delta, se, *about, neighbours)
         return replace(fit, spread=found)
 
-    plain = deviance(0.0)
+    plain = fit_design(rows.scaled(0.0), method).deviance
     delta, se = profile_delta(deviance, 0.1 / float(rows.log_unit.std()))
-    near = (at(delta - se), at(delta + se)) if np.isfinite(se) else ()
-    return at(delta, near)
+    return at(delta, (at(delta - se), at(delta + se)) if np.isfinite(se) else ())

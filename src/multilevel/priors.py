@@ -239,8 +239,7 @@ def _as_mlwin(
     note = (
         "The maximum-likelihood estimate of the covariance matrix between groups is singular, "
         "where MLwiN's prior is not defined. The prior was built on an estimate moved off the "
-        "boundary: "
-        "a variance no smaller than the standard error that an estimate of zero would have, "
+        "boundary: a variance no smaller than the standard error that an estimate of zero has, "
         f"correlations shrunk until no eigenvalue of their matrix is far below {LEAST_EIGENVALUE}."
     )
     name = f"inverse-Wishart({q}) on the covariance, scale {q} times the ML estimate"

@@ -114,4 +114,4 @@ def level_value(level: str) -> float | int:
     """Return the number or truth value that a level stands for."""
     if level in ("True", "False"):
         return int(level == "True")
-    return float(level) if {*level} & set(".einf") else int(level)
+    return float(level) if {*level} & set(".einf") or len(level) > 20 else int(level)

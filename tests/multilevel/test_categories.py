@@ -140,6 +140,15 @@ def test_where_another_engine_writes_labels_otherwise_categories_are_refused() -
             fit_mixed("y ~ x + c + (1 | g)", table)
 
 
+def test_numbers_beyond_any_width_are_categories_in_every_frame() -> None:
+    """Dask compares no float with a whole number of thirty digits."""
+    frame = ROWS.assign(c=np.array([1e30, 1e-30, 1.0])[CODE])
+    by_hand = fit_mixed("y ~ x + second + third + (1 | g)", ROWS)
+    for table in (frame, dd.from_pandas(frame, npartitions=2), pl.from_pandas(frame).lazy()):
+        found = fit_mixed("y ~ x + C(c) + (1 | g)", table)
+        assert found.deviance == pytest.approx(by_hand.deviance, abs=1e-8)
+
+
 def test_a_word_for_a_truth_value_is_a_column() -> None:
     frame = ROWS.assign(**{"True": Y - RNG.normal(size=len(G))})
     expected = fit_mixed("y ~ z + (1 | g)", frame.rename(columns={"True": "z"}))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,7 @@ from multilevel import MixedFit, fit_mixed
 pytestmark = pytest.mark.neighbours
 
 Array = NDArray[np.float64]
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 
 def case(seed: int) -> tuple[str, str, str, pd.DataFrame]:
@@ -73,3 +77,26 @@ def test_no_nearby_variances_or_delta_fit_the_rows_better(seed: int) -> None:
     # Flat in delta where all else is at its best: a Newton step would be none.
     curvature = (low + high - 2 * found) / 1e-6
     assert abs(high - low) / 2e-3 < 1e-3 * curvature + 1e-4
+
+
+FAR = pd.read_csv(REFERENCE / "spread_far.csv")
+FAR_ROWS = pd.read_csv(REFERENCE / "spread_far_data.csv")
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e-3, 0.01, 1 / 12, 1.0, 3.0, 7.0, 365.25, 1e4, 1e6])
+@pytest.mark.parametrize(
+    "row", list(FAR.itertuples()), ids=lambda r: f"{r.data}-{r.method}-{r.slope}"
+)
+def test_a_predictor_far_from_zero_has_nlmes_delta_in_any_unit(row: Any, unit: float) -> None:
+    """On its way the search sees rows so unequal that no model can be told from them."""
+    frame = FAR_ROWS[FAR_ROWS["data"] == row.data].assign(x=lambda d: unit * d["x"])
+    bar = "(1 + x | g)" if row.slope else "(1 | g)"
+    fit = fit_mixed(f"y ~ x + {bar}", frame, row.method, spread="exp(x)")
+    spread = fit.spread
+    assert spread is not None
+    # The REML criterion knows the units of the fixed part.
+    deviance = row.deviance + (2 * np.log(unit) if row.method == "REML" else 0.0)
+    # nlme's optimisers stop somewhat above the minimum.
+    assert deviance - 2e-3 < fit.deviance < deviance + 1e-5
+    assert unit * spread.delta == pytest.approx(row.delta, rel=2e-3)
+    assert fit.residual_variance == pytest.approx(row.residual, rel=1e-2)

@@ -100,7 +100,7 @@ class Asked:
     least: int = 20
     size: int | None = None
     therapists: Rows | None = None
-    resamples: int = 200
+    resamples: int = 60
 
     @cached_property
     def measures(self) -> list[str]:

@@ -59,7 +59,6 @@ def _asked(name: str, file: Path) -> Asked:
         least=study.get("disclosure", {}).get("minimum_shown", 20),
         size=study.get("cluster_size"),
         therapists=pd.read_csv(staff) if staff.exists() else None,
-        resamples=60 if name in _SMALL else 200,
     )
 
 

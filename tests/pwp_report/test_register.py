@@ -257,6 +257,16 @@ def test_a_line_that_was_cut_hides_no_other(tmp_path: Path) -> None:
     assert nearest(_mark(people.iloc[1:]), key) == (1.0, "second")
 
 
+def test_a_line_of_an_earlier_form_is_passed_over(tmp_path: Path) -> None:
+    people, key = _people(500), tmp_path / "a.key"
+    open_key(key)
+    register = tmp_path / "a.key.runs"
+    register.write_text('\n["results/run-0001", ["", "phq9"], "1d28f944", "355e53be5bacb7f8"]')
+    assert nearest(_mark(people), key) == (np.inf, "")
+    keep(_mark(people), key, "first")
+    assert nearest(_mark(people.iloc[1:]), key) == (1.0, "first")
+
+
 def test_without_the_key_the_register_is_random_bytes(tmp_path: Path) -> None:
     """Kept twice, the same patients share no more than chance; nobody's absence shows as a zero."""
     key = tmp_path / "a.key"

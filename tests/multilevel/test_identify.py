@@ -157,9 +157,10 @@ def dense_deviance(y: np.ndarray, x: np.ndarray, g: np.ndarray, fit: MixedFit) -
     return float(np.linalg.slogdet(2 * np.pi * v)[1] + rest @ inverse @ rest)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("far_y", [0.0, 1e6, -3e8])
 @pytest.mark.parametrize("far_x", [0.0, 2014.0, 1e6])
-@pytest.mark.parametrize("steep", [0.5, 1e3])
+@pytest.mark.parametrize("steep", [0.5, 1e3, -40.0])
 @pytest.mark.parametrize("given", ["frame", "arrays", "moments"])
 def test_far_from_zero_and_all_but_predicted(
     far_y: float, far_x: float, steep: float, given: str

@@ -30,6 +30,7 @@ def strong_design(n_groups: int, seed: int, sd: float, random: tuple[str, ...]) 
     return DesignMoments.from_arrays(y, {"Intercept": np.ones_like(x), "x": x}, random, g)
 
 
+NIGHT = pytest.mark.nightly
 STRONG = [
     *(Prior("half-normal", scale=s) for s in (0.003, 0.03, 0.1, 0.3, 1.0, 30.0)),
     *(Prior(kind, residual=(n, n)) for n in (50, 1_000, 20_000) for kind in ("flat-sd", "mlwin")),
@@ -39,7 +40,7 @@ STRONG = [
 ]
 
 
-@pytest.mark.parametrize("n_groups", [5, 21])
+@pytest.mark.parametrize("n_groups", [5, 21, *(pytest.param(n, marks=NIGHT) for n in (9, 40))])
 @pytest.mark.parametrize("prior", STRONG, ids=str)
 def test_sampler_and_grid_agree_under_strong_priors(prior: Prior, n_groups: int) -> None:
     design = strong_design(n_groups, n_groups, 2.2, ("Intercept",))
@@ -97,7 +98,7 @@ def bounds(posterior: Posterior | GridPosterior) -> np.ndarray:
     return posterior.quantile("group variance", [0.025, 0.5, 0.975])
 
 
-@pytest.mark.parametrize("n_groups", [3, 4, 6, 9])
+@pytest.mark.parametrize("n_groups", [3, 4, 5, 6, 7, 9])
 @pytest.mark.parametrize("spare", [1, 2, 3])
 @pytest.mark.parametrize("work", [sample_posterior, grid_posterior])
 def test_flat_sds_need_two_groups_more_than_terms_between(

@@ -164,15 +164,20 @@ def decimals(values: Iterable[Any], most: int = 3) -> int:
     return max((len(t.partition(".")[2]) for t in texts), default=0)
 
 
-def with_interval(places: int, value: float, lower: float, upper: float) -> str:
+def with_interval(places: int, *three: float, unit: str = "", word: str = "") -> str:
     """Write an estimate with its two bounds, without them where there are none.
+
+    What would be written as 0 and is above it is under the smallest number of so many places.
 
     Examples
     --------
     >>> with_interval(1, 0.5, -1.0, 2.25), with_interval(0, 3.0, float("nan"), float("nan"))
     ('0.5 (−1.0 to 2.2)', '3')
+    >>> with_interval(1, 1.0, 0.03, 3.0, unit="%", word="95% interval ")
+    '1.0% (95% interval under 0.1 to 3.0)'
     """
-    middle, low, high = (sign_fixed(v, places) for v in (value, lower, upper))
-    if lower != lower:
-        return "" if value != value else middle
-    return f"{middle} ({low} to {high})"
+    least = 10.0**-places
+    middle, low, high = (
+        f"under {least:g}" if 0 < v < least / 2 else number(v, places, "") for v in three
+    )
+    return f"{middle}{unit}" * bool(middle) + f" ({word}{low} to {high})" * bool(low)

@@ -69,6 +69,12 @@ class Check:
     enough: pd.DataFrame
     cohort: Cohort | None
 
+    def required(self) -> Cohort:
+        """Give the cohort, or raise the first problem if there is none."""
+        if self.cohort is None:
+            raise self.problems.first()
+        return self.cohort
+
 
 def check_study_data(
     file: str | Path, study: Study | str | Path | None = None, therapists: str | Path | None = None

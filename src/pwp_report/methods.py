@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from pwp_lib.numbers import count, decimals, number, p_value
+from pwp_lib.numbers import count, decimals, number, p_value, with_interval
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.case_mix import WITH_MIX
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
+from pwp_report.table_words import places_of
 from pwp_report.wording import render
 
 
@@ -71,9 +73,9 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
         return [number(v, decimals(values), missing="") for v in values]
 
     def told(row: Mapping[str, Any], name: str, unit: str = "", ends: str = "") -> str:
-        bounds = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
-        value, low, high = alike(row[name], *bounds)
-        return f"{value}{unit}" + f" (95% interval {low} to {high})" * bool(low)
+        low, high = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
+        places = places_of(name, [row[name], low, high])
+        return with_interval(places, row[name], low, high, unit=unit, word="95% interval ")
 
     return {
         "patients": released.patients,
@@ -90,13 +92,16 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
 
 
 def how_sure(result: MeasureResult) -> dict[str, Any]:
-    """Test the share against none; how many patients make a figure reliable, who has so many."""
+    """Tell the share that ranks rest on from none by its interval; who has a reliable figure."""
     between = float(result.ranked.random_covariance.to_numpy()[0, 0])
     n, within = result.residuals["n"], result.ranked.residual_variance
     least = patients_needed(between, within)
+    lower = 0.0 if result.profile is None else result.profile.lower
+    if result.with_mix is not None and result.adjusted is not None:
+        lower = float(result.adjusted.set_index("adjusted_for")["vpc_lower"][WITH_MIX])
     return {
         "label": result.measure.label,
-        "p": result.models.test_intercept.p_value_boundary,
+        "sure": lower > 0,
         "patients": f"{least:,.0f}",
         "enough": f"{int((n >= least).sum()):,}",
         "all": f"{len(n):,}",

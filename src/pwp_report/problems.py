@@ -113,6 +113,5 @@ class Problems:
         """
         item, others = next(iter(self)), len(self) - 1
         if others:
-            word = "problem is" if others == 1 else "problems are"
-            item = replace(item, hint=f"{item.hint}; {others:,} other {word} listed by pwp check")
+            item = replace(item, hint=f"{item.hint}; pwp check lists {others:,} more")
         return item.error(self.file)

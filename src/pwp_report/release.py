@@ -277,7 +277,7 @@ def _effects(tables: _Tables) -> None:
         return
     table = tables.analysis.table()
     note = phrase("notes", "therapist_effect_gibbs") if "median" in table else ""
-    tables.add("therapist_effect", (100 * table).round(1).reset_index(), note=note)
+    tables.add("therapist_effect", parts.in_percent(table).reset_index(), note=note)
 
 
 def _therapists(tables: _Tables) -> None:
@@ -341,8 +341,11 @@ def _by_measure(
     """Put the effects of all measures in one table, as percentages."""
     there = {m: frame for m, frame in found.items() if frame is not None}
     if there:
-        frame = pd.concat(there, names=["measure"]).reset_index(level=0)
-        tables.add(name, parts.in_percent(frame), note=note)
+        frame = parts.in_percent(pd.concat(there, names=["measure"]).reset_index(level=0))
+        if "adjusted_for" in frame:  # of the figures that are shown, which a reader subtracts
+            by = frame.columns.intersection(["measure", "level"])
+            frame["change"] = frame.groupby([*by])["vpc"].diff().round(1)
+        tables.add(name, frame, note=note)
 
 
 def _adjusted(tables: _Tables) -> None:

@@ -271,7 +271,12 @@ def rate_row(
 def in_percent(frame: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Effects as percentages of the variance, and changes of them as percentage points."""
     numbers = columns or list(frame.select_dtypes("float").columns)
-    return frame.assign(**{c: (100 * frame[c].astype(float)).round(1) for c in numbers})
+    return frame.assign(**{c: (100 * frame[c].astype(float)).map(_tenth) for c in numbers})
+
+
+def _tenth(value: float) -> float:
+    """Round to one decimal, and what would be 0 and is not to its first digit."""
+    return round(value, 1) or (float(f"{value:.1g}") if abs(value) > 0.001 else 0.0)
 
 
 def services_shown(

@@ -30,7 +30,7 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
-from pwp_report.table_words import for_page, headings, phrase
+from pwp_report.table_words import for_page, headings, phrase, places_of
 from pwp_report.wording import render
 
 SCHEMA_VERSION = 2
@@ -309,7 +309,7 @@ def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
             ends = [f"{start}lower", f"{start}upper"]
             if {*ends} <= {*out}:
                 values = frame[[name, *ends]].to_numpy().tolist()
-                places = decimals(v for three in values for v in three)
+                places = places_of(str(name), [v for three in values for v in three])
                 out[name] = [with_interval(places, *three) for three in values]
                 out = out.drop(columns=ends)
                 break
@@ -319,7 +319,7 @@ def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
 def _written(column: pd.Series, name: str, alike: int) -> list[str]:
     """Write the cells of a column: numbers with as many decimals each, p-values as everywhere."""
     p = name.startswith(("p_value", "p_holm", "p_directed"))
-    places = alike if re.match(_MEANS, name) else decimals(column)
+    places = alike if re.match(_MEANS, name) else places_of(name, column)
     return [
         bare_p(v, "") if p and isinstance(v, float) else number(v, places, missing="")
         for v in column

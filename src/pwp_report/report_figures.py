@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.measures import Measure, known_measures
-from pwp_lib.numbers import p_value, sign_fixed
+from pwp_lib.numbers import sign_fixed
 from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
 from pwp_lib.show.alt import describe
@@ -89,10 +89,10 @@ def _given(residuals: pd.DataFrame | None) -> str:
 def _doubts(results: Iterable[MeasureResult]) -> str:
     """Say of which measures the order of therapists is hardly more than chance.
 
-    It is where the test at the boundary has p above .05, or the rankability is under 30%.
+    It is where the interval of the share holds 0, or the rankability is under 30%.
     """
-    little = [f for f in map(how_sure, results) if f["p"] > 0.05 or int(f["rankability"]) < 30]
-    return "".join(phrase("captions", "doubt", **f | {"p": p_value(f["p"])}) for f in little)
+    little = [f for f in map(how_sure, results) if not f["sure"] or int(f["rankability"]) < 30]
+    return "".join(phrase("captions", "doubt" + "_sure" * f["sure"], **f) for f in little)
 
 
 def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Drawn]:
@@ -101,7 +101,7 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     if not frames:
         return
     ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
-    drawn = both_ends(ranks.sort_values(kind="stable"), _MOST)
+    drawn = both_ends(ranks.sort_values(kind="stable").to_frame(), _MOST)
     axes = figures.caterpillar_plot(frames, order=list(drawn.index), of=len(ranks))
     apart = [
         f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "

@@ -49,7 +49,7 @@ def fit_services(
 
 
 def service_effects(fits: Mapping[str, NestedFit]) -> pd.DataFrame:
-    """Share of the variance at each level, with its profile interval, and how it changes.
+    """Share of the variance at each level, with its profile interval.
 
     Parameters
     ----------
@@ -61,5 +61,4 @@ def service_effects(fits: Mapping[str, NestedFit]) -> pd.DataFrame:
         for level, words in zip(fit.levels, ("services", "therapists of a service"), strict=True):
             found = fit.profile_interval(level)
             rows.append((adjusted_for, words, fit.vpc(level), found.lower, found.upper))
-    table = pd.DataFrame(rows, columns=["adjusted_for", "level", "vpc", "vpc_lower", "vpc_upper"])
-    return table.assign(change=table.groupby("level")["vpc"].diff())
+    return pd.DataFrame(rows, columns=["adjusted_for", "level", "vpc", "vpc_lower", "vpc_upper"])

@@ -142,10 +142,7 @@ def _cohort(asked: Request) -> Cohort:
         if asked.study is not None or asked.therapists is not None:
             raise refusal("study_without_data")
         return load_cohort()
-    found = check_study_data(asked.data, asked.study, asked.therapists)
-    if found.cohort is None:
-        raise found.problems.first()
-    return found.cohort
+    return check_study_data(asked.data, asked.study, asked.therapists).required()
 
 
 def _refuse_other_measures(measures: Sequence[str], cohort: Cohort) -> None:

@@ -4,19 +4,18 @@ The tables' files and the JSON keep the library's own names, which programs rely
 """
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 
-from pwp_lib.numbers import bare_p
+from pwp_lib.numbers import bare_p, decimals
 from pwp_report.released import ReleasedTable
 from pwp_report.wording import in_words
 
-T = TypeVar("T", pd.Series, pd.DataFrame)
-
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 60, 10
+_SHARES = ("vpc", "change")
 #: By table; what stands under "every" holds in all where the table itself says nothing else.
 _HEADINGS, _PHRASES = (
     tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
@@ -67,7 +66,12 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**named)
 
 
-def both_ends(rows: T, most: int) -> T:
+def places_of(name: str, values: Iterable[object]) -> int:
+    """How many decimals figures of that name have: shares of the variance always one."""
+    return 1 if name in _SHARES else decimals(values)
+
+
+def both_ends(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """Give all rows or, of more than so many, the first and the last."""
     half = most // 2
     return rows if len(rows) <= most else pd.concat([rows[:half], rows[-half:]])

@@ -20,7 +20,7 @@ NOT_FIGURES = {
     r"at the (5th|95th) percentile|at the 95th": "a place among therapists",
     r"of (his|their|its) 100|of 100 patients|how many of 100|Patients per hundred": "per hundred",
     r"0\.7\)|\(0 to 1\)|ones? \(p": "a scale or a limit that is agreed on",
-    r"therapists alone of whose patients 80% or more": "a limit that is agreed on",
+    r"therapists of whose patients 80% or more": "a limit that is agreed on",
     r"counts below 5|fewer than 5|nearest 5|rounded to 5|and 5 in the other was 4": "the rule",
     r"[Tt]he (first and the last )?10 (of|with)|last 10, of": "rows on the page",
     r"[Dd]rawn are [\d,]+ of|in \d+ others|one of \d+ therapists is": "points of a picture",
@@ -35,7 +35,7 @@ NOT_FIGURES = {
     r"(pwp.lib|numpy|scipy|pandas|matplotlib|NumPy|SciPy) [\d.]+|[Ss]eed \d+": "software",
     r"Green, Barkham.*?43-54|items are 1 to 8a.*?Table 4": "what is cited",
     r"each 1[\d,]* more": "a unit",
-    r"at the 5th and|[Ww]here the estimate is 0|leaves 0 out": "words of a note",
+    r"at the 5th and|[Ww]here the estimate is 0|(leaves?|holds?) 0|0 out": "words of a note",
 }
 
 
@@ -59,14 +59,14 @@ KINDS = {
     "The answer rests on": ((), ("sizes", "all")),
     "mean score went|^Likewise on .* an improvement of": (("outcomes",), ("limits", "off")),
     "lie between therapists|^Likewise on [^,]*%.*(told from none|alike)": (
-        ("therapist_effect", "adjusted", "models"),
+        ("therapist_effect", "adjusted"),
         (),
     ),
     "between services|^Likewise on .*%.* and .*%|three levels \\d": (("services",), ()),
     "of 100 patients who could|^Likewise on [^%]*, [^%]* and [^%]*chance": (("rates",), ()),
     "would be in another group": ((), ("moved", "sizes")),
-    "their own figures are more than|own figures are more than chance|have the caseload": (
-        ("models",),
+    "their own figures are more than|own figures are more than chance|therapists have that": (
+        (),
         ("reliable", "sizes"),
     ),
     "^Not that this holds": (("rates", "missing", "sensitivity"), ()),
@@ -82,7 +82,7 @@ KINDS = {
     "therapists appear only together": ((), ("together",)),
     "Ranks are uncertain, and groups|not shown one by one": ((), ("sizes", "moved")),
     "^Ranks? of |without one therapist": ((), ("ranks", "sizes")),
-    "^Likewise on [^,]*%, and .* therapists with": ((), ("reliable", "sizes")),
+    "^Likewise on [^,]*% are, and .* therapists have": ((), ("reliable", "sizes")),
 }
 
 

@@ -146,7 +146,7 @@ def test_check_lists_every_problem_at_once(tmp_path: Path, capsys) -> None:
     said = capsys.readouterr()
     assert "4 kinds of problem in 4 places" in said.out
     assert "row 5, column phq9_pre" in said.err
-    assert "3 other problems" in said.err
+    assert "pwp check lists 3 more" in said.err
     assert bad_files.SECRET not in said.out + said.err
     assert "45%" not in said.out + said.err
 

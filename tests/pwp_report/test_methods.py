@@ -2,19 +2,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.formula.api as smf
+from independent import Linear, slope
 from scipy import stats
 
 from pwp_lib.cohort import Cohort, load_cohort
-from pwp_lib.numbers import p_value
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.ledger import MARK
 from pwp_report.methods import first_page, methods_and_results
 from pwp_report.release import release_results
 from pwp_report.released import ReleasedTable
@@ -116,7 +117,7 @@ def test_what_lies_between_services_is_not_booked_to_therapists(
     own = "3.9% (95% interval 3.0 to 5.2) between the therapists within a service"
     some = share > 0 or adjust == "done"  # before the case mix or after it
     first = 8.2 if adjust == "done" else share
-    assert (f"Of the therapists' share on PHQ-9, {first:g}" in answer) == some
+    assert (f"told apart, on PHQ-9 {first:.1f}% (" in answer) == some
     assert (own in answer) == (share > 0 and adjust != "done")
     assert ("Not that therapists answer for what lies between services" in never) == some
     assert ("their ranks contain what first scores alone leave of it" in never) == (
@@ -149,17 +150,22 @@ def test_the_first_page_says_whether_a_share_can_be_told_from_none(apart: float)
     analysis = analyse(replace(cohort, patients=people), engines=("ml",), sensitivity=False)
     released = release_results(analysis, DisclosurePolicy(active=False))
     page = " ".join(first_page(analysis, Study(), released))
-    # By another way: half a chi-square with one degree of freedom.
-    one = smf.ols("phq9_post ~ phq9_pre", people).fit().llf
-    two = smf.mixedlm("phq9_post ~ phq9_pre", people, groups="therapist_id")
-    p = 0.5 * stats.chi2.sf(2 * (two.fit(reml=False, method="powell").llf - one), 1)
-    said = "cannot be told from none" if p > 0.05 else "This share can be told from none"
+    # By another way: the interval holds 0 where the model without the intercepts' variance, and
+    # with that of the slopes, is not rejected.
+    centred = people.assign(x=people["phq9_pre"] - people["phq9_pre"].mean())
+    design = np.column_stack([np.ones(len(centred)), centred["x"]])
+    data = centred["phq9_post"], design, design, centred["therapist_id"]
+    both = Linear(*data, slope)
+    alone = Linear(*data, lambda theta: np.diag([0.0, theta[0]]))
+    least = min(alone.deviance(np.array([t])) for t in np.linspace(0, 0.3, 301))
+    sure = least - both.fit().deviance > stats.chi2.isf(0.05, 1)
     if analysis.measures["phq9"].vpc > 0.0005:
-        assert f"{said} ({p_value(p)})" in page
-        assert ("if therapists differ at all" in page) == (p > 0.05)
+        assert ("This share can be told from none: its interval leaves 0 out" in page) == sure
+        assert ("cannot be told from none: its interval holds 0" in page) != sure
+        assert ("if therapists differ at all" in page) != sure
     else:
         assert "no difference between therapists was found" in page
-        assert p > 0.4
+        assert not sure
     assert "(a first score of 10 or more)" in page
 
 
@@ -185,3 +191,94 @@ def test_columns_are_named_as_a_reader_would_say_them(safe_analysis: Analysis) -
     page = " ".join(first_page(safe_analysis, study, released))
     assert "(area deprivation, IMD decile, gender)" in page
     assert "_" not in page
+
+
+def _page_with(analysis: Analysis, adjust: bool, **tables: list[dict[str, Any]]) -> str:
+    """Give the first page where these tables stand in the place of the released ones."""
+    released = release_results(analysis, POLICY)
+    made = {n: ReleasedTable(n, n, pd.DataFrame(rows)) for n, rows in tables.items()}
+    released = replace(released, tables={**released.tables, **made})
+    return "\n".join(first_page(analysis, Study(adjust=("imd",) * adjust), released))
+
+
+_LOWER = [0.0, 0.03, 0.4, 2.0]
+
+
+@pytest.mark.parametrize("mixed", [None, *_LOWER])
+@pytest.mark.parametrize("alone", _LOWER)
+def test_a_share_is_told_from_none_by_the_interval_beside_it_and_by_nothing_else(
+    safe_analysis: Analysis, alone: float, mixed: float | None
+) -> None:
+    effect = {"measure": "PHQ-9", "vpc": 3.0, "profile_lower": alone, "profile_upper": 7.0}
+    row = {"measure": "PHQ-9", "adjusted_for": "first scores and case mix", "vpc": 2.0}
+    row |= {"vpc_lower": mixed, "vpc_upper": 6.0, "change": -1.0}
+    tables = {"therapist_effect": [effect]} | ({} if mixed is None else {"adjusted": [row]})
+    page = _page_with(safe_analysis, mixed is not None, **tables)
+    (said,) = (p for p in page.split("\n") if "lie between therapists" in p)
+
+    def written(lower: float) -> str:
+        return "under 0.1" if 0 < lower < 0.05 else f"{lower:.1f}"
+
+    assert f"3.0% (95% interval {written(alone)} to 7.0)" in said
+    assert "(p " not in said
+    if mixed is None:
+        assert ("can be told from none: its interval leaves 0 out" in said) == (alone > 0)
+        assert ("cannot be told from none: its interval holds 0" in said) == (alone == 0)
+        return
+    assert f"2.0% (95% interval {written(mixed)} to 6.0)" in said
+    if (alone > 0) == (mixed > 0):
+        assert ("Both shares can be told from none" in said) == (alone > 0)
+        assert ("Neither share can be told from none" in said) == (alone == 0)
+    else:
+        word = "can" if alone > 0 else "cannot"
+        assert f"Without the case mix the share {word} be told from none, with it it" in said
+
+
+@pytest.mark.parametrize("with_mix", [None, 0.001, 0.024, 0.025, 0.034, 0.2])
+@pytest.mark.parametrize("plain", [0.001, 0.024, 0.025, 0.034, 0.2])
+def test_rates_are_more_than_chance_where_their_intervals_leave_none_out(
+    safe_analysis: Analysis, plain: float, with_mix: float | None
+) -> None:
+    row = {"measure": "PHQ-9", "outcome": "Recovery of cases (RCSI)", "p_value_boundary": plain}
+    row |= {"adjusted_for": "first scores", "percent": 40.0}
+    for name, value in (("low", 30.0), ("median", 40.0), ("high", 50.0)):
+        row[f"per_hundred_{name}"] = value
+    rows = [row]
+    if with_mix is not None:
+        rows.append(row | {"adjusted_for": "first scores and case mix"})
+        rows[1]["p_value_boundary"] = with_mix
+    page = _page_with(safe_analysis, with_mix is not None, rates=rows)
+    (said,) = (p for p in page.split("\n") if "of 100 patients who could" in p)
+    both = plain, plain if with_mix is None else with_mix
+    # Half a chi-square with one degree of freedom: of the interval the whole one, 3.84.
+    first, last = (stats.chi2.isf(2 * p, 1) > stats.chi2.isf(0.05, 1) for p in both)
+    assert ("These differences are more than chance gives" in said) == (first and last)
+    assert ("cannot be told from chance" in said) == (not first and not last)
+    assert ("Without the case mix these differences" in said) == (first != last)
+    assert "(p " not in said
+
+
+@pytest.mark.parametrize("rcsi", [41.0, None, MARK])
+def test_recovery_is_said_where_reliable_change_is_not_known(
+    safe_analysis: Analysis, rcsi: Any
+) -> None:
+    row = {"measure": "PHQ-9", "mean_pre": 15.0, "mean_post": 9.5, "mean_change": 5.5}
+    row |= {"recovery": 47.0, "rcsi": rcsi, "n_case_pre": 380}
+    page = _page_with(safe_analysis, False, outcomes=[row])
+    assert "47% recovered (they were no longer cases)" in page
+    assert ("improved reliably" in page) == (rcsi == 41.0)
+    assert ("Both are worked out from" in page) == (rcsi == 41.0)
+    assert ("This is worked out from" in page) == (rcsi != 41.0)
+
+
+@pytest.mark.parametrize("hidden", [(), ("recovery",), ("reliable_improvement", "recovery")])
+def test_a_national_figure_that_is_withheld_is_missed_on_the_first_page(
+    safe_analysis: Analysis, hidden: tuple[str, ...]
+) -> None:
+    names = ("recovery", "reliable_improvement", "reliable_recovery", "reliable_deterioration")
+    row = {name: MARK if name in hidden else 50.0 for name in names}
+    page = _page_with(safe_analysis, False, national=[row, dict.fromkeys(names, MARK)])
+    said = [p for p in page.split("\n") if p.startswith("By the national definitions")]
+    assert len(said) == bool(hidden)
+    listed = " ".join(said).partition("no figure here of ")[2].partition(":")[0].split(", ")
+    assert {*listed} == {name.replace("_", " ") for name in hidden} or not hidden

@@ -169,7 +169,7 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
 ) -> None:
     """Points and whiskers lie where the tables say: nothing finer can be read off them."""
     # How sure an order is, the first page says; it stands in captions, and in no picture.
-    sure = {"label": "", "p": 0.01, "rankability": "80"}
+    sure = {"label": "", "sure": True, "rankability": "80"}
     monkeypatch.setattr(report_figures, "how_sure", lambda _: sure)
     released = release_results(safe_analysis, DisclosurePolicy())
     blank = {

@@ -86,8 +86,8 @@ def test_a_column_and_an_interval_keep_their_trailing_zeros_and_p_values_one_for
     )
     shown = _for_page(ReleasedTable("effects", "Effects", frame), DisclosurePolicy())
     assert shown["rows"] == [
-        ["PHQ-9", "8.00 (4.50 to 12.00)", "2.50", "20", ".040"],
-        ["GAD-7", "9.25 (5.00 to 14.00)", "\N{MINUS SIGN}2.45", "1,100", "1.000"],
+        ["PHQ-9", "8.0 (4.5 to 12.0)", "2.50", "20", ".040"],
+        ["GAD-7", "9.2 (5.0 to 14.0)", "\N{MINUS SIGN}2.45", "1,100", "1.000"],
         ["WSAS", "", "3.00", "*", "< .001"],
     ]
 

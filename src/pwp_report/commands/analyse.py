@@ -47,10 +47,8 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     if asked.adjust:
         study = replace(study, adjust=tuple(n.strip() for n in asked.adjust.split(",")))
     found = check_study_data(asked.file, study, asked.therapists)
-    if found.cohort is None:
-        raise found.problems.first()
+    cohort = found.required()
     say(*found.understood, stderr=True)
-    cohort = found.cohort
     names: dict[str, str] = {}
     active, mark = not asked.no_disclosure_control and not cohort.provenance.synthetic, None
     policy = DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown)
@@ -82,15 +80,14 @@ def analyse_file(asked: Request) -> None:
     from pwp_report.report import safe_labels, write_run
 
     progress("models, ranks and comparisons")
+    mix = (known.adjust, known.missing_covariates, known.therapist_mean)
     analysis = analyse(
         safe_labels(cohort),
         seed=known.seed,
         cluster_size=known.cluster_size,
         engines=known.engines,
         optional=[entry.measure.name for entry in known.measures if not entry.required],
-        case_mix=CaseMix(
-            known.adjust, known.missing_covariates, known.therapist_mean, known.minimum_shown
-        ),
+        case_mix=CaseMix(*mix, known.minimum_shown),
     )
     read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
     known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})

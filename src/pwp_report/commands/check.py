@@ -47,13 +47,12 @@ def check_file(
         title = "Rules of inclusion: patients excluded in turn, and by each alone"
         shown = found.rules.filter(like="excluded").map(lambda n: policy.text(n) if n else "0")
         show(title + f" ({MARK}: 1 to 4)" * policy.active, found.rules.assign(**shown))
-        show("Completeness by therapist, the row of the first patient", _complete(found, policy))
+        show("Completeness: ten lowest, by row of the first patient", _complete(found, policy))
         show("Enough for each step", found.enough)
     if write is not None:
         _write_text(write, write_study(found.study))
         say(f"The study file {write.name} is written: check what it guessed.")
-    if found.problems:
-        raise found.problems.first()
+    found.required()
     say("Nothing has to be corrected.")
 
 
@@ -123,9 +122,4 @@ def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
     exact = (table["complete"] / table["eligible"]).reset_index(drop=True)
     order = exact.mask(shown["share"] == MARK).sort_values(kind="stable", na_position="last").index
     shown["share"] = [s if s == MARK else f"{s}%".replace(".0%", "%") for s in shown["share"]]
-    worst = shown.iloc[order[:10]].reset_index(drop=True)
-    if len(shown) > 10:
-        last = worst["share"].iloc[-1]
-        least = last if last in (MARK, "100%") else f"{last.split()[0].rstrip('%')}% or more"
-        worst.loc[10] = [f"{len(shown) - 10:,} others", "", "", least]
-    return worst
+    return shown.iloc[order[:10]]

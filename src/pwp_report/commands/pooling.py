@@ -43,9 +43,7 @@ def summarise_file(
         raise refusal("no_such_folder", file=out.parent)
     _refuse_inputs(out, [file, *([study] if study else []), key])
     found = check_study_data(file, study)
-    if found.cohort is None:
-        raise found.problems.first()
-    cohort, mark = found.cohort, None
+    cohort, mark = found.required(), None
     least = minimum_shown or found.study.minimum_shown
     if least < 10:
         raise refusal("too_few_to_share")

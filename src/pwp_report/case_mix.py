@@ -153,6 +153,9 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
     for column, name in zip(raw, asked.names, strict=True):
         values = kept[column]
         if pd.api.types.is_numeric_dtype(values):
+            if _of_few(values, asked.least):
+                said.append(remark("number_of_few", name=name, least=asked.least))
+                continue
             # Per one, ten or a hundred, whatever a standard deviation has a few of.
             unit, mean = 10.0 ** np.floor(np.log10(values.std() or 1.0)), float(values.mean())
             terms[f"term_{column}"] = Term(name, f"each {unit:,g} more", column, unit, {}, mean)
@@ -173,6 +176,13 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
         names = ", ".join(dict.fromkeys(terms[t].covariate for t in fixed))
         said += [remark("of_services", names=names, least=_LEAST_SERVICES)] if fixed else []
     return CaseMixRows(rows, terms, fixed, tuple(said), len(kept) == len(patients))
+
+
+def _of_few(values: pd.Series, least: int) -> bool:
+    """Whether a coefficient would be of few: nearly all have one value, or four vary the most."""
+    squares = (values - values.mean()).pow(2).sort_values(ascending=False)
+    rare = values.value_counts().iloc[1:].sum() < least
+    return bool(rare or 2 * squares.iloc[:4].sum() > squares.sum())
 
 
 def _entries(values: pd.Series) -> pd.Series:

@@ -17,32 +17,22 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum, auto
+from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from pwp_lib import outcomes
-from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
 from pwp_report.rates import NATIONAL_RATES
 from pwp_report.register import changes_by_therapist, differ_by_few
 
-
-class Whose(Enum):
-    """Whose patients are counted."""
-
-    ALL = auto()
-    THERAPIST = auto()
-    OTHERS = auto()
-    #: Who is left after a rule of inclusion.
-    RULE = auto()
-
-
+#: Whose patients are counted; of a rule of inclusion those who are left after it.
+Whose = Enum("Whose", "ALL THERAPIST OTHERS RULE")
 #: What is counted, named as the column that holds it.
 Count = StrEnum(
     "Count",
@@ -69,6 +59,8 @@ class Kind:
     analysis: str = ""
 
 
+#: Who is shown by themselves, or with others, and the therapists of each.
+People: TypeAlias = Mapping[Group, Sequence[str]]
 EVERYBODY = Group(Whose.ALL)
 OTHERS = Group(Whose.OTHERS)
 #: `Kind.of` of the national definitions, which are of all measures together: of the patients
@@ -129,14 +121,14 @@ class PatientCounts:
             Therapists who are shown one by one, and those shown only together.
         policy : DisclosurePolicy
         """
-        whose = {Group(Whose.THERAPIST, t): [t] for t in alone} | {OTHERS: together}
+        people: People = {Group(Whose.THERAPIST, t): [t] for t in alone}
+        people = {**people, OTHERS: together} if together else people
         changes = changes_by_therapist(analysis.cohort.patients)
-        held = {g for g, members in whose.items() if differ_by_few(changes, members, policy)}
+        held = {g for g, members in people.items() if differ_by_few(changes, members, policy)}
         made = cls(held=held)
-        people = [Group(Whose.THERAPIST, t) for t in alone] + ([OTHERS] if together else [])
         for measure in analysis.cohort.measures:
-            _add_outcomes(made, analysis, measure, people, together)
-        _add_completeness(made, analysis, people, together)
+            _add_outcomes(made, analysis, measure.name, people)
+        _add_completeness(made, analysis, people)
         _add_last_scores(made, analysis)
         _add_national(made, analysis)
         _add_flow(made, analysis)
@@ -233,33 +225,25 @@ class PatientCounts:
         self._relations = list(renamed.values())
 
 
-def _add_outcomes(
-    made: PatientCounts,
-    analysis: Analysis,
-    measure: Measure,
-    people: Sequence[Group],
-    together: Sequence[str],
-) -> None:
-    name = measure.name
+def _add_outcomes(made: PatientCounts, analysis: Analysis, name: str, people: People) -> None:
+    together = people.get(OTHERS, ())
     tables: dict[Group, Any] = {EVERYBODY: analysis.outcomes.loc[name]}
     for label, row in analysis.outcomes_by_therapist[name].to_dict("index").items():
         if label not in together:
             tables[Group(Whose.THERAPIST, str(label))] = row
     if together:
         tables[OTHERS] = analysis.summarise(name, together)
-    for group, table in tables.items():
-        for count in OUTCOMES:
-            made.put(group, Kind(count, name), table[count])
     for count in OUTCOMES:
+        for group, table in tables.items():
+            made.put(group, Kind(count, name), table[count])
         made.add_up(Kind(count, name), EVERYBODY, people)
     for group in tables:
         made.link_parts(group, "measure", name)
 
 
-def _add_completeness(
-    made: PatientCounts, analysis: Analysis, people: Sequence[Group], together: Sequence[str]
-) -> None:
+def _add_completeness(made: PatientCounts, analysis: Analysis, people: People) -> None:
     everybody: Any = analysis.cohort.eligible
+    together = people.get(OTHERS, ())
     table: Any = analysis.completeness
     columns = {
         Kind(Count.eligible): table["eligible"],

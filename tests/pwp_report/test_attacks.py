@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,32 @@ def test_no_term_of_the_case_mix_is_of_few_patients(seed: int, missing: str) -> 
         assert len(apart) == len(terms.columns) + 1
         rest = terms.drop(known.index)
         assert rest.to_numpy() == pytest.approx(np.tile(known.mean(), (len(rest), 1)))
+
+
+NUMBERS: dict[str, Callable[[np.random.Generator, int], Any]] = {
+    "ages": lambda rng, k: rng.integers(18, 80, 200),
+    "skewed": lambda rng, k: rng.lognormal(0, 0.8, 200),
+    "nearly all none": lambda rng, k: np.where(np.arange(200) < k, rng.integers(1, 40, 200), 0),
+    "one far out": lambda rng, k: np.where(np.arange(200) < 1, 9_999.0, rng.integers(18, 80, 200)),
+    "four far out": lambda rng, k: np.where(np.arange(200) < 4, -500.0, rng.normal(0, 9, 200)),
+    "many none": lambda rng, k: np.where(np.arange(200) < 60, rng.integers(1, 40, 200), 0),
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_no_coefficient_of_a_number_is_of_few(kind: str, seed: int) -> None:
+    """Left out of any four patients, a coefficient is moved by less than what four alone make."""
+    rng = np.random.default_rng(seed)
+    values = pd.Series(NUMBERS[kind](rng, int(rng.integers(7, 20)))).sample(frac=1, random_state=1)
+    patients = pd.DataFrame({"mix_0": values.to_numpy(), "therapist_id": [*"ABCDE"] * 40})
+    found = case_mix_rows(patients, CaseMix(("number",), "category"))
+    assert bool(found.terms) == (kind in ("ages", "skewed", "many none"))
+    assert bool(found.terms) != any("is not adjusted for" in said for said in found.said)
+    if found.terms:
+        x = found.rows["term_mix_0"] - found.rows["term_mix_0"].mean()
+        assert (x**2).nlargest(4).sum() < 0.5 * (x**2).sum()
+        assert (x != x.mode()[0]).sum() >= 20
 
 
 def test_pictures_and_json_hold_nothing_that_the_tables_do_not(pair: list[Path]) -> None:

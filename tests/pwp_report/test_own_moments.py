@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from checking import FRAME
 from running import run
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from multilevel.moments import Moments
 
@@ -108,3 +109,37 @@ def test_who_is_left_out_of_moments_is_no_group_of_few(seed: int, tmp_path: Path
     assert made.withheld_rows == len(people) - made.n.sum()
     assert made.withheld_groups == len(loads) - len(made.groups) >= 3
     assert made.withheld_rows >= 20
+
+
+def _solved(n: int, total: int, squares: int, scores: pd.Series) -> list[int]:
+    """Scores that one to four patients have, in whatever way `n` whole scores make these sums."""
+    top, there = np.arange(28), np.bincount(scores, minlength=28)
+    sums = LinearConstraint(np.vstack([top**0, top, top**2]), *[[n, total, squares]] * 2)
+    found = []
+    for score in np.flatnonzero((there > 0) & (there < 5)):
+        ends = [milp(sign * (top == score), constraints=sums, bounds=Bounds(0, n),
+                     integrality=top**0).fun for sign in (1.0, -1.0)]  # fmt: skip
+        if round(ends[0]) == round(-ends[1]):
+            found.append(int(score))
+    return found
+
+
+@pytest.mark.neighbours
+@pytest.mark.parametrize("seed", range(12))
+def test_no_score_of_few_follows_from_the_sums_of_a_therapist(seed: int, tmp_path: Path) -> None:
+    """Therapists nearly all of whose patients end at the floor: what the others have."""
+    rng, people = np.random.default_rng(seed), _people(seed)
+    chance = people["therapist_id"].map(dict(zip([f"T{k}" for k in range(9)], [
+        .01, .05, .1, .2, .3, .5, .8, 1, 1], strict=True)))  # fmt: skip
+    few = rng.geometric(0.3, len(people)).clip(1, 27)
+    people["gad7_post"] = np.where(rng.random(len(people)) < chance, few, 0).clip(0, 21)
+    assert _summarised(tmp_path, people, "a") == 0
+    made = Moments.read(tmp_path / "shared" / "a.parquet").table()
+    sums = {(n, s, q) for n, s, q in made[["n", "gad7_post", "gad7_post:gad7_post"]].to_numpy()}
+    solved = {}
+    for therapist, mine in people.groupby("therapist_id")["gad7_post"]:
+        three = (len(mine), int(mine.sum()), int((mine**2).sum()))
+        found = _solved(*three, mine)
+        solved[therapist] = found
+        assert three not in sums or not found, therapist
+    assert any(solved.values())  # or the attack is none

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,12 @@ from pwp_report.study import Study
 
 POLICY = DisclosurePolicy()
 MEASURES = (PHQ9, GAD7)
-#: Whether a case, the direction of a reliable change, whether below the cut-off at the end.
-CELLS = [(c, d, r) for c in (0, 1) for d in (-1, 0, 1) for r in ((0, 1) if c else (0,))]
+#: Whether a case, the direction of a reliable change, whether below the cut-off at the end; who
+#: was below and is better is below, who was not and is worse is not.
+ENDS = [(c, d, b) for c in (0, 1) for d in (-1, 0, 1) for b in (0, 1) if (c, d, b) not in (
+    (0, 1, 0), (1, -1, 1))]  # fmt: skip
+#: The same, but that whether below at the end counts of cases alone.
+CELLS = sorted({(c, d, c * b) for c, d, b in ENDS})
 COUNTS = {
     "n": lambda c, d, r: True,
     "n_case_pre": lambda c, d, r: c == 1,
@@ -39,6 +46,20 @@ COUNTS = {
     "n_deteriorated": lambda c, d, r: d == -1,
     "n_recovered": lambda c, d, r: r == 1,
     "n_rcsi": lambda c, d, r: r == 1 and d == 1,
+}
+
+
+def _better(d: int, e: int) -> bool:
+    return max(d, e) == 1 and min(d, e) >= 0
+
+
+#: Of both measures together, of patients with every score; all finished.
+NATIONAL: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    "n_case": lambda x, y: x[0] or y[0],
+    "n_recovery": lambda x, y: (x[0] or y[0]) and x[2] and y[2],
+    "n_reliable_improvement": lambda x, y: _better(x[1], y[1]),
+    "n_reliable_deterioration": lambda x, y: _better(-x[1], -y[1]),
+    "n_reliable_recovery": lambda x, y: (x[0] or y[0]) and x[2] and y[2] and _better(x[1], y[1]),
 }
 
 
@@ -65,40 +86,54 @@ def people(seed: int) -> pd.DataFrame:
     return pd.DataFrame(names | table | {"gender": gender, "age": age})
 
 
-def analysed(rows: pd.DataFrame, whole: bool = False) -> Analysis:
-    """What is counted of these patients; if the `whole` is asked for, the models as well."""
-    both = {m.name: rows[[m.pre, m.post]].notna().all(axis=1) for m in MEASURES}
+def cohort_of(rows: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> Cohort:
+    """Patients with every score of these measures, and what became of the others."""
+    both = {m.name: rows[[m.pre, m.post]].notna().all(axis=1) for m in measures}
     left, flow = rows, [FlowStep("all patients", len(rows), rows["therapist_id"].nunique(), 4, 0)]
-    for m in MEASURES:
+    for m in measures:
         kept = left[both[m.name].loc[left.index]]
         sizes = len(kept), kept["therapist_id"].nunique(), 4
         flow.append(FlowStep(f"a score on {m.label}", *sizes, len(left) - len(kept)))
         left = kept
     patients = left.reset_index(drop=True)
     eligible = rows[rows["therapist_id"].isin(patients["therapist_id"])]
-    table = completeness_by_therapist(eligible, MEASURES).reset_index()
+    table = completeness_by_therapist(eligible, measures).reset_index()
     source = Provenance(False, "own.csv")
-    cohort = Cohort(patients, None, None, MEASURES, source, tuple(flow), table, eligible)
-    if whole:
-        return analyse(cohort, engines=("ml",), sensitivity=False)
-    by = {m.name: summarise_outcomes(patients, m, by="therapist_id") for m in MEASURES}
+    return Cohort(patients, None, None, tuple(measures), source, tuple(flow), table, eligible)
+
+
+def counted(cohort: Cohort) -> Analysis:
+    """What is counted of these patients, without the models."""
+    patients, measures = cohort.patients, cohort.measures
+    assert cohort.completeness is not None
+    by = {m.name: summarise_outcomes(patients, m, by="therapist_id") for m in measures}
+    whole = pd.concat({m.name: summarise_outcomes(patients, m) for m in measures}).droplevel(1)
+    national = None
+    if len(measures) > 1:
+        kinds = {"analysed": patients, "published": cohort.eligible}
+        national = pd.concat([national_outcomes(p, measures).rename({"all": k})
+                              for k, p in kinds.items()])  # fmt: skip
     nobody: dict[str, Any] = {"measures": {}, "rates": (), "predictors": None, "groups": None}
     return Analysis(
         cohort=cohort,
         seed=1,
         draws=1,
-        flow=pd.DataFrame([vars(step) for step in flow]),
+        flow=pd.DataFrame([vars(step) for step in cohort.flow]),
         sample=describe_sample(patients, None),
-        completeness=table.set_index("therapist_id"),
-        last_scores=last_scores(eligible, MEASURES, list(by["phq9"].index)),
-        outcomes=pd.concat({m.name: summarise_outcomes(patients, m) for m in MEASURES}).droplevel(
-            1
-        ),
+        completeness=cohort.completeness.set_index("therapist_id"),
+        last_scores=last_scores(cohort.eligible, measures, list(by["phq9"].index)),
+        outcomes=whole,
         outcomes_by_therapist=by,
-        national=national_outcomes(patients, MEASURES).rename({"all": "analysed"}),
+        national=national,
         not_done={},
         **nobody,
     )
+
+
+def analysed(rows: pd.DataFrame, whole: bool = False) -> Analysis:
+    """What is counted of these patients; if the `whole` is asked for, the models as well."""
+    cohort = cohort_of(rows)
+    return analyse(cohort, engines=("ml",), sensitivity=False) if whole else counted(cohort)
 
 
 def _cells(rows: pd.DataFrame, m: Measure) -> pd.DataFrame:
@@ -106,83 +141,144 @@ def _cells(rows: pd.DataFrame, m: Measure) -> pd.DataFrame:
     case = (rows[m.pre] >= m.cutoff).astype(int)
     gain = rows[m.pre] - rows[m.post]
     change = np.sign(gain) * (gain.abs() >= m.reliable_change)
-    after = case * (rows[m.post] < m.cutoff)
-    return pd.DataFrame({"c": case, "d": change.astype(int), "r": after.astype(int)})
+    below = (rows[m.post] < m.cutoff).astype(int)
+    return pd.DataFrame({"c": case, "d": change.astype(int), "r": case * below, "b": below})
 
 
 class Run:
-    """Released tables, the truth behind them, and what an attacker makes of them."""
+    """Released tables, the truth behind them, and what an attacker makes of them.
 
-    def __init__(self, rows: pd.DataFrame, released: ReleasedResults) -> None:
-        self.rows, self.tables = rows, {k: t.frame for k, t in released.tables.items()}
-        scored = rows[[c for m in MEASURES for c in (m.pre, m.post)]].notna()
-        self.complete = rows[scored.all(axis=1)]
-        self.eligible = rows[rows["therapist_id"].isin(self.complete["therapist_id"])]
+    Of several runs, patients stand in parts: those in all of them, and those in one alone. Names
+    of unknowns begin with the part and how its therapists are shown in each of the runs.
+    """
+
+    def __init__(
+        self, rows: pd.DataFrame, released: ReleasedResults, measures: Sequence[Measure] = MEASURES
+    ) -> None:
+        self.tables = {k: t.frame for k, t in released.tables.items()}
+        self.measures = tuple(measures)
+        scored = rows[[c for m in measures for c in (m.pre, m.post)]].notna().all(axis=1)
         shown = set(self.tables["outcomes_by_therapist"]["therapist"]) - {OTHERS_TOGETHER}
-        therapists = rows["therapist_id"].unique()
-        self.unit = {t: t if t in shown else OTHERS_TOGETHER for t in therapists}
-        self.units = sorted(set(self.eligible["therapist_id"].map(self.unit)))
+        unit = rows["therapist_id"].map(lambda t: t if t in shown else OTHERS_TOGETHER)
+        self.rows = rows.assign(unit=unit, complete=scored, base=unit, part="all")
+        self.units = sorted(set(unit))
+
+    def complete(self, base: str) -> pd.DataFrame:
+        return self.rows[self.rows["complete"] & (self.rows["base"] == base)]
+
+    def bases(self, units: Iterable[str]) -> list[str]:
+        return sorted(set(self.rows.loc[self.rows["unit"].isin(list(units)), "base"]))
 
     def truth(self) -> dict[Any, float]:
         """Every unknown: cells of patients analysed, and who lacks which score, by therapist."""
         out: dict[Any, float] = {}
-        ids = self.complete["therapist_id"].map(self.unit)
-        for m in MEASURES:
-            cells = _cells(self.complete, m).assign(u=ids)
-            found = cells.groupby(["u", "c", "d", "r"]).size()
-            for u in self.units:
-                out |= {(u, m.name, x): float(found.get((u, *x), 0)) for x in CELLS}
-        ids = self.eligible["therapist_id"].map(self.unit)
-        has = [self.eligible[[m.pre, m.post]].notna().all(axis=1) for m in MEASURES]
-        began = [self.eligible[m.pre].notna() for m in MEASURES]
-        for u in self.units:
-            mine = ids == u
+        loads = self.rows[self.rows["complete"]].groupby("therapist_id").size()
+        assert set(loads.index) == set(self.rows["therapist_id"])  # or the flow has its own
+        for base, mine in self.rows.groupby("base"):
+            for m in self.measures:
+                found = _cells(self.complete(base), m).groupby(["c", "d", "r"]).size()
+                assert set(found.index) <= set(CELLS)
+                out |= {(base, m.name, x): float(found.get(x, 0)) for x in CELLS}
+            has = [mine[[m.pre, m.post]].notna().all(axis=1) for m in self.measures]
             # Those with one measure alone, and those with neither.
-            out |= {(u, "one", 0): float((mine & has[0] & ~has[1]).sum())}
-            out |= {(u, "one", 1): float((mine & has[1] & ~has[0]).sum())}
-            out |= {(u, "none"): float((mine & ~has[0] & ~has[1]).sum())}
-        for i, m in enumerate(MEASURES):
-            out[m.name, "no first"] = float((~began[i]).sum())
-        assert len(self.rows) == len(self.eligible)  # or the flow has patients of its own
-        for v in ("age", "gender"):
-            out[v, "missing"] = float(self.complete[v].isna().sum())
+            for i in range(len(has)) if len(has) > 1 else ():
+                out[base, "one", i] = float((has[i] & ~has[1 - i]).sum())
+            out[base, "none"] = float((~np.any(has, axis=0)).sum())
+        for part, mine in self.rows.groupby("part"):
+            for m in self.measures:
+                out[part, m.name, "no first"] = float(mine[m.pre].isna().sum())
+            some = mine[mine["complete"]]
+            out |= {(part, v, "missing"): float(some[v].isna().sum()) for v in ("age", "gender")}
+            if len(self.measures) == 2:
+                out |= self._joint(part, mine)
         return out
 
-    def count(self, m: Measure, what: str, units: list[str]) -> Sum:
+    def _joint(self, part: str, mine: pd.DataFrame) -> dict[Any, float]:
+        """Both measures together, of patients with every score; and cases of the others."""
+        some = mine[mine["complete"]]
+        ends = [list(map(tuple, _cells(some, m)[["c", "d", "b"]].to_numpy())) for m in MEASURES]
+        found = Counter(zip(*ends, strict=True))
+        out: dict[Any, float] = {
+            (part, "joint", x, y): float(found[x, y]) for x in ENDS for y in ENDS
+        }
+        assert sum(out.values()) == len(some)
+        left = mine[~mine["complete"]]
+        case = np.any([(left[m.pre] >= m.cutoff) | left[m.pre].isna() for m in MEASURES], axis=0)
+        return out | {(part, "other cases"): float(case.sum())}
+
+    def count(self, m: Measure, what: str, units: Iterable[str]) -> Sum:
         rule = COUNTS[what]
-        return {(u, m.name, x): 1.0 for u in units for x in CELLS if rule(*x)}
+        return {(b, m.name, x): 1.0 for b in self.bases(units) for x in CELLS if rule(*x)}
 
     def both(self, units: list[str], i: int) -> Sum:
         """Patients with a first and a last score on a measure."""
-        return plus(self.count(MEASURES[0], "n", units), {(u, "one", i): 1.0 for u in units})
+        whole = self.count(self.measures[0], "n", units)
+        one = {(b, "one", i): 1.0 for b in self.bases(units)} if len(self.measures) > 1 else {}
+        return plus(whole, one)
 
     def everybody(self, units: list[str]) -> Sum:
-        parts = [("one", 0), ("one", 1), ("none",)]
-        rest = {(u, *p): 1.0 for u in units for p in parts}
-        return plus(self.count(MEASURES[0], "n", units), rest)
+        parts = [("none",), *(("one", i) for i in (0, 1) if len(self.measures) > 1)]
+        rest = {(b, *p): 1.0 for b in self.bases(units) for p in parts}
+        return plus(self.count(self.measures[0], "n", units), rest)
 
-    def attack(self) -> tuple[Attacker, list[tuple[str, Sum]]]:
+    def total(self, *name: str) -> Sum:
+        return {(part, *name): 1.0 for part in sorted(set(self.rows["part"]))}
+
+    def attack(self, a: Attacker | None = None) -> tuple[Attacker, list[tuple[str, Sum]]]:
         """Read the tables as an attacker does, and list all counts that must not be solved."""
-        a, targets = Attacker(self.truth()), []
+        a, targets = a or Attacker(self.truth()), []
         groups = {"all": self.units} | {u: [u] for u in self.units}
-        for u in self.units:  # one person has one number of patients, on both measures
-            sizes = [self.count(m, "n", [u]) for m in MEASURES]
-            a.learns(less(*sizes), 0, 0)
+        for b in self.bases(self.units):  # one person has one number of patients, on both measures
+            sizes = [{(b, m.name, x): 1.0 for x in CELLS} for m in self.measures]
+            a.learns(less(sizes[0], sizes[-1]), 0, 0)
         for label, units in groups.items():
-            exact = a.of(self.count(PHQ9, "n", units))
-            a.learns(self.count(PHQ9, "n", units), exact, exact)
-            for m in MEASURES:
+            whole = self.count(self.measures[0], "n", units)
+            a.learns(whole, a.of(whole), a.of(whole))
+            for m in self.measures:
                 table = "outcomes" if label == "all" else "outcomes_by_therapist"
                 where = {"measure": m.label} | ({} if label == "all" else {"therapist": label})
                 row = by_label(self.tables[table], **where)
                 for what in list(COUNTS)[1:]:
                     some = self.count(m, what, units)
-                    a.sees(some, row[what])
+                    if row["n"] != "*":  # or nothing of the therapist is shown
+                        a.sees(some, row[what])
                     targets.append((f"{label} {m.name} {what}", some))
                 targets += self._rests(label, m, units)
             targets += self._completeness(a, label, units)
         targets += self._totals(a)
+        if "national" in self.tables:
+            targets += self._national(a)
         return a, targets
+
+    def _national(self, a: Attacker) -> list[tuple[str, Sum]]:
+        """Counts over both measures, whose sums are the counts on each."""
+        for part in sorted(set(self.rows["part"])):
+            mine = sorted(set(self.rows.loc[self.rows["part"] == part, "base"]))
+            for i, m in enumerate(MEASURES):
+                for c, d, r in CELLS:
+                    cells: Sum = {(b, m.name, (c, d, r)): 1.0 for b in mine}
+                    both: Sum = {(part, "joint", *xy): 1.0 for xy in product(ENDS, ENDS)
+                                 if (xy[i][0], xy[i][1], c * xy[i][2]) == (c, d, r)}  # fmt: skip
+                    a.learns(less(cells, both), 0, 0)
+        targets, counts = [], {}
+        parts = sorted(set(self.rows["part"]))
+        for what, rule in NATIONAL.items():
+            counts[what] = {(part, "joint", x, y): 1.0 for part in parts
+                            for x in ENDS for y in ENDS if rule(x, y)}  # fmt: skip
+            targets.append((f"national {what}", counts[what]))
+        people = self.everybody(self.units)
+        whole, cases = self.count(PHQ9, "n", self.units), self.total("other cases")
+        incomplete = less(people, whole)
+        a.learns(less(incomplete, cases), 0, np.inf)
+        for i, row in enumerate(self.tables["national"].to_dict("records")):
+            n = people if i else whole
+            counts["n_case"] = plus(counts["n_case"], cases if i else {})
+            a.sees(n, row["n"])
+            a.sees(n, row["n_finished"])
+            for what, some in counts.items():
+                a.sees(some, row[what])
+            targets.append((f"national no case {i}", less(n, counts["n_case"])))
+        return targets
 
     def _rests(self, label: str, m: Measure, units: list[str]) -> list[tuple[str, Sum]]:
         count, out = {w: self.count(m, w, units) for w in COUNTS}, []
@@ -193,18 +289,20 @@ class Run:
         return out
 
     def _completeness(self, a: Attacker, label: str, units: list[str]) -> list[tuple[str, Sum]]:
-        people, whole = self.everybody(units), self.count(PHQ9, "n", units)
+        people, whole = self.everybody(units), self.count(self.measures[0], "n", units)
         targets = [(f"{label} incomplete", less(people, whole))]
-        for i, m in enumerate(MEASURES):
+        for i, m in enumerate(self.measures):
             targets.append((f"{label} lacks {m.name}", less(people, self.both(units, i))))
             targets.append((f"{label} {m.name} alone", less(self.both(units, i), whole)))
         if label == "all":
             return targets
         row = by_label(self.tables["completeness"], therapist=label)
+        if "*" == row["eligible"] == row["complete"]:
+            return targets
         a.sees(people, row["eligible"])
         a.sees(whole, row["complete"])
         frame = self.tables.get("completeness_by_measure", pd.DataFrame(columns=["measure"]))
-        for i, m in enumerate(MEASURES):
+        for i, m in enumerate(self.measures):
             if (frame["measure"] == m.label).any():
                 row = by_label(frame, measure=m.label, therapist=label)
                 a.sees(people, row["eligible"])
@@ -215,7 +313,8 @@ class Run:
         """Flow, last scores and the sample: of all patients."""
         people, targets = self.everybody(self.units), []
         steps = self.tables["flow"].to_dict("records")
-        left = [people, self.both(self.units, 0), self.count(PHQ9, "n", self.units)]
+        whole = self.count(self.measures[0], "n", self.units)
+        left = [people, self.both(self.units, 0), whole]
         for i, step in enumerate(steps):
             a.sees(left[i], step["patients"])
             if i:
@@ -224,19 +323,19 @@ class Run:
                 if step["excluded"] != 0:
                     targets.append((f"excluded {i}", gone))
         frame = self.tables.get("last_scores", pd.DataFrame(columns=["measure"]))
-        for i, m in enumerate(MEASURES):
+        for i, m in enumerate(self.measures):
             if (frame["measure"] == m.label).any():
-                row, first = by_label(frame, measure=m.label), {(m.name, "no first"): -1.0}
-                began, last = plus(people, first), self.both(self.units, i)
+                row, first = by_label(frame, measure=m.label), self.total(m.name, "no first")
+                began, last = less(people, first), self.both(self.units, i)
                 a.sees(began, row["first"])
                 a.sees(last, row["last"])
                 a.sees(less(began, last), row["lacking"])
                 targets.append((f"lacking {m.name}", less(began, last)))
         for row in self.tables["sample"].to_dict("records"):
-            if row["of whom"] == "patients" and (row["variable"], "missing") in a.truth:
-                missing: Sum = {(row["variable"], "missing"): 1.0}
+            if row["of whom"] == "patients" and row["variable"] in ("age", "gender"):
+                missing = self.total(row["variable"], "missing")
                 a.sees(missing, row["missing"])
-                a.sees(less(self.count(PHQ9, "n", self.units), missing), row["n"])
+                a.sees(less(whole, missing), row["n"])
                 if row["missing"] != 0:
                     targets.append((f"missing {row['variable']}", missing))
         return targets

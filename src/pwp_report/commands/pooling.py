@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
@@ -54,7 +54,11 @@ def summarise_file(
         cohort, mark = compared(cohort, key, policy, despite)
         cohort = pseudonymise(cohort, Pseudonyms(own))
     moments = Moments.for_formula(_formula(cohort.measures), cohort.patients)
-    written = _shared(moments, policy)
+    scores = cohort.patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
+    groups = scores.groupby(cohort.patients["therapist_id"])
+    unlike = groups.agg(_unlike).min(axis=1)
+    # Nearly all with one score: what the few others have follows from its sum and its squares.
+    written = _shared(moments, policy, unlike.index[policy.active & (unlike < least / 2)])
     changes = changes_by_therapist(cohort.patients)
     if any(differ_by_few(changes, [t], policy) for t in written.groups):
         raise refusal("moments_differ_by_few", threshold=policy.threshold)
@@ -70,14 +74,19 @@ def summarise_file(
         keep(mark, key, out.name, despite)
 
 
-def _shared(moments: Moments, policy: DisclosurePolicy) -> Moments:
-    """Leave out small groups, and more of them until those left out are a safe group.
+def _unlike(scores: pd.Series) -> int:
+    """Patients with another score than the commonest."""
+    return int((scores != scores.mode()[0]).sum())
+
+
+def _shared(moments: Moments, policy: DisclosurePolicy, also: Collection[Any]) -> Moments:
+    """Leave out small groups, others, and more of them until those left out are a safe group.
 
     How many patients they are is recorded, and their sums are what a total is more.
     """
     shown = withhold_small(moments, policy.smallest_caseload)
     loads = pd.Series(moments.n, moments.groups)
-    alone, _ = aggregate_small(loads, policy, {*moments.groups} - {*shown.groups})
+    alone, _ = aggregate_small(loads, policy, {*moments.groups} - {*shown.groups} | {*also})
     written = kept_groups(shown, np.isin(shown.groups, alone))
     rows = int(moments.n.sum() - written.n.sum())
     groups = len(moments.groups) - len(written.groups)

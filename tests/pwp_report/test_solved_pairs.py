@@ -1,0 +1,128 @@
+"""Two runs over nearly the same patients, taken together: no count under five can be solved for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from solver import Attacker, Sum
+from test_solved import MEASURES, POLICY, Run, cohort_of, counted, people
+
+from multilevel.errors import InputError
+from pwp_lib.cohort import Cohort
+from pwp_lib.measures import PHQ9, Measure
+from pwp_report.pseudonyms import open_key
+from pwp_report.register import compared, keep
+from pwp_report.release import release_results
+
+Rows = pd.DataFrame
+
+
+def _added(rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Five to thirty patients are new, of any therapists."""
+    new = rng.choice(rows.index, int(rng.integers(5, 31)), replace=False)
+    return rows.drop(new), rows
+
+
+def _added_to_few(rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """As many, of three therapists."""
+    who = rng.choice(rows["therapist_id"].unique(), 3, replace=False)
+    theirs = rows.index[rows["therapist_id"].isin(who)]
+    new = rng.choice(theirs, min(len(theirs) // 3, int(rng.integers(5, 31))), replace=False)
+    return rows.drop(new), rows
+
+
+def _therapist_gone(rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    return rows, rows[rows["therapist_id"] != rng.choice(rows["therapist_id"].unique())]
+
+
+def _service_gone(rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    return rows, rows[rows["service_id"] != rng.choice(rows["service_id"].unique())]
+
+
+def _selected(rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Another selection, by age."""
+    return rows, rows[~(rows["age"] > rng.integers(50, 78))]
+
+
+def _moved(rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """A year is another: the oldest tenth gone, a tenth new."""
+    ends = rng.permutation(rows.index)
+    return rows.drop(ends[: len(rows) // 10]), rows.drop(ends[-len(rows) // 10 :])
+
+
+def _same(rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    return rows, rows
+
+
+KINDS: dict[str, Callable[[Rows, np.random.Generator], tuple[Rows, Rows]]] = {
+    "added": _added,
+    "added to few": _added_to_few,
+    "therapist gone": _therapist_gone,
+    "service gone": _service_gone,
+    "selected": _selected,
+    "moved": _moved,
+    "one measure": _same,
+}
+
+
+def _whole(rows: Rows, measures: tuple[Measure, ...]) -> Rows:
+    """Without therapists of whom nobody is left: the flow has patients of its own then."""
+    has = rows[[c for m in measures for c in (m.pre, m.post)]].notna().all(axis=1)
+    return rows[rows["therapist_id"].isin(rows.loc[has, "therapist_id"])]
+
+
+def _runs(kind: str, seed: int, key: Path) -> list[Run] | None:
+    """Release both, the second as compared with the first; none where that is refused."""
+    rng = np.random.default_rng(seed)
+    measures = [MEASURES, (PHQ9,) if kind == "one measure" else MEASURES]
+    rows = [_whole(r, m) for r, m in zip(KINDS[kind](people(seed), rng), measures, strict=True)]
+    open_key(key)
+    cohorts: list[Cohort] = []
+    for mine, some in zip(rows, measures, strict=True):
+        try:
+            cohort, mark = compared(cohort_of(mine, some), key, POLICY, False)
+        except InputError:
+            return None
+        keep(mark, key, "run")
+        cohorts.append(cohort)
+    made = [Run(r, release_results(counted(c), POLICY), m)
+            for r, c, m in zip(rows, cohorts, measures, strict=True)]  # fmt: skip
+    # In which of the runs a patient is, and with whom each of them shows the therapist.
+    complete = [set(r.rows.index[r.rows["complete"]]) for r in made]
+    where = {i: "".join(str(k) for k in (0, 1) if i in made[k].rows.index) +
+             "".join(str(k) for k in (0, 1) if i in complete[k])
+             for r in made for i in r.rows.index}  # fmt: skip
+    for run in made:
+        part = run.rows.index.map(where)
+        units = [r.rows.groupby("therapist_id")["unit"].first() for r in made]
+        shown = [run.rows["therapist_id"].map(u).fillna("nobody") for u in units]
+        run.rows = run.rows.assign(part=part, base=part + "|" + shown[0] + "|" + shown[1])
+    return made
+
+
+def attacked(kind: str, seed: int, key: Path) -> tuple[Attacker, list[tuple[str, Sum]]] | None:
+    """The attacker of both, and all counts of either and of those in one alone."""
+    made = _runs(kind, seed, key)
+    if made is None:
+        return None
+    truth = made[0].truth()
+    for name, n in made[1].truth().items():
+        assert truth.setdefault(name, n) == n, name
+    a = Attacker(truth)
+    targets = []
+    for k, run in enumerate(made):
+        targets += [(f"run {k}: {name}", some) for name, some in run.attack(a)[1]]
+    return a, targets
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", [pytest.param(s, marks=pytest.mark.nightly) for s in range(12)])
+def test_two_runs_tell_no_count_under_five(kind: str, seed: int, tmp_path: Path) -> None:
+    found = attacked(kind, seed, tmp_path / "a.key")
+    if found is not None:
+        attacker, targets = found
+        assert attacker.solved(targets) == []

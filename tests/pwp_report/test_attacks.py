@@ -247,7 +247,7 @@ def test_no_term_of_the_case_mix_is_of_few_patients(seed: int, missing: str) -> 
 
 NUMBERS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "ages": lambda rng, k: rng.integers(18, 80, 200),
-    "skewed": lambda rng, k: rng.lognormal(0, 0.8, 200),
+    "skewed": lambda rng, k: rng.gamma(1.5, 1, 200),
     "nearly all none": lambda rng, k: np.where(np.arange(200) < k, rng.integers(1, 40, 200), 0),
     "one far out": lambda rng, k: np.where(np.arange(200) < 1, 9_999.0, rng.integers(18, 80, 200)),
     "four far out": lambda rng, k: np.where(np.arange(200) < 4, -500.0, rng.normal(0, 9, 200)),

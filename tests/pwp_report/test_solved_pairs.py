@@ -75,22 +75,23 @@ def _whole(rows: Rows, measures: tuple[Measure, ...]) -> Rows:
     return rows[rows["therapist_id"].isin(rows.loc[has, "therapist_id"])]
 
 
-def _runs(kind: str, seed: int, key: Path) -> list[Run] | None:
+def _runs(kind: str, seed: int, key: Path, despite: bool, most: int) -> list[Run] | None:
     """Release both, the second as compared with the first; none where that is refused."""
-    rng = np.random.default_rng(seed)
+    rng, rows = np.random.default_rng(seed), people(seed)
+    rows = rows[rows["therapist_id"].isin(rows["therapist_id"].unique()[:most])]
     measures = [MEASURES, (PHQ9,) if kind == "one measure" else MEASURES]
-    rows = [_whole(r, m) for r, m in zip(KINDS[kind](people(seed), rng), measures, strict=True)]
+    both = [_whole(r, m) for r, m in zip(KINDS[kind](rows, rng), measures, strict=True)]
     open_key(key)
     cohorts: list[Cohort] = []
-    for mine, some in zip(rows, measures, strict=True):
+    for mine, some in zip(both, measures, strict=True):
         try:
-            cohort, mark = compared(cohort_of(mine, some), key, POLICY, False)
+            cohort, mark = compared(cohort_of(mine, some), key, POLICY, despite)
         except InputError:
             return None
         keep(mark, key, "run")
         cohorts.append(cohort)
     made = [Run(r, release_results(counted(c), POLICY), m)
-            for r, c, m in zip(rows, cohorts, measures, strict=True)]  # fmt: skip
+            for r, c, m in zip(both, cohorts, measures, strict=True)]  # fmt: skip
     # In which of the runs a patient is, and with whom each of them shows the therapist.
     complete = [set(r.rows.index[r.rows["complete"]]) for r in made]
     where = {i: "".join(str(k) for k in (0, 1) if i in made[k].rows.index) +
@@ -104,9 +105,11 @@ def _runs(kind: str, seed: int, key: Path) -> list[Run] | None:
     return made
 
 
-def attacked(kind: str, seed: int, key: Path) -> tuple[Attacker, list[tuple[str, Sum]]] | None:
-    """The attacker of both, and all counts of either and of those in one alone."""
-    made = _runs(kind, seed, key)
+def attacked(
+    kind: str, seed: int, key: Path, despite: bool = False, most: int = 99
+) -> tuple[Attacker, list[tuple[str, Sum]]] | None:
+    """The attacker of both, and all counts of either."""
+    made = _runs(kind, seed, key, despite, most)
     if made is None:
         return None
     truth = made[0].truth()
@@ -119,10 +122,24 @@ def attacked(kind: str, seed: int, key: Path) -> tuple[Attacker, list[tuple[str,
     return a, targets
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=pytest.mark.nightly) for s in range(12)])
-def test_two_runs_tell_no_count_under_five(kind: str, seed: int, tmp_path: Path) -> None:
-    found = attacked(kind, seed, tmp_path / "a.key")
+@pytest.mark.parametrize(
+    ("kind", "seed", "most"),
+    [
+        *(("added", 1, 7), ("one measure", 0, 7)),
+        *(pytest.param(k, s, 99, marks=pytest.mark.nightly) for k in KINDS for s in range(12)),
+    ],
+)
+def test_two_runs_tell_no_count_under_five(kind: str, seed: int, most: int, tmp_path: Path) -> None:
+    found = attacked(kind, seed, tmp_path / "a.key", most=most)
     if found is not None:
         attacker, targets = found
         assert attacker.solved(targets) == []
+
+
+@pytest.mark.nightly
+def test_two_runs_of_which_nothing_is_held_back_tell_counts_under_five(tmp_path: Path) -> None:
+    """A withheld count that is shown as 5 with one patient more was 4."""
+    found = attacked("added", 0, tmp_path / "a.key", despite=True)
+    assert found is not None
+    attacker, targets = found
+    assert "run 0: T10 phq9 n_deteriorated" in attacker.solved(targets)

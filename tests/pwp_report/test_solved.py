@@ -289,11 +289,15 @@ class Run:
         return out
 
     def _completeness(self, a: Attacker, label: str, units: list[str]) -> list[tuple[str, Sum]]:
-        people, whole = self.everybody(units), self.count(self.measures[0], "n", units)
-        targets = [(f"{label} incomplete", less(people, whole))]
-        for i, m in enumerate(self.measures):
-            targets.append((f"{label} lacks {m.name}", less(people, self.both(units, i))))
-            targets.append((f"{label} {m.name} alone", less(self.both(units, i), whole)))
+        for of in (self.units, units):  # where nobody lacks a score, that is said
+            people, whole = self.everybody(of), self.count(self.measures[0], "n", of)
+            lacking = {"incomplete": less(people, whole)}
+            for i, m in enumerate(self.measures):
+                lacking[f"lacks {m.name}"] = less(people, self.both(of, i))
+                lacking[f"{m.name} alone"] = less(self.both(of, i), whole)
+            if of is self.units:
+                some = [name for name, one in lacking.items() if a.of(one)]
+        targets = [(f"{label} {name}", lacking[name]) for name in some]
         if label == "all":
             return targets
         row = by_label(self.tables["completeness"], therapist=label)

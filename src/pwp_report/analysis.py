@@ -115,8 +115,7 @@ class MeasureResult:
         if self.profile is not None:
             row |= {"profile_lower": self.profile.lower, "profile_upper": self.profile.upper}
         if self.posterior is not None:
-            got = self.posterior
-            row |= {"median": got.median, "lower": got.lower, "upper": got.upper}
+            row |= {k: getattr(self.posterior, k) for k in ("median", "lower", "upper")}
         return row
 
 

@@ -126,7 +126,7 @@ def check_study_data(
         included = replace(included, flow=(*chosen, *included.flow[1:]))
     if done.counts_every_row:
         said = [*said, remark("every_row_attended")]
-    said = [*taken, *said, *_of_services(raw, done)]
+    said = [*taken, *said]
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
     if not found:
         remarks += tuple(r for e in done.measures for r in _questions(included.patients, e.measure))
@@ -165,16 +165,6 @@ def _own_number(given: Study, raw: RawTable) -> tuple[Study, list[str]]:
     columns = {**given.columns, "patient_id": column}
     done = replace(given, columns=columns, guessed=(*given.guessed, "patient_id"))
     return done, [remark("own_number", column=shown_name(column))]
-
-
-def _of_services(raw: RawTable, study: Study) -> list[str]:
-    """Name the columns that could be case mix, or are, and have one value in every service."""
-    mine = raw.frame[[c for c in raw.frame if c in {*_unused(raw, study)[:20], *study.adjust}]]
-    if "service_id" not in study.columns or mine.empty:
-        return []
-    one = mine.groupby(raw.frame[study.columns["service_id"]]).nunique(dropna=False).max() == 1
-    found = mine.columns[(one & (mine.nunique(dropna=False) > 1)).to_numpy()].map(shown_name)
-    return [remark("services_own", names=", ".join(found))] * bool(len(found))
 
 
 def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problems) -> None:

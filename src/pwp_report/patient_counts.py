@@ -38,7 +38,7 @@ Count = StrEnum(
     "Count",
     "n n_case_pre n_improved n_deteriorated n_recovered n_rcsi n_finished n_case n_recovery "
     "n_reliable_improvement n_reliable_deterioration n_reliable_recovery patients excluded "
-    "eligible analysed complete recorded missing modelled first last lacking",
+    "eligible analysed complete recorded missing modelled first last lacking category",
 )
 
 
@@ -71,7 +71,7 @@ MODEL = ""
 
 LAST_SCORES = (Count.first, Count.last, Count.lacking)
 #: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
-_ZEROS_SHOWN = (Count.excluded, Count.missing, Count.lacking)
+_ZEROS_SHOWN = (Count.excluded, Count.missing, Count.lacking, Count.category)
 OUTCOMES = (Count.n, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
 NATIONAL_COUNTS = tuple(
     Count(f"n_{of}" if of else "n") for of in ("", "finished", "case", *NATIONAL_RATES)
@@ -133,6 +133,7 @@ class PatientCounts:
         _add_national(made, analysis)
         _add_flow(made, analysis)
         _add_subsets(made, analysis)
+        _add_categories(made, analysis, policy)
         made._release(analysis, policy, [EVERYBODY, *people])
         return made
 
@@ -353,3 +354,17 @@ def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
         for what, n in sizes.items():
             made.put(EVERYBODY, Kind(Count.modelled, name, what), n)
             made.link(EVERYBODY, Kind(Count.analysed), [Kind(Count.modelled, name, what)])
+
+
+def _add_categories(made: PatientCounts, analysis: Analysis, policy: DisclosurePolicy) -> None:
+    """Patients by gender and by ethnicity, which add up to all; of few of a kind together."""
+    counts = analysis.sample.patient_categories["n"]
+    for variable in counts.index.unique("variable").intersection(["gender", "ethnicity"]):
+        mine = counts[variable]
+        few = (mine < policy.smallest_caseload) & policy.active
+        sizes = mine.groupby(mine.index.where(~few, "other categories"), sort=False).sum()
+        kinds = {Kind(Count.category, variable, str(name)): n for name, n in sizes.items()}
+        for kind, n in kinds.items():
+            made.put(EVERYBODY, kind, n)
+        whole, parts = (EVERYBODY, Kind(Count.analysed)), tuple((EVERYBODY, k) for k in kinds)
+        made._relations.append(Relation(whole, parts))

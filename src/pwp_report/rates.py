@@ -111,9 +111,8 @@ def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[Asked]:
 
     Patients who are left out of the second are left out of the first.
     """
-    patients, everybody = map(_coded, (cohort.patients, cohort.eligible))
-    assert patients is not None  # only of everybody may nothing be known
-    for rate in _rates(cohort.measures, patients, everybody):
+    everybody = None if cohort.eligible is None else _coded(cohort.eligible)
+    for rate in _rates(cohort.measures, _coded(cohort.patients), everybody):
         mine = rate.rows.filter(regex=f"{_LABELS}|^yes$")
         mix = case_mix_rows(mine.join(rate.rows[[*rate.predictors]]), asked, "yes")
         yield replace(rate, rows=mix.rows)
@@ -121,10 +120,8 @@ def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[Asked]:
             yield replace(rate, rows=mix.rows, terms=tuple(mix.terms))
 
 
-def _coded(table: pd.DataFrame | None) -> pd.DataFrame | None:
+def _coded(table: pd.DataFrame) -> pd.DataFrame:
     """Look at each label and entry once, and not once for each outcome."""
-    if table is None:
-        return None
     labels: Any = table.filter(regex=_LABELS).select_dtypes("str")
     return table.astype(dict.fromkeys(labels, "category"))
 

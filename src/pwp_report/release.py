@@ -178,6 +178,12 @@ def _sample(tables: _Tables) -> None:
             found = tables.of_everybody(Kind(count, str(row["variable"])))
             shown.at[i, column] = row[column] and parts.marked(found)
     tables.add("sample", parts.rounded(shown, 1))
+    everybody, rows = tables.of_everybody(Kind(Count.analysed)), []
+    for kind in [k for k in tables.counts.cells[EVERYBODY] if k.count is Count.category]:
+        n = tables.of_everybody(kind)
+        told = {"n": parts.marked(n), "share": share_between(n, everybody, tables.policy)}
+        rows.append({"variable": kind.of, "category": kind.analysis, **told})
+    tables.add("categories", pd.DataFrame(rows))
 
 
 def _outcomes(tables: _Tables) -> None:

@@ -80,16 +80,11 @@ def _plain_label(label: str) -> str:
 
 
 def _labels(seen: Iterable[str]) -> dict[str, str]:
-    names: dict[str, str] = {}
-    taken: dict[str, int] = {}
-    for label in seen:
-        name = plain = _plain_label(label) or "_"
-        while name in taken:
-            taken[plain] += 1
-            name = f"{plain[:30]} ({taken[plain]})"
-        names[label] = name
-        taken[name] = 1
-    return names
+    names = pd.Series({label: _plain_label(label) or "_" for label in seen})
+    while names.duplicated().any():
+        again = names.groupby(names).cumcount() + 1
+        names = names.mask(again > 1, names + " (" + again.astype(str) + ")")
+    return {str(label): name for label, name in names.items()}
 
 
 def write_run(

@@ -468,6 +468,20 @@ class Claims:
             no_median = whom == "caseloads" and name != "patients"
             self.number("sample", i, "median", np.nan if no_median else x.median(), 1)
 
+    def categories(self) -> None:
+        """Claim patients by gender and ethnicity, which are all of them."""
+        d, every = self.asked.patients, counted(len(self.asked.patients))
+        for i, row in self.lines("categories"):
+            column = {"gender": "sex" if "sex" in d else "gender"}.get(row["variable"], "ethnicity")
+            word = d[column].astype(object).where(d[column].notna(), "not available")
+            word = word.astype(str).str.lower().replace({"f": "female", "m": "male"})
+            sizes = word.value_counts()
+            mine = sizes[sizes < self.asked.least].sum()
+            if row["category"] != "other categories":
+                mine = sizes[row["category"].lower()]
+            n = self.count("categories", i, "n", int(mine))
+            self.text("categories", i, "share", MARK if n == MARK else ends(n, every))
+
     def _outcome_row(self, table: str, i: int, d: Rows, m: str, between: bool) -> None:
         sign, shown = SCALES[m][3], {"n": self.count(table, i, "n", len(d))}
         flags = self.asked.flags(d, m)
@@ -1115,8 +1129,8 @@ class Claims:
 
     def all(self) -> None:
         """Let everything claim what it vouches for."""
-        for work in (self.flow, self.sample, self.outcomes, self.by_therapist, self.last_scores,
-                     self.national, self.groups, self.rates):  # fmt: skip
+        for work in (self.flow, self.sample, self.categories, self.outcomes, self.by_therapist,
+                     self.last_scores, self.national, self.groups, self.rates):  # fmt: skip
             work()
         for m in self.asked.measures:
             for each in (self.models, self.checks, self.residuals, self.sensitivity, self.one_less,

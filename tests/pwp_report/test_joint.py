@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,15 @@ from pwp_report.disclosure import (
     Relation,
     release_counts,
 )
-from pwp_report.patient_counts import EVERYBODY, Count, Group, Kind, PatientCounts, Whose
+from pwp_report.patient_counts import (
+    EVERYBODY,
+    Count,
+    Group,
+    Kind,
+    PatientCounts,
+    Whose,
+    _add_categories,
+)
 from pwp_report.pseudonyms import Pseudonyms, pseudonymise
 from pwp_report.release import release_results
 from pwp_report.release_parts import OTHERS_TOGETHER, share_between
@@ -275,3 +285,35 @@ def test_a_therapist_may_be_called_like_a_group() -> None:
     assert found.loc[[*names.values()], "n"].tolist() == [60] * 4
     assert found.loc["all", "n_deteriorated"] == DETERIORATED["A"]
     assert released.tables["outcomes"].frame["n"].tolist() == [720]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_few_of_a_gender_or_ethnicity_cannot_be_solved_for(seed: int) -> None:
+    """Not from the exact number of all, what is shown rounded, and that nobody listed is none."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice([1, 2, 4, 6, 11, 19, 20, 23, 57, 180], rng.integers(1, 7))
+    names = [f"kind {i}" for i in range(len(sizes))]
+    known = pd.Series(names).repeat(sizes)
+    made = PatientCounts()
+    made.put(EVERYBODY, Kind(Count.analysed), int(sizes.sum()))
+    table = pd.DataFrame({"n": known.value_counts()})
+    table = pd.concat({"ethnicity": table}, names=["variable", "category"])
+    shape: Any = SimpleNamespace(sample=SimpleNamespace(patient_categories=table))
+    _add_categories(made, shape, POLICY)
+    cohort = SimpleNamespace(measures=(), patients=pd.DataFrame())
+    made._release(SimpleNamespace(cohort=cohort), POLICY, [EVERYBODY])  # type: ignore[arg-type]
+    cells = {k: n for k, n in made.cells[EVERYBODY].items() if k.count is Count.category}
+    assert sum(cells.values()) == sizes.sum()
+    assert sum(n < 20 for n in cells.values()) <= 1
+    small = {k for k, n in cells.items() if n < 5}
+    told = {k: made.shown(EVERYBODY, k) for k in cells}
+    for kind in small:
+        assert np.isnan(told[kind])
+        # The others' least and most leave more than one number for it.
+        least, most = 0.0, 0.0
+        for other in cells.keys() - {kind}:
+            hidden = np.isnan(told[other])
+            low, high = (1.0, np.inf) if hidden else POLICY.bounds(told[other])
+            least, most = least + low, most + high
+        range_of = max(1, sizes.sum() - most), min(4, sizes.sum() - least)
+        assert range_of[1] > range_of[0] or len(cells) == 1

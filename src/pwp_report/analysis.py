@@ -396,8 +396,7 @@ def _measure_result(
     adjust = partial(mixing.adjusted_effects, mix, measure, listed, attempts.case_mix, seed)
     adjusted, with_mix = try_if(True, "adjusted", adjust) or (None, None)
     ranked = with_mix if with_mix is not None and mix.terms and mix.whole else fit
-    if ranked is not fit:
-        scored = mix.rows
+    scored = scored if ranked is fit else mix.rows
     terms = {} if ranked is fit else {t: term.of for t, term in mix.terms.items()}
     services: dict[str, NestedFit] = {}
     for words, part in {mixing.FIRST: "services", mixing.WITH_MIX: "services_adjusted"}.items():

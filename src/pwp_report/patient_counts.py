@@ -364,7 +364,6 @@ def _add_categories(made: PatientCounts, analysis: Analysis, policy: DisclosureP
         few = (mine < policy.smallest_caseload) & policy.active
         sizes = mine.groupby(mine.index.where(~few, "other categories"), sort=False).sum()
         kinds = {Kind(Count.category, variable, str(name)): n for name, n in sizes.items()}
-        for kind, n in kinds.items():
-            made.put(EVERYBODY, kind, n)
+        made.cells.setdefault(EVERYBODY, {}).update(kinds)
         whole, parts = (EVERYBODY, Kind(Count.analysed)), tuple((EVERYBODY, k) for k in kinds)
         made._relations.append(Relation(whole, parts))

@@ -212,10 +212,11 @@ class Ledger:
         gap = sum(row[i] * step for i, step in moves.items() if i in row)
         if gap == 0.0:
             return self._repair(moves, broken[1:], truth)
-        for i in [i for i in self._least_bound(broken[0]) if i not in moves][:6]:
-            step = -gap / row[i]
-            if abs(step) == 1.0 and self.lower[i] <= truth[i] + step <= self.upper[i]:
-                others = [r for r in self.rows_of[i] if r != broken[0] and r not in broken]
-                if self._repair({**moves, i: step}, broken[1:] + others, truth):
-                    return True
+        steps = {i: -gap / row[i] for i in self._least_bound(broken[0]) if i not in moves}
+        # Of those that can move: the first six of all may be ones that cannot.
+        able = [i for i, s in steps.items() if self.lower[i] <= truth[i] + s <= self.upper[i]]
+        for i in [i for i in able if abs(steps[i]) == 1.0][:6]:
+            others = [r for r in self.rows_of[i] if r != broken[0] and r not in broken]
+            if self._repair({**moves, i: steps[i]}, broken[1:] + others, truth):
+                return True
         return False

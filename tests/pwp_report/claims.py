@@ -807,7 +807,8 @@ class Claims:
         first = a.placed(main, m)
         for i, row in self.lines(name):
             what = row["analysis"]
-            work = known[what]
+            # Who counts as closed may be said.
+            work = known[what.partition(", those known to have dropped out")[0]]
             n, therapists, slack = len(d), len(first), 0.0
             if isinstance(work, str):
                 ranks = self._posterior(name, i, m, main, work, ("vpc", "lower", "upper")).rank()
@@ -833,6 +834,10 @@ class Claims:
             self.count(name, i, "patients", n)
             few = 0 < len(first) - therapists < 5
             self.text(name, i, "n_therapists", MARK if few else str(therapists))
+            if ranks.round(9).nunique() == 1 or first.nunique() == 1:  # nobody differs
+                for column in ("rank_correlation", "upper_shared", "lower_shared"):
+                    self.text(name, i, column, "")
+                continue
             both = pd.concat([first, ranks.round(9)], axis=1, join="inner").to_numpy()
             rho = spearmanr(both[:, 0], both[:, 1]).statistic
             self.number(name, i, "rank_correlation", rho, 3, 0.0006 + slack)

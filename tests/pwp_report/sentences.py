@@ -135,9 +135,11 @@ def _funnels(claims: Claims, m: str) -> Iterator[float]:
     each = each[(each["measure"] == SCALES[m][0]) & (each["therapist"] != "others together")]
     both = each[["n_case_pre", "n_rcsi"]].apply(pd.to_numeric, errors="coerce").dropna()
     yield len(both)
+    if not len(both):
+        return
     case, well = both["n_case_pre"], both["n_rcsi"]
     yield from (round(100 * share) for share in (well / case).clip(upper=1).agg(["min", "max"]))
-    yield round(float(100 * ((well + 2) / (case - 2) - well / case).max())) if len(both) else 0.0
+    yield round(float(100 * ((well + 2) / (case - 2) - well / case).max()))
 
 
 def computed(claims: Claims) -> dict[str, dict[str, list[float]]]:

@@ -174,10 +174,9 @@ def fit_rate(asked: Asked) -> RateModel:
     """
     rows = asked.rows.assign(yes=asked.rows["yes"].astype(float))
     few = min(rows["yes"].sum(), len(rows) - rows["yes"].sum())
-    least = _LEAST + _LEAST_A_TERM * len(asked.terms)
-    if few < least:
+    if few < _LEAST + _LEAST_A_TERM * len(asked.terms):
         label = asked.label + " with the case mix" * bool(asked.terms)
-        raise refusal("outcome_of_few", label=label, least=least)
+        raise refusal("outcome_of_few", label=label, of=asked.measure or "all measures")
     names = [*(p for p in asked.predictors if rows[p].nunique() > 1), *asked.terms]
     terms = " + ".join(f"center({name})" for name in names) or "1"
     fit = fit_binary(f"yes ~ {terms} + (1 | therapist_id)", rows)

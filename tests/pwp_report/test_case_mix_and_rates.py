@@ -317,7 +317,7 @@ def test_patients_per_hundred_by_another_way(people: pd.DataFrame) -> None:
 
 def test_an_outcome_of_few_has_no_model(people: pd.DataFrame) -> None:
     rows = people.assign(yes=np.arange(len(people)) < 19)
-    with pytest.raises(InputError, match="takes 20 patients with this outcome and as many without"):
+    with pytest.raises(InputError, match="too few patients have this outcome, or lack it"):
         fit_rate(Asked("deterioration", "phq9", "Deterioration", rows, ()))
 
 

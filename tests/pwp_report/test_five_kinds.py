@@ -138,4 +138,6 @@ def test_numbers_in_sentences_are_those_of_the_tables(found: Run) -> None:
     assert unknown([first.replace("95% interval ", "95% interval 98.7 or ")], found.claims)
     words = [c for t in found.claims.tables.values() for c in t.to_numpy().ravel() if c == MARK]
     assert FIGURE.fullmatch(MARK)
-    assert any(p.startswith(f"{len(words):,} cells are withheld") for p in paragraphs)
+    assert any(
+        p.startswith(f"Cells that are withheld (marked *): {len(words):,}.") for p in paragraphs
+    )

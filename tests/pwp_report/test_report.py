@@ -167,7 +167,8 @@ def test_a_mark_is_explained_beneath_the_table_that_has_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "folded", "cut"), [(15, False, False), (60, True, False), (61, True, True)]
+    ("rows", "folded", "cut"),
+    [(1, False, False), (15, False, False), (60, True, False), (61, True, True)],
 )
 def test_a_long_table_is_folded_and_a_very_long_one_names_its_file(
     rows: int, folded: bool, cut: bool

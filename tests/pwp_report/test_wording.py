@@ -44,3 +44,16 @@ def test_a_refusal_is_one_sentence_with_its_place() -> None:
         "name one as table under [file] in a study file: one, two."
     )
     assert worded("count_negative") == ["a count is below 0", ""]
+
+
+def test_a_number_of_one_has_no_plural_beside_it() -> None:
+    """Sentences put a number that can be one where no noun has to agree with it."""
+    tables = tomllib.loads((SOURCE / "tables.toml").read_text(encoding="utf-8"))
+    for key in ("marks", "services"):
+        assert not re.search(r"\{n[^}]*\} (cells|services)", tables["withheld"][key])
+    page = (SOURCE / "templates" / "report.html.j2").read_text(encoding="utf-8")
+    assert 'row{{ "s" if table.count != 1 }})' in page
+
+
+def test_why_an_outcome_has_no_model_narrows_no_count() -> None:
+    assert not re.search(r"\d|\{least\}", worded("outcome_of_few", label="X", of="y")[0])

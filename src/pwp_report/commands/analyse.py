@@ -79,7 +79,7 @@ def analyse_file(asked: Request) -> None:
     from pwp_report.case_mix import CaseMix
     from pwp_report.report import safe_labels, write_run
 
-    progress("models, ranks and comparisons")
+    progress("models, ranks and comparisons (a first run compiles: minutes more)")
     mix = (known.adjust, known.missing_covariates, known.therapist_mean)
     analysis = analyse(
         safe_labels(cohort),

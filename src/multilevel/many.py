@@ -91,25 +91,22 @@ def fit_many(
     return _fitted(design, blocks, counts.sum(axis=1), method_name(method) == "REML")
 
 
-def resampled_shares(
-    designs: Sequence[DesignMoments], units: Sequence[Any], draws: int, seed: int
-) -> Array:
-    """Variance partition coefficients of several models of the same groups, units drawn again.
+def shares_without(designs: Sequence[DesignMoments], blocks: Sequence[Any]) -> Array:
+    """Variance partition coefficients of several models of the same groups, blocks left out.
 
     Parameters
     ----------
     designs : sequence of DesignMoments
-    units : sequence of ndarray of int
-        The groups of each unit that is drawn, with replacement; all models see the same draw.
-    draws, seed : int
+    blocks : sequence of ndarray of int
+        The groups that are left out together, each block in its turn.
 
     Returns
     -------
-    ndarray of shape (draws, models)
+    ndarray of shape (blocks, models)
     """
-    rng, out = np.random.default_rng(seed), np.empty((draws, len(designs)))
-    for row in out:
-        kept = np.concatenate([units[k] for k in rng.integers(0, len(units), len(units))])
+    out = np.empty((len(blocks), len(designs)))
+    for row, block in zip(out, blocks, strict=True):
+        kept = np.delete(np.arange(len(designs[0].n)), block)
         row[:] = [fit_many(d, d.cross[None, kept], d.n[kept]).vpc[0] for d in designs]
     return out
 

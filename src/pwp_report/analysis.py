@@ -393,7 +393,7 @@ def _measure_result(
 
     scored = patients.dropna(subset=[measure.post, *(m.pre for m in listed)])
     mix = mixing.case_mix_rows(scored, attempts.case_mix)
-    adjust = partial(mixing.adjusted_effects, mix, measure, listed, attempts.case_mix, seed)
+    adjust = partial(mixing.adjusted_effects, mix, measure, listed, attempts.case_mix)
     adjusted, with_mix = try_if(True, "adjusted", adjust) or (None, None)
     ranked = with_mix if with_mix is not None and mix.terms and mix.whole else fit
     scored = scored if ranked is fit else mix.rows

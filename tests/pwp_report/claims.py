@@ -22,12 +22,12 @@ from independent import (
     Linear,
     Logistic,
     expected_ranks,
+    jackknifed_change,
     least_squares,
     nested,
     one,
     posterior,
     ranks_drawn,
-    resampled_changes,
     slope,
 )
 from scipy.stats import chi2, kurtosis, levene, norm, rankdata, shapiro, skew, spearmanr
@@ -100,7 +100,6 @@ class Asked:
     least: int = 20
     size: int | None = None
     therapists: Rows | None = None
-    resamples: int = 60
 
     @cached_property
     def measures(self) -> list[str]:
@@ -913,10 +912,11 @@ class Claims:
             if unit == "service" and len(units) < 10:
                 half, more = np.nan, 0.0
             else:
-                sd = resampled_changes(models[names[k - 1]], models[what], units, a.resamples)
-                half = 196 * sd
-                # An SD of B draws has a relative error of the root of 1 / (2B); 4.5 of both.
-                more = 4.5 * half * np.sqrt(1 / 398 + 1 / (2 * a.resamples))
+                # Of more units than these some are left out together: as they come.
+                most = max(50, 200_000 // len(fit.model.labels))
+                units = [np.concatenate(units[b::most]) for b in range(min(most, len(units)))]
+                se = jackknifed_change(models[names[k - 1]], models[what], units)
+                half, more = 100 * student.ppf(0.975, len(units) - 1) * se, 0.02
             self.number("adjusted", i, "change_lower", change - half, 1, more + 0.02)
             self.number("adjusted", i, "change_upper", change + half, 1, more + 0.02)
 

@@ -147,7 +147,9 @@ def computed(claims: Claims) -> dict[str, dict[str, list[float]]]:
     a, found = claims.asked, {}
     sizes = [len(a.loads), a.patients["service"].nunique() if "service" in a.patients else 0]
     found["sizes"], found["hidden"] = {"": sizes}, {"": [getattr(claims, "hidden_services", 0)]}
-    found["all"] = {"": [5 * ((len(a.patients) + 2) // 5)]}
+    # Patients, and those who dropped out where a rule says how many were let in.
+    counts = [len(a.patients), *(a.eligible[c].sum() for c in ("dropped_out",) if c in a.eligible)]
+    found["all"] = {"": [5 * ((int(n) + 2) // 5) for n in counts]}
     found["together"] = {"": [len(a.together), a.least]}
     marks = sum((t == MARK).to_numpy().sum() for t in claims.tables.values())
     found["marks"] = {"": [float(marks)]}

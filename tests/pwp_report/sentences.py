@@ -191,7 +191,9 @@ def unknown(paragraphs: list[str], claims: Claims) -> list[tuple[str, str]]:
     extra, found = computed(claims), []
     for paragraph in paragraphs:
         labels = [v[0] for v in SCALES.values() if re.search(rf"{v[0]}(?!\w)", paragraph)]
-        left = re.sub("|".join(f"(?:{p})" for p in NOT_FIGURES), "~", paragraph)
+        # What is rounded to zero and is none.
+        left = paragraph.replace("under 0.1", "0.0")
+        left = re.sub("|".join(f"(?:{p})" for p in NOT_FIGURES), "~", left)
         numbers = re.findall(r"(?<![\w.,])[−-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)", left)
         kinds = [k for pattern, k in KINDS.items() if re.search(pattern, paragraph)]
         known: set[str] = set()

@@ -236,5 +236,5 @@ def test_without_the_extra_one_sentence_says_what_to_install(
 ) -> None:
     _write_labelled(tmp_path / f"own.{ending}", bad_files.good_frame())
     monkeypatch.setitem(sys.modules, "pyreadstat", None)
-    with pytest.raises(InputError, match=r"needs the package pyreadstat.*pwp-lib\[spss\]"):
+    with pytest.raises(InputError, match=r"needs the package pyreadstat.*pip install pyreadstat"):
         read_table(tmp_path / f"own.{ending}")

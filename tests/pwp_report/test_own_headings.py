@@ -138,19 +138,6 @@ def test_a_case_is_the_patient_where_each_row_has_its_own_and_it_is_said(
         assert len(patients_of(check)) == len(FRAME)
 
 
-@pytest.mark.parametrize("adjusted", [True, False])
-def test_what_has_one_value_in_every_service_is_named(adjusted: bool, tmp_path: Path) -> None:
-    services = pd.Series([f"s{int(t[1:]) % 3}" for t in FRAME["therapist_id"]])
-    frame = FRAME.assign(
-        service_id=services, imd=services.map({"s0": 3, "s1": 5, "s2": 5}), same=1,
-        band=[i % 4 for i in range(len(FRAME))],
-    )  # fmt: skip
-    text = '[case_mix]\nadjust = ["imd", "band"]\n' if adjusted else ""
-    said = [r for r in checked(tmp_path, frame, text).remarks if "one value in every" in r]
-    assert len(said) == 1
-    assert "every service: imd. As" in said[0]
-
-
 @pytest.mark.parametrize("statuses", [["closed"], ["closed", "in_treatment"], ["in_treatment"]])
 @pytest.mark.parametrize("gone", [0, 3, 12, 13, 57, 60])
 def test_a_rule_on_closed_cases_says_how_many_of_them_dropped_out(

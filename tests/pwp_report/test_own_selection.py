@@ -108,5 +108,5 @@ def test_completeness_is_in_the_order_of_the_exact_shares(tmp_path: Path, capsys
     frame = FRAME.assign(phq9_post=FRAME["phq9_post"].mask(gone), synthetic="true")
     frame.to_csv(tmp_path / "own.csv", index=False)
     assert run("check", tmp_path / "own.csv") == 0
-    table = capsys.readouterr().out.split("Completeness by")[1].split("Enough for")[0]
+    table = capsys.readouterr().out.split("Completeness: ten lowest")[1].split("Enough for")[0]
     assert re.findall(r"(\d+)%", table) == ["60", "70", "80", "90", "100", "100", "100", "100"]

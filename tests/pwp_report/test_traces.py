@@ -39,15 +39,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _frame() -> pd.DataFrame:
-    """Every cell that is text bears the mark; every age is known by its decimals."""
+    """Every cell that is text bears the mark; every age is known by its decimals.
+
+    Categories of many patients are shown as the file has them, those of few never.
+    """
     truth = Truth().with_therapists(9, caseload=24)
     people = pwp.simulate_cohort(truth, seed=4, interviews=False).patients
     return people.drop(columns="synthetic", errors="ignore").assign(
         patient_id=[f"{MARK}-nhs-{i}" for i in range(len(people))],
         therapist_id=f"{MARK} Dr " + people["therapist_id"].astype(str),
         service_id=f"{MARK} Trust",
-        gender=f"{MARK} gender",
-        ethnicity=f"{MARK} ethnicity",
+        gender=[f"{MARK} gender" if i % 17 == 0 else "w" for i in range(len(people))],
+        ethnicity=[f"{MARK} ethnicity" if i % 12 == 1 else "a" for i in range(len(people))],
         age=[round(20 + 40 * i / len(people) + 0.00417, 5) for i in range(len(people))],
         note=f"{MARK} said at home that",
         referred="2021-03-17",

@@ -260,10 +260,10 @@ def rate_row(
     if step is None:
         return None
     for name, values in model.figures.items():
-        places = 2 if name == "median_odds_ratio" else 1
         for end, value in zip(("", "_lower", "_upper"), values, strict=True):
             whole = name.startswith("per_hundred")
-            row[name + end] = round(round(value / step) * step if whole else value, places)
+            value = round(value / step) * step if whole else value
+            row[name + end] = round(value, 2) if name == "median_odds_ratio" else _tenth(value)
     del row["per_hundred_median_lower"], row["per_hundred_median_upper"]
     return row | {"p_value_boundary": _significant(model.p_value)}
 

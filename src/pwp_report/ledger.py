@@ -14,6 +14,8 @@ _TRIES = 120
 #: What stands in a published table for a number that is withheld.
 MARK = "*"
 
+#: Row of the cells that are in no table, and that sums leave over all the same.
+REST = "(rest)"
 #: A cell of a table: label of the row, label of the column.
 Cell: TypeAlias = tuple[Any, Any]
 
@@ -112,10 +114,7 @@ class Ledger:
             row = {self._at(part): 1.0 for part in relation.parts}
             row[self._at(relation.whole)] = -1.0
             if not relation.exhaustive:
-                rest = ("(rest)", len(self.rows))
-                self.position[rest] = len(self.cells)
-                self.cells.append(rest)
-                row[self.position[rest]] = 1.0
+                row[self._at((REST, len(self.rows)))] = 1.0
             self.rows.append(row)
         #: What a cell holds at the least, however little is said of it.
         self.least = np.zeros(len(self.cells))
@@ -125,19 +124,22 @@ class Ledger:
         for r, row in enumerate(self.rows):
             for i in row:
                 self.rows_of[i].append(r)
-        self._order: dict[int, list[int]] = {}
+        #: Cells of each sum in which to look for a countermove: those in the fewest other sums.
+        self._movable = [sorted(r, key=lambda i: len(self.rows_of[i]))[:24] for r in self.rows]
         self._tries = 0
         self._part_of: NDArray[np.int32] | None = None
 
     def _at(self, cell: Cell) -> int:
         if cell not in self.position:
-            raise refusal("sum_of_no_cell")
+            if cell[0] != REST:
+                raise refusal("sum_of_no_cell")
+            self.position[cell] = len(self.cells)
+            self.cells.append(cell)
         return self.position[cell]
 
     def is_rest(self, i: int) -> bool:
         """Whether the cell is what a sum leaves over, in no table but known all the same."""
-        cell = self.cells[i]
-        return isinstance(cell[0], str) and cell[0] == "(rest)"
+        return bool(self.cells[i][0] == REST)
 
     def members_around(self, target: int) -> NDArray[np.int64]:
         """Find the cells that sums link to this one, itself included."""
@@ -193,13 +195,6 @@ class Ledger:
                     return True
         return False
 
-    def _least_bound(self, r: int) -> list[int]:
-        """Cells of a sum in which to look for a countermove: those in the fewest other sums."""
-        if r not in self._order:
-            by_sums = sorted(self.rows[r], key=lambda i: len(self.rows_of[i]))
-            self._order[r] = by_sums[:24]
-        return self._order[r]
-
     def _repair(
         self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]
     ) -> bool:
@@ -212,7 +207,7 @@ class Ledger:
         gap = sum(row[i] * step for i, step in moves.items() if i in row)
         if gap == 0.0:
             return self._repair(moves, broken[1:], truth)
-        steps = {i: -gap / row[i] for i in self._least_bound(broken[0]) if i not in moves}
+        steps = {i: -gap / row[i] for i in self._movable[broken[0]] if i not in moves}
         # Of those that can move: the first six of all may be ones that cannot.
         able = [i for i, s in steps.items() if self.lower[i] <= truth[i] + s <= self.upper[i]]
         for i in [i for i in able if abs(steps[i]) == 1.0][:6]:

@@ -28,6 +28,7 @@ from pwp_lib import outcomes
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
+from pwp_report.ledger import REST
 from pwp_report.rates import NATIONAL_RATES
 from pwp_report.register import changes_by_therapist, differ_by_few
 
@@ -262,7 +263,13 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People) -
         if together:
             made.put(OTHERS, kind, column[few].sum())
         made.add_up(kind, EVERYBODY, people)
+    scored = [k for k, v in columns.items() if k.of and (v != table["complete"]).any()]
     for group in [EVERYBODY, *people]:
+        alone = {(group, k): (REST, (group, k)) for k in scored if k in made.cells.get(group, {})}
+        if len(alone) == 2:  # all, either measure alone, and neither are whoever is eligible
+            whole, every = (group, Kind(Count.eligible)), (group, Kind(Count.complete))
+            made._relations += [Relation(of, (every, rest)) for of, rest in alone.items()]
+            made._relations.append(Relation(whole, (every, *alone.values()), exhaustive=False))
         made.link(group, Kind(Count.eligible), [Kind(Count.analysed)])
         made.link(group, Kind(Count.analysed), [Kind(Count.complete)])
         for m in analysis.cohort.measures:

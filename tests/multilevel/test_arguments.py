@@ -173,6 +173,7 @@ def test_every_public_function_and_class_is_tried() -> None:
     assert len(PLACES) * len(HOSTILE) > 4_000
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(("name", "parameter"), PLACES)
 def test_a_value_of_any_kind_gives_a_result_or_is_refused_in_words(
     name: str, parameter: str, capfd: pytest.CaptureFixture[str]

@@ -365,6 +365,18 @@ def test_no_count_under_five_can_be_solved_for(seed: int, whole: bool) -> None:
     assert attacker.solved(targets) == []
 
 
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in range(1, 10))]
+)
+def test_who_lacks_which_of_two_measures_is_not_told(seed: int) -> None:
+    """All, those with either measure alone and those with neither are whoever was eligible."""
+    rows = people(seed)
+    few = rows["therapist_id"].isin(rows["therapist_id"].unique()[:9])
+    attacker, targets = _run(rows[few].reset_index(drop=True)).attack()
+    assert sum("lacks" in name for name, _ in targets) > 8
+    assert attacker.solved(targets) == []
+
+
 def test_the_attacker_solves_what_is_told() -> None:
     """Told how many got worse of all, and of every other therapist: those of the last one."""
     run = _run(people(0))

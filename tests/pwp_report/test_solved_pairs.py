@@ -122,7 +122,7 @@ def attacked(
     return a, targets
 
 
-#: Of the first nine therapists of seed 0 something is told, in one run already: to be mended.
+#: Of the first nine therapists of seed 0 two runs tell who lacks which score: to be mended.
 SEEDS = range(1, 13)
 
 

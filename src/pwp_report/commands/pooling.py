@@ -56,8 +56,9 @@ def summarise_file(
     moments = Moments.for_formula(_formula(cohort.measures), cohort.patients)
     scores = cohort.patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
     groups = scores.groupby(cohort.patients["therapist_id"])
-    unlike = groups.agg(_unlike).min(axis=1)
     # Nearly all with one score: what the few others have follows from its sum and its squares.
+    commonest = [groups[m].value_counts().groupby(level=0).max() for m in map(str, scores)]
+    unlike = groups.size() - pd.concat(commonest, axis=1).max(axis=1)
     written = _shared(moments, policy, unlike.index[policy.active & (unlike < least / 2)])
     changes = changes_by_therapist(cohort.patients)
     if any(differ_by_few(changes, [t], policy) for t in written.groups):
@@ -72,11 +73,6 @@ def summarise_file(
     say(remark("moments_written", file=out.name, least=least, **counts))
     if mark is not None:
         keep(mark, key, out.name, despite)
-
-
-def _unlike(scores: pd.Series) -> int:
-    """Patients with another score than the commonest."""
-    return int((scores != scores.mode()[0]).sum())
 
 
 def _shared(moments: Moments, policy: DisclosurePolicy, also: Collection[Any]) -> Moments:

@@ -66,10 +66,6 @@ def _is_text(cells: pd.Series) -> bool:
     return bool(pd.api.types.is_string_dtype(cells) or pd.api.types.is_object_dtype(cells))
 
 
-def _is_missing(text: str, codes: Collection[str]) -> bool:
-    return text in MISSING or text in codes or text.casefold() in codes
-
-
 def read_numbers(
     cells: pd.Series, codes: Collection[str] = (), decimal: str | None = None
 ) -> ReadColumn:
@@ -102,7 +98,7 @@ def read_numbers(
     values = np.full(len(texts) + 1, np.nan)
     kinds: list[str | None] = [None] * (len(texts) + 1)
     for i, text in enumerate(texts):
-        if _is_missing(text, codes):
+        if text in MISSING or text in codes or text.casefold() in codes:
             continue
         if _NUMBER.fullmatch(text):
             values[i] = float(text)

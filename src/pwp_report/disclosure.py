@@ -227,13 +227,12 @@ def _counts_by_cell(counts: pd.DataFrame) -> dict[Cell, float]:
 
 
 def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
-    truth = np.zeros(len(ledger.cells))
+    truth = np.full(len(ledger.cells), np.nan)
     truth[: len(known)] = known
     if (truth < 0).any():
         raise refusal("count_negative")
-    done: set[int] = set()
     for row in ledger.rows:
-        rest = next((i for i in row if ledger.is_rest(i) and i not in done), None)
+        rest = next((i for i in row if np.isnan(truth[i])), None)
         left = -sum(weight * truth[i] for i, weight in row.items() if i != rest)
         if rest is None and left != 0:
             raise refusal("sum_does_not_add_up")
@@ -241,7 +240,6 @@ def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
             if left < 0:
                 raise refusal("parts_exceed_total")
             truth[rest] = left
-            done.add(rest)
     return truth
 
 

@@ -77,6 +77,9 @@ OUTCOMES = (Count.n, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.val
 NATIONAL_COUNTS = tuple(
     Count(f"n_{of}" if of else "n") for of in ("", "finished", "case", *NATIONAL_RATES)
 )
+#: With more therapists the sums of who has which of two measures are not looked at: no integer
+#: programme is asked about tables of that size, and the quick proof would withhold nearly all.
+_SETTLED = 50
 #: By table, what is part of what among the counts of one group.
 _PARTS: Mapping[str, Sequence[Mapping[str, Any]]] = tomllib.loads(
     Path(__file__).with_name("counts.toml").read_text(encoding="utf-8")
@@ -266,7 +269,8 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People) -
     scored = [k for k, v in columns.items() if k.of and (v != table["complete"]).any()]
     for group in [EVERYBODY, *people]:
         alone = {(group, k): (REST, (group, k)) for k in scored if k in made.cells.get(group, {})}
-        if len(alone) == 2:  # all, either measure alone, and neither are whoever is eligible
+        # All, either measure alone, and neither are whoever is eligible.
+        if len(alone) == 2 and len(people) <= _SETTLED:
             whole, every = (group, Kind(Count.eligible)), (group, Kind(Count.complete))
             made._relations += [Relation(of, (every, rest)) for of, rest in alone.items()]
             made._relations.append(Relation(whole, (every, *alone.values()), exhaustive=False))

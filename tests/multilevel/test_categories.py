@@ -76,7 +76,7 @@ COLUMNS: dict[str, Callable[[list[Any]], pd.Categorical]] = {
 }
 
 
-def same(found: Any, expected: Any) -> None:
+def assert_same(found: Any, expected: Any) -> None:
     assert found.deviance == pytest.approx(expected.deviance, abs=1e-8)
     np.testing.assert_allclose(found.fixed["estimate"], expected.fixed["estimate"], rtol=1e-6)
     np.testing.assert_allclose(found.fixed["se"], expected.fixed["se"], rtol=1e-6)
@@ -89,7 +89,7 @@ def same(found: Any, expected: Any) -> None:
 def test_a_category_of_any_type_is_what_its_columns_by_hand_are(labels: str, column: str) -> None:
     frame = ROWS.assign(c=COLUMNS[column](LABELS[labels]))
     by_hand = fit_mixed("y ~ x + second + third + (1 | g)", frame[frame["c"].notna()])
-    same(fit_mixed("y ~ x + c + (1 | g)", frame), by_hand)
+    assert_same(fit_mixed("y ~ x + c + (1 | g)", frame), by_hand)
 
 
 @pytest.mark.parametrize("alike", [[1, "1", 2], [1, 1.5, "1.5"], [True, "True", "b"]], ids=str)
@@ -117,13 +117,13 @@ def test_numbers_held_as_something_else_are_no_categories(column: str) -> None:
 
 def test_short_floats_and_objects_of_polars_are_numbers() -> None:
     expected = fit_mixed("y ~ x + (1 | g)", ROWS)
-    same(fit_mixed("y ~ x + (1 | g)", ROWS.assign(x=X.astype("float16"))), expected)
+    assert_same(fit_mixed("y ~ x + (1 | g)", ROWS.assign(x=X.astype("float16"))), expected)
     objects = [pl.Series(name, ROWS[name].tolist(), dtype=pl.Object) for name in ("x", "g")]
     table = pl.from_pandas(ROWS).with_columns(*objects)
-    same(fit_mixed("y ~ x + (1 | g)", table), expected)
+    assert_same(fit_mixed("y ~ x + (1 | g)", table), expected)
     text = pl.Series("c", [f"t{code}" for code in CODE], dtype=pl.Object)
     by_hand = fit_mixed("y ~ x + second + third + (1 | g)", ROWS)
-    same(fit_mixed("y ~ x + c + (1 | g)", table.with_columns(text)), by_hand)
+    assert_same(fit_mixed("y ~ x + c + (1 | g)", table.with_columns(text)), by_hand)
 
 
 def test_where_another_engine_writes_labels_otherwise_categories_are_refused() -> None:
@@ -152,7 +152,7 @@ def test_numbers_beyond_any_width_are_categories_in_every_frame() -> None:
 def test_a_word_for_a_truth_value_is_a_column() -> None:
     frame = ROWS.assign(**{"True": Y - RNG.normal(size=len(G))})
     expected = fit_mixed("y ~ z + (1 | g)", frame.rename(columns={"True": "z"}))
-    same(fit_mixed("y ~ True + (1 | g)", frame), expected)
+    assert_same(fit_mixed("y ~ True + (1 | g)", frame), expected)
     with pytest.raises(InputError, match="column False: this column is not in the data"):
         fit_mixed("y ~ x + False + (1 | g)", frame)
 

@@ -301,7 +301,8 @@ class BinaryFit(Checked):
         """Mean and variance of the probability over groups."""
         from scipy.special import expit
 
-        z, weights = _AVERAGE
+        # Where groups do not differ, rounding is no variance.
+        z, weights = _AVERAGE if sd else (np.zeros(1), np.ones(1))
         p = expit(np.add.outer(eta, sd * z))
         mean = p @ weights
         return mean, (p - np.expand_dims(mean, -1)) ** 2 @ weights

@@ -61,7 +61,9 @@ def python() -> Path:
 def run(*command: str | Path, **environment: str) -> int:
     """Run a command in the environment, from the root, and return its exit code."""
     bin_folder = str(python().parent)
-    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    # Hundreds of processes start here: without its bytecode each compiles every package anew.
+    dropped = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+    inherited = {k: v for k, v in os.environ.items() if k not in dropped}
     variables = {
         **inherited,
         "PATH": bin_folder + os.pathsep + os.environ.get("PATH", ""),

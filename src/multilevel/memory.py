@@ -553,7 +553,8 @@ def _accumulate(
     codes: NDArray[np.uint64], table: Array, bases: Array, factors: Array, totals: Array
 ) -> None:
     """Multiply and add, row by row: each product is an earlier one times a column."""
-    product = np.ones(len(bases))
+    product = np.zeros(len(bases))
+    product[0] = 1.0
     for row in range(len(codes)):
         group = codes[row]
         totals[group, 0] += product[0]

@@ -67,10 +67,10 @@ class Ends(NamedTuple):
 def make_ends(axes: Any, theta: Any, free: Any) -> Any:
     """Make runs that are to start from these elements."""
     (count, k), q = theta.shape, axes.shape[-1]
-    lines, squares, ends = np.zeros((3, count, k)), np.zeros((2, count, q, q)), np.zeros((2, count))
-    rest, steps = (squares[0], squares[1], ends[0], ends[1]), np.zeros(count, dtype=np.int64)
+    lines, squares, ends = np.zeros((3, count, k)), np.zeros((2, count, q, q)), np.zeros((3, count))
+    rest = squares[0], squares[1], ends[0], ends[1], ends[2]
     hessian = np.zeros((count, k, k))
-    return Ends(axes, theta, free, lines[0], lines[1], lines[2], hessian, *rest, steps)
+    return Ends(axes, theta, free, lines[0], lines[1], lines[2], hessian, *rest)
 
 
 class Room(NamedTuple):
@@ -92,8 +92,10 @@ class Room(NamedTuple):
 @folded  # type: ignore[untyped-decorator]
 def make_room(q: Any, places: Any) -> Any:
     """Make it."""
-    a, b = np.zeros((5, q, q)), np.zeros((4, len(places), len(places)))
-    return Room(places, np.eye(q), a[0], a[1], a[2], a[3], a[4], b[0], b[1], b[2], b[3])
+    a, b = np.zeros((6, q, q)), np.zeros((4, len(places), len(places)))
+    for i in range(q):
+        a[0, i, i] = 1.0
+    return Room(places, a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3])
 
 
 @folded  # type: ignore[untyped-decorator]

@@ -44,9 +44,8 @@ class Ends(NamedTuple):
     hessian : ndarray of shape (S, k, k)
     g, gamma : ndarray of shape (S, q, q)
         Relative covariance, and the derivatives by it.
-    deviance, expected : ndarray of shape (S,)
-        With the decrease that was still expected.
-    steps : ndarray of int, shape (S,)
+    deviance, expected, steps : ndarray of shape (S,)
+        With the decrease that was still expected, and how many steps were taken.
     """
 
     axes: Array
@@ -60,7 +59,7 @@ class Ends(NamedTuple):
     gamma: Array
     deviance: Array
     expected: Array
-    steps: NDArray[np.int64]
+    steps: Array
 
 
 @folded  # type: ignore[untyped-decorator]

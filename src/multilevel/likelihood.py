@@ -133,14 +133,8 @@ def workspace(groups: Any, q: Any, width: Any) -> Any:
 @folded  # type: ignore[untyped-decorator]
 def _sums(design: Any, factor: Any, space: Any) -> Any:
     """Fill `K` and ``Y = K^-1 U`` of each group and the total; the log determinant."""
-    root, outer, k, y, bulk, sums = (
-        design.root,
-        design.outer,
-        space.k,
-        space.y,
-        space.bulk,
-        space.sums,
-    )
+    root, outer, k, y = design.root, design.outer, space.k, space.y
+    bulk, sums = space.bulk, space.sums
     blocks, q, width = outer.shape
     for w in range(width):
         for v in range(w + 1):

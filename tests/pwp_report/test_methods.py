@@ -234,6 +234,7 @@ def test_a_share_is_told_from_none_by_the_interval_beside_it_and_by_nothing_else
         assert f"Without the case mix the share {word} be told from none, with it it" in said
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("with_mix", [None, 0.001, 0.024, 0.025, 0.034, 0.2])
 @pytest.mark.parametrize("plain", [0.001, 0.024, 0.025, 0.034, 0.2])
 def test_rates_are_more_than_chance_where_their_intervals_leave_none_out(

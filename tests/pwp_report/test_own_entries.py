@@ -18,6 +18,7 @@ _FORMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("form", _FORMS)
 @pytest.mark.parametrize("other", ["%Y-%m-%d", ""])
 def test_dates_as_systems_and_people_write_them(form: str, other: str, tmp_path: Path) -> None:

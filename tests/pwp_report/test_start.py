@@ -294,6 +294,7 @@ def test_long_chapters_run_on_other_measures(second: str, chapter: str, tmp_path
     assert "own.csv" in ran(tmp_path / "mine", chapter)
 
 
+@pytest.mark.nightly
 def test_a_chapter_runs_on_the_packaged_cohort(tmp_path: Path) -> None:
     start_folder(Request(tmp_path / "mine"))
     shown = ran(tmp_path / "mine", "06_ranking")

@@ -74,7 +74,7 @@ class Expression:
         """Write a part, in brackets where leaving them out would mean something else."""
         part = self.parts[position]
         outer, inner = _RANK.get(self.sign, 0), _RANK.get(part.sign, 0)
-        needed = inner < outer or (inner == outer and (position > 0 or self.sign == "**"))
+        needed = inner < outer or (inner == outer and (position > 0 or self.sign not in "+-*/"))
         both = self.sign and part.sign
         return f"({part})" if both and (needed or len(self.parts) == 1) else str(part)
 
@@ -119,6 +119,12 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
     if kind in ("Binary", "Unary") and node.operator.kind in signs:
         sides = (node.left, node.right) if kind == "Binary" else (node.right,)
         symbol, _ = signs[node.operator.kind]
+        of = [side.operator.lexeme for side in sides if hasattr(side, "operator")]
+        # formulae reads -x ** 2 as (-x) ** 2, a ** b ** c from the left, and a < x < b as R never.
+        chained = symbol in _COMPARISONS and not set(_COMPARISONS).isdisjoint(of)
+        if chained or (symbol == "**" and hasattr(sides[0], "operator")):
+            hint = "put brackets around it, as in -(x ** 2) or in (0 < x) * (x < 9)"
+            raise InputError(f"it is not clear what {symbol} is applied to", hint=hint)
         parts = tuple(read_expression(side, inside) for side in sides)
         return Expression("operation", symbol, parts)
     if not inside:

@@ -206,10 +206,9 @@ def _summands(side: Expression, sign: str) -> list[tuple[str, Expression]]:
     if side.sign not in ("+", "-"):
         return [(sign, side)]
     *before, last = side.parts
-    if side.sign == "-":
-        own = "+" if sign == "-" and not before else "-"
-    else:
-        own = "+" if before else sign
+    if sign == "-" == side.sign:
+        raise InputError("a difference is taken away", hint="take away one term after another")
+    own = "-" if "-" in (sign, side.sign) else "+"
     return [*(s for part in before for s in _summands(part, sign)), *_summands(last, own)]
 
 

@@ -129,6 +129,13 @@ def test_no_random_term_gives_a_single_level_model() -> None:
         ("y ~ 0", "no term"),
         ("y ~ {a:b}", "inside"),
         ("", "one ~"),
+        ("y ~ {-x ** 2}", "what ** is applied to"),
+        ("y ~ I(2 ** x ** 2)", "what ** is applied to"),
+        ("I(z * -y ** 2) ~ x", "what ** is applied to"),
+        ("y ~ {1 < x < 3}", "what < is applied to"),
+        ("y ~ I(z == 1 > x)", "what > is applied to"),
+        ("y ~ x - (z - 1)", "a difference is taken away"),
+        ("y ~ x--z", "a difference is taken away"),
     ],
 )
 def test_refusals_say_why(text: str, words: str) -> None:
@@ -145,11 +152,30 @@ def test_refusals_say_why(text: str, words: str) -> None:
         ("{x - 1 - z}", "I(x - 1 - z)"),
         ("{(x / z) ** 2}", "I((x / z) ** 2)"),
         ("{-(x + 1)}", "I(-(x + 1))"),
+        ("{-(x ** 2)}", "I(-(x ** 2))"),
+        ("{(-x) ** 2}", "I((-x) ** 2)"),
+        ("{2 ** (x ** 2)}", "I(2 ** (x ** 2))"),
+        ("{2 ** -x}", "I(2 ** (-x))"),
+        ("{(1 < x) == (x < 3)}", "I((1 < x) == (x < 3))"),
     ],
 )
 def test_names_keep_the_brackets_that_matter(written: str, printed: str) -> None:
     assert fixed(f"y ~ {written}") == ["Intercept", printed]
     assert fixed(f"y ~ {printed}") == ["Intercept", printed]
+
+
+@pytest.mark.parametrize(
+    ("right", "terms"),
+    [
+        ("x + z - (z + 1)", ["x"]),
+        ("x - (z + 0)", ["Intercept", "x"]),
+        ("x * z - (x + x:z)", ["Intercept", "z"]),
+        ("-(x + 1) + z", ["z"]),
+        ("x + -(z + 1)", ["x"]),
+    ],
+)
+def test_a_sum_taken_away_takes_each_of_its_terms_as_in_r(right: str, terms: list[str]) -> None:
+    assert fixed(f"y ~ {right}") == terms
 
 
 @given(st.text(alphabet="xyzg01 +-*/:|(){}~,.^C'", max_size=30))

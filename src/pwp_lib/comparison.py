@@ -18,7 +18,7 @@ from multilevel.fit import MixedFit, fit_mixed
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
 from pwp_lib.outcomes import OUTCOMES, patient_outcomes, summarise_outcomes
-from pwp_lib.schema import need_columns
+from pwp_lib.schema import as_numbers, need_columns
 
 __all__ = [
     "RATES",
@@ -195,7 +195,8 @@ def ancova(
     Raises
     ------
     InputError
-        If a cluster is empty, fewer than four patients are left, or pre scores do not vary.
+        If a cluster is empty, a score is no finite number, fewer than four patients are left, or
+        pre scores do not vary.
 
     Examples
     --------
@@ -211,14 +212,9 @@ def ancova(
     chosen = get_measure(measure)
     need_columns(patients, chosen.pre, chosen.post)
     rows = patients_in_clusters(patients, groups, compare)
-    rows = rows.dropna(subset=[chosen.pre, chosen.post])
-    scores = pd.DataFrame(
-        {
-            "post": rows[chosen.post].to_numpy(dtype=float),
-            "pre": rows[chosen.pre].to_numpy(dtype=float),
-            "first": (rows["cluster"] == compare[0]).to_numpy(dtype=float),
-        }
-    )
+    rows = rows.dropna(subset=[chosen.pre, chosen.post], ignore_index=True)
+    scores = as_numbers(rows, [chosen.post, chosen.pre]).set_axis(["post", "pre"], axis=1)
+    scores["first"] = (rows["cluster"] == compare[0]).to_numpy(dtype=float)
     if len(scores) < 4 or np.linalg.matrix_rank(scores.assign(post=1.0)) < 3:
         raise InputError(
             "the clusters cannot be compared at equal pre scores",
@@ -444,7 +440,7 @@ def therapist_predictors(
     Raises
     ------
     InputError
-        If a predictor is not a column, or a therapist has two rows.
+        If a predictor is not a column, a therapist has two rows, or no therapist is in both tables.
     """
     own, listed, rows = get_measure(measure), tuple(measures), {}
     others = [m.pre for m in map(get_measure, listed) if m.name != own.name]
@@ -453,6 +449,9 @@ def therapist_predictors(
     if therapists["therapist_id"].duplicated().any():
         raise InputError("a therapist has more than one row", column="therapist_id")
     complete = patients.dropna(subset=[own.pre, own.post, *others])
+    if len(complete) and not complete["therapist_id"].isin(therapists["therapist_id"]).any():
+        no = "no patient's therapist is in the therapists' table"
+        raise InputError(no, hint='is one of them "01" and the other 1?', column="therapist_id")
     for name in predictors:
         if name not in therapists:
             raise InputError("the therapists' table has no such column", column=name)

@@ -102,6 +102,8 @@ def as_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Read columns as floats, or refuse what is no number in them."""
     try:
         numbers: pd.DataFrame = frame[[*columns]].apply(pd.to_numeric).astype(float)
+        if numbers.isin([float("inf"), float("-inf")]).any(axis=None):
+            raise ValueError
         return numbers
     except (ValueError, TypeError):
         message = f"numbers are needed in {', '.join(columns)}"

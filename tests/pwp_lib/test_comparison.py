@@ -51,6 +51,18 @@ def test_ancova_without_spread_is_refused() -> None:
         ancova(flat, "phq9", CLUSTERS)
 
 
+def test_ancova_of_an_infinite_score_is_refused() -> None:
+    patients = pd.DataFrame(
+        {
+            "therapist_id": list("aaabbb"),
+            "phq9_post": [4, 5, 11, 9, 12, np.inf],
+            "phq9_pre": [9, 12, 18, 10, 15, 16],
+        }
+    )
+    with pytest.raises(InputError, match="numbers are needed in phq9_post"):
+        ancova(patients, "phq9", {"a": "upper", "b": "lower"})
+
+
 @pytest.mark.parametrize("rate", ["caseness", "improvement", "deterioration", "rcsi"])
 def test_rates_agree_with_r(rate: str) -> None:
     row = compare_rates(PATIENTS, "phq9", CLUSTERS).loc[rate]
@@ -276,3 +288,18 @@ def test_two_rows_for_one_therapist_are_refused() -> None:
     therapists = pd.DataFrame({"therapist_id": ["T00", "T00"], "warmth": [1.0, 2.0]})
     with pytest.raises(InputError, match="more than one row"):
         therapist_predictors(patients_of(1.0), therapists, "phq9", ["warmth"])
+
+
+def test_predictors_of_therapists_whom_no_patient_has_are_refused() -> None:
+    patients = pd.DataFrame(
+        {
+            "therapist_id": [f"{i:02d}" for i in range(1, 7) for _ in range(4)],
+            "phq9_pre": [10, 12, 15, 20] * 6,
+            "phq9_post": list(range(24)),
+        }
+    )
+    therapists = pd.DataFrame({"therapist_id": range(1, 7), "age": [30, 35, 41, 44, 50, 58]})
+    with pytest.raises(InputError, match="no patient's therapist is in the therapists' table"):
+        therapist_predictors(patients, therapists, "phq9", ["age"])
+    therapists["therapist_id"] = patients["therapist_id"].unique()
+    assert therapist_predictors(patients, therapists, "phq9", ["age"]).n_therapists["age"] == 6

@@ -227,13 +227,14 @@ def test_bad_requests_are_said_in_a_sentence(people):
         national_outcomes(people, [PHQ9, replace(GAD7, reliable_change=None)])
 
 
-@pytest.mark.parametrize("kind", ["polars", "a column", "text"])
+@pytest.mark.parametrize("kind", ["polars", "a column", "text", "infinite"])
 def test_what_is_no_frame_of_scores_is_refused(kind: str) -> None:
     scores = {"therapist_id": ["a", "b"], "phq9_pre": [10, 12], "phq9_post": [3, 4]}
     given = {
         "polars": pl.DataFrame(scores),
         "a column": pd.Series(scores["phq9_pre"]),
         "text": pd.DataFrame(scores | {"phq9_pre": ["low", "high"]}),
+        "infinite": pd.DataFrame(scores | {"phq9_pre": [10.0, float("-inf")]}),
     }[kind]
     with pytest.raises(InputError, match=r"pandas DataFrame|numbers are needed"):
         summarise_outcomes(given, "phq9")

@@ -173,7 +173,9 @@ def release_counts(
     that *e* is 0.
     """
     policy = policy or DisclosurePolicy()
-    by_cell = _counts_by_cell(counts)
+    # Row by row; a missing entry is no count.
+    there: Any = counts.astype("Float64").stack().dropna()
+    by_cell: dict[Cell, float] = {cell: float(n) for cell, n in there.items()}
     if not policy.active:
         return counts.astype("Int64")
     ledger = Ledger(list(by_cell), tuple(relations), policy)
@@ -213,17 +215,6 @@ def _protect(
         ledger.lower[more], ledger.upper[more] = ledger.least[more], np.inf
         todo.insert(0, more)
     return extra
-
-
-def _counts_by_cell(counts: pd.DataFrame) -> dict[Cell, float]:
-    """Every count that there is, row by row; a missing entry is no count."""
-    numbers = counts.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
-    return {
-        (row, column): float(value)
-        for row, line in zip(counts.index, numbers, strict=True)
-        for column, value in zip(counts.columns, line, strict=True)
-        if not np.isnan(value)
-    }
 
 
 def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:

@@ -71,6 +71,8 @@ NATIONAL, PUBLISHED = "(national)", "(published)"
 MODEL = ""
 
 LAST_SCORES = (Count.first, Count.last, Count.lacking)
+#: These the flow shows as well, those with both scores on a measure where the rules ask for it.
+_OF_RULES = (Count.eligible, Count.analysed, Count.last)
 #: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
 _ZEROS_SHOWN = (Count.excluded, Count.missing, Count.lacking, Count.category)
 OUTCOMES = (Count.n, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
@@ -132,7 +134,7 @@ class PatientCounts:
         made = cls(held=held)
         for measure in analysis.cohort.measures:
             _add_outcomes(made, analysis, measure.name, people)
-        _add_completeness(made, analysis, people)
+        _add_completeness(made, analysis, people, policy.smallest_caseload * policy.active)
         _add_last_scores(made, analysis)
         _add_national(made, analysis)
         _add_flow(made, analysis)
@@ -199,15 +201,10 @@ class PatientCounts:
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
-        released = release_counts(
-            frame,
-            self._relations,
-            policy,
-            known=[(g, k) for g, k in counts if k in sizes and g in these],
-            not_zero=[(g, k) for g, k in counts if k.count in _ZEROS_SHOWN],
-        )
-        shown: Any = released.to_dict("index")
-        self._released = shown
+        told = [(g, k) for g, k in counts if k in sizes and g in these]
+        some = [(g, k) for g, k in counts if k.count in _ZEROS_SHOWN]
+        found: Any = release_counts(frame, self._relations, policy, known=told, not_zero=some)
+        self._released = found.to_dict("index")
 
     def _merge(self, sizes: Sequence[Kind]) -> None:
         """Make one of numbers of patients that are the same for everybody."""
@@ -246,7 +243,7 @@ def _add_outcomes(made: PatientCounts, analysis: Analysis, name: str, people: Pe
         made.link_parts(group, "measure", name)
 
 
-def _add_completeness(made: PatientCounts, analysis: Analysis, people: People) -> None:
+def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, least: int) -> None:
     everybody: Any = analysis.cohort.eligible
     together = people.get(OTHERS, ())
     table: Any = analysis.completeness
@@ -258,13 +255,18 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People) -
     for m in [m for m in analysis.cohort.measures if m.name in analysis.lacking]:
         both = completeness_by_therapist(everybody, [m])["complete"]
         columns[Kind(Count.last, m.name)] = both.reindex(table.index)
+    ends = table["eligible"].sum(), table["complete"].sum()
     for kind, column in columns.items():
         few = column.index.isin(list(together))
-        made.put(EVERYBODY, kind, column.sum())
+        made.put(EVERYBODY, kind, n := column.sum())
+        # Not by therapist where few of all lack a score, or have one alone: the bounds of all of
+        # them together, or of two reports, tell whose they are.
+        if kind.count in (Count.eligible, Count.last) and any(0 < abs(n - e) < least for e in ends):
+            column = column * np.nan
         for label, n in column[~few].items():
             made.put(Group(Whose.THERAPIST, str(label)), kind, n)
         if together:
-            made.put(OTHERS, kind, column[few].sum())
+            made.put(OTHERS, kind, column[few].sum(min_count=1))
         made.add_up(kind, EVERYBODY, people)
     scored = [k for k, v in columns.items() if k.of and (v != table["complete"]).any()]
     for group in [EVERYBODY, *people]:
@@ -307,6 +309,13 @@ def _add_national(made: PatientCounts, analysis: Analysis) -> None:
             made.same[Kind(count, PUBLISHED)] = Kind(count, NATIONAL)
         else:
             made.link(EVERYBODY, Kind(count, PUBLISHED), [Kind(count, NATIONAL)])
+    if len(analysis.national) > 1:
+        # Who is analysed and is no case is among those of all finished courses who are none.
+        clear = {of: (REST, (EVERYBODY, of)) for of in (PUBLISHED, NATIONAL)}
+        for of, rest in clear.items():
+            whole, case = ((EVERYBODY, Kind(c, of)) for c in (Count.n_finished, Count.n_case))
+            made._relations.append(Relation(whole, (case, rest)))
+        made._relations.append(Relation(clear[PUBLISHED], (clear[NATIONAL],), exhaustive=False))
     if first[Count.n_finished] == first[Count.n]:
         for m in analysis.cohort.measures:
             # Who is a case on one of the measures is a case.
@@ -330,14 +339,14 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
             parts = [(rule, patients), (rule, excluded)]
             whole = (rules[i - 1], patients)
             made._relations.append(Relation(whole, tuple(parts[: 1 + bool(out[i])])))
-    for kind in (Kind(Count.eligible), Kind(Count.analysed)):
+    for kind in [k for k in made.cells[EVERYBODY] if k.count in _OF_RULES]:
         # The last rule that leaves as many: those therapists' patients are the flow's.
         same = np.flatnonzero(left == made.cells[EVERYBODY][kind])
         more = np.flatnonzero(left > made.cells[EVERYBODY][kind])
         if len(same):
             last = (rules[same[-1]], patients)
             made._relations.append(Relation((EVERYBODY, kind), (last,)))
-        elif len(more):
+        elif len(more) and not kind.of:
             # Therapists of whom no patient is left have no row.
             whole = (rules[more[-1]], patients)
             made._relations.append(Relation(whole, ((EVERYBODY, kind),), exhaustive=False))

@@ -189,10 +189,8 @@ def _sample(tables: _Tables) -> None:
 def _outcomes(tables: _Tables) -> None:
     analysis = tables.analysis
     names = [m.name for m in analysis.cohort.measures]
-    frame = tables.outcomes(
-        {m: [("all", EVERYBODY, analysis.outcomes.loc[m])] for m in names}
-    ).drop(columns="group")
-    tables.add("outcomes", frame)
+    whole = {m: [("all", EVERYBODY, analysis.outcomes.loc[m])] for m in names}
+    tables.add("outcomes", tables.outcomes(whole).drop(columns="group"))
     by_therapist = {}
     for m in names:
         rows = analysis.outcomes_by_therapist[m]
@@ -217,9 +215,13 @@ def _completeness(tables: _Tables) -> None:
     rows = []
     for kind in (Kind(Count.complete), *(Kind(Count.last, name) for name in analysis.lacking)):
         for label, group in groups.items():
-            found = [tables.counts.shown(group, k) for k in (Kind(Count.eligible), kind)]
-            share = share_between(found[1], found[0], tables.policy)
-            rows.append((kind.of, label, *map(parts.marked, found), share))
+            cells = [(group, Kind(Count.eligible)), (group, kind)]
+            if not tables.counts.absent & {*cells}:
+                found = [tables.counts.shown(*cell) for cell in cells]
+                share = share_between(found[1], found[0], tables.policy)
+                rows.append((kind.of, label, *map(parts.marked, found), share))
+    if len(rows) < len(groups) * (1 + len(analysis.lacking)):
+        tables.withhold("lacking")
     frame = pd.DataFrame(rows, columns=["measure", "therapist", "eligible", "complete", "share"])
     own = frame["measure"] != ""
     tables.add("completeness", frame[~own].drop(columns="measure"))

@@ -50,6 +50,8 @@ class Attacker:
         self.truth = dict(truth)
         self.place = {name: i for i, name in enumerate(self.truth)}
         self.rows: list[tuple[Sum, float, float]] = []
+        #: Unknowns of which a table says that they are zero.
+        self.told: set[Any] = set()
 
     def of(self, some: Sum) -> float:
         """The true value of a sum."""

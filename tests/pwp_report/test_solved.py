@@ -297,14 +297,17 @@ class Run:
                 lacking[f"{m.name} alone"] = less(self.both(of, i), whole)
             if of is self.units:
                 some = [name for name, one in lacking.items() if a.of(one)]
+                nobody = [one for name, one in lacking.items() if name not in some]
+                a.told |= {n for one in nobody for n, weight in one.items() if weight}
         targets = [(f"{label} {name}", lacking[name]) for name in some]
         if label == "all":
             return targets
-        row = by_label(self.tables["completeness"], therapist=label)
-        if "*" == row["eligible"] == row["complete"]:
-            return targets
-        a.sees(people, row["eligible"])
-        a.sees(whole, row["complete"])
+        if "completeness" in self.tables:
+            row = by_label(self.tables["completeness"], therapist=label)
+            if "*" == row["eligible"] == row["complete"]:
+                return targets
+            a.sees(people, row["eligible"])
+            a.sees(whole, row["complete"])
         frame = self.tables.get("completeness_by_measure", pd.DataFrame(columns=["measure"]))
         for i, m in enumerate(self.measures):
             if (frame["measure"] == m.label).any():
@@ -375,6 +378,22 @@ def test_who_lacks_which_of_two_measures_is_not_told(seed: int) -> None:
     attacker, targets = _run(rows[few].reset_index(drop=True)).attack()
     assert sum("lacks" in name for name, _ in targets) > 8
     assert attacker.solved(targets) == []
+
+
+@pytest.mark.parametrize(
+    ("seed", "most", "lines"), [(0, 9, (0, 0)), (0, 99, (1, 0)), (2, 99, (1, 0)), (3, 99, (1, 2))]
+)
+def test_of_a_score_that_few_lack_no_table_says_by_therapist_who_has_it(
+    seed: int, most: int, lines: tuple[int, int]
+) -> None:
+    """Nor of one that few have alone; few are 1 to 19 of all."""
+    rows = people(seed)
+    rows = rows[rows["therapist_id"].isin(rows["therapist_id"].unique()[:most])]
+    released = release_results(counted(cohort_of(rows)), POLICY)
+    tables = [released.tables.get(f"completeness{of}") for of in ("", "_by_measure")]
+    some = [t.frame["therapist"] for t in tables if t is not None]
+    assert [int((t == OTHERS_TOGETHER).sum()) for t in some] == [n for n in lines if n]
+    assert any("says by therapist who has it" in line for line in released.withheld) == (seed < 3)
 
 
 def test_the_attacker_solves_what_is_told() -> None:

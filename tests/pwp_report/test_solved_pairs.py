@@ -119,18 +119,26 @@ def attacked(
     targets = []
     for k, run in enumerate(made):
         targets += [(f"run {k}: {name}", some) for name, some in run.attack(a)[1]]
-    return a, targets
+    # That nobody lacks a score is said of all in one run, and so of some of them in the other.
+    return a, [(name, s) for name, s in targets if {n for n, w in s.items() if w} - a.told]
 
 
-#: Of the first nine therapists of seed 0 two runs tell who lacks which score: to be mended.
-SEEDS = range(1, 13)
+SEEDS = range(13)
+#: To be mended: of a therapist six patients are new, or gone, none of whom is no case, and the
+#: roundings of the two numbers of cases leave one number for those who are none.
+OPEN = [("added", 0), ("selected", 9), ("added to few", 12)]
+NOT_YET = [pytest.mark.xfail(reason="a case more or less, by rounding", strict=True)]
 
 
 @pytest.mark.parametrize(
     ("kind", "seed", "most"),
     [
         *(("added", 1, 7), ("one measure", 0, 7)),
-        *(pytest.param(k, s, 9, marks=pytest.mark.nightly) for k in [*KINDS][:-1] for s in SEEDS),
+        *(
+            pytest.param(k, s, 9, marks=[pytest.mark.nightly, *NOT_YET * ((k, s) in OPEN)])
+            for k in [*KINDS][:-1]
+            for s in SEEDS
+        ),
         *(pytest.param(k, 0, 99, marks=pytest.mark.nightly) for k in [*KINDS][:-1]),
     ],
 )
@@ -148,3 +156,14 @@ def test_two_runs_of_which_nothing_is_held_back_tell_counts_under_five(tmp_path:
     assert found is not None
     attacker, targets = found
     assert "run 0: T10 phq9 n_deteriorated" in attacker.solved(targets)
+
+
+def test_who_is_no_case_is_not_told_by_the_two_lines_of_the_national_definitions() -> None:
+    """No case among those analysed are at most those among all who were eligible."""
+    rows = people(4)
+    rows = rows[rows["therapist_id"].isin(rows["therapist_id"].unique()[:9])]
+    later = _whole(_moved(rows, np.random.default_rng(4))[1], MEASURES)
+    attacker, targets = Run(later, release_results(counted(cohort_of(later)), POLICY)).attack()
+    cases = [(name, some) for name, some in targets if name.startswith("national")]
+    assert any(attacker.of(some) < 5 for _, some in cases)
+    assert attacker.solved(cases) == []

@@ -110,20 +110,22 @@ for (file in c("two_measures", "one_measure", "missing", "services", "uneven")) 
       keep(file, m, paste0(p, "_se"), row[["Std. Error"]])
       keep(file, m, paste0(p, "_p"), 2 * pt(-abs(row[["t value"]]), nrow(staff) - 2))
     }
-    u <- ranef(fit, condVar = TRUE)$therapist_id
-    v <- attr(u, "postVar")
-    for (i in seq_len(nrow(u))) keep(file, m, paste0("u_", rownames(u)[i]), u[i, 1])
-    for (i in seq_len(nrow(u))) keep(file, m, paste0("u_se_", rownames(u)[i]), sqrt(v[1, 1, i]))
+    last <- fit
     if ("age" %in% names(d)) {
-      mixed <- lmer(as.formula(paste("y ~", terms, "+ age + gender + (1 + x | therapist_id)")), d,
-                    REML = FALSE, control = tight)
-      keep(file, m, "vpc_adjusted", share(mixed))
+      last <- lmer(as.formula(paste("y ~", terms, "+ age + gender + (1 + x | therapist_id)")), d,
+                   REML = FALSE, control = tight)
+      keep(file, m, "vpc_adjusted", share(last))
       three <- lmer(as.formula(paste("y ~", terms, "+ (1 | service_id) + (1 | therapist_id)")), d,
                     REML = FALSE, control = tight)
       v <- as.data.frame(VarCorr(three)); v <- setNames(v$vcov, v$grp)
       keep(file, m, "vpc_service", 100 * unname(v["service_id"]) / sum(v))
       keep(file, m, "vpc_within_service", 100 * unname(v["therapist_id"]) / sum(v))
     }
+    # Therapists' residuals are those with the case mix, where there is one.
+    u <- ranef(last, condVar = TRUE)$therapist_id
+    v <- attr(u, "postVar")
+    for (i in seq_len(nrow(u))) keep(file, m, paste0("u_", rownames(u)[i]), u[i, 1])
+    for (i in seq_len(nrow(u))) keep(file, m, paste0("u_se_", rownames(u)[i]), sqrt(v[1, 1, i]))
     points <- if (m == "phq9") 6 else 4
     d$yes <- as.integer(d[[paste0(m, "_pre")]] - d$y >= points)
     logit <- glmer(yes ~ x + (1 | therapist_id), d, family = binomial, nAGQ = 15,

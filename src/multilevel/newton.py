@@ -13,15 +13,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.likelihood import (
-    Array,
-    Stack,
-    covariance_hessian,
-    evaluate,
-    one_design,
-    places,
-    workspace,
-)
+from multilevel.identify import Array, Stack
+from multilevel.likelihood import covariance_hessian, evaluate, one_design, places, workspace
 from multilevel.small import compiled, congruent, copy, diagonalise, folded, inner
 
 #: Newton stops when the decrease that it can still expect in the deviance is below the first of

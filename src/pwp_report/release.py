@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pwp_lib.measures import Measure
+from pwp_lib.outcomes import OUTCOMES
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import FIRST, WITH_MIX
@@ -310,18 +311,31 @@ def _groups(tables: _Tables) -> None:
     shown &= not any(differ_by_few(changes, ts, policy) for ts in ends.values())
     if not shown:
         tables.withhold("groups")
+        kept = [(m, end, MARK) for m, end in product(analysis.measures, ends)]
+        tables.add("clusters", pd.DataFrame(kept, columns=["measure", "cluster", "mean_post"]))
         return
     # To two decimals, runs that differ by one patient would tell that patient's score.
     places = dict.fromkeys(parts.GROUP_MEANS, 1 if policy.active else 2) | {"effect_size": 2}
-    rows = []
+    rows, of = [], {}
     for m, (end, members) in product(analysis.measures, ends.items()):
         found: Any = analysis.summarise(m, members)
+        of[m, end] = found
         figures = {c: round(float(found[c]), k) for c, k in places.items()}
         sizes = {"therapists": len(members), "n": policy.count(found["n"])}
         rows.append({"measure": m, "cluster": end, **sizes, **figures})
     note = phrase("notes", "clusters_alone") if tables.together else ""
     frame, by = pd.DataFrame(rows), FIRST if analysis.moved is None else WITH_MIX
     tables.add("clusters", frame, note=note, by=by, n=analysis.moved, all=len(analysis.groups))
+    if not policy.active:
+        # Their counts would tell of few where another run's case mix makes other groups.
+        rates = [
+            (m, outcome.label, *(100.0 * float(of[m, end][rate]) for end in ends))
+            for m, (rate, outcome) in product(analysis.measures, OUTCOMES.items())
+        ]
+        columns = ["measure", "outcome", "rate_upper", "rate_lower"]
+        both = pd.DataFrame(rates, columns=columns).dropna()
+        both["difference"] = both["rate_upper"] - both["rate_lower"]
+        tables.add("nested_rates", both.round(1))
 
 
 def _rates(tables: _Tables) -> None:

@@ -16,17 +16,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_report.read.raw import (
-    DEEPEST,
-    WIDE,
-    RawTable,
-    check_width,
-    choose_table,
-    header_at,
-    name_columns,
-    said_of_rows,
-    shown_name,
-)
+from pwp_report.read import raw
 from pwp_report.wording import refusal, remark, worded
 
 #: A workbook that unpacks to more than this, or whose texts do, is a mistake or an attack.
@@ -42,7 +32,7 @@ _HIDDEN = re.compile(rb'<row [^>]*hidden="(?:1|true)"')
 Row = tuple[int, tuple[Any, ...]]
 
 
-def read_excel(place: Path, sheet: str | None = None) -> RawTable:
+def read_excel(place: Path, sheet: str | None = None) -> raw.RawTable:
     """Read one sheet of an .xlsx workbook, from its header on."""
     import openpyxl
 
@@ -63,7 +53,7 @@ def read_excel(place: Path, sheet: str | None = None) -> RawTable:
         raise
     except Exception:  # a damaged workbook fails in any of a dozen ways, none of them of interest
         raise refusal("excel_damaged", file=place) from None
-    return replace(_table(rows, said, place), notes=(f"the sheet read is {shown_name(name)}",))
+    return replace(_table(rows, said, place), notes=(f"the sheet read is {raw.shown_name(name)}",))
 
 
 def _check_archive(place: Path) -> None:
@@ -100,15 +90,15 @@ def _choose(book: Any, wanted: str | None, place: Path) -> Any:
     """Choose the sheet that is named, or the only one with a table in it."""
     filled = {s.title: max(_filled(r) for r in _top(s)) for s in book.worksheets}
     filled = {name: widest for name, widest in filled.items() if widest}
-    tables = [name for name, widest in filled.items() if widest >= WIDE]
+    tables = [name for name, widest in filled.items() if widest >= raw.WIDE]
     names = list(filled) if wanted or not tables else tables
-    return book[choose_table(names, wanted, "workbook", place)]
+    return book[raw.choose_table(names, wanted, "workbook", place)]
 
 
 def _top(sheet: Any) -> Iterator[tuple[Any, ...]]:
     # The size that a workbook states is at times wrong, and rows beyond it would be lost.
     sheet.reset_dimensions()
-    yield from islice(sheet.iter_rows(values_only=True), DEEPEST)
+    yield from islice(sheet.iter_rows(values_only=True), raw.DEEPEST)
     yield ()
 
 
@@ -121,20 +111,20 @@ def _rows(sheet: Any, place: Path) -> Iterator[Row]:
         filled = [i for i, cell in enumerate(cells) if cell is not None]
         if filled:
             row = cells[: filled[-1] + 1]
-            check_width(len(row), place)
+            raw.check_width(len(row), place)
             yield number, row
 
 
 def _trimmed(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """Leave out titles above the header and notes below the table, and say so."""
-    first, last = header_at([_filled(cells) for _, cells in rows[:DEEPEST]]), len(rows)
+    first, last = raw.header_at([_filled(cells) for _, cells in rows[: raw.DEEPEST]]), len(rows)
     while last - first > 2 and _filled(rows[last - 1][1]) == 1:
         last -= 1
-    above = said_of_rows(first and rows[first][0] - 1, "above the header")
-    return rows[first:last], above + said_of_rows(len(rows) - last, "below the table")
+    above = raw.said_of_rows(first and rows[first][0] - 1, "above the header")
+    return rows[first:last], above + raw.said_of_rows(len(rows) - last, "below the table")
 
 
-def _table(rows: list[Row], said: list[str], place: Path) -> RawTable:
+def _table(rows: list[Row], said: list[str], place: Path) -> raw.RawTable:
     (top, header), *records = rows
     width = max(len(cells) for _, cells in rows)
     columns = {
@@ -144,9 +134,9 @@ def _table(rows: list[Row], said: list[str], place: Path) -> RawTable:
         for i in range(width)
     }
     names = [*header, *[None] * (width - len(header))]
-    frame = name_columns(pd.DataFrame(columns), names, place, top)
+    frame = raw.name_columns(pd.DataFrame(columns), names, place, top)
     numbers = np.array([number for number, _ in records], dtype=np.int64)
-    return RawTable(place.name, "Excel", frame, numbers, remarks=tuple(said))
+    return raw.RawTable(place.name, "Excel", frame, numbers, remarks=tuple(said))
 
 
 def _text(cell: Any) -> str | None:

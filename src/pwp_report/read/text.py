@@ -22,23 +22,14 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_report.read.raw import (
-    DEEPEST,
-    WIDE,
-    WIDEST,
-    RawTable,
-    check_width,
-    header_at,
-    name_columns,
-    said_of_rows,
-)
+from pwp_report.read import raw
 from pwp_report.wording import refusal
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", "^": "caret"}
 _SAMPLE = 1 << 20
 
 
-def read_text(place: Path) -> RawTable:
+def read_text(place: Path) -> raw.RawTable:
     """Read a text file with a delimiter between its columns."""
     text, encoding = _decoded(place)
     sample = text[:_SAMPLE]
@@ -51,10 +42,10 @@ def read_text(place: Path) -> RawTable:
         _refuse_quotes(text, delimiter, place)
     records = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
     try:
-        first = list(islice(records, int(hint), DEEPEST + int(hint)))
+        first = list(islice(records, int(hint), raw.DEEPEST + int(hint)))
     except csv.Error:
         raise refusal("quotes_not_closed", file=place, row=records.line_num) from None
-    at = header_at([_filled(record) for record in first])
+    at = raw.header_at([_filled(record) for record in first])
     header = first[at] if first else []
     if not _filled(header):
         raise refusal("empty_file", file=place)
@@ -64,15 +55,15 @@ def read_text(place: Path) -> RawTable:
     last = len(plain)
     while last > 2 and plain.iloc[last - 1].count() == 1:
         last -= 1
-    above = said_of_rows(sum(map(_filled, first[:at])) and at, "above the header")
-    below = said_of_rows(odd + len(plain) - last, "below the table")
+    above = raw.said_of_rows(sum(map(_filled, first[:at])) and at, "above the header")
+    below = raw.said_of_rows(odd + len(plain) - last, "below the table")
     rows = plain.index[:last].to_numpy()
-    frame = name_columns(plain.iloc[:last].reset_index(drop=True), header, place, top)
+    frame = raw.name_columns(plain.iloc[:last].reset_index(drop=True), header, place, top)
     notes = [f"text in {encoding}, {_NAMES.get(delimiter, 'comma')} between columns"]
     if blank := len(whole) - len(plain):
         notes.append(f"{blank:,} blank lines left out")
     remarks = (*above, *below)
-    return RawTable(place.name, "CSV", frame, rows, delimiter, encoding, tuple(notes), remarks)
+    return raw.RawTable(place.name, "CSV", frame, rows, delimiter, encoding, tuple(notes), remarks)
 
 
 def _decoded(place: Path) -> tuple[str, str]:
@@ -128,7 +119,7 @@ def _guard_header(sample: str, place: Path) -> None:
     end = re.search(r"[\r\n]", lines)
     line = lines if end is None else lines[: end.start()]
     endless = end is None and len(line) >= _SAMPLE - 1
-    check_width(WIDEST + 1 if endless else 1 + max(line.count(d) for d in _NAMES), place)
+    raw.check_width(raw.WIDEST + 1 if endless else 1 + max(line.count(d) for d in _NAMES), place)
     if sum(c < " " and c not in "\t\r\n\f" for c in sample[:4096]) > 8:
         raise refusal("not_text", file=place)
 
@@ -216,7 +207,7 @@ def _refuse_quotes(text: str, delimiter: str, place: Path) -> None:
 def _is_note(text: str, delimiter: str) -> bool:
     """Whether a ragged row is a sentence below the table, not a row that was cut."""
     record = next(csv.reader([text], delimiter=delimiter))
-    return _filled(record) < WIDE and " " in record[0].strip()
+    return _filled(record) < raw.WIDE and " " in record[0].strip()
 
 
 def _ragged(rows: Sequence[Any], width: int, place: Path) -> InputError:

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.columns import Columns, Monomial, Polynomial, Writer, dummy, monomial, multiply
-from multilevel.design import DesignMoments, movable_columns
+from multilevel.design import Array, DesignMoments, movable_columns
 from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in
 from multilevel.formula import Formula, parse_formula
 from multilevel.plan import Named, canonical, nearest
 from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 
-Array: TypeAlias = NDArray[np.float64]
 #: Products of stored columns by their places among the sums, each with the unknowns that it is
 #: multiplied by and a weight.
 Weighted: TypeAlias = list[tuple[int, tuple[int, ...], float]]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.arguments import Checked
 from multilevel.errors import InputError
 
+Array: TypeAlias = NDArray[np.float64]
 #: A column as a polynomial in stored variables: ``{("x",): 1.0, (): -10.0}`` is ``x - 10``.
 Polynomial: TypeAlias = Mapping[tuple[str, ...], float]
 

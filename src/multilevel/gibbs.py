@@ -15,15 +15,12 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multilevel.design import DesignMoments
+from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 from multilevel.gibbs_kernel import Belief, Draws, Noise, Sums, run_chain
 from multilevel.identify import design_stack
 from multilevel.priors import PriorValues
-
-Array = NDArray[np.float64]
 
 #: Random numbers drawn at a time, which bounds the memory beyond the result.
 BLOCK = 4_000_000

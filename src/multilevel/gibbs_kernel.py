@@ -9,11 +9,9 @@ from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from multilevel.design import Array
 from multilevel.small import cholesky, compiler, congruent, gram, invert_lower
-
-Array = NDArray[np.float64]
 
 #: A pivot of the fixed part's precision never falls below this share of its scale: where a
 #: variance between groups dwarfs the residual one, the subtraction that makes it loses its digits.

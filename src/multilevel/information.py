@@ -57,7 +57,7 @@ def _expected(stack: Stack, at: Pieces, g: Array) -> Array:
     cross = (score - inner @ components) / variance
     unit = (float(stack.dof[0]) / 2.0 - components @ score) / variance
     corner = (unit - components @ cross) / variance
-    return np.block([[inner, cross[:, None]], [cross[None, :], np.array([[corner]])]])
+    return np.block([[inner, cross[:, None]], [cross[None, :], corner]])
 
 
 def _observed(stack: Stack, at: Pieces, g: Array) -> Array:
@@ -67,9 +67,7 @@ def _observed(stack: Stack, at: Pieces, g: Array) -> Array:
     slope = -np.einsum("aij,ji->a", symmetric_basis(stack.q), at.e[0].T @ at.e[0])
     inner = at.hessian[0] + dof / squares**2 * np.outer(slope, slope)
     cross = -slope / variance**2
-    relative = np.block(
-        [[inner, cross[:, None]], [cross[None, :], np.array([[dof / variance**2]])]]
-    )
+    relative = np.block([[inner, cross[:, None]], [cross[None, :], dof / variance**2]])
     k = len(slope)
     change = np.eye(k + 1)
     change[:k, :k] /= variance

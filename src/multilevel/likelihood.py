@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multilevel.design import Array as Array
 from multilevel.design import coordinates
-from multilevel.identify import Array as Array
 from multilevel.identify import Stack as Stack
 from multilevel.lanes import WIDTH, product, side_by_side, total
 from multilevel.small import cholesky, compiled, copy, folded, inner, invert_lower

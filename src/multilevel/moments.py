@@ -29,12 +29,7 @@ class Moments(Checked, Record):
 
     @classmethod
     def for_formula(
-        cls,
-        formula: str,
-        data: Any,
-        *,
-        units: str | None = None,
-        services: str | None = None,
+        cls, formula: str, data: Any, *, units: str | None = None, services: str | None = None
     ) -> Moments:
         """Moments that hold just what a formula needs.
 

@@ -131,10 +131,8 @@ def _record(facts: dict[str, Any], table: pa.Table) -> Record:
     kinds = get_type_hints(Record)
     if not all(fits(value, kinds[name]) for name, value in facts.items()):
         raise ValueError("a fact is of another kind")
-    if (
-        not all(facts["levels"].values())
-        or max(map(abs, facts["pivots"].values()), default=0) > 1e100
-    ):
+    largest = max(map(abs, facts["pivots"].values()), default=0)
+    if largest > 1e100 or not all(facts["levels"].values()):
         raise ValueError("levels or pivots are impossible")
     labels = np.fromiter(groups, dtype=object)
     return Record(labels, n, {(): n, **sums}, smallest_cell=cells, units=units, **facts)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.identify import Array, Stack
+from multilevel.design import Array
+from multilevel.identify import Stack
 from multilevel.likelihood import covariance_hessian, evaluate, one_design, places, workspace
 from multilevel.small import compiled, congruent, copy, diagonalise, folded, inner
 

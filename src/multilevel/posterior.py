@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from multilevel.arguments import Checked
-from multilevel.design import DesignMoments
+from multilevel.design import Array, DesignMoments
 from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
@@ -21,8 +20,6 @@ from multilevel.partition import random_row
 from multilevel.priors import Prior, PriorValues, as_prior, off_the_boundary
 from multilevel.residuals import term_position
 from multilevel.sources import design_moments
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from multilevel.design import DesignMoments
+from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 
-Array = NDArray[np.float64]
 Kind: TypeAlias = Literal["mlwin", "flat-sd", "half-normal", "inverse-wishart"]
 
 #: Shape and rate of MLwiN's inverse-gamma prior for a variance.

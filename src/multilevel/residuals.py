@@ -24,9 +24,8 @@ def term_position(names: tuple[str, ...], term: str | None) -> int:
     if term is None:
         return 0
     if term not in names:
-        raise InputError(
-            f"there is no random term {term!r}", hint=f"choose from {', '.join(names)}"
-        )
+        hint = f"choose from {', '.join(names)}"
+        raise InputError(f"there is no random term {term!r}", hint=hint)
     return names.index(term)
 
 

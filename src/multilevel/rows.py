@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.derive import derive
-from multilevel.design import DesignMoments
+from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 from multilevel.formula import parse_formula
 from multilevel.memory import Table, plan_for
 from multilevel.record import Record
 from multilevel.sources import open_table
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

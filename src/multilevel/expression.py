@@ -108,6 +108,8 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
     if kind == "Literal" and isinstance(node.value, bool) and not inside:
         return Expression("name", str(node.value))  # no number, whatever it is equal to
     if kind == "Literal":
+        if isinstance(node.value, int) and int(float(node.value)) != node.value:
+            raise InputError("a number in the formula has more digits than are calculated with")
         plain = f"{node.value:g}" if isinstance(node.value, float) else str(node.value)
         return Expression("number", node.lexeme or plain, (), node.value)
     if kind == "Call":

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.design import DesignMoments
+from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 from multilevel.small import cholesky, compiled, congruent, folded, invert_lower
-
-Array: TypeAlias = NDArray[np.float64]
-
 
 #: A sum of squares below this share of what it was is nothing but rounding.
 _ROUNDING = 1e-12
@@ -178,14 +175,14 @@ def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> No
         if known.any():
             raise InputError(
                 f"the {part} terms before this one predict it exactly, as the intercept does a "
-                "column with one value in every row, so the model is not identified",
-                hint="drop it, or one of those it depends on",
+                "column whose values are the same, or differ by no more than rounding",
+                hint="drop it, or one of those it depends on, or take a constant off far values",
                 column=design.names[terms[int(known.argmax())]],
             )
     if predicted[-1]:
         raise InputError(
             "the fixed terms predict the response without error, so there is no residual variance",
-            hint="leave out the term that repeats the response",
+            hint="leave out the term that repeats it, or take a constant off values far from zero",
             column=design.names[design.response],
         )
 

@@ -12,9 +12,9 @@ from typing import Any
 import narwhals as nw
 
 from multilevel.errors import InputError
-from multilevel.expression import evaluate
+from multilevel.expression import Expression, evaluate, names_in
 from multilevel.memory import choose_pivots, recorded, smallest_cells, sorted_labels
-from multilevel.plan import Dummy, Plan, Source, kind_of
+from multilevel.plan import FLOATS_END, Dummy, Plan, Source, kind_of, rounded
 from multilevel.record import Record, label_text, level_value, plain_label
 
 #: Types of whole numbers that other engines' frames would round.
@@ -69,6 +69,7 @@ class LazyTable:
             groups, order = sorted_labels(labels, plan.group)
             sums = {k: found[f"s{i}"].to_numpy()[order] for i, k in enumerate(plan.keys)}
             smallest = self._smallest_cells(plan, complete) if cells else None
+            pivots = {name: float(pivot) for name, pivot in pivots.items()}
             return recorded(plan, groups, sums, pivots, smallest, rows)
 
     def _grouped(
@@ -129,26 +130,42 @@ class LazyTable:
         return nw.col(group).cast(nw.String) if as_text else nw.col(group)
 
     def _pivots(self, plan: Plan, complete: nw.LazyFrame[Any], rows: int) -> dict[str, float]:
-        """Look once at ranges, which decide what can be summed as whole numbers."""
-        looked_at = [name for name in plan.variables if name not in plan.dummies]
+        """Look once at ranges, which decide what can be summed as whole numbers.
+
+        What is taken off numbers that floats would round first is a whole number of Python.
+        """
+        own = {n: s for n, s in plan.variables.items() if isinstance(s, Expression)}
+        inner = {of for s in own.values() if s.kind != "name" for of in names_in(s)}
+        looked_at = own | {str(e): e for e in (Expression("name", of) for of in sorted(inner))}
         facts: list[nw.Expr] = []
-        for name in looked_at:
-            value = self._expression(plan.variables[name]).cast(nw.Float64)
+        for source in looked_at.values():
+            value = self._expression(source).cast(nw.Float64)
             part = (value - value.round()).abs()
             facts += [value.min(), value.max(), value.mean(), part.max()]
         named = [fact.alias(f"f{i}") for i, fact in enumerate(facts)]
         row = iter(complete.select(*named).collect().rows()[0])
-        sizes, whole = dict.fromkeys(plan.variables, 1.0), set(plan.variables)
+        sizes, whole, far = dict.fromkeys(plan.variables, 1.0), set(plan.variables), set[str]()
         centres: dict[str, tuple[float, float]] = {}
-        for name in looked_at:
+        for name, source in looked_at.items():
             # No value at all gives None.
             low, high, mean, rest = (float(next(row) or 0.0) for _ in range(4))
             finite = math.isfinite(low + high + mean + rest)
-            sizes[name] = max(abs(low), abs(high)) if finite else math.inf
-            centres[name] = mean, (high - low) / 6
-            if rest or sizes[name] >= 2**53:
+            size = max(abs(low), abs(high)) if finite else math.inf
+            if source.kind == "name" and FLOATS_END <= size < math.inf:
+                dtype = self.schema[source.head]
+                if dtype.is_decimal() or (dtype.is_integer() and source.head in inner):
+                    raise rounded(source.head)
+                # Differences have to be whole numbers of 64 bits too.
+                if dtype.is_integer() and high - low < 2**62:
+                    far.add(name)
+            # Rounding may take the mean of numbers that lie close together out of their range.
+            centres[name] = min(max(mean, low), high), (high - low) / 6
+            if name in own:
+                sizes[name] = size
+            if rest or size >= FLOATS_END:
                 whole.discard(name)
-        return choose_pivots(plan, sizes, whole, rows, centres.__getitem__)
+        pivots = choose_pivots(plan, sizes, whole, rows, centres.__getitem__)
+        return {name: int(p) if name in far else p for name, p in pivots.items()}
 
     def _plain(self, labels: Iterable[Any], group: str) -> list[Any]:
         wide = bool(group) and isinstance(self.schema[group], _WIDE)
@@ -174,6 +191,6 @@ def _in_words() -> Iterator[None]:
     except Exception as error:
         raise InputError(
             f"the table could not be read ({type(error).__name__})",
-            hint="check that every column holds one kind of value, and that logs and "
-            "divisions are defined in every row",
+            hint="check that every column holds one kind of value, that whole numbers are below "
+            "2 ** 63, and that logs and divisions are defined in every row",
         ) from None

@@ -16,19 +16,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from multilevel import plan as plans
 from multilevel.columns import Monomial
 from multilevel.errors import InputError
 from multilevel.expression import evaluate
 from multilevel.formula import Formula
-from multilevel.plan import (
-    FEW_VALUES,
-    Dummy,
-    Plan,
-    categories,
-    formula_plan,
-    kind_of,
-    refuse_unknown,
-)
+from multilevel.plan import FEW_VALUES, FLOATS_END, Dummy, Plan, kind_of, rounded
 from multilevel.record import INTEGER_LIMIT, Record, Totals, label_text, level_value, plain_label
 from multilevel.small import compiled
 
@@ -54,10 +47,10 @@ def plan_for(formula: Formula, table: Any) -> Plan:
     """
     needed = (*formula.columns, formula.group) if formula.group else formula.columns
     if not all(map(table.columns.__contains__, needed)):
-        refuse_unknown(needed, table.columns)
+        plans.refuse_unknown(needed, table.columns)
     kinds = tuple([(name, table.kind(name)) for name in formula.columns])
-    found = tuple([(name, table.levels(of)) for name, of in categories(formula.text, kinds)])
-    return formula_plan(formula.text, formula.group, kinds, found)
+    found = tuple([(name, table.levels(of)) for name, of in plans.categories(formula.text, kinds)])
+    return plans.formula_plan(formula.text, formula.group, kinds, found)
 
 
 def sum_table(table: Any, formula: Formula, cells: bool) -> Record:
@@ -165,7 +158,8 @@ class Column:
         if values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) not in _NUMBERS:
             return values
         try:
-            return pd.to_numeric(pd.Series(values))._values
+            # Types that have a place for missing values do not make floats of whole numbers.
+            return pd.to_numeric(pd.Series(values), dtype_backend="numpy_nullable")._values
         except (TypeError, ValueError, OverflowError):
             raise InputError("numbers of one kind are needed", column=self.name) from None
 
@@ -207,6 +201,10 @@ class Column:
         whole = kind.kind in "iub"
         missing = kind.type(0) if whole else np.nan
         found: Array = values.to_numpy(dtype=kind if whole else float, na_value=missing)
+        # Decimals and objects may have had more digits.
+        held = getattr(self.values.dtype, "numpy_dtype", self.values.dtype)
+        if not whole and held.kind == "O" and _largest(found[np.isfinite(found)]) >= FLOATS_END:
+            raise rounded(self.name)
         return found
 
     @cached_property
@@ -287,7 +285,9 @@ class Table:
         whole = {name for name, values in columns.items() if values.dtype.kind in "iu"}
 
         def centre(name: str) -> tuple[float, float]:
-            return float(columns[name].mean()), float(columns[name].std())
+            first = float(columns[name][0])
+            rest = _less(columns[name], first)
+            return first + float(rest.mean()), float(rest.std())
 
         pivots = choose_pivots(plan, sizes, whole, len(codes), centre)
         sums = grouped_sums(codes, len(coded.labels), columns, plan.keys, pivots)
@@ -310,11 +310,9 @@ class Table:
         coded = self._coded(plan.group)
         codes = _kept(coded.codes, keep)
         counts = np.bincount(codes, minlength=len(coded.labels))
-        order = coded.ordered(counts, plan.group)[1]
-        rank = np.zeros(len(counts), dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        values = {name: self._values(name, plan, keep) for name in plan.variables}
-        return rank[codes], values, {name: _kept(self[name].numbers, keep) for name in further}
+        codes = pd.Index(coded.ordered(counts, plan.group)[1]).get_indexer(pd.Index(codes))
+        values = {n: _narrow(n, self._values(n, plan, keep)) for n in plan.variables}
+        return codes, values, {name: self._narrow(name, keep) for name in further}
 
     def _complete(self, plan: Plan) -> Mask | None:
         """Which rows have every value, or None when all have."""
@@ -329,13 +327,12 @@ class Table:
         if source.kind == "name":
             return _whole(_kept(self[source.head].numbers, keep))
 
-        def column(of: str) -> Array:
-            # int8 would overflow in arithmetic.
-            values = _kept(self[of].numbers, keep)
-            return values if values.dtype.kind == "f" else values.astype(np.int64)
-
         with np.errstate(all="ignore"):
-            return _whole(np.asarray(evaluate(source, column)))
+            return _whole(np.asarray(evaluate(source, lambda of: self._narrow(of, keep))))
+
+    def _narrow(self, name: str, keep: Mask | None) -> Array:
+        """Numbers of a column over the rows kept, as arithmetic takes them."""
+        return _narrow(name, _kept(self[name].numbers, keep))
 
     def _coded(self, group: str) -> Coded:
         """Labels and codes of the groups, one for all rows without a grouping factor."""
@@ -401,12 +398,28 @@ def _whole(values: Array) -> Array:
     """Return whole numbers in an integer type where int64 holds all of them exactly."""
     if values.dtype.kind == "b":
         return values.astype(np.int8)
-    if values.dtype.kind in "iu" and values.dtype != np.uint64:
+    if values.dtype.kind in "iu":
         return values
     with np.errstate(invalid="ignore"):
         integers = values.astype(np.int64)
-    exact = np.array_equal(integers, values) and np.abs(values).max(initial=0) < 2**53
+    exact = np.array_equal(integers, values) and np.abs(values).max(initial=0) < FLOATS_END
     return integers if exact else values.astype(np.float64, copy=False)
+
+
+def _narrow(name: str, values: Array) -> Array:
+    """Refuse whole numbers that arithmetic would round."""
+    if values.dtype.kind in "iu" and _largest(values) >= FLOATS_END:
+        raise rounded(name)
+    return values if values.dtype.kind == "f" else values.astype(np.int64)  # int8 overflows
+
+
+def _less(values: Array, pivot: float) -> Array:
+    """Take a pivot off, by halves where floats would round the values first."""
+    if abs(pivot) < FLOATS_END or values.dtype.kind == "f":
+        return np.subtract(values, pivot, dtype=float)
+    high, low = np.divmod(values, 2**32)
+    over, under = divmod(int(pivot), 2**32)
+    return (high - float(over)) * 2.0**32 + (low - float(under))
 
 
 def sorted_labels(
@@ -477,7 +490,7 @@ def _pivot(mean: float, spread: float) -> float:
     """Pick a short number near the mean, so that taking it off costs no digits."""
     if not math.isfinite(mean):
         return 0.0
-    least = max(spread, abs(mean) * 2.0**-30)
+    least = max(spread, abs(mean) / FLOATS_END)
     step = 2.0 ** math.floor(math.log2(least)) if least else 1.0
     return float(round(mean / step) * step)
 
@@ -517,9 +530,7 @@ def grouped_sums(
     for start in range(0, len(codes), _BLOCK):
         part = codes[start : start + _BLOCK].view(np.uint64)
         for row, (values, pivot) in zip(table, taken, strict=True):
-            row[: len(part)] = values[start : start + _BLOCK]
-            if pivot:
-                row -= pivot
+            row[: len(part)] = _less(values[start : start + _BLOCK], pivot or 0.0)
         _accumulate(part, table, bases, factors, totals)
     sums = totals.T[places]
     floats = {n for n, v in columns.items() if n in pivots or v.dtype.kind == "f"}

@@ -19,6 +19,8 @@ from multilevel.record import movable
 
 #: A numeric column with this many distinct values or fewer has cells like a category's.
 FEW_VALUES = 10
+#: From here on floats do not hold every whole number.
+FLOATS_END = 2**53
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Named: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
@@ -95,6 +97,16 @@ def kind_of(dtype: nw.dtypes.DType, column: str) -> str:
     return "number" if dtype.is_numeric() else "category"
 
 
+def rounded(column: str) -> InputError:
+    """Make the error for a column whose numbers are too large to be calculated with exactly."""
+    return InputError(
+        "its numbers reach 2 ** 53, from where on they would be rounded",
+        column=column,
+        hint="take a constant off them in the table, or hold them in whole numbers of 64 bits and "
+        "use the column as it is or in center()",
+    )
+
+
 def canonical(key: Monomial, dummies: Mapping[str, str]) -> Monomial | None:
     """Reduce: a dummy squared is itself; two of one factor multiply to zero (None)."""
     mine = {name for name in key if name in dummies}
@@ -139,12 +151,6 @@ def categories(text: str, kinds: Pairs) -> Pairs:
     return tuple(factors.items())
 
 
-def _refuse_categories(expression: Expression, kind: Mapping[str, str]) -> None:
-    for column in names_in(expression):
-        if kind[column] == "category":
-            raise InputError("numbers are needed here and this column holds none", column=column)
-
-
 @lru_cache(maxsize=256)
 def formula_plan(text: str, group: str, kinds: Pairs, levels: Named) -> Plan:
     """Find what a formula needs, and nothing more.
@@ -172,7 +178,9 @@ def formula_plan(text: str, group: str, kinds: Pairs, levels: Named) -> Plan:
     def is_stored(expression: Expression) -> bool:
         if expression.kind != "name" and not stored_as_column(expression):
             return False
-        _refuse_categories(expression, kind)
+        for name in names_in(expression):
+            if kind[name] == "category":
+                raise InputError("numbers are needed here and this column holds none", column=name)
         variables.setdefault(str(expression), expression)
         return True
 

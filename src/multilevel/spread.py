@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.design import DesignMoments
+from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 from multilevel.expression import Expression, evaluate, is_rowwise, names_in
 from multilevel.formula import parse_formula
 from multilevel.memory import grouped_sums
 from multilevel.rows import model_rows
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class ScaledRows:
     design : DesignMoments
         The design as it is without the dependence.
     columns : ndarray of shape (N, m)
-        Columns of the design, centred already.
+        Columns of the design less its centres.
     codes : ndarray of int, shape (N,)
     log_unit : ndarray of shape (N,)
         Log of a row's scale at delta = 1.
@@ -98,16 +96,20 @@ class ScaledRows:
     means: Mapping[str, float]
 
     def scaled(self, delta: float) -> DesignMoments:
-        """Cross-products of the rows divided by their scales, the constant included."""
+        """Cross-products of the rows divided by their scales, the constant included.
+
+        A scaled column is what is left of it about its centre, scaled, and the centre times the
+        scaled constant: so a column far from zero loses no digits here either.
+        """
         rows = self.columns * np.exp(-delta * self.log_unit)[:, None]
         width = rows.shape[1]
         columns = {str(i): np.ascontiguousarray(rows[:, i]) for i in range(width)}
         keys = tuple(combinations_with_replacement(columns, 2))
         sums = grouped_sums(self.codes, len(self.design.groups), columns, keys)
-        cross = np.empty_like(self.design.cross)
+        centred, change = np.empty_like(self.design.cross), self.design.uncentring
         for (i, j), values in sums.items():
-            cross[:, int(i), int(j)] = cross[:, int(j), int(i)] = values
-        return replace(self.design, cross=cross, centres=(), centred=None)
+            centred[:, int(i), int(j)] = centred[:, int(j), int(i)] = values
+        return replace(self.design, cross=change.T @ centred @ change, centred=centred)
 
     def log_scale(self, delta: float) -> float:
         """Twice the sum of the logs of the scales."""
@@ -137,7 +139,8 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     if not design.group_name:
         codes = np.zeros_like(codes)
     means = {name: float(raw[name].mean()) for name in own}
-    return ScaledRows(design, rows.columns, codes, log_unit, spread.strip(), expression, means)
+    columns = rows.columns - np.array(design.centres)
+    return ScaledRows(design, columns, codes, log_unit, spread.strip(), expression, means)
 
 
 def _variable(spread: str) -> Expression:

@@ -102,3 +102,19 @@ def test_a_predictor_far_from_zero_has_nlmes_delta_in_any_unit(row: Any, unit: f
     assert deviance - 2e-3 < fit.deviance < deviance + 1e-5
     assert unit * spread.delta == pytest.approx(row.delta, rel=2e-3)
     assert fit.residual_variance == pytest.approx(row.residual, rel=1e-2)
+
+
+@pytest.mark.parametrize("step", [1e4, -1e4, 3e6, 1e8])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_response_far_from_zero_has_the_fit_of_one_near_it(seed: int, step: float) -> None:
+    formula, spread, method, rows = case(seed)
+    far = rows.assign(y=rows["y"] + step)
+    near = fit_mixed(formula, far.assign(y=far["y"] - step), method=method, spread=spread)
+    fit = fit_mixed(formula, far, method=method, spread=spread)
+    assert fit.spread is not None
+    assert near.spread is not None
+    assert fit.deviance == pytest.approx(near.deviance, abs=1e-8)
+    assert fit.spread.delta == pytest.approx(near.spread.delta, abs=1e-6)
+    assert fit.spread.ratio == pytest.approx(near.spread.ratio, abs=1e-8)
+    np.testing.assert_allclose(fit.fixed["se"], near.fixed["se"], rtol=1e-6)
+    np.testing.assert_allclose(fit.residuals(), near.residuals(), rtol=1e-4, atol=1e-6)

@@ -27,8 +27,7 @@ def variance_covariance(fit: Solution, information: Information) -> Array:
 def _elements(matrix: Array) -> Array:
     """Elements of symmetric matrices in the order of the components, shape (..., k)."""
     row, col = places(matrix.shape[-1]).T
-    out: Array = matrix[..., row, col]
-    return out
+    return np.asarray(matrix[..., row, col])
 
 
 def _to_raw(stack: Stack) -> Array:
@@ -72,8 +71,7 @@ def _observed(stack: Stack, at: Pieces, g: Array) -> Array:
     change = np.eye(k + 1)
     change[:k, :k] /= variance
     change[:k, k] = -_elements(g) / variance
-    out: Array = change.T @ relative @ change / 2.0
-    return out
+    return np.asarray(change.T @ relative @ change / 2.0)
 
 
 def fixed_tests(fit: Solution) -> pd.DataFrame:

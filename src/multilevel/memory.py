@@ -30,7 +30,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 Codes: TypeAlias = NDArray[np.int64]
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
-#: Beyond this the fourth power of a value is no number any more.
+_DATES = ("date", "datetime", "period", "timedelta")
+#: Beyond this, and below one over it, the fourth power of a value is no number any more.
 _FLOAT_LIMIT = 1e75
 #: Rows summed at a time, which a processor keeps at hand.
 _BLOCK = 8192
@@ -168,7 +169,8 @@ class Column:
         """One of ``number``, ``truth`` and ``category``."""
         if isinstance(self.values.dtype, (pd.StringDtype, pd.CategoricalDtype)):
             return "category"
-        series = nw.from_native(pd.Series(self.typed), series_only=True)
+        # Told its type, pandas leaves text as it is that no encoding holds.
+        series = nw.from_native(pd.Series(self.typed, dtype=self.typed.dtype), series_only=True)
         return kind_of(series.dtype, self.name)
 
     @cached_property
@@ -216,7 +218,8 @@ class Column:
                 return _coded_text(values)
             if isinstance(values, np.ndarray) and (found := _coded_range(values)):
                 return found
-            codes, labels = pd.factorize(values)
+            floats = pd.api.types.is_float_dtype(values.dtype)
+            codes, labels = pd.factorize(values + 0.0 if floats else values)  # zero has no sign
         except (TypeError, NotImplementedError, pa.ArrowException):
             raise InputError(_OF_ONE_KIND, column=self.name) from None
         return Coded(labels.tolist(), codes.astype(np.int64, copy=False))
@@ -269,6 +272,9 @@ class Table:
 
     def kind(self, column: str) -> str:
         """Return ``number``, ``truth`` or ``category``."""
+        # As labels of groups they may be used.
+        if pd.api.types.infer_dtype(self[column].values, skipna=True) in _DATES:
+            return kind_of(nw.Date(), column)
         return self[column].kind
 
     def levels(self, column: str) -> tuple[str, ...]:
@@ -312,7 +318,7 @@ class Table:
         counts = np.bincount(codes, minlength=len(coded.labels))
         codes = pd.Index(coded.ordered(counts, plan.group)[1]).get_indexer(pd.Index(codes))
         values = {n: _narrow(n, self._values(n, plan, keep)) for n in plan.variables}
-        return codes, values, {name: self._narrow(name, keep) for name in further}
+        return codes, values, {n: _narrow(n, _kept(self[n].numbers, keep)) for n in further}
 
     def _complete(self, plan: Plan) -> Mask | None:
         """Which rows have every value, or None when all have."""
@@ -328,11 +334,8 @@ class Table:
             return _whole(_kept(self[source.head].numbers, keep))
 
         with np.errstate(all="ignore"):
-            return _whole(np.asarray(evaluate(source, lambda of: self._narrow(of, keep))))
-
-    def _narrow(self, name: str, keep: Mask | None) -> Array:
-        """Numbers of a column over the rows kept, as arithmetic takes them."""
-        return _narrow(name, _kept(self[name].numbers, keep))
+            numbers = evaluate(source, lambda of: _narrow(of, _kept(self[of].numbers, keep)))
+            return _whole(np.asarray(numbers))
 
     def _coded(self, group: str) -> Coded:
         """Labels and codes of the groups, one for all rows without a grouping factor."""
@@ -468,12 +471,9 @@ def choose_pivots(
     for name, size in largest.items():
         if not math.isfinite(size):
             raise InputError("a value is infinite or undefined", column=name)
-        if size > _FLOAT_LIMIT:
-            raise InputError(
-                "its values are too large to be multiplied",
-                column=name,
-                hint="measure it in larger units",
-            )
+        if size > _FLOAT_LIMIT or 0.0 < size < 1.0 / _FLOAT_LIMIT:
+            problem = "its values are too large or too small to be multiplied"
+            raise InputError(problem, column=name, hint="measure it in other units")
     floats = set(largest) - integers
     # Mostly no product can overflow, whatever columns it is of.
     most = rows * max([1.0, *largest.values()]) ** max(map(len, plan.keys))

@@ -165,6 +165,9 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
             "a formula has one ~ between response and predictors",
             hint='write for example "y ~ x + (1 | g)"',
         )
+    # What is read of a formula is nested as deep as it has signs, and Python goes so deep only.
+    if len(re.findall(r"[-+*/:(]", unquoted)) > 150:
+        raise InputError("a formula of more than 150 signs is not read", hint="leave terms out")
     for sign, advice in _OTHER_SIGNS.items():
         if sign in unquoted:
             raise InputError(f"the formula cannot be read: it holds {sign}", hint=advice)

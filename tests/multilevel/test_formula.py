@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multilevel.errors import InputError
+from multilevel.fit import fit_mixed
 from multilevel.formula import parse_formula
 
 
@@ -182,3 +184,20 @@ def test_a_sum_taken_away_takes_each_of_its_terms_as_in_r(right: str, terms: lis
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(InputError):  # anything else would be a fault
         assert parse_formula(text).text == text
+
+
+@pytest.mark.parametrize("signs", [151, 600, 5_000])
+@pytest.mark.parametrize("sign", ["+", "-", ":", "*", "/"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_formula_too_long_for_python_is_refused_in_words(
+    inside: bool, sign: str, signs: int
+) -> None:
+    sum_of = f" {sign} ".join(["x"] * (signs + 1))
+    with pytest.raises(InputError, match="more than 150 signs"):
+        parse_formula(f"y ~ {{{sum_of}}}" if inside else f"y ~ {sum_of}")
+
+
+def test_the_longest_formula_is_read_wherever_it_is_called_from() -> None:
+    frame = pd.DataFrame({"y": [1.0, 3.0, 2.0, 5.0], "x": [1.0, 2.0, 4.0, 5.0]})
+    long = fit_mixed(f"y ~ {{{' + '.join(['x'] * 150)}}}", frame)
+    assert long.deviance == pytest.approx(fit_mixed("y ~ x", frame).deviance, abs=1e-9)

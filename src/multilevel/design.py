@@ -91,8 +91,7 @@ class DesignMoments(Checked):
     @property
     def total(self) -> NDArray[np.float64]:
         """Cross-products over all groups, shape (m, m)."""
-        total: NDArray[np.float64] = self.cross.sum(axis=0)
-        return total
+        return np.asarray(self.cross.sum(axis=0))
 
     @property
     def products(self) -> NDArray[np.float64]:

@@ -110,5 +110,4 @@ def _satterthwaite(fit: Solution) -> Array:
     link = (one[row] * w[col][:, None] + one[col] * w[row][:, None]).reshape(len(row), -1)
     hessian = link.T @ at.hessian[0] @ link + 2.0 * np.kron(at.gamma[0], np.eye(rank))
     inverse = np.linalg.pinv(hessian, rcond=1e-9, hermitian=True)
-    out: Array = 1.0 / (np.einsum("ia,ab,ib->i", rate, inverse, rate) + 1.0 / dof)
-    return out
+    return np.asarray(1.0 / (np.einsum("ia,ab,ib->i", rate, inverse, rate) + 1.0 / dof))

@@ -96,10 +96,9 @@ class LazyTable:
         """Whether every column has a value."""
         present = nw.lit(True)
         for column in columns:
-            here = ~nw.col(column).is_null()
+            present = present & ~nw.col(column).is_null()
             if self.schema[column].is_float():
-                here = here & ~nw.col(column).fill_null(0.0).is_nan()
-            present = present & here
+                present = present & ~nw.col(column).fill_null(0.0).is_nan()
         return present
 
     def _expression(self, source: Source) -> nw.Expr:

@@ -135,8 +135,7 @@ def _raw(stack: Stack, point: Array) -> dict[str, NDArray[Any]]:
     """Optima of a stack in raw units."""
     found = solve(stack)
     at = pieces(stack, found.g)
-    unit = stack.scale**2
-    residual = unit * at.squares / stack.dof
+    residual = stack.scale**2 * at.squares / stack.dof
     x_back = np.linalg.inv(stack.x_root).swapaxes(-1, -2)
     beta = stack.ols + stack.scale[:, None] * (x_back @ at.beta[..., None])[..., 0]
     covariance = residual[:, None, None] * x_back @ at.inverse @ x_back.swapaxes(-1, -2)

@@ -127,13 +127,11 @@ class Posterior(Checked):
         """
         import arviz as az
 
-        names = ("beta", "random_covariance", "residual_variance", "vpc", "u")
-        draws = {name: getattr(self, name) for name in names}
-        if self.u.shape[1] < self.vpc.shape[1]:
-            del draws["u"]
+        names = ["beta", "random_covariance", "residual_variance", "vpc"]
+        names += ["u"] * (self.u.shape[1] == self.vpc.shape[1])
         random, group = list(self.design.random_names), self.design.group_name or "group"
         data = az.from_dict(
-            draws,
+            {name: getattr(self, name) for name in names},
             coords={
                 "term": list(self.design.fixed_names),
                 "random_term": random,

@@ -190,8 +190,7 @@ def _usual_scales(design: DesignMoments) -> Array:
     total, n, y, constant = design.total, design.n_total, design.response, design.constant
     mean = 0.0 if constant is None else total[y, constant] / n
     sd = math.sqrt(max(total[y, y] / n - mean**2, 0.0))
-    scales: Array = 0.5 * sd / np.sqrt(np.diagonal(total)[list(design.random)] / n)
-    return scales
+    return np.asarray(0.5 * sd / np.sqrt(np.diagonal(total)[list(design.random)] / n))
 
 
 def _numbers(given: ArrayLike, shape: tuple[int, ...], what: str) -> Array:

@@ -11,18 +11,20 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from multilevel.small import compiler
 
 Array = NDArray[np.float64]
 
 #: Nodes beyond these add nothing, however far groups lie apart.
 MOST_NODES = 300
 #: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
-_HESSIAN_NODES = 9
+HESSIAN_NODES = 9
 #: Cells whose groups are worked on at a time.
 _BLOCK = 16_000
 #: Log odds beyond these are as good as certain.
@@ -51,19 +53,12 @@ class Cells:
 
     def sums(self, values: Array) -> Array:
         """Add up within groups, along the first axis."""
-        return np.asarray(np.add.reduceat(values, self._begin, axis=0))
+        return np.asarray(np.add.reduceat(values, self.begin[:-1], axis=0))
 
     @cached_property
-    def _begin(self) -> NDArray[np.int64]:
-        return np.flatnonzero(np.diff(self.group, prepend=-1))
-
-    @cached_property
-    def blocks(self) -> list[tuple[slice, Cells]]:
-        """Whole groups, some `_BLOCK` cells at a time, and where they stand among all."""
-        columns = self.group, self.x, self.trials, self.successes
-        some = max(1, _BLOCK * len(self._begin) // len(self.group))
-        parts = zip(*(np.split(c, self._begin[some::some]) for c in columns), strict=True)
-        return [(slice(g[0], g[-1] + 1), Cells(g - g[0], *rest)) for g, *rest in parts]
+    def begin(self) -> NDArray[np.int64]:
+        """Where each group's cells begin, and where the last one's end."""
+        return np.flatnonzero(np.diff(self.group, prepend=-1, append=-1))
 
 
 @dataclass(frozen=True)
@@ -91,32 +86,13 @@ class Point:
 
 
 @cache
-def _rule(nodes: int) -> tuple[Array, Array]:
+def _rule(nodes: int) -> Array:
     """Nodes for a standard normal scale, and the logs of what their heights are multiplied by."""
     x, w = np.polynomial.hermite.hermgauss(nodes)
-    return np.sqrt(2.0) * x, np.log(w) + x**2 - 0.5 * np.log(np.pi)
+    return np.array([np.sqrt(2.0) * x, np.log(w) + x**2 - 0.5 * np.log(np.pi)])
 
 
-def _modes(cells: Cells, eta: Array, sigma: float, start: Array) -> Array:
-    """Most likely standard normal intercept of each group, by Newton's method."""
-    from scipy.special import expit
-
-    modes = start
-    for _ in range(1_000):
-        p = expit(eta + sigma * modes[cells.group])
-        slope = sigma * cells.sums(cells.successes - cells.trials * p) - modes
-        step = slope / (1.0 + sigma**2 * cells.sums(cells.trials * p * (1.0 - p)))
-        # Over two log odds the curvature changes by a factor that no longer step survives.
-        modes = modes + step / np.maximum(1.0, 0.5 * np.abs(sigma * step))
-        # The next step would be the square of this one.
-        if np.abs(step).max() <= 1e-8:
-            break
-    return modes
-
-
-def measure(
-    cells: Cells, theta: Array, nodes: int, start: Array, bend_nodes: int = _HESSIAN_NODES
-) -> Point:
+def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
     """Deviance and its derivatives at some parameters.
 
     Parameters
@@ -127,99 +103,143 @@ def measure(
         One is Laplace's approximation.
     start : ndarray of shape (J,)
         Where to look for the modes first.
-    bend_nodes : int
-        Nodes that the second derivatives are taken with at least.
     """
-
-    def work(block: tuple[slice, Cells]) -> tuple[Any, ...]:
-        return _measure(block[1], theta, nodes, start[block[0]], bend_nodes)
-
-    # Given the parameters groups are independent: in blocks, all their nodes stay in the cache,
-    # and cores work side by side. Sums are added up in one order whatever their number.
-    if len(cells.blocks) == 1:
-        parts = [work(cells.blocks[0])]
-    else:
-        with ThreadPoolExecutor(os.cpu_count()) as cores:
-            parts = [*cores.map(work, cells.blocks)]
-    modes, precision, *sums = zip(*parts, strict=True)
-    total, slope, bend = (-2.0 * sum(each[1:], each[0]) for each in sums)
-    return Point(theta, np.concatenate(modes), np.concatenate(precision), total, slope, bend)
+    eta, groups = cells.x @ theta[:-1], len(start)
+    # Given the parameters groups are independent: cores work side by side on blocks of them. Sums
+    # are added up in one order whatever their number.
+    some = max(1, _BLOCK * groups // len(eta))
+    blocks = [slice(first, first + some) for first in range(0, groups, some)]
+    with ThreadPoolExecutor(os.cpu_count()) as cores:
+        parts = [*cores.map(partial(_measure, cells, theta, nodes, eta, start.copy()), blocks)]
+    *places, totals, slopes, bends = zip(*parts, strict=True)
+    modes, precision = map(np.concatenate, places)
+    deviance, slope, bend = (-2.0 * sum(v[1:], v[0]) for v in (totals, slopes, bends))
+    if nodes < HESSIAN_NODES:
+        bend = measure(cells, theta, HESSIAN_NODES, modes).bend
+    return Point(theta, modes, precision, deviance, slope, bend)
 
 
 def _measure(
-    cells: Cells, theta: Array, nodes: int, start: Array, bend_nodes: int
+    cells: Cells, theta: Array, nodes: int, eta: Array, modes: Array, own: slice
 ) -> tuple[Any, ...]:
-    """Modes and precisions, and the log-likelihood with its first and second derivatives."""
-    eta, sigma = cells.x @ theta[:-1], float(theta[-1])
-    modes = _modes(cells, eta, sigma, start)
-    eta = np.clip(eta + sigma * modes[cells.group], -_EDGE, _EDGE)
-    precision, moved, stretched = _motion(cells, eta, sigma, modes)
-    z = _rule(nodes)[0] / np.sqrt(precision)[:, None]
-    total, share, rest, bend = _heights(cells, eta, sigma, modes, precision, nodes)
-    if nodes < bend_nodes:
-        bend = _heights(cells, eta, sigma, modes, precision, bend_nodes)[3]
-    at, within = modes[:, None] + z, cells.sums(rest)
-    pull = share * (sigma * within - at)
-    slope = moved.T @ pull.sum(axis=1) + stretched.T @ (1.0 + (pull * z).sum(axis=1))
-    slope[:-1] += cells.x.T @ (share[cells.group] * rest).sum(axis=1)
-    slope[-1] += (share * at * within).sum()
-    return modes, precision, total, slope, bend
-
-
-def _motion(cells: Cells, eta: Array, sigma: float, modes: Array) -> tuple[Array, Array, Array]:
-    """Curvature at the modes, and how modes and logs of scales move, each (J, p + 1).
-
-    Log odds `eta` are those at the modes.
-    """
-    from scipy.special import expit
-
-    p = expit(eta)
-    v = cells.trials * p * (1.0 - p)
-    skew = v * (1.0 - 2.0 * p)
-    weight, bend = cells.sums(v), cells.sums(skew)
+    """Of some groups, what `measure` says of all: with the log-likelihood for the deviance."""
+    begin, modes, size = cells.begin[own.start : own.stop + 1], modes[own], len(theta)
+    columns, sigma = (begin, cells.x, cells.trials, cells.successes, eta), float(theta[-1])
+    sums, at, share = (np.zeros((len(modes), k)) for k in (2 + 2 * size, nodes, nodes))
+    scores, bend = np.zeros((size, len(modes), nodes)), np.zeros((size, size))
+    _integrate(columns, sigma, _rule(nodes), (modes, sums, at, share, scores, bend))
+    left, weight, skew = sums[:, :3].T
     precision = 1.0 + sigma**2 * weight
-    last = cells.sums(cells.successes - cells.trials * p) - sigma * modes * weight
-    moved = np.column_stack([-sigma * cells.sums(v[:, None] * cells.x), last])
+    # How modes and logs of scales move with the parameters.
+    moved = np.column_stack([-sigma * sums[:, 3 : 2 + size], left - sigma * modes * weight])
     moved /= precision[:, None]
-    last = 2.0 * sigma * weight + sigma**2 * bend * modes
-    curved = np.column_stack([sigma**2 * cells.sums(skew[:, None] * cells.x), last])
-    curved += sigma**3 * bend[:, None] * moved
-    return precision, moved, -0.5 * curved / precision[:, None]
-
-
-def _heights(
-    cells: Cells, eta: Array, sigma: float, modes: Array, precision: Array, nodes: int
-) -> tuple[float, Array, Array, Array]:
-    """Log-likelihood, shares of the nodes (J, K), rests (C, K), second derivatives."""
-    z, weights = _rule(nodes)
-    aside = z / np.sqrt(precision)[:, None]
-    at, shift = modes[:, None] + aside, np.clip(sigma * aside, -_EDGE, _EDGE)
-    own, trials, x = at[cells.group], cells.trials[:, None], cells.x
-    # Odds as a product take no exponential of every cell at every node.
-    grown = 1.0 + np.exp(eta)[:, None] * np.exp(shift)[cells.group]
-    log = cells.sums(cells.successes * eta)[:, None] - cells.sums(trials * np.log(grown))
-    logs = weights - 0.5 * at**2 + log + shift * cells.sums(cells.successes)[:, None]
-    most = logs.max(axis=1, keepdims=True)
-    each = most + np.log(np.exp(logs - most).sum(axis=1, keepdims=True))
-    expected = trials * (1.0 - 1.0 / grown)
-    share, rest = np.exp(logs - each), cells.successes[:, None] - expected
-    v = share[cells.group] * expected / grown
-    scores = np.stack([*(cells.sums(column[:, None] * rest) for column in x.T), cells.sums(rest)])
+    last = 2.0 * sigma * weight + sigma**2 * skew * modes
+    curved = np.column_stack([sigma**2 * sums[:, 2 + size : -1], last])
+    curved += sigma**3 * skew[:, None] * moved
+    stretched = -0.5 * curved / precision[:, None]
+    pull = share * (sigma * scores[-1] - at)
     scores[-1] *= at
-    mean = (share * scores).sum(axis=2)
-    bend = np.einsum("ijk,ljk->il", share * scores, scores) - mean @ mean.T
-    bend[:-1, :-1] -= x.T @ (v.sum(axis=1)[:, None] * x)
-    cross = x.T @ (v * own).sum(axis=1)
-    bend[:-1, -1], bend[-1, :-1] = bend[:-1, -1] - cross, bend[-1, :-1] - cross
-    bend[-1, -1] -= (v * own**2).sum()
-    return float((each[:, 0] - 0.5 * np.log(precision)).sum()), share, rest, bend
+    weighted = share * scores
+    mean = weighted.sum(axis=2)
+    slope = mean.sum(axis=1) + moved.T @ pull.sum(axis=1)
+    slope += stretched.T @ (1.0 + (pull * (at - modes[:, None])).sum(axis=1))
+    bend += np.tril(bend, -1).T - mean @ mean.T
+    bend += weighted.reshape(size, -1) @ scores.reshape(size, -1).T
+    return modes, precision, float(sums[:, -1].sum()), slope, bend
+
+
+@compiler(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz"})  # type: ignore[untyped-decorator]
+def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
+    """Integrate each group over its intercept.
+
+    Parameters
+    ----------
+    cells : tuple of ndarray
+        Where each group's cells begin and the last one's end; predictors; trials; successes; log
+        odds of the fixed part, overwritten by those at the modes.
+    sigma : float
+    rule : ndarray of shape (2, K)
+    out : tuple of ndarray
+        To be filled, all but the first from zeros: modes, (J,), from where to look first; at them,
+        (J, 4 + 2 p), successes less expected ones, their variance and its derivative by the log
+        odds, the last two with each predictor, and the log of the integral; intercepts at the
+        nodes, (J, K), and the nodes' shares of the integral; at each node, (p + 1, J, K), successes
+        less expected ones, with each predictor and alone; (p + 1, p + 1), less the mean curvature
+        given the intercepts, its lower triangle.
+    """
+    (begin, x, trials, successes, eta), (modes, sums, at, share, scores, bend) = cells, out
+    nodes, p = at.shape[1], x.shape[1]
+    shift, odds, rest = np.zeros((3, nodes))
+    spread = np.zeros((np.diff(begin).max(), nodes))
+    for j in range(len(modes)):
+        mode, first, end = modes[j], begin[j], begin[j + 1]
+        for _ in range(1_000):
+            slope, curve = -mode, 1.0
+            for c in range(first, end):
+                chance = 1.0 / (1.0 + np.exp(-eta[c] - sigma * mode))
+                slope += sigma * (successes[c] - trials[c] * chance)
+                curve += sigma * sigma * trials[c] * chance * (1.0 - chance)
+            step = slope / curve
+            # Over two log odds the curvature changes by a factor that no longer step survives.
+            mode += step / max(1.0, 0.5 * abs(sigma * step))
+            # The next step would be the square of this one.
+            if abs(step) <= 1e-8:
+                break
+        modes[j] = mode
+        for c in range(first, end):
+            eta[c] = min(max(eta[c] + sigma * mode, -_EDGE), _EDGE)
+            chance = 1.0 / (1.0 + np.exp(-eta[c]))
+            weight = trials[c] * chance * (1.0 - chance)
+            skew = weight * (1.0 - 2.0 * chance)
+            sums[j, 0] += successes[c] - trials[c] * chance
+            sums[j, 1] += weight
+            sums[j, 2] += skew
+            for m in range(p):
+                sums[j, 3 + m] += weight * x[c, m]
+                sums[j, 3 + p + m] += skew * x[c, m]
+        scale = 1.0 / np.sqrt(1.0 + sigma * sigma * sums[j, 1])
+        for k in range(nodes):
+            at[j, k] = mode + scale * rule[0, k]
+            shift[k] = min(max(sigma * scale * rule[0, k], -_EDGE), _EDGE)
+            odds[k] = np.exp(shift[k])
+            share[j, k] = rule[1, k] - 0.5 * at[j, k] ** 2
+        for c in range(first, end):
+            own = np.exp(eta[c])
+            for k in range(nodes):
+                grown = 1.0 + own * odds[k]
+                share[j, k] += successes[c] * (eta[c] + shift[k]) - trials[c] * np.log(grown)
+                expected = trials[c] * (1.0 - 1.0 / grown)
+                spread[c - first, k] = expected / grown
+                rest[k] = successes[c] - expected
+                scores[p, j, k] += rest[k]
+            for m in range(p):
+                for k in range(nodes):
+                    scores[m, j, k] += x[c, m] * rest[k]
+        most, whole = -np.inf, 0.0
+        for k in range(nodes):
+            most = max(most, share[j, k])
+        for k in range(nodes):
+            share[j, k] = np.exp(share[j, k] - most)
+            whole += share[j, k]
+        sums[j, -1] = most + np.log(whole * scale)
+        for k in range(nodes):
+            share[j, k] /= whole
+        for c in range(first, end):
+            alone, once = 0.0, 0.0
+            for k in range(nodes):
+                weight = share[j, k] * spread[c - first, k]
+                alone += weight
+                once += weight * at[j, k]
+                bend[p, p] -= weight * at[j, k] ** 2
+            for m in range(p):
+                bend[p, m] -= once * x[c, m]
+                for i in range(m + 1):
+                    bend[m, i] -= alone * x[c, m] * x[c, i]
 
 
 def minimise(cells: Cells, theta: Array, nodes: int, modes: Array, held: bool) -> Point:
     """Newton's method with absolute curvatures; the standard deviation stays where it is held."""
-    # Without a random intercept one node is exact for all that is free; the rest comes at the end.
-    least = 1 if held and theta[-1] == 0.0 else _HESSIAN_NODES
-    here, free = measure(cells, theta, nodes, modes, least), len(theta) - held
+    here, free = measure(cells, theta, nodes, modes), len(theta) - held
     for _ in range(100):
         values, axes = np.linalg.eigh(here.bend[:free, :free])
         size = np.maximum(np.abs(values), 1e-10 * np.abs(values).max())
@@ -231,10 +251,10 @@ def minimise(cells: Cells, theta: Array, nodes: int, modes: Array, held: bool) -
         # No step takes the standard deviation far beyond what is known.
         step /= max(1.0, abs(step[-1]) / (0.5 + abs(here.theta[-1])))
         for halving in 0.5 ** np.arange(30):
-            trial = measure(cells, here.theta + halving * step, nodes, here.modes, least)
+            trial = measure(cells, here.theta + halving * step, nodes, here.modes)
             if trial.deviance <= here.deviance + 1e-13 * abs(here.deviance):
                 break
         else:
             break
         here = trial
-    return here if least > 1 else measure(cells, here.theta, nodes, here.modes)
+    return here

@@ -67,8 +67,7 @@ def covariance_parts(
 def joint_covariance(fit: Solution, se: str, term: str | None) -> Array:
     """Covariance of the residuals of one random term over groups, shape (J, J)."""
     own, shared, sign = covariance_parts(fit, term, se)
-    out: Array = np.diag(own) + sign * (shared @ shared.T)
-    return out
+    return np.asarray(np.diag(own) + sign * (shared @ shared.T))
 
 
 def residual_table(

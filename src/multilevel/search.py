@@ -193,11 +193,9 @@ def _faces(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     Lower ranks come first: all axes but the leading ones at zero; then each axis alone at zero.
     """
     orders = [list(range(q))] * (q - 1)
-    ranks = list(range(q - 1))
-    for dropped in range(q):
-        orders.append([i for i in range(q) if i != dropped] + [dropped])
-        ranks.append(q - 1)
-    return np.array([*orders, list(range(q))], dtype=np.intp), np.array([*ranks, q])
+    orders += [[i for i in range(q) if i != dropped] + [dropped] for dropped in range(q)]
+    ranks = np.array([*range(q - 1), *[q - 1] * q, q])
+    return np.array([*orders, list(range(q))], dtype=np.intp), ranks
 
 
 @folded  # type: ignore[untyped-decorator]

@@ -116,8 +116,7 @@ class Solution:
         """Fixed coefficients as an array of shape (p,)."""
         stack = self.stack
         back = np.linalg.inv(stack.x_root[0]).T @ self.pieces.beta[0]
-        out: Array = stack.ols[0] + stack.scale[0] * back
-        return out
+        return np.asarray(stack.ols[0] + stack.scale[0] * back)
 
     @property
     def n(self) -> int:

@@ -72,7 +72,7 @@ Room = namedtuple(
 )
 
 #: Sums may be reordered.
-jit = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+jit = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy", nogil=True)
 
 
 @jit  # type: ignore[untyped-decorator]

@@ -54,7 +54,7 @@ def compiler(**options: Any) -> Any:
     return compile_one
 
 
-compiled = compiler(error_model="numpy")
+compiled = compiler(error_model="numpy", nogil=True)
 #: Called by compiled functions only: without the way in from Python, which takes time to compile.
 inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 #: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once

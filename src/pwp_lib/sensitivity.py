@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -146,7 +148,7 @@ class _Panel:
         except InputError as problem:
             row["note"] = str(problem)
         ranks = row.pop("ranks", None)
-        if ranks is not None and ranks.index.isin(self.ranks.index).sum() > 2:
+        if ranks is not None and len(ranks.index.intersection(self.ranks.index)) > 2:
             row["rank_correlation"] = rank_correlation(self.ranks, ranks).correlation
             if ranks.nunique() > 1:  # Where no therapist differs there are no ends to share.
                 row |= _shared_ends(self.ranks, ranks, self.size)
@@ -211,10 +213,7 @@ def _other_models(
 
 
 def _other_patients(
-    panel: _Panel,
-    patients: pd.DataFrame,
-    formula: str,
-    table: pd.DataFrame,
+    panel: _Panel, patients: pd.DataFrame, formula: str, table: pd.DataFrame
 ) -> None:
     def closed() -> dict[str, Any]:
         if "status" not in patients or patients["status"].isna().all():
@@ -288,5 +287,7 @@ def _leave_one_out(panel: _Panel, patients: pd.DataFrame, formula: str) -> None:
     def work(left_out: int) -> dict[str, Any]:
         return panel.fitted(fit_mixed(formula, moments.without(left_out)))
 
-    for j in chosen.tolist():
-        panel.add("leave one out", f"Without {moments.groups[j]}", partial(work, j))
+    with ThreadPoolExecutor(os.cpu_count()) as cores:
+        found = [cores.submit(work, j).result for j in chosen.tolist()]
+        for j, result in zip(chosen, found, strict=True):
+            panel.add("leave one out", f"Without {moments.groups[j]}", result)

@@ -7,6 +7,7 @@ the data given is left out, with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -377,6 +378,9 @@ def _measure_result(
     def sample() -> PosteriorInterval:
         return sample_posterior(fit.design, draws=attempts.draws, seed=seed).interval()
 
+    # On a core of its own, while the other goes on; not beside ranks and priors, for the memory.
+    sampled = ThreadPoolExecutor(1).submit(sample).result if gibbs else sample
+
     def panel() -> SensitivityPanel:
         # Very many services as fixed effects fill the memory; the third level says it better.
         rows, known, n = scored, _completeness(attempts.cohort), fit.n_groups
@@ -410,10 +414,10 @@ def _measure_result(
         models=models,
         vpc=fit.vpc(),
         profile=try_if(True, "profile", fit.profile_interval),
-        posterior=try_if(gibbs, "posterior", sample),
+        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure).table()),
+        posterior=try_if(gibbs, "posterior", sampled),
         residuals=ranked.residuals(lower_is_better=worse),
         rank_uncertainty=therapist_profile(ranked, seed=seed, higher_is_worse=worse, size=size),
-        checks=try_if(True, "checks", lambda: check_model(fit, patients, measure).table()),
         sensitivity=try_if(sensitivity, "sensitivity", panel),
         adjusted=adjusted,
         case_mix_notes=mix.said,

@@ -19,7 +19,7 @@ from multilevel.intervals import profile_bounds
 from multilevel.likelihood import Array
 from multilevel.nested_search import Proof, prove
 from multilevel.partition import random_row
-from multilevel.quadrature import HESSIAN_NODES, MOST_NODES, Cells, Point, measure, minimise
+from multilevel.quadrature import MOST_NODES, Cells, Point, measure, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
 from multilevel.residuals import ranked
 from multilevel.rows import ModelRows, model_rows
@@ -41,8 +41,7 @@ _SEPARATED = 1e-8
 _APART = 4.0
 #: A predictor of which earlier ones leave less than this share is one of them.
 _DEPENDENT = 1e-9
-#: Of a constant, or of what differs between groups alone, rounding leaves less than this share of
-#: the mean square within groups.
+#: Of a constant rounding leaves less than this share of the mean square within groups.
 _ROUNDING = 1e-24
 #: Optima whose deviances differ by less are one optimum.
 _SAME = 1e-9
@@ -448,8 +447,7 @@ def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
 
 def _without(design: DesignMoments, cells: Cells, root: Array) -> Point:
     """Find the optimum without a random intercept, which is the same with any nodes."""
-    theta = np.zeros(len(root) + 1)
-    found = minimise(cells, theta, HESSIAN_NODES, np.zeros(len(design.groups)), True)
+    found = minimise(cells, np.zeros(len(root) + 1), _NODES[0], np.zeros(len(design.groups)), True)
     values, axes = np.linalg.eigh(found.bend[:-1, :-1])
     if values[0] < _SEPARATED * cells.trials.sum():
         spread = (cells.x @ np.linalg.inv(root)).std(axis=0)
@@ -484,10 +482,9 @@ def _search(cells: Cells, root: Array, without: Point, nodes: int) -> Point:
     level = cells.sums(cells.trials[:, None] * cells.x) / size
     within = replace(cells, x=cells.x - level[cells.group])
     # In columns as they were given: those made orthonormal mix what differs between groups alone.
-    given = [x @ np.linalg.inv(root) for x in (within.x, level)]
-    own, between = (x.var(axis=0) for x in given)
-    rounding = _ROUNDING * np.square(given[1]).mean(axis=0)
-    apart = (own > _DEPENDENT * between + rounding) & (between > _APART * own)
+    back = np.linalg.inv(root)
+    own, between = ((x @ back).var(axis=0) for x in (within.x, level))
+    apart = (between > _APART * own) & (own > _DEPENDENT * between + _ROUNDING * (back**2).sum(0))
     if best is not without and not apart.any():
         return best
     theta = minimise(within, starts[-1], nodes, without.modes, False).theta

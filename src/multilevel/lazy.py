@@ -104,8 +104,7 @@ class LazyTable:
     def _expression(self, source: Source) -> nw.Expr:
         """Write a stored column as an expression in the columns of the table."""
         if not isinstance(source, Dummy):
-            value: nw.Expr = evaluate(source, self._number_column)
-            return value
+            return evaluate(source, self._number_column)  # type: ignore[no-any-return]
         column, kind = nw.col(source.column), self.kind(source.column)
         if kind == "truth":
             hit = column if source.level == "True" else ~column

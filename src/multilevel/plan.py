@@ -92,9 +92,7 @@ def kind_of(dtype: nw.dtypes.DType, column: str) -> str:
         raise InputError(
             "dates cannot be used as they are", column=column, hint="turn them into numbers"
         )
-    if dtype == nw.Boolean:
-        return "truth"
-    return "number" if dtype.is_numeric() else "category"
+    return "truth" if dtype == nw.Boolean else "number" if dtype.is_numeric() else "category"
 
 
 def rounded(column: str) -> InputError:

@@ -134,8 +134,7 @@ class Posterior(Checked):
             {name: getattr(self, name) for name in names},
             coords={
                 "term": list(self.design.fixed_names),
-                "random_term": random,
-                "random_term_other": random,
+                **dict.fromkeys(("random_term", "random_term_other"), random),
                 group: [str(g) for g in self.design.groups],
             },
             dims={

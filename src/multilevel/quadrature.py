@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 #: Nodes beyond these add nothing, however far groups lie apart.
 MOST_NODES = 300
 #: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
-HESSIAN_NODES = 9
+_HESSIAN_NODES = 9
 #: Cells whose groups are worked on at a time.
 _BLOCK = 16_000
 #: Log odds beyond these are as good as certain.
@@ -114,8 +114,8 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
     *places, totals, slopes, bends = zip(*parts, strict=True)
     modes, precision = map(np.concatenate, places)
     deviance, slope, bend = (-2.0 * sum(v[1:], v[0]) for v in (totals, slopes, bends))
-    if nodes < HESSIAN_NODES:
-        bend = measure(cells, theta, HESSIAN_NODES, modes).bend
+    if nodes < _HESSIAN_NODES:
+        bend = measure(cells, theta, _HESSIAN_NODES, modes).bend
     return Point(theta, modes, precision, deviance, slope, bend)
 
 
@@ -172,22 +172,21 @@ def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
     shift, odds, rest = np.zeros((3, nodes))
     spread = np.zeros((np.diff(begin).max(), nodes))
     for j in range(len(modes)):
-        mode, first, end = modes[j], begin[j], begin[j + 1]
+        first, end = begin[j], begin[j + 1]
         for _ in range(1_000):
-            slope, curve = -mode, 1.0
+            slope, curve = -modes[j], 1.0
             for c in range(first, end):
-                chance = 1.0 / (1.0 + np.exp(-eta[c] - sigma * mode))
+                chance = 1.0 / (1.0 + np.exp(-eta[c] - sigma * modes[j]))
                 slope += sigma * (successes[c] - trials[c] * chance)
                 curve += sigma * sigma * trials[c] * chance * (1.0 - chance)
             step = slope / curve
             # Over two log odds the curvature changes by a factor that no longer step survives.
-            mode += step / max(1.0, 0.5 * abs(sigma * step))
+            modes[j] += step / max(1.0, 0.5 * abs(sigma * step))
             # The next step would be the square of this one.
             if abs(step) <= 1e-8:
                 break
-        modes[j] = mode
         for c in range(first, end):
-            eta[c] = min(max(eta[c] + sigma * mode, -_EDGE), _EDGE)
+            eta[c] = min(max(eta[c] + sigma * modes[j], -_EDGE), _EDGE)
             chance = 1.0 / (1.0 + np.exp(-eta[c]))
             weight = trials[c] * chance * (1.0 - chance)
             skew = weight * (1.0 - 2.0 * chance)
@@ -199,7 +198,7 @@ def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
                 sums[j, 3 + p + m] += skew * x[c, m]
         scale = 1.0 / np.sqrt(1.0 + sigma * sigma * sums[j, 1])
         for k in range(nodes):
-            at[j, k] = mode + scale * rule[0, k]
+            at[j, k] = modes[j] + scale * rule[0, k]
             shift[k] = min(max(sigma * scale * rule[0, k], -_EDGE), _EDGE)
             odds[k] = np.exp(shift[k])
             share[j, k] = rule[1, k] - 0.5 * at[j, k] ** 2
@@ -215,15 +214,11 @@ def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
             for m in range(p):
                 for k in range(nodes):
                     scores[m, j, k] += x[c, m] * rest[k]
-        most, whole = -np.inf, 0.0
-        for k in range(nodes):
-            most = max(most, share[j, k])
-        for k in range(nodes):
-            share[j, k] = np.exp(share[j, k] - most)
-            whole += share[j, k]
+        most = share[j].max()
+        share[j] = np.exp(share[j] - most)
+        whole = share[j].sum()
+        share[j] /= whole
         sums[j, -1] = most + np.log(whole * scale)
-        for k in range(nodes):
-            share[j, k] /= whole
         for c in range(first, end):
             alone, once = 0.0, 0.0
             for k in range(nodes):

@@ -17,7 +17,9 @@ Rules, in the order in which they act
 What rounding does not protect against: two runs over nearly the same patients, compared. Where one
 more patient turns a withheld count into a 5, it was 4. So a run that differs by few from one under
 the same key is refused, and of groups of therapists that differ by few nothing is shown
-(`register`); of runs under other keys whoever publishes is told.
+(`register`); where others differ by more, a count under 5 that a run withholds or leaves over could
+be any from 0 to 4, and not two of them alone, since the earlier run may rule some out. Of runs
+under other keys whoever publishes is told.
 
 Why not ``acro``
 ----------------
@@ -91,13 +93,17 @@ def _set_bounds(
 
 
 def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
-    if ledger.has_witness(target, truth):
+    """Say whether the cell could hold two values, or any that is small."""
+    ends = {float(ledger.least[target]), ledger.policy.threshold - 1.0} - {truth[target]}
+    steps = [end - truth[target] for end in ends] if ledger.any_small else [1.0, -1.0]
+    of = all if ledger.any_small else any
+    if of(ledger.has_witness(target, truth, step) for step in steps):
         return True
     if len(ledger.members_around(target)) > _PROGRAMMED:
         # No proof at hand, and a programme of this size would take too long: hide more.
         return False
     low, high = ledger.range_of(target)
-    return high > low
+    return all(low <= end <= high for end in ends) if ledger.any_small else high > low
 
 
 def _neighbour(
@@ -135,14 +141,15 @@ def release_counts(
     *,
     known: Iterable[Cell] = (),
     not_zero: Iterable[Cell] = (),
+    compared: bool = False,
 ) -> pd.DataFrame:
     """Make a table of counts safe: suppress, round, suppress again where a sum tells, audit.
 
     Parameters
     ----------
     counts : DataFrame of int
-        Counts of people. A missing entry means that the count does not exist (no such thing as a
-        recovery rate without cases); it stays missing.
+        Counts of people; in a row `REST` those that are in no table. A missing entry means that
+        the count does not exist (no such thing as a recovery rate without cases); it stays missing.
     relations : iterable of Relation
         The sums that a reader knows of: totals in the same table or in another one shown.
     policy : DisclosurePolicy, optional
@@ -151,6 +158,9 @@ def release_counts(
         standard errors or means published with them tell: they protect nothing.
     not_zero : iterable of Cell
         Counts that a reader knows not to be zero, because a zero in their place is shown as such.
+    compared : bool
+        Whether an earlier run was of partly other people. What that run told may rule values out,
+        so that a count under the threshold could be any that is, and not two alone.
 
     Returns
     -------
@@ -184,8 +194,9 @@ def release_counts(
     hidden = {i for i in small if not ledger.is_rest(i)}
     told = _same_as_known(ledger, {ledger.position[c] for c in known}) - hidden
     ledger.least[[ledger.position[c] for c in not_zero]] = 1.0
+    ledger.any_small = compared
     _set_bounds(ledger, truth, hidden, told)
-    shown = set(range(len(by_cell))) - hidden - told
+    shown = {i for i in range(len(by_cell)) if not ledger.is_rest(i)} - hidden - told
     hidden |= _protect(ledger, truth, sorted(small), shown, told)
     withheld = {ledger.cells[i] for i in hidden}
     found = {c: np.nan if c in withheld else float(policy.rounded(n)) for c, n in by_cell.items()}

@@ -116,6 +116,8 @@ class Ledger:
             if not relation.exhaustive:
                 row[self._at((REST, len(self.rows)))] = 1.0
             self.rows.append(row)
+        #: Whether a small count has to be able to be any small one, and not two of them.
+        self.any_small = False
         #: What a cell holds at the least, however little is said of it.
         self.least = np.zeros(len(self.cells))
         self.lower = np.zeros(len(self.cells))
@@ -181,19 +183,15 @@ class Ledger:
             ends.append(none if found.x is None else float(np.round(found.x[place[target]])))
         return ends[0], ends[1]
 
-    def has_witness(self, target: int, truth: NDArray[np.float64]) -> bool:
-        """Whether a second table, one step away from the true one, would look the same.
+    def has_witness(self, target: int, truth: NDArray[np.float64], step: float) -> bool:
+        """Whether a second table, in which the cell is `step` more, would look the same.
 
-        A quick and sufficient proof: move the cell by one, and repair each broken sum by moving one
-        other cell of it. What it cannot settle goes to the integer programmes.
+        A quick and sufficient proof: move the cell, and repair each broken sum by moving one other
+        cell of it as far. What it cannot settle goes to the integer programmes.
         """
-        for step in (1.0, -1.0):
-            moved = truth[target] + step
-            if self.lower[target] <= moved <= self.upper[target]:
-                self._tries = _TRIES
-                if self._repair({target: step}, list(self.rows_of[target]), truth):
-                    return True
-        return False
+        self._tries = _TRIES
+        there = self.lower[target] <= truth[target] + step <= self.upper[target]
+        return bool(there) and self._repair({target: step}, list(self.rows_of[target]), truth)
 
     def _repair(
         self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]
@@ -210,7 +208,7 @@ class Ledger:
         steps = {i: -gap / row[i] for i in self._movable[broken[0]] if i not in moves}
         # Of those that can move: the first six of all may be ones that cannot.
         able = [i for i, s in steps.items() if self.lower[i] <= truth[i] + s <= self.upper[i]]
-        for i in [i for i in able if abs(steps[i]) == 1.0][:6]:
+        for i in able[:6]:
             others = [r for r in self.rows_of[i] if r != broken[0] and r not in broken]
             if self._repair({**moves, i: steps[i]}, broken[1:] + others, truth):
                 return True

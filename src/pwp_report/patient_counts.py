@@ -39,7 +39,7 @@ Count = StrEnum(
     "Count",
     "n n_case_pre n_improved n_deteriorated n_recovered n_rcsi n_finished n_case n_recovery "
     "n_reliable_improvement n_reliable_deterioration n_reliable_recovery patients excluded "
-    "eligible analysed complete recorded missing modelled first last lacking category",
+    "eligible analysed complete alone recorded missing modelled first last lacking category",
 )
 
 
@@ -95,18 +95,22 @@ class PatientCounts:
     Attributes
     ----------
     cells : mapping of Group to mapping of Kind to int
+        And of `REST`, for counts that are in no table.
     absent : set of (Group, Kind)
         Counts that there are not, such as the recovered on a measure without a cut-off.
     same : mapping of Kind to Kind
         Kinds that are the same count for every group, and the one that stands for both.
     held : set of Group
         Groups that differ by few patients from those of an earlier run: of them nothing is shown.
+    compared : bool
+        Whether an earlier run was of partly other patients.
     """
 
-    cells: dict[Group, dict[Kind, int]] = field(default_factory=dict)
+    cells: dict[Any, dict[Kind, int]] = field(default_factory=dict)
     absent: set[tuple[Group, Kind]] = field(default_factory=set)
     same: dict[Kind, Kind] = field(default_factory=dict)
     held: set[Group] = field(default_factory=set)
+    compared: bool = False
     _relations: list[Relation] = field(default_factory=list)
     _released: Mapping[Group, Mapping[Kind, Any]] = field(default_factory=dict)
 
@@ -131,7 +135,12 @@ class PatientCounts:
         people = {**people, OTHERS: together} if together else people
         changes = changes_by_therapist(analysis.cohort.patients)
         held = {g for g, members in people.items() if differ_by_few(changes, members, policy)}
-        made = cls(held=held)
+        if len(held) == 1:  # of one alone, all less the others would be the number of patients
+            loads = {
+                g: analysis.cohort.caseloads()[[*people[g]]].sum() for g in people.keys() - held
+            }
+            held |= {*sorted(loads, key=lambda g: (loads[g], g.name))[:1]}
+        made = cls(held=held, compared=len(changes.columns) > 0)
         for measure in analysis.cohort.measures:
             _add_outcomes(made, analysis, measure.name, people)
         _add_completeness(made, analysis, people, policy.smallest_caseload * policy.active)
@@ -203,7 +212,8 @@ class PatientCounts:
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
         told = [(g, k) for g, k in counts if k in sizes and g in these]
         some = [(g, k) for g, k in counts if k.count in _ZEROS_SHOWN]
-        found: Any = release_counts(frame, self._relations, policy, known=told, not_zero=some)
+        told_of: Any = {"known": told, "not_zero": some, "compared": self.compared}
+        found: Any = release_counts(frame, self._relations, policy, **told_of)
         self._released = found.to_dict("index")
 
     def _merge(self, sizes: Sequence[Kind]) -> None:
@@ -268,14 +278,9 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
         if together:
             made.put(OTHERS, kind, column[few].sum(min_count=1))
         made.add_up(kind, EVERYBODY, people)
-    scored = [k for k, v in columns.items() if k.of and (v != table["complete"]).any()]
+    if analysis.lacking and len(analysis.cohort.measures) > 1 and len(people) <= _SETTLED:
+        _add_scores_alone(made, analysis, people)
     for group in [EVERYBODY, *people]:
-        alone = {(group, k): (REST, (group, k)) for k in scored if k in made.cells.get(group, {})}
-        # All, either measure alone, and neither are whoever is eligible.
-        if len(alone) == 2 and len(people) <= _SETTLED:
-            whole, every = (group, Kind(Count.eligible)), (group, Kind(Count.complete))
-            made._relations += [Relation(of, (every, rest)) for of, rest in alone.items()]
-            made._relations.append(Relation(whole, (every, *alone.values()), exhaustive=False))
         made.link(group, Kind(Count.eligible), [Kind(Count.analysed)])
         made.link(group, Kind(Count.analysed), [Kind(Count.complete)])
         for m in analysis.cohort.measures:
@@ -283,6 +288,29 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
             made.link(group, Kind(Count.last, m.name), [Kind(Count.n, m.name)])
             made.link(group, Kind(Count.analysed), [Kind(Count.n, m.name)])
             made.link(group, Kind(Count.n, m.name), [Kind(Count.complete)])
+
+
+def _add_scores_alone(made: PatientCounts, analysis: Analysis, people: People) -> None:
+    """Count those with the scores of some measures alone: with who has all they are everybody."""
+    everybody: Any = analysis.cohort.eligible
+    names = [m.name for m in analysis.cohort.measures]
+    has = [everybody[[m.pre, m.post]].notna().all(axis=1) for m in analysis.cohort.measures]
+    table: Any = pd.crosstab(everybody["therapist_id"], has).reindex(analysis.completeness.index)
+    table = table.fillna(0).drop(columns=[(True,) * len(has)], errors="ignore")
+    alone, patterns = {}, [*table]
+    for group in [EVERYBODY, *people]:
+        counts = table.loc[[*people[group]]].sum() if group in people else table.sum()
+        for which, n in counts.items():
+            alone[group, which] = cell = REST, Kind(Count.alone, f"{which}", f"{group}")
+            made.cells.setdefault(REST, {})[cell[1]] = int(n)
+        for of in (Kind(Count.eligible), *(Kind(Count.last, name) for name in names)):
+            if of in made.cells.get(group, {}):
+                some = [alone[group, w] for w in patterns if not of.of or w[names.index(of.of)]]
+                parts = (group, Kind(Count.complete)), *some
+                made._relations.append(Relation((group, of), parts))
+    for w in patterns:
+        parts = tuple(alone[group, w] for group in people)
+        made._relations.append(Relation(alone[EVERYBODY, w], parts))
 
 
 def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:

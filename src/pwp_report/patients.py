@@ -12,16 +12,7 @@ from pwp_lib.measures import Measure
 from pwp_lib.schema import no_identifiers
 from pwp_report.case_mix import case_mix_columns, read_case_mix
 from pwp_report.problems import Problems
-from pwp_report.read.cells import (
-    MISSING_CODES,
-    ReadColumn,
-    read_codes,
-    read_dates,
-    read_numbers,
-    read_scores,
-    read_times,
-    read_words,
-)
+from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED
 from pwp_report.sessions import choose_therapist, reduce_sessions
@@ -83,7 +74,7 @@ class PatientReader:
         self.frame = raw.frame.reset_index(drop=True)
         self.codes = set(study.missing)
         self.notes: list[str] = []
-        self.reads: list[ReadColumn] = []
+        self.reads: list[cells.ReadColumn] = []
 
     def patients(self) -> pd.DataFrame:
         """Read every column; the index of the result holds the position of each first row."""
@@ -103,7 +94,7 @@ class PatientReader:
         if {"status", "ended"} & has:
             out["status"] = self._status()
         if {"status"} & has:
-            words = read_words(self._cells("status"), self.codes)
+            words = cells.read_words(self._cells("status"), self.codes)
             out["dropped_out"] = words.isin(study.codes["dropped_out"])
         columns = case_mix_columns(study, list(self.frame.columns), self.raw.name)
         out = out.join(read_case_mix(self.frame, columns, study))
@@ -125,7 +116,7 @@ class PatientReader:
         return self.frame[self.study.columns[role]]
 
     def _text(self, role: str) -> pd.Series:
-        return read_codes(self._cells(role), self.codes)
+        return cells.read_codes(self._cells(role), self.codes)
 
     def _identifier(self, role: str) -> pd.Series:
         """Read who or where: a word for nobody is missing, a code for it has to be corrected."""
@@ -159,7 +150,7 @@ class PatientReader:
 
     def _lone_code(self, therapists: pd.Series) -> None:
         """Name a therapist 99 or 999 where no staff number stands beside it."""
-        numbers = {str(n): n for n in MISSING_CODES if n > 0}
+        numbers = {str(n): n for n in cells.MISSING_CODES if n > 0}
         there = set(therapists.dropna().unique())
         for name in sorted(numbers.keys() & there):
             if not {str(numbers[name] - 1), str(numbers[name] + 1)} & there:
@@ -167,7 +158,7 @@ class PatientReader:
                 self._note("lone_code", row=row)
 
     def _number(self, role: str, low: float, high: float) -> pd.Series:
-        read = read_numbers(self._cells(role), self.codes, self.study.decimal or None)
+        read = cells.read_numbers(self._cells(role), self.codes, self.study.decimal or None)
         outside = read.values.notna() & ~read.values.between(low, high)
         need = f"a number from {low:g} to {high:g} is needed"
         self.found.add_kinds(need, self.study.columns[role], read.kinds.mask(outside, "range"))
@@ -178,7 +169,7 @@ class PatientReader:
 
         Entries of which neither these nor the `others` are known are counted in a note.
         """
-        text = read_words(self._cells(role), self.codes)
+        text = cells.read_words(self._cells(role), self.codes)
         means = text.isin(self.study.codes[code])
         strange = text.notna() & ~means & ~text.isin(others)
         if strange.any():
@@ -189,7 +180,7 @@ class PatientReader:
         return means.astype("boolean").mask(text.isna())
 
     def _gender(self) -> pd.Series:
-        text = read_words(self._cells("gender"), self.codes)
+        text = cells.read_words(self._cells("gender"), self.codes)
         none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
         unknown = text.isna() | text.isin(["9", "0", "x", "z", *NOBODY])
@@ -197,13 +188,13 @@ class PatientReader:
 
     def _status(self) -> pd.Series:
         role = "status" if "status" in self.study.columns else "ended"
-        read = read_dates(self._cells(role), self.codes, self.study.date_format or None)
+        read = cells.read_dates(self._cells(role), self.codes, self.study.date_format or None)
         ended = read.values.notna() | read.wrong
         if role == "ended" or read.values.count() > read.wrong.sum():
             # A date of discharge says that the case is closed; without one it is in treatment.
             words = np.where(ended, "closed", "in_treatment")
             return pd.Series(words, index=ended.index, dtype="str")
-        text = read_words(self._cells("status"), self.codes)
+        text = cells.read_words(self._cells("status"), self.codes)
         status = pd.Series(None, index=text.index, dtype="str")
         for name in ("closed", "in_treatment", "neither"):
             status = status.mask(text.isin(self.study.codes[name]) | (text == name), name)
@@ -213,11 +204,11 @@ class PatientReader:
         return status
 
     def _scores(self) -> pd.DataFrame:
-        reads: dict[str, tuple[str, Measure, ReadColumn]] = {}
+        reads: dict[str, tuple[str, Measure, cells.ReadColumn]] = {}
         for entry in self.study.measures:
             for name, column in score_columns(entry, self.study.level):
                 decimal = self.study.decimal or None
-                read = read_scores(self.frame[column], entry.measure, self.codes, decimal)
+                read = cells.read_scores(self.frame[column], entry.measure, self.codes, decimal)
                 reads[name] = (column, entry.measure, read)
         for column, measure, read in reads.values():
             self.found.add_kinds(f"{measure.range_text} is needed", column, read.kinds)
@@ -280,20 +271,21 @@ class PatientReader:
             raise refusal(
                 "first_or_last_without_dates", file=self.raw.name, several=self.study.several
             )
-        read = read_dates(self._cells("started"), self.codes, self.study.date_format or None)
+        read = cells.read_dates(self._cells("started"), self.codes, self.study.date_format or None)
         self.found.add_kinds("a date is needed", self.study.columns["started"], read.kinds)
         order = read.values.sort_values(kind="stable", na_position="last").index
         return patients.loc[order]
 
-    def _order_of_sessions(self) -> ReadColumn:
+    def _order_of_sessions(self) -> cells.ReadColumn:
         """Read when sessions were, to the minute where the file says so."""
         study = self.study
         if "date" not in study.columns:
-            return read_numbers(self._cells("session_number"), self.codes)
-        read = read_dates(self._cells("date"), self.codes, study.date_format or None)
+            return cells.read_numbers(self._cells("session_number"), self.codes)
+        read = cells.read_dates(self._cells("date"), self.codes, study.date_format or None)
         if "time" not in study.columns:
             return read
-        return ReadColumn(read.values + read_times(self._cells("time"), self.codes), read.kinds)
+        times = cells.read_times(self._cells("time"), self.codes)
+        return cells.ReadColumn(read.values + times, read.kinds)
 
     def _attended(self) -> pd.Series:
         if "attended" in self.study.columns:
@@ -329,7 +321,7 @@ class PatientReader:
 
     def _in_treatment(self) -> pd.Series:
         """Which sessions are not after the end of treatment, unless those count too."""
-        later = read_words(self._cells("contact_kind"), self.codes)
+        later = cells.read_words(self._cells("contact_kind"), self.codes)
         known = later.isin(self.study.codes["follow_up"]) | later.str.contains(_FOLLOW_UP, na=False)
         later = known & (not self.study.follow_ups)
         if later.any():

@@ -4,7 +4,8 @@ What differs between two reports, or files of moments, of nearly the same patien
 comparing them, whatever either withholds. Of each run there are kept, by therapist, the number of
 patients who could be analysed, and of those with scores on each measure, and sums of their digests
 in buckets. Whoever is in one run alone, or has other scores there, changes the sum of one bucket:
-as many differ as patients do, fewer of many. All of it is covered by a pad from
+as many differ as patients do, fewer of many. Of runs of other measures the numbers of those who
+could be analysed and of those with a score are compared too. All of it is covered by a pad from
 the key, used once: who does not hold the key sees names of runs and measures and random bytes. Keys
 in one folder know of each other's runs.
 """
@@ -35,6 +36,8 @@ _BUCKETS = 64
 _DESPITE = "despite"
 #: Columns of patients: by how many patients their therapist differs from an earlier run.
 CHANGED = "changed_"
+#: Nobody, where that is a number under the threshold as any other.
+_NONE = 1e-9
 #: By measure, and without a name of all who could be analysed: a row a therapist, with a digest of
 #: the label, sums by bucket and the number of patients.
 Mark: TypeAlias = dict[str, NDArray[np.uint64]]
@@ -72,8 +75,9 @@ def compared(
     -------
     cohort : Cohort
         With columns of patients that say by how many their therapist differs from earlier runs,
-        of runs and measures where any differs by few. Patients of therapists who are gone count
-        for the one with the fewest: those with whom they were shown are still there.
+        of runs and measures where any differs by few, or that some differ by more. Patients of
+        therapists who are gone count for the one with the fewest: those with whom they were shown
+        are still there.
     mark : Mark
 
     Raises
@@ -89,11 +93,17 @@ def compared(
         raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
     loads, made = cohort.caseloads().sort_values(), cohort.patients.copy(deep=False)
     labels = _digests(loads.index.to_series().astype("str"))
-    for change in [_apart(c) for _, changes in _earlier(mark, key, _DESPITE) for c in changes]:
-        if change.between(0, policy.threshold, "neither").any():
+    for _, old, changes in _earlier(mark, key, _DESPITE):
+        others = mark.keys() != old.keys() - {_DESPITE}
+        for change in map(_apart, changes):
             mine = change.reindex(labels, fill_value=0.0).set_axis(loads.index)
             mine.iloc[0] += change.drop(labels, errors="ignore").sum()
-            made[f"{CHANGED}{len(made.columns)}"] = made["therapist_id"].map(mine)
+            # Of other measures it is told, where nobody lacks a score, that nobody does.
+            mine += _NONE * (others and mine.any())
+            if mine.between(0, policy.threshold, "neither").any():
+                made[f"{CHANGED}{len(made.columns)}"] = made["therapist_id"].map(mine)
+            elif mine.any():
+                made[f"{CHANGED}by_more"] = np.inf
     return replace(cohort, patients=made), mark
 
 
@@ -102,11 +112,9 @@ def changes_by_therapist(patients: pd.DataFrame) -> pd.DataFrame:
     return patients.groupby("therapist_id")[[*patients.filter(like=CHANGED)]].first()
 
 
-def differ_by_few(
-    changes: pd.DataFrame, therapists: Sequence[Any], policy: DisclosurePolicy
-) -> bool:
+def differ_by_few(changes: pd.DataFrame, who: Sequence[Any], policy: DisclosurePolicy) -> bool:
     """Whether the patients of these therapists together differ by few from an earlier run."""
-    together = changes.loc[[*therapists]].sum()
+    together = changes.loc[[*who]].sum()
     return bool(together.between(0, policy.threshold, "neither").any())
 
 
@@ -115,22 +123,24 @@ def nearest(mine: Mark, key: Path) -> tuple[float, str]:
 
     Not those before a run of the same patients: they were compared with that.
     """
-    found = (np.inf, "")
-    for name, changes in _earlier(mine, key):
-        apart = filter(None, (float(_apart(c.sum())) for c in changes))
-        found = min(found, (min(apart, default=np.inf), name))
-    return found
+    earlier = ((c.sum(), name) for name, _, changes in _earlier(mine, key) for c in changes)
+    apart = ((float(_apart(change)), name) for change, name in earlier)
+    return min((each for each in apart if each[0]), default=(np.inf, ""))
 
 
-def _earlier(mine: Mark, key: Path, and_has: str = "") -> Iterator[tuple[str, list[pd.DataFrame]]]:
+def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, Mark, list[Any]]]:
     """Earlier runs and what changed since, up to one of the same patients that has a name."""
     for register in key.expanduser().parent.glob("*.runs"):
         for name, old in _runs(register):
             changes = [_change(mine[k], old[k]) for k in mine if k in old]
             same = mine.keys() <= old.keys() and not any(c.to_numpy().any() for c in changes)
-            if same and and_has in old:
+            if same and has in old:
                 break
-            yield name, changes
+            if mine.keys() != old.keys() - {_DESPITE}:
+                # Those who could be analysed less those with a score are those who lack it.
+                ends = [*((mine[k], old[""]) for k in mine), *((old[k], mine[""]) for k in old)]
+                changes += [_change(*two).assign(unlike=0) for two in ends if len(two[0])]
+            yield name, old, changes
 
 
 def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:

@@ -16,24 +16,13 @@ import pandas as pd
 
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import OUTCOMES
+from pwp_report import patient_counts as counted
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import FIRST, WITH_MIX
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group, share_between
 from pwp_report.ledger import MARK
-from pwp_report.patient_counts import (
-    EVERYBODY,
-    LAST_SCORES,
-    NATIONAL,
-    NATIONAL_COUNTS,
-    OTHERS,
-    PUBLISHED,
-    Count,
-    Group,
-    Kind,
-    PatientCounts,
-    Whose,
-)
+from pwp_report.patient_counts import Count, Group, Kind, PatientCounts, Whose
 from pwp_report.rates import OTHER_RATES
 from pwp_report.register import changes_by_therapist, differ_by_few
 from pwp_report.released import ReleasedResults, ReleasedTable
@@ -84,7 +73,7 @@ class _Tables:
 
     def of_everybody(self, kind: Kind) -> float:
         """One count of all patients as it may be shown, NaN if it may not."""
-        return self.counts.shown(EVERYBODY, kind)
+        return self.counts.shown(counted.EVERYBODY, kind)
 
     def outcomes(self, whose: Mapping[str, Sequence[tuple[str, Group, Any]]]) -> pd.DataFrame:
         """Outcomes of groups of patients: for each measure a label, a group and its summary."""
@@ -180,7 +169,7 @@ def _sample(tables: _Tables) -> None:
             shown.at[i, column] = row[column] and parts.marked(found)
     tables.add("sample", parts.rounded(shown, 1))
     everybody, rows = tables.of_everybody(Kind(Count.analysed)), []
-    for kind in [k for k in tables.counts.cells[EVERYBODY] if k.count is Count.category]:
+    for kind in [k for k in tables.counts.cells[counted.EVERYBODY] if k.count is Count.category]:
         n = tables.of_everybody(kind)
         told = {"n": parts.marked(n), "share": share_between(n, everybody, tables.policy)}
         rows.append({"variable": kind.of, "category": kind.analysis, **told})
@@ -190,7 +179,7 @@ def _sample(tables: _Tables) -> None:
 def _outcomes(tables: _Tables) -> None:
     analysis = tables.analysis
     names = [m.name for m in analysis.cohort.measures]
-    whole = {m: [("all", EVERYBODY, analysis.outcomes.loc[m])] for m in names}
+    whole = {m: [("all", counted.EVERYBODY, analysis.outcomes.loc[m])] for m in names}
     tables.add("outcomes", tables.outcomes(whole).drop(columns="group"))
     by_therapist = {}
     for m in names:
@@ -201,7 +190,7 @@ def _outcomes(tables: _Tables) -> None:
         ]
         if tables.together:
             few = analysis.summarise(m, tables.together)
-            by_therapist[m].append((parts.OTHERS_TOGETHER, OTHERS, few))
+            by_therapist[m].append((parts.OTHERS_TOGETHER, counted.OTHERS, few))
     frame = tables.outcomes(by_therapist).rename(columns={"group": "therapist"})
     tables.add("outcomes_by_therapist", frame)
     _completeness(tables)
@@ -212,7 +201,7 @@ def _completeness(tables: _Tables) -> None:
     analysis, alone = tables.analysis, set(tables.alone)
     groups = {t: Group(Whose.THERAPIST, t) for t in analysis.completeness.index if t in alone}
     if tables.together:
-        groups[parts.OTHERS_TOGETHER] = OTHERS
+        groups[parts.OTHERS_TOGETHER] = counted.OTHERS
     rows = []
     for kind in (Kind(Count.complete), *(Kind(Count.last, name) for name in analysis.lacking)):
         for label, group in groups.items():
@@ -234,7 +223,7 @@ def _last_scores(tables: _Tables) -> None:
     found: Any = tables.analysis.last_scores
     rows = []
     for name in tables.analysis.lacking:
-        counts = {c: tables.of_everybody(Kind(c, name)) for c in LAST_SCORES}
+        counts = {c: tables.of_everybody(Kind(c, name)) for c in counted.LAST_SCORES}
         released = parts.last_scores_row(found.loc[name], counts, tables.policy)
         rows.append({"measure": name, **released})
     tables.add("last_scores", pd.DataFrame(rows))
@@ -245,8 +234,9 @@ def _national(tables: _Tables) -> None:
     if national is None:
         return
     lines = []
-    for of, (courses, row) in zip((NATIONAL, PUBLISHED), national.iterrows(), strict=False):
-        counts = {c: tables.of_everybody(Kind(c, of)) for c in NATIONAL_COUNTS}
+    kinds = counted.NATIONAL, counted.PUBLISHED
+    for of, (courses, row) in zip(kinds, national.iterrows(), strict=False):
+        counts = {c: tables.of_everybody(Kind(c, of)) for c in counted.NATIONAL_COUNTS}
         shown = parts.counts_and_shares(dict(row), counts, parts.NATIONAL_SHARES, tables.policy)
         lines.append({"courses": courses, **shown})
     tables.add("national", pd.DataFrame(lines))
@@ -290,9 +280,12 @@ def _effects(tables: _Tables) -> None:
 
 
 def _therapists(tables: _Tables) -> None:
-    analysis = tables.analysis
+    analysis, held = tables.analysis, {g.name for g in tables.counts.held}
+    alone = [t for t in tables.alone if t not in held]
+    together = [] if counted.OTHERS in tables.counts.held else tables.together
     for result in analysis.measures.values():
-        frame = parts.residuals(result, tables.alone, tables.together, tables.policy)
+        # The number of patients, and the interval, of who differs by few would tell of those.
+        frame = parts.residuals(result, alone, together, tables.policy)
         zero = "_zero" * bool(frame["residual"].isna().all())
         by = FIRST if result.with_mix is None else WITH_MIX
         note = phrase("notes", f"residuals{zero}", given=by)
@@ -344,7 +337,7 @@ def _rates(tables: _Tables) -> None:
     for model in tables.analysis.rates:
         asked = model.asked
         kinds = parts.RATE_COUNTS[asked.rate]
-        of = "" if asked.rate in OTHER_RATES else asked.measure or NATIONAL
+        of = "" if asked.rate in OTHER_RATES else asked.measure or counted.NATIONAL
         counts = [tables.of_everybody(Kind(c, of)) for c in kinds] if kinds else None
         row = parts.rate_row(model, counts, tables.policy)
         if row is not None:

@@ -9,16 +9,8 @@ from types import MappingProxyType
 
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
+from pwp_report import recognise
 from pwp_report.read.raw import shown_name
-from pwp_report.recognise import (
-    CODES,
-    PATIENT_ROLES,
-    SESSION_ROLES,
-    guess_roles,
-    guess_scores,
-    named_after,
-    one_letter_off,
-)
 from pwp_report.wording import refusal
 
 #: Roles without which nothing can be done, and what they identify.
@@ -119,7 +111,7 @@ class Study:
     maximum_age: float | None = None
     several: str = "most_sessions"
     several_stated: bool = False
-    codes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CODES)
+    codes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: recognise.CODES)
     cluster_size: int | None = None
     seed: int = 1
     engines: tuple[str, ...] = ("ml", "gibbs")
@@ -192,7 +184,7 @@ def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], fil
     """Stop where columns are named after a measure, and none says that it is first or last."""
     used = [] if given.measures else [s.measure for s in study.measures]
     for measure in [m for m in MEASURES.values() if used and m not in used]:
-        if len(named := named_after(unused(study, columns), measure)) > 1:
+        if len(named := recognise.named_after(unused(study, columns), measure)) > 1:
             listed = ", ".join(map(shown_name, named[:8]))
             raise refusal(
                 "unclear_ends", file=file, label=measure.label, name=measure.name, columns=listed
@@ -201,10 +193,10 @@ def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], fil
 
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where a heading that is not used misses a known one by a letter."""
-    roles = PATIENT_ROLES if study.level == "patient" else SESSION_ROLES
+    roles = recognise.PATIENT_ROLES if study.level == "patient" else recognise.SESSION_ROLES
     left = [r for r in roles if r not in study.columns and r not in given.columns]
     for column in unused(study, columns):
-        if role := one_letter_off(column, left):
+        if role := recognise.one_letter_off(column, left):
             raise refusal(
                 "heading_misspelt", file=file or None, column=shown_name(column), role=role
             )
@@ -231,9 +223,9 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     scores = _complete_scores(study, columns)
     by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)
     level = study.level or ("session" if by_session else "patient")
-    wanted = PATIENT_ROLES if level == "patient" else SESSION_ROLES
+    wanted = recognise.PATIENT_ROLES if level == "patient" else recognise.SESSION_ROLES
     taken = {c for s in scores for c in (s.pre, s.post, s.score)} | set(study.columns.values())
-    roles = guess_roles([c for c in columns if c not in taken], wanted)
+    roles = recognise.guess_roles([c for c in columns if c not in taken], wanted)
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
     stated = {s.measure.name for s in study.measures if s.pre or s.score}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))
@@ -252,7 +244,7 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
 def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]:
     chosen = {s.measure.name: s for s in study.measures}
     pool = [s.measure for s in study.measures] or list(MEASURES.values())
-    found = guess_scores(columns, pool)
+    found = recognise.guess_scores(columns, pool)
     scores = []
     for measure in pool:
         mine = chosen.get(measure.name)

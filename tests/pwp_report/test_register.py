@@ -239,9 +239,13 @@ def test_scores_kept_as_whole_or_broken_numbers_are_the_same(tmp_path: Path) -> 
     keep(_mark(people), key, "first")
     floats = people.astype(dict.fromkeys(SCORES, "float64"))
     assert nearest(_mark(floats), key) == (np.inf, "")
-    # A measure more is no difference; a patient who lacks it is none of this measure.
-    floats.loc[0, "gad7_post"] = np.nan
+    # A measure more is no difference; of one that few lack two numbers of patients tell how few.
     assert nearest(_mark(floats, (PHQ9, GAD7)), key)[0] == np.inf
+    floats.loc[:4, "gad7_post"] = np.nan
+    assert nearest(_mark(floats, (PHQ9, GAD7)), key)[0] == 5.0
+    floats.loc[:3, "gad7_post"] = 0
+    assert nearest(_mark(floats, (PHQ9, GAD7)), key) == (1.0, "first")
+    floats.loc[4, "gad7_post"] = 0
     floats.loc[0, "phq9_post"] = np.nan
     assert nearest(_mark(floats, (PHQ9, GAD7)), key) == (1.0, "first")
 

@@ -7,9 +7,9 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from solver import Attacker, Sum, by_label, less, plus
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.description import describe_sample
 from pwp_lib.measures import GAD7, PHQ9, Measure
+from pwp_lib.measures import MEASURES as LISTED
 from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
 from pwp_report import report
 from pwp_report.analysis import Analysis, analyse
@@ -33,6 +34,7 @@ from pwp_report.study import Study
 
 POLICY = DisclosurePolicy()
 MEASURES = (PHQ9, GAD7)
+THREE = (*MEASURES, LISTED["pcl5"])
 #: Whether a case, the direction of a reliable change, whether below the cut-off at the end; who
 #: was below and is better is below, who was not and is worse is not.
 ENDS = [(c, d, b) for c in (0, 1) for d in (-1, 0, 1) for b in (0, 1) if (c, d, b) not in (
@@ -63,13 +65,13 @@ NATIONAL: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
 }
 
 
-def people(seed: int) -> pd.DataFrame:
+def people(seed: int, measures: Sequence[Measure] = MEASURES) -> pd.DataFrame:
     """Patients of 12 to 22 therapists; few have a rare gender, got worse or lack a score."""
     rng = np.random.default_rng(seed)
     loads = rng.integers(6, 60, rng.integers(12, 23))
     who = np.repeat(np.arange(len(loads)), loads)
     size, table = len(who), {}
-    for m in MEASURES:
+    for m in measures:
         top, effect = m.maximum, rng.normal(0, 0.08, len(loads))[who]
         pre = np.clip(rng.normal(0.6 * top, 0.17 * top, size).round(), 0, top)
         post = np.clip((top * effect + 0.4 * pre + rng.normal(0, 0.13 * top, size)).round(), 0, top)
@@ -109,7 +111,7 @@ def counted(cohort: Cohort) -> Analysis:
     by = {m.name: summarise_outcomes(patients, m, by="therapist_id") for m in measures}
     whole = pd.concat({m.name: summarise_outcomes(patients, m) for m in measures}).droplevel(1)
     national = None
-    if len(measures) > 1:
+    if [*measures] == [*MEASURES]:
         kinds = {"analysed": patients, "published": cohort.eligible}
         national = pd.concat([national_outcomes(p, measures).rename({"all": k})
                               for k, p in kinds.items()])  # fmt: skip
@@ -145,51 +147,75 @@ def _cells(rows: pd.DataFrame, m: Measure) -> pd.DataFrame:
     return pd.DataFrame({"c": case, "d": change.astype(int), "r": case * below, "b": below})
 
 
+def choices(k: int) -> list[tuple[int, ...]]:
+    """Every choice of some measures, none included, but all of them."""
+    return [some for size in range(k) for some in combinations(range(k), size)]
+
+
+class Base(NamedTuple):
+    """Patients of one unit who stand in the same part: they may have all scores, or some."""
+
+    unit: str
+    part: str
+    scored: bool
+    has: list[tuple[int, ...]]
+
+
 class Run:
     """Released tables, the truth behind them, and what an attacker makes of them.
 
     Of several runs, patients stand in parts: those in all of them, and those in one alone. Names
-    of unknowns begin with the part and how its therapists are shown in each of the runs.
+    of unknowns begin with the part and how its therapists are shown in each of the runs. The first
+    measures of the `pool` are those of the run, the others those of another one.
     """
 
     def __init__(
-        self, rows: pd.DataFrame, released: ReleasedResults, measures: Sequence[Measure] = MEASURES
+        self,
+        rows: pd.DataFrame,
+        released: ReleasedResults,
+        measures: Sequence[Measure] = MEASURES,
+        pool: Sequence[Measure] = (),
     ) -> None:
         self.tables = {k: t.frame for k, t in released.tables.items()}
-        self.measures = tuple(measures)
+        self.measures, self.pool = tuple(measures), tuple(pool or measures)
         scored = rows[[c for m in measures for c in (m.pre, m.post)]].notna().all(axis=1)
         shown = set(self.tables["outcomes_by_therapist"]["therapist"]) - {OTHERS_TOGETHER}
         unit = rows["therapist_id"].map(lambda t: t if t in shown else OTHERS_TOGETHER)
         self.rows = rows.assign(unit=unit, complete=scored, base=unit, part="all")
         self.units = sorted(set(unit))
+        #: By base; there may be nobody in it.
+        self.every = {u: Base(u, "all", True, choices(len(self.pool))) for u in self.units}
 
-    def complete(self, base: str) -> pd.DataFrame:
-        return self.rows[self.rows["complete"] & (self.rows["base"] == base)]
+    def bases(self, units: Iterable[str], scored: bool = False) -> list[str]:
+        units = set(units)
+        return [b for b, of in self.every.items() if of.unit in units and of.scored >= scored]
 
-    def bases(self, units: Iterable[str]) -> list[str]:
-        return sorted(set(self.rows.loc[self.rows["unit"].isin(list(units)), "base"]))
+    def parts(self, scored: bool = False) -> list[str]:
+        return sorted({of.part for of in self.every.values() if of.scored >= scored})
 
     def truth(self) -> dict[Any, float]:
         """Every unknown: cells of patients analysed, and who lacks which score, by therapist."""
         out: dict[Any, float] = {}
         loads = self.rows[self.rows["complete"]].groupby("therapist_id").size()
         assert set(loads.index) == set(self.rows["therapist_id"])  # or the flow has its own
-        for base, mine in self.rows.groupby("base"):
-            for m in self.measures:
-                found = _cells(self.complete(base), m).groupby(["c", "d", "r"]).size()
+        for base, of in self.every.items():
+            mine = self.rows[self.rows["base"] == base]
+            for m in self.measures if of.scored else ():
+                found = _cells(mine[mine["complete"]], m).groupby(["c", "d", "r"]).size()
                 assert set(found.index) <= set(CELLS)
                 out |= {(base, m.name, x): float(found.get(x, 0)) for x in CELLS}
-            has = [mine[[m.pre, m.post]].notna().all(axis=1) for m in self.measures]
-            # Those with one measure alone, and those with neither.
-            for i in range(len(has)) if len(has) > 1 else ():
-                out[base, "one", i] = float((has[i] & ~has[1 - i]).sum())
-            out[base, "none"] = float((~np.any(has, axis=0)).sum())
-        for part, mine in self.rows.groupby("part"):
+            has = [mine[[m.pre, m.post]].notna().all(axis=1) for m in self.pool]
+            for some in of.has:  # those with these measures and no other
+                exactly = np.all([h == (i in some) for i, h in enumerate(has)], axis=0)
+                out[base, "has", some] = float(exactly.sum())
+        for part in self.parts():
+            mine = self.rows[self.rows["part"] == part]
             for m in self.measures:
                 out[part, m.name, "no first"] = float(mine[m.pre].isna().sum())
             some = mine[mine["complete"]]
-            out |= {(part, v, "missing"): float(some[v].isna().sum()) for v in ("age", "gender")}
-            if len(self.measures) == 2:
+            for v in ("age", "gender") if part in self.parts(True) else ():
+                out[part, v, "missing"] = float(some[v].isna().sum())
+            if self.measures == MEASURES:
                 out |= self._joint(part, mine)
         return out
 
@@ -208,32 +234,38 @@ class Run:
 
     def count(self, m: Measure, what: str, units: Iterable[str]) -> Sum:
         rule = COUNTS[what]
-        return {(b, m.name, x): 1.0 for b in self.bases(units) for x in CELLS if rule(*x)}
+        return {(b, m.name, x): 1.0 for b in self.bases(units, True) for x in CELLS if rule(*x)}
 
-    def both(self, units: list[str], i: int) -> Sum:
-        """Patients with a first and a last score on a measure."""
-        whole = self.count(self.measures[0], "n", units)
-        one = {(b, "one", i): 1.0 for b in self.bases(units)} if len(self.measures) > 1 else {}
-        return plus(whole, one)
+    def both(self, units: list[str], *of: int) -> Sum:
+        """Patients with a first and a last score on each of some measures; on none, everybody."""
+        rest = [(b, "has", s) for b in self.bases(units) for s in self.every[b].has
+                if {*of} <= {*s} and not self.scored_by(s)]  # fmt: skip
+        return plus(self.count(self.measures[0], "n", units), dict.fromkeys(rest, 1.0))
 
-    def everybody(self, units: list[str]) -> Sum:
-        parts = [("none",), *(("one", i) for i in (0, 1) if len(self.measures) > 1)]
-        rest = {(b, *p): 1.0 for b in self.bases(units) for p in parts}
-        return plus(self.count(self.measures[0], "n", units), rest)
+    def scored_by(self, some: tuple[int, ...]) -> bool:
+        """Whether who has these measures of the pool has all of this run."""
+        return {*range(len(self.measures))} <= {*some}
 
     def total(self, *name: str) -> Sum:
-        return {(part, *name): 1.0 for part in sorted(set(self.rows["part"]))}
+        return {(part, *name): 1.0 for part in self.parts(name[-1] == "missing")}
 
     def attack(self, a: Attacker | None = None) -> tuple[Attacker, list[tuple[str, Sum]]]:
         """Read the tables as an attacker does, and list all counts that must not be solved."""
         a, targets = a or Attacker(self.truth()), []
         groups = {"all": self.units} | {u: [u] for u in self.units}
-        for b in self.bases(self.units):  # one person has one number of patients, on both measures
-            sizes = [{(b, m.name, x): 1.0 for x in CELLS} for m in self.measures]
+        for b in self.bases(self.units, True):
+            # One person has one number of patients, on both measures, and in the other run.
+            sizes: list[Sum] = [{(b, m.name, x): 1.0 for x in CELLS} for m in self.measures]
             a.learns(less(sizes[0], sizes[-1]), 0, 0)
+            if own := [s for s in self.every[b].has if self.scored_by(s)]:
+                a.learns(less(sizes[0], {(b, "has", s): 1.0 for s in own}), 0, 0)
         for label, units in groups.items():
             whole = self.count(self.measures[0], "n", units)
-            a.learns(whole, a.of(whole), a.of(whole))
+            held = self.tables["outcomes_by_therapist"].query("therapist == @label")["n"].eq("*")
+            if held.any():  # no mean and no standard error tells their number
+                a.learns(whole, POLICY.smallest_caseload, np.inf)
+            else:
+                a.learns(whole, a.of(whole), a.of(whole))
             for m in self.measures:
                 table = "outcomes" if label == "all" else "outcomes_by_therapist"
                 where = {"measure": m.label} | ({} if label == "all" else {"therapist": label})
@@ -252,8 +284,8 @@ class Run:
 
     def _national(self, a: Attacker) -> list[tuple[str, Sum]]:
         """Counts over both measures, whose sums are the counts on each."""
-        for part in sorted(set(self.rows["part"])):
-            mine = sorted(set(self.rows.loc[self.rows["part"] == part, "base"]))
+        for part in self.parts():
+            mine = [b for b in self.bases(self.units, True) if self.every[b].part == part]
             for i, m in enumerate(MEASURES):
                 for c, d, r in CELLS:
                     cells: Sum = {(b, m.name, (c, d, r)): 1.0 for b in mine}
@@ -261,12 +293,12 @@ class Run:
                                  if (xy[i][0], xy[i][1], c * xy[i][2]) == (c, d, r)}  # fmt: skip
                     a.learns(less(cells, both), 0, 0)
         targets, counts = [], {}
-        parts = sorted(set(self.rows["part"]))
+        parts = self.parts()
         for what, rule in NATIONAL.items():
             counts[what] = {(part, "joint", x, y): 1.0 for part in parts
                             for x in ENDS for y in ENDS if rule(x, y)}  # fmt: skip
             targets.append((f"national {what}", counts[what]))
-        people = self.everybody(self.units)
+        people = self.both(self.units)
         whole, cases = self.count(PHQ9, "n", self.units), self.total("other cases")
         incomplete = less(people, whole)
         a.learns(less(incomplete, cases), 0, np.inf)
@@ -290,11 +322,14 @@ class Run:
 
     def _completeness(self, a: Attacker, label: str, units: list[str]) -> list[tuple[str, Sum]]:
         for of in (self.units, units):  # where nobody lacks a score, that is said
-            people, whole = self.everybody(of), self.count(self.measures[0], "n", of)
+            people, whole = self.both(of), self.count(self.measures[0], "n", of)
             lacking = {"incomplete": less(people, whole)}
             for i, m in enumerate(self.measures):
                 lacking[f"lacks {m.name}"] = less(people, self.both(of, i))
-                lacking[f"{m.name} alone"] = less(self.both(of, i), whole)
+                lacking[f"{m.name}, not all"] = less(self.both(of, i), whole)
+            for s in choices(len(self.pool)):
+                those = [(b, "has", s) for b in self.bases(of) if s in self.every[b].has]
+                lacking[f"has {s} alone"] = dict.fromkeys(those, 1.0)
             if of is self.units:
                 some = [name for name, one in lacking.items() if a.of(one)]
                 nobody = [one for name, one in lacking.items() if name not in some]
@@ -318,10 +353,10 @@ class Run:
 
     def _totals(self, a: Attacker) -> list[tuple[str, Sum]]:
         """Flow, last scores and the sample: of all patients."""
-        people, targets = self.everybody(self.units), []
+        people, targets = self.both(self.units), []
         steps = self.tables["flow"].to_dict("records")
         whole = self.count(self.measures[0], "n", self.units)
-        left = [people, self.both(self.units, 0), whole]
+        left = [self.both(self.units, *range(i)) for i in range(len(self.measures) + 1)]
         for i, step in enumerate(steps):
             a.sees(left[i], step["patients"])
             if i:
@@ -377,6 +412,19 @@ def test_who_lacks_which_of_two_measures_is_not_told(seed: int) -> None:
     few = rows["therapist_id"].isin(rows["therapist_id"].unique()[:9])
     attacker, targets = _run(rows[few].reset_index(drop=True)).attack()
     assert sum("lacks" in name for name, _ in targets) > 8
+    assert attacker.solved(targets) == []
+
+
+@pytest.mark.parametrize(
+    ("seed", "most"),
+    [(0, 9), *(pytest.param(s, k, marks=pytest.mark.nightly) for s in range(10) for k in (9, 99))],
+)
+def test_who_lacks_which_of_three_measures_is_not_told(seed: int, most: int) -> None:
+    rows = people(seed, THREE)
+    rows = rows[rows["therapist_id"].isin(rows["therapist_id"].unique()[:most])]
+    released = release_results(counted(cohort_of(rows, THREE)), POLICY)
+    attacker, targets = Run(rows, released, THREE).attack()
+    assert sum("alone" in name for name, _ in targets) > 20
     assert attacker.solved(targets) == []
 
 

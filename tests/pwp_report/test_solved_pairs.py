@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from solver import Attacker, Sum
-from test_solved import MEASURES, POLICY, Run, cohort_of, counted, people
+from solver import Attacker, Sum, less
+from test_solved import COUNTS, MEASURES, POLICY, Base, Run, choices, cohort_of, counted, people
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
@@ -90,19 +90,34 @@ def _runs(kind: str, seed: int, key: Path, despite: bool, most: int) -> list[Run
             return None
         keep(mark, key, "run")
         cohorts.append(cohort)
-    made = [Run(r, release_results(counted(c), POLICY), m)
+    made = [Run(r, release_results(counted(c), POLICY), m, MEASURES)
             for r, c, m in zip(both, cohorts, measures, strict=True)]  # fmt: skip
     # In which of the runs a patient is, and with whom each of them shows the therapist.
     complete = [set(r.rows.index[r.rows["complete"]]) for r in made]
-    where = {i: "".join(str(k) for k in (0, 1) if i in made[k].rows.index) +
+    where = {i: "".join(str(k) for k in (0, 1) if i in made[k].rows.index) + "/" +
              "".join(str(k) for k in (0, 1) if i in complete[k])
              for r in made for i in r.rows.index}  # fmt: skip
-    for run in made:
+    units = [r.rows.groupby("therapist_id")["unit"].first() for r in made]
+    both_units = pd.concat(units, axis=1).fillna("nobody")
+    for k, run in enumerate(made):
         part = run.rows.index.map(where)
-        units = [r.rows.groupby("therapist_id")["unit"].first() for r in made]
-        shown = [run.rows["therapist_id"].map(u).fillna("nobody") for u in units]
+        shown = [run.rows["therapist_id"].map(u) for _, u in both_units.items()]
         run.rows = run.rows.assign(part=part, base=part + "|" + shown[0] + "|" + shown[1])
+        # Nobody knows that one therapist has none of those whom another has some of.
+        run.every = {
+            f"{p}|{pair[0]}|{pair[1]}": Base(pair[k], p, str(k) in p.split("/")[1], _has(p, made))
+            for p in sorted(set(where.values()))
+            for pair in sorted(set(map(tuple, both_units.to_numpy())))
+            if str(k) in p.split("/")[0] and pair[k] != "nobody"
+        }
     return made
+
+
+def _has(part: str, made: list[Run]) -> list[tuple[int, ...]]:
+    """Which scores patients of a part may have who lack one."""
+    there, complete = part.split("/")
+    return [s for s in choices(len(MEASURES)) if all(
+        (str(k) in complete) == made[k].scored_by(s) for k in map(int, there))]  # fmt: skip
 
 
 def attacked(
@@ -119,25 +134,46 @@ def attacked(
     targets = []
     for k, run in enumerate(made):
         targets += [(f"run {k}: {name}", some) for name, some in run.attack(a)[1]]
+    targets += _of_the_others(made, a)
     # That nobody lacks a score is said of all in one run, and so of some of them in the other.
     return a, [(name, s) for name, s in targets if {n for n, w in s.items() if w} - a.told]
 
 
+def _of_the_others(made: list[Run], a: Attacker) -> list[tuple[str, Sum]]:
+    """Counts of those who are in one of the runs alone: what differencing is after."""
+    out = []
+    for run, alone in zip(made, ("0/0", "1/1"), strict=True):
+        for label, units in {"all": run.units, **{u: [u] for u in run.units}}.items():
+            for m in run.measures:
+                whole = _only(run.count(m, "n", units), alone)
+                for what in COUNTS if a.of(whole) >= POLICY.threshold else ():
+                    some = _only(run.count(m, what, units), alone)
+                    out += [(f"alone in {alone[0]}: {label} {m.name} {what}", some)]
+                    out += [
+                        (f"alone in {alone[0]}: {label} {m.name} not {what}", less(whole, some))
+                    ]
+    return out
+
+
+def _only(some: Sum, part: str) -> Sum:
+    return {name: weight for name, weight in some.items() if name[0].split("|")[0] == part}
+
+
 SEEDS = range(13)
-#: To be mended: of a therapist six patients are new, or gone, none of whom is no case, and the
-#: roundings of the two numbers of cases leave one number for those who are none.
-OPEN = [("added", 0), ("selected", 9), ("added to few", 12)]
-NOT_YET = [pytest.mark.xfail(reason="a case more or less, by rounding", strict=True)]
+#: Pairs that told by rounding: 33 patients shown as 30 cases and 39 as 40 leave one who is none.
+FOUND = [("added", 0), ("selected", 9), ("added to few", 12)]
 
 
 @pytest.mark.parametrize(
     ("kind", "seed", "most"),
     [
-        *(("added", 1, 7), ("one measure", 0, 7)),
+        *(("added", 1, 7), ("one measure", 0, 9)),
+        *((k, s, 9) for k, s in FOUND),
         *(
-            pytest.param(k, s, 9, marks=[pytest.mark.nightly, *NOT_YET * ((k, s) in OPEN)])
-            for k in [*KINDS][:-1]
+            pytest.param(k, s, 9, marks=pytest.mark.nightly)
+            for k in KINDS
             for s in SEEDS
+            if (k, s) not in FOUND
         ),
         *(pytest.param(k, 0, 99, marks=pytest.mark.nightly) for k in [*KINDS][:-1]),
     ],

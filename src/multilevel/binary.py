@@ -478,8 +478,7 @@ def _search(cells: Cells, root: Array, without: Point, nodes: int) -> Point:
     tried = (minimise(cells, theta, nodes, without.modes, False) for theta in starts)
     best = next((one for one in tried if one.deviance < without.deviance - _SAME), without)
     # Where groups lie far apart, what holds within them tells where else to look.
-    size = cells.sums(cells.trials)[:, None]
-    level = cells.sums(cells.trials[:, None] * cells.x) / size
+    level = cells.sums(cells.trials[:, None] * cells.x) / cells.sums(cells.trials)[:, None]
     within = replace(cells, x=cells.x - level[cells.group])
     # In columns as they were given: those made orthonormal mix what differs between groups alone.
     back = np.linalg.inv(root)

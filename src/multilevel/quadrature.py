@@ -216,9 +216,8 @@ def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
                     scores[m, j, k] += x[c, m] * rest[k]
         most = share[j].max()
         share[j] = np.exp(share[j] - most)
-        whole = share[j].sum()
-        share[j] /= whole
-        sums[j, -1] = most + np.log(whole * scale)
+        sums[j, -1] = most + np.log(share[j].sum() * scale)
+        share[j] /= share[j].sum()
         for c in range(first, end):
             alone, once = 0.0, 0.0
             for k in range(nodes):

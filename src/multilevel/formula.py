@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, reduce
+from itertools import accumulate
 from typing import Any
 
 from multilevel.errors import InputError
@@ -166,8 +167,9 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
             hint='write for example "y ~ x + (1 | g)"',
         )
     # What is read of a formula is nested as deep as it has signs, and Python goes so deep only.
-    if len(re.findall(r"[-+*/:(]", unquoted)) > 150:
-        raise InputError("a formula of more than 150 signs is not read", hint="leave terms out")
+    deep = max(accumulate((c == "(") - (c == ")") for c in unquoted))
+    if deep + len(re.findall(r"[-+*/:]", unquoted)) > 200:
+        raise InputError("a formula of more than 200 signs is not read", hint="leave terms out")
     for sign, advice in _OTHER_SIGNS.items():
         if sign in unquoted:
             raise InputError(f"the formula cannot be read: it holds {sign}", hint=advice)

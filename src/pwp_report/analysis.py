@@ -392,9 +392,6 @@ def _measure_result(
         asked = partial(sensitivity_panel, extra=[*terms], draws=chains, seed=seed, size=size)
         return asked(rows, measure, listed, completeness=known)
 
-    def bounds() -> pd.DataFrame:
-        return missing_bounds(attempts.cohort.eligible, ranked, measure, listed, terms)
-
     scored = patients.dropna(subset=[measure.post, *(m.pre for m in listed)])
     mix = mixing.case_mix_rows(scored, attempts.case_mix)
     adjust = partial(mixing.adjusted_effects, mix, measure, listed, attempts.case_mix)
@@ -402,6 +399,7 @@ def _measure_result(
     ranked = with_mix if with_mix is not None and mix.terms and mix.whole else fit
     scored = scored if ranked is fit else mix.rows
     terms = {} if ranked is fit else {t: term.of for t, term in mix.terms.items()}
+    bounds = partial(missing_bounds, attempts.cohort.eligible, ranked, measure, listed, terms)
     services: dict[str, NestedFit] = {}
     for words, part in {mixing.FIRST: "services", mixing.WITH_MIX: "services_adjusted"}.items():
         if part == "services" or (mix.terms and services):

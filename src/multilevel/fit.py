@@ -263,8 +263,7 @@ def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
         fit = fit_design(rows.scaled(delta), method)
         scale = rows.log_scale(delta)
         about = plain - fit.deviance - scale, scale, rows.expression, rows.means, rows.design
-        found = Spread(rows.text, delta, se, *about, neighbours)
-        return replace(fit, spread=found)
+        return replace(fit, spread=Spread(rows.text, delta, se, *about, neighbours))
 
     plain = fit_design(rows.scaled(0.0), method).deviance
     delta, se = profile_delta(deviance, 0.1 / float(rows.log_unit.std()))

@@ -167,8 +167,7 @@ class NestedFit(Checked):
         def profile(odds: Array) -> Array:
             return np.array([self.profile(level, o / (1.0 + o)) for o in odds.tolist()])
 
-        odds = estimate / (1.0 - estimate)
-        return share_interval(profile, odds, self.deviance, coverage, 15)
+        return share_interval(profile, estimate / (1.0 - estimate), self.deviance, coverage, 15)
 
     def profile(self, level: str, share: float) -> float:
         """Deviance with a level's share of variance at the mean held, the rest at its best."""

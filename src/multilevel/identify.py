@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
+from multilevel.lanes import WIDTH, zeros
 from multilevel.small import cholesky, compiled, congruent, folded, invert_lower
 
 #: A sum of squares below this share of what it was is nothing but rounding.
@@ -58,8 +60,6 @@ class Stack:
         Numbers of random and of fixed terms.
     dof : ndarray of shape (R,)
         Divisor of the residual variance: rows, less the fixed terms under REML.
-    arrays : tuple
-        What the compiled functions take.
     """
 
     root: Array
@@ -77,13 +77,24 @@ class Stack:
     q: int = field(init=False)
     p: int = field(init=False)
     dof: Array = field(init=False)
-    arrays: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         p = int(self.outer.shape[-1]) - 1
         dof = self.n - p if self.reml else self.n
-        arrays = (self.root, self.outer, self.within, self.n, dof, self.shift, self.reml)
-        self.__dict__.update(q=int(self.root.shape[-1]), p=p, dof=dof, arrays=arrays)
+        self.__dict__.update(q=int(self.root.shape[-1]), p=p, dof=dof)
+
+    @cached_property
+    def arrays(self) -> tuple[Any, ...]:
+        """What the compiled functions take: `R` and `U`, in lanes; what is within; n, dof, shift.
+
+        Lanes that no group fills are zero, and add nothing to any sum.
+        """
+        designs, groups, q = self.root.shape[:3]
+        blocks = np.zeros((designs, -(-groups // WIDTH), WIDTH, q, q + self.p + 1))
+        both = blocks.reshape(designs, blocks.shape[1] * WIDTH, q, q + self.p + 1)[:, :groups]
+        both[..., :q], both[..., q:] = self.root, self.outer
+        lanes = np.ascontiguousarray(blocks.transpose(0, 1, 3, 4, 2))
+        return lanes, self.within, np.array([self.n, self.dof, self.shift]), self.reml
 
 
 def identified_stack(design: DesignMoments, method: str) -> Stack:
@@ -294,10 +305,10 @@ def standardise(
 def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
     """Fill the parts of a stack, design by design; `roles` are the positions of z, x and y."""
     root, outer, within, left, roots, ols, squares = parts
-    width, q, p, m = len(roles), root.shape[2], ols.shape[1], cross.shape[2]
-    block = np.zeros((width, width))
+    width, q, p, columns = len(roles), root.shape[2], ols.shape[1], cross.shape[2]
+    block, row = zeros((width, width)), zeros((width,))
     for r in range(len(cross)):
-        change, total = np.zeros((width, m)), np.zeros((width, width))
+        change, total = zeros((width, columns)), zeros((width, width))
         for j in range(cross.shape[1]):
             for i in range(width):
                 for k in range(width):
@@ -305,11 +316,52 @@ def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
         for part in range(2):
             unit, first, count = (1.0, q, p) if part else (n[r], 0, q)
             _decorrelate(total, unit, first, count, roles, (left[r], roots[r], change))
-        _least_squares(total, q, roles, change, ols, r)
+        # The coefficients, and the row that turns the response into its residual.
+        rest, half = zeros((p,)), zeros((p,))
+        # Once more: the residual of the normal equations is known exactly enough to refine them.
+        for _ in range(2):
+            for i in range(p):
+                rest[i] = total[q + i, q + p]
+                for k in range(p):
+                    rest[i] -= total[q + i, q + k] * ols[r, k]
+            for i in range(p):
+                half[i] = 0.0
+                for k in range(i + 1):
+                    half[i] += change[q + i, roles[q + k]] * rest[k]
+            for i in range(p):
+                for k in range(i, p):
+                    ols[r, i] += change[q + k, roles[q + i]] * half[k]
+        change[q + p, roles[q + p]] = 1.0
+        for i in range(p):
+            change[q + p, roles[q + i]] -= ols[r, i]
         for j in range(cross.shape[1]):
             congruent(change, cross[r, j], block)
             squares[r] += block[q + p, q + p]
-            _split(block, q, root[r, j], outer[r, j], within[r])
+            # The products taken apart: `R` and `U` by a pivoted Cholesky factor, and the rest.
+            largest = 0.0
+            for i in range(q):
+                largest = max(largest, block[i, i])
+            for s in range(q):
+                pivot = 0
+                for i in range(q):
+                    if block[i, i] > block[pivot, pivot]:
+                        pivot = i
+                if not block[pivot, pivot] > _NONE * largest:
+                    break
+                size = math.sqrt(block[pivot, pivot])
+                for i in range(width):
+                    row[i] = block[pivot, i] / size
+                for i in range(width):
+                    for m in range(width):
+                        block[i, m] -= row[i] * row[m]
+                for i in range(q):
+                    root[r, j, s, i] = row[i]
+                    block[pivot, i] = block[i, pivot] = 0.0
+                for i in range(q, width):
+                    outer[r, j, s, i - q] = row[i]
+            for i in range(width - q):
+                for m in range(width - q):
+                    within[r, i, m] += block[q + i, q + m]
         left[r, q + p] = squares[r] / total[q + p, q + p]
 
 
@@ -321,8 +373,8 @@ def _decorrelate(total: Any, unit: Any, first: Any, count: Any, roles: Any, part
     then tells which share of each term earlier ones leave.
     """
     left, roots, change = parts
-    size, square = np.zeros(count), np.zeros((count, count))
-    low, inverse = np.zeros((count, count)), np.zeros((count, count))
+    size, square = zeros((count,)), zeros((count, count))
+    low, inverse = zeros((count, count)), zeros((count, count))
     for i in range(count):
         size[i] = math.sqrt(total[first + i, first + i] / unit)
     for i in range(count):
@@ -335,56 +387,3 @@ def _decorrelate(total: Any, unit: Any, first: Any, count: Any, roles: Any, part
         for k in range(i + 1):
             roots[first + i, first + k] = size[i] * low[i, k]
             change[first + i, roles[first + k]] = inverse[i, k] / size[k]
-
-
-@folded  # type: ignore[untyped-decorator]
-def _least_squares(total: Any, q: Any, roles: Any, change: Any, ols: Any, r: Any) -> None:
-    """Fill the coefficients, and the row that turns the response into its residual."""
-    p = ols.shape[1]
-    rest, half = np.zeros(p), np.zeros(p)
-    # Once more: the residual of the normal equations is known exactly enough to refine them.
-    for _ in range(2):
-        for i in range(p):
-            rest[i] = total[q + i, q + p]
-            for k in range(p):
-                rest[i] -= total[q + i, q + k] * ols[r, k]
-        for i in range(p):
-            half[i] = 0.0
-            for k in range(i + 1):
-                half[i] += change[q + i, roles[q + k]] * rest[k]
-        for i in range(p):
-            for k in range(i, p):
-                ols[r, i] += change[q + k, roles[q + i]] * half[k]
-    change[q + p, roles[q + p]] = 1.0
-    for i in range(p):
-        change[q + p, roles[q + i]] -= ols[r, i]
-
-
-@folded  # type: ignore[untyped-decorator]
-def _split(block: Any, q: Any, root: Any, outer: Any, within: Any) -> None:
-    """Take a group's products apart: `R` and `U` by a pivoted Cholesky factor, and the rest."""
-    width = len(block)
-    row, largest = np.zeros(width), 0.0
-    for i in range(q):
-        largest = max(largest, block[i, i])
-    for s in range(q):
-        pivot = 0
-        for i in range(q):
-            if block[i, i] > block[pivot, pivot]:
-                pivot = i
-        if not block[pivot, pivot] > _NONE * largest:
-            break
-        size = math.sqrt(block[pivot, pivot])
-        for i in range(width):
-            row[i] = block[pivot, i] / size
-        for i in range(width):
-            for m in range(width):
-                block[i, m] -= row[i] * row[m]
-        for i in range(q):
-            root[s, i] = row[i]
-            block[pivot, i] = block[i, pivot] = 0.0
-        for i in range(q, width):
-            outer[s, i - q] = row[i]
-    for i in range(width - q):
-        for m in range(width - q):
-            within[i, m] += block[q + i, q + m]

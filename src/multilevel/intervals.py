@@ -73,7 +73,7 @@ class _Profile:
         for start in self.starts:
             theta = start * free
             theta[:, 0] = held
-            best = np.minimum(best, minimise(self.stack, same, self.basis, theta, free).deviance)
+            best = np.minimum(best, minimise(self.stack, same, self.basis.T, theta, free).deviance)
         return best
 
 

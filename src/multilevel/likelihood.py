@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from multilevel.design import Array as Array
 from multilevel.design import coordinates
 from multilevel.identify import Stack as Stack
-from multilevel.lanes import WIDTH, product, side_by_side, total
+from multilevel.lanes import WIDTH, product, side_by_side, total, zero_lanes, zeros
 from multilevel.small import cholesky, compiled, copy, folded, inner, invert_lower
 
 
@@ -59,19 +59,13 @@ def lower_factor(g: Array) -> Array:
 class Workspace(NamedTuple):
     """Room for what one evaluation fills, so that no evaluation asks for memory.
 
-    Of lanes, a group in each: the factor `K` with the inverse of its diagonal, and `Y`, eight
-    groups a block; what one block needs; sums over blocks. Of plain numbers: the totals, their
-    factor and its inverse; sums over groups. Of two or three dimensions all, as each number of
-    dimensions takes time to compile.
+    Of lanes, a group in each: of every block the factor `K` with the inverse of its diagonal, and
+    `Y` beside it; three matrices of the same shape for one block; sums over blocks. Of plain
+    numbers: the total, its factor and its inverse; sums over groups.
     """
 
-    k: Any
-    y: Any
-    bulk: Any
-    x: Any
-    c: Any
-    rows: Any
-    pure: Any
+    both: Any
+    block: Any
     sums: Any
     parts: Any
     total: Array
@@ -81,12 +75,10 @@ class Workspace(NamedTuple):
 
 
 class Design(NamedTuple):
-    """One design of a stack, of lanes the first two: eight groups a block."""
+    """One design of a stack: of lanes `R` and `U` beside it, eight groups a block."""
 
-    root: Any
-    outer: Any
+    both: Any
     within: Array
-    groups: int
     n: float
     dof: float
     shift: float
@@ -96,85 +88,24 @@ class Design(NamedTuple):
 @folded  # type: ignore[untyped-decorator]
 def one_design(arrays: Any, r: Any) -> Any:
     """Take a design out of a stack's arrays."""
-    root, outer, within, n, dof, shift, reml = arrays
-    groups, q, width = outer.shape[1:]
-    # Lanes that no group fills stay zero, and add nothing to any sum.
-    roots = np.zeros(((groups + WIDTH - 1) // WIDTH, q, q, WIDTH))
-    outers = np.zeros((len(roots), q, width, WIDTH))
-    for j in range(groups):
-        for i in range(q):
-            for m in range(q):
-                roots[j // WIDTH, i, m, j % WIDTH] = root[r, j, i, m]
-            for m in range(width):
-                outers[j // WIDTH, i, m, j % WIDTH] = outer[r, j, i, m]
-    design = within[r], groups, n[r], dof[r], shift[r], reml
-    return Design(side_by_side(roots), side_by_side(outers), *design)
+    both, within, numbers, reml = arrays
+    known = numbers[0, r], numbers[1, r], numbers[2, r]
+    return Design(side_by_side(both)[r], within[r], known[0], known[1], known[2], reml)
 
 
 @folded  # type: ignore[untyped-decorator]
-def workspace(groups: Any, q: Any, width: Any) -> Any:
+def workspace(arrays: Any) -> Any:
     """Make room for the evaluations of one design."""
-    blocks, elements = (groups + WIDTH - 1) // WIDTH, q * (q + 1) // 2
-    entries = width * width + elements + 1
-    small = side_by_side(np.zeros((3, q, q, WIDTH)))
-    wide = side_by_side(np.zeros((2, q, width, WIDTH)))
-    totals = np.zeros((3, width, width))
+    (blocks, q, both), width = arrays[0].shape[1:4], arrays[1].shape[1]
+    elements, totals = q * (q + 1) // 2, zeros((3, width, width))
     return Workspace(
-        side_by_side(np.zeros((blocks, q, q, WIDTH))),
-        side_by_side(np.zeros((blocks, q, width, WIDTH))),
-        *(small[0], small[1], small[2], wide[0], wide[1]),
-        side_by_side(np.zeros((width, width, WIDTH))),
-        side_by_side(np.zeros((elements, entries, WIDTH))),
+        zero_lanes((blocks, q, both)),
+        zero_lanes((3, q, both)),
+        zero_lanes((width, width)),
+        zero_lanes((elements, width * width + elements + 1)),
         *(totals[0], totals[1], totals[2]),
-        np.zeros((elements, entries)),
+        zeros((elements, width * width + elements + 1)),
     )
-
-
-@folded  # type: ignore[untyped-decorator]
-def _sums(design: Any, factor: Any, space: Any) -> Any:
-    """Fill `K` and ``Y = K^-1 U`` of each group and the total; the log determinant."""
-    root, outer, k, y = design.root, design.outer, space.k, space.y
-    bulk, sums = space.bulk, space.sums
-    blocks, q, width = outer.shape
-    for w in range(width):
-        for v in range(w + 1):
-            sums[w, v] = 0.0
-    log_det, log_part = 0.0, 1.0
-    for j in range(blocks):
-        for i in range(q):
-            for m in range(q):
-                value = root[j, i, 0] * factor[0, m]
-                for t in range(1, q):
-                    value += root[j, i, t] * factor[t, m]
-                bulk[i, m] = value
-        for i in range(q):
-            for m in range(i + 1):
-                value = bulk[i, 0] * bulk[m, 0] + (1.0 if i == m else 0.0)
-                for t in range(1, q):
-                    value += bulk[i, t] * bulk[m, t]
-                for t in range(m):
-                    value -= k[j, i, t] * k[j, m, t]
-                if i > m:
-                    k[j, i, m] = value * k[j, m, m]
-            pivot = math.sqrt(max(value, 1.0))
-            log_part *= product(pivot)
-            over = 1.0 / pivot
-            k[j, i, i] = over
-            for w in range(width):
-                value = outer[j, i, w]
-                for t in range(i):
-                    value -= k[j, i, t] * y[j, t, w]
-                y[j, i, w] = value * over
-            for w in range(width):
-                for v in range(w + 1):
-                    sums[w, v] += y[j, i, w] * y[j, i, v]
-        if log_part > 1e100:  # One logarithm serves many groups.
-            log_det += 2.0 * math.log(log_part)
-            log_part = 1.0
-    for w in range(width):
-        for v in range(w + 1):
-            space.total[w, v] = design.within[w, v] + total(sums[w, v])
-    return log_det + 2.0 * math.log(log_part)
 
 
 @inner  # type: ignore[untyped-decorator]
@@ -192,8 +123,48 @@ def evaluate(design: Any, factor: Any, space: Any) -> Any:
     float
         Infinite where it is not finite.
     """
-    log_det = _sums(design, factor, space)
-    p, low, dof = len(space.low) - 1, space.low, design.dof
+    given, found, bulk, sums = design.both, space.both, space.block[0], space.sums
+    blocks, q, both = given.shape
+    for w in range(both - q):
+        for v in range(w + 1):
+            sums[w, v] = 0.0
+    log_det, log_part = 0.0, 1.0
+    for j in range(blocks):
+        for i in range(q):
+            for m in range(q):
+                value = given[j, i, 0] * factor[0, m]
+                for t in range(1, q):
+                    value += given[j, i, t] * factor[t, m]
+                bulk[i, m] = value
+        for i in range(q):
+            for m in range(i + 1):
+                value = bulk[i, 0] * bulk[m, 0] + (1.0 if i == m else 0.0)
+                for t in range(1, q):
+                    value += bulk[i, t] * bulk[m, t]
+                for t in range(m):
+                    value -= found[j, i, t] * found[j, m, t]
+                if i > m:
+                    found[j, i, m] = value * found[j, m, m]
+            pivot = math.sqrt(max(value, 1.0))
+            log_part *= product(pivot)
+            over = 1.0 / pivot
+            found[j, i, i] = over
+            for w in range(q, both):
+                value = given[j, i, w]
+                for t in range(i):
+                    value -= found[j, i, t] * found[j, t, w]
+                found[j, i, w] = value * over
+            for w in range(q, both):
+                for v in range(q, w + 1):
+                    sums[w - q, v - q] += found[j, i, w] * found[j, i, v]
+        if log_part > 1e100:  # One logarithm serves many groups.
+            log_det += 2.0 * math.log(log_part)
+            log_part = 1.0
+    for w in range(both - q):
+        for v in range(w + 1):
+            space.total[w, v] = design.within[w, v] + total(sums[w, v])
+    log_det += 2.0 * math.log(log_part)
+    p, low, dof = both - q - 1, space.low, design.dof
     cholesky(space.total, low, 0.0)
     squares = low[p, p] * low[p, p]
     deviance = log_det + dof * (1.0 + math.log(2.0 * math.pi * squares / dof)) + design.shift
@@ -210,30 +181,32 @@ def _block(design: Any, space: Any, j: Any) -> None:
     Pure are columns times the inverse factor of the total: orthonormal, the last one the
     residual over the root of its squares.
     """
-    root, k, y, white = design.root, space.k, space.y, space.white
-    x, c, rows, pure = space.x, space.c, space.rows, space.pure
-    q, width = rows.shape
+    given, found, white = design.both, space.both, space.white
+    x, c = space.block[1], space.block[2]
+    q, both = x.shape
     for i in range(q):
         for m in range(q):
-            value = root[j, i, m]
+            value = given[j, i, m]
             for t in range(i):
-                value -= k[j, i, t] * x[t, m]
-            x[i, m] = value * k[j, i, i]
+                value -= found[j, i, t] * x[t, m]
+            x[i, m] = value * found[j, i, i]
     for i in range(q):
         for m in range(q):
             value = x[0, i] * x[0, m]
             for t in range(1, q):
                 value += x[t, i] * x[t, m]
             c[i, m] = value
-        for w in range(width):
-            value = x[0, i] * y[j, 0, w]
+        for w in range(q, both):
+            value = x[0, i] * found[j, 0, w]
             for t in range(1, q):
-                value += x[t, i] * y[j, t, w]
-            rows[i, w] = value
-            value = rows[i, 0] * white[w, 0]
-            for v in range(1, w + 1):
-                value += rows[i, v] * white[w, v]
-            pure[i, w] = value
+                value += x[t, i] * found[j, t, w]
+            c[i, w] = value
+    for i in range(q):
+        for w in range(q, both):
+            value = c[i, q] * white[w - q, 0]
+            for v in range(q + 1, w + 1):
+                value += c[i, v] * white[w - q, v - q]
+            x[i, w] = value
 
 
 @inner  # type: ignore[untyped-decorator]
@@ -256,26 +229,29 @@ def covariance_hessian(
     hessian : ndarray of shape (k, k)
         Overwritten: by the elements of the covariance.
     """
-    c, pure, bent, parts, terms = space.c, space.pure, space.bulk, space.parts, space.terms
-    q, width = pure.shape
+    bent, pure, c = space.block[0], space.block[1], space.block[2]
+    parts, terms = space.parts, space.terms
+    q, width = len(c), len(space.low)
     first, bends, slope = 0 if design.reml else width - 1, width * width, parts.shape[1] - 1
     invert_lower(space.low, space.white)
     for a in range(len(places)):
         for w in range(first * width, slope + 1):
             parts[a, w] = 0.0
-    for j in range(len(space.k)):
+    for j in range(len(space.both)):
         _block(design, space, j)
         for i in range(q):
             for m in range(q):
-                taken = pure[i, width - 1] * pure[m, width - 1] * weight
-                for w in range(first, width - 1):
+                taken = pure[i, q + width - 1] * pure[m, q + width - 1] * weight
+                for w in range(q + first, q + width - 1):
                     taken += pure[i, w] * pure[m, w]
                 bent[i, m] = taken * 2.0 - c[i, m]
         for a in range(len(places)):
             i, m = places[a, 0], places[a, 1]
             for w in range(first, width):
                 for v in range(w + 1):
-                    parts[a, w * width + v] += pure[i, w] * pure[m, v] + pure[m, w] * pure[i, v]
+                    parts[a, w * width + v] += (
+                        pure[i, q + w] * pure[m, q + v] + pure[m, q + w] * pure[i, q + v]
+                    )
             for b in range(a + 1):
                 s, t = places[b, 0], places[b, 1]
                 parts[a, bends + b] += bent[t, i] * c[m, s] + bent[t, m] * c[i, s]
@@ -311,16 +287,14 @@ def deviances(arrays: Any, factors: Any) -> Any:
     -------
     deviance, residual_squares : ndarray of shape (R, S)
     """
-    designs, count, q = factors.shape[:3]
-    groups, width = arrays[1].shape[1], arrays[1].shape[3]
-    out, squares = np.zeros((designs, count)), np.zeros((designs, count))
-    space = workspace(groups, q, width)
+    designs, count = factors.shape[:2]
+    out, space = zeros((2, designs, count)), workspace(arrays)
     for r in range(designs):
         design = one_design(arrays, r)
         for s in range(count):
-            out[r, s] = evaluate(design, factors[r, s], space)
-            squares[r, s] = space.low[width - 1, width - 1] ** 2
-    return out, squares
+            out[0, r, s] = evaluate(design, factors[r, s], space)
+            out[1, r, s] = space.low[-1, -1] ** 2
+    return out[0], out[1]
 
 
 class Pieces(NamedTuple):
@@ -361,25 +335,25 @@ def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
 
     With `determinants` the derivatives are those of the log determinants alone.
     """
-    found = _pieces(stack.arrays, lower_factor(g), places(stack.q), determinants)
+    values, vectors = np.linalg.eigh(g)
+    factors = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    found = _pieces(stack.arrays, factors, places(stack.q), determinants)
     blocks, white, gamma, hessian = found
-    shape = len(blocks), blocks.shape[1] * WIDTH, *blocks.shape[2:4]
-    whole = np.moveaxis(blocks, -1, 2).reshape(shape)
-    c, rows = np.split(whole[:, : stack.root.shape[1]], [stack.q], axis=-1)
+    shape, q = (len(blocks), blocks.shape[1] * WIDTH, *blocks.shape[2:4]), stack.q
+    whole = blocks.transpose(0, 1, 4, 2, 3).reshape(shape)[:, : stack.root.shape[1]]
     root, last = white[:, :-1, :-1], white[:, -1]
     beta = -last[:, :-1] / last[:, -1:]
-    e = (rows @ last[:, None, :, None])[..., 0] / last[:, -1, None, None]
-    inverse = root.swapaxes(1, 2) @ root
-    return Pieces(c, rows[..., :-1], e, inverse, beta, last[:, -1] ** -2.0, gamma, hessian)
+    e = (whole[..., q:] @ last[:, None, :, None])[..., 0] / last[:, -1, None, None]
+    inverse, squares = root.swapaxes(1, 2) @ root, last[:, -1] ** -2.0
+    return Pieces(whole[..., :q], whole[..., q:-1], e, inverse, beta, squares, gamma, hessian)
 
 
 @compiled  # type: ignore[untyped-decorator]
 def _pieces(arrays: Any, factors: Any, places: Any, determinants: Any) -> Any:
-    designs, groups, q, width = arrays[1].shape
-    white, gamma = np.zeros((designs, width, width)), np.zeros((designs, q, q))
-    hessian = np.zeros((designs, len(places), len(places)))
-    space = workspace(groups, q, width)
-    blocks = np.zeros((designs, len(space.k), q, q + width, WIDTH))
+    (designs, _, q, _, _), k, width = arrays[0].shape, len(places), arrays[1].shape[1]
+    white, gamma = zeros((designs, width, width)), zeros((designs, q, q))
+    hessian, space = zeros((designs, k, k)), workspace(arrays)
+    blocks = zeros(arrays[0].shape)
     out = side_by_side(blocks)
     for r in range(designs):
         design = one_design(arrays, r)
@@ -387,11 +361,7 @@ def _pieces(arrays: Any, factors: Any, places: Any, determinants: Any) -> Any:
         weight = 0.0 if determinants else design.dof
         covariance_hessian(design, space, weight, places, gamma[r], hessian[r])
         copy(space.white, white[r])
-        for j in range(len(space.k)):
+        for j in range(len(space.both)):
             _block(design, space, j)
-            for i in range(q):
-                for m in range(q):
-                    out[r, j, i, m] = space.c[i, m]
-                for m in range(width):
-                    out[r, j, i, q + m] = space.rows[i, m]
+            copy(space.block[2], out[r, j])
     return blocks, white, gamma, hessian

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multilevel.lanes import zeros
 from multilevel.likelihood import Array, Stack, evaluate, one_design, places, workspace
-from multilevel.newton import TOLERANCE, make_ends, make_room, newton
-from multilevel.small import compiled, congruent, copy, diagonalise, folded
+from multilevel.newton import TOLERANCE, make_room, newton, one_run
+from multilevel.small import compiled, congruent, copy, diagonalise, folded, inner
 
 #: Enough to tell which start is best; the best is polished afterwards.
 _LOOSE = 1e-7
@@ -36,6 +37,9 @@ _FEW_GROUPS = 12
 _MANY_GROUPS = 600
 #: Starts whose standard deviations differ by less than this factor are neighbours.
 _NEIGHBOUR = 8.0
+#: Of an optimum before it is found: deviance, rank, largest derivative, least derivative inside,
+#: lowest deviance on the boundary, steps, and whether it is one.
+_UNKNOWN = np.inf, 0.0, np.nan, np.nan, np.nan, 0.0, 0.0
 #: A derivative into the interior counts as negative beyond this, for each row.
 _DESCENT = 1e-9
 #: Optima whose deviances differ by less are one optimum.
@@ -110,13 +114,13 @@ def _starts(q: int, many_groups: bool) -> Array:
     return np.array([*made, *np.zeros((3, q, q))])
 
 
-@folded  # type: ignore[untyped-decorator]
-def _lay_usual(starts: Any, z_root: Any, room: Any) -> None:
+@inner  # type: ignore[untyped-decorator]
+def _lay_usual(starts: Any, z_root: Any, rest: Any) -> None:
     """Fill the last three starts: lme4's, which is one in raw units, its tenth and its tenfold.
 
     One in raw units is ``z_root' z_root`` in standardised ones: its factor by Gram and Schmidt.
     """
-    q, last, rest = len(z_root), len(starts) - 3, room.half
+    q, last = len(z_root), len(starts) - 3
     copy(z_root, rest)
     for j in range(q):
         square = 0.0
@@ -135,23 +139,21 @@ def _lay_usual(starts: Any, z_root: Any, room: Any) -> None:
             starts[last + 2, i, j] = 10.0 * starts[last, i, j]
 
 
-@folded  # type: ignore[untyped-decorator]
-def _features(factor: Any, room: Any, features: Any) -> None:
+@inner  # type: ignore[untyped-decorator]
+def _features(square: Any, places: Any, features: Any) -> None:
     """Fill what tells starts apart: logs of standard deviations to some base, and correlations.
 
     Neighbours differ by less than one in each.
     """
-    square = room.half
-    congruent(factor, room.one, square)
     for a in range(len(features)):
-        i, m = room.places[a, 0], room.places[a, 1]
+        i, m = places[a, 0], places[a, 1]
         if i == m:
             features[a] = 0.5 * math.log(square[i, i] + 1e-300) / math.log(_NEIGHBOUR)
         else:
             features[a] = square[i, m] / math.sqrt(square[i, i] * square[m, m] + 1e-300)
 
 
-@folded  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def _next(left: Any, wanted: Any, most: Any, lowest: Any) -> Any:
     """Position of the start to follow next, the lowest that is wanted; -1 where there is none.
 
@@ -168,19 +170,16 @@ def _next(left: Any, wanted: Any, most: Any, lowest: Any) -> Any:
     return under if under >= 0 and left[0, under] < lowest - _SAME else -1
 
 
-@folded  # type: ignore[untyped-decorator]
-def _note(ends: Any, s: Any, found: Any, r: Any, pick: Any, left: Any, features: Any) -> None:
-    """Note where a start led: deviance, steps, and the best end's covariance."""
-    found.starts[r, pick], left[1, pick] = ends.deviance[s], 2.0
+@inner  # type: ignore[untyped-decorator]
+def _note(pick: Any, left: Any, features: Any) -> None:
+    """Note that a start has been followed, and which are its neighbours."""
+    left[1, pick] = 2.0
     for other in range(len(features)):
         near = left[1, other] == 0.0
         for t in range(features.shape[1]):
             near = near and abs(features[other, t] - features[pick, t]) < 1.0
         if near:
             left[1, other] = 1.0
-    if ends.deviance[s] < found.deviance[r]:
-        found.deviance[r], found.steps[r] = ends.deviance[s], ends.steps[s]
-        copy(ends.g[s], found.g[r])
 
 
 # -- inside and on the boundary ----------------------------------------------------------------
@@ -199,142 +198,152 @@ def _faces(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _lay_face(ends: Any, s: Any, order: Any, rank: Any, room: Any, g: Any) -> None:
+def _lay_face(run: Any, order: Any, rank: Any, room: Any, g: Any) -> None:
     """Let a run begin on a face, or inside, next to a covariance."""
-    q, values, axes, places = len(g), room.half, room.turned, room.places
+    q, values, turned, places = len(g), room.half, room.factor, room.places
     copy(g, values)
-    diagonalise(values, axes, q)
+    diagonalise(values, turned, q)
     for i in range(q):
         for m in range(q):
-            ends.axes[s, i, m] = axes[q - 1 - order[i], m]
+            run.axes[i, m] = turned[q - 1 - order[i], m]
     for t in range(len(places)):
         i, j = places[t, 0], places[t, 1]
         value = values[q - 1 - order[i], q - 1 - order[i]]
-        ends.free[s, t] = 1.0 if j < rank else 0.0
+        run.free[t] = 1.0 if j < rank else 0.0
         start = i == j and j < rank and value > 0.0
-        ends.theta[s, t] = math.sqrt(value) if start else 0.0
+        run.theta[t] = math.sqrt(value) if start else 0.0
 
 
-@folded  # type: ignore[untyped-decorator]
+@inner  # type: ignore[untyped-decorator]
 def _inward(g: Any, gamma: Any, rank: Any, room: Any) -> Any:
     """Least derivative inside from a face; its direction is left in `room`.
 
     Inside leads whatever adds variance in a direction that the covariance lacks.
     """
-    q, slopes, turn = len(g), room.spare, room.factor
+    q, slopes, turn, axes = len(g), room.spare, room.factor, room.turned
     copy(g, room.half)
-    diagonalise(room.half, room.turned, q)
-    congruent(room.turned, gamma, slopes)
+    diagonalise(room.half, axes, q)
+    congruent(axes, gamma, slopes)
     diagonalise(slopes, turn, q - rank)
     least = slopes[0, 0]
     for m in range(q):
         slopes[0, m] = 0.0
         for i in range(q - rank):
-            slopes[0, m] += turn[0, i] * room.turned[i, m]
+            slopes[0, m] += turn[0, i] * axes[i, m]
     return least
 
 
 @folded  # type: ignore[untyped-decorator]
-def _settle(design: Any, room: Any, found: Any, r: Any, ends: Any, ranks: Any, size: Any) -> Any:
-    """Take the best face of a design, or its inside; where there is none, a place to go on.
+def _settle(
+    g: Any, facts: Any, squares: Any, ends: Any, ranks: Any, size: Any, n: Any, room: Any
+) -> Any:
+    """Take the best face of a design, or its inside: its position; -1 for a place to go on.
 
     That lies inside from the best face, where `size` of variance is added; a face is passed over
     where none is.
     """
-    lowest, edge, inside, q = math.inf, math.inf, len(ranks) - 1, found.g.shape[1]
+    lowest, edge, inside, q = math.inf, math.inf, len(ranks) - 1, len(g)
     for s in range(len(ranks)):
         edge = lowest
-        lowest = min(lowest, ends.deviance[s])
+        lowest = min(lowest, ends[0, s])
     for s in range(len(ranks)):
-        if not ends.deviance[s] <= lowest + 1e-10 + 1e-13 * (abs(lowest) + design.n):
+        if not ends[0, s] <= lowest + 1e-10 + 1e-13 * (abs(lowest) + n):
             continue
         least = math.nan
-        copy(ends.g[s], found.g[r])
+        congruent(squares[s, 1], room.one, g)
         if s < inside:
-            least = _inward(ends.g[s], ends.gamma[s], ranks[s], room)
-            if least < -_DESCENT * design.n:
+            least = _inward(g, squares[s, 2], ranks[s], room)
+            if least < -_DESCENT * n:
                 for i in range(q):
                     for m in range(q):
-                        found.g[r, i, m] += size * room.spare[0, i] * room.spare[0, m]
+                        g[i, m] += size * room.spare[0, i] * room.spare[0, m]
                 if size > 0.0:
-                    return False
+                    return -1
                 continue
         elif inside:
-            found.on_boundary[r] = edge
-        found.inward[r], found.rank[r] = least, ranks[s]
-        _record(design, room, found, r, ends, s)
-        return True
-    return False
+            facts[4] = edge
+        facts[3], facts[1] = least, ranks[s]
+        return s
+    return -1
 
 
 @folded  # type: ignore[untyped-decorator]
-def _record(design: Any, room: Any, found: Any, r: Any, ends: Any, s: Any) -> None:
+def _record(facts: Any, curve: Any, run: Any, ends: Any, n: Any, room: Any) -> None:
     """Write a design's optimum, and whether it is certain to be one."""
-    lowest, steepest, bends, rank = ends.deviance[s], 0.0, room.bend, found.rank[r]
+    lowest, steepest, bends, rank = ends[0], 0.0, room.bend, int(facts[1])
     # Elements that may move come first: those of the leading columns.
     free = rank * len(room.one) - rank * (rank - 1) // 2
     for t in range(len(room.places)):
-        steepest = max(steepest, abs(ends.gradient[s, t]))
-    copy(ends.hessian[s], bends)
+        steepest = max(steepest, abs(run.gradient[t]))
+    copy(run.hessian, bends)
     diagonalise(bends, room.vectors, free)
     for t in range(free):
-        found.curvature[r, t] = bends[t, t]
-    found.gradient_norm[r] = steepest
-    found.steps[r] += ends.steps[s]
-    found.converged[r] = (
-        ends.expected[s] < 1e-8
+        curve[t] = bends[t, t]
+    facts[2] = steepest
+    facts[5] += ends[2]
+    facts[6] = (
+        ends[1] < 1e-8
         and math.isfinite(lowest)
         and (free == 0 or bends[0, 0] >= -1e-7 * bends[free - 1, free - 1])
-        and not found.deviance[r] < lowest - 1e-7 - 1e-13 * (abs(lowest) + design.n)
+        and not facts[0] < lowest - 1e-7 - 1e-13 * (abs(lowest) + n)
     )
-    found.deviance[r] = lowest
-
-
-@folded  # type: ignore[untyped-decorator]
-def _one(design: Any, space: Any, room: Any, found: Any, r: Any, runs: Any) -> None:
-    """Follow starts; polish the best end inside and on every face, and go on from no minimum."""
-    ends, starts, (orders, ranks) = runs
-    last, q = len(ranks) - 1, len(room.one)
-    few = q > 1 and design.groups <= _FEW_GROUPS
-    features, left = np.zeros((len(starts), len(room.places))), np.zeros((2, len(starts)))
-    for s in range(len(starts)):
-        _features(starts[s], room, features[s])
-        # Beside it stands one where a neighbour has been followed, two where it has itself.
-        left[0, s] = evaluate(design, starts[s], space)
-    pick, turn, s, tries, settled = 0, 0, -1, 0, False
-    # Newton's method is called at one place only, as each takes seconds to compile.
-    while not settled and tries < 4 * q + 4:
-        if pick >= 0:
-            wanted, most = few or turn < _FOLLOWED, 1.0 if few else 0.0
-            pick, turn = _next(left, wanted, most, found.deviance[r]), turn + 1
-        if pick >= 0:
-            copy(room.one, ends.axes[last])
-            for t in range(len(room.places)):
-                ends.free[last, t] = 1.0
-                ends.theta[last, t] = starts[pick, room.places[t, 0], room.places[t, 1]]
-        else:
-            s += 1
-            _lay_face(ends, s, orders[s], ranks[s], room, found.g[r])
-        at, enough = (last, _LOOSE) if pick >= 0 else (s, TOLERANCE)
-        newton(design, space, ends, at, room, enough)
-        if pick >= 0:
-            _note(ends, last, found, r, pick, left, features)
-        elif s == last:
-            size = 10.0**-tries if tries < 4 * q + 3 else 0.0
-            settled = _settle(design, room, found, r, ends, ranks, size)
-            s, tries = -1, tries + 1
+    facts[0] = lowest
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _search(arrays: Any, z_root: Any, found: Any, table: Any, places: Any, faces: Any) -> None:
-    """Search design by design; with a table of no starts it begins at what was found."""
-    (groups, q, width), k, runs = arrays[1].shape[1:], len(places), len(faces[1])
-    space, room, starts = workspace(groups, q, width), make_room(q, places), table.copy()
-    ends = make_ends(np.zeros((runs, q, q)), np.zeros((runs, k)), np.zeros((runs, k)))
+def _search(
+    arrays: Any, z_root: Any, found: Any, starts: Any, places: Any, faces: Any, few: Any
+) -> None:
+    """Search design by design; with a table of no starts it begins at what was found.
+
+    Follow starts; polish the best end inside and on every face, and go on from no minimum.
+    """
+    (every, facts, curves, reached), (orders, ranks) = found, faces
+    q, k = arrays[0].shape[2], len(places)
+    space, room, last = workspace(arrays), make_room(q, places), len(ranks) - 1
+    squares, lines = zeros((last + 1, 3, q, q)), zeros((last + 1, 3, k))
+    bends, ends = zeros((last + 1, k, k)), zeros((3, last + 1))
+    features, left = zeros((len(starts), k)), zeros((2, len(starts)))
     for r in range(len(z_root)):
+        design, g, fact = one_design(arrays, r), every[r], facts[r]
         if len(starts):
-            _lay_usual(starts, z_root[r], room)
-        _one(one_design(arrays, r), space, room, found, r, (ends, starts, faces))
+            _lay_usual(starts, z_root[r], room.half)
+        for s in range(len(starts)):
+            congruent(starts[s], room.one, room.half)
+            _features(room.half, places, features[s])
+            # Beside it stands one where a neighbour has been followed, two where it has itself.
+            left[0, s], left[1, s] = evaluate(design, starts[s], space), 0.0
+        pick, turn, face, tries, settled = 0, 0, -1, 0, -1
+        # Newton's method is called at one place only, as each takes seconds to compile.
+        while settled < 0 and tries < 4 * q + 4:
+            if pick >= 0:
+                wanted, most = few or turn < _FOLLOWED, 1.0 if few else 0.0
+                pick, turn = _next(left, wanted, most, fact[0]), turn + 1
+            face = face if pick >= 0 else face + 1
+            slot, enough = (last, _LOOSE) if pick >= 0 else (face, TOLERANCE)
+            run = one_run(squares, lines, bends, slot)
+            if pick >= 0:
+                copy(room.one, run.axes)
+                for t in range(k):
+                    run.free[t] = 1.0
+                    run.theta[t] = starts[pick, places[t, 0], places[t, 1]]
+            else:
+                _lay_face(run, orders[face], ranks[face], room, g)
+            here, expected, steps = newton(design, space, run, room, enough)
+            ends[0, slot], ends[1, slot], ends[2, slot] = here, expected, steps
+            if pick >= 0:
+                _note(pick, left, features)
+                reached[r, pick] = here
+                if here < fact[0]:
+                    fact[0], fact[5] = here, steps
+                    congruent(run.factor, room.one, g)
+            elif face == last:
+                size = 10.0**-tries if tries < 4 * q + 3 else 0.0
+                settled = _settle(g, fact, squares, ends, ranks, size, design.n, room)
+                face, tries = -1, tries + 1
+        if settled >= 0:
+            run = one_run(squares, lines, bends, settled)
+            _record(fact, curves[r], run, ends[:, settled], design.n, room)
 
 
 def solve(stack: Stack) -> Optimum:
@@ -344,12 +353,15 @@ def solve(stack: Stack) -> Optimum:
     ----------
     stack : Stack
     """
-    q, designs = stack.q, len(stack.n)
-    table = _starts(q, stack.root.shape[1] > _MANY_GROUPS)
-    start = np.zeros((designs, q, q)), np.full(designs, np.inf)
-    nan, bends = np.full((3, designs), np.nan), np.full((designs, len(places(q))), np.nan)
-    whole, converged = np.zeros((2, designs), dtype=np.intp), np.zeros(designs, dtype=np.bool_)
-    starts = np.full((designs, len(table)), np.nan)
-    found = Optimum(*start, whole[0], nan[0], bends, nan[1], nan[2], whole[1], converged, starts)
-    _search(stack.arrays, stack.z_root, found, table, places(q), _faces(q))
-    return found
+    q, designs, groups, at = stack.q, len(stack.n), stack.root.shape[1], places(stack.q)
+    table = _starts(q, groups > _MANY_GROUPS)
+    g, curves = np.zeros((designs, q, q)), np.full((designs, len(at)), np.nan)
+    facts, starts = (
+        np.full((designs, len(_UNKNOWN)), _UNKNOWN),
+        np.full((designs, len(table)), np.nan),
+    )
+    found, few = (g, facts, curves, starts), q > 1 and groups <= _FEW_GROUPS
+    _search(stack.arrays, stack.z_root, found, table.copy(), at, _faces(q), few)
+    deviance, rank, steepest, inward, edge, steps, converged = facts.T
+    rest = steepest, curves, inward, edge, steps.astype(np.intp), converged > 0.0, starts
+    return Optimum(g, deviance, rank.astype(np.intp), *rest)

@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numba import njit
 from numba.core import event
+
+from multilevel.lanes import zeros
 
 
 class _CollectLater(event.Listener):  # type: ignore[misc]
@@ -54,7 +55,7 @@ def compiler(**options: Any) -> Any:
     return compile_one
 
 
-compiled = compiler(error_model="numpy", nogil=True)
+compiled = compiler(error_model="numpy", nogil=True, no_cfunc_wrapper=True)
 #: Called by compiled functions only: without the way in from Python, which takes time to compile.
 inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 #: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once
@@ -65,7 +66,7 @@ folded = compiler(error_model="numpy", inline="always")
 @inner  # type: ignore[untyped-decorator]
 def congruent(by: Any, square: Any, out: Any) -> None:
     """Fill ``by @ square @ by'``."""
-    half = np.zeros((len(by), len(square)))
+    half = zeros((len(by), len(square)))
     for i in range(len(by)):
         for m in range(len(square)):
             for j in range(len(square)):
@@ -147,29 +148,25 @@ def diagonalise(matrix: Any, axes: Any, k: Any) -> None:
             break
         for i in range(k):
             for j in range(i):
-                if matrix[i, j] != 0.0:
-                    _rotate(matrix, axes, k, i, j)
+                if matrix[i, j] == 0.0:
+                    continue
+                # Two axes are turned so that the element between them is zero.
+                half = 0.5 * (matrix[j, j] - matrix[i, i]) / matrix[i, j]
+                tangent = 1.0 / (abs(half) + math.sqrt(half * half + 1.0))
+                tangent = -tangent if half < 0 else tangent
+                cosine = 1.0 / math.sqrt(tangent * tangent + 1.0)
+                sine = tangent * cosine
+                for m in range(k):
+                    a, b = matrix[m, i], matrix[m, j]
+                    matrix[m, i], matrix[m, j] = cosine * a - sine * b, sine * a + cosine * b
+                for m in range(k):
+                    a, b = matrix[i, m], matrix[j, m]
+                    matrix[i, m], matrix[j, m] = cosine * a - sine * b, sine * a + cosine * b
+                    a, b = axes[i, m], axes[j, m]
+                    axes[i, m], axes[j, m] = cosine * a - sine * b, sine * a + cosine * b
     for i in range(k):
         for j in range(i + 1, k):
             if matrix[j, j] < matrix[i, i]:
                 matrix[i, i], matrix[j, j] = matrix[j, j], matrix[i, i]
                 for m in range(k):
                     axes[i, m], axes[j, m] = axes[j, m], axes[i, m]
-
-
-@folded  # type: ignore[untyped-decorator]
-def _rotate(matrix: Any, axes: Any, k: Any, i: Any, j: Any) -> None:
-    """Turn two axes so that the element between them is zero."""
-    half = 0.5 * (matrix[j, j] - matrix[i, i]) / matrix[i, j]
-    tangent = 1.0 / (abs(half) + math.sqrt(half * half + 1.0))
-    tangent = -tangent if half < 0 else tangent
-    cosine = 1.0 / math.sqrt(tangent * tangent + 1.0)
-    sine = tangent * cosine
-    for m in range(k):
-        a, b = matrix[m, i], matrix[m, j]
-        matrix[m, i], matrix[m, j] = cosine * a - sine * b, sine * a + cosine * b
-    for m in range(k):
-        a, b = matrix[i, m], matrix[j, m]
-        matrix[i, m], matrix[j, m] = cosine * a - sine * b, sine * a + cosine * b
-        a, b = axes[i, m], axes[j, m]
-        axes[i, m], axes[j, m] = cosine * a - sine * b, sine * a + cosine * b

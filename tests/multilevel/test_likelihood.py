@@ -185,12 +185,13 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         theta = np.array([start])
         ends = minimise(stack, np.zeros(1, dtype=np.intp), np.eye(2), theta, np.ones_like(theta))
         assert ends.deviance[0] > best.deviance[0] + 1.0
-        found = solve(stack)
-        found.g[:], found.deviance[:], found.rank[:] = ends.g, ends.deviance, 0
-        faces = places(2), search._faces(2)
+        facts = np.array([[ends.deviance[0], *search._UNKNOWN[1:]]])
+        g = ends.factor @ ends.factor.swapaxes(1, 2)
+        found = g, facts, np.full((1, 3), np.nan), np.zeros((1, 0))
+        faces = places(2), search._faces(2), False
         search._search(stack.arrays, stack.z_root, found, np.zeros((0, 2, 2)), *faces)
-        assert found.deviance[0] == pytest.approx(best.deviance[0], abs=1e-9)
-        assert found.rank[0] == 2
+        assert facts[0, 0] == pytest.approx(best.deviance[0], abs=1e-9)
+        assert facts[0, 1] == 2
 
 
 @pytest.mark.parametrize("covariance", [[[2.8, 0.1], [0.1, 0.013]], [[1.0, 0.1], [0.1, 0.01]]])

@@ -305,10 +305,10 @@ def standardise(
 def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
     """Fill the parts of a stack, design by design; `roles` are the positions of z, x and y."""
     root, outer, within, left, roots, ols, squares = parts
-    width, q, p, columns = len(roles), root.shape[2], ols.shape[1], cross.shape[2]
-    block, row = zeros((width, width)), zeros((width,))
+    width, q, p, m = len(roles), root.shape[2], ols.shape[1], cross.shape[2]
+    block = zeros((width, width))
     for r in range(len(cross)):
-        change, total = zeros((width, columns)), zeros((width, width))
+        change, total = zeros((width, m)), zeros((width, width))
         for j in range(cross.shape[1]):
             for i in range(width):
                 for k in range(width):
@@ -316,52 +316,11 @@ def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
         for part in range(2):
             unit, first, count = (1.0, q, p) if part else (n[r], 0, q)
             _decorrelate(total, unit, first, count, roles, (left[r], roots[r], change))
-        # The coefficients, and the row that turns the response into its residual.
-        rest, half = zeros((p,)), zeros((p,))
-        # Once more: the residual of the normal equations is known exactly enough to refine them.
-        for _ in range(2):
-            for i in range(p):
-                rest[i] = total[q + i, q + p]
-                for k in range(p):
-                    rest[i] -= total[q + i, q + k] * ols[r, k]
-            for i in range(p):
-                half[i] = 0.0
-                for k in range(i + 1):
-                    half[i] += change[q + i, roles[q + k]] * rest[k]
-            for i in range(p):
-                for k in range(i, p):
-                    ols[r, i] += change[q + k, roles[q + i]] * half[k]
-        change[q + p, roles[q + p]] = 1.0
-        for i in range(p):
-            change[q + p, roles[q + i]] -= ols[r, i]
+        _least_squares(total, q, roles, change, ols, r)
         for j in range(cross.shape[1]):
             congruent(change, cross[r, j], block)
             squares[r] += block[q + p, q + p]
-            # The products taken apart: `R` and `U` by a pivoted Cholesky factor, and the rest.
-            largest = 0.0
-            for i in range(q):
-                largest = max(largest, block[i, i])
-            for s in range(q):
-                pivot = 0
-                for i in range(q):
-                    if block[i, i] > block[pivot, pivot]:
-                        pivot = i
-                if not block[pivot, pivot] > _NONE * largest:
-                    break
-                size = math.sqrt(block[pivot, pivot])
-                for i in range(width):
-                    row[i] = block[pivot, i] / size
-                for i in range(width):
-                    for m in range(width):
-                        block[i, m] -= row[i] * row[m]
-                for i in range(q):
-                    root[r, j, s, i] = row[i]
-                    block[pivot, i] = block[i, pivot] = 0.0
-                for i in range(q, width):
-                    outer[r, j, s, i - q] = row[i]
-            for i in range(width - q):
-                for m in range(width - q):
-                    within[r, i, m] += block[q + i, q + m]
+            _split(block, q, root[r, j], outer[r, j], within[r])
         left[r, q + p] = squares[r] / total[q + p, q + p]
 
 
@@ -387,3 +346,56 @@ def _decorrelate(total: Any, unit: Any, first: Any, count: Any, roles: Any, part
         for k in range(i + 1):
             roots[first + i, first + k] = size[i] * low[i, k]
             change[first + i, roles[first + k]] = inverse[i, k] / size[k]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _least_squares(total: Any, q: Any, roles: Any, change: Any, ols: Any, r: Any) -> None:
+    """Fill the coefficients, and the row that turns the response into its residual."""
+    p = ols.shape[1]
+    rest, half = zeros((p,)), zeros((p,))
+    # Once more: the residual of the normal equations is known exactly enough to refine them.
+    for _ in range(2):
+        for i in range(p):
+            rest[i] = total[q + i, q + p]
+            for k in range(p):
+                rest[i] -= total[q + i, q + k] * ols[r, k]
+        for i in range(p):
+            half[i] = 0.0
+            for k in range(i + 1):
+                half[i] += change[q + i, roles[q + k]] * rest[k]
+        for i in range(p):
+            for k in range(i, p):
+                ols[r, i] += change[q + k, roles[q + i]] * half[k]
+    change[q + p, roles[q + p]] = 1.0
+    for i in range(p):
+        change[q + p, roles[q + i]] -= ols[r, i]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _split(block: Any, q: Any, root: Any, outer: Any, within: Any) -> None:
+    """Take a group's products apart: `R` and `U` by a pivoted Cholesky factor, and the rest."""
+    width = len(block)
+    row, largest = zeros((width,)), 0.0
+    for i in range(q):
+        largest = max(largest, block[i, i])
+    for s in range(q):
+        pivot = 0
+        for i in range(q):
+            if block[i, i] > block[pivot, pivot]:
+                pivot = i
+        if not block[pivot, pivot] > _NONE * largest:
+            break
+        size = math.sqrt(block[pivot, pivot])
+        for i in range(width):
+            row[i] = block[pivot, i] / size
+        for i in range(width):
+            for m in range(width):
+                block[i, m] -= row[i] * row[m]
+        for i in range(q):
+            root[s, i] = row[i]
+            block[pivot, i] = block[i, pivot] = 0.0
+        for i in range(q, width):
+            outer[s, i - q] = row[i]
+    for i in range(width - q):
+        for m in range(width - q):
+            within[i, m] += block[q + i, q + m]

@@ -83,8 +83,7 @@ def make_room(q: Any, places: Any) -> Any:
     a, b, c = zeros((6, q, q)), zeros((4, k, k)), zeros((2, k))
     for i in range(q):
         a[0, i, i] = 1.0
-    square = a[0], a[1], a[2], a[3], a[4], a[5]
-    return Room(places, *square, b[0], b[1], b[2], b[3], c[0], c[1])
+    return Room(places, a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3], c[0], c[1])
 
 
 @folded  # type: ignore[untyped-decorator]
@@ -153,9 +152,8 @@ def _derivatives(run: Any, room: Any) -> None:
 @folded  # type: ignore[untyped-decorator]
 def one_run(squares: Any, lines: Any, bends: Any, s: Any) -> Any:
     """Take a run out of what runs are in: the matrices, the lists, and the Hessians."""
-    matrices, lists = squares[s], lines[s]
-    part = matrices[0], matrices[1], matrices[2], lists[0], lists[1], lists[2]
-    return Run(part[0], part[1], part[2], part[3], part[4], part[5], bends[s])
+    a, b = squares[s], lines[s]
+    return Run(a[0], a[1], a[2], b[0], b[1], b[2], bends[s])
 
 
 @folded  # type: ignore[untyped-decorator]

@@ -196,9 +196,7 @@ def _stretch_weight(stretch: Array, df: float, scale: Array, inv: Array) -> floa
 
 
 @jit  # type: ignore[untyped-decorator]
-def _apply_stretch(
-    stretch: Array, inner: Array, outer: Array, u: Array, scatter: Array, cov: Array
-) -> float:
+def _apply_stretch(stretch: Any, inner: Any, outer: Any, u: Any, scatter: Any, cov: Any) -> float:
     """Stretch effects, their cross-products and their covariance; their part of the SSE."""
     n_groups, q = u.shape
     sse = 0.0
@@ -279,9 +277,7 @@ def _stretch_all(
 
 
 @jit  # type: ignore[untyped-decorator]
-def _renew(
-    belief: Belief, normals: Array, chi2: Array, log_uniform: float, cov: Array, room: Any
-) -> None:
+def _renew(belief: Belief, normals: Any, chi2: Any, log_u: float, cov: Any, room: Any) -> None:
     """Propose a covariance matrix, and take it if the prior's further factor lets."""
     for i in range(len(cov)):
         for k in range(len(cov)):
@@ -289,7 +285,7 @@ def _renew(
     gain = -_log_weight(cov, room.chol, belief.power, belief.half)
     _draw_covariance(room.scatter, normals, chi2, room.chol, room.t, room.wish, room.new)
     gain += _log_weight(room.new, room.chol, belief.power, belief.half)
-    if log_uniform <= gain:
+    if log_u <= gain:
         cov[:] = room.new
 
 

@@ -249,9 +249,8 @@ def covariance_hessian(
             i, m = places[a, 0], places[a, 1]
             for w in range(first, width):
                 for v in range(w + 1):
-                    parts[a, w * width + v] += (
-                        pure[i, q + w] * pure[m, q + v] + pure[m, q + w] * pure[i, q + v]
-                    )
+                    s, t = q + w, q + v
+                    parts[a, w * width + v] += pure[i, s] * pure[m, t] + pure[m, s] * pure[i, t]
             for b in range(a + 1):
                 s, t = places[b, 0], places[b, 1]
                 parts[a, bends + b] += bent[t, i] * c[m, s] + bent[t, m] * c[i, s]

@@ -560,9 +560,7 @@ def _chain(keys: tuple[Monomial, ...]) -> tuple[list[str], Array, Array, list[in
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _accumulate(
-    codes: NDArray[np.uint64], table: Array, bases: Array, factors: Array, totals: Array
-) -> None:
+def _accumulate(codes: Any, table: Any, bases: Any, factors: Any, totals: Any) -> None:
     """Multiply and add, row by row: each product is an earlier one times a column."""
     product = np.zeros(len(bases))
     product[0] = 1.0

@@ -208,10 +208,9 @@ def newton(design: Any, space: Any, run: Any, room: Any, tolerance: Any) -> Any:
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _minimise(
-    arrays: Any, rows: Any, squares: Any, lines: Any, bends: Any, ends: Any, places: Any, least: Any
-) -> None:
-    space, room = workspace(arrays), make_room(squares.shape[2], places)
+def _minimise(arrays: Any, rows: Any, runs: Any, ends: Any, places: Any, least: Any) -> None:
+    (squares, lines, bends), space = runs, workspace(arrays)
+    room = make_room(squares.shape[2], places)
     for s in range(len(rows)):
         run = one_run(squares, lines, bends, s)
         found = newton(one_design(arrays, rows[s]), space, run, room, least)
@@ -238,5 +237,5 @@ def minimise(
     squares, lines = np.zeros((runs, 3, q, q)), np.empty((runs, 3, len(at)))
     squares[:, 0], lines[:, 0], lines[:, 1] = axes, theta, free
     bends, ends = np.empty((runs, len(at), len(at))), np.empty((3, runs))
-    _minimise(stack.arrays, rows, squares, lines, bends, ends, at, least)
+    _minimise(stack.arrays, rows, (squares, lines, bends), ends, at, least)
     return Ends(ends[0], ends[2], squares[:, 1], lines[:, 2], bends)

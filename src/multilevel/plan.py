@@ -89,9 +89,7 @@ class Plan:
 def kind_of(dtype: nw.dtypes.DType, column: str) -> str:
     """Return ``number``, ``truth`` or ``category`` for a column's type."""
     if dtype.is_temporal():
-        raise InputError(
-            "dates cannot be used as they are", column=column, hint="turn them into numbers"
-        )
+        raise InputError("dates cannot be used as they are", column=column, hint="give numbers")
     return "truth" if dtype == nw.Boolean else "number" if dtype.is_numeric() else "category"
 
 

@@ -234,15 +234,13 @@ def _inward(g: Any, gamma: Any, rank: Any, room: Any) -> Any:
 
 
 @folded  # type: ignore[untyped-decorator]
-def _settle(
-    g: Any, facts: Any, squares: Any, ends: Any, ranks: Any, size: Any, n: Any, room: Any
-) -> Any:
+def _settle(g: Any, facts: Any, runs: Any, ranks: Any, size: Any, n: Any, room: Any) -> Any:
     """Take the best face of a design, or its inside: its position; -1 for a place to go on.
 
     That lies inside from the best face, where `size` of variance is added; a face is passed over
     where none is.
     """
-    lowest, edge, inside, q = math.inf, math.inf, len(ranks) - 1, len(g)
+    lowest, edge, inside, (squares, ends) = math.inf, math.inf, len(ranks) - 1, runs
     for s in range(len(ranks)):
         edge = lowest
         lowest = min(lowest, ends[0, s])
@@ -254,8 +252,8 @@ def _settle(
         if s < inside:
             least = _inward(g, squares[s, 2], ranks[s], room)
             if least < -_DESCENT * n:
-                for i in range(q):
-                    for m in range(q):
+                for i in range(len(g)):
+                    for m in range(len(g)):
                         g[i, m] += size * room.spare[0, i] * room.spare[0, m]
                 if size > 0.0:
                     return -1
@@ -291,14 +289,12 @@ def _record(facts: Any, curve: Any, run: Any, ends: Any, n: Any, room: Any) -> N
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _search(
-    arrays: Any, z_root: Any, found: Any, starts: Any, places: Any, faces: Any, few: Any
-) -> None:
+def _search(arrays: Any, z_root: Any, found: Any, starts: Any, places: Any, faces: Any) -> None:
     """Search design by design; with a table of no starts it begins at what was found.
 
     Follow starts; polish the best end inside and on every face, and go on from no minimum.
     """
-    (every, facts, curves, reached), (orders, ranks) = found, faces
+    (every, facts, curves, reached), (orders, ranks, few) = found, faces
     q, k = arrays[0].shape[2], len(places)
     space, room, last = workspace(arrays), make_room(q, places), len(ranks) - 1
     squares, lines = zeros((last + 1, 3, q, q)), zeros((last + 1, 3, k))
@@ -339,7 +335,7 @@ def _search(
                     congruent(run.factor, room.one, g)
             elif face == last:
                 size = 10.0**-tries if tries < 4 * q + 3 else 0.0
-                settled = _settle(g, fact, squares, ends, ranks, size, design.n, room)
+                settled = _settle(g, fact, (squares, ends), ranks, size, design.n, room)
                 face, tries = -1, tries + 1
         if settled >= 0:
             run = one_run(squares, lines, bends, settled)
@@ -356,12 +352,10 @@ def solve(stack: Stack) -> Optimum:
     q, designs, groups, at = stack.q, len(stack.n), stack.root.shape[1], places(stack.q)
     table = _starts(q, groups > _MANY_GROUPS)
     g, curves = np.zeros((designs, q, q)), np.full((designs, len(at)), np.nan)
-    facts, starts = (
-        np.full((designs, len(_UNKNOWN)), _UNKNOWN),
-        np.full((designs, len(table)), np.nan),
-    )
-    found, few = (g, facts, curves, starts), q > 1 and groups <= _FEW_GROUPS
-    _search(stack.arrays, stack.z_root, found, table.copy(), at, _faces(q), few)
+    facts = np.full((designs, len(_UNKNOWN)), _UNKNOWN)
+    starts = np.full((designs, len(table)), np.nan)
+    found, faces = (g, facts, curves, starts), (*_faces(q), q > 1 and groups <= _FEW_GROUPS)
+    _search(stack.arrays, stack.z_root, found, table.copy(), at, faces)
     deviance, rank, steepest, inward, edge, steps, converged = facts.T
     rest = steepest, curves, inward, edge, steps.astype(np.intp), converged > 0.0, starts
     return Optimum(g, deviance, rank.astype(np.intp), *rest)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -60,6 +59,9 @@ class Stack:
         Numbers of random and of fixed terms.
     dof : ndarray of shape (R,)
         Divisor of the residual variance: rows, less the fixed terms under REML.
+    arrays : tuple
+        What the compiled functions take: `R` and `U` beside it, in lanes; what is within; n, dof
+        and shift.
     """
 
     root: Array
@@ -77,24 +79,18 @@ class Stack:
     q: int = field(init=False)
     p: int = field(init=False)
     dof: Array = field(init=False)
+    arrays: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        p = int(self.outer.shape[-1]) - 1
+        (designs, groups, q), p = self.root.shape[:3], self.outer.shape[-1] - 1
         dof = self.n - p if self.reml else self.n
-        self.__dict__.update(q=int(self.root.shape[-1]), p=p, dof=dof)
-
-    @cached_property
-    def arrays(self) -> tuple[Any, ...]:
-        """What the compiled functions take: `R` and `U`, in lanes; what is within; n, dof, shift.
-
-        Lanes that no group fills are zero, and add nothing to any sum.
-        """
-        designs, groups, q = self.root.shape[:3]
-        blocks = np.zeros((designs, -(-groups // WIDTH), WIDTH, q, q + self.p + 1))
-        both = blocks.reshape(designs, blocks.shape[1] * WIDTH, q, q + self.p + 1)[:, :groups]
+        # Lanes that no group fills are zero, and add nothing to any sum.
+        blocks = np.zeros((designs, -(-groups // WIDTH), WIDTH, q, q + p + 1))
+        both = blocks.reshape(designs, blocks.shape[1] * WIDTH, q, q + p + 1)[:, :groups]
         both[..., :q], both[..., q:] = self.root, self.outer
         lanes = np.ascontiguousarray(blocks.transpose(0, 1, 3, 4, 2))
-        return lanes, self.within, np.array([self.n, self.dof, self.shift]), self.reml
+        arrays = lanes, self.within, np.array([self.n, dof, self.shift]), self.reml
+        self.__dict__.update(q=q, p=p, dof=dof, arrays=arrays)
 
 
 def identified_stack(design: DesignMoments, method: str) -> Stack:

@@ -188,7 +188,7 @@ def test_a_face_that_is_no_minimum_is_left() -> None:
         facts = np.array([[ends.deviance[0], *search._UNKNOWN[1:]]])
         g = ends.factor @ ends.factor.swapaxes(1, 2)
         found = g, facts, np.full((1, 3), np.nan), np.zeros((1, 0))
-        faces = places(2), search._faces(2), False
+        faces = places(2), (*search._faces(2), False)
         search._search(stack.arrays, stack.z_root, found, np.zeros((0, 2, 2)), *faces)
         assert facts[0, 0] == pytest.approx(best.deviance[0], abs=1e-9)
         assert facts[0, 1] == 2

@@ -424,7 +424,7 @@ def test_who_lacks_which_of_three_measures_is_not_told(seed: int, most: int) -> 
     rows = rows[rows["therapist_id"].isin(rows["therapist_id"].unique()[:most])]
     released = release_results(counted(cohort_of(rows, THREE)), POLICY)
     attacker, targets = Run(rows, released, THREE).attack()
-    assert sum("alone" in name for name, _ in targets) > 20
+    assert sum("alone" in name for name, _ in targets) > 5
     assert attacker.solved(targets) == []
 
 

@@ -92,6 +92,7 @@ def assert_as_near_zero(formula: str, table: Any) -> None:
     np.testing.assert_allclose(fit.random_covariance, near.random_covariance, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("far", FAR)
 @pytest.mark.parametrize("holder", IN_MEMORY)
@@ -99,6 +100,7 @@ def test_in_memory_they_are_as_exact_as_near_zero(holder: str, far: str, formula
     assert_as_near_zero(formula, IN_MEMORY[holder](held(*FAR[far])))
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("far", FAR)
 @pytest.mark.parametrize("holder", ELSEWHERE)

@@ -130,7 +130,7 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
         parts = tuple(read_expression(side, inside) for side in sides)
         return Expression("operation", symbol, parts)
     if not inside:
-        raise InputError("part of the formula cannot be read", hint="put sums in braces: {x - 1}")
+        raise InputError("part of the formula cannot be read", hint="put it in braces: {x - 1}")
     raise InputError(
         "the formula has something inside brackets that only makes sense outside them",
         hint="inside a call or braces use column names, numbers and + - * / **",

@@ -16,6 +16,7 @@ from pwp_lib.numbers import count, decimals, number, p_value, with_interval
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import WITH_MIX
+from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
 from pwp_report.table_words import places_of
@@ -35,7 +36,7 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     list of str
         Paragraphs; headings begin with ``## ``.
     """
-    needed = {r.measure.label: how_sure(r) for r in analysis.measures.values() if r.vpc > 0}
+    needed = [how_sure(r, released.policy) for r in analysis.measures.values() if r.vpc > 0]
     text = render("first_page.txt.j2", **_told_to_all(analysis, study, released), needed=needed)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -91,10 +92,14 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
     }
 
 
-def how_sure(result: MeasureResult) -> dict[str, Any]:
-    """Tell the share that ranks rest on from none by its interval; who has a reliable figure."""
+def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
+    """Tell the share that ranks rest on from none by its interval; who has a reliable figure.
+
+    Of therapists who are shown one by one: of the others it would tell the caseloads.
+    """
     between = float(result.ranked.random_covariance.to_numpy()[0, 0])
-    n, within = result.residuals["n"], result.ranked.residual_variance
+    n = result.residuals["n"].loc[lambda loads: aggregate_small(loads, policy)[0]]
+    within = result.ranked.residual_variance
     least = patients_needed(between, within)
     lower = 0.0 if result.profile is None else result.profile.lower
     if result.with_mix is not None and result.adjusted is not None:
@@ -105,5 +110,5 @@ def how_sure(result: MeasureResult) -> dict[str, Any]:
         "patients": f"{least:,.0f}",
         "enough": f"{int((n >= least).sum()):,}",
         "all": f"{len(n):,}",
-        "rankability": f"{100 * rankability(between, within / n):.0f}",
+        "rankability": f"{100 * rankability(between, within / n):.0f}" if len(n) else "0",
     }

@@ -36,6 +36,9 @@ _BUCKETS = 64
 _DESPITE = "despite"
 #: Columns of patients: by how many patients their therapist differs from an earlier run.
 CHANGED = "changed_"
+#: Names in the mark of two measures. Of more, how many have the scores of some of them, as a run of
+#: those tells, tells with rounded counts how few have the others.
+_PAIR = 3
 #: Nobody, where that is a number under the threshold as any other.
 _NONE = 1e-9
 #: By measure, and without a name of all who could be analysed: a row a therapist, with a digest of
@@ -83,7 +86,8 @@ def compared(
     Raises
     ------
     InputError
-        If an earlier run was of the same patients but for fewer than the threshold.
+        If an earlier run was of the same patients but for fewer than the threshold; or, of three
+        measures or more, was of the same patients of a therapist, but of others with scores.
     """
     mark = mark_of(cohort)
     apart, run = nearest(mark, key)
@@ -93,13 +97,16 @@ def compared(
         raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
     loads, made = cohort.caseloads().sort_values(), cohort.patients.copy(deep=False)
     labels = _digests(loads.index.to_series().astype("str"))
-    for _, old, changes in _earlier(mark, key, _DESPITE):
-        others = mark.keys() != old.keys() - {_DESPITE}
+    for name, names, changes in _earlier(mark, key, _DESPITE):
+        same = changes[0].index[~changes[0].any(axis=1)]
+        more = any(c["more"].reindex(same, fill_value=0).any() for c in changes[1:])
+        if more and len(max(mark.keys(), names, key=len)) > _PAIR:
+            raise refusal("run_of_other_measures", run=name)
         for change in map(_apart, changes):
             mine = change.reindex(labels, fill_value=0.0).set_axis(loads.index)
             mine.iloc[0] += change.drop(labels, errors="ignore").sum()
             # Of other measures it is told, where nobody lacks a score, that nobody does.
-            mine += _NONE * (others and mine.any())
+            mine += _NONE * (mark.keys() != names and mine.any())
             if mine.between(0, policy.threshold, "neither").any():
                 made[f"{CHANGED}{len(made.columns)}"] = made["therapist_id"].map(mine)
             elif mine.any():
@@ -128,8 +135,8 @@ def nearest(mine: Mark, key: Path) -> tuple[float, str]:
     return min((each for each in apart if each[0]), default=(np.inf, ""))
 
 
-def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, Mark, list[Any]]]:
-    """Earlier runs and what changed since, up to one of the same patients that has a name."""
+def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, set[str], list[Any]]]:
+    """Earlier runs, of what, and what changed since, up to one of the same patients that has a name."""
     for register in key.expanduser().parent.glob("*.runs"):
         for name, old in _runs(register):
             changes = [_change(mine[k], old[k]) for k in mine if k in old]
@@ -140,7 +147,7 @@ def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, Mark, 
                 # Those who could be analysed less those with a score are those who lack it.
                 ends = [*((mine[k], old[""]) for k in mine), *((old[k], mine[""]) for k in old)]
                 changes += [_change(*two).assign(unlike=0) for two in ends if len(two[0])]
-            yield name, old, changes
+            yield name, old.keys() - {_DESPITE}, changes
 
 
 def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:

@@ -29,6 +29,9 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.service_level import service_effects
 from pwp_report.table_words import phrase
 
+#: With fewer therapists the figures of a model that rests on counts alone fit no other counts.
+_MANY = 40
+
 
 @dataclass
 class _Tables:
@@ -99,21 +102,13 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
     policy : DisclosurePolicy
     """
     tables = _Tables(analysis, policy)
-    _flow(tables)
-    _sample(tables)
-    _outcomes(tables)
-    _last_scores(tables)
-    _national(tables)
+    for make in (_flow, _sample, _outcomes, _last_scores, _national):
+        make(tables)
     for result in analysis.measures.values():
         _models(tables, result)
         _checks(tables, result)
-    _effects(tables)
-    _therapists(tables)
-    _groups(tables)
-    _rates(tables)
-    _adjusted(tables)
-    _services(tables)
-    _predictors(tables)
+    for make in (_effects, _therapists, _groups, _rates, _adjusted, _services, _predictors):
+        make(tables)
     _reporting(tables)
     _say_what_is_withheld(tables)
     total = tables.of_everybody(Kind(Count.analysed))
@@ -167,7 +162,8 @@ def _sample(tables: _Tables) -> None:
         for column, count in (("n", Count.recorded), ("missing", Count.missing)):
             found = tables.of_everybody(Kind(count, str(row["variable"])))
             shown.at[i, column] = row[column] and parts.marked(found)
-    tables.add("sample", parts.rounded(shown, 1))
+    note = phrase("notes", "caseloads") if tables.together else ""
+    tables.add("sample", parts.rounded(shown, 1), note=note)
     everybody, rows = tables.of_everybody(Kind(Count.analysed)), []
     for kind in [k for k in tables.counts.cells[counted.EVERYBODY] if k.count is Count.category]:
         n = tables.of_everybody(kind)
@@ -333,14 +329,17 @@ def _groups(tables: _Tables) -> None:
 
 def _rates(tables: _Tables) -> None:
     """Patients per hundred and odds ratios, where the counts behind them may be shown."""
-    rows = []
+    rows, known = [], tables.policy.active and len(tables.analysis.cohort.caseloads()) < _MANY
     for model in tables.analysis.rates:
         asked = model.asked
         kinds = parts.RATE_COUNTS[asked.rate]
         of = "" if asked.rate in OTHER_RATES else asked.measure or counted.NATIONAL
         counts = [tables.of_everybody(Kind(c, of)) for c in kinds] if kinds else None
         row = parts.rate_row(model, counts, tables.policy)
-        if row is not None:
+        if known and asked.rate in OTHER_RATES:
+            # The percentage alone, and of how many dropped out not that.
+            row = row and {k: row[k] for k in ("n", "percent") if counts and not asked.terms}
+        if row:
             whose = {"measure": asked.measure or "all measures", "outcome": asked.label}
             words = ["first scores"] * bool(asked.predictors) + ["case mix"] * bool(asked.terms)
             rows.append({**whose, "adjusted_for": " and ".join(words) or "nothing", **row})

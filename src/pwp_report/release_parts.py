@@ -12,7 +12,7 @@ from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import Analysis, MeasureResult
-from pwp_report.disclosure import is_safe_group, percentage, share_between
+from pwp_report.disclosure import aggregate_small, is_safe_group, percentage, share_between
 from pwp_report.ledger import MARK, DisclosurePolicy
 from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind, Whose
 from pwp_report.rates import NATIONAL_RATES, RateModel
@@ -37,10 +37,9 @@ RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
 GROUP_MEANS = ("mean_pre", "mean_post", "mean_change")
 #: Columns of counts and of places beside those that begin with n_; `excluded` of the flow is not
 #: among them, since what reads that file knows it as it is.
-_WHOLE = (
-    *("n", "patients", "missing", "df", "rank", "rank_unadjusted", "rank_lower", "rank_upper"),
-    *("upper_shared", "lower_shared"),
-)
+_WHOLE = {"df", "n", "patients", "missing", "upper_shared", "lower_shared"} | {
+    f"rank{end}" for end in ("", "_unadjusted", "_lower", "_upper")
+}
 #: A count as it may be shown, NaN if it may not.
 Shown = Callable[[Group, Kind], float]
 
@@ -284,26 +283,25 @@ def services_shown(
 ) -> tuple[pd.DataFrame, int]:
     """Therapists and patients of each service that may be shown, and how many may not.
 
-    A service, what it is without its therapists who are shown, and all services that are not
-    shown must each be several therapists of whom none can tell another.
+    A service, and all services that are not shown, with their therapists who are shown and without
+    them, must each be several therapists of whom none can tell another.
     """
     people = analysis.cohort.patients.groupby(["service_id", "therapist_id"]).size()
     loads = people.reset_index(name="n")
-    hidden: list[str] = []
-    for service, members in loads.groupby("service_id"):
-        rest = members[~members["therapist_id"].isin(list(alone))]
-        if not all(is_safe_group(g["n"].tolist(), policy) for g in (members, rest) if len(g)):
-            hidden.append(str(service))
-    sizes = loads.groupby("service_id")["n"].agg(["size", "sum"])
-    for service in sizes["sum"].sort_values(kind="stable").index:
+
+    def safe(members: pd.DataFrame) -> bool:
+        both = members, members[~members["therapist_id"].isin(list(alone))]
+        return all(is_safe_group(g["n"].tolist(), policy) for g in both if len(g))
+
+    hidden = [str(s) for s, members in loads.groupby("service_id") if not safe(members)]
+    sizes: Any = loads.groupby("service_id")["n"].agg(therapists="size", n="sum")
+    for service in sizes["n"].sort_values(kind="stable").index:
         # What is left over of a total is an aggregate too.
-        left = loads[loads["service_id"].isin(hidden)]
-        if not hidden or is_safe_group(left["n"].tolist(), policy):
+        if safe(loads[loads["service_id"].isin(hidden)]):
             break
         if service not in hidden:
             hidden.append(str(service))
-    shown = sizes[~sizes.index.isin(hidden)].set_axis(["therapists", "n"], axis=1)
-    return shown, len(hidden)
+    return sizes[~sizes.index.isin(hidden)], len(hidden)
 
 
 def coefficients(found: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
@@ -321,9 +319,13 @@ def coefficients(found: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
 def service_rows(
     fit: NestedFit, shown: pd.DataFrame, policy: DisclosurePolicy, higher_is_worse: bool
 ) -> pd.DataFrame:
-    """Each service's residual with its interval, of the rounded number of patients."""
+    """Each service's residual with its interval, and the rounded number of patients.
+
+    With two decimals an interval would tell the exact caseloads of therapists in the service.
+    """
     found = fit.residuals("service_id", lower_is_better=higher_is_worse)
-    table = shown.join(found[["residual", "lower", "upper"]], how="inner")
+    ends = found[["lower", "upper"]].round(1 if policy.active else 2)
+    table = shown.join(found["residual"], how="inner").join(ends)
     table["n"] = [policy.count(n) for n in table["n"]]
     ordered = table.sort_values("residual", ascending=higher_is_worse, kind="stable")
     return rounded(ordered.rename_axis("service").reset_index(), 2)
@@ -338,9 +340,11 @@ def guarded_sample(
     table = table[table["n"] >= 2 * policy.threshold].reset_index(drop=True)
     mine = table["of whom"] == "caseloads"
     table.loc[mine, "median"] = np.nan
-    loads = analysis.cohort.caseloads()
-    shown = np.array([policy.count(n) or 0 for n in loads], dtype=float)
+    loads = analysis.cohort.caseloads().astype(float)
+    few, shown = aggregate_small(loads, policy)[1], loads.map(policy.rounded).astype(float)
+    # Rounded, those of the others would tell with their sum who has hardly a patient.
+    shown[few] = loads[few].mean()
     total = policy.count(loads.sum()) or 0
-    figures = [total / len(loads), shown.std(ddof=1), float(np.median(shown))]
+    figures = [total / len(loads), shown.std(), shown.median()]
     table.loc[mine & (table["variable"] == "patients"), ["mean", "sd", "median"]] = figures
     return table

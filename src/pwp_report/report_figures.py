@@ -86,12 +86,13 @@ def _given(residuals: pd.DataFrame | None) -> str:
     return WITH_MIX if residuals is not None and "rank_unadjusted" in residuals else FIRST
 
 
-def _doubts(results: Iterable[MeasureResult]) -> str:
+def _doubts(results: Iterable[MeasureResult], released: ReleasedResults) -> str:
     """Say of which measures the order of therapists is hardly more than chance.
 
     It is where the interval of the share holds 0, or the rankability is under 30%.
     """
-    little = [f for f in map(how_sure, results) if not f["sure"] or int(f["rankability"]) < 30]
+    found = (how_sure(r, released.policy) for r in results)
+    little = [f for f in found if not f["sure"] or int(f["rankability"]) < 30]
     return "".join(phrase("captions", "doubt" + "_sure" * f["sure"], **f) for f in little)
 
 
@@ -110,7 +111,7 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     ]
     given = " or ".join(dict.fromkeys(map(_given, frames.values())))
     told = {"n": len(drawn), "all": released.therapists, "given": given}
-    doubt = _doubts(analysis.measures[name] for name in frames)
+    doubt = _doubts((analysis.measures[name] for name in frames), released)
     caption = doubt + phrase("captions", "caterpillar", apart=", ".join(apart), **told)
     # The caption says who is at the top: a longer label than this leaves a picture of few.
     axes[0].set_ylabel("Therapist (caseload)")
@@ -131,7 +132,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     if table is not None and table["rank"].notna().any() and len(table) <= _MOST:
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
-        yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result]))
+        yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result], released))
     services = released.tables.get(f"by_service_{name}")
     if services is not None:
         rows = both_ends(services.frame.set_index("service"), _MOST)

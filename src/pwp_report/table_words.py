@@ -88,8 +88,7 @@ def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
     """
     frame, note = entries(table.frame), table.note
     # What is not on the page is in the file; a column without an entry says nothing.
-    named = [c for c, words in headings(table).items() if words]
-    frame = frame[named].dropna(axis=1, how="all")
+    frame = frame[[c for c, words in headings(table).items() if words]].dropna(axis=1, how="all")
     frame = frame.loc[:, (frame.astype(object) != "").any()]
     if len(frame) > _CUT:
         *_, cut = (t for name, t in _PHRASES["cut"].items() if table.name.startswith(name))

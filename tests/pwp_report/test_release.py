@@ -170,7 +170,7 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
     """Points and whiskers lie where the tables say: nothing finer can be read off them."""
     # How sure an order is, the first page says; it stands in captions, and in no picture.
     sure = {"label": "", "sure": True, "rankability": "80"}
-    monkeypatch.setattr(report_figures, "how_sure", lambda _: sure)
+    monkeypatch.setattr(report_figures, "how_sure", lambda *_: sure)
     released = release_results(safe_analysis, DisclosurePolicy())
     blank = {
         n: SimpleNamespace(measure=r.measure, ranked=r.ranked)

@@ -111,9 +111,9 @@ def counted(cohort: Cohort) -> Analysis:
     by = {m.name: summarise_outcomes(patients, m, by="therapist_id") for m in measures}
     whole = pd.concat({m.name: summarise_outcomes(patients, m) for m in measures}).droplevel(1)
     national = None
-    if [*measures] == [*MEASURES]:
+    if {*MEASURES} <= {*measures}:
         kinds = {"analysed": patients, "published": cohort.eligible}
-        national = pd.concat([national_outcomes(p, measures).rename({"all": k})
+        national = pd.concat([national_outcomes(p, MEASURES).rename({"all": k})
                               for k, p in kinds.items()])  # fmt: skip
     nobody: dict[str, Any] = {"measures": {}, "rates": (), "predictors": None, "groups": None}
     return Analysis(
@@ -123,7 +123,7 @@ def counted(cohort: Cohort) -> Analysis:
         flow=pd.DataFrame([vars(step) for step in cohort.flow]),
         sample=describe_sample(patients, None),
         completeness=cohort.completeness.set_index("therapist_id"),
-        last_scores=last_scores(cohort.eligible, measures, list(by["phq9"].index)),
+        last_scores=last_scores(cohort.eligible, measures, list(by[measures[0].name].index)),
         outcomes=whole,
         outcomes_by_therapist=by,
         national=national,
@@ -165,8 +165,8 @@ class Run:
     """Released tables, the truth behind them, and what an attacker makes of them.
 
     Of several runs, patients stand in parts: those in all of them, and those in one alone. Names
-    of unknowns begin with the part and how its therapists are shown in each of the runs. The first
-    measures of the `pool` are those of the run, the others those of another one.
+    of unknowns begin with the part and how its therapists are shown in each of the runs. Measures
+    of the `pool` that are not the run's are those of another one.
     """
 
     def __init__(
@@ -178,6 +178,8 @@ class Run:
     ) -> None:
         self.tables = {k: t.frame for k, t in released.tables.items()}
         self.measures, self.pool = tuple(measures), tuple(pool or measures)
+        #: Where in the pool its measures are.
+        self.own = [self.pool.index(m) for m in self.measures]
         scored = rows[[c for m in measures for c in (m.pre, m.post)]].notna().all(axis=1)
         shown = set(self.tables["outcomes_by_therapist"]["therapist"]) - {OTHERS_TOGETHER}
         unit = rows["therapist_id"].map(lambda t: t if t in shown else OTHERS_TOGETHER)
@@ -215,22 +217,34 @@ class Run:
             some = mine[mine["complete"]]
             for v in ("age", "gender") if part in self.parts(True) else ():
                 out[part, v, "missing"] = float(some[v].isna().sum())
-            if self.measures == MEASURES:
+            if {*MEASURES} <= {*self.measures}:
                 out |= self._joint(part, mine)
         return out
 
     def _joint(self, part: str, mine: pd.DataFrame) -> dict[Any, float]:
-        """Both measures together, of patients with every score; and cases of the others."""
-        some = mine[mine["complete"]]
-        ends = [list(map(tuple, _cells(some, m)[["c", "d", "b"]].to_numpy())) for m in MEASURES]
-        found = Counter(zip(*ends, strict=True))
-        out: dict[Any, float] = {
-            (part, "joint", x, y): float(found[x, y]) for x in ENDS for y in ENDS
-        }
-        assert sum(out.values()) == len(some)
-        left = mine[~mine["complete"]]
+        """Both measures together, of patients with both; and cases of those who lack one."""
+        both = mine[[c for m in MEASURES for c in (m.pre, m.post)]].notna().all(axis=1)
+        groups = dict.fromkeys(self._pairs(part), mine[both & ~mine["complete"]])
+        if part in self.parts(True):
+            groups |= {"joint": mine[mine["complete"]]}
+        out: dict[Any, float] = {}
+        for name, some in groups.items():
+            ends = [list(map(tuple, _cells(some, m)[["c", "d", "b"]].to_numpy())) for m in MEASURES]
+            found = Counter(zip(*ends, strict=True))
+            out |= {(part, name, x, y): float(found[x, y]) for x in ENDS for y in ENDS}
+            assert sum(found.values()) == len(some)
+        left = mine[~both]
         case = np.any([(left[m.pre] >= m.cutoff) | left[m.pre].isna() for m in MEASURES], axis=0)
         return out | {(part, "other cases"): float(case.sum())}
+
+    def _pairs(self, part: str) -> list[str]:
+        """Name those who have both measures of the national definitions but lack another score.
+
+        In a run without that measure they are analysed.
+        """
+        if len(self.pool) == len(MEASURES):
+            return []
+        return ["pair" if part in self.parts(True) else "joint"]
 
     def count(self, m: Measure, what: str, units: Iterable[str]) -> Sum:
         rule = COUNTS[what]
@@ -244,7 +258,7 @@ class Run:
 
     def scored_by(self, some: tuple[int, ...]) -> bool:
         """Whether who has these measures of the pool has all of this run."""
-        return {*range(len(self.measures))} <= {*some}
+        return {*self.own} <= {*some}
 
     def total(self, *name: str) -> Sum:
         return {(part, *name): 1.0 for part in self.parts(name[-1] == "missing")}
@@ -284,33 +298,54 @@ class Run:
 
     def _national(self, a: Attacker) -> list[tuple[str, Sum]]:
         """Counts over both measures, whose sums are the counts on each."""
+        analysed: list[Any] = []
+        others: list[Any] = []
         for part in self.parts():
+            pairs = [(part, name, x, y) for name in self._pairs(part) for x in ENDS for y in ENDS]
+            some = [(b, "has", s) for b, of in self.every.items() if of.part == part
+                    for s in of.has if {0, 1} <= {*s} and not self.scored_by(s)]  # fmt: skip
+            a.learns(less(dict.fromkeys(pairs, 1.0), dict.fromkeys(some, 1.0)), 0, 0)
+            others += pairs
+            if part not in self.parts(True):
+                continue
             mine = [b for b in self.bases(self.units, True) if self.every[b].part == part]
+            analysed += [(part, "joint", x, y) for x in ENDS for y in ENDS]
             for i, m in enumerate(MEASURES):
                 for c, d, r in CELLS:
                     cells: Sum = {(b, m.name, (c, d, r)): 1.0 for b in mine}
                     both: Sum = {(part, "joint", *xy): 1.0 for xy in product(ENDS, ENDS)
                                  if (xy[i][0], xy[i][1], c * xy[i][2]) == (c, d, r)}  # fmt: skip
                     a.learns(less(cells, both), 0, 0)
-        targets, counts = [], {}
-        parts = self.parts()
-        for what, rule in NATIONAL.items():
-            counts[what] = {(part, "joint", x, y): 1.0 for part in parts
-                            for x in ENDS for y in ENDS if rule(x, y)}  # fmt: skip
-            targets.append((f"national {what}", counts[what]))
         people = self.both(self.units)
         whole, cases = self.count(PHQ9, "n", self.units), self.total("other cases")
-        incomplete = less(people, whole)
-        a.learns(less(incomplete, cases), 0, np.inf)
+        a.learns(less(less(people, whole), plus(cases, dict.fromkeys(others, 1.0))), 0, np.inf)
+        targets = []
         for i, row in enumerate(self.tables["national"].to_dict("records")):
-            n = people if i else whole
-            counts["n_case"] = plus(counts["n_case"], cases if i else {})
+            n, those = (people, analysed + others) if i else (whole, analysed)
             a.sees(n, row["n"])
             a.sees(n, row["n_finished"])
+            counts = {w: {name: 1.0 for name in those if rule(*name[-2:])}
+                      for w, rule in NATIONAL.items()}  # fmt: skip
+            counts["n_case"] = plus(counts["n_case"], cases if i else {})
             for what, some in counts.items():
                 a.sees(some, row[what])
+                if i == 0 or others or what == "n_case":
+                    targets.append((f"national {what} {i}", some))
             targets.append((f"national no case {i}", less(n, counts["n_case"])))
         return targets
+
+    def modelled(self) -> list[tuple[Sum, Sum]]:
+        """Outcomes of which there are models if 20 have them and 20 do not, and among whom."""
+        out = []
+        for m in self.measures:
+            some = {what: self.count(m, what, self.units) for what in COUNTS}
+            out += [(some["n_improved"], some["n"]), (some["n_deteriorated"], some["n"])]
+            out += [(some["n_rcsi"], some["n_case_pre"])]
+        ends = [(p, "joint", x, y) for p in self.parts() for x in ENDS for y in ENDS]
+        both = {w: {e: 1.0 for e in ends if rule(*e[2:])} for w, rule in NATIONAL.items()}
+        out += [(both[w], both["n_case"]) for w in ("n_recovery", "n_reliable_recovery")]
+        worse = "n_reliable_deterioration"
+        return [*out, *((both[w], some["n"]) for w in ("n_reliable_improvement", worse))]
 
     def _rests(self, label: str, m: Measure, units: list[str]) -> list[tuple[str, Sum]]:
         count, out = {w: self.count(m, w, units) for w in COUNTS}, []
@@ -324,7 +359,7 @@ class Run:
         for of in (self.units, units):  # where nobody lacks a score, that is said
             people, whole = self.both(of), self.count(self.measures[0], "n", of)
             lacking = {"incomplete": less(people, whole)}
-            for i, m in enumerate(self.measures):
+            for i, m in zip(self.own, self.measures, strict=True):
                 lacking[f"lacks {m.name}"] = less(people, self.both(of, i))
                 lacking[f"{m.name}, not all"] = less(self.both(of, i), whole)
             for s in choices(len(self.pool)):
@@ -344,7 +379,7 @@ class Run:
             a.sees(people, row["eligible"])
             a.sees(whole, row["complete"])
         frame = self.tables.get("completeness_by_measure", pd.DataFrame(columns=["measure"]))
-        for i, m in enumerate(self.measures):
+        for i, m in zip(self.own, self.measures, strict=True):
             if (frame["measure"] == m.label).any():
                 row = by_label(frame, measure=m.label, therapist=label)
                 a.sees(people, row["eligible"])
@@ -356,7 +391,7 @@ class Run:
         people, targets = self.both(self.units), []
         steps = self.tables["flow"].to_dict("records")
         whole = self.count(self.measures[0], "n", self.units)
-        left = [self.both(self.units, *range(i)) for i in range(len(self.measures) + 1)]
+        left = [self.both(self.units, *self.own[:i]) for i in range(len(self.own) + 1)]
         for i, step in enumerate(steps):
             a.sees(left[i], step["patients"])
             if i:
@@ -365,7 +400,7 @@ class Run:
                 if step["excluded"] != 0:
                     targets.append((f"excluded {i}", gone))
         frame = self.tables.get("last_scores", pd.DataFrame(columns=["measure"]))
-        for i, m in enumerate(self.measures):
+        for i, m in zip(self.own, self.measures, strict=True):
             if (frame["measure"] == m.label).any():
                 row, first = by_label(frame, measure=m.label), self.total(m.name, "no first")
                 began, last = less(people, first), self.both(self.units, i)
@@ -397,9 +432,15 @@ def _run(rows: pd.DataFrame, whole: bool = False) -> Run:
     ],
 )
 def test_no_count_under_five_can_be_solved_for(seed: int, whole: bool) -> None:
-    attacker, targets = _run(people(seed), whole).attack()
+    run = _run(people(seed), whole)
+    attacker, targets = run.attack()
     small = [name for name, some in targets if attacker.of(some) < 5]
     assert len(small) > 20
+    for yes, among in run.modelled():
+        # Figures of a model of a yes-or-no outcome can tell its count nearly as it is.
+        k, n = attacker.of(yes), attacker.of(among)
+        if min(k, n - k) >= 20:
+            attacker.learns(yes, k, k)
     assert attacker.solved(targets) == []
 
 

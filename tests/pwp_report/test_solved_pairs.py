@@ -9,11 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from solver import Attacker, Sum, less
-from test_solved import COUNTS, MEASURES, POLICY, Base, Run, choices, cohort_of, counted, people
+from test_solved import (
+    COUNTS,
+    MEASURES,
+    POLICY,
+    THREE,
+    Base,
+    Run,
+    choices,
+    cohort_of,
+    counted,
+    people,
+)
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
-from pwp_lib.measures import PHQ9, Measure
+from pwp_lib.measures import Measure
 from pwp_report.pseudonyms import open_key
 from pwp_report.register import compared, keep
 from pwp_report.release import release_results
@@ -65,7 +76,13 @@ KINDS: dict[str, Callable[[Rows, np.random.Generator], tuple[Rows, Rows]]] = {
     "service gone": _service_gone,
     "selected": _selected,
     "moved": _moved,
-    "one measure": _same,
+}
+#: Which of the measures the second run is of, by kind; all of them otherwise.
+FEWER = {
+    "one measure": slice(1),
+    "another measure": slice(1, 2),
+    "two measures": slice(2),
+    "two others": slice(1, 3),
 }
 
 
@@ -75,12 +92,15 @@ def _whole(rows: Rows, measures: tuple[Measure, ...]) -> Rows:
     return rows[rows["therapist_id"].isin(rows.loc[has, "therapist_id"])]
 
 
-def _runs(kind: str, seed: int, key: Path, despite: bool, most: int) -> list[Run] | None:
+def _runs(
+    kind: str, seed: int, key: Path, despite: bool, most: int, of: tuple[Measure, ...]
+) -> list[Run] | None:
     """Release both, the second as compared with the first; none where that is refused."""
-    rng, rows = np.random.default_rng(seed), people(seed)
+    rng, rows = np.random.default_rng(seed), people(seed, of)
     rows = rows[rows["therapist_id"].isin(rows["therapist_id"].unique()[:most])]
-    measures = [MEASURES, (PHQ9,) if kind == "one measure" else MEASURES]
-    both = [_whole(r, m) for r, m in zip(KINDS[kind](rows, rng), measures, strict=True)]
+    measures = [of, of[FEWER.get(kind, slice(None))]]
+    pairs = KINDS.get(kind, _same)(rows, rng)
+    both = [_whole(r, m) for r, m in zip(pairs, measures, strict=True)]
     open_key(key)
     cohorts: list[Cohort] = []
     for mine, some in zip(both, measures, strict=True):
@@ -90,7 +110,7 @@ def _runs(kind: str, seed: int, key: Path, despite: bool, most: int) -> list[Run
             return None
         keep(mark, key, "run")
         cohorts.append(cohort)
-    made = [Run(r, release_results(counted(c), POLICY), m, MEASURES)
+    made = [Run(r, release_results(counted(c), POLICY), m, of)
             for r, c, m in zip(both, cohorts, measures, strict=True)]  # fmt: skip
     # In which of the runs a patient is, and with whom each of them shows the therapist.
     complete = [set(r.rows.index[r.rows["complete"]]) for r in made]
@@ -116,15 +136,20 @@ def _runs(kind: str, seed: int, key: Path, despite: bool, most: int) -> list[Run
 def _has(part: str, made: list[Run]) -> list[tuple[int, ...]]:
     """Which scores patients of a part may have who lack one."""
     there, complete = part.split("/")
-    return [s for s in choices(len(MEASURES)) if all(
-        (str(k) in complete) == made[k].scored_by(s) for k in map(int, there))]  # fmt: skip
+    return [s for s in choices(len(made[0].pool)) if all(
+        (str(i) in complete) == made[i].scored_by(s) for i in map(int, there))]  # fmt: skip
 
 
 def attacked(
-    kind: str, seed: int, key: Path, despite: bool = False, most: int = 99
+    kind: str,
+    seed: int,
+    key: Path,
+    despite: bool = False,
+    most: int = 99,
+    of: tuple[Measure, ...] = MEASURES,
 ) -> tuple[Attacker, list[tuple[str, Sum]]] | None:
     """The attacker of both, and all counts of either."""
-    made = _runs(kind, seed, key, despite, most)
+    made = _runs(kind, seed, key, despite, most, of)
     if made is None:
         return None
     truth = made[0].truth()
@@ -171,11 +196,11 @@ FOUND = [("added", 0), ("selected", 9), ("added to few", 12)]
         *((k, s, 9) for k, s in FOUND),
         *(
             pytest.param(k, s, 9, marks=pytest.mark.nightly)
-            for k in KINDS
+            for k in (*KINDS, "one measure", "another measure")
             for s in SEEDS
             if (k, s) not in FOUND
         ),
-        *(pytest.param(k, 0, 99, marks=pytest.mark.nightly) for k in [*KINDS][:-1]),
+        *(pytest.param(k, 0, 99, marks=pytest.mark.nightly) for k in KINDS),
     ],
 )
 def test_two_runs_tell_no_count_under_five(kind: str, seed: int, most: int, tmp_path: Path) -> None:
@@ -183,6 +208,50 @@ def test_two_runs_tell_no_count_under_five(kind: str, seed: int, most: int, tmp_
     if found is not None:
         attacker, targets = found
         assert attacker.solved(targets) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        ("moved", 5),
+        *(
+            pytest.param(k, s, marks=pytest.mark.nightly)
+            for k in (*KINDS, *FEWER)
+            for s in range(8)
+            if (k, s) != ("moved", 5)
+        ),
+    ],
+)
+def test_two_runs_of_three_measures_tell_no_count_under_five(
+    kind: str, seed: int, tmp_path: Path
+) -> None:
+    """National definitions of two of them included; of other measures the second is refused."""
+    most = 9 if kind in FEWER else 6
+    found = attacked(kind, seed, tmp_path / "a.key", most=most, of=THREE)
+    assert found is not None or kind in FEWER
+    if found is not None:
+        attacker, targets = found
+        assert any("national" in name for name, _ in targets)
+        assert attacker.solved(targets) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed", "told"),
+    [
+        ("one measure", 4, "run 0: excluded 3"),
+        pytest.param("two measures", 7, "run 0: T01 has () alone", marks=pytest.mark.nightly),
+        pytest.param("two others", 3, "run 0: T04 has (0, 1) alone", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_run_of_some_of_three_measures_is_refused_since_it_would_tell_who_lacks_the_others(
+    kind: str, seed: int, told: str, tmp_path: Path
+) -> None:
+    """How many have some of the scores is then exact, and what is left of it with rounded ones."""
+    assert attacked(kind, seed, tmp_path / "a.key", most=9, of=THREE) is None
+    found = attacked(kind, seed, tmp_path / "b" / "a.key", True, 9, THREE)
+    assert found is not None
+    attacker, targets = found
+    assert told in attacker.solved([(name, s) for name, s in targets if name == told])
 
 
 @pytest.mark.nightly

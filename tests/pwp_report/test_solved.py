@@ -23,6 +23,7 @@ from pwp_lib.measures import MEASURES as LISTED
 from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
 from pwp_report import report
 from pwp_report.analysis import Analysis, analyse
+from pwp_report.case_mix import CaseMix
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.methods import first_page, methods_and_results
 from pwp_report.missing import last_scores
@@ -510,8 +511,17 @@ def _published(analysis: Analysis, released: ReleasedResults) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def modelled() -> tuple[Analysis, ReleasedResults]:
-    analysis = analyse(analysed(people(2)).cohort, engines=("ml",), sensitivity=False)
-    return analysis, release_results(analysis, POLICY)
+    rows = people(2)
+    number = rows["therapist_id"].str[1:].astype(int)
+    rows = rows.assign(
+        service_id="S" + (number % 6).astype(str), mix_0=np.where(number % 2, "a", "b")
+    )
+    rows["mix_0"] = rows["mix_0"].where(rows.index % 5 > 0, "c")
+    asked = CaseMix(("kind",))
+    analysis = analyse(cohort_of(rows), engines=("ml",), sensitivity=False, case_mix=asked)
+    released = release_results(analysis, POLICY)
+    assert {"rates", "services", "by_service_gad7", "adjusted", "case_mix"} <= {*released.tables}
+    return analysis, released
 
 
 def test_what_is_drawn_and_written_knows_no_count_but_the_released_ones(modelled) -> None:
@@ -521,7 +531,15 @@ def test_what_is_drawn_and_written_knows_no_count_but_the_released_ones(modelled
     gone: Any = dict.fromkeys([*counts, "last_scores", "groups", "predictors"])
     ids = analysis.cohort.patients[["therapist_id", "service_id"]].drop_duplicates()
     cohort = replace(analysis.cohort, patients=ids, eligible=None, completeness=None)
-    blind = replace(analysis, cohort=cohort, rates=(), **gone)
+    alone = {*released.tables["residuals_phq9"].frame["therapist"]}
+    results = {}
+    for name, result in analysis.measures.items():
+        # Nor are the caseloads of therapists known who are shown only together.
+        table = result.residuals
+        few = table.assign(n=table["n"].where(table.index.isin(alone), 19))
+        profile = result.rank_uncertainty.assign(n=0)
+        results[name] = replace(result, residuals=few, rank_uncertainty=profile, services={})
+    blind = replace(analysis, cohort=cohort, rates=(), measures=results, **gone)
     before, after = (_published(a, released) for a in (analysis, blind))
     for part in before:
         assert before[part] == after[part], part

@@ -1,0 +1,107 @@
+"""What models and sentences tell of counts: two files that every table of counts shows alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_solved import POLICY, cohort_of, counted
+
+from pwp_lib.measures import PHQ9
+from pwp_report.case_mix import CaseMix
+from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.methods import how_sure
+from pwp_report.rates import fit_rate, rates_asked
+from pwp_report.release import release_results
+from pwp_report.released import ReleasedResults
+
+#: By therapist, patients with every score, and without.
+SCORED = [27, 30, 41, 33, 45, 24, 38, 29]
+LACKING = [2, 8, 6, 11, 3, 9, 1, 12]
+
+
+def _rows(scored: list[int], lacking: list[int]) -> pd.DataFrame:
+    """Patients of whom nothing else differs between two files of as many."""
+    who = np.repeat(np.arange(len(scored)), scored)
+    none = np.repeat(np.arange(len(scored)), lacking)
+    rng, size = np.random.default_rng(1), len(who) + len(none)
+    table = {
+        "patient_id": [f"P{i}" for i in range(size)],
+        "therapist_id": [f"T{k:02d}" for k in [*who, *none]],
+        "service_id": "S",
+        "phq9_pre": rng.integers(5, 28, size),
+        "phq9_post": np.where(np.arange(size) < len(who), rng.integers(0, 20, size), np.nan),
+        "age": rng.integers(18, 80, size),
+        "gender": rng.choice(["f", "m"], size),
+    }
+    return pd.DataFrame(table)
+
+
+def _released(scored: list[int], lacking: list[int]) -> tuple[ReleasedResults, Any]:
+    """What is released of the counts, and of the model of who has every score."""
+    cohort = cohort_of(_rows(scored, lacking), (PHQ9,))
+    (asked,) = (a for a in rates_asked(cohort, CaseMix()) if a.rate == "complete")
+    model = fit_rate(asked)
+    return release_results(replace(counted(cohort), rates=(model,)), POLICY), model
+
+
+def test_the_model_of_who_has_every_score_does_not_tell_who_lacks_one() -> None:
+    """Its p-value of three digits fitted no other counts of so few therapists."""
+    moved = [1, 9, *LACKING[2:]]  # the first therapist's patient is the second one's
+    (one, model), (other, again) = _released(SCORED, LACKING), _released(SCORED, moved)
+    for name in ("completeness", "flow", "outcomes_by_therapist"):
+        pd.testing.assert_frame_equal(one.tables[name].frame, other.tables[name].frame)
+    assert f"{model.p_value:.3g}" != f"{again.p_value:.3g}"
+    rates = [r.tables["rates"].frame for r in (one, other)]
+    assert rates[0]["percent"].tolist() == [83.0]
+    pd.testing.assert_frame_equal(*rates)
+
+
+@pytest.mark.parametrize(
+    "few",
+    [([4, 17, 19], [3, 18, 19]), ([4, 4, 12, 14], [3, 5, 12, 14]), ([1, 12, 12], [2, 11, 12])],
+)
+def test_the_spread_of_caseloads_does_not_tell_those_of_therapists_shown_together(
+    few: tuple[list[int], list[int]],
+) -> None:
+    """Of 4, 4, 12 and 14 patients the SD, beside these ten therapists, fitted no other caseloads."""
+    loads = [[57, 32, 26, 41, 55, 58, 32, 45, 49, 29, *some] for some in few]
+    one, other = (_released(some, [5] * len(some))[0] for some in loads)
+    frames = [r.tables["sample"].frame for r in (one, other)]
+    samples = [f[(f["of whom"] == "caseloads") & (f["variable"] == "patients")] for f in frames]
+    assert len(samples[0]) == 1
+    pd.testing.assert_frame_equal(*samples)
+    assert "mean of their caseloads" in one.tables["sample"].note
+
+
+def _result(loads: list[int], least: float) -> Any:
+    """A measure on which it takes so many patients for a reliable figure."""
+    fit = SimpleNamespace(random_covariance=pd.DataFrame([[7.0]]), residual_variance=3.0 * least)
+    table = pd.DataFrame({"n": loads}, index=[f"T{i}" for i in range(len(loads))])
+    measure = SimpleNamespace(label="X")
+    return SimpleNamespace(ranked=fit, residuals=table, measure=measure, profile=None,
+                           with_mix=None, adjusted=None)  # fmt: skip
+
+
+@pytest.mark.parametrize("least", [4.5, 9.5, 14.5, 23.5])
+def test_who_has_a_caseload_for_a_reliable_figure_is_said_of_those_shown_alone(
+    least: float,
+) -> None:
+    """From 4 patients 8 of 8 on one measure, from 5 on another 7 of 8: one has 4."""
+    shown, few = [60, 50, 40, 30, 22], ([4, 17, 19], [10, 14, 16])
+    one, other = (_result([*shown, *some], least) for some in few)
+    assert how_sure(one, POLICY) == how_sure(other, POLICY)
+    assert how_sure(one, POLICY)["all"] == "5"
+    assert how_sure(one, POLICY)["enough"] == ("4" if least > 22 else "5")
+    off = DisclosurePolicy(active=False)
+    assert how_sure(one, off)["all"] == "8"
+    assert (how_sure(one, off) == how_sure(other, off)) == (least > 20)
+
+
+def test_where_nobody_is_shown_alone_no_caseload_is_said_to_be_enough() -> None:
+    found = how_sure(_result([4, 17, 19], 3.5), POLICY)
+    assert (found["all"], found["enough"], found["rankability"]) == ("0", "0", "0")

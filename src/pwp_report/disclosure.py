@@ -13,12 +13,17 @@ Rules, in the order in which they act
    and cluster that is published, since the width of an interval tells the caseload; for the others
    the interval is that of the rounded caseload. Who is shown together are three or more of whom
    none dominates (`is_safe_group`): of two, each would know the other's figures.
+6. Figures that are a function of withheld counts alone are such counts: a logistic model of who has
+   every score, of few therapists, has by its p-value no other counts than theirs (`release`); how
+   caseloads spread, and how many are enough for a reliable figure, tells those of whoever is shown
+   only together (`guarded_sample`, `how_sure`).
 
 What rounding does not protect against: two runs over nearly the same patients, compared. Where one
 more patient turns a withheld count into a 5, it was 4. So a run that differs by few from one under
 the same key is refused, and of groups of therapists that differ by few nothing is shown
 (`register`); where others differ by more, a count under 5 that a run withholds or leaves over could
-be any from 0 to 4, and not two of them alone, since the earlier run may rule some out. Of runs
+be any from 0 to 4, and not two of them alone, since the earlier run may rule some out. A run
+of some of three measures tells exactly how many have their scores, and is refused too. Of runs
 under other keys whoever publishes is told.
 
 Why not ``acro``

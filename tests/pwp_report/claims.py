@@ -445,6 +445,7 @@ class Claims:
         """Claim means of patients, therapists and caseloads."""
         d, loads = self.asked.patients, self.asked.loads
         shown = loads.map(lambda n: 5.0 * ((n + 2) // 5) if n >= 5 else 0.0)
+        shown[self.asked.together] = loads[self.asked.together].mean()
         total = 5 * ((len(d) + 2) // 5)
         for i, row in self.lines("sample"):
             name, whom = row["variable"], row["of whom"]
@@ -956,7 +957,9 @@ class Claims:
                 hidden.append(s)
         sizes = loads.groupby("service").agg(["size", "sum"])
         for s in sizes["sum"].sort_values(kind="stable").index:
-            if not hidden or a.safe(loads[loads.index.isin(hidden, level=0)].tolist()):
+            left = loads[loads.index.isin(hidden, level=0)]
+            few = left[[t not in a.alone for _, t in left.index]]
+            if all(a.safe(some.tolist()) for some in (left, few) if len(some)):
                 break
             hidden += [s] * (s not in hidden)
         shown = sizes[~sizes.index.isin(hidden)]
@@ -975,8 +978,8 @@ class Claims:
             self.text(f"by_service_{m}", i, "therapists", str(int(s["size"])))
             self.text(f"by_service_{m}", i, "n", counted(int(s["sum"])))
             self.number(f"by_service_{m}", i, "residual", s["u"], 2, 3e-3)
-            self.number(f"by_service_{m}", i, "lower", s["u"] - 1.96 * s["se"], 2, 4e-3)
-            self.number(f"by_service_{m}", i, "upper", s["u"] + 1.96 * s["se"], 2, 4e-3)
+            self.number(f"by_service_{m}", i, "lower", s["u"] - 1.96 * s["se"], 1, 4e-3)
+            self.number(f"by_service_{m}", i, "upper", s["u"] + 1.96 * s["se"], 1, 4e-3)
 
     def _coefficients(
         self, m: str, d: Rows, terms: Mapping[Any, pd.Series], three: Fitted | None
@@ -1083,6 +1086,10 @@ class Claims:
             share = percent(counted(int(yes.sum())), n)
             shares = (share, share.removesuffix(".0")) if told else (MARK,)
             self.text("rates", i, "percent", *shares)
+            if not firsts and len(a.loads) < 40:  # of counts alone no figure is given
+                self.wrong += [f"rates {i}: no row of drop-outs"] * (not told)
+                self.wrong += [f"rates {i} {c}: {row[c]}" for c in list(row)[5:] if row[c]]
+                continue
             d, terms = a.mix(everybody, yes)
             columns = {m: d[f"{m}_pre"] - d[f"{m}_pre"].mean() for m in firsts}
             if "case mix" in row["adjusted_for"]:

@@ -106,12 +106,13 @@ def _of_tables(claims: Claims, names: tuple[str, ...], labels: list[str]) -> Ite
 def _reliable(claims: Claims, m: str) -> Iterator[float]:
     """Rankability in percent, the caseload from which on .7 is reliable, and who has it."""
     fit = claims.asked.ranked[m]
-    n, between, within = fit.model.n_of, fit.between, fit.sigma2
-    if between > 1e-9 * within:
+    n, between, within = claims.asked.loads[claims.asked.alone], fit.between, fit.sigma2
+    if between > 1e-9 * within and len(n):
         needed = np.ceil(round(0.7 / 0.3 * within / between, 6))
         yield round(100 * between / (between + np.median(within / n)))
         yield needed
         yield int((n >= needed).sum())
+        yield len(n)
     else:
         yield 0.0
 

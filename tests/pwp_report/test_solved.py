@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -335,8 +335,28 @@ class Run:
             targets.append((f"national no case {i}", less(n, counts["n_case"])))
         return targets
 
-    def modelled(self) -> list[tuple[Sum, Sum]]:
-        """Outcomes of which there are models if 20 have them and 20 do not, and among whom."""
+    def see_models(self, a: Attacker) -> None:
+        """Note what is told of a yes-or-no outcome by its model, or by there being none.
+
+        With 20 or more who have it, and who do not, figures of the model can tell its count nearly
+        as it is; and the steps that rates are rounded to, whether those who could are 500 or more.
+        How many patients are of therapists with 80% or more complete tells whose share that is.
+        """
+        for u in {*self.units} - {OTHERS_TOGETHER}:
+            whole, people = self.count(self.measures[0], "n", [u]), self.both([u])
+            few = less({n: 4 * w for n, w in people.items()}, {n: 5 * w for n, w in whole.items()})
+            a.learns(few, *((-np.inf, 0) if a.of(few) <= 0 else (1, np.inf)))
+        for yes, among in self._outcomes():
+            k, n, no = a.of(yes), a.of(among), less(among, yes)
+            if min(k, n - k) >= 20:
+                a.learns(yes, k, k)
+                steps = [0, 100, 250, 500, np.inf]
+                ((low, high),) = ((s, t) for s, t in pairwise(steps) if s <= n < t)
+                a.learns(among, low, high - 1)
+            else:
+                a.learns(yes if k < 20 else no, 0, 19)
+
+    def _outcomes(self) -> list[tuple[Sum, Sum]]:
         out = []
         for m in self.measures:
             some = {what: self.count(m, what, self.units) for what in COUNTS}
@@ -372,6 +392,10 @@ class Run:
                 a.told |= {n for one in nobody for n, weight in one.items() if weight}
         targets = [(f"{label} {name}", lacking[name]) for name in some]
         if label == "all":
+            # By therapist nothing is said where fewer than twenty of all lack a score.
+            least = POLICY.smallest_caseload if "completeness" in self.tables else 0
+            if "incomplete" in some:
+                a.learns(lacking["incomplete"], least, np.inf if least else 19)
             return targets
         if "completeness" in self.tables:
             row = by_label(self.tables["completeness"], therapist=label)
@@ -437,11 +461,7 @@ def test_no_count_under_five_can_be_solved_for(seed: int, whole: bool) -> None:
     attacker, targets = run.attack()
     small = [name for name, some in targets if attacker.of(some) < 5]
     assert len(small) > 20
-    for yes, among in run.modelled():
-        # Figures of a model of a yes-or-no outcome can tell its count nearly as it is.
-        k, n = attacker.of(yes), attacker.of(among)
-        if min(k, n - k) >= 20:
-            attacker.learns(yes, k, k)
+    run.see_models(attacker)
     assert attacker.solved(targets) == []
 
 

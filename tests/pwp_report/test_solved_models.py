@@ -68,7 +68,7 @@ def test_the_model_of_who_has_every_score_does_not_tell_who_lacks_one() -> None:
 def test_the_spread_of_caseloads_does_not_tell_those_of_therapists_shown_together(
     few: tuple[list[int], list[int]],
 ) -> None:
-    """Of 4, 4, 12 and 14 patients the SD, beside these ten therapists, fitted no other caseloads."""
+    """Of 4, 4, 12 and 14 patients it fitted, beside these ten therapists, no other caseloads."""
     loads = [[57, 32, 26, 41, 55, 58, 32, 45, 49, 29, *some] for some in few]
     one, other = (_released(some, [5] * len(some))[0] for some in loads)
     frames = [r.tables["sample"].frame for r in (one, other)]

@@ -136,7 +136,7 @@ def nearest(mine: Mark, key: Path) -> tuple[float, str]:
 
 
 def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, set[str], list[Any]]]:
-    """Earlier runs, of what, and what changed since, up to one of the same patients that has a name."""
+    """Earlier runs, of what, and what changed since, up to one of the same patients with a name."""
     for register in key.expanduser().parent.glob("*.runs"):
         for name, old in _runs(register):
             changes = [_change(mine[k], old[k]) for k in mine if k in old]

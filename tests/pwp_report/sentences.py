@@ -65,7 +65,7 @@ KINDS = {
     "between services|^Likewise on .*%.* and .*%|three levels \\d": (("services",), ()),
     "of 100 patients who could|^Likewise on [^%]*, [^%]* and [^%]*chance": (("rates",), ()),
     "would be in another group": ((), ("moved", "sizes")),
-    "their own figures are more than|own figures are more than chance|one by one have that|therapists have that": (
+    "own figures are more than|one by one have that|therapists have that": (
         (),
         ("reliable", "sizes"),
     ),
@@ -82,7 +82,7 @@ KINDS = {
     "therapists appear only together": ((), ("together",)),
     "Ranks are uncertain, and groups|not shown one by one": ((), ("sizes", "moved")),
     "^Ranks? of |without one therapist": ((), ("ranks", "sizes")),
-    "^Likewise on [^,]*% are, and .* therapists (shown one by one )?have": (
+    "^Likewise on [^,]*% are, and .* therapists .*have": (
         (),
         ("reliable", "sizes"),
     ),

@@ -340,12 +340,7 @@ class Run:
 
         With 20 or more who have it, and who do not, figures of the model can tell its count nearly
         as it is; and the steps that rates are rounded to, whether those who could are 500 or more.
-        How many patients are of therapists with 80% or more complete tells whose share that is.
         """
-        for u in {*self.units} - {OTHERS_TOGETHER}:
-            whole, people = self.count(self.measures[0], "n", [u]), self.both([u])
-            few = less({n: 4 * w for n, w in people.items()}, {n: 5 * w for n, w in whole.items()})
-            a.learns(few, *((-np.inf, 0) if a.of(few) <= 0 else (1, np.inf)))
         for yes, among in self._outcomes():
             k, n, no = a.of(yes), a.of(among), less(among, yes)
             if min(k, n - k) >= 20:

@@ -51,6 +51,7 @@ def test_no_set_is_fitted_worse_than_by_glmer() -> None:
         assert fitted(name, 25).deviance <= rows["deviance"].iat[0] + 1e-6
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("name", FIGURES["set"].unique())
 def test_without_a_number_of_nodes_as_many_are_taken_as_are_needed(name: str) -> None:
     best = FIGURES[(FIGURES["set"] == name) & (FIGURES["nodes"] == 25)]["deviance"].iat[0]

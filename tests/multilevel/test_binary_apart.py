@@ -18,6 +18,7 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 FIGURES = pd.read_csv(REFERENCE / "binary_apart.csv", comment="#").set_index("seed")
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", sets.SEEDS)
 def test_no_lower_optimum_is_missed(seed: int) -> None:
     _, rows = sets.case(seed)

@@ -38,6 +38,7 @@ def test_fixed_parts_span_what_they_span_in_r(held: str, part: int) -> None:
         assert left * scale[y] ** 2 == pytest.approx(figures["rss"], rel=1e-7), side
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("part", range(10))
 def test_beside_a_random_intercept_they_have_lme4s_deviance(part: int) -> None:
     """Columns that R makes twice, and lme4 then drops, are written once."""

@@ -21,6 +21,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("suffix", "kind"), [(".parquet", str), (".pq", Path), (".PARQUET", str)])
 def test_a_parquet_file_of_any_name_gives_the_rows(

@@ -85,6 +85,7 @@ ODD = [
 ]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("name", ODD)
 def test_a_column_named_like_a_term_keeps_its_place(name: str, holder: str) -> None:

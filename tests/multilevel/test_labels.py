@@ -75,6 +75,7 @@ def test_labels_in_pandas(kind: str, dtype: Any) -> None:
     assert_kept(kind, frame(kind, dtype))
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("kind", SIMPLE)
 @pytest.mark.parametrize("holder", ["polars", "polars lazy", "arrow", "duckdb"])
 def test_labels_in_other_frames(kind: str, holder: str) -> None:
@@ -211,6 +212,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: c.__name__.strip("_"))
 @pytest.mark.parametrize("dtype", ["str", object, "string[pyarrow]", "string[python]", "int64"])
 @pytest.mark.parametrize("shared", [False, True])
@@ -226,6 +228,7 @@ def test_a_frame_that_is_changed_is_read_anew(change: Any, dtype: Any, shared: b
     assert _moments(other) == before
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(20))
 def test_whole_numbers_near_and_far_are_told_apart(seed: int) -> None:
     rng = np.random.default_rng(seed)

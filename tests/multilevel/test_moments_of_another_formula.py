@@ -54,6 +54,7 @@ def outcome(formula: str, data: object) -> tuple[str, float, pd.DataFrame | None
 ROWS = {fitted: outcome(f"y ~ {fitted} + (1 | g)", FRAME) for fitted in FITTED}
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("made", MADE)
 @pytest.mark.parametrize("way", ["at once", "file", "lazy frame", "two sites"])
 def test_moments_give_what_rows_give_or_say_what_is_missing(

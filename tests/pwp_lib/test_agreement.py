@@ -49,6 +49,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     return every.fillna({"first": 0, "second": 0})
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(90))
 def test_kappa_is_that_of_the_cells_of_all_codes(seed: int) -> None:
     table = segments(seed)

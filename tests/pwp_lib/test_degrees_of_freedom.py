@@ -32,6 +32,7 @@ def cohort(seed: int) -> tuple[pd.DataFrame, pd.DataFrame, set[int]]:
     return patients, people, set(range(count)) - gone
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(90))
 def test_a_predictor_is_tested_as_by_the_means_of_those_in_the_model(seed: int) -> None:
     patients, people, left = cohort(seed)
@@ -49,6 +50,7 @@ def test_a_predictor_is_tested_as_by_the_means_of_those_in_the_model(seed: int) 
         assert found["p_value"] == pytest.approx(line.pvalue, rel=1e-4)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(90))
 def test_the_nested_comparison_counts_the_therapists_with_complete_patients(seed: int) -> None:
     patients, people, _ = cohort(seed)

@@ -38,6 +38,7 @@ def arguments(name: str, parameter: str, value: Any) -> dict[str, Any]:
     return given | {parameter: value}
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(("name", "parameter"), PLACES)
 def test_a_value_of_the_wrong_kind_is_refused_in_words(name: str, parameter: str) -> None:
     for value in STRANGE:

@@ -33,6 +33,7 @@ def far(yes: Counts, n: Counts) -> tuple[float, float]:
     return rate, len(n) * np.var(yes - rate * n, ddof=1) / n.sum() ** 2
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(90))
 def test_the_p_value_is_that_of_all_splits(seed: int) -> None:
     yes, n, first = data(seed)

@@ -53,6 +53,7 @@ CASES = [(seed, n, ties) for n in range(3, 10) for ties in TIES for seed in rang
 CASES += [(seed, 10, ties) for seed, ties in enumerate(TIES)]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(("seed", "n", "ties"), CASES)
 def test_the_p_value_is_the_share_of_all_orders(seed: int, n: int, ties: str) -> None:
     a, b = pair(seed, n, ties)

@@ -39,6 +39,7 @@ def _scores(path: Path) -> pd.DataFrame:
 EXPECTED = FRAME[["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"]].astype("int64")
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"]

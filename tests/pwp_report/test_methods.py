@@ -204,6 +204,7 @@ def _page_with(analysis: Analysis, adjust: bool, **tables: list[dict[str, Any]])
 _LOWER = [0.0, 0.03, 0.4, 2.0]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("mixed", [None, *_LOWER])
 @pytest.mark.parametrize("alone", _LOWER)
 def test_a_share_is_told_from_none_by_the_interval_beside_it_and_by_nothing_else(

@@ -9,6 +9,7 @@ import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("name", ["DNA", "DNA flag", "Did not attend", "Missed", "No show"])
 @pytest.mark.parametrize(("yes", "no"), [("Y", "N"), ("1", "0"), ("Yes", ""), ("TRUE", "FALSE")])
 def test_a_column_of_missed_sessions_is_not_attendance(
@@ -38,6 +39,7 @@ def _with_missed(heading: str, attended: list[str], not_attended: list[str]) -> 
     return pd.concat([plain.assign(**{heading: said}), missed.assign(**{heading: not_said})])
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     "heading",
     ["AttendCode", "Attend Code", "Attended or DNA", "Attendance code", "Attendance status",

@@ -138,6 +138,7 @@ def test_a_case_is_the_patient_where_each_row_has_its_own_and_it_is_said(
         assert len(patients_of(check)) == len(FRAME)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("statuses", [["closed"], ["closed", "in_treatment"], ["in_treatment"]])
 @pytest.mark.parametrize("gone", [0, 3, 12, 13, 57, 60])
 def test_a_rule_on_closed_cases_says_how_many_of_them_dropped_out(

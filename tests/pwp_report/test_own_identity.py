@@ -12,6 +12,7 @@ from multilevel.errors import InputError
 from pwp_report.check import check_study_data
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("course", ["ReferralID", "PathwayID", "Episode ID", "CaseNo"])
 @pytest.mark.parametrize("person", ["PatientID", "Client ID", "Person_ID", "NHS number"])
 def test_a_course_of_treatment_comes_before_the_person(
@@ -107,6 +108,7 @@ def test_numbers_that_restart_in_each_service_are_remarked_on_and_told_apart(
     assert not any("numbers_restart" in r for r in told.remarks)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("one", "other", "alike"),
     [

@@ -240,6 +240,7 @@ def test_long_tables_are_cut_on_the_page_and_whole_in_the_file() -> None:
     assert "holds all" not in short["note"]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 @pytest.mark.parametrize("therapist", ["T{}", "Dr A. Featherstonehaugh-Smythe, the {}th"])
 @pytest.mark.parametrize("label", ["M{}", "Work and Social Adjustment Scale (all) {}"])

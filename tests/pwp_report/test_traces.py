@@ -165,6 +165,7 @@ _INSIDE = {
 }
 
 
+@pytest.mark.neighbours
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("command", _INSIDE)
 @pytest.mark.parametrize("kind", [KeyError, ValueError, OSError, RuntimeWarning, AssertionError])

@@ -99,16 +99,15 @@ def _set_bounds(
 
 def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
     """Say whether the cell could hold two values, or any that is small."""
-    ends = {float(ledger.least[target]), ledger.policy.threshold - 1.0} - {truth[target]}
-    steps = [end - truth[target] for end in ends] if ledger.any_small else [1.0, -1.0]
-    of = all if ledger.any_small else any
-    if of(ledger.has_witness(target, truth, step) for step in steps):
+    of, value = all if ledger.any_small else any, float(truth[target])
+    ends = {value - 1.0, value + 1.0}
+    if ledger.any_small:
+        ends = {float(ledger.least[target]), ledger.policy.threshold - 1.0} - {value}
+    if of(ledger.knows(target, e) or ledger.has_witness(target, truth, e - value) for e in ends):
         return True
-    if len(ledger.members_around(target)) > _PROGRAMMED:
-        # No proof at hand, and a programme of this size would take too long: hide more.
-        return False
-    low, high = ledger.range_of(target)
-    return all(low <= end <= high for end in ends) if ledger.any_small else high > low
+    # No proof at hand: a programme tells, or, where it would take too long, more is hidden.
+    small = len(ledger.members_around(target)) <= _PROGRAMMED
+    return small and of(ledger.knows(target, e) or ledger.reaches(target, e) for e in ends)
 
 
 def _neighbour(
@@ -195,6 +194,7 @@ def release_counts(
         return counts.astype("Int64")
     ledger = Ledger(list(by_cell), tuple(relations), policy)
     truth = _truth(ledger, list(by_cell.values()))
+    ledger.low, ledger.high = truth.copy(), truth.copy()
     small = set(np.flatnonzero(truth < policy.threshold).tolist())
     hidden = {i for i in small if not ledger.is_rest(i)}
     told = _same_as_known(ledger, {ledger.position[c] for c in known}) - hidden

@@ -66,8 +66,7 @@ class DisclosurePolicy:
 
     def text(self, n: float) -> str:
         """Write a count as it may be printed."""
-        shown = self.count(n)
-        return MARK if shown is None else f"{shown:,}"
+        return MARK if (shown := self.count(n)) is None else f"{shown:,}"
 
     def bounds(self, shown: float | None) -> tuple[float, float]:
         """Smallest and largest count that a shown number can stand for."""
@@ -118,10 +117,9 @@ class Ledger:
             self.rows.append(row)
         #: Whether a small count has to be able to be any small one, and not two of them.
         self.any_small = False
-        #: What a cell holds at the least, however little is said of it.
-        self.least = np.zeros(len(self.cells))
-        self.lower = np.zeros(len(self.cells))
-        self.upper = np.full(len(self.cells), np.inf)
+        #: Bounds of every cell; what it holds at the least, however little is said of it; and least
+        #: and largest number in the tables found so far that would look the same.
+        self.lower, self.upper, self.least, self.low, self.high = np.zeros((5, len(self.cells)))
         self.rows_of: list[list[int]] = [[] for _ in self.cells]
         for r, row in enumerate(self.rows):
             for i in row:
@@ -157,31 +155,40 @@ class Ledger:
         members: NDArray[np.int64] = np.flatnonzero(self._part_of == self._part_of[target])
         return members
 
-    def range_of(self, target: int) -> tuple[float, float]:
-        """Find the smallest and largest number that the cell could hold: two integer programmes."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
-        from scipy.sparse import lil_matrix
+    def knows(self, target: int, end: float) -> bool:
+        """Whether a table that was found shows that the cell could be as far off as `end`.
 
-        members = self.members_around(target)
+        It stays true, as nothing is shown later that was withheld.
+        """
+        return bool(self.low[target] <= end <= self.high[target])
+
+    def _note(self, cells: Any, values: Any) -> None:
+        self.low[cells] = np.minimum(self.low[cells], values)
+        self.high[cells] = np.maximum(self.high[cells], values)
+
+    def reaches(self, target: int, end: float) -> bool:
+        """Whether the cell could hold a number as far off as `end`: an integer programme."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import coo_array
+
+        members, up = self.members_around(target), end > self.high[target]
         sums = sorted({r for i in members for r in self.rows_of[i]})
-        place = {i: k for k, i in enumerate(members)}
-        matrix = lil_matrix((len(sums), len(members)))
-        for r, row in enumerate(sums):
-            for i, weight in self.rows[row].items():
-                matrix[r, place[i]] = weight
-        rules = [LinearConstraint(matrix.tocsr(), 0.0, 0.0)] if sums else []
-        box = Bounds(self.lower[members], self.upper[members])
-        cost = np.zeros(len(members))
-        cost[place[target]] = 1.0
-        ends = []
-        for sign in (1.0, -1.0):
-            found = milp(
-                sign * cost, constraints=rules, bounds=box, integrality=np.ones(len(members))
-            )
-            # Status 2: nothing fits; otherwise no solution means that nothing bounds the cell.
-            none = -np.inf if found.status == 2 else np.inf
-            ends.append(none if found.x is None else float(np.round(found.x[place[target]])))
-        return ends[0], ends[1]
+        entries = [(k, i, w) for k, r in enumerate(sums) for i, w in self.rows[r].items()]
+        at, cells, weights = np.array(entries).reshape(-1, 3).T
+        places = at.astype(int), np.searchsorted(members, cells)
+        matrix = coo_array((weights, places), (len(sums), len(members))).tocsr()
+        found = milp(
+            (members == target) * (-1.0 if up else 1.0),
+            constraints=[LinearConstraint(matrix, 0.0, 0.0)] if sums else [],
+            bounds=Bounds(self.lower[members], self.upper[members]),
+            integrality=np.ones(len(members)),
+        )
+        if found.x is None:  # Status 2: nothing fits; otherwise nothing bounds the cell.
+            return bool(up and found.status != 2)
+        table = np.round(found.x)
+        if not (matrix @ table).any():
+            self._note(members, table)
+        return self.knows(target, end)
 
     def has_witness(self, target: int, truth: NDArray[np.float64], step: float) -> bool:
         """Whether a second table, in which the cell is `step` more, would look the same.
@@ -197,6 +204,7 @@ class Ledger:
         self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]
     ) -> bool:
         if not broken:
+            self._note([*moves], truth[[*moves]] + [*moves.values()])
             return True
         self._tries -= 1
         if self._tries < 0:

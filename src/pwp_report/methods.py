@@ -60,9 +60,8 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
 
 
 def _records(released: ReleasedResults, name: str) -> list[dict[str, Any]]:
-    frame = released.frame(name)
-    rows: Any = [] if frame is None else frame.to_dict("records")
-    return list(rows)
+    frame: Any = released.frame(name)
+    return [] if frame is None else list(frame.to_dict("records"))
 
 
 def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) -> dict[str, Any]:

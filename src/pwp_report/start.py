@@ -86,7 +86,9 @@ def start_folder(asked: Request) -> Started:
         else:
             notebooks[file.name] = own_chapter(notebook, cell, there)
     started = Started(tuple(notebooks), left_out)
-    _write(asked.folder, notebooks, _readme(asked, started))
+    own = asked.data is not None
+    origin = f"`{asked.data.name}`" if asked.data else "the packaged synthetic cohort"
+    _write(asked.folder, notebooks, render("start.md.j2", origin=origin, own=own, **vars(started)))
     return started
 
 
@@ -185,12 +187,6 @@ def _data_cell(asked: Request) -> str:
 def _place(path: Path) -> str:
     """Give a path as a Python string, whole, so that the notebook may be moved."""
     return json.dumps(path.resolve().as_posix(), ensure_ascii=False)
-
-
-def _readme(asked: Request, started: Started) -> str:
-    origin = "the packaged synthetic cohort" if asked.data is None else f"`{asked.data.name}`"
-    own = asked.data is not None
-    return render("start.md.j2", origin=origin, own=own, **vars(started))
 
 
 def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:

@@ -12,6 +12,7 @@ for a thousand rows and for ten million.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -23,7 +24,7 @@ from multilevel.identify import design_stack
 from multilevel.priors import PriorValues
 
 #: Random numbers drawn at a time, which bounds the memory beyond the result.
-BLOCK = 4_000_000
+BLOCK = 500_000
 #: Draws of the random effects that would take more bytes than this are thinned.
 KEEP_BYTES = 2**28
 #: An eigenvalue of a share of variance below this is zero.
@@ -127,18 +128,25 @@ def run_chains(
     size = max(BLOCK // (width + q + 3), 1)
     for c, own in enumerate(np.random.SeedSequence(seed).spawn(chains)):
         # The same numbers however they are cut into blocks.
-        normal, chi2, uniform, apart = (np.random.default_rng(s) for s in own.spawn(4))
+        *own_noise, apart = (np.random.default_rng(s) for s in own.spawn(4))
+        given = own_noise, width, df
         # The first chain starts at the estimate, the others around it, or R-hat would be blind.
         factor = np.exp(apart.normal(size=1 + q)) if c else np.ones(1 + q)
         cov = start[0] * np.sqrt(np.outer(factor[1:], factor[1:]))
         s2 = float(start[1] * factor[0] ** 0.25)
         written = Draws(*(array[c] for array in out))
-        for first in range(-burn_in, draws, size):
-            count = min(size, draws - first)
-            noise = Noise(
-                normal.standard_normal((count, width)),
-                chi2.chisquare(df, (count, len(df))),
-                -uniform.standard_exponential((count, 2)),
-            )
-            s2 = run_chain(cov, s2, sums, belief, noise, first, every, written)
+        counts = [min(size, draws - first) for first in range(-burn_in, draws, size)]
+        # The next numbers are drawn while the chain runs over these.
+        with ThreadPoolExecutor(1) as beside:
+            coming = beside.submit(_noise, *given, counts[0])
+            for k, following in enumerate([*counts[1:], 0]):
+                noise, coming = coming.result(), beside.submit(_noise, *given, following)
+                s2 = run_chain(cov, s2, sums, belief, noise, k * size - burn_in, every, written)
     return out
+
+
+def _noise(sources: list[np.random.Generator], width: int, df: Array, count: int) -> Noise:
+    """Draw the random numbers of some iterations."""
+    normal, chi2, uniform = sources
+    squares, logs = chi2.chisquare(df, (count, len(df))), -uniform.standard_exponential((count, 2))
+    return Noise(normal.standard_normal((count, width)), squares, logs)

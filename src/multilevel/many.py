@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -104,11 +105,13 @@ def shares_without(designs: Sequence[DesignMoments], blocks: Sequence[Any]) -> A
     -------
     ndarray of shape (blocks, models)
     """
-    out = np.empty((len(blocks), len(designs)))
-    for row, block in zip(out, blocks, strict=True):
+
+    def without(block: Any) -> list[float]:
         kept = np.delete(np.arange(len(designs[0].n)), block)
-        row[:] = [fit_many(d, d.cross[None, kept], d.n[kept]).vpc[0] for d in designs]
-    return out
+        return [fit_many(d, d.cross[None, kept], d.n[kept]).vpc[0] for d in designs]
+
+    with ThreadPoolExecutor() as cores:
+        return np.array(list(cores.map(without, blocks)))
 
 
 def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFits:

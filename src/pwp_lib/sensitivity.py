@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,14 @@ __all__ = ["SensitivityPanel", "sensitivity_panel"]
 
 #: Priors of the therapists' covariance beside the believed defaults of MLwiN.
 PRIORS: Mapping[str, str] = {
-    "mlwin": "MCMC, MLwiN's priors",
-    "flat-sd": "MCMC, flat prior on SDs",
-    "half-normal": "MCMC, half-normal prior on SDs",
+    "MCMC, MLwiN's priors": "mlwin",
+    "MCMC, flat prior on SDs": "flat-sd",
+    "MCMC, half-normal prior on SDs": "half-normal",
+}
+#: Rates that therapists are ranked by.
+_RATES: Mapping[str, str] = {
+    "Reliable improvement (linear probability)": "improvement",
+    "Reliable and clinically significant improvement (linear probability)": "rcsi",
 }
 
 
@@ -154,6 +158,13 @@ class _Panel:
                 row |= _shared_ends(self.ranks, ranks, self.size)
         self.rows.append(row)
 
+    def add_each(self, family: str, named: Mapping[str, Any], work: Callable[[Any], Any]) -> None:
+        """Add analyses that differ in one thing, as many at a time as there are cores."""
+        with ThreadPoolExecutor(os.cpu_count()) as cores:
+            found = [cores.submit(work, which).result for which in named.values()]
+            for name, result in zip(named, found, strict=True):
+                self.add(family, name, result)
+
     def fitted(self, fit: MixedFit) -> dict[str, Any]:
         return {
             "n_patients": fit.n,
@@ -192,8 +203,8 @@ def _other_models(
     listed: tuple[str | Measure, ...],
     extra: list[str],
 ) -> None:
-    reml = partial(fit_design, panel.main.design, "REML")
-    panel.add("model", "Random slope, REML", lambda: panel.fitted(reml()))
+    design = panel.main.design
+    panel.add("model", "Random slope, REML", lambda: panel.fitted(fit_design(design, "REML")))
     variants = {
         "Random intercept, ML": model_formula(own, listed, "intercept", extra=extra),
         "Own pre score only": model_formula(own, extra=extra),
@@ -208,8 +219,7 @@ def _other_models(
             raise InputError("there are not two services", column="service_id")
         return panel.fitted(fit_mixed(formula, patients))
 
-    for name, formula in variants.items():
-        panel.add("model", name, partial(work, formula))
+    panel.add_each("model", variants, work)
 
 
 def _other_patients(
@@ -247,8 +257,7 @@ def _other_priors(panel: _Panel, draws: int, seed: int) -> None:
             "ranks": effects if panel.higher_is_worse else -effects,
         }
 
-    for prior, name in PRIORS.items():
-        panel.add("prior", name, partial(work, prior))
+    panel.add_each("prior", PRIORS, work)
 
 
 def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure, extra: list[str]) -> None:
@@ -267,11 +276,7 @@ def _other_recovery(panel: _Panel, patients: pd.DataFrame, own: Measure, extra: 
 
     panel.add("recovery", "Mean change, unadjusted", lambda: {"ranks": ranked("mean_change")})
     panel.add("recovery", "Effect size, unadjusted", lambda: {"ranks": ranked("effect_size")})
-    for name, rate in (
-        ("Reliable improvement", "improvement"),
-        ("Reliable and clinically significant improvement", "rcsi"),
-    ):
-        panel.add("recovery", f"{name} (linear probability)", partial(work, rate))
+    panel.add_each("recovery", _RATES, work)
 
 
 def _leave_one_out(panel: _Panel, patients: pd.DataFrame, formula: str) -> None:
@@ -287,7 +292,5 @@ def _leave_one_out(panel: _Panel, patients: pd.DataFrame, formula: str) -> None:
     def work(left_out: int) -> dict[str, Any]:
         return panel.fitted(fit_mixed(formula, moments.without(left_out)))
 
-    with ThreadPoolExecutor(os.cpu_count()) as cores:
-        found = [cores.submit(work, j).result for j in chosen.tolist()]
-        for j, result in zip(chosen, found, strict=True):
-            panel.add("leave one out", f"Without {moments.groups[j]}", result)
+    named = {f"Without {moments.groups[j]}": j for j in chosen.tolist()}
+    panel.add_each("leave one out", named, work)

@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -134,11 +135,11 @@ class PatientCounts:
         people: People = {Group(Whose.THERAPIST, t): [t] for t in alone}
         people = {**people, OTHERS: together} if together else people
         changes = changes_by_therapist(analysis.cohort.patients)
-        held = {g for g, members in people.items() if differ_by_few(changes, members, policy)}
+        some = {*changes.index[(changes > 0).any(axis=1)]}
+        held = {g for g, m in people.items() if some & {*m} and differ_by_few(changes, m, policy)}
         if len(held) == 1:  # of one alone, all less the others would be the number of patients
-            loads = {
-                g: analysis.cohort.caseloads()[[*people[g]]].sum() for g in people.keys() - held
-            }
+            sizes = analysis.cohort.caseloads()
+            loads = {g: sizes[[*people[g]]].sum() for g in people.keys() - held}
             held |= {*sorted(loads, key=lambda g: (loads[g], g.name))[:1]}
         made = cls(held=held, compared=len(changes.columns) > 0)
         for measure in analysis.cohort.measures:
@@ -221,11 +222,10 @@ class PatientCounts:
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [*sizes, *(k for k in frame if k.count is Count.modelled)]
         there = [s for s in sizes if s in frame]
-        for i, kind in enumerate(there):
-            for first in there[:i]:
-                both = frame[[first, kind]].dropna()
-                if (both[first] == both[kind]).all():
-                    self.same.setdefault(kind, first)
+        values = frame[there].to_numpy(float).T
+        for (i, first), (j, kind) in combinations(enumerate(there), 2):
+            if ((values[i] == values[j]) | np.isnan(values[i] + values[j])).all():
+                self.same.setdefault(kind, first)
         for group in self.cells.values():
             for kind in [k for k in group if k in self.same]:
                 group.setdefault(self.same[kind], group.pop(kind))

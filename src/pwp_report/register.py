@@ -121,8 +121,7 @@ def changes_by_therapist(patients: pd.DataFrame) -> pd.DataFrame:
 
 def differ_by_few(changes: pd.DataFrame, who: Sequence[Any], policy: DisclosurePolicy) -> bool:
     """Whether the patients of these therapists together differ by few from an earlier run."""
-    together = changes.loc[[*who]].sum()
-    return bool(together.between(0, policy.threshold, "neither").any())
+    return bool(changes.loc[[*who]].sum().between(0, policy.threshold, "neither").any())
 
 
 def nearest(mine: Mark, key: Path) -> tuple[float, str]:

@@ -7,6 +7,7 @@ from the tables made here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -378,7 +379,8 @@ def _services(tables: _Tables) -> None:
     fits = {m: r.services for m, r in tables.analysis.measures.items() if r.services}
     if not fits:
         return
-    _by_measure(tables, "services", {m: service_effects(found) for m, found in fits.items()})
+    effects = ThreadPoolExecutor().map(service_effects, fits.values())
+    _by_measure(tables, "services", dict(zip(fits, effects, strict=True)))
     shown, hidden = parts.services_shown(tables.analysis, tables.alone, tables.policy)
     if hidden:
         tables.withhold("services", n=hidden)

@@ -329,11 +329,13 @@ def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
         if lacking := [k for k in ("cutoff", "reliable_change") if getattr(m, k) is None]:
             words = remark("no_threshold", measure=m, lacking=" and ".join(lacking))
             attempts.not_done[f"thresholds.{m.name}"] = words
-    asked = rates_asked(attempts.cohort, attempts.case_mix)
-    found = [
-        attempts.attempt(f"{a.rate}.{a.measure}{'.adjusted' * bool(a.terms)}", partial(fit_rate, a))
-        for a in asked
-    ]
+    found, cores = list[RateModel | None](), ThreadPoolExecutor()
+    for asked in rates_asked(attempts.cohort, attempts.case_mix):
+        # Both models of an outcome side by side, but no more: their rows would fill the memory.
+        fits = [cores.submit(fit_rate, a).result for a in asked]
+        for a, fit in zip(asked, fits, strict=True):
+            name = f"{a.rate}.{a.measure}{'.adjusted' * bool(a.terms)}"
+            found.append(attempts.attempt(name, fit))
     return tuple(model for model in found if model is not None)
 
 

@@ -106,8 +106,8 @@ def _figures(fit: BinaryFit) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[Asked]:
-    """List the outcomes that a cohort allows, and each with the case mix adjusted for.
+def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[list[Asked]]:
+    """List the outcomes that a cohort allows, each alone and with the case mix adjusted for.
 
     Patients who are left out of the second are left out of the first.
     """
@@ -115,9 +115,8 @@ def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[Asked]:
     for rate in _rates(cohort.measures, _coded(cohort.patients), everybody):
         mine = rate.rows.filter(regex=f"{_LABELS}|^yes$")
         mix = case_mix_rows(mine.join(rate.rows[[*rate.predictors]]), asked, "yes")
-        yield replace(rate, rows=mix.rows)
-        if mix.terms:
-            yield replace(rate, rows=mix.rows, terms=tuple(mix.terms))
+        alone = replace(rate, rows=mix.rows)
+        yield [alone, replace(alone, terms=tuple(mix.terms))] if mix.terms else [alone]
 
 
 def _coded(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ Rules, in the order in which they act
    the interval is that of the rounded caseload. Who is shown together are three or more of whom
    none dominates (`is_safe_group`): of two, each would know the other's figures.
 6. Figures that are a function of withheld counts alone are such counts: a logistic model of who has
-   every score, of few therapists, has by its p-value no other counts than theirs (`release`); how
+   every score, or dropped out, of few therapists, may fit no other counts (`release`); how
    caseloads spread, and how many are enough for a reliable figure, tells those of whoever is shown
    only together (`guarded_sample`, `how_sure`).
 

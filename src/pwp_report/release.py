@@ -30,8 +30,10 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.service_level import service_effects
 from pwp_report.table_words import phrase
 
-#: With fewer therapists the figures of a model that rests on counts alone fit no other counts.
-_MANY = 40
+#: With fewer therapists the figures of a model that rests on counts alone, some 14 digits, may fit
+#: no other counts: five for each therapist by the tables of who has every score, any of who dropped
+#: out, as they are in no table by therapist.
+_MANY = {"complete": 40, "dropout": 20}
 
 
 @dataclass
@@ -323,21 +325,22 @@ def _groups(tables: _Tables) -> None:
             for m, (rate, outcome) in product(analysis.measures, OUTCOMES.items())
         ]
         columns = ["measure", "outcome", "rate_upper", "rate_lower"]
-        both = pd.DataFrame(rates, columns=columns).dropna()
+        # As they are shown, so that they subtract.
+        both = pd.DataFrame(rates, columns=columns).dropna().round(1)
         both["difference"] = both["rate_upper"] - both["rate_lower"]
         tables.add("nested_rates", both.round(1))
 
 
 def _rates(tables: _Tables) -> None:
     """Patients per hundred and odds ratios, where the counts behind them may be shown."""
-    rows, known = [], tables.policy.active and len(tables.analysis.cohort.caseloads()) < _MANY
+    rows, therapists = [], len(tables.analysis.cohort.caseloads())
     for model in tables.analysis.rates:
         asked = model.asked
         kinds = parts.RATE_COUNTS[asked.rate]
         of = "" if asked.rate in OTHER_RATES else asked.measure or counted.NATIONAL
         counts = [tables.of_everybody(Kind(c, of)) for c in kinds] if kinds else None
         row = parts.rate_row(model, counts, tables.policy)
-        if known and asked.rate in OTHER_RATES:
+        if tables.policy.active and therapists < _MANY.get(asked.rate, 0):
             # The percentage alone, and of how many dropped out not that.
             row = row and {k: row[k] for k in ("n", "percent") if counts and not asked.terms}
         if row:

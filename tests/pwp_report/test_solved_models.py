@@ -44,7 +44,7 @@ def _rows(scored: list[int], lacking: list[int]) -> pd.DataFrame:
 def _released(scored: list[int], lacking: list[int]) -> tuple[ReleasedResults, Any]:
     """What is released of the counts, and of the model of who has every score."""
     cohort = cohort_of(_rows(scored, lacking), (PHQ9,))
-    (asked,) = (a for a in rates_asked(cohort, CaseMix()) if a.rate == "complete")
+    (asked,) = (a for (a,) in rates_asked(cohort, CaseMix()) if a.rate == "complete")
     model = fit_rate(asked)
     return release_results(replace(counted(cohort), rates=(model,)), POLICY), model
 
@@ -59,6 +59,21 @@ def test_the_model_of_who_has_every_score_does_not_tell_who_lacks_one() -> None:
     rates = [r.tables["rates"].frame for r in (one, other)]
     assert rates[0]["percent"].tolist() == [83.0]
     pd.testing.assert_frame_equal(*rates)
+
+
+@pytest.mark.parametrize("therapists", [19, 20])
+def test_the_model_of_who_dropped_out_is_of_twenty_therapists_or_more(therapists: int) -> None:
+    """Its figures have some 14 digits, and no table has a number of drop-outs by therapist."""
+    rows = _rows([30] * therapists, [5] * therapists).dropna(subset="phq9_post")
+    left = np.random.default_rng(2).random(len(rows)) < 0.3
+    cohort = cohort_of(rows.assign(status="closed", dropped_out=left), (PHQ9,))
+    (asked,) = (a for (a,) in rates_asked(cohort, CaseMix()) if a.rate == "dropout")
+    released = release_results(replace(counted(cohort), rates=(fit_rate(asked),)), POLICY)
+    assert ("rates" in released.tables) == (therapists == 20)
+    if therapists == 20:
+        (row,) = released.tables["rates"].frame.to_dict("records")
+        assert row["n"] == row["percent"] == "*"
+        assert row["median_odds_ratio"] >= 1.0
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from multilevel.intervals import profile_bounds
 from multilevel.likelihood import Array
 from multilevel.nested_search import Proof, prove
 from multilevel.partition import random_row
-from multilevel.quadrature import MOST_NODES, Cells, Point, measure, minimise
+from multilevel.quadrature import FEW_NODES, MOST_NODES, Cells, Point, measure, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
 from multilevel.residuals import ranked
 from multilevel.rows import ModelRows, model_rows
@@ -433,7 +433,7 @@ def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
     x, share = x[first], trials / trials.sum()
     # Zeros below make the factor square where cells are fewer than terms.
     weighted = np.vstack([x * np.sqrt(share)[:, None], np.zeros((len(names), len(names)))])
-    upper = np.linalg.qr(weighted)[1]
+    upper = np.linalg.qr(weighted, mode="r")
     known = np.abs(np.diagonal(upper)) <= _DEPENDENT * np.linalg.norm(upper, axis=0)
     if known.any():
         raise InputError(
@@ -447,7 +447,7 @@ def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
 
 def _without(design: DesignMoments, cells: Cells, root: Array) -> Point:
     """Find the optimum without a random intercept, which is the same with any nodes."""
-    found = minimise(cells, np.zeros(len(root) + 1), _NODES[0], np.zeros(len(design.groups)), True)
+    found = minimise(cells, np.zeros(len(root) + 1), FEW_NODES, np.zeros(len(design.groups)), True)
     values, axes = np.linalg.eigh(found.bend[:-1, :-1])
     if values[0] < _SEPARATED * cells.trials.sum():
         spread = (cells.x @ np.linalg.inv(root)).std(axis=0)

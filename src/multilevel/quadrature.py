@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 #: Nodes beyond these add nothing, however far groups lie apart.
 MOST_NODES = 300
 #: The Hessian is taken with as many nodes at least: with one there is no variance of scores.
-_HESSIAN_NODES = 9
+FEW_NODES = 9
 #: Cells whose groups are worked on at a time.
 _BLOCK = 16_000
 #: Log odds beyond these are as good as certain.
@@ -114,8 +114,8 @@ def measure(cells: Cells, theta: Array, nodes: int, start: Array) -> Point:
     *places, totals, slopes, bends = zip(*parts, strict=True)
     modes, precision = map(np.concatenate, places)
     deviance, slope, bend = (-2.0 * sum(v[1:], v[0]) for v in (totals, slopes, bends))
-    if nodes < _HESSIAN_NODES:
-        bend = measure(cells, theta, _HESSIAN_NODES, modes).bend
+    if nodes < FEW_NODES:
+        bend = measure(cells, theta, FEW_NODES, modes).bend
     return Point(theta, modes, precision, deviance, slope, bend)
 
 

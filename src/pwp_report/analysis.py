@@ -261,7 +261,7 @@ def analyse(
     seed : int
         The same seed gives the same result.
     draws : int
-        Iterations of each Markov chain, after 500 discarded.
+        Iterations of each Markov chain, after 500 discarded; fewer for very many therapists.
     sensitivity : bool
         Whether to try other analyses, which takes about as long as all the rest.
     cluster_size : int, optional
@@ -288,6 +288,8 @@ def analyse(
     unknown = [name for name in engines if name not in ENGINES]
     if unknown:
         raise refusal("engine_unknown", name=unknown[0], known=", ".join(ENGINES))
+    # Of very many therapists fewer draws say as much.
+    draws = min(draws, 50_000_000 // cohort.patients["therapist_id"].nunique())
     attempts = _Attempts(
         cohort, seed, draws, cluster_size, engines, optional, case_mix or mixing.CaseMix()
     )
@@ -332,8 +334,7 @@ def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
     found, cores = list[RateModel | None](), ThreadPoolExecutor()
     for asked in rates_asked(attempts.cohort, attempts.case_mix):
         # Both models of an outcome side by side, but no more: their rows would fill the memory.
-        fits = [cores.submit(fit_rate, a).result for a in asked]
-        for a, fit in zip(asked, fits, strict=True):
+        for a, fit in zip(asked, [cores.submit(fit_rate, a).result for a in asked], strict=True):
             name = f"{a.rate}.{a.measure}{'.adjusted' * bool(a.terms)}"
             found.append(attempts.attempt(name, fit))
     return tuple(model for model in found if model is not None)

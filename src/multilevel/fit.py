@@ -256,12 +256,13 @@ def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
     def deviance(delta: float) -> float:
         # The search may look where rows are so unequal that nothing can be told of the model.
         with suppress(InputError):
-            return fit_design(rows.scaled(delta), method).deviance + rows.log_scale(delta)
+            fit, scale = fit_design(rows.scaled(delta), method), rows.log_scale(delta)
+            # Or only rounding is, in which a deviance that is no minimum's can lie far too low.
+            return fit.deviance + scale if fit.converged else max(fit.deviance + scale, plain)
         return 1e30  # beyond any deviance, and SciPy may subtract it
 
     def at(delta: float, neighbours: tuple[MixedFit, ...] = ()) -> MixedFit:
-        fit = fit_design(rows.scaled(delta), method)
-        scale = rows.log_scale(delta)
+        fit, scale = fit_design(rows.scaled(delta), method), rows.log_scale(delta)
         about = plain - fit.deviance - scale, scale, rows.expression, rows.means, rows.design
         return replace(fit, spread=Spread(rows.text, delta, se, *about, neighbours))
 

@@ -81,8 +81,9 @@ def test_no_nearby_variances_or_delta_fit_the_rows_better(seed: int) -> None:
 
 FAR = pd.read_csv(REFERENCE / "spread_far.csv")
 FAR_ROWS = pd.read_csv(REFERENCE / "spread_far_data.csv")
-FURTHER = [1e-3, 0.01, 1 / 12, 3.0, 7.0, 1e4, 1e6]
-UNITS = [1e-4, 1.0, 365.25, *(pytest.param(u, marks=pytest.mark.nightly) for u in FURTHER)]
+FURTHER = [1e4, 1e6, *np.geomspace(1e-3, 500.0, 40)]
+#: At one twelfth a step of the search saw what was rounding and nothing else.
+UNITS = [1e-4, 1 / 12, 1.0, 365.25, *(pytest.param(u, marks=pytest.mark.nightly) for u in FURTHER)]
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -27,12 +27,12 @@ sys.path.extend(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of many neighbours of one kind every third runs by day; all the others run at night."""
+    """Of many neighbours of one kind every sixth runs by day; all the others run at night."""
     seen: Counter[str] = Counter()
     for item in items:
         if item.get_closest_marker("neighbours"):
             test = item.nodeid.split("[")[0]
-            if seen[test] % 3:
+            if seen[test] % 6:
                 item.add_marker("nightly")
             seen[test] += 1
 

@@ -54,6 +54,7 @@ def test_catalogue_is_large_and_names_each_case_once() -> None:
     assert len(names) == len(set(names)) >= 120
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("case", CATALOGUE, ids=lambda c: c.name)
 def test_bad_file_gives_one_sentence_and_writes_nothing(case, tmp_path: Path, capsys) -> None:
     place = tmp_path / "in"

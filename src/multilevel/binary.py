@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from multilevel.arguments import Checked
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.intervals import profile_bounds
+from multilevel.intervals import Interval, profile_bounds
 from multilevel.likelihood import Array
 from multilevel.nested_search import Proof, prove
 from multilevel.partition import random_row
@@ -49,21 +49,10 @@ _SAME = 1e-9
 _NODES = (15, 25, 50, 100, 200, MOST_NODES)
 #: Deviances by two numbers of nodes are the same if they differ by no more.
 _ENOUGH = 2e-7
+#: Steps of the model without groups before its optimum is looked for in earnest.
+_PLAIN_STEPS = 5
 #: Nodes and weights for means over a normal distribution that is known.
 _AVERAGE = np.polynomial.hermite_e.hermegauss(80) * np.array([[1.0], [(2.0 * np.pi) ** -0.5]])
-
-
-class Interval(NamedTuple):
-    """An estimate with its profile-likelihood interval."""
-
-    estimate: float
-    lower: float
-    upper: float
-    level: float
-
-    def of(self, function: Callable[[float], float]) -> Interval:
-        """Return estimate and bounds of something that grows with this."""
-        return Interval._make((*map(function, self[:3]), self.level))
 
 
 @dataclass(frozen=True, repr=False)
@@ -425,12 +414,17 @@ def _refuse_without_variation(rows: ModelRows, success: Array, size: Array) -> N
 def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
     """Rows that share group and predictors counted once, predictors made orthonormal."""
     x, names = rows.columns[:, rows.design.fixed], rows.design.fixed_names
-    order = np.lexsort((*x.T, rows.codes))
-    x, group = x[order], rows.codes[order]
-    new = (x[1:] != x[:-1]).any(axis=1) | (group[1:] != group[:-1])
-    first = np.flatnonzero(np.append(True, new))
+    by = (rows.codes, *x.T)
+    try:
+        # One whole number is sorted several times as fast as all columns.
+        parts, values = zip(*(pd.factorize(column, sort=True) for column in by), strict=True)
+        pattern = np.ravel_multi_index(parts, [*map(len, values)])
+    except ValueError:  # there are no such large numbers
+        pattern = pd.DataFrame(x).groupby([*by]).ngroup().to_numpy()
+    order = np.argsort(pattern)
+    first = np.flatnonzero(np.diff(pattern[order], prepend=-1))
     successes, trials = (np.add.reduceat(v[order], first) for v in (success, size))
-    x, share = x[first], trials / trials.sum()
+    x, group, share = x[order[first]], rows.codes[order[first]], trials / trials.sum()
     # Zeros below make the factor square where cells are fewer than terms.
     weighted = np.vstack([x * np.sqrt(share)[:, None], np.zeros((len(names), len(names)))])
     upper = np.linalg.qr(weighted, mode="r")
@@ -442,12 +436,13 @@ def _cells(rows: ModelRows, success: Array, size: Array) -> tuple[Cells, Array]:
             column=names[known.argmax()],
         )
     root = np.linalg.inv(upper)
-    return Cells(group[first], np.ascontiguousarray(x @ root), trials, successes), root
+    return Cells(group, np.ascontiguousarray(x @ root), trials, successes), root
 
 
 def _without(design: DesignMoments, cells: Cells, root: Array) -> Point:
     """Find the optimum without a random intercept, which is the same with any nodes."""
-    found = minimise(cells, np.zeros(len(root) + 1), FEW_NODES, np.zeros(len(design.groups)), True)
+    start = np.append(_plain(cells), 0.0)
+    found = minimise(cells, start, FEW_NODES, np.zeros(len(design.groups)), True)
     values, axes = np.linalg.eigh(found.bend[:-1, :-1])
     if values[0] < _SEPARATED * cells.trials.sum():
         spread = (cells.x @ np.linalg.inv(root)).std(axis=0)
@@ -458,6 +453,20 @@ def _without(design: DesignMoments, cells: Cells, root: Array) -> Point:
             column=design.fixed_names[int(np.argmax(np.abs(root @ axes[:, 0]) * spread))],
         )
     return found
+
+
+def _plain(cells: Cells) -> Array:
+    """Coefficients of the logistic model without groups, by steps of at most four log odds."""
+    from scipy.special import expit
+
+    x, trials = cells.x, cells.trials
+    beta = np.zeros(x.shape[1])
+    for _ in range(_PLAIN_STEPS):
+        chance = expit(x @ beta)
+        slope = x.T @ (cells.successes - trials * chance)
+        step = np.linalg.solve((x.T * (trials * chance * (1.0 - chance))) @ x, slope)
+        beta += step * (4.0 / max(4.0, float(np.abs(x @ step).max())))
+    return beta
 
 
 def _settle(cells: Cells, root: Array, without: Point, numbers: Sequence[int]) -> tuple[int, Point]:

@@ -19,7 +19,7 @@ from multilevel.errors import InputError
 from multilevel.formula import parse_formula
 from multilevel.identify import identified_stack, method_name
 from multilevel.information import Information, fixed_tests, variance_covariance
-from multilevel.intervals import ProfileInterval, profile_interval
+from multilevel.intervals import Interval, profile_interval
 from multilevel.levels import nested_design
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
@@ -149,7 +149,7 @@ class MixedFit(Checked, Solution):
         """
         return partition_curve(self, variable, values, level)
 
-    def profile_interval(self, level: float = 0.95) -> ProfileInterval:
+    def profile_interval(self, level: float = 0.95) -> Interval:
         """Profile-likelihood interval for the variance partition coefficient at the mean."""
         if self.spread is not None:
             raise InputError(

@@ -1,10 +1,9 @@
-"""Profile-likelihood interval for the variance partition coefficient."""
+"""Profile-likelihood intervals: of a variance, and of the variance partition coefficient."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -23,28 +22,28 @@ _LEAST, _MOST = 1e-9, 1e9
 Profile: TypeAlias = Callable[[Array], Array]
 
 
-@dataclass(frozen=True)
-class ProfileInterval:
-    """Profile-likelihood interval for the variance partition coefficient at the mean.
+class Interval(NamedTuple):
+    """An estimate with its profile-likelihood interval.
 
     Attributes
     ----------
     estimate, lower, upper : float
-        The lower bound is none where no variance partition at all fits well enough.
+        The lower bound is zero where no variance at all fits well enough.
     level : float
-    profile : DataFrame
-        The curve to draw: vpc, and the rise in deviance when it is held there.
     """
 
     estimate: float
     lower: float
     upper: float
     level: float
-    profile: pd.DataFrame
+
+    def of(self, function: Callable[[float], float]) -> Interval:
+        """Return estimate and bounds of something that grows with this."""
+        return Interval._make((*map(function, self[:3]), self.level))
 
     def table(self) -> pd.DataFrame:
         """Return the interval as a table of one row."""
-        return pd.DataFrame([vars(self)], index=pd.Index(["vpc"])).drop(columns="profile")
+        return pd.DataFrame([self._asdict()])
 
 
 class _Profile:
@@ -77,7 +76,7 @@ class _Profile:
         return best
 
 
-def profile_interval(fit: Solution, level: float) -> ProfileInterval:
+def profile_interval(fit: Solution, level: float) -> Interval:
     """Profile-likelihood interval for the variance partition coefficient at the mean.
 
     Parameters
@@ -91,13 +90,11 @@ def profile_interval(fit: Solution, level: float) -> ProfileInterval:
     row = random_row(fit.design, None)
     profile = _Profile(fit, row)
     relative = float(row @ fit.ingredients.relative @ row)
-    return share_interval(profile, relative, fit.deviance, level, 60)
+    return share_interval(profile, relative, fit.deviance, level)
 
 
-def share_interval(
-    profile: Profile, relative: float, deviance: float, level: float, points: int
-) -> ProfileInterval:
-    """Interval of a share of variance, and its curve from a little below to a little above.
+def share_interval(profile: Profile, relative: float, deviance: float, level: float) -> Interval:
+    """Interval of a share of variance.
 
     Parameters
     ----------
@@ -106,17 +103,9 @@ def share_interval(
     relative, deviance : float
         At the optimum.
     level : float
-    points : int
-        Of the curve.
     """
-    bounds = np.array([relative, *profile_bounds(profile, relative, deviance, level)])
-    at, low, high = 1.0 - 1.0 / (1.0 + bounds)
-    wide = 0.1 * (high - low)
-    grid = np.linspace(max(low - wide, 0.0), min(high + wide, 1.0 - 1e-6), points)
-    shares = np.unique(np.append(grid, min(at, 1.0 - 1e-6)))
-    rise = np.maximum(profile(shares / (1.0 - shares)) - deviance, 0.0)
-    curve = pd.DataFrame({"vpc": shares, "rise": rise})
-    return ProfileInterval(float(at), float(low), float(high), level, curve)
+    bounds = profile_bounds(profile, relative, deviance, level)
+    return Interval(relative, *bounds, level).of(lambda size: 1.0 - 1.0 / (1.0 + size))
 
 
 def profile_bounds(

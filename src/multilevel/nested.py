@@ -14,7 +14,7 @@ from multilevel.arguments import Checked
 from multilevel.design import DesignMoments, coordinates
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack
-from multilevel.intervals import ProfileInterval, share_interval
+from multilevel.intervals import Interval, share_interval
 from multilevel.levels import Nesting
 from multilevel.likelihood import Array
 from multilevel.nested_search import NestedLikelihood, Proof, Value, certify, differences, search
@@ -153,7 +153,7 @@ class NestedFit(Checked):
         variances = self._variances(self._theta, near(random_row(self.design, at)))
         return variances[self._level(level)] / (sum(variances) + 1.0)
 
-    def profile_interval(self, level: str = "", coverage: float = 0.95) -> ProfileInterval:
+    def profile_interval(self, level: str = "", coverage: float = 0.95) -> Interval:
         """Profile-likelihood interval for a level's share of variance at the mean.
 
         Parameters
@@ -167,7 +167,7 @@ class NestedFit(Checked):
         def profile(odds: Array) -> Array:
             return np.array([self.profile(level, o / (1.0 + o)) for o in odds.tolist()])
 
-        return share_interval(profile, estimate / (1.0 - estimate), self.deviance, coverage, 15)
+        return share_interval(profile, estimate / (1.0 - estimate), self.deviance, coverage)
 
     def profile(self, level: str, share: float) -> float:
         """Deviance with a level's share of variance at the mean held, the rest at its best."""

@@ -17,7 +17,7 @@ import pandas as pd
 from multilevel.draws import PosteriorInterval
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
-from multilevel.intervals import ProfileInterval
+from multilevel.intervals import Interval
 from multilevel.nested import NestedFit
 from multilevel.posterior import sample_posterior
 from pwp_lib.checks import check_model
@@ -55,7 +55,7 @@ class MeasureResult:
         Single level, random intercept, random slope, and the tests between them.
     vpc : float
         Therapist effect at the mean pre score, a share; random slope model, ML.
-    profile : ProfileInterval or None
+    profile : Interval or None
         Profile-likelihood interval of the therapist effect.
     posterior : PosteriorInterval or None
         The effect by Gibbs sampling, MLwiN's priors; the draws would fill the memory.
@@ -87,7 +87,7 @@ class MeasureResult:
     measure: Measure
     models: MeasureModels
     vpc: float
-    profile: ProfileInterval | None
+    profile: Interval | None
     posterior: PosteriorInterval | None
     residuals: pd.DataFrame
     rank_uncertainty: pd.DataFrame

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from multilevel.binary import BinaryFit, Interval, fit_binary
+from multilevel.binary import BinaryFit, fit_binary
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import OUTCOMES, patient_national_outcomes, patient_outcomes
@@ -183,8 +183,8 @@ def fit_rate(asked: Asked) -> RateModel:
     return RateModel(replace(asked, rows=pd.DataFrame()), fit.n, share, _figures(fit), p)
 
 
-def _interval(fit: BinaryFit) -> Interval:
+def _interval(fit: BinaryFit) -> Sequence[float]:
     if fit.n_groups <= _MANY or fit.singular:
         return fit.profile_interval()
     sd, half = fit.variance**0.5, 1.959964 * fit.variance_se / (2 * fit.variance**0.5)
-    return Interval(fit.variance, max(0.0, sd - half) ** 2, (sd + half) ** 2, 0.95)
+    return fit.variance, max(0.0, sd - half) ** 2, (sd + half) ** 2

@@ -182,14 +182,13 @@ def _outcomes(tables: _Tables) -> None:
     tables.add("outcomes", tables.outcomes(whole).drop(columns="group"))
     by_therapist = {}
     for m in names:
-        rows = analysis.outcomes_by_therapist[m]
+        rows, alone = analysis.outcomes_by_therapist[m].to_dict("index"), set(tables.alone)
         by_therapist[m] = [
-            (str(t), Group(Whose.THERAPIST, str(t)), rows.loc[t])
-            for t in rows.index.intersection(tables.alone, sort=False)
+            (str(t), Group(Whose.THERAPIST, str(t)), row) for t, row in rows.items() if t in alone
         ]
         if tables.together:
             few = analysis.summarise(m, tables.together)
-            by_therapist[m].append((parts.OTHERS_TOGETHER, counted.OTHERS, few))
+            by_therapist[m].append((parts.OTHERS_TOGETHER, counted.OTHERS, few.to_dict()))
     frame = tables.outcomes(by_therapist).rename(columns={"group": "therapist"})
     tables.add("outcomes_by_therapist", frame)
     _completeness(tables)

@@ -89,7 +89,7 @@ def counts_and_shares(
     Shares `between` are the percentages that the released counts allow: of few patients a single
     one can be so far off that it puts therapists in another order.
     """
-    out: dict[str, object] = dict(row)
+    out, counts = dict[str, object](row), {count.value: count for count in shown}
     for column, value in row.items():
         if pd.isna(value):
             out[column] = None
@@ -98,8 +98,8 @@ def counts_and_shares(
             ends = between or not policy.active
             share = share_between(part, whole, policy) if ends else percentage(part, whole)
             out[column] = MARK if share is None else share
-        elif column in {c.value for c in shown}:
-            out[column] = marked(shown[Count(column)])
+        elif column in counts:
+            out[column] = marked(shown[counts[column]])
     return out
 
 
@@ -288,9 +288,10 @@ def services_shown(
     """
     people = analysis.cohort.patients.groupby(["service_id", "therapist_id"]).size()
     loads = people.reset_index(name="n")
+    loads["alone"] = loads["therapist_id"].isin(list(alone))
 
     def safe(members: pd.DataFrame) -> bool:
-        both = members, members[~members["therapist_id"].isin(list(alone))]
+        both = members, members[~members["alone"]]
         return all(is_safe_group(g["n"].tolist(), policy) for g in both if len(g))
 
     hidden = [str(s) for s, members in loads.groupby("service_id") if not safe(members)]

@@ -187,11 +187,8 @@ class BinaryFit(Checked):
 
     def profile_interval(self, level: float = 0.95) -> Interval:
         """Profile-likelihood interval of the variance."""
-
-        def profile(variances: Array) -> Array:
-            return np.array([self._held(float(v)).deviance for v in variances])
-
-        bounds = profile_bounds(profile, self.variance, self._point.deviance, level)
+        found = self._point.deviance
+        bounds = profile_bounds(lambda v: self._held(v).deviance, self.variance, found, level)
         return Interval(self.variance, *bounds, level)
 
     def median_odds_ratio(self, level: float = 0.95) -> Interval:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,9 +19,11 @@ from multilevel.solution import Solution
 
 #: Relative variances searched: the partition coefficient from 1e-9 to 1 - 1e-9.
 _LEAST, _MOST = 1e-9, 1e9
+#: Of the log of a variance, from its estimate outwards.
+_STEP = math.log(4.0)
 
-#: Deviances at several variances, each held.
-Profile: TypeAlias = Callable[[Array], Array]
+#: Deviance with a variance held.
+Profile: TypeAlias = Callable[[float], float]
 
 
 class Interval(NamedTuple):
@@ -58,22 +62,19 @@ class _Profile:
         row, col = places(q).T
         found = lower_factor(self.basis.T @ fit.optimum.g[0] @ self.basis)[row, col]
         # From the optimum with its correlations kept, and from no correlation.
-        self.starts = (found + 1e-3 * (row == col), 0.3 * (row == col))
+        self.starts = np.array([found + 1e-3 * (row == col), 0.3 * (row == col)])
         self.beside = (col == 0) & (row > 0)
 
-    def __call__(self, relative: Array) -> Array:
-        """Deviance at each held relative variance, shape (S,)."""
-        held = np.sqrt(np.asarray(relative, dtype=float) / self.size)
-        best, same = np.full(len(held), np.inf), np.zeros(len(held), dtype=np.intp)
-        free = np.ones((len(held), len(self.beside)))
-        free[:, 0] = 0.0
+    def __call__(self, relative: float) -> float:
+        """Deviance at a held relative variance."""
+        held, free = (relative / self.size) ** 0.5, np.ones(self.starts.shape)
         # Without variance in the first direction there is nothing to covary with.
-        free[:, self.beside] = (held > 0.0)[:, None]
-        for start in self.starts:
-            theta = start * free
-            theta[:, 0] = held
-            best = np.minimum(best, minimise(self.stack, same, self.basis.T, theta, free).deviance)
-        return best
+        free[:, self.beside] = held > 0.0
+        free[:, 0] = 0.0
+        theta = self.starts * free
+        theta[:, 0] = held
+        same = np.zeros(len(theta), dtype=np.intp)
+        return float(minimise(self.stack, same, self.basis.T, theta, free).deviance.min())
 
 
 def profile_interval(fit: Solution, level: float) -> Interval:
@@ -99,7 +100,7 @@ def share_interval(profile: Profile, relative: float, deviance: float, level: fl
     Parameters
     ----------
     profile : callable
-        Deviances with the variance held at these multiples of the rest.
+        Deviance with the variance held at a multiple of the rest.
     relative, deviance : float
         At the optimum.
     level : float
@@ -118,22 +119,25 @@ def profile_bounds(
     from scipy.stats import chi2
 
     tail_of(level)
-    inside, ceiling = max(relative, _LEAST), deviance + float(chi2.ppf(level, 1))
-    zero = relative <= _LEAST or profile(np.zeros(1))[0] <= ceiling
-    lower = 0.0 if zero else _bound(profile, inside, ceiling, 0.25)
-    return lower, _bound(profile, inside, ceiling, 4.0)
+    root = math.sqrt(chi2.ppf(level, 1))
+
+    @cache
+    def above(log_relative: float) -> float:
+        # The root of the rise is nearly straight, so that few steps find where it crosses.
+        return math.sqrt(max(profile(math.exp(log_relative)) - deviance, 0.0)) - root
+
+    inside = math.log(max(relative, _LEAST))
+    zero = relative <= _LEAST or above(-math.inf) <= 0.0
+    return 0.0 if zero else _bound(above, inside, -_STEP), _bound(above, inside, _STEP)
 
 
-def _bound(profile: Profile, inside: float, ceiling: float, factor: float) -> float:
-    """Step outwards until the profile is above the ceiling; then find where it crosses."""
+def _bound(above: Callable[[float], float], inside: float, step: float) -> float:
+    """Step outwards until the profile is above its bound; then find where it crosses."""
     from scipy.optimize import brentq
 
-    def above(log_relative: float) -> float:
-        return float(profile(np.array([np.exp(log_relative)]))[0]) - ceiling
-
     outside = inside
-    while above(np.log(outside)) <= 0.0:
-        if outside > _MOST:
-            return float("inf")
-        inside, outside = outside, outside * factor
-    return float(np.exp(brentq(above, np.log(inside), np.log(outside), xtol=1e-10, rtol=1e-12)))
+    while above(outside) <= 0.0:
+        if outside > math.log(_MOST):
+            return math.inf
+        inside, outside = outside, outside + step
+    return math.exp(brentq(above, inside, outside, xtol=1e-10, rtol=1e-12))

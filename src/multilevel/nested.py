@@ -162,12 +162,10 @@ class NestedFit(Checked):
             One of `levels`.
         coverage : float
         """
-        estimate = self.vpc(level)
-
-        def profile(odds: Array) -> Array:
-            return np.array([self.profile(level, o / (1.0 + o)) for o in odds.tolist()])
-
-        return share_interval(profile, estimate / (1.0 - estimate), self.deviance, coverage)
+        odds = self.vpc(level) / (1.0 - self.vpc(level))
+        return share_interval(
+            lambda size: self.profile(level, size / (1.0 + size)), odds, self.deviance, coverage
+        )
 
     def profile(self, level: str, share: float) -> float:
         """Deviance with a level's share of variance at the mean held, the rest at its best."""

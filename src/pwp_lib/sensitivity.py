@@ -187,12 +187,9 @@ def _shared_ends(main: pd.Series, other: pd.Series, size: int | None) -> dict[st
     except InputError:
         return {}
     ends = {}
-    for name, ascending in (("upper_shared", True), ("lower_shared", False)):
-        first, second = (
-            set(r.sort_values(ascending=ascending, kind="stable").index[:k])
-            for r, k in zip(both, sizes, strict=True)
-        )
-        ends[name] = float(len(first & second))
+    for end, best in (("upper_shared", pd.Series.nsmallest), ("lower_shared", pd.Series.nlargest)):
+        first, second = (best(r, k).index for r, k in zip(both, sizes, strict=True))
+        ends[end] = float(len(first.intersection(second)))
     return ends
 
 

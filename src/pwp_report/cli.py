@@ -114,8 +114,9 @@ def start(
 
     names = tuple(name.strip() for name in measures.split(","))
     started = start_folder(Request(folder, data, study, therapists, names))
-    count = len(started.chapters)
-    say(f"{folder.name} holds {count} chapters: README.md in it says how to run them.")
+    say(
+        f"{folder.name} holds {len(started.chapters)} chapters: its README.md says how to run them."
+    )
     say(*(f"Left out: {name} needs {need}." for name, need in started.left_out.items()))
     if data is not None:
         say("Outputs of these notebooks are not cleared for release.", stderr=True)
@@ -201,7 +202,3 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         # The error's own text may hold a value of the file: only its kind is said.
         _fail(remark("fault_of_ours", kind=type(error).__name__), 1)
-
-
-if __name__ == "__main__":
-    main()

@@ -34,6 +34,8 @@ from pwp_report.wording import refusal
 _BUCKETS = 64
 #: The name, among those of sums, of nothing: it is in a run that was meant despite earlier ones.
 _DESPITE = "despite"
+#: Buckets as they were that would be missed, if none is.
+_TELLING = 7.0
 #: Columns of patients: by how many patients their therapist differs from an earlier run.
 CHANGED = "changed_"
 #: Names in the mark of two measures. Of more, how many have the scores of some of them, as a run of
@@ -138,6 +140,8 @@ def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, set[st
     """Earlier runs, of what, and what changed since, up to one of the same patients with a name."""
     for register in key.expanduser().parent.glob("*.runs"):
         for name, old in _runs(register):
+            if _of_others(mine[""], old[""]):
+                continue
             changes = [_change(mine[k], old[k]) for k in mine if k in old]
             same = mine.keys() <= old.keys() and not any(c.to_numpy().any() for c in changes)
             if same and has in old:
@@ -147,6 +151,20 @@ def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, set[st
                 ends = [*((mine[k], old[""]) for k in mine), *((old[k], mine[""]) for k in old)]
                 changes += [_change(*two).assign(unlike=0) for two in ends if len(two[0])]
             yield name, old.keys() - {_DESPITE}, changes
+
+
+def _of_others(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> bool:
+    """Whether no patient of one run was in the other, as far as buckets tell.
+
+    They tell it where, were half of the patients the same, many buckets would be as they were: of
+    a therapist with very many patients none would. Nobody is in two runs without a therapist in
+    common; of patients or therapists with other labels in each nobody can know.
+    """
+    both = pd.Index(one[:, 0]).intersection(pd.Index(other[:, 0]))
+    a, b = (pd.DataFrame(x[:, 1:], x[:, 0]).loc[both].to_numpy() for x in (one, other))
+    least, most = np.sort([a[:, -1], b[:, -1]], axis=0).astype(float)
+    telling = (least / 2 * np.exp(-most / _BUCKETS)).sum() > _TELLING or not len(both)
+    return bool(telling) and not ((a == b) & (a > 0))[:, :-1].any()
 
 
 def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:

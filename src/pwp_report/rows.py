@@ -72,9 +72,8 @@ def _restarting(people: pd.DataFrame, study: Study) -> list[str]:
     if study.numbers_restart or "service_id" not in people:
         return []
     pairs = people.dropna().drop_duplicates(["patient_id", "service_id"])
-    if pairs["patient_id"].duplicated().mean() < _MANY or pairs.empty:
-        return []
-    return [remark("numbers_restart_perhaps")]
+    many = pairs["patient_id"].duplicated().mean() >= _MANY
+    return [remark("numbers_restart_perhaps")] * bool(many)
 
 
 def _met(

@@ -285,3 +285,56 @@ def test_without_the_key_the_register_is_random_bytes(tmp_path: Path) -> None:
         # As often each byte as any other: chi-square of 255 degrees of freedom.
         counts = np.bincount(drawn, minlength=256)
         assert chisquare(counts).pvalue > 1e-6
+
+
+def _years(size: int, same: float, therapists: int = 40) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Patients of two years under the same therapists, of whom a share is in both."""
+    both = _people(2 * size)
+    names = [f"T{i % therapists}" for i in range(len(both))]
+    both = both.assign(therapist_id=names)
+    return both.iloc[:size], both.iloc[round(size * (1 - same)) :].iloc[:size]
+
+
+@pytest.mark.parametrize(
+    ("size", "therapists", "same", "known"),
+    [
+        (1_000, 40, 0.0, False),  # a second year, nobody of the first
+        (8_000, 40, 0.0, False),
+        (60, 6, 0.0, False),
+        (1_000, 40, 0.5, True),
+        (8_000, 40, 0.5, True),
+        (60, 6, 0.5, True),
+        (1_000, 40, 0.1, True),
+        (20_000, 10, 0.0, True),  # of 2,000 patients of a therapist buckets cannot tell
+        (20_000, 10, 0.5, True),
+    ],
+)
+def test_a_run_of_other_people_says_nothing_of_this_one(
+    size: int, therapists: int, same: float, known: bool, tmp_path: Path
+) -> None:
+    (before, now), key = _years(size, same, therapists), tmp_path / "a.key"
+    open_key(key)
+    keep(_mark(before), key, "first")
+    cohort, _ = compared(_cohort(now), key, DisclosurePolicy(), False)
+    assert bool(len(changes_by_therapist(cohort.patients).columns)) == known
+
+
+def test_another_service_in_the_folder_of_the_key_says_nothing(tmp_path: Path) -> None:
+    people, other = _people(1_000), _people(700, seed=2)
+    for name in ("one", "two"):
+        open_key(tmp_path / f"{name}.key")
+    keep(_mark(people), tmp_path / "one.key", "first")
+    other = other.assign(therapist_id="x" + other["therapist_id"])
+    cohort, _ = compared(_cohort(other), tmp_path / "two.key", DisclosurePolicy(), False)
+    assert not len(changes_by_therapist(cohort.patients).columns)
+
+
+@pytest.mark.parametrize("same", [0.0, 0.5])
+def test_who_is_compared_is_told_so(
+    same: float, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    before, now = _years(500, same)
+    assert _report(tmp_path, before) == 0
+    capsys.readouterr()
+    assert _report(tmp_path, now) == 0
+    assert ("much more is withheld than of a first run" in capsys.readouterr().err) == bool(same)

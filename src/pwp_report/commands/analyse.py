@@ -9,10 +9,10 @@ from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
-from pwp_report.register import Mark, compared, keep
+from pwp_report.register import Mark, changes_by_therapist, compared, keep
 from pwp_report.study import Study
 from pwp_report.study_file import read_study
-from pwp_report.wording import refusal
+from pwp_report.wording import refusal, remark
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     if active:
         key = open_key(asked.key, outside=asked.out)
         cohort, mark = compared(cohort, asked.key, policy, asked.despite_earlier)
+        if len(changes_by_therapist(cohort.patients).columns):
+            say(remark("run_compared", name=asked.key.name), stderr=True)
         cohort, names = numbered(pseudonymise(cohort, Pseudonyms(key)))
     return cohort, names, found.study, policy, mark
 

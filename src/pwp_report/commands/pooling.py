@@ -157,28 +157,18 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
 
 def pool_table(moments: Moments) -> pd.DataFrame:
     """Fit both models of each measure that the moments hold, and list what they say."""
-    names = [v.removesuffix("_post") for v in moments.variables if v.endswith("_post")]
-    measures = [
-        MEASURES.get(n) or Measure(n, n, -1e9, 1e9, None, None)
-        for n in names
-        if f"{n}_pre" in moments.variables
-    ]
+    there = moments.variables
+    names = [n for v in there if (n := v.removesuffix("_post")) != v and f"{n}_pre" in there]
+    measures = [MEASURES.get(n) or Measure(n, n, -1e9, 1e9, None, None) for n in names]
     if not measures:
         raise refusal("moments_without_measure")
     lines = []
     for m in measures:
         for level in ("intercept", "slope"):
             fit = fit_mixed(model_formula(m, measures, level), moments)
-            line = {
-                "measure": m.label,
-                "model": f"random {level}",
-                "deviance": fit.deviance,
-                "intercept variance": float(fit.random_covariance.to_numpy()[0, 0]),
-                "residual variance": fit.residual_variance,
-                "therapist effect": fit.vpc(),
-            }
-            if level == "intercept":
-                interval = fit.profile_interval()
-                line |= {"lower 95%": interval.lower, "upper 95%": interval.upper}
-            lines.append(line)
-    return pd.DataFrame(lines)
+            between = float(fit.random_covariance.to_numpy()[0, 0])
+            figures = fit.deviance, between, fit.residual_variance, *fit.profile_interval()[:3]
+            lines.append((m.label, f"random {level}", *figures))
+    ends = ["therapist effect", "lower 95%", "upper 95%"]
+    columns = ["measure", "model", "deviance", "intercept variance", "residual variance", *ends]
+    return pd.DataFrame(lines, columns=columns)

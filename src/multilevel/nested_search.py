@@ -152,7 +152,9 @@ class NestedLikelihood:
         """Follow one start down; Newton steps give the last digits."""
         from scipy.optimize import minimize
 
-        theta = minimize(self.slope, theta, jac=True, method="L-BFGS-B", options={"gtol": 1e-5, "ftol": 1e-13}).x
+        theta = minimize(
+            self.slope, theta, jac=True, method="L-BFGS-B", options={"gtol": 1e-5, "ftol": 1e-13}
+        ).x
         for _ in range(3):
             deviance, slope = self.slope(theta)
             further = theta - np.linalg.lstsq(self.bend(theta), slope)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -14,9 +13,9 @@ import typer
 
 from multilevel.errors import InputError
 from pwp_report.pseudonyms import default_key_file
-from pwp_report.wording import remark
+from pwp_report.wording import listed, remark
 
-_WORDS = tomllib.loads(Path(__file__).with_name("commands.toml").read_text(encoding="utf-8"))
+_WORDS = listed("commands.toml")
 _HELP, _EXAMPLE = _WORDS["options"], _WORDS["examples"]
 
 

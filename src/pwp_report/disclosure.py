@@ -17,6 +17,10 @@ Rules, in the order in which they act
    every score, or dropped out, of few therapists, may fit no other counts (`release`); how
    caseloads spread, and how many are enough for a reliable figure, tells those of whoever is shown
    only together (`guarded_sample`, `how_sure`).
+7. Where patients may lack a measure, the exact numbers on each, of all, tell how many do: of fewer
+   than five the measure is as one that all must have (`inclusion`). Of a therapist they are shown
+   rounded, and departures with one decimal, so that residuals do not tell them; who has too few
+   patients on a measure is shown on it with others (`release`).
 
 What rounding does not protect against: two runs over nearly the same patients, compared. Where one
 more patient turns a withheld count into a 5, it was 4. So a run that differs by few from one under
@@ -124,7 +128,8 @@ def _neighbour(
         if found := near & shown:
             return min(found, key=lambda i: (truth[i], i))
         seen |= near
-        edge = near - told
+        # One that is not small itself was withheld for another, and tells nothing if it is known.
+        edge = near - told if truth[target] < ledger.policy.threshold else set()
     return None
 
 
@@ -144,6 +149,7 @@ def release_counts(
     policy: DisclosurePolicy | None = None,
     *,
     known: Iterable[Cell] = (),
+    kept: Iterable[Cell] = (),
     not_zero: Iterable[Cell] = (),
     compared: bool = False,
 ) -> pd.DataFrame:
@@ -160,6 +166,8 @@ def release_counts(
     known : iterable of Cell
         Counts that are shown rounded and that an attacker is taken to know exactly, because
         standard errors or means published with them tell: they protect nothing.
+    kept : iterable of Cell
+        Counts that are shown rounded elsewhere, so that to withhold them would protect nothing.
     not_zero : iterable of Cell
         Counts that a reader knows not to be zero, because a zero in their place is shown as such.
     compared : bool
@@ -202,6 +210,7 @@ def release_counts(
     ledger.any_small = compared
     _set_bounds(ledger, truth, hidden, told)
     shown = {i for i in range(len(by_cell)) if not ledger.is_rest(i)} - hidden - told
+    shown -= {ledger.position[c] for c in kept}
     hidden |= _protect(ledger, truth, sorted(small), shown, told)
     withheld = {ledger.cells[i] for i in hidden}
     found = {c: np.nan if c in withheld else float(policy.rounded(n)) for c, n in by_cell.items()}
@@ -213,7 +222,7 @@ def _protect(
     ledger: Ledger, truth: NDArray[np.float64], todo: list[int], shown: set[int], told: set[int]
 ) -> set[int]:
     """Withhold further cells until each of those given could hold two values; say which."""
-    extra: set[int] = set()
+    extra, threshold = set[int](), ledger.policy.threshold
     while todo:
         if _safe(ledger, todo[-1], truth):
             # What is safe stays so: to hide more only widens what an attacker must allow for.
@@ -222,7 +231,8 @@ def _protect(
         more = _neighbour(ledger, todo[-1], truth, shown, told)
         if more is None:
             # Never seen, and never to be seen: rather no number near it than one that tells.
-            lost = shown & set(ledger.members_around(todo.pop()).tolist())
+            near, small = ledger.members_around(todo[-1]), truth[todo.pop()] < threshold
+            lost = shown & set(near.tolist() if small else [])
             shown -= lost
             extra |= lost
             continue

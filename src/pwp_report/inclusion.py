@@ -89,11 +89,9 @@ def _masks(
     for sign, end, word in ((1, study.minimum_age, "more"), (-1, study.maximum_age, "less")):
         if "age" in has and end is not None:
             rules.append((f"aged {end:g} or {word}", sign * patients["age"] >= sign * end))
-    free = {entry.measure.name for entry in study.measures if not entry.required}
     for m in measures:
-        if m.name not in free:
-            both = patients[[m.pre, m.post]].notna().all(axis=1)
-            rules.append((f"{_SCORE} {m.label} at both ends", both))
+        both = patients[[m.pre, m.post]].notna().all(axis=1)
+        rules.append((f"{_SCORE} {m.label} at both ends", both))
     return rules
 
 
@@ -111,9 +109,14 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
     left = pd.Series(True, index=patients.index)
     eligible = left
     lines = []
-    for words, met in _masks(patients, study, measures):
+    free = {f"{_SCORE} {e.measure.label} at both ends" for e in study.measures if not e.required}
+    # Measures that patients may lack come last.
+    for words, met in sorted(_masks(patients, study, measures), key=lambda rule: rule[0] in free):
         met = met.fillna(False).astype(bool)
         excluded = int((left & ~met).sum())
+        # Numbers of patients by measure tell how many lack one: of few it is as one required.
+        if words in free and not 0 < excluded < DisclosurePolicy().threshold:
+            continue
         left = left & met
         if not words.startswith(_SCORE):
             eligible = left

@@ -14,12 +14,10 @@ therapist shown: standard errors and means are published of them.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from itertools import combinations
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +30,7 @@ from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
 from pwp_report.ledger import REST
 from pwp_report.rates import NATIONAL_RATES
 from pwp_report.register import changes_by_therapist, differ_by_few
+from pwp_report.wording import listed
 
 #: Whose patients are counted; of a rule of inclusion those who are left after it.
 Whose = Enum("Whose", "ALL THERAPIST OTHERS RULE")
@@ -84,9 +83,7 @@ NATIONAL_COUNTS = tuple(
 #: programme is asked about tables of that size, and the quick proof would withhold nearly all.
 _SETTLED = 50
 #: By table, what is part of what among the counts of one group.
-_PARTS: Mapping[str, Sequence[Mapping[str, Any]]] = tomllib.loads(
-    Path(__file__).with_name("counts.toml").read_text(encoding="utf-8")
-)
+_PARTS: Mapping[str, Sequence[Mapping[str, Any]]] = listed("counts.toml")
 
 
 @dataclass
@@ -196,24 +193,34 @@ class PatientCounts:
             raise LookupError(f"{kind} was not counted for {group}")
         return float("nan") if pd.isna(value) else float(value)
 
+    def unlike(self, kind: Kind) -> bool:
+        """Whether a count is of a measure that some lack: what is as large is so by chance."""
+        mine = self.cells[EVERYBODY]
+        ends = mine[Kind(Count.analysed)], mine.get(kind)
+        return kind.count is Count.last and mine[Kind(Count.n, kind.of)] not in ends
+
     def _release(
         self, analysis: Analysis, policy: DisclosurePolicy, known: Sequence[Group]
     ) -> None:
         """Pass all of it through disclosure control; numbers of patients of `known` are known."""
-        sizes = [Kind(Count.n, m.name) for m in analysis.cohort.measures]
-        sizes += [Kind(Count.analysed), Kind(Count.complete), Kind(Count.n, NATIONAL)]
+        sizes = [Kind(Count.n, m.name) for m in analysis.cohort.measures] + [Kind(Count.analysed)]
+        more = [Kind(Count.complete), Kind(Count.n, NATIONAL)]
         # Who was eligible may be the same number, and is not known where it is not.
         # Where no status is recorded, every course is finished by definition.
         open_too = "status" in analysis.cohort.patients
         finished = [] if open_too else [Kind(Count.n_finished, NATIONAL)]
         scored = [Kind(c, m.name) for m in analysis.cohort.measures for c in LAST_SCORES[:2]]
-        self._merge([*sizes, Kind(Count.eligible), *finished, *scored])
+        scored = [k for k in scored if not self.unlike(k)]
+        self._merge([*sizes, *more, Kind(Count.eligible), *finished, *scored])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
         told = [(g, k) for g, k in counts if k in sizes and g in these]
+        # Where some lack a measure those of therapists are shown rounded, and not told.
+        own = [(g, k) for g, k in told if g != EVERYBODY and len(sizes) > 1]
         some = [(g, k) for g, k in counts if k.count in _ZEROS_SHOWN]
-        told_of: Any = {"known": told, "not_zero": some, "compared": self.compared}
+        told_of: Any = {"known": {*told} - {*own}, "kept": own, "not_zero": some}
+        told_of["compared"] = self.compared
         found: Any = release_counts(frame, self._relations, policy, **told_of)
         self._released = found.to_dict("index")
 
@@ -337,17 +344,18 @@ def _add_national(made: PatientCounts, analysis: Analysis) -> None:
             made.same[Kind(count, PUBLISHED)] = Kind(count, NATIONAL)
         else:
             made.link(EVERYBODY, Kind(count, PUBLISHED), [Kind(count, NATIONAL)])
-    if len(analysis.national) > 1:
-        # Who is analysed and is no case is among those of all finished courses who are none.
-        clear = {of: (REST, (EVERYBODY, of)) for of in (PUBLISHED, NATIONAL)}
-        for of, rest in clear.items():
-            whole, case = ((EVERYBODY, Kind(c, of)) for c in (Count.n_finished, Count.n_case))
-            made._relations.append(Relation(whole, (case, rest)))
-        made._relations.append(Relation(clear[PUBLISHED], (clear[NATIONAL],), exhaustive=False))
-    if first[Count.n_finished] == first[Count.n]:
-        for m in analysis.cohort.measures:
-            # Who is a case on one of the measures is a case.
-            made.link(EVERYBODY, Kind(Count.n_case, NATIONAL), [Kind(Count.n_case_pre, m.name)])
+    # Who is analysed and is no case is none on either measure, and is among those of all finished
+    # courses who are none.
+    lines = (NATIONAL, PUBLISHED)[: len(analysis.national)]
+    ends = dict.fromkeys(lines, (Count.n_finished, Count.n_case))
+    ends |= dict.fromkeys(("phq9", "gad7"), (Count.n, Count.n_case_pre))
+    for of, kinds in ends.items():
+        whole, case = ((EVERYBODY, Kind(c, of)) for c in kinds)
+        rest = (REST, (EVERYBODY, of))
+        made._relations.append(Relation(whole, (case, rest)))
+        if of != NATIONAL:
+            clear = (REST, (EVERYBODY, NATIONAL))
+            made._relations.append(Relation(rest, (clear,), exhaustive=False))
     made.link(EVERYBODY, Kind(Count.analysed), [Kind(Count.n, NATIONAL)])
     # Patients of therapists who have nobody left are in the published figures alone.
     both = [Kind(Count.eligible), Kind(Count.n, PUBLISHED)]
@@ -367,7 +375,8 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
             parts = [(rule, patients), (rule, excluded)]
             whole = (rules[i - 1], patients)
             made._relations.append(Relation(whole, tuple(parts[: 1 + bool(out[i])])))
-    for kind in [k for k in made.cells[EVERYBODY] if k.count in _OF_RULES]:
+    kinds = [k for k in made.cells[EVERYBODY] if k.count in _OF_RULES and not made.unlike(k)]
+    for kind in kinds:
         # The last rule that leaves as many: those therapists' patients are the flow's.
         same = np.flatnonzero(left == made.cells[EVERYBODY][kind])
         more = np.flatnonzero(left > made.cells[EVERYBODY][kind])

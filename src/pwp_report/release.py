@@ -46,10 +46,9 @@ class _Tables:
     withheld: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.alone, self.together = aggregate_small(self.analysis.cohort.caseloads(), self.policy)
-        self.counts = PatientCounts.of_analysis(
-            self.analysis, self.alone, self.together, self.policy
-        )
+        analysis, policy = self.analysis, self.policy
+        self.alone, self.together = aggregate_small(analysis.cohort.caseloads(), policy)
+        self.counts = PatientCounts.of_analysis(analysis, self.alone, self.together, policy)
 
     def add(
         self,
@@ -81,17 +80,17 @@ class _Tables:
         """One count of all patients as it may be shown, NaN if it may not."""
         return self.counts.shown(counted.EVERYBODY, kind)
 
+    def people(self, loads: pd.Series) -> tuple[list[str], list[str]]:
+        """Who is shown alone, and only together, by patients on a measure that some may lack."""
+        return aggregate_small(loads, self.policy, self.together)
+
     def outcomes(self, whose: Mapping[str, Sequence[tuple[str, Group, Any]]]) -> pd.DataFrame:
         """Outcomes of groups of patients: for each measure a label, a group and its summary."""
-        rows = [
-            {
-                "measure": measure,
-                "group": label,
-                **parts.outcome_row(dict(row), group, measure, self.counts.shown, self.policy),
-            }
-            for measure, groups in whose.items()
-            for label, group, row in groups
-        ]
+        rows = []
+        for measure, groups in whose.items():
+            for label, group, row in groups:
+                found = parts.outcome_row(dict(row), group, measure, self.counts.shown, self.policy)
+                rows.append({"measure": measure, "group": label, **found})
         return pd.DataFrame(rows)
 
 
@@ -120,8 +119,13 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         policy=policy,
         patients=MARK if pd.isna(total) else f"{int(total):,}",
         therapists=len(tables.alone) + len(tables.together),
-        withheld=tuple(tables.withheld),
+        withheld=tuple(dict.fromkeys(tables.withheld)),
     )
+
+
+def _some_lack(analysis: Analysis) -> bool:
+    """Whether patients are analysed who lack a measure."""
+    return any(r.fit.n < len(analysis.cohort.patients) for r in analysis.measures.values())
 
 
 def _say_what_is_withheld(tables: _Tables) -> None:
@@ -135,7 +139,7 @@ def _say_what_is_withheld(tables: _Tables) -> None:
         tables.withhold("held", n=len(tables.counts.held), threshold=policy.threshold)
     if any(cells):
         tables.withhold("marks", n=int(sum(cells)), mark=MARK, threshold=policy.threshold)
-    tables.withhold("known")
+    tables.withhold("known" + "_of_all" * _some_lack(tables.analysis))
     tables.withhold("runs")
 
 
@@ -188,6 +192,8 @@ def _outcomes(tables: _Tables) -> None:
         ]
         if tables.together:
             few = analysis.summarise(m, tables.together)
+            loads = [rows[t]["n"] for t in tables.together if t in rows]
+            few["n"] *= is_safe_group(loads, tables.policy)
             by_therapist[m].append((parts.OTHERS_TOGETHER, counted.OTHERS, few.to_dict()))
     frame = tables.outcomes(by_therapist).rename(columns={"group": "therapist"})
     tables.add("outcomes_by_therapist", frame)
@@ -260,12 +266,11 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
             table = table[~table.index.str.startswith("patients at the")]
         tables.add("checks", parts.rounded(table.reset_index(), 3), measure=result.measure)
     if result.sensitivity is not None:
-        frame = parts.sensitivity(
-            result.sensitivity, result.measure, tables.of_everybody, tables.policy
-        )
+        told = tables.of_everybody, tables.policy
+        frame = parts.sensitivity(result.sensitivity, result.measure, *told)
         by = FIRST if result.with_mix is None else WITH_MIX
         tables.add("sensitivity", frame, measure=result.measure, by=by)
-        without = parts.one_less(result.sensitivity, tables.alone)
+        without = parts.one_less(result.sensitivity, tables.people(result.residuals["n"])[0])
         tables.add("one_less", without, measure=result.measure)
 
 
@@ -279,11 +284,15 @@ def _effects(tables: _Tables) -> None:
 
 def _therapists(tables: _Tables) -> None:
     analysis, held = tables.analysis, {g.name for g in tables.counts.held}
-    alone = [t for t in tables.alone if t not in held]
-    together = [] if counted.OTHERS in tables.counts.held else tables.together
     for result in analysis.measures.values():
+        alone, together = tables.people(result.residuals["n"])
+        alone = [t for t in alone if t not in held]
+        together = [] if held & {*together, counted.OTHERS.name} else together
         # The number of patients, and the interval, of who differs by few would tell of those.
         frame = parts.residuals(result, alone, together, tables.policy)
+        if _some_lack(analysis) and tables.policy.active:
+            # With two decimals the residual would tell the number of patients on each measure.
+            frame["departure"] = frame["departure"].round(1)
         zero = "_zero" * bool(frame["residual"].isna().all())
         by = FIRST if result.with_mix is None else WITH_MIX
         note = phrase("notes", f"residuals{zero}", given=by)
@@ -294,11 +303,12 @@ def _therapists(tables: _Tables) -> None:
 
 def _groups(tables: _Tables) -> None:
     """Compare the upper with the lower group, of therapists who are shown one by one."""
-    analysis, policy, loads = tables.analysis, tables.policy, tables.analysis.cohort.caseloads()
+    analysis, policy = tables.analysis, tables.policy
     if analysis.groups is None:
         return
     ends, changes = analysis.ends(tables.alone), changes_by_therapist(analysis.cohort.patients)
-    shown = all(is_safe_group(loads[ts], policy) for ts in ends.values())
+    loads = [result.residuals["n"] for result in analysis.measures.values()]
+    shown = all(is_safe_group(n.reindex(ts), policy) for n, ts in product(loads, ends.values()))
     shown &= not any(differ_by_few(changes, ts, policy) for ts in ends.values())
     if not shown:
         tables.withhold("groups")
@@ -335,7 +345,7 @@ def _rates(tables: _Tables) -> None:
     rows, therapists = [], len(tables.analysis.cohort.caseloads())
     for model in tables.analysis.rates:
         asked = model.asked
-        kinds = parts.RATE_COUNTS[asked.rate]
+        kinds = parts.RATE_COUNTS.get(asked.rate)  # of dropout none is told
         of = "" if asked.rate in OTHER_RATES else asked.measure or counted.NATIONAL
         counts = [tables.of_everybody(Kind(c, of)) for c in kinds] if kinds else None
         row = parts.rate_row(model, counts, tables.policy)
@@ -383,13 +393,17 @@ def _services(tables: _Tables) -> None:
         return
     effects = ThreadPoolExecutor().map(service_effects, fits.values())
     _by_measure(tables, "services", dict(zip(fits, effects, strict=True)))
-    shown, hidden = parts.services_shown(tables.analysis, tables.alone, tables.policy)
-    if hidden:
-        tables.withhold("services", n=hidden)
     for name, found in fits.items():
         measure, (words, fit) = tables.analysis.measures[name].measure, [*found.items()][-1]
+        scored = tables.analysis.cohort.patients.dropna(subset=[measure.pre, measure.post])
+        alone = tables.people(scored.groupby("therapist_id").size())[0]
+        shown, hidden = parts.services_shown(scored, alone, tables.policy)
+        if hidden:
+            tables.withhold("services", n=hidden)
         frame = parts.service_rows(fit, shown, tables.policy, measure.higher_is_worse)
-        if frame["residual"].any():  # with a variance of zero there is nothing to tell apart
+        # Of fewer patients than there are, it would tell with another run's of those left out;
+        # with a variance of zero there is nothing to tell apart.
+        if frame["residual"].any() and fit.n == len(scored):
             note = phrase("notes", "by_service", adjusted_for=words)
             tables.add("by_service", frame, measure=measure, note=note)
 

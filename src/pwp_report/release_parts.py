@@ -28,12 +28,8 @@ NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {
     for rate, (_, among, _) in NATIONAL_RATES.items()
 }
 #: Of the model of a rate: the counts of the outcome and of those who could have it.
-RATE_COUNTS: Mapping[str, tuple[Count, Count] | None] = {
-    **OUTCOME_SHARES,
-    **NATIONAL_SHARES,
-    "dropout": None,
-    "complete": (Count.complete, Count.eligible),
-}
+_COMPLETE = {"complete": (Count.complete, Count.eligible)}
+RATE_COUNTS: Mapping[str, tuple[Count, Count]] = {**OUTCOME_SHARES, **NATIONAL_SHARES, **_COMPLETE}
 GROUP_MEANS = ("mean_pre", "mean_post", "mean_change")
 #: Columns of counts and of places beside those that begin with n_; `excluded` of the flow is not
 #: among them, since what reads that file knows it as it is.
@@ -279,14 +275,14 @@ def _tenth(value: float) -> float:
 
 
 def services_shown(
-    analysis: Analysis, alone: Sequence[str], policy: DisclosurePolicy
+    patients: pd.DataFrame, alone: Sequence[str], policy: DisclosurePolicy
 ) -> tuple[pd.DataFrame, int]:
     """Therapists and patients of each service that may be shown, and how many may not.
 
     A service, and all services that are not shown, with their therapists who are shown and without
     them, must each be several therapists of whom none can tell another.
     """
-    people = analysis.cohort.patients.groupby(["service_id", "therapist_id"]).size()
+    people = patients.groupby(["service_id", "therapist_id"]).size()
     loads = people.reset_index(name="n")
     loads["alone"] = loads["therapist_id"].isin(list(alone))
 

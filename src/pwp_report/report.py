@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
 from pwp_report.table_words import for_page, headings, phrase, places_of
-from pwp_report.wording import render
+from pwp_report.wording import listed, render
 
 SCHEMA_VERSION = 2
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
@@ -45,9 +44,7 @@ _MEANS = "^(mean|sd)_"
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
 #: Sections of the report: id, title, text, and the names of tables and figures.
-_SECTIONS: Sequence[Mapping[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("sections.toml").read_text(encoding="utf-8")
-)["section"]
+_SECTIONS: Sequence[Mapping[str, Any]] = listed("sections.toml")["section"]
 
 
 def safe_labels(cohort: Cohort) -> Cohort:

@@ -22,7 +22,7 @@ from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import shown_name
 from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
 from pwp_report.study import NEEDED, ScoreColumns, Study, headings_listed
-from pwp_report.wording import refusal, render
+from pwp_report.wording import listed, refusal, render
 
 #: Beyond any number that a study file could mean.
 _FAR = 10**10
@@ -50,9 +50,7 @@ class _Key:
     example: str = ""
 
 
-_DATA: dict[str, dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("study_keys.toml").read_text(encoding="utf-8")
-)
+_DATA: dict[str, dict[str, Any]] = listed("study_keys.toml")
 _ROLES = _DATA.pop("roles")
 _MEASURE_KEYS = tuple(_Key("measure", name, **key) for name, key in _DATA.pop("measure").items())
 _KEYS = tuple(

@@ -3,24 +3,19 @@
 The tables' files and the JSON keep the library's own names, which programs rely on.
 """
 
-import tomllib
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 
 from pwp_lib.numbers import bare_p, decimals
 from pwp_report.released import ReleasedTable
-from pwp_report.wording import in_words
+from pwp_report.wording import in_words, listed
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 60, 10
 _SHARES = ("vpc", "change")
 #: By table; what stands under "every" holds in all where the table itself says nothing else.
-_HEADINGS, _PHRASES = (
-    tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
-    for file in ("headings.toml", "tables.toml")
-)
+_HEADINGS, _PHRASES = (listed(file) for file in ("headings.toml", "tables.toml"))
 
 
 def phrase(kind: str, key: str, **values: object) -> str:

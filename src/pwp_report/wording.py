@@ -8,9 +8,13 @@ from typing import Any
 
 from multilevel.errors import InputError
 
-_WORDS: dict[str, Any] = tomllib.loads(
-    Path(__file__).with_name("wording.toml").read_text(encoding="utf-8")
-)
+
+def listed(name: str) -> dict[str, Any]:
+    """Read a file of words and data that stands beside the modules."""
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+_WORDS = listed("wording.toml")
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ def test_no_service_is_shown_beside_a_rest_of_few(seed: int) -> None:
     patients = cohort.patients.assign(service_id="S" + (number % (2 + seed % 4)).astype(str))
     analysis = replace(_counted(cohort), cohort=replace(cohort, patients=patients))
     alone, _ = aggregate_small(cohort.caseloads(), POLICY)
-    shown, hidden = services_shown(analysis, alone, POLICY)
+    shown, hidden = services_shown(analysis.cohort.patients, alone, POLICY)
     assert len(shown) + hidden == patients["service_id"].nunique()
     loads = patients.groupby(["service_id", "therapist_id"]).size()
     rests = [loads[s].drop(alone, errors="ignore") for s in shown.index]

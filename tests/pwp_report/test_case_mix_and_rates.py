@@ -339,11 +339,10 @@ def test_no_service_that_is_shown_or_left_over_tells_of_one_therapist(seed: int)
     names = [f"T{i}" for i in range(len(services))]
     rows = pd.DataFrame({"service_id": services.astype(str), "therapist_id": names})
     people = rows.loc[np.repeat(np.arange(len(rows)), loads)]
-    cohort: Any = SimpleNamespace(cohort=SimpleNamespace(patients=people))
     policy = DisclosurePolicy()
     by_name = pd.Series(loads, names)
     alone = list(by_name.index[by_name >= 20])
-    shown, hidden = parts.services_shown(cohort, alone, policy)
+    shown, hidden = parts.services_shown(people, alone, policy)
     assert len(shown) + hidden == rows["service_id"].nunique()
     left = rows[~rows["service_id"].isin(shown.index)]
     if len(left) and len(shown):

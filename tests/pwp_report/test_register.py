@@ -136,6 +136,21 @@ def test_unlike_study_files_over_one_file_are_compared(lacking: int, tmp_path: P
     assert refused == (lacking < 5)
 
 
+def test_sums_of_who_has_every_score_are_compared_with_a_report_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Of a therapist the report was of one patient more, whose scores the two together told."""
+    lacks = PEOPLE["gad7_post"].astype(float).mask(~PEOPLE["therapist_id"].duplicated())
+    people, both = PEOPLE.assign(gad7_post=lacks), "[measures.phq9]\n[measures.gad7]\n"
+    study = _study(tmp_path, both + "required = false\n")
+    assert _report(tmp_path, people, "out", "--study", study) == 0
+    (sums := tmp_path / "sums").mkdir()
+    asked = ("summarise", tmp_path / "own.csv", "--study", study, "--out", sums / "m.parquet")
+    assert run(*asked) == 2
+    assert "fewer than 5" in capsys.readouterr().err
+    assert run(*asked, "--despite-earlier-run") == 0
+
+
 @pytest.mark.parametrize("left_out", [1, 4, 30])
 def test_unlike_rules_of_inclusion_are_compared(left_out: int, tmp_path: Path) -> None:
     people = PEOPLE.assign(place=["b"] * left_out + ["a"] * (len(PEOPLE) - left_out))

@@ -44,6 +44,9 @@ def summarise_file(
     _refuse_inputs(out, [file, *([study] if study else []), key])
     found = check_study_data(file, study)
     cohort, mark = found.required(), None
+    # Of whom all scores are known, as sums are: a report may be of others as well.
+    columns = [c for m in cohort.measures for c in (m.pre, m.post)]
+    cohort = replace(cohort, patients=cohort.patients.dropna(subset=columns))
     least = minimum_shown or found.study.minimum_shown
     if least < 10:
         raise refusal("too_few_to_share")
@@ -54,10 +57,9 @@ def summarise_file(
         cohort, mark = compared(cohort, key, policy, despite)
         cohort = pseudonymise(cohort, Pseudonyms(own))
     moments = Moments.for_formula(_formula(cohort.measures), cohort.patients)
-    scores = cohort.patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
-    groups = scores.groupby(cohort.patients["therapist_id"])
+    groups = cohort.patients.groupby("therapist_id")
     # Nearly all with one score: what the few others have follows from its sum and its squares.
-    commonest = [groups[m].value_counts().groupby(level=0).max() for m in map(str, scores)]
+    commonest = [groups[m].value_counts().groupby(level=0).max() for m in columns]
     unlike = groups.size() - pd.concat(commonest, axis=1).max(axis=1)
     written = _shared(moments, policy, unlike.index[policy.active & (unlike < least / 2)])
     changes = changes_by_therapist(cohort.patients)
@@ -143,10 +145,8 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     table = pool_table(total)
     counts = {"therapists": len(total.groups), "withheld": total.withheld_groups}
     say(remark("moments_pooled", files=len(files), **counts))
-    show(
-        "Random intercept and random slope, by measure",
-        table.round(3).astype(str).replace("nan", ""),
-    )
+    title = "Random intercept and random slope, by measure"
+    show(title, table.round(3).astype(str).replace("nan", ""))
     if out is not None:
         if not out.parent.is_dir():
             raise refusal("no_such_folder", file=out.parent)

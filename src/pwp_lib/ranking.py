@@ -305,7 +305,7 @@ def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> Rank
     first, second = first[known], second[known]
     if len(first) < 3:
         raise InputError("a rank correlation needs three pairs at least")
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    if (first == first[0]).all() or (second == second[0]).all():
         return RankCorrelation(np.nan, np.nan, len(first))
     from scipy.stats import rankdata, spearmanr
 

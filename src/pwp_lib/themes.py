@@ -15,7 +15,7 @@ import pandas as pd
 
 from multilevel.errors import InputError
 from pwp_lib.comparison import Clusters, as_cluster_series
-from pwp_lib.schema import need_columns
+from pwp_lib.schema import SEGMENT_FIELDS, need_columns
 
 __all__ = [
     "CoderAgreement",
@@ -27,14 +27,7 @@ __all__ = [
     "theme_map",
 ]
 
-_COLUMNS = (
-    "participant_id",
-    "role",
-    "therapist_id",
-    "coder",
-    "high_order_theme",
-    "lower_order_theme",
-)
+_COLUMNS = tuple(field.name for field in SEGMENT_FIELDS)
 #: Fewer people than this with a similar lower-order theme, and the high-order theme goes.
 HIGH_ORDER_PEOPLE = 2
 #: A lower-order theme stays with so many people of a group: "more than two".
@@ -46,9 +39,10 @@ def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str = "firs
     need_columns(segments, *_COLUMNS)
     codes = segments.loc[segments["coder"] == coder, list(_COLUMNS)].drop_duplicates()
     if codes.empty:
-        raise InputError(
-            "no segment is by that coder", hint="name one of the coders", column="coder"
-        )
+        raise InputError("no segment is by that coder", hint="name another", column="coder")
+    for column in _COLUMNS:
+        if codes[column].isna().any():
+            raise InputError("a segment lacks a value", hint="leave it out", column=column)
     if clusters is None:
         return codes
     return codes.assign(cluster=codes["therapist_id"].map(as_cluster_series(clusters)))
@@ -235,7 +229,7 @@ def coder_agreement(segments: pd.DataFrame) -> CoderAgreement:
     50.0
     """
     coded = [_codes(segments, None, coder) for coder in ("first", "second")]
-    both = sorted(set.intersection(*(set(c["participant_id"]) for c in coded)))
+    both = sorted(set.intersection(*(set(c["participant_id"]) for c in coded)), key=str)
     if not both:
         raise InputError("no interview was coded by both coders", column="coder")
     theme = ["high_order_theme", "lower_order_theme"]

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from pwp_lib.themes import coder_agreement
+from multilevel import InputError
+from pwp_lib.themes import _COLUMNS, coder_agreement
 
 #: Codes of each role: some labels stand under two high-order themes.
 CODES = [(high, label) for high in "HKL" for label in "abcd"]
@@ -79,3 +80,26 @@ def test_most_of_the_cases_tell_the_themes_apart() -> None:
         one = coder_agreement(table.assign(high_order_theme="H")).kappa
         differ += abs(one - coder_agreement(table).kappa) > 1e-6
     assert differ > 60
+
+
+@pytest.mark.parametrize("column", _COLUMNS)
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT], ids=str)
+def test_a_segment_that_lacks_a_value_is_refused_in_words(column: str, missing: object) -> None:
+    table = segments(7).astype(object)
+    table.loc[table.index[table["coder"] == "second"][3], column] = missing
+    if column == "coder":  # nobody's segment is none of the two coders'
+        assert coder_agreement(table).kappa == pytest.approx(
+            coder_agreement(table.dropna()).kappa, abs=1e-12
+        )
+        return
+    with pytest.raises(InputError, match=f"column {column}: a segment lacks a value"):
+        coder_agreement(table)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_interviews_may_be_numbered_and_named(seed: int) -> None:
+    table = segments(seed)
+    mixed = table["participant_id"].map(lambda p: int(p[1:]) if int(p[1:]) % 2 else p)
+    found = coder_agreement(table.assign(participant_id=mixed))
+    expected = coder_agreement(table).kappa
+    assert found.kappa == pytest.approx(expected, abs=1e-12, nan_ok=True)

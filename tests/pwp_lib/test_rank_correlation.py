@@ -68,3 +68,13 @@ def test_the_p_value_is_the_share_of_all_orders(seed: int, n: int, ties: str) ->
 def test_few_of_the_cases_do_not_vary() -> None:
     constant = [case for case in CASES if min(np.ptp(v) for v in pair(*case)) == 0]
     assert len(CASES) - len(constant) >= 80
+
+
+@pytest.mark.parametrize("large", [np.inf, 1e308])
+@pytest.mark.parametrize("n", [3, 5, 12])
+def test_infinite_and_huge_values_are_ranked_as_any(large: float, n: int) -> None:
+    """Their range would be no number."""
+    a, b = np.arange(n) - 1.0, np.random.default_rng(n).permutation(n)
+    wide = np.where(a == a.max(), large, np.where(a == a.min(), -large, a))
+    assert rank_correlation(wide, b) == rank_correlation(a, b)
+    assert np.isnan(rank_correlation(np.full(n, large), b).p_value)

@@ -175,8 +175,9 @@ def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[floa
     """
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(deviance, bracket=(0.0, unit), method="brent", tol=1e-9)
-    delta, low = float(found.x), float(found.fun)
+    # In steps of the unit, as SciPy takes differences below 1e-11 for none.
+    found = minimize_scalar(lambda k: deviance(k * unit), bracket=(0.0, 1.0), tol=1e-9)
+    delta, low = float(found.x) * unit, float(found.fun)
     step = 0.2 * unit
     curvature = (deviance(delta - step) - 2.0 * low + deviance(delta + step)) / step**2
     return delta, float(np.sqrt(2.0 / curvature)) if curvature > 0.0 else float("nan")

@@ -119,3 +119,23 @@ def test_a_response_far_from_zero_has_the_fit_of_one_near_it(seed: int, step: fl
     assert fit.spread.ratio == pytest.approx(near.spread.ratio, abs=1e-8)
     np.testing.assert_allclose(fit.fixed["se"], near.fixed["se"], rtol=1e-6)
     np.testing.assert_allclose(fit.residuals(), near.residuals(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e-4, 1e4, 1e8, 1e12])
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", ["exp", "power"])
+def test_the_units_of_a_spread_change_nothing(kind: str, seed: int, unit: float) -> None:
+    """Steps of delta become as small as the predictor is large."""
+    rng = np.random.default_rng(100 + seed)
+    g, x = np.repeat(np.arange(9), 11), rng.uniform(1, 5, 99)
+    y = 1 + x / 2 + rng.normal(size=9)[g] + rng.normal(size=99) * x ** rng.uniform(-1, 1.5)
+    rows, method = pd.DataFrame({"g": g, "x": x, "y": y}), ("ML", "REML")[seed % 2]
+    formula = "y ~ 1 + (1 | g)" if seed % 3 else "y ~ scale(x) + (1 + scale(x) | g)"
+    near = fit_mixed(formula, rows, method, spread=f"{kind}(x)")
+    fit = fit_mixed(formula, rows.assign(x=unit * x), method, spread=f"{kind}(x)")
+    assert fit.spread is not None
+    assert near.spread is not None
+    assert fit.deviance == pytest.approx(near.deviance, abs=1e-7)
+    size = unit if kind == "exp" else 1.0
+    assert size * fit.spread.delta == pytest.approx(near.spread.delta, rel=1e-5, abs=1e-6)
+    assert size * fit.spread.se == pytest.approx(near.spread.se, rel=1e-3)

@@ -121,6 +121,7 @@ def _is_numeric(value: Any) -> bool:
     import numpy as np
 
     try:
-        return value is not None and np.asarray(value, dtype=float).size >= 0
+        found = np.asarray(value)
+        return value is not None and found.dtype.kind in "biufO" and found.astype(float).size >= 0
     except (TypeError, ValueError, OverflowError):
         return False

@@ -20,6 +20,7 @@ from multilevel.formula import MAX_RANDOM_TERMS, Formula, Term
 Monomial: TypeAlias = tuple[str, ...]
 #: Weights of products: of stored columns, and of unknowns, by their numbers.
 Polynomial: TypeAlias = dict[tuple[Monomial, tuple[int, ...]], float]
+NamedPolynomials: TypeAlias = list[tuple[str, Polynomial]]
 Levels: TypeAlias = Mapping[str, tuple[str, ...]]
 
 #: Beyond this the squares of a term would not be held exactly, nor would anybody read them.
@@ -148,9 +149,7 @@ class Writer:
         columns: dict[str, Polynomial] = {}
         for name, polynomial in (*fixed, *random, *response):
             if columns.setdefault(name, polynomial) != polynomial:
-                raise InputError(
-                    "two columns of the model have one name", column=name, hint="rename a level"
-                )
+                raise InputError("two columns have one name", column=name, hint="rename a level")
         places = {name: i for i, name in enumerate(columns)}
         return Columns(
             tuple(columns),
@@ -160,10 +159,10 @@ class Writer:
             tuple(self._unknowns),
         )
 
-    def side(self, terms: Sequence[Term]) -> list[tuple[str, Polynomial]]:
+    def side(self, terms: Sequence[Term]) -> NamedPolynomials:
         """Columns of one side of a formula, in order, each with its name."""
         codings = self._codings(terms)
-        columns: list[tuple[str, Polynomial]] = []
+        columns: NamedPolynomials = []
         for term in terms:
             for coding in codings[term]:
                 parts = [
@@ -181,9 +180,7 @@ class Writer:
     def _is_category(self, name: str) -> bool:
         return name in self.levels or name in self.truths
 
-    def _component(
-        self, factor: Expression, coding: Mapping[str, bool]
-    ) -> list[tuple[str, Polynomial]]:
+    def _component(self, factor: Expression, coding: Mapping[str, bool]) -> NamedPolynomials:
         """Columns of one component: one for a number, one a level for a category."""
         name = str(factor)
         if name in self.levels:

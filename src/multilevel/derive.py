@@ -303,9 +303,8 @@ def _crosses(recipe: Recipe, weights: Array, table: Array, means: Array) -> tupl
     centres[moved] = (weights @ means[recipe.places[:terms]])[moved]
     bare[:, 0] -= centres  # the constant is the first monomial
     both = np.array([weights, bare])
-    pairs = both[:, :, None, :, None] * both[:, None, :, None, :]
-    cross = pairs.reshape(-1, terms * terms) @ table[recipe.places]
-    cross = cross.reshape(2, size, size, -1).transpose(0, 3, 1, 2)
+    half = both.reshape(2 * size, terms) @ table[recipe.places].reshape(terms, -1)
+    cross = (both[:, None] @ half.reshape(2, size, terms, -1)).transpose(0, 3, 1, 2)
     return centres, np.ascontiguousarray((cross + cross.swapaxes(2, 3)) / 2)
 
 
@@ -343,10 +342,7 @@ def around(
     """
     moving = {name for name, pivot in new.items() if pivot != old.get(name, 0.0)}
     moved = _moved(tuple(sums), _table(sums), old, new)
-    return {
-        key: sums[key] if moving.isdisjoint(key) else row
-        for key, row in zip(sums, moved, strict=True)
-    }
+    return {k: sums[k] if moving.isdisjoint(k) else v for k, v in zip(sums, moved, strict=True)}
 
 
 def _table(sums: Mapping[Monomial, Totals]) -> Array:

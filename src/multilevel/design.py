@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from numbers import Number
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from multilevel.arguments import Checked
 from multilevel.errors import InputError
 
 Array: TypeAlias = NDArray[np.float64]
+#: Beyond this, and below one over it, the fourth power of a value is no number any more.
+FLOAT_LIMIT = 1e75
 #: A column as a polynomial in stored variables: ``{("x",): 1.0, (): -10.0}`` is ``x - 10``.
 Polynomial: TypeAlias = Mapping[tuple[str, ...], float]
 
@@ -22,6 +26,13 @@ Polynomial: TypeAlias = Mapping[tuple[str, ...], float]
 def coordinates(q: int) -> tuple[tuple[int, int], ...]:
     """Rows and columns of the elements of a lower-triangular factor, column by column."""
     return tuple((i, j) for j in range(q) for i in range(j, q))
+
+
+def _as_floats(values: ArrayLike) -> Array:
+    """Take numbers of any type; neither text nor dates, which NumPy would turn into some."""
+    found = np.asarray(values)
+    numbers = found.dtype == object and all(isinstance(value, Number) for value in found.flat)
+    return found.astype(float, casting="unsafe" if numbers else "same_kind")
 
 
 def movable_columns(
@@ -177,22 +188,27 @@ class DesignMoments(Checked):
         """
         if not set(random) <= set(fixed):
             raise InputError("random terms are among the fixed columns", hint="give their columns")
+        if "y" in fixed or (np.asarray(fixed.get("Intercept", 1)) != 1).any():
+            raise InputError("a column called Intercept is 1 in every row, and none is called y")
         names = (*fixed, "y")
         parts = tuple(range(len(fixed))), tuple(names.index(r) for r in random)
         try:
-            w = np.column_stack([np.asarray(c, dtype=float) for c in (*fixed.values(), response)])
-            labels, codes = np.unique(np.asarray(group), return_inverse=True)
-            unusable = (*np.shape(group), len(names)) != w.shape or not np.isfinite(w).all()
-        except (TypeError, ValueError):
+            w = np.column_stack([_as_floats(column) for column in (*fixed.values(), response)])
+            held = group if isinstance(group, Sequence) else np.asarray(group)
+            codes, labels = pd.factorize(pd.Series(held, dtype=object), sort=True)
+            size = np.abs(np.log(np.abs(w).max(axis=0)[w.any(axis=0)]))
+            unusable = w.shape != (len(codes), len(names)) or codes.min() < 0
+            unusable |= not (size <= np.log(FLOAT_LIMIT)).all()  # nor is NaN below
+        except (TypeError, ValueError, OverflowError):
             unusable = True
         if unusable:
-            raise InputError("columns are finite numbers, one a row", hint="give equal lengths")
+            raise InputError("columns hold finite numbers to 1e75, one a row; no group is missing")
         centres = np.zeros(len(names))
         movable = movable_columns(names, *parts)
         centres[movable] = w[:, movable].mean(axis=0)
         raw, about = ([v[codes == j] for j in range(len(labels))] for v in (w, w - centres))
         return cls(
-            groups=labels.astype(object),
+            groups=labels.to_numpy(dtype=object),
             n=np.bincount(codes, minlength=len(labels)).astype(np.int64),
             cross=np.array([rows.T @ rows for rows in raw]),
             names=names,

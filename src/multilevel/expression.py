@@ -112,7 +112,7 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
             raise InputError("a number in the formula has more digits than are calculated with")
         plain = f"{node.value:g}" if isinstance(node.value, float) else str(node.value)
         return Expression("number", node.lexeme or plain, (), node.value)
-    if kind == "Call":
+    if kind == "Call" and type(node.callee).__name__ == "Variable":
         arguments = tuple(read_expression(argument, True) for argument in node.args)
         return Expression("call", node.callee.name.lexeme, arguments)
     if kind == "Assign" and inside:

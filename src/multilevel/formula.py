@@ -145,9 +145,7 @@ def parse_formula(text: str) -> Formula:
         raise InputError(f"{response.name} is the response and cannot be a predictor as well")
     formula = Formula(text, response, fixed, random, group, above, within)
     if group in formula.columns:
-        raise InputError(
-            f"{group} is the grouping factor and cannot be a predictor or the response as well"
-        )
+        raise InputError(f"{group} is the grouping factor and can be nothing else in the formula")
     if not fixed and not random:
         raise InputError("the formula has no term on its right side", hint="write y ~ 1 at least")
     return formula
@@ -240,9 +238,7 @@ def _terms(part: Expression) -> list[Term]:
     if part.value == 1:
         return [_CONSTANT]
     if part.value is not None:
-        raise InputError(
-            f"{part.value} on its own is not a term", hint="only 1, 0 and -1 have a meaning"
-        )
+        raise InputError(f"{part.value} on its own is not a term", hint="only 1, 0 and -1 are")
     if not part.sign:
         return [Term((part,))]
     if part.sign == "|":

@@ -65,7 +65,7 @@ class LazyTable:
             pivots = self._pivots(plan, complete, rows)
             found = self._grouped(plan, complete, pivots)
             # Groups come in any order.
-            labels = self._plain(found[self._group].to_list(), plan.group)
+            labels = self._read(found[self._group].to_list(), plan.group)
             groups, order = sorted_labels(labels, plan.group)
             sums = {k: found[f"s{i}"].to_numpy()[order] for i, k in enumerate(plan.keys)}
             smallest = self._smallest_cells(plan, complete) if cells else None
@@ -96,9 +96,11 @@ class LazyTable:
         """Whether every column has a value."""
         present = nw.lit(True)
         for column in columns:
-            present = present & ~nw.col(column).is_null()
+            value = nw.col(column)
+            present = present & ~value.is_null()
             if self.schema[column].is_float():
-                present = present & ~nw.col(column).fill_null(0.0).is_nan()
+                # Asked for NaN in a Parquet file, DuckDB goes by statistics that leave it out.
+                present = present & (value.is_finite() | (value.abs() == math.inf))
         return present
 
     def _expression(self, source: Source) -> nw.Expr:
@@ -165,18 +167,20 @@ class LazyTable:
         pivots = choose_pivots(plan, sizes, whole, rows, centres.__getitem__)
         return {name: int(p) if name in far else p for name, p in pivots.items()}
 
-    def _plain(self, labels: Iterable[Any], group: str) -> list[Any]:
+    def _read(self, labels: Iterable[Any], group: str) -> list[Any]:
+        """Read wide numbers, which came as text."""
         wide = bool(group) and isinstance(self.schema[group], _WIDE)
-        return [int(v) if wide else plain_label(v) for v in labels]
+        return [int(v) if wide else v for v in labels]
 
     def _smallest_cells(self, plan: Plan, complete: nw.LazyFrame[Any]) -> dict[Any, int]:
         """Rows of the smallest cell of each group; see `Record`."""
         told = {name: self._expression(source) for name, source in plan.variables.items()}
         told |= {name: nw.col(name) for name in plan.dummies.values()}
         named = [told[name].alias(short) for name, short in plan.cells.items()]
-        rows = complete.select(self._labels(plan.group).alias(self._group), *named)
-        found = smallest_cells(plan, rows, self._group)
-        return dict(zip(self._plain(found, plan.group), found.values(), strict=True))
+        table = complete.select(self._labels(plan.group).alias(self._group), *named)
+        found = smallest_cells(plan, table, self._group)
+        labels = self._read(found, plan.group)
+        return dict(zip(map(plain_label, labels), found.values(), strict=True))
 
 
 @contextmanager

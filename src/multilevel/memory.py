@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from numbers import Number
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from multilevel import plan as plans
 from multilevel.columns import Monomial
+from multilevel.design import FLOAT_LIMIT
 from multilevel.errors import InputError
 from multilevel.expression import evaluate
 from multilevel.formula import Formula
@@ -26,13 +28,12 @@ from multilevel.record import INTEGER_LIMIT, Record, Totals, label_text, level_v
 from multilevel.small import compiled
 
 Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = dict[str, Array]
 Mask: TypeAlias = NDArray[np.bool_]
 Codes: TypeAlias = NDArray[np.int64]
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
-_DATES = ("date", "datetime", "period", "timedelta")
-#: Beyond this, and below one over it, the fourth power of a value is no number any more.
-_FLOAT_LIMIT = 1e75
+_DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")
 #: Rows summed at a time, which a processor keeps at hand.
 _BLOCK = 8192
 _OF_ONE_KIND = "numbers or text are needed, of one kind"
@@ -122,15 +123,15 @@ def _coded_range(values: Array) -> Coded | None:
 
 def _held(series: nw.Series[Any]) -> Any:
     """Hold a column of Polars or Arrow as an array of pandas."""
-    try:
+    with suppress(pa.ArrowException):
         # Of objects Arrow would take where they are in memory.
-        values = pa.array(series.to_list()) if series.dtype == nw.Object else series.to_arrow()
-        chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
-        if pa.types.is_dictionary(chunks.type):
-            chunks = chunks.cast(chunks.type.value_type)
-        return pd.arrays.ArrowExtensionArray(chunks)
-    except pa.ArrowException:
-        return pd.Series(series.to_list(), dtype=object)._values
+        if series.dtype != nw.Object:
+            values = series.to_arrow()
+            chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+            if pa.types.is_dictionary(chunks.type):
+                chunks = chunks.cast(chunks.type.value_type)
+            return pd.arrays.ArrowExtensionArray(chunks)
+    return pd.Series(series.to_list(), dtype=object)._values
 
 
 class Column:
@@ -171,7 +172,8 @@ class Column:
             return "category"
         # Told its type, pandas leaves text as it is that no encoding holds.
         series = nw.from_native(pd.Series(self.typed, dtype=self.typed.dtype), series_only=True)
-        return kind_of(series.dtype, self.name)
+        # Dates may be labels of groups; a table refuses them as anything else.
+        return "category" if series.dtype.is_temporal() else kind_of(series.dtype, self.name)
 
     @cached_property
     def levels(self) -> tuple[str, ...]:
@@ -272,7 +274,6 @@ class Table:
 
     def kind(self, column: str) -> str:
         """Return ``number``, ``truth`` or ``category``."""
-        # As labels of groups they may be used.
         if pd.api.types.infer_dtype(self[column].values, skipna=True) in _DATES:
             return kind_of(nw.Date(), column)
         return self[column].kind
@@ -308,9 +309,7 @@ class Table:
             smallest = {g: found[c] for g, c in zip(groups, order.tolist(), strict=True) if found}
         return recorded(plan, groups, sums, pivots, smallest, len(self.native))
 
-    def rows(
-        self, plan: Plan, further: Sequence[str]
-    ) -> tuple[Codes, dict[str, Array], dict[str, Array]]:
+    def rows(self, plan: Plan, further: Sequence[str]) -> tuple[Codes, Arrays, Arrays]:
         """Group codes, the plan's stored columns and further ones, over complete rows."""
         keep = self._complete(plan)
         coded = self._coded(plan.group)
@@ -425,13 +424,13 @@ def _less(values: Array, pivot: float) -> Array:
     return (high - float(over)) * 2.0**32 + (low - float(under))
 
 
-def sorted_labels(
-    labels: Sequence[Any], column: str
-) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+def sorted_labels(labels: Sequence[Any], column: str) -> tuple[Array, Array]:
     """Sort labels of groups, and say where each was.
 
     Numbers and text in one column are sorted as text, if that keeps all labels apart.
     """
+    if any(isinstance(label, float) and abs(label) >= FLOATS_END for label in labels):
+        raise InputError("floats have rounded its labels", column=column, hint="read them as text")
     found = [v if type(v) in (str, int) else plain_label(v) for v in labels]
     try:
         order = sorted(range(len(found)), key=found.__getitem__)
@@ -471,7 +470,7 @@ def choose_pivots(
     for name, size in largest.items():
         if not math.isfinite(size):
             raise InputError("a value is infinite or undefined", column=name)
-        if size > _FLOAT_LIMIT or 0.0 < size < 1.0 / _FLOAT_LIMIT:
+        if size > FLOAT_LIMIT or 0.0 < size < 1.0 / FLOAT_LIMIT:
             problem = "its values are too large or too small to be multiplied"
             raise InputError(problem, column=name, hint="measure it in other units")
     floats = set(largest) - integers

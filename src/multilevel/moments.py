@@ -67,10 +67,8 @@ class Moments(Checked, Record):
         return cls(**vars(summed(parsed, data, cells=True)))
 
     def __repr__(self) -> str:
-        grouped = (
-            f"{len(self.groups):,} groups ({self.group_name})" if self.group_name else "no groups"
-        )
-        return f"<Moments of {', '.join(self.columns)}: {int(self.n.sum()):,} rows, {grouped}>"
+        by = f"{len(self.groups):,} groups ({self.group_name})" if self.group_name else "no groups"
+        return f"<Moments of {', '.join(self.columns)}: {int(self.n.sum()):,} rows, {by}>"
 
     def design(self, formula: str) -> DesignMoments:
         """Cross-products of the columns of a model.

@@ -22,6 +22,9 @@ FEW_VALUES = 10
 #: From here on floats do not hold every whole number.
 FLOATS_END = 2**53
 
+#: Products of all pairs of so many columns take seconds; of more, memory that few have.
+MOST_LEVELS = 500
+
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Named: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -165,6 +168,9 @@ def formula_plan(text: str, group: str, kinds: Pairs, levels: Named) -> Plan:
         For text where a number is needed, and functions that are not known.
     """
     formula, kind = parse_formula(text), dict(kinds)
+    if long := [factor for factor, found in levels if len(found) > MOST_LEVELS]:
+        problem = f"a category of more than {MOST_LEVELS} levels is not read"
+        raise InputError(problem, column=long[0], hint="may it be the grouping factor?")
     variables: dict[str, Source] = {
         dummy(factor, level): Dummy(column, level)
         for (factor, column), (_, known) in zip(categories(text, kinds), levels, strict=True)

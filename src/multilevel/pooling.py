@@ -140,9 +140,7 @@ def _facts(record: Record) -> dict[str, Mapping[str, Any]]:
 def _refuse_groups(labels: pd.Index[Any], same_groups: bool) -> None:
     """Refuse labels of two kinds, and groups that are there twice unless they are the same."""
     if len({isinstance(label, str) for label in labels}) > 1:
-        raise InputError(
-            "groups are numbered in one and named in the other", hint="use one kind of identifier"
-        )
+        raise InputError("groups are numbered in one and named in the other", hint="use one kind")
     shared = labels[labels.duplicated()].nunique()
     if shared and not same_groups:
         raise InputError(

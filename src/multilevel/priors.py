@@ -161,9 +161,7 @@ class Prior:
             raise InputError("an inverse-Wishart prior needs its df and its scale")
         df = float(_numbers(self.df, (), "the df of an inverse-Wishart prior"))
         if not df > q - 1:
-            raise InputError(
-                f"the df of an inverse-Wishart prior of {q} random terms must exceed {q - 1}"
-            )
+            raise InputError(f"the df of an inverse-Wishart prior of {q} terms must exceed {q - 1}")
         scale = _numbers(self.scale, (q, q), "the scale of an inverse-Wishart prior")
         if not _is_regular(scale):
             raise InputError(

@@ -93,9 +93,7 @@ class Record:
 def movable(monomials: tuple[Monomial, ...]) -> frozenset[str]:
     """Columns that can be shifted without leaving the span of the monomials."""
     known = set(monomials)
-    fixed = {
-        name for key in known for i, name in enumerate(key) if key[:i] + key[i + 1 :] not in known
-    }
+    fixed = {n for key in known for i, n in enumerate(key) if key[:i] + key[i + 1 :] not in known}
     return frozenset({name for key in known for name in key} - fixed)
 
 

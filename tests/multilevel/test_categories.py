@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from multilevel import InputError, fit_mixed
+from multilevel import DesignMoments, InputError, fit_design, fit_mixed
 
 RNG = np.random.default_rng(77)
 G = np.repeat(np.arange(7), [4, 9, 2, 15, 1, 7, 11])
@@ -161,3 +161,28 @@ def test_one_level_of_names_may_be_a_multiindex_no_more() -> None:
     names = pd.MultiIndex.from_arrays([ROWS.columns])
     with pytest.raises(InputError, match="names of several levels"):
         fit_mixed("y ~ x + (1 | g)", ROWS.set_axis(names, axis=1))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_category_of_many_levels_takes_little_memory(lazy: bool) -> None:
+    """Of 150 levels the weights of all pairs of pairs would take eight gigabytes."""
+    rng = np.random.default_rng(9)
+    ward, g = np.arange(1_500) % 150, rng.integers(0, 12, 1_500)
+    y = rng.normal(size=150)[ward] + rng.normal(size=12)[g] + rng.normal(size=1_500)
+    rows = pd.DataFrame({"y": y, "g": g, "ward": ward})
+    fit = fit_mixed("y ~ C(ward) + (1 | g)", pl.from_pandas(rows).lazy() if lazy else rows)
+    # As R has it: the first level's mean, and how the others differ from it.
+    dummies = (ward[:, None] == np.arange(150)).astype(float)
+    dummies[:, 0] = 1.0
+    names = ["Intercept", *map(str, range(1, 150))]
+    columns = dict(zip(names, dummies.T, strict=True))
+    near = fit_design(DesignMoments.from_arrays(y, columns, ["Intercept"], g))
+    assert fit.converged
+    assert fit.deviance == pytest.approx(near.deviance, abs=1e-6)
+    np.testing.assert_allclose(fit.fixed, near.fixed, rtol=1e-5, atol=1e-8)
+
+
+def test_an_identifier_as_a_category_is_refused_in_words() -> None:
+    rows = pd.DataFrame({"y": np.arange(2_000) % 7, "g": np.arange(2_000) % 9})
+    with pytest.raises(InputError, match=r"column C\(p\): a category of more than 500 levels"):
+        fit_mixed("y ~ C(p) + (1 | g)", rows.assign(p=np.arange(2_000)))

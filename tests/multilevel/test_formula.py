@@ -140,6 +140,9 @@ def test_no_random_term_gives_a_single_level_model() -> None:
         ("y ~ I(z == 1 > x)", "what > is applied to"),
         ("y ~ x - (z - 1)", "a difference is taken away"),
         ("y ~ x--z", "a difference is taken away"),
+        ("y ~ center(x)(z)", "cannot be read"),
+        ("y ~ {log(x)(z)(2)}", "only makes sense outside"),
+        ("log(y)(1) ~ x", "only makes sense outside"),
     ],
 )
 def test_refusals_say_why(text: str, words: str) -> None:

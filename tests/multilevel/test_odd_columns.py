@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from multilevel import InputError, fit_mixed
@@ -96,3 +99,105 @@ def test_up_to_there_errors_keep_their_digits(unit: float) -> None:
     near = fit_mixed("y ~ x + (1 | g)", ROWS)
     np.testing.assert_allclose(fit.fixed["se"] / unit, near.fixed["se"], rtol=1e-9)
     np.testing.assert_allclose(fit.variance_se() / unit / unit, near.variance_se(), rtol=1e-6)
+
+
+MISSING = {"g": np.where(np.arange(len(G)) % 7 == 0, np.nan, G), "x": X * 1.0, "y": Y * 1.0}
+MISSING["x"][5:9], MISSING["y"][20:31] = np.nan, np.nan
+FORMULAS = [
+    "y ~ x + (1 | g)",
+    "y ~ C(x) + (1 | g)",
+    "{y > 1} ~ x + (1 | g)",
+    "y ~ {x > 3} + (1 | g)",
+]
+
+
+@pytest.mark.parametrize("column", MISSING)
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize("relation", [False, True])
+def test_nan_in_a_parquet_file_is_missing_as_in_memory(
+    column: str, formula: str, kind: str, relation: bool, tmp_path: Path
+) -> None:
+    """The statistics of a file leave NaN out, and DuckDB then says that there is none."""
+    rows = {n: pa.array(ROWS[n].to_numpy()) for n in ROWS} | {column: MISSING[column].astype(kind)}
+    table, path = pa.table(rows), tmp_path / "rows.parquet"
+    pq.write_table(table, path)
+    fit = fit_mixed(formula, duckdb.read_parquet(str(path)) if relation else path)
+    near = fit_mixed(formula, table)
+    assert fit.n == near.n == np.isfinite(MISSING[column]).sum()
+    assert fit.n_groups == near.n_groups
+    assert fit.deviance == pytest.approx(near.deviance, abs=1e-8)
+
+
+def test_what_is_infinite_in_a_parquet_file_is_not_missing(tmp_path: Path) -> None:
+    pq.write_table(pa.table({**ROWS, "y": np.append(Y[1:], np.inf)}), tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match="column y: a value is infinite"):
+        fit_mixed("y ~ x + (1 | g)", tmp_path / "rows.parquet")
+
+
+STAMP = datetime.datetime(2014, 1, 1)
+TIMES: dict[str, Callable[[int], Any]] = {
+    "days": lambda k: STAMP.date() + datetime.timedelta(k),
+    "stamps": lambda k: STAMP + datetime.timedelta(k),
+    "stamps of a zone": lambda k: (STAMP + datetime.timedelta(k)).replace(tzinfo=datetime.UTC),
+    "times": lambda k: datetime.time(k),
+    "spans": datetime.timedelta,
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+@pytest.mark.parametrize("missing", [False, True])
+def test_dates_and_times_are_labels_in_every_frame(kind: str, missing: bool) -> None:
+    labels = [None if missing and i < 2 else TIMES[kind](g) for i, g in enumerate(G.tolist())]
+    columns: dict[str, Any] = {"x": X, "y": Y, "z": labels}
+    objects = pd.Series(labels, dtype=object)
+    near = fit_mixed("y ~ x + (1 | g)", ROWS[2:] if missing else ROWS).deviance
+    for table in (
+        pd.DataFrame(columns),
+        pd.DataFrame({**columns, "z": objects}),
+        pd.DataFrame(columns).convert_dtypes(dtype_backend="pyarrow"),
+        pl.DataFrame(columns),
+        pl.DataFrame(columns).lazy(),
+        pa.table(columns),
+        duckdb.from_arrow(pa.table(columns)),
+    ):
+        fit = fit_mixed("y ~ x + (1 | z)", table)
+        assert fit.n_groups == 12
+        assert fit.deviance == pytest.approx(near, abs=1e-8)
+        with pytest.raises(InputError, match="column z: dates cannot be used as they are"):
+            fit_mixed("y ~ z + (1 | x)", table)
+
+
+OBJECTS: dict[str, Callable[[int], Any]] = {
+    **TIMES,
+    "text": str,
+    "unsigned": lambda k: 2**64 - 1 - k,
+    "tuples": lambda k: (k, "a"),
+    "fractions": lambda k: Fraction(1, 1 + k),
+    "of two kinds": lambda k: k if k % 2 else str(k),
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+@pytest.mark.parametrize("missing", ["", None, float("nan"), pd.NA, pd.NaT], ids=repr)
+def test_objects_in_a_frame_of_polars_are_those_of_pandas(kind: str, missing: Any) -> None:
+    complete = isinstance(missing, str)
+    labels = [OBJECTS[kind](g) if g or complete else missing for g in G.tolist()]
+    frame = pl.DataFrame({"x": X, "y": Y, "z": pl.Series(labels, dtype=pl.Object)})
+    pandas = pd.DataFrame({"x": X, "y": Y, "z": pd.Series(labels, dtype=object)})
+    fit, near = (fit_mixed("y ~ x + (1 | z)", table) for table in (frame, pandas))
+    assert fit.design.groups.tolist() == near.design.groups.tolist()
+    assert fit.n_groups == 12 - (not complete)
+    assert fit.deviance == pytest.approx(near.deviance, abs=1e-9)
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("least", [2.0**53, 2.0**60, -(2.0**70)])
+def test_labels_that_floats_have_rounded_are_refused(frame: str, least: float) -> None:
+    """A missing value makes floats of a column of whole numbers: two labels may have become one."""
+    table = FRAMES[frame](ROWS.assign(z=least + 2.0**20 * G))
+    with pytest.raises(InputError, match="column z: floats have rounded its labels"):
+        fit_mixed("y ~ x + (1 | z)", table)
+    assert (
+        fit_mixed("y ~ x + (1 | z)", FRAMES[frame](ROWS.assign(z=2**53 - 12.0 + G))).n_groups == 12
+    )

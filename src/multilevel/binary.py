@@ -456,8 +456,7 @@ def _plain(cells: Cells) -> Array:
     """Coefficients of the logistic model without groups, by steps of at most four log odds."""
     from scipy.special import expit
 
-    x, trials = cells.x, cells.trials
-    beta = np.zeros(x.shape[1])
+    x, trials, beta = cells.x, cells.trials, np.zeros(cells.x.shape[1])
     for _ in range(_PLAIN_STEPS):
         chance = expit(x @ beta)
         slope = x.T @ (cells.successes - trials * chance)

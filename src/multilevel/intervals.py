@@ -73,8 +73,8 @@ class _Profile:
         free[:, 0] = 0.0
         theta = self.starts * free
         theta[:, 0] = held
-        same = np.zeros(len(theta), dtype=np.intp)
-        return float(minimise(self.stack, same, self.basis.T, theta, free).deviance.min())
+        ends = minimise(self.stack, np.zeros(2, np.intp), self.basis.T, theta, free)
+        return float(ends.deviance.min())
 
 
 def profile_interval(fit: Solution, level: float) -> Interval:

@@ -190,11 +190,7 @@ class NestedFit(Checked):
 
         # From a variance of zero no derivative leads away.
         start = np.where(np.abs(self._theta) < 0.05, 0.05, self._theta)
-        return float(
-            minimize(
-                slope, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-5, "ftol": 1e-13}
-            ).fun
-        )
+        return float(minimize(slope, start, jac=True, **self._likelihood.down).fun)
 
     def tests(self) -> pd.DataFrame:
         """Test of each level: the fall in deviance against the model without it.

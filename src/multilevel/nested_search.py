@@ -9,7 +9,7 @@ have.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,9 @@ def _varied(a: Array, direction: Array) -> tuple[Array, float]:
 
 class NestedLikelihood:
     """The profiled deviance of a design whose groups are put in the order of their units."""
+
+    #: How it is followed down; another of SciPy's ways prints warnings from threads.
+    down: ClassVar[Any] = {"method": "L-BFGS-B", "options": {"gtol": 1e-5, "ftol": 1e-13}}
 
     def __init__(self, design: DesignMoments, codes: Any, stack: Stack) -> None:
         q, p, constant = stack.q, stack.p, design.constant
@@ -152,9 +155,7 @@ class NestedLikelihood:
         """Follow one start down; Newton steps give the last digits."""
         from scipy.optimize import minimize
 
-        theta = minimize(
-            self.slope, theta, jac=True, method="L-BFGS-B", options={"gtol": 1e-5, "ftol": 1e-13}
-        ).x
+        theta = minimize(self.slope, theta, jac=True, **self.down).x
         for _ in range(3):
             deviance, slope = self.slope(theta)
             further = theta - np.linalg.lstsq(self.bend(theta), slope)[0]

@@ -1,5 +1,6 @@
 """Case mix: what patients brought with them, as terms of a model, and what it changes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,9 +12,9 @@ from multilevel.many import shares_without
 from multilevel.nested import NestedFit
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
-from pwp_report.read.cells import read_codes
+from pwp_report.read.cells import MISSING_CODES, read_codes, read_dates, read_numbers
 from pwp_report.read.raw import shown_name
-from pwp_report.recognise import tells_of_treatment
+from pwp_report.recognise import NOBODY, guess_roles, tells_of_treatment
 from pwp_report.study import Study
 from pwp_report.wording import refusal, remark
 
@@ -22,6 +23,10 @@ FIRST, WITH_MIX = "first scores", "first scores and case mix"
 
 #: Numbers with more values than this are numbers, others are categories.
 _CATEGORIES = 6
+#: Roles that say who and where a patient was, and when.
+_WHO, _WHEN = ("patient_id", "therapist_id", "service_id"), ("started", "ended", "date", "time")
+#: Headings under which the day numbers of a spreadsheet are dates.
+_OF_DATES = r"(?i).*(?:dates?(?![a-z])|dob|birth)"
 #: Patients of a category with a yes-or-no outcome, and without it; fewer would be withheld.
 _LEAST_OUTCOMES = 5
 #: Of fewer services left out in turn the spread says nothing.
@@ -43,7 +48,8 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
     Raises
     ------
     InputError
-        If there is no such column, or it holds what the therapist did, or a score.
+        If there is no such column, or it holds what the therapist did, a score, a date, or who a
+        patient, therapist or service is.
     """
     found = {}
     scores = {c for s in study.measures for c in (s.pre, s.post, s.score)}
@@ -53,6 +59,8 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
         wrong = {
             "covariate_of_treatment": {column} & done or tells_of_treatment(column),
             "covariate_a_score": {column} & scores,
+            "covariate_who": {column} & {study.columns.get(r) for r in _WHO},
+            "covariate_a_date": {column} & {study.columns.get(r) for r in _WHEN},
             "covariate_not_found": {column} - {*columns},
         }
         for key, there in wrong.items():
@@ -63,21 +71,70 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
                     shown_name(c) for c in columns if c not in taken and not tells_of_treatment(c)
                 ]
                 listed = ", ".join(free[:12]) or "(none)"
-                raise refusal(key, file=file or None, column=shown_name(name), listed=listed)
+                raise refusal(key, file=file, column=shown_name(name), listed=listed)
         found[name] = column
     return found
 
 
-def read_case_mix(frame: pd.DataFrame, columns: Mapping[str, str], study: Study) -> pd.DataFrame:
-    """Read covariates as numbers or categories: ``mix_0`` and so on, missing entries as such."""
-    made = {}
-    for i, column in enumerate(columns.values()):
+def read_case_mix(
+    frame: pd.DataFrame, columns: Mapping[str, str], study: Study, file: str = ""
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read covariates as numbers or categories: ``mix_0`` and so on, missing entries as such.
+
+    Returns
+    -------
+    DataFrame
+    list of str
+        What was understood beside that, and what has to be asked.
+
+    Raises
+    ------
+    InputError
+        If the entries of a column are dates, or of a patient or a therapist each.
+    """
+    made, said = {}, []
+    patients = frame[study.columns["patient_id"]] if "patient_id" in study.columns else frame.index
+    for i, (name, column) in enumerate(columns.items()):
         text = read_codes(frame[column], set(study.missing))
-        point = text.str.replace(",", ".") if study.decimal == "," else text
-        numbers = pd.to_numeric(point, errors="coerce")
-        plain = bool((numbers.notna() == text.notna()).all())
-        made[f"mix_{i}"] = numbers if plain and numbers.nunique() > _CATEGORIES else text
-    return pd.DataFrame(made, index=frame.index)
+        if key := _no_covariate(text, column, patients[text.notna()].nunique()):
+            raise refusal(key, file=file, column=shown_name(column))
+        read = read_numbers(frame[column], {*study.missing, *NOBODY}, study.decimal or None)
+        numeric = read.values.nunique() > _CATEGORIES and not read.wrong.any()
+        made[f"mix_{i}"] = read.values if numeric else text
+        worth_saying = {
+            "words_for_missing": numeric and read.values.count() < text.count(),
+            "number_far_off": numeric and _has_code(read.values),
+            "numbers_as_categories": not numeric and _numbers_beside_words(text),
+        }
+        said += [remark(key, name=shown_name(name)) for key, so in worth_saying.items() if so]
+    return pd.DataFrame(made, index=frame.index), said
+
+
+def _no_covariate(text: pd.Series, column: str, patients: int) -> str:
+    """Say by its entries why a column is no covariate; empty where it may be one."""
+    entries = text.dropna().drop_duplicates()
+    many = max(_CATEGORIES, patients / 2)
+    short = entries.str.fullmatch(r"[-+]?\d{0,5}(?:[.,]\d*)?%?")
+    numbers = short & (re.match(_OF_DATES, column) is None)
+    if 2 * (read_dates(entries).values.notna() & ~numbers).sum() > len(entries):
+        return "covariate_a_date"
+    who = guess_roles([column], _WHO[:2])
+    if "therapist_id" in who and len(entries) > _CATEGORIES:
+        return "covariate_who"
+    return "covariate_of_one_each" if len(entries if who else entries[~short]) > many else ""
+
+
+def _has_code(values: pd.Series) -> bool:
+    """Whether a number that often stands for missing lies far from all others."""
+    coded = values.isin(MISSING_CODES)
+    others = values[~coded]
+    return bool((coded & ~values.between(min(0, others.min()), 2 * others.max())).any())
+
+
+def _numbers_beside_words(text: pd.Series) -> bool:
+    """Whether entries that are taken as categories are numbers for the most part."""
+    numbers = pd.to_numeric(text.str.replace(",", "."), errors="coerce")
+    return numbers.nunique() > _CATEGORIES and 2 * numbers.count() > text.count()
 
 
 class Term(NamedTuple):
@@ -158,6 +215,8 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
             # Per one, ten or a hundred, whatever a standard deviation has a few of.
             unit, mean = 10.0 ** np.floor(np.log10(values.std() or 1.0)), float(values.mean())
             terms[f"term_{column}"] = Term(name, f"each {unit:,g} more", column, unit, {}, mean)
+        elif _numbers_beside_words(values.astype("str")):
+            said.append(remark("numbers_as_categories", name=name) + ".")
         sizes, into, rare = _without_rare(_counted(kept, column, outcome), asked.least)
         said += [remark(key, name=name, least=asked.least) for key in rare]
         reference, *others = [*sizes.index] or [""]

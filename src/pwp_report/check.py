@@ -217,14 +217,13 @@ def _other_courses(raw: RawTable, study: Study, patients: pd.DataFrame) -> list[
 
 def _questions(people: pd.DataFrame, measure: Measure) -> list[str]:
     """Ask what scores suggest that is not what the measure says."""
-    asked = []
-    scores = people[[measure.pre, measure.post]]
-    width = measure.maximum - measure.minimum
-    if float(scores.max().max()) <= measure.minimum + width / 4:
-        asked.append(remark("means_of_items", measure=measure))
-    if float(np.mean(measure.improvement(people[measure.pre], people[measure.post]))) < 0:
-        asked.append(remark("worse_on_average", measure=measure))
-    return asked
+    pre, post = people[measure.pre], people[measure.post]
+    quarter = measure.minimum + (measure.maximum - measure.minimum) / 4
+    asked = {
+        "means_of_items": max(pre.max(), post.max()) <= quarter,
+        "worse_on_average": float(np.mean(measure.improvement(pre, post))) < 0,
+    }
+    return [remark(key, measure=measure) for key, so in asked.items() if so]
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

@@ -97,7 +97,9 @@ class PatientReader:
             words = cells.read_words(self._cells("status"), self.codes)
             out["dropped_out"] = words.isin(study.codes["dropped_out"])
         columns = case_mix_columns(study, list(self.frame.columns), self.raw.name)
-        out = out.join(read_case_mix(self.frame, columns, study))
+        mix, said = read_case_mix(self.frame, columns, study, self.raw.name)
+        out = out.join(mix)
+        self.notes += said
         if "mode" in has:
             out["one_to_one"] = self._means("mode", "one_to_one", self.study.codes["group"])
         self._second_header()
@@ -235,13 +237,12 @@ class PatientReader:
     # --- One row a patient ------------------------------------------------------------------------
 
     def _once_each(self, patients: pd.DataFrame) -> pd.DataFrame:
-        patient = patients["patient_id"]
-        if not (patient.notna() & patient.duplicated()).any():
-            return patients
-        if self.study.several_stated:
+        if self.study.several_stated and patients["patient_id"].dropna().duplicated().any():
             patients = self._one_therapist(patients)
-            patient = patients["patient_id"]
+        patient = patients["patient_id"]
         again = patient.notna() & patient.duplicated()
+        if not again.any():
+            return patients
         same = again & patients.duplicated()
         first = patients.drop_duplicates("patient_id").set_index("patient_id")["therapist_id"]
         moved = again & ~same & (patients["therapist_id"] != patient.map(first))

@@ -25,9 +25,7 @@ PATIENT_ROLES, SESSION_ROLES = (tuple(_NAMES["rows"][row]) for row in ("patient"
 #: Entries that stand for attendance, and for everything else that is so or not.
 _YES_OR_NO = {"0", "1", "y", "n", "yes", "no", "true", "false", "t", "f", "x"}
 #: Words that headings of scores may hold besides.
-_FILLER = (
-    "(?:score|total|sum|at|of|on|the|most|treatment|therapy|session|appointment|contact|clinical)*"
-)
+_FILLER = f"(?:{'|'.join(_NAMES['words']['filler'])})*"
 
 
 def _plain(name: str) -> str:
@@ -95,11 +93,8 @@ def one_letter_off(column: str, roles: Sequence[str]) -> str:
     own = _plain(column)
     if any(own in names for names in _NAMES["roles"].values()):
         return ""  # another heading, spelt as it should be
-    for role in roles:
-        for name in _NAMES["roles"][role]:
-            if min(len(own), len(name)) >= 6 and _one_edit(own, name):
-                return role
-    return ""
+    near = (r for r in roles if any(_one_edit(own, name) for name in _NAMES["roles"][r]))
+    return next(near, "")
 
 
 def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
@@ -137,7 +132,7 @@ def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
 def _one_edit(a: str, b: str) -> bool:
     """Whether a letter too many, too few, wrong, or two exchanged make one name of the other."""
     digits = [re.sub(r"[^0-9]", "", x) for x in (a, b)]
-    if digits[0] != digits[1] or a.rstrip("s") == b.rstrip("s"):
+    if min(len(a), len(b)) < 6 or digits[0] != digits[1] or a.rstrip("s") == b.rstrip("s"):
         return False
     shorter = [{x[:i] + x[i + 1 :] for i in range(len(x))} for x in (a, b)]
     return a in shorter[1] or b in shorter[0] or bool(shorter[0] & shorter[1])

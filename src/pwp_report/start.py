@@ -12,9 +12,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.scales import SCALES
@@ -26,8 +25,7 @@ from pwp_report.wording import NEEDS, refusal, remark, render
 LEFT_OUT = {"finding", "paper", "cohort"}
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What ``pwp start`` is asked for.
 
     Attributes
@@ -47,8 +45,7 @@ class Request:
     measures: tuple[str, ...] = ("phq9", "gad7")
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     """What was written: names of notebooks, and for each one left out what it needs."""
 
     chapters: tuple[str, ...]
@@ -88,7 +85,9 @@ def start_folder(asked: Request) -> Started:
     started = Started(tuple(notebooks), left_out)
     own = asked.data is not None
     origin = f"`{asked.data.name}`" if asked.data else "the packaged synthetic cohort"
-    _write(asked.folder, notebooks, render("start.md.j2", origin=origin, own=own, **vars(started)))
+    _write(
+        asked.folder, notebooks, render("start.md.j2", origin=origin, own=own, **started._asdict())
+    )
     return started
 
 
@@ -152,7 +151,8 @@ def _refuse_other_measures(measures: Sequence[str], cohort: Cohort) -> None:
     if len(measures) != 2 or len(set(measures)) != 2:
         raise refusal("chapters_need_two_measures")
     if not set(measures) <= set(known):
-        raise refusal("data_lack_measures", known=", ".join(known))
+        key = "data_lack_measures" if len(known) > 1 else "data_of_one_measure"
+        raise refusal(key, known=", ".join(known))
 
 
 def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:

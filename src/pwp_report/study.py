@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
+from typing import Any
 
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
@@ -169,15 +170,8 @@ def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], fi
         end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
         near = get_close_matches(other, [c for c in unused(study, columns) if c != other], n=1)
         meant = f"did you mean {shown_name(near[0])}? N" if near else "n"
-        raise refusal(
-            "half_a_measure",
-            file=file or None,
-            column=shown_name(other),
-            label=scores.measure.label,
-            end=end,
-            meant=meant,
-            name=scores.measure.name,
-        )
+        words: dict[str, Any] = {"measure": scores.measure, "end": end, "meant": meant}
+        raise refusal("half_a_measure", file=file, column=shown_name(other), **words)
 
 
 def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
@@ -186,9 +180,7 @@ def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], fil
     for measure in [m for m in MEASURES.values() if used and m not in used]:
         if len(named := recognise.named_after(unused(study, columns), measure)) > 1:
             listed = ", ".join(map(shown_name, named[:8]))
-            raise refusal(
-                "unclear_ends", file=file, label=measure.label, name=measure.name, columns=listed
-            )
+            raise refusal("unclear_ends", file=file, measure=measure, columns=listed)
 
 
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
@@ -197,9 +189,7 @@ def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: s
     left = [r for r in roles if r not in study.columns and r not in given.columns]
     for column in unused(study, columns):
         if role := recognise.one_letter_off(column, left):
-            raise refusal(
-                "heading_misspelt", file=file or None, column=shown_name(column), role=role
-            )
+            raise refusal("heading_misspelt", file=file, column=shown_name(column), role=role)
 
 
 def column_not_there(where: str, column: str, columns: Sequence[str], file: str = "") -> InputError:
@@ -207,7 +197,7 @@ def column_not_there(where: str, column: str, columns: Sequence[str], file: str 
     near = get_close_matches(column, list(map(str, columns)), n=1)
     hint = f"did you mean {shown_name(near[0])}?" if near else "correct the study file"
     shown = shown_name(column)
-    return refusal("column_not_there", file=file or None, column=shown, where=where, hint=hint)
+    return refusal("column_not_there", file=file, column=shown, where=where, hint=hint)
 
 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
@@ -259,31 +249,28 @@ def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]
 
 def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Say what is needed and was not recognised, all of it at once."""
-    where = file or None
     if len(columns) < 3:
-        raise refusal("too_few_columns", file=where)
+        raise refusal("too_few_columns", file=file)
     listed = headings_listed(columns)
     lacking = {role: what for role, what in NEEDED.items() if role not in study.columns}
     if len(lacking) + (not study.measures) > 1:
         needs = [f"the {what}" for what in lacking.values()]
         needs += ["a score on a measure"] * (not study.measures)
         words = " or ".join([", ".join(needs[:-1]), needs[-1]])
-        raise refusal("needs_not_found", file=where, needs=words, listed=listed)
+        raise refusal("needs_not_found", file=file, needs=words, listed=listed)
     for role, what in lacking.items():
-        raise refusal(
-            "role_not_found", file=where, column=role, what=what, role=role, listed=listed
-        )
+        raise refusal("role_not_found", file=file, column=role, what=what, role=role, listed=listed)
     without = {m.measure.name for m in given.measures} - {m.measure.name for m in study.measures}
     if without:
         name, ends = min(without), "score" if study.level == "session" else "pre and post"
-        raise refusal("scores_not_found", file=where, name=name, ends=ends)
+        raise refusal("scores_not_found", file=file, name=name, ends=ends)
     if not study.measures and study.level == "session":
-        raise refusal("no_measure_by_session", file=where)
+        raise refusal("no_measure_by_session", file=file)
     if not study.measures:
         half = [s.measure.name for s in _complete_scores(given, columns) if s.pre or s.post]
-        raise refusal("no_measure", file=where, name=[*half, "phq9"][0])
+        raise refusal("no_measure", file=file, name=[*half, "phq9"][0])
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
-        raise refusal("no_order_of_sessions", file=where)
+        raise refusal("no_order_of_sessions", file=file)
 
 
 def headings_listed(columns: Sequence[str]) -> str:

@@ -27,10 +27,6 @@ from pwp_report.wording import listed, refusal, render
 #: Beyond any number that a study file could mean.
 _FAR = 10**10
 _CHOICES = ("keep", "leave_out")
-_SECTIONS = (
-    *("file", "columns", "measures", *_CHOICES, "sessions", "inclusion", "therapists", "codes"),
-    *("case_mix", "disclosure"),
-)
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,7 @@ _KEYS = tuple(
     for section, keys in _DATA.items()
     for name, key in keys.items()
 )
+_SECTIONS = ("columns", "measures", *_CHOICES, "codes", *(s for s in _DATA if s != "top"))
 _COLUMN_KEYS = tuple(
     _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column")
     for r in dict.fromkeys((*PATIENT_ROLES, *SESSION_ROLES))
@@ -87,10 +84,8 @@ class _Section:
     def read(self, keys: Sequence[_Key]) -> dict[str, Any]:
         """Read the values of those keys that stand here."""
         readers: dict[str, Callable[[Any, _Key], Any]] = {
-            "text": self._text,
-            "filled": self._text,
-            "words": self._texts,
-            "texts": self._texts,
+            **dict.fromkeys(("text", "filled"), self._text),
+            **dict.fromkeys(("words", "texts"), self._texts),
             "flag": self._flag,
             "size": self._size,
             **dict.fromkeys(("whole", "number", "number or false"), self._number),
@@ -275,13 +270,9 @@ def _measure(name: str, part: _Section) -> Measure:
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(bool(value)).lower()
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value)
+    # JSON is written as TOML is, but for what is not there, and for a sign that no one sees.
+    text = json.dumps(False if value is None else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")
 
 
 def write_study(study: Study, headings: Sequence[str] = ()) -> str:

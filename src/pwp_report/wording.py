@@ -2,9 +2,8 @@
 
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multilevel.errors import InputError
 
@@ -17,8 +16,7 @@ def listed(name: str) -> dict[str, Any]:
 _WORDS = listed("wording.toml")
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What an entry is where it should not be, and what to do about it."""
 
     text: str
@@ -32,10 +30,15 @@ NEEDS: dict[str, str] = _WORDS.pop("needs")
 #: Which therapist of several counts, in words of a rule of inclusion.
 SEVERAL: dict[str, str] = _WORDS.pop("several")
 _REMARKS: dict[str, str] = _WORDS.pop("remarks")
+_QUESTIONS: dict[str, str] = _WORDS.pop("questions")
 #: What is wrong with files of other kinds, and what to do, by their first bytes in small letters.
 OTHER_FILES: dict[bytes, list[str]] = {
     magic.encode("latin-1"): words for magic, words in _WORDS.pop("other_files").items()
 }
+
+
+class Question(str):
+    """A remark that asks what the file does not tell, and whose answer changes the results."""
 
 
 def worded(key: str, **words: Any) -> list[str]:
@@ -57,7 +60,8 @@ def remark(key: str, **words: Any) -> str:
     >>> remark("rows_hidden", count=3)
     'rows hidden in the sheet, by a filter perhaps, and read: 3'
     """
-    return _REMARKS[key].format(**words)
+    text = {**_REMARKS, **_QUESTIONS}[key].format(**words)
+    return Question(text) if key in _QUESTIONS else text
 
 
 def refusal(
@@ -76,7 +80,7 @@ def refusal(
     'scores.csv: the file is empty; export it again.'
     """
     problem, hint = worded(key, **words)
-    return InputError(problem, hint=hint or None, file=file, row=row, column=column)
+    return InputError(problem, hint=hint or None, file=file or None, row=row, column=column)
 
 
 def in_words(column: str) -> str:

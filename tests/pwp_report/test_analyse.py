@@ -48,7 +48,7 @@ def test_command_analyses_own_data_without_a_trace_of_it(
         assert not stop.value.code
     said = capsys.readouterr()
     assert "report.html" in said.out
-    assert "only pseudonym.key tells" in said.out
+    assert "only the key pseudonym.key tells: it is where --key says" in said.out
     assert "models, ranks and comparisons" in said.err
     for word in ("nhs-", "leeds", "alert", str(tmp_path)):
         assert word not in said.out + said.err

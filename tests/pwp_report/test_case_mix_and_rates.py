@@ -67,12 +67,22 @@ def people() -> pd.DataFrame:
         ("Completion", "happened in treatment"),
         ("Status now", "happened in treatment"),
         ("First", "a score is no further covariate"),
+        ("patient_id", "who a patient or a therapist is"),
+        ("therapist_id", "who a patient or a therapist is"),
+        ("service_id", "who a patient or a therapist is"),
+        ("started", "a date is no case mix"),
+        ("ended", "happened in treatment"),
+        ("date", "a date is no case mix"),
+        ("Key", "who a patient or a therapist is"),
         ("no such column", "the covariate has no column"),
     ],
 )
 def test_what_is_no_case_mix_is_refused_with_the_reason(name: str, words: str) -> None:
     columns = ["First", "Last", "Status now", "Completion", "n sessions", "Age"]
-    roles = MappingProxyType({"status": "Status now", "sessions": "n sessions", "age": "Age"})
+    more = {"patient_id": "Key", "therapist_id": "By", "service_id": "Site", "started": "Since"}
+    more |= {"ended": "Until", "date": "When"}
+    roles = {"status": "Status now", "sessions": "n sessions", "age": "Age", **more}
+    columns += more.values()
     scores = (ScoreColumns(PHQ9, "First", "Last"),)
     study = Study(columns=roles, measures=scores, adjust=("age", name))
     with pytest.raises(InputError, match=words):
@@ -153,10 +163,115 @@ def test_numbers_with_many_values_are_numbers_and_codes_are_categories() -> None
     frame = pd.DataFrame(
         {"imd": ["1,5", "2", "3", "4", "5", "6", "7", "n/a"], "sex": list("12121212")}
     )
-    read = read_case_mix(frame, {"imd": "imd", "sex": "sex"}, Study(decimal=","))
+    read, said = read_case_mix(frame, {"imd": "imd", "sex": "sex"}, Study(decimal=","))
+    assert said == []
     assert read["mix_0"].tolist()[:2] == [1.5, 2.0]
     assert np.isnan(read["mix_0"].iloc[-1])
     assert read["mix_1"].tolist() == frame["sex"].tolist()
+
+
+_DAYS = pd.date_range("2023-04-01", periods=100)
+_NUMBERS = pd.Series(range(100))
+
+
+@pytest.mark.parametrize(
+    ("heading", "entries", "words"),
+    [
+        ("Since", _DAYS.to_series(), "a date is no case mix"),
+        ("Since", _DAYS.strftime("%d/%m/%Y"), "a date is no case mix"),
+        ("Since", _DAYS.strftime("%d %b %Y 09:30"), "a date is no case mix"),
+        ("Since", _DAYS.strftime("%Y%m%d").astype(int), "a date is no case mix"),
+        ("Since", [*_DAYS[:80].strftime("%Y-%m-%d"), *["not known"] * 20], "a date is no case"),
+        ("Since", list(_DAYS[:2].strftime("%Y-%m-%d")) * 50, "a date is no case mix"),
+        ("ReferralDate", 45_000 + _NUMBERS, "a date is no case mix"),
+        ("DOB", 25_000 + _NUMBERS * 7, "a date is no case mix"),
+        ("Note", "said " + _NUMBERS.astype(str), "most patients have an entry of their own"),
+        ("Postcode", "LS1 " + (_NUMBERS // 1.7).astype(str), "most patients have an entry"),
+        ("Hospital", 943_000_001 + _NUMBERS, "most patients have an entry of their own"),
+        ("NHS number", 9_430_000_000.0 + _NUMBERS, "most patients have an entry of their own"),
+        ("Client No", _NUMBERS, "most patients have an entry of their own"),
+        ("Clinician", "Dr " + (_NUMBERS % 12).astype(str), "who a patient or a therapist is"),
+    ],
+)
+def test_what_tells_persons_and_days_is_no_case_mix_whatever_its_heading(
+    heading: str, entries: Any, words: str
+) -> None:
+    frame = pd.DataFrame({"Key": range(100), heading: list(entries)})
+    study = Study(columns=MappingProxyType({"patient_id": "Key"}))
+    with pytest.raises(InputError, match=words) as refused:
+        read_case_mix(frame, {heading: heading}, study, "own.csv")
+    assert str(refused.value).startswith(f"own.csv, column {heading}: ")
+    assert not any(str(entry) in str(refused.value) for entry in entries if len(str(entry)) > 3)
+    # Of sessions, what each patient has one of is told as well.
+    twice = frame.loc[frame.index.repeat(3)].reset_index(drop=True)
+    with pytest.raises(InputError, match=words):
+        read_case_mix(twice, {heading: heading}, study, "own.csv")
+
+
+@pytest.mark.parametrize(
+    ("heading", "entries"),
+    [
+        ("IMD rank", 101 + _NUMBERS * 317),
+        ("IMD score", (_NUMBERS * 0.731 + 1.5).round(3)),
+        ("deprivation", (_NUMBERS / 33 - 1.5)),
+        ("AgeReferralRequestReceivedDate", 17 + _NUMBERS % 60),
+        ("year of birth", 1940 + _NUMBERS % 60),
+        ("income", 20_000 + _NUMBERS * 310),
+        ("district", "LS" + (_NUMBERS % 20).astype(str)),
+        ("referral month", "2023-" + (1 + _NUMBERS % 12).astype(str)),
+        ("diagnosis", "F" + (30 + _NUMBERS % 15).astype(str)),
+        ("episode", 1 + _NUMBERS % 8),
+        ("employed", _NUMBERS % 2 == 0),
+        ("share", (_NUMBERS / 3).round(2).astype(str) + "%"),
+        ("nothing", [None] * 100),
+    ],
+)
+def test_what_many_patients_share_or_is_a_number_may_be_adjusted_for(
+    heading: str, entries: Any
+) -> None:
+    frame = pd.DataFrame({"Key": range(100), heading: list(entries)})
+    study = Study(columns=MappingProxyType({"patient_id": "Key"}))
+    read, _ = read_case_mix(frame, {heading: heading}, study, "own.csv")
+    assert read["mix_0"].count() == frame[heading].count()
+
+
+@pytest.mark.parametrize(
+    ("word", "missing", "slope", "words"),
+    [
+        (None, (), True, []),
+        ("Unknown", (), True, ["IMD is adjusted for as a number: unknown, not stated"]),
+        (" not stated", (), True, ["IMD is adjusted for as a number: unknown, not stated"]),
+        ("n/a", (), True, []),
+        ("Z", (), False, ["list them in missing = [...] under [file] in a study file"]),
+        ("no postcode", (), False, ["each number one of them, since most of its entries"]),
+        ("Z", ("Z",), True, []),
+        ("Unknown", ("Unknown",), True, []),
+        ("99", (), True, ["IMD has a number that often stands for missing, far from all"]),
+        ("-1", (), True, ["IMD has a number that often stands for missing, far from all"]),
+        ("99", ("99",), True, []),
+    ],
+)
+def test_one_word_beside_numbers_makes_no_categories_of_them_in_silence(
+    word: str | None, missing: tuple[str, ...], slope: bool, words: list[str]
+) -> None:
+    entries = [word if i % 50 == 3 else str(1 + i % 10) for i in range(1_000)]
+    frame = pd.DataFrame({"IMD": pd.Series(entries, dtype="str"), "patient_id": range(1_000)})
+    study = Study(missing=missing, columns=MappingProxyType({"patient_id": "patient_id"}))
+    read, said = read_case_mix(frame, {"IMD": "IMD"}, study)
+    assert pd.api.types.is_numeric_dtype(read["mix_0"]) == slope
+    assert [w in s for w, s in zip(words, said, strict=True)] == [True] * len(words)
+    assert not any(str(word).strip() in s for s in said if word not in ("Unknown", " not stated"))
+    # What is taken as categories is said in the report as well.
+    people = read.assign(therapist_id=[f"T{i % 7}" for i in range(1_000)])
+    notes = case_mix_rows(people, CaseMix(("IMD",))).said
+    assert any("each number one of them" in n for n in notes) == (not slope)
+    assert all(n.endswith(".") for n in notes)
+
+
+def test_commas_in_numbers_of_the_case_mix_are_read_as_those_of_scores() -> None:
+    frame = pd.DataFrame({"imd": [f"{i},5" for i in range(10)]})
+    read, said = read_case_mix(frame, {"imd": "imd"}, Study())
+    assert (read["mix_0"].tolist(), said) == ([i + 0.5 for i in range(10)], [])
 
 
 @pytest.mark.parametrize("seed", range(12))

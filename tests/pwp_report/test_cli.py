@@ -152,6 +152,39 @@ def test_check_lists_every_problem_at_once(tmp_path: Path, capsys) -> None:
     assert "45%" not in said.out + said.err
 
 
+@pytest.mark.parametrize("kinds", [0, 1, 2])
+def test_check_ends_with_the_questions_that_are_open(kinds: int, tmp_path: Path, capsys) -> None:
+    frame = bad_files.good_frame()
+    if kinds:
+        frame = frame.assign(core_om_pre=frame["phq9_pre"] / 7, core_om_post=frame["phq9_post"] / 7)
+    if kinds > 1:
+        frame = frame.rename(columns={"gad7_pre": "gad7_post", "gad7_post": "gad7_pre"})
+    assert run("check", _write(tmp_path, frame)) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    if not kinds:
+        assert lines[-1] == "Nothing has to be corrected."
+        return
+    at = lines.index(
+        "Nothing has to be corrected, but questions are open whose answers may change the"
+        f" results ({kinds}):"
+    )
+    assert len(lines) == at + 1 + kinds
+    assert sum("a quarter of its scale, 0 to 40: are these means" in n for n in lines[at:]) == 1
+    assert sum("got worse on average on GAD-7" in n for n in lines[at:]) == kinds - 1
+    assert "Nothing has to be corrected." not in lines
+
+
+def test_text_for_a_score_is_told_how_to_call_it_missing(tmp_path: Path, capsys) -> None:
+    frame = bad_files.good_frame().astype({"phq9_post": object})
+    frame.loc[[3, 7], "phq9_post"] = ["Not done", "-"]
+    assert run("check", _write(tmp_path, frame)) == 2
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Not done" not in said
+    assert "missing = [...]" in said
+    (tmp_path / "study.toml").write_text('[file]\nmissing = ["Not done", "-"]\n')
+    assert run("check", tmp_path / "own.csv", "--study", tmp_path / "study.toml") == 0
+
+
 def test_check_of_a_good_file_prints_no_identifier(tmp_path: Path, capsys) -> None:
     frame = bad_files.good_frame()
     frame["therapist_id"] = "Dr-" + frame["therapist_id"]

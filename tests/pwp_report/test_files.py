@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import codecs
 import sqlite3
+import struct
 import sys
 from pathlib import Path
 
@@ -218,6 +219,75 @@ def test_labels_of_values_are_read_where_every_value_has_one(ending: str, tmp_pa
     assert same is not None
     pd.testing.assert_frame_equal(check.cohort.patients, same.patients)
     assert len(same.patients) == len(frame) - missing.sum()
+
+
+def _old_stata(frame: pd.DataFrame, form: int) -> bytes:
+    """Write a Stata file of a format before 113, of which no package writes any more."""
+    texts = frame.map(lambda entry: str(entry).encode())
+    widths = [int(texts[c].map(len).max()) for c in frame]
+    one_name = 9 if form < 110 else 33
+    n_label, n_format = (32 if form < 108 else 81), (7 if form < 105 else 12)
+    kinds = bytes(w + (0 if form > 110 else 0x7F) for w in widths)
+    parts = [
+        struct.pack("<BBBBhi", form, 2, 1, 0, frame.shape[1], len(frame)),
+        bytes(n_label),
+        bytes(18 if form > 104 else 0),
+        kinds,
+        *(c.encode()[: one_name - 1].ljust(one_name, b"\0") for c in frame),
+        bytes(2 * (frame.shape[1] + 1)),
+        *(f"%{w}s".encode().ljust(n_format, b"\0") for w in widths),
+        bytes((one_name + n_label) * frame.shape[1]),
+        bytes((5 if form > 109 else 3) if form > 104 else 0),
+    ]
+    rows = texts.itertuples(index=False)
+    parts += [cell.ljust(w, b"\0") for row in rows for cell, w in zip(row, widths, strict=True)]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("form", [104, 105, 108, 110, 111, 113, 114, 115, 117, 118, 119])
+def test_stata_files_of_all_formats_are_read(form: int, tmp_path: Path) -> None:
+    short = {"patient_id": "clientid", "therapist_id": "pwp"}
+    frame = bad_files.good_frame()[[*short, *EXPECTED]].rename(columns=short)
+    frame = frame.rename(columns={c: c.replace("post", "end") for c in EXPECTED})
+    place = tmp_path / "own.dta"
+    if form < 113:
+        place.write_bytes(_old_stata(frame, form))
+    elif form in (113, 115):
+        pyreadstat.write_dta(frame, place, version={113: 8, 115: 12}[form])
+    else:
+        frame.to_stata(place, write_index=False, version=form)
+    assert (form < 117) == (place.read_bytes()[0] == form)
+    read = check_study_data(place).required().patients
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    pd.testing.assert_frame_equal(read, check_study_data(tmp_path / "own.csv").required().patients)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"g\x02\x01\x00", "a Stata file of a version before 4"),
+        (b"r\x02\x01\x00", "the Stata file is damaged"),
+        (b"ASCII SPSS PORT FILE", "a portable SPSS file"),
+        (bytes(12) + b"\xc2\xea\x81\x60", "a SAS file"),
+        (b"HEADER RECORD*******LIBRARY HEADER RECORD!!!!!!!", "a SAS transport file"),
+        (b"\x00\x01\x00\x00Standard ACE DB", "an Access database"),
+        (b"ARROW1\x00\x00", "an Arrow or Feather file"),
+        (b"RDX3\nX\n", "a file of R"),
+    ],
+)
+def test_a_file_of_another_package_is_called_what_it_is(
+    head: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.dat").write_bytes(head + bytes(range(256)))
+    with pytest.raises(InputError, match=words):
+        read_table(tmp_path / "own.dat")
+
+
+def test_headings_that_begin_as_old_stata_files_do_are_text(tmp_path: Path) -> None:
+    for letter in "ghijklmnopqrs":
+        (tmp_path / "own.csv").write_text(f"{letter},b,c\n1,2,3\n")
+        assert read_table(tmp_path / "own.csv").kind == "CSV"
+    (tmp_path / "own.csv").write_text("rdx,arrow1,c\n1,2,3\n")
 
 
 def test_dates_of_stata_and_labels_of_pandas_are_read(tmp_path: Path) -> None:

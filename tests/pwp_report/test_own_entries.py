@@ -71,6 +71,41 @@ def test_words_that_are_not_known_are_counted(tmp_path: Path) -> None:
     assert not any("kam" in r for r in check.remarks)
 
 
+@pytest.mark.parametrize(
+    ("word", "means"),
+    [
+        *[
+            (w, "in_treatment")
+            for w in (
+                "Still in treatment",
+                "In therapy",
+                "ongoing",
+                "Open",
+                "active",
+                "Current",
+            )
+        ],
+        *[
+            (w, "in_treatment")
+            for w in ("Treatment ongoing", "In progress", "still open", "Not yet discharged")
+        ],
+        ("Planned ending", "closed"),
+        ("Mutually agreed completion of treatment", "closed"),
+        ("Dropped out of treatment (unscheduled discontinuation)", "dropped_out"),
+        ("Unplanned ending", "dropped_out"),
+    ],
+)
+def test_words_for_how_a_case_stands(word: str, means: str, tmp_path: Path) -> None:
+    status = [word if i % 3 else "Completed" for i in range(len(FRAME))]
+    check = checked(tmp_path, FRAME.assign(status=status))
+    assert not list(check.problems)
+    others = checked(tmp_path, FRAME.assign(status=status), '[inclusion]\nstatus = ["closed"]\n')
+    left = len(patients_of(others)) / len(patients_of(check))
+    assert (left < 0.5) == (means == "in_treatment")
+    dropped = patients_of(check)["dropped_out"].mean()
+    assert (dropped > 0.5) == (means == "dropped_out")
+
+
 def test_neither_open_nor_closed_is_left_out_and_empty_is_not_closed(tmp_path: Path) -> None:
     frame = FRAME.assign(status=["closed", "Waiting", "", "open"] * 20)
     assert len(patients_of(checked(tmp_path, frame))) == 60

@@ -243,6 +243,12 @@ def test_chapters_without_their_tables_are_left_out_and_named(
         (lambda d: Request(d / "new", measures=("phq9", "phq9")), "two different measures"),
         (lambda d: Request(d / "new", measures=("phq9", "core10")), "phq9, gad7"),
         (lambda d: Request(d / "new", data=d / "bad.csv"), "phq9_pre"),
+        (
+            lambda d: Request(d / "new", data=d / "one.csv"),
+            "the chapters need two different measures, and the data hold one: gad7; name the"
+            " columns of a second under [measures] in a study file; with one measure use pwp"
+            " analyse.",
+        ),
     ],
 )
 def test_what_cannot_be_started_is_refused_and_nothing_written(
@@ -252,6 +258,8 @@ def test_what_cannot_be_started_is_refused_and_nothing_written(
     (tmp_path / "full" / "x").write_text("mine")
     patients = pd.read_csv(PACKAGED / "patients.csv").assign(phq9_pre=99)
     patients.to_csv(tmp_path / "bad.csv", index=False)
+    one = patients.drop(columns=["phq9_pre", "phq9_post"])
+    one.to_csv(tmp_path / "one.csv", index=False)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=re.escape(sentence)):
         start_folder(request_of(tmp_path))

@@ -69,7 +69,7 @@ def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePoli
     say(f"Done: open {out}/{run.name}/report.html{leads}.")
     if policy.active:
         # Its name alone: a path may hold a user's.
-        say(f"Who is behind a pseudonym, only {asked.key.name} tells; --help says where it is.")
+        say(remark("who_is_behind", name=asked.key.name))
     if not policy.active and not cohort.provenance.synthetic:
         say("Disclosure control was off: this must not leave the service.", stderr=True)
 

@@ -14,7 +14,7 @@ from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
 from pwp_report.study import Study, recognise_study
 from pwp_report.study_file import read_study, write_study
-from pwp_report.wording import refusal
+from pwp_report.wording import Question, refusal, remark
 
 
 def check_file(
@@ -53,7 +53,8 @@ def check_file(
         _write_text(write, write_study(found.study))
         say(f"The study file {write.name} is written: check what it guessed.")
     found.required()
-    say("Nothing has to be corrected.")
+    asked = [r for r in found.remarks if isinstance(r, Question)]
+    say(remark("questions_open" if asked else "nothing_to_correct", count=len(asked)), *asked)
 
 
 def _write_what_is_known(file: Path, study: Path | None, write: Path, which: bool) -> None:
@@ -104,8 +105,7 @@ def _rows(problem: Problem, every: bool) -> str:
         return "all"
     shown = problem.rows if every else problem.rows[:5]
     more = problem.count - len(shown)
-    text = ", ".join(map(str, shown))
-    return f"{text} and {more:,} more" if more > 0 else text
+    return ", ".join(map(str, shown)) + f" and {more:,} more" * (more > 0)
 
 
 def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:

@@ -127,14 +127,9 @@ def _trimmed(rows: list[Row]) -> tuple[list[Row], list[str]]:
 def _table(rows: list[Row], said: list[str], place: Path) -> raw.RawTable:
     (top, header), *records = rows
     width = max(len(cells) for _, cells in rows)
-    columns = {
-        i: pd.Series(
-            [_text(cells[i]) if i < len(cells) else None for _, cells in records], dtype="str"
-        )
-        for i in range(width)
-    }
+    texts = pd.DataFrame([[*map(_text, cells)] for _, cells in records], dtype="str")
     names = [*header, *[None] * (width - len(header))]
-    frame = raw.name_columns(pd.DataFrame(columns), names, place, top)
+    frame = raw.name_columns(texts.reindex(columns=range(width)), names, place, top)
     numbers = np.array([number for number, _ in records], dtype=np.int64)
     return raw.RawTable(place.name, "Excel", frame, numbers, remarks=tuple(said))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from multilevel.errors import InputError
@@ -10,6 +11,10 @@ from pwp_report.read.excel import read_excel
 from pwp_report.read.raw import RawTable
 from pwp_report.read.text import read_text
 from pwp_report.wording import OTHER_FILES, refusal
+
+#: Formats 117 and later name themselves; those from 104 on begin with their number, the order of
+#: bytes, and a one.
+_STATA = rb"<stata_dta>|[\x68-\x73][\x01\x02]\x01"
 
 
 def read_table(path: str | Path, *, table: str | None = None) -> RawTable:
@@ -49,8 +54,8 @@ def read_table(path: str | Path, *, table: str | None = None) -> RawTable:
         return read_duckdb(place, table)
     if head.startswith(b"PK\x03\x04"):
         return read_excel(place, table)
-    for magic, kind in ((b"$FL", "SPSS"), (b"<stata_dta>", "Stata")):
-        if head.startswith(magic):
+    for form, kind in ((rb"\$FL", "SPSS"), (_STATA, "Stata")):
+        if re.match(form, head):
             return read_labelled(place, kind)
     if table is not None:
         raise refusal("no_tables_here", file=place)

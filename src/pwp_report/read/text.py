@@ -82,14 +82,10 @@ def _decoded(place: Path) -> tuple[str, str]:
 
 def _marked_encoding(content: bytes, place: Path) -> str:
     """Give the encoding that the first bytes tell, empty if they tell none."""
-    for mark, name in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF32_LE, "utf-32"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if content.startswith(mark):
-            return name
+    marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32"}
+    marks |= dict.fromkeys([codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE], "utf-16")
+    for mark in [m for m in marks if content.startswith(m)]:
+        return marks[mark]
     head = content[:_SAMPLE]
     if b"\x00" not in head:
         return ""
@@ -126,8 +122,7 @@ def _guard_header(sample: str, place: Path) -> None:
 
 def _dialect(sample: str) -> tuple[bool, str]:
     """Elect the delimiter that gives most rows equally many cells."""
-    hint = re.match(r"\ufeff?sep=(.)\r?\n", sample)
-    if hint:
+    if hint := re.match(r"\ufeff?sep=(.)\r?\n", sample):
         return True, hint.group(1)
     best, delimiter = (0.0, 1), ","
     for candidate in _NAMES:

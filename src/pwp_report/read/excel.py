@@ -129,7 +129,7 @@ def _table(rows: list[Row], said: list[str], place: Path) -> raw.RawTable:
     width = max(len(cells) for _, cells in rows)
     texts = pd.DataFrame([[*map(_text, cells)] for _, cells in records], dtype="str")
     names = [*header, *[None] * (width - len(header))]
-    frame = raw.name_columns(texts.reindex(columns=range(width)), names, place, top)
+    frame = raw.name_columns(texts.reindex(columns=range(width)).astype("str"), names, place, top)
     numbers = np.array([number for number, _ in records], dtype=np.int64)
     return raw.RawTable(place.name, "Excel", frame, numbers, remarks=tuple(said))
 

@@ -312,7 +312,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(
 
 
 def test_columns_of_a_workbook_that_nobody_filled_are_empty_text(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [None, None], "d": [None, None]})
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [None, None], "d": [None, None]})
     frame.to_excel(tmp_path / "own.xlsx", index=False)
     frame.to_csv(tmp_path / "own.csv", index=False)
     read = [read_table(tmp_path / f"own.{e}").frame for e in ("xlsx", "csv")]

@@ -165,7 +165,7 @@ def decimals(values: Iterable[Any], most: int = 3) -> int:
 
 
 def with_interval(places: int, *three: float, unit: str = "", word: str = "") -> str:
-    """Write an estimate with its two bounds, without them where there are none.
+    """Write an estimate with its two bounds, without them where there are none, or none given.
 
     What would be written as 0 and is above it is under the smallest number of so many places.
 
@@ -175,9 +175,13 @@ def with_interval(places: int, *three: float, unit: str = "", word: str = "") ->
     ('0.5 (−1.0 to 2.2)', '3')
     >>> with_interval(1, 1.0, 0.03, 3.0, unit="%", word="95% interval ")
     '1.0% (95% interval under 0.1 to 3.0)'
+    >>> with_interval(1, 0.05)  # from 0.0482, say
+    'under 0.1'
     """
     least = 10.0**-places
+    # A released half of it may have been less: 0.0482 is released as 0.05, and is no 0.1.
     middle, low, high = (
-        f"under {least:g}" if 0 < v < least / 2 else number(v, places, "") for v in three
+        f"under {least:g}" if 0 < v <= least / 2 else number(v, places, "")
+        for v in (*three, float("nan"), float("nan"))[:3]
     )
     return f"{middle}{unit}" * bool(middle) + f" ({word}{low} to {high})" * bool(low)

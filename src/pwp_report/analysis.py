@@ -26,6 +26,7 @@ from pwp_lib.comparison import therapist_predictors
 from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.measures import Measure
 from pwp_lib.models import MeasureModels, fit_models
+from pwp_lib.numbers import listing
 from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
 from pwp_lib.profiling import therapist_profile
 from pwp_lib.ranking import composite_ranks
@@ -40,6 +41,8 @@ from pwp_report.wording import refusal, remark
 T = TypeVar("T")
 #: Of more services none is a fixed effect.
 _MOST_SERVICES = 50
+#: Of a share of the variance up to this one no decimal is released: therapists are alike by it.
+NONE = 1e-5
 #: Ways to estimate the therapist effect; maximum likelihood is always used.
 ENGINES = ("ml", "gibbs")
 
@@ -296,6 +299,8 @@ def analyse(
     found = {m.name: _measure_result(attempts, m, sensitivity) for m in cohort.measures}
     results = {name: result for name, result in found.items() if result is not None}
     patients, mixed = cohort.patients, all(r.with_mix is not None for r in results.values())
+    plain = {n: r.fit for n, r in results.items()}
+    ranked = {n: r.ranked if mixed else r.fit for n, r in results.items()}
     return Analysis(
         cohort=cohort,
         seed=seed,
@@ -313,8 +318,8 @@ def analyse(
         national=_national(attempts),
         measures=results,
         rates=_rates(attempts),
-        groups=_groups(attempts, {n: r.ranked if mixed else r.fit for n, r in results.items()}),
-        groups_before=_groups(attempts, {n: r.fit for n, r in results.items()}) if mixed else None,
+        groups=_groups(attempts, ranked, "groups"),
+        groups_before=_groups(attempts, plain, "groups_before") if mixed else None,
         predictors=_predictors(attempts, results),
         not_done=attempts.not_done,
     )
@@ -340,9 +345,15 @@ def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
     return tuple(model for model in found if model is not None)
 
 
-def _groups(attempts: _Attempts, fits: Mapping[str, MixedFit]) -> pd.Series | None:
+def _groups(attempts: _Attempts, fits: Mapping[str, MixedFit], name: str) -> pd.Series | None:
     measures, size = attempts.cohort.measures, attempts.size
-    return attempts.attempt("groups", lambda: composite_ranks(fits, measures, size)["cluster"])
+    # Where all therapists are alike by the estimate, their order would be how a tie is broken.
+    apart = {m: fit for m, fit in fits.items() if fit.vpc() > NONE}
+    found = attempts.attempt(name, lambda: composite_ranks(apart, measures, size)["cluster"])
+    if alike := [m.label for m in measures if m.name in fits.keys() - apart]:
+        key = "groups_of_others" if apart else "groups_alike"
+        attempts.not_done[name + ".on" * bool(apart)] = remark(key, labels=listing(alike))
+    return found
 
 
 def _national(attempts: _Attempts) -> pd.DataFrame | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pwp_lib.numbers import count, decimals, number, p_value, with_interval
 from pwp_lib.profiling import patients_needed, rankability
-from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.analysis import NONE, Analysis, MeasureResult
 from pwp_report.case_mix import WITH_MIX
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.released import ReleasedResults
@@ -36,7 +36,9 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     list of str
         Paragraphs; headings begin with ``## ``.
     """
-    needed = [how_sure(r, released.policy) for r in analysis.measures.values() if r.vpc > 0]
+    needed = [
+        how_sure(r, released.policy) for r in analysis.measures.values() if r.ranked.vpc() > NONE
+    ]
     text = render("first_page.txt.j2", **_told_to_all(analysis, study, released), needed=needed)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -69,9 +71,6 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
     patients = analysis.cohort.patients
     services = int(patients["service_id"].nunique()) if "service_id" in patients else 0
 
-    def alike(*values: Any) -> list[str]:
-        return [number(v, decimals(values), missing="") for v in values]
-
     def told(row: Mapping[str, Any], name: str, unit: str = "", ends: str = "") -> str:
         low, high = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
         places = places_of(name, [row[name], low, high])
@@ -83,7 +82,7 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
         "where": f" in {count(services, 'service')}" if services else "",
         "rows": partial(_records, released),
         "told": told,
-        "alike": alike,
+        "alike": lambda *some: [number(v, max(1, decimals(some)), missing="") for v in some],
         "p_value": p_value,
         "analysis": analysis,
         "study": study,

@@ -42,7 +42,8 @@ _MANY = 1_000
 class Asked:
     """A yes-or-no outcome: the rate's name, of which measure (empty: of several), words, rows.
 
-    ``terms`` are those of the case mix that are adjusted for beside the `predictors`.
+    ``terms`` are those of the case mix that are adjusted for beside the `predictors`; ``of`` says
+    of which measure in words.
     """
 
     rate: str
@@ -51,6 +52,7 @@ class Asked:
     rows: pd.DataFrame
     predictors: tuple[str, ...]
     terms: tuple[str, ...] = ()
+    of: str = "all measures"
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _of_measure(patients: pd.DataFrame, measure: Measure) -> Iterator[Asked]:
             rows = patients.assign(yes=flags[outcome.flag])[flags["change"].notna()]
             if outcome.among == "n_case_pre":
                 rows = rows[flags["case_pre"].loc[rows.index].astype(bool)]
-            yield Asked(rate, measure.name, outcome.label, rows, (measure.pre,))
+            yield Asked(rate, measure.name, outcome.label, rows, (measure.pre,), of=measure.label)
 
 
 def fit_rate(asked: Asked) -> RateModel:
@@ -175,7 +177,7 @@ def fit_rate(asked: Asked) -> RateModel:
     few = min(rows["yes"].sum(), len(rows) - rows["yes"].sum())
     if few < _LEAST + _LEAST_A_TERM * len(asked.terms):
         label = asked.label + " with the case mix" * bool(asked.terms)
-        raise refusal("outcome_of_few", label=label, of=asked.measure or "all measures")
+        raise refusal("outcome_of_few", label=label, of=asked.of)
     names = [*(p for p in asked.predictors if rows[p].nunique() > 1), *asked.terms]
     terms = " + ".join(f"center({name})" for name in names) or "1"
     fit = fit_binary(f"yes ~ {terms} + (1 | therapist_id)", rows)

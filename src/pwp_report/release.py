@@ -70,7 +70,7 @@ class _Tables:
             names = {m.name: m.label for m in self.analysis.cohort.measures}
             frame = frame.assign(measure=frame["measure"].astype(object).replace(names))
         if len(frame):
-            self.made[name] = ReleasedTable(name, title, parts.counts_whole(frame), note)
+            self.made[name] = ReleasedTable(name, title, parts.as_written(frame), note)
 
     def withhold(self, key: str, **words: object) -> None:
         """Say that something is withheld."""
@@ -129,18 +129,13 @@ def _some_lack(analysis: Analysis) -> bool:
 
 
 def _say_what_is_withheld(tables: _Tables) -> None:
-    policy = tables.policy
-    if not policy.active:
-        return
-    if tables.together:
-        tables.withhold("together", n=len(tables.together), least=policy.smallest_caseload)
-    cells = [(t.frame.astype(object) == MARK).to_numpy().sum() for t in tables.made.values()]
-    if tables.counts.held:
-        tables.withhold("held", n=len(tables.counts.held), threshold=policy.threshold)
-    if any(cells):
-        tables.withhold("marks", n=int(sum(cells)), mark=MARK, threshold=policy.threshold)
-    tables.withhold("known" + "_of_all" * _some_lack(tables.analysis))
-    tables.withhold("runs")
+    policy, held = tables.policy, len(tables.counts.held)
+    marks = sum((t.frame.astype(object) == MARK).to_numpy().sum() for t in tables.made.values())
+    words = {"least": policy.smallest_caseload, "threshold": policy.threshold, "mark": MARK}
+    known = "known" + "_of_all" * _some_lack(tables.analysis)
+    found = {"together": len(tables.together), "held": held, "marks": marks, known: 1, "runs": 1}
+    for key in (key for key, n in found.items() if n and policy.active):
+        tables.withhold(key, n=found[key], **words)
 
 
 def _flow(tables: _Tables) -> None:
@@ -247,11 +242,9 @@ def _national(tables: _Tables) -> None:
 
 
 def _models(tables: _Tables, result: MeasureResult) -> None:
-    for name, frame in (
-        ("models", result.models.table().reset_index()),
-        ("fixed", result.fit.fixed.reset_index()),
-        ("variances", parts.variances(result.fit)),
-    ):
+    models, fixed = result.models.table().reset_index(), result.fit.fixed.reset_index()
+    found = {"models": models, "fixed": fixed, "variances": parts.variances(result.fit)}
+    for name, frame in found.items():
         tables.add(name, parts.rounded(frame, 3), measure=result.measure)
 
 
@@ -264,19 +257,19 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
         if tables.policy.active:
             # Shares of patients, and few of them: their counts are in no table.
             table = table[~table.index.str.startswith("patients at the")]
-        tables.add("checks", parts.rounded(table.reset_index(), 3), measure=result.measure)
-    if result.sensitivity is not None:
-        told = tables.of_everybody, tables.policy
-        frame = parts.sensitivity(result.sensitivity, result.measure, *told)
+        values, p = table["value"], table.index.str.endswith(" p")
+        shown = values.round(3).mask(p, values.map(parts.significant))
+        tables.add("checks", table.assign(value=shown).reset_index(), measure=result.measure)
+    if (panel := result.sensitivity) is not None:
+        frame = parts.sensitivity(panel, result.measure, tables.of_everybody, tables.policy)
         by = FIRST if result.with_mix is None else WITH_MIX
-        tables.add("sensitivity", frame, measure=result.measure, by=by)
-        without = parts.one_less(result.sensitivity, tables.people(result.residuals["n"])[0])
+        note = phrase("notes", "sensitivity_alike" * bool(frame["vpc"].iloc[0] == 0))
+        tables.add("sensitivity", frame, measure=result.measure, note=note, by=by)
+        without = parts.one_less(panel, tables.people(result.residuals["n"])[0])
         tables.add("one_less", without, measure=result.measure)
 
 
 def _effects(tables: _Tables) -> None:
-    if not tables.analysis.measures:
-        return
     table = tables.analysis.table()
     note = phrase("notes", "therapist_effect_gibbs") if "median" in table else ""
     tables.add("therapist_effect", parts.in_percent(table).reset_index(), note=note)
@@ -371,7 +364,7 @@ def _by_measure(
         frame = parts.in_percent(pd.concat(there, names=["measure"]).reset_index(level=0))
         if "adjusted_for" in frame:  # of the figures that are shown, which a reader subtracts
             by = frame.columns.intersection(["measure", "level"])
-            frame["change"] = frame.groupby([*by])["vpc"].diff().round(1)
+            frame["change"] = frame["vpc"].round(1).groupby([frame[c] for c in by]).diff().round(1)
         tables.add(name, frame, note=note)
 
 
@@ -399,11 +392,11 @@ def _services(tables: _Tables) -> None:
         alone = tables.people(scored.groupby("therapist_id").size())[0]
         shown, hidden = parts.services_shown(scored, alone, tables.policy)
         if hidden:
-            tables.withhold("services", n=hidden)
+            tables.withhold("services", n=hidden, least=tables.policy.smallest_caseload)
         frame = parts.service_rows(fit, shown, tables.policy, measure.higher_is_worse)
         # Of fewer patients than there are, it would tell with another run's of those left out;
         # with a variance of zero there is nothing to tell apart.
-        if frame["residual"].any() and fit.n == len(scored):
+        if frame["upper"].any() and fit.n == len(scored):
             note = phrase("notes", "by_service", adjusted_for=words)
             tables.add("by_service", frame, measure=measure, note=note)
 

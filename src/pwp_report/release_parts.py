@@ -11,7 +11,7 @@ from multilevel.nested import NestedFit
 from pwp_lib import outcomes
 from pwp_lib.measures import Measure
 from pwp_lib.sensitivity import SensitivityPanel
-from pwp_report.analysis import Analysis, MeasureResult
+from pwp_report.analysis import NONE, Analysis, MeasureResult
 from pwp_report.disclosure import aggregate_small, is_safe_group, percentage, share_between
 from pwp_report.ledger import MARK, DisclosurePolicy
 from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind, Whose
@@ -30,6 +30,8 @@ NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {
 #: Of the model of a rate: the counts of the outcome and of those who could have it.
 _COMPLETE = {"complete": (Count.complete, Count.eligible)}
 RATE_COUNTS: Mapping[str, tuple[Count, Count]] = {**OUTCOME_SHARES, **NATIONAL_SHARES, **_COMPLETE}
+#: Of so many patients a second decimal of a mean could tell a sum of scores.
+_FEW = 999
 GROUP_MEANS = ("mean_pre", "mean_post", "mean_change")
 #: Columns of counts and of places beside those that begin with n_; `excluded` of the flow is not
 #: among them, since what reads that file knows it as it is.
@@ -50,27 +52,27 @@ def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
     out: Any = frame.copy()
     for column in map(str, frame.columns):
         if column.startswith(("p_value", "p_holm", "p_directed")):
-            out[column] = [_significant(v) for v in frame[column]]
+            out[column] = [significant(v) for v in frame[column]]
         elif any(isinstance(v, float) for v in frame[column]):
-            shown = [round(v, decimals) if isinstance(v, float) else v for v in frame[column]]
-            out[column] = shown
-    table: pd.DataFrame = out
-    return table
+            out[column] = [round(v, decimals) if isinstance(v, float) else v for v in frame[column]]
+    return pd.DataFrame(out)
 
 
-def counts_whole(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give counts as whole numbers, where a cell without one has made floats of them."""
+def as_written(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give counts whole, where a cell without one has made floats of them, and 0 without a sign."""
+    frame = frame.map(lambda v: v + 0.0 if isinstance(v, float) else v)
     floats = frame.select_dtypes("float")
     mine = [c for c in map(str, floats) if c in _WHOLE or c.startswith("n_")]
     whole = floats[[c for c in mine if (floats[c].dropna() % 1 == 0).all()]].astype("Int64")
     return frame.assign(**whole.astype(object).where(whole.notna(), np.nan))
 
 
-def _significant(value: Any) -> object:
+def significant(value: Any) -> object:
+    """Round a p-value to the three decimals of a page, a small one to three digits."""
     if isinstance(value, str) or pd.isna(value):
         return value
     # To three decimals at once: rounded to three digits first, .05450 would be shown as .054.
-    return round(float(value), 3) if value >= 0.01 else float(f"{float(value):.3g}")
+    return round(float(value), 3) if value >= 0.001 else float(f"{float(value):.3g}")
 
 
 def counts_and_shares(
@@ -102,13 +104,16 @@ def counts_and_shares(
 def outcome_row(
     row: Mapping[str, Any], group: Group, measure: str, shown: Shown, policy: DisclosurePolicy
 ) -> dict[str, object]:
-    """Outcomes with released counts, percentages of those, and means of groups large enough."""
+    """Outcomes with released counts, percentages of those, and means of groups large enough.
+
+    Means have as many decimals whatever the group, so that a column has one number of them.
+    """
     counts = {c: shown(group, Kind(c, measure)) for c in OUTCOMES}
     some = group.whose is not Whose.ALL
     out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=some)
     n = 0 if np.isnan(counts[Count.n]) else row["n"]
     for column in row.keys() - set(OUTCOME_SHARES) - {c.value for c in OUTCOMES}:
-        out[column] = statistic(row[column], n, column, policy)
+        out[column] = statistic(row[column], min(n, _FEW), column, policy)
     return out
 
 
@@ -126,7 +131,7 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> ob
         return round(float(value), 2)
     if n < policy.smallest_caseload:
         return MARK
-    return round(float(value), 2 if n >= 1_000 or name == "effect_size" else 1)
+    return round(float(value), 2 if n > _FEW or name == "effect_size" else 1)
 
 
 def variances(fit: MixedFit) -> pd.DataFrame:
@@ -168,6 +173,8 @@ def sensitivity(
     left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]
     names = [phrase("analyses", a) or a for a in frame["analysis"]]
     shown = frame.assign(n_patients=people, n_therapists=left, analysis=names)
+    if shown["vpc"].iloc[0] <= NONE:  # all are alike, and in no order that others could share
+        shown[["rank_correlation", "upper_shared", "lower_shared"]] = np.nan
     shown = shown.drop(columns="note").rename(columns={"n_patients": "patients"})
     return rounded(in_percent(shown.reset_index(drop=True), ["vpc", "lower", "upper"]), 3)
 
@@ -229,7 +236,7 @@ def residuals(
         shown.loc[OTHERS_TOGETHER, ["n", "residual"]] = [total, mean]
     shown["n"] = shown["n"].astype(int)
     shown = shown.sort_values("rank", kind="stable").rename_axis("therapist")
-    if between <= 1e-9 * within:
+    if result.ranked.vpc() <= NONE:
         # Where all are alike by the estimate, a residual of zero and a rank would be no finding.
         shown[shown.columns.difference(["n", "departure"])] = np.nan
     return rounded(shown.reset_index(), 2)
@@ -260,7 +267,7 @@ def rate_row(
             value = round(value / step) * step if whole else value
             row[name + end] = round(value, 2) if name == "median_odds_ratio" else _tenth(value)
     del row["per_hundred_median_lower"], row["per_hundred_median_upper"]
-    return row | {"p_value_boundary": _significant(model.p_value)}
+    return row | {"p_value_boundary": significant(model.p_value)}
 
 
 def in_percent(frame: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -321,11 +328,10 @@ def service_rows(
     With two decimals an interval would tell the exact caseloads of therapists in the service.
     """
     found = fit.residuals("service_id", lower_is_better=higher_is_worse)
-    ends = found[["lower", "upper"]].round(1 if policy.active else 2)
-    table = shown.join(found["residual"], how="inner").join(ends)
+    table = shown.join(found[["residual", "lower", "upper"]], how="inner")
     table["n"] = [policy.count(n) for n in table["n"]]
     ordered = table.sort_values("residual", ascending=higher_is_worse, kind="stable")
-    return rounded(ordered.rename_axis("service").reset_index(), 2)
+    return rounded(ordered.rename_axis("service").reset_index(), 1 if policy.active else 2)
 
 
 def guarded_sample(

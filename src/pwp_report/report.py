@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.cohort import Cohort
-from pwp_lib.numbers import bare_p, decimals, number, with_interval
+from pwp_lib.numbers import bare_p, decimals, with_interval
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.methods import first_page, methods_and_results, software
@@ -29,12 +29,12 @@ from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
 from pwp_report.runs import publish
 from pwp_report.study import Study
-from pwp_report.table_words import for_page, headings, phrase, places_of
+from pwp_report.table_words import for_page, headings, phrase, places_of, written
 from pwp_report.wording import listed, render
 
 SCHEMA_VERSION = 2
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
-_UNASKED = r"national|predictors|(services|bounds|sensitivity)\..*"
+_UNASKED = r"national|predictors|groups_before.*|(services|bounds|sensitivity)\..*"
 #: What the names of the two bounds of an estimate begin with, where not with its own name.
 _STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
 _COUNT = r"(?<!fewer than )(?<!takes )(?<![\w-])\d[\d,]*"
@@ -242,14 +242,20 @@ def _sections(
 ) -> list[dict[str, Any]]:
     measures = [m.name for m in analysis.cohort.measures]
     reasons = _not_done(analysis, released)
-    not_done = dict.fromkeys(
-        why[:1].upper() + why[1:]
+    not_done = {
+        part: why[:1].upper() + why[1:]
         for part, why in reasons.items()
         # With the case mix is no news where it could not be done without it either.
         if not re.fullmatch(_UNASKED, part)
         and part.removesuffix(".adjusted") not in reasons.keys() - {part}
-    )
-    texts = {"methods": text, "not-done": list(not_done), "withheld": released.withheld}
+    }
+    texts = {
+        "methods": text,
+        "not-done": [*dict.fromkeys(not_done.values())],
+        "withheld": released.withheld,
+    }
+    # Why there are none, or by some measures alone, is looked for where they would be.
+    texts["groups"] = [why for part, why in not_done.items() if part.startswith("groups")]
 
     def named(patterns: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(p.replace("{m}", m) for p in patterns for m in measures))
@@ -258,42 +264,36 @@ def _sections(
     for part in _SECTIONS:
         tables = [released.tables[n] for n in named(part.get("tables", ())) if n in released.tables]
         figures = [drawn[n] for n in named(part.get("figures", ())) if n in drawn]
-        words = texts.get(part["id"], part.get("text", "").splitlines())
-        if tables or figures or texts.get(part["id"]):
+        mine = texts.get(part["id"], ())
+        words = [*part.get("text", "").splitlines() * bool(tables or figures), *mine]
+        if tables or figures or mine:
             shown = [_for_page(t, released.policy) for t in tables]
             out.append({**part, "text": words, "tables": shown, "figures": figures})
     return out
 
 
 def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
-    count = len(table.frame)
     frame, note = for_page(table, f"tables/{table.name}.csv")
     if (frame.astype(object) == MARK).to_numpy().any():
         key = "mark" + "_rates" * (table.name == "rates")
         note += phrase("notes", key, mark=MARK, threshold=policy.threshold)
-    frame = _intervals_joined(frame)
+    frame = _intervals_joined(frame, table.name)
     names = list(headings(replace(table, frame=frame)).values())
-    # Means and SDs of scores have as many decimals as the row with the fewest of them.
-    means = frame.filter(regex=_MEANS).astype(object).to_numpy().tolist()
-    places = min(filter(None, map(decimals, means)), default=1)
-    columns = [_written(frame[c].astype(object), str(c), places) for c in frame]
+    means = decimals(frame.filter(regex=_MEANS).astype(object).to_numpy().ravel())
+    columns = [_written(frame[c].astype(object), str(c), means, table.name) for c in frame]
     rows = [list(row) for row in zip(*columns, strict=True)]
     word = [any(isinstance(v, str) and v != MARK for v in frame[c]) for c in frame]
-    if len(rows) <= 6 and len(names) > 10:
-        # A short and wide table is read, and fits a telephone, when it stands upright.
-        names, *rows = ([*line] for line in zip(names, *rows, strict=True))
-        word = [True, *[False] * (len(names) - 1)]
     return {
         "title": table.title,
         "file": table.name,
         "note": note,
         "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
         "rows": rows,
-        "count": count,
+        "count": len(table.frame),
     }
 
 
-def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
+def _intervals_joined(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     """Put an estimate and its two bounds in one cell, so that a table fits the page."""
     out = frame.astype(object)
     for name in frame:
@@ -301,18 +301,17 @@ def _intervals_joined(frame: pd.DataFrame) -> pd.DataFrame:
             ends = [f"{start}lower", f"{start}upper"]
             if {*ends} <= {*out}:
                 values = frame[[name, *ends]].to_numpy().tolist()
-                places = places_of(str(name), [v for three in values for v in three])
-                out[name] = [with_interval(places, *three) for three in values]
+                places = places_of(str(name), [v for three in values for v in three], table)
+                # Of the case mix a term of few patients is released with fewer than another.
+                mine = [decimals(three) if table == "case_mix" else places for three in values]
+                out[name] = [with_interval(k, *v) for k, v in zip(mine, values, strict=True)]
                 out = out.drop(columns=ends)
                 break
     return out
 
 
-def _written(column: pd.Series, name: str, alike: int) -> list[str]:
+def _written(column: pd.Series, name: str, means: int, table: str) -> list[str]:
     """Write the cells of a column: numbers with as many decimals each, p-values as everywhere."""
     p = name.startswith(("p_value", "p_holm", "p_directed"))
-    places = alike if re.match(_MEANS, name) else places_of(name, column)
-    return [
-        bare_p(v, "") if p and isinstance(v, float) else number(v, places, missing="")
-        for v in column
-    ]
+    places = means if re.match(_MEANS, name) else places_of(name, column, table)
+    return [bare_p(v, "") if p and isinstance(v, float) else written(v, places) for v in column]

@@ -20,7 +20,7 @@ from pwp_report.case_mix import FIRST, WITH_MIX
 from pwp_report.methods import how_sure
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
-from pwp_report.table_words import both_ends, phrase
+from pwp_report.table_words import both_ends, phrase, written
 
 #: Of fewer therapists a funnel shows nothing.
 _LEAST_POINTS = 5
@@ -147,7 +147,8 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
             shares = rows[[c for c in ("vpc", "lower", "upper") if c in rows]] / 100
             ax = figures.sensitivity_panel(shares.rename(columns={"vpc": "estimate"}), measure=name)
             main, *others = rows["vpc"]  # the line of all therapists is none without one
-            yield drawn(key, ax, len(others), main=main, low=min(others), high=max(others))
+            low, high = written(min(others), 1), written(max(others), 1)
+            yield drawn(key, ax, len(others), main=written(main, 1), low=low, high=high)
 
 
 def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn]:
@@ -168,28 +169,22 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
             moved = 100 * ((shown["n_rcsi"] + base // 2) / (n - base // 2) - rate).max()
             note = phrase("captions", "funnel_rounded", base=base, move=moved)
             note *= released.policy.active
-            yield _funnel("funnel", measure, released, n, rate.clip(upper=1), target, note=note)
+            points = pd.DataFrame({"n": n, "own": rate.clip(upper=1)})
+            yield _funnel("funnel", measure, released, points, target=target, note=note)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if table is not None and len(table) >= _LEAST_POINTS:
-        apart, given = table["departure"], _given(table)
+        points, given = table.assign(own=table["departure"]), _given(table)
         # Of the model that the departures are of, to as many decimals as variances have.
         sd = round(result.ranked.residual_variance, 3) ** 0.5
-        yield _funnel("funnel_mean", measure, released, table["n"], apart, 0, sd, given=given)
+        yield _funnel("funnel_mean", measure, released, points, target=0, sd=sd, given=given)
 
 
 def _funnel(
-    name: str,
-    measure: Measure,
-    released: ReleasedResults,
-    n: pd.Series,
-    figure: pd.Series,
-    target: float,
-    sd: float | None = None,
-    note: str = "",
-    given: str = "",
+    name: str, measure: Measure, released: ReleasedResults, points: pd.DataFrame, **more: Any
 ) -> Drawn:
     """Draw one funnel, and say in its caption who lies outside and how overdispersed it is."""
-    policy = released.policy
+    policy, n, figure = released.policy, points["n"], points["own"]
+    target, sd, note = more["target"], more.get("sd"), more.get("note", "")
     # Who lies outside does so by the smallest caseload that the rounded one can stand for.
     limits = funnel_limits(target, [policy.bounds(k)[0] for k in n], sd=sd)
     outside = {}
@@ -202,12 +197,12 @@ def _funnel(
     # Better is at the top, and a therapist has the sign that the tables give.
     ax.yaxis.set_inverted(sd is not None and measure.sign > 0)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
-    told: dict[str, Any] = {"label": measure.label, "given": given, **outside, "n": len(n)}
+    told: dict[str, Any] = {"label": measure.label, **more, **outside, "n": len(n)}
     told |= {"all": released.therapists, "chance": 0.05 * len(n), "rare": 0.002 * len(n)}
     told["phi"] = overdispersion((figure - target) * np.sqrt(n) / spread)
-    unit, places = (100, 0) if sd is None else (1, 1)
-    least, most = (sign_fixed(unit * float(end), places) for end in figure.agg(["min", "max"]))
-    told |= {"low": least, "high": most}
+    unit, places = (100, 0) if sd is None else (1, 2)  # rates of this picture, means as released
+    ends = figure.agg(["min", "max"])
+    told["low"], told["high"] = (sign_fixed(unit * float(end), places) for end in ends)
     caption = phrase("captions", name, **told) + note
     if not note:  # From rounded counts nobody can be said to lie beyond a line.
         caption += phrase("captions", "funnel_points" + "_rounded" * policy.active, **told)

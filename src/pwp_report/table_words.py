@@ -7,13 +7,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from pwp_lib.numbers import bare_p, decimals
+from pwp_lib.numbers import bare_p, decimals, number, with_interval
 from pwp_report.released import ReleasedTable
 from pwp_report.wording import in_words, listed
 
 #: A table with more rows than this is cut on a page.
 _CUT, _ENDS = 60, 10
-_SHARES = ("vpc", "change")
 #: By table; what stands under "every" holds in all where the table itself says nothing else.
 _HEADINGS, _PHRASES = (listed(file) for file in ("headings.toml", "tables.toml"))
 
@@ -61,9 +60,27 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**named)
 
 
-def places_of(name: str, values: Iterable[object]) -> int:
-    """How many decimals figures of that name have: shares of the variance always one."""
-    return 1 if name in _SHARES else decimals(values)
+def places_of(name: str, values: Iterable[object], table: str = "") -> int:
+    """How many decimals figures of that name have: as released or, of others, as one needs.
+
+    Examples
+    --------
+    >>> places_of("vpc", [7.8, 0.04]), places_of("p_upper", [1.0, 0.0]), places_of("n", [2.5])
+    (1, 2, 1)
+    """
+    known: dict[str, int] = _PHRASES["places"]
+    return known.get(f"{table}.{name}", known.get(name, decimals(values)))
+
+
+def written(cell: object, places: int) -> str:
+    """Write a cell; what would be written as 0 and is above it is under the smallest number.
+
+    Examples
+    --------
+    >>> [written(v, 1) for v in (0.0482, 0.05, 0.0, 2.5, float("nan"), "*", 1122)]
+    ['under 0.1', 'under 0.1', '0.0', '2.5', '', '*', '1,122']
+    """
+    return with_interval(places, cell) if isinstance(cell, float) else number(cell, 0, "")
 
 
 def both_ends(rows: pd.DataFrame, most: int) -> pd.DataFrame:

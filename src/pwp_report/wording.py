@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multilevel.errors import InputError
+from pwp_lib.numbers import listing
 
 
 def listed(name: str) -> dict[str, Any]:
@@ -105,5 +106,5 @@ def render(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    engine.filters["in_words"] = in_words
+    engine.filters |= {"in_words": in_words, "listing": listing}
     return engine.get_template(template).render(**values)

@@ -379,7 +379,7 @@ class Claims:
         if np.isnan(value):
             right = cell == ""
         else:
-            about = 0.0005 + rel * value if value >= 0.0095 else 0.006 * value + rel * value
+            about = 0.0005 + rel * value if value >= 0.00095 else 0.006 * value + rel * value
             right = bool(cell) and abs(float(cell) - value) <= about + 1e-300
         if not right:
             self.wrong.append(f"{table} {i} {column}: {cell!r} and not {value:.6g}")
@@ -406,12 +406,11 @@ class Claims:
         return cell
 
     def mean(self, table: str, i: int, column: str, value: float, n: int) -> None:
-        """Claim a mean or SD, with as many decimals as its group allows."""
+        """Claim a mean or SD, whose decimals are those of its column."""
         if n < self.asked.least:
             self.text(table, i, column, MARK)
         else:
-            many = n >= 1_000 or column == "effect_size"
-            self.number(table, i, column, value, 2 if many else 1, 1e-9)
+            self.number(table, i, column, value, 2 if column == "effect_size" else 1, 1e-9)
 
     # --- Counts and means ------------------------------------------------------------------------
 
@@ -977,7 +976,7 @@ class Claims:
             s = table.iloc[i]
             self.text(f"by_service_{m}", i, "therapists", str(int(s["size"])))
             self.text(f"by_service_{m}", i, "n", counted(int(s["sum"])))
-            self.number(f"by_service_{m}", i, "residual", s["u"], 2, 3e-3)
+            self.number(f"by_service_{m}", i, "residual", s["u"], 1, 3e-3)
             self.number(f"by_service_{m}", i, "lower", s["u"] - 1.96 * s["se"], 1, 4e-3)
             self.number(f"by_service_{m}", i, "upper", s["u"] + 1.96 * s["se"], 1, 4e-3)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,26 @@ import pytest
 from independent import Linear, slope
 from scipy import stats
 
+from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, load_cohort
+from pwp_lib.measures import PHQ9
+from pwp_lib.ranking import composite_ranks
+from pwp_lib.sensitivity import SensitivityPanel
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
-from pwp_report.analysis import Analysis, analyse
+from pwp_report import methods
+from pwp_report.analysis import Analysis, _Attempts, _groups, analyse
+from pwp_report.case_mix import CaseMix
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.ledger import MARK
 from pwp_report.methods import first_page, methods_and_results
+from pwp_report.rates import Asked, fit_rate
 from pwp_report.release import release_results
+from pwp_report.release_parts import sensitivity
 from pwp_report.released import ReleasedTable
-from pwp_report.report import write_run
+from pwp_report.report import _sections, write_run
 from pwp_report.study import Study
+from pwp_report.table_words import phrase
 
 POLICY = DisclosurePolicy()
 
@@ -60,6 +70,94 @@ def test_a_fit_on_the_boundary_is_said_in_words(cohort_of_copies: Cohort, tmp_pa
     assert not (run / "figures" / "rank_intervals_phq9.svg").exists()
     for word in ("singular", "MLwiN&#39;s prior"):
         assert word not in page
+    # No group is picked by how a tie is broken, and why is said where they would be.
+    assert analysis.groups is None
+    assert not (run / "tables" / "clusters.csv").exists()
+    section = page.partition('<section id="groups">')[2].partition("</section>")[0]
+    assert "no upper and no lower group: on PHQ-9 and GAD-7 the therapist effect is" in section
+    assert "first and the last quarter" not in section
+    assert "groups formed by them" not in text
+
+
+@pytest.mark.parametrize("alike", [("phq9",), ("gad7",), ("phq9", "gad7")])
+def test_groups_are_by_ranks_on_measures_on_which_therapists_differ(
+    safe_analysis: Analysis, alike: tuple[str, ...]
+) -> None:
+    """On a measure without an effect the order of therapists is how a tie is broken."""
+    fits = {name: r.fit for name, r in safe_analysis.measures.items()}
+    others = {name: fit for name, fit in fits.items() if name not in alike}
+    flat: Any = SimpleNamespace(vpc=lambda: 0.0)
+    attempts = _Attempts(safe_analysis.cohort, 1, 200, None, (), (), CaseMix())
+    found = _groups(attempts, fits | dict.fromkeys(alike, flat), "groups")
+    if not others:
+        assert found is None
+        assert "no upper and no lower group" in attempts.not_done["groups"]
+        return
+    right = composite_ranks(others, safe_analysis.cohort.measures)["cluster"]
+    pd.testing.assert_series_equal(found, right)
+    (label,) = (m.label for m in safe_analysis.cohort.measures if m.name in alike)
+    assert f"On {label} the therapist effect is estimated at zero" in attempts.not_done["groups.on"]
+    analysis = replace(safe_analysis, not_done=attempts.not_done)
+    sections = _sections(analysis, release_results(analysis, POLICY), {}, [])
+    said = next(" ".join(s["text"]) for s in sections if s["id"] == "groups")
+    assert "first and the last quarter" in said
+    assert "are by ranks on the other measures alone" in said
+
+
+@pytest.mark.parametrize("vpc", [0.0, 1e-7, 0.02])
+def test_where_therapists_are_alike_no_analysis_shares_their_order(vpc: float) -> None:
+    row = {"family": "main", "note": "", "n_patients": 80, "n_therapists": 9, "lower": 0.0}
+    row |= {"interval": "", "upper": 0.1, "analysis": "a", "vpc": vpc}
+    other = row | {"analysis": "b", "vpc": 0.03, "upper_shared": 1.0, "lower_shared": 2.0}
+    rows = pd.DataFrame([row, other | {"rank_correlation": 0.4}])
+    shown = sensitivity(SensitivityPanel(rows, "phq9"), PHQ9, lambda _: 80, POLICY)
+    shared = shown[["rank_correlation", "upper_shared", "lower_shared"]]
+    assert shared.isna().all(axis=None) == (vpc < 0.01)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ([0.002, 5.2, 22.1], "on PHQ-9 from under 0.1% to 22.1%"),
+        ([0.05, 2.0], "on PHQ-9 from under 0.1% to 2.0%"),
+        ([0.0, 7.0], "on PHQ-9 from 0.0% to 7.0%"),
+    ],
+)
+def test_bounds_are_told_as_their_table_writes_them(
+    safe_analysis: Analysis, shares: list[float], said: str
+) -> None:
+    missing = [{"measure": "PHQ-9", "missing_scores": "left out", "vpc": s} for s in shares]
+    rate = {"measure": "all measures", "outcome": "Every score recorded", "percent": 84.0}
+    rates = [rate | {"adjusted_for": "nothing"}]
+    assert said in _page_with(safe_analysis, False, missing=missing, rates=rates)
+
+
+def test_three_measures_are_listed_and_one_therapist_has(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort, third = safe_analysis.cohort, replace(PHQ9, name="wsas", label="WSAS")
+    analysis = replace(safe_analysis, cohort=replace(cohort, measures=(*cohort.measures, third)))
+    for enough, verb in (("1", "has"), ("2", "have"), ("0", "have")):
+        sure = {"label": "PHQ-9", "sure": True, "patients": "30", "enough": enough, "all": "26"}
+        found = sure | {"rankability": "50"}
+        monkeypatch.setattr(methods, "how_sure", lambda *_, found=found: found)
+        page = " ".join(first_page(analysis, Study(), release_results(safe_analysis, POLICY)))
+        assert ", on PHQ-9, GAD-7 and WSAS." in page
+        assert f"and {enough} of 26 therapists shown one by one {verb} that" in page
+        assert f"which {enough} of 26 therapists shown one by one {verb}" in page
+
+
+def test_a_model_that_is_not_there_is_named_by_the_measure_s_label() -> None:
+    rows = pd.DataFrame({"yes": [True, False] * 5, "therapist_id": ["A", "B"] * 5})
+    asked = Asked("rcsi", "phq9", "Recovery of cases (RCSI)", rows, (), of="PHQ-9")
+    with pytest.raises(InputError, match=r"Recovery of cases \(RCSI\) \(PHQ-9\): too few"):
+        fit_rate(asked)
+
+
+def test_services_that_are_not_shown_say_why_and_what_helps() -> None:
+    said = phrase("withheld", "services", n=6, least=20)
+    assert "If one or two are not, as a rule with fewer than 20 patients" in said
+    assert "minimum_patients = 20 under [inclusion]" in said
 
 
 def test_the_first_page_says_where_every_row_counts_as_a_session(cohort_of_copies: Cohort) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pwp_lib.numbers import bare_p
 from pwp_lib.outcomes import national_outcomes
 from pwp_report import report_figures
 from pwp_report.analysis import Analysis
@@ -22,6 +23,7 @@ from pwp_report.release_parts import (
     therapists_at_rules,
     variances,
 )
+from pwp_report.table_words import entries
 
 
 def test_small_caseloads_appear_only_together(
@@ -214,7 +216,9 @@ def test_an_effect_by_severity_is_not_shown_with_one_residual_variance(safe_run:
 
 def test_p_values_are_rounded_once() -> None:
     frame = pd.DataFrame({"p_value": [0.054502, 0.099467, 0.0012345, np.nan]})
-    assert rounded(frame, 3)["p_value"].tolist()[:3] == [0.055, 0.099, 0.00123]
+    assert rounded(frame, 3)["p_value"].tolist()[:3] == [0.055, 0.099, 0.001]
+    for p in (0.0014996, 0.0055004, 0.0084996, 0.0499999, 0.000123456):
+        assert bare_p(rounded(pd.DataFrame({"p_value": [p]}), 3)["p_value"].iloc[0]) == bare_p(p)
 
 
 def test_numbers_of_patients_in_words_are_released_ones(safe_run: Path, texts) -> None:
@@ -319,6 +323,19 @@ def test_at_the_bound_of_the_correlation_slopes_are_not_checked_again(
     assert shown == [f"{level}: skewness" for level in levels[: 3 - singular]]
 
 
+def test_p_values_among_checks_are_rounded_once(safe_analysis: Analysis) -> None:
+    names = ["equal spread by therapist, p", "patients: Shapiro-Wilk p", "patients: skewness"]
+    checks = pd.DataFrame({"value": [0.000501, 0.0014996, 0.000501]}, names).rename_axis("check")
+    result: Any = SimpleNamespace(
+        checks=checks, sensitivity=None, fit=SimpleNamespace(singular=False), measure=None
+    )
+    tables = SimpleNamespace(policy=DisclosurePolicy(), made={})
+    tables.add = lambda name, frame, **_: tables.made.setdefault(name, frame)
+    _checks(tables, result)
+    shown = entries(tables.made["checks"])["value"].tolist()
+    assert shown == ["< .001", ".001", 0.001]
+
+
 def test_what_referees_ask_for_names_no_place_that_is_not_there(safe_run: Path) -> None:
     table = pd.read_csv(safe_run / "tables" / "reporting.csv", keep_default_na=False)
     page = (safe_run / "report.html").read_text(encoding="utf-8")
@@ -336,10 +353,11 @@ def test_who_lies_beyond_a_funnel_does_so_whatever_the_exact_caseload(safe_run: 
     assert captions
     for caption in captions:
         found = re.search(
-            r"lie at least (\d+) of (\d+) therapists.*at least (\d+), whatever", caption
+            r"Whatever the exact caseloads, (\d+) of (\d+) therapists lie.*, (\d+) of them", caption
         )
         assert found
         assert int(found[3]) <= int(found[1]) <= int(found[2])
+        assert "at least 0" not in caption
 
 
 def test_courses_that_are_finished_by_definition_are_not_withheld(safe_analysis: Analysis) -> None:

@@ -206,6 +206,20 @@ def test_words_in_a_picture_are_text_and_it_says_how_many_are_drawn(safe_run: Pa
         assert caption in (safe_run / "report.html").read_text(encoding="utf-8")
 
 
+#: How near the text of two cells of a line come to each other, at the nearest.
+_NEAREST = """() => {
+  const box = cell => { const r = document.createRange(); r.selectNodeContents(cell);
+    return r.getBoundingClientRect(); };
+  let least = 1e9;
+  for (const row of document.querySelectorAll('table:not(.upright) tr'))
+    for (let i = 1; i < row.cells.length; i++) {
+      const a = box(row.cells[i - 1]), b = box(row.cells[i]);
+      if (a.width && b.width) least = Math.min(least, b.left - a.right);
+    }
+  return least;
+}"""
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1000, 1200, 1440])
@@ -222,6 +236,33 @@ def test_the_report_fits_its_page_and_prints_whole(safe_run: Path, width: int, t
         page.emulate_media(media="print")
         flat = "[...document.querySelectorAll('table')].filter(e => e.offsetHeight < 10).length"
         assert page.evaluate(flat) == 0
+        page.set_viewport_size({"width": 718, "height": 900})
+        assert page.evaluate(_NEAREST) >= 5
+        browser.close()
+
+
+@pytest.mark.nightly
+def test_an_upright_table_is_cards_on_a_telephone_and_columns_elsewhere(safe_run: Path) -> None:
+    chromium = os.environ.get("PWP_CHROMIUM") or "/usr/bin/chromium"
+    placed = """() => [...document.querySelectorAll('.upright')].filter(t => t.offsetParent).map(
+        t => [...t.rows].slice(1).map(r => [...r.cells].slice(0, 3)
+        .map(c => c.getBoundingClientRect()).map(b => [Math.round(b.x), Math.round(b.y)])))"""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width, media in ((390, "screen"), (1300, "screen"), (718, "print")):
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            page.emulate_media(media=media)
+            page.goto((safe_run / "report.html").as_uri())
+            tables = page.evaluate(placed)
+            assert tables
+            for rows in tables:
+                # Either way a row's entries stand beneath each other; of two rows, the first
+                # entries beside each other, or in cards one after the other.
+                assert all(a[1] < b[1] for row in rows for a, b in pairwise(row))
+                for one, two in pairwise(rows):
+                    assert (one[0][1] == two[0][1]) == (width > 640)
+                    assert (one[0][0] < two[0][0]) == (width > 640)
+            page.close()
         browser.close()
 
 
@@ -270,3 +311,12 @@ def test_a_caption_says_first_where_the_order_is_hardly_more_than_chance(
             caption = drawn[name].caption
             assert caption.startswith(f"The order of therapists on X {said}") or not said
             assert [w for w in (hardly, mostly) if w in caption] == [said] * bool(said)
+
+
+def test_what_is_read_in_place_of_a_picture_is_rounded_once(safe_analysis: Analysis) -> None:
+    result, released = safe_analysis.measures["phq9"], release_results(safe_analysis, POLICY)
+    frame = pd.DataFrame({"therapist": ["all", "T-a", "T-b"], "vpc": [0.05, 0.02, 22.1]})
+    tables = {"one_less_phq9": ReleasedTable("one_less_phq9", "", frame)}
+    drawn = list(report_figures._of_measure(result, replace(released, tables=tables)))
+    (alt,) = (d.alt for d in drawn if d.name == "one_less_phq9")
+    assert "of under 0.1% with everybody, and from under 0.1% to 22.1% when" in alt

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
 import pandas as pd
 import pytest
 
 from pwp_lib.numbers import decimals
 from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.patient_counts import Group, Whose
+from pwp_report.release_parts import as_written, in_percent, outcome_row, service_rows
 from pwp_report.released import ReleasedTable
 from pwp_report.report import _for_page
 from pwp_report.table_words import entries, for_page, headings
+from pwp_report.wording import render
 
 
 def test_a_name_means_what_it_means_in_its_table() -> None:
@@ -111,17 +119,86 @@ def test_means_and_sds_of_a_table_have_as_many_decimals_each() -> None:
     one = pd.DataFrame({"measure": ["OQ-45"], "mean_pre": [19.0], "sd_pre": [5.97], "n": [385]})
     shown = _for_page(ReleasedTable("outcomes", "Outcomes", one), DisclosurePolicy())
     assert shown["rows"] == [["OQ-45", "19.00", "5.97", "385"]]
-    # A mean of many patients beside those of few, which are released to one decimal.
-    some = pd.DataFrame({"therapist": ["A", "B", "C"], "mean_pre": [13.7, 15.53, "*"]})
-    shown = _for_page(ReleasedTable("outcomes", "Outcomes", some), DisclosurePolicy())
-    assert [row[1] for row in shown["rows"]] == ["13.7", "15.5", "*"]
 
 
-def test_a_wide_table_of_few_rows_stands_upright() -> None:
-    wide = pd.DataFrame({"measure": ["A", "B", "C"], **{f"c{i}": [i, i, i] for i in range(11)}})
-    shown = _for_page(ReleasedTable("outcomes", "Outcomes", wide), DisclosurePolicy())
-    assert [head["name"] for head in shown["head"]] == ["measure", "A", "B", "C"]
-    assert shown["rows"][0] == ["c0", "0", "0", "0"]
+@pytest.mark.parametrize("n", [20, 999, 1_000, 40_000])
+def test_means_of_few_and_of_many_patients_are_released_alike(n: int) -> None:
+    """Beside those of few a second decimal of those of many would be rounded away on the page."""
+    row = {"n": n, "mean_pre": 14.9649, "sd_pre": 5.2451, "effect_size": 1.0351}
+    group = Group(Whose.THERAPIST, "A")
+    found = outcome_row(row, group, "phq9", lambda _, __: float(n), DisclosurePolicy())
+    assert [found[c] for c in ("mean_pre", "sd_pre", "effect_size")] == [15.0, 5.2, 1.04]
+    openly = DisclosurePolicy(active=False)
+    assert outcome_row(row, group, "phq9", lambda _, __: n, openly)["mean_pre"] == 14.96
+
+
+SHARES = [0.0, 0.0009, 0.002, 0.0482, 0.04996, 0.05, 0.0501, 0.5449, 0.5501, 2.449, 2.4501, 9.9499]
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("column", ["vpc", "latent", "probability", "median"])
+def test_a_share_is_rounded_once_from_the_fit_to_the_page(column: str, share: float) -> None:
+    """What its file holds is the page's figure, or the first digit of what is under 0.1."""
+    once = f"{share:.1f}"
+    if once == "0.0" and share > 0.001:  # up to this it is zero, but for the search
+        once = "under 0.1"
+    released = in_percent(pd.DataFrame({column: [share / 100, 0.2]}), [column])
+    table = "therapist_effect" if column == "median" else "rates"
+    for ends in ({}, {f"{column}_lower": [0.0, 1.0], f"{column}_upper": [11.0, 33.04]}):
+        frame = released.assign(**ends, outcome=["a", "b"])
+        shown = _for_page(ReleasedTable(table, "", frame), DisclosurePolicy())
+        intervals = [" (0.0 to 11.0)", " (1.0 to 33.0)"] if ends else ["", ""]
+        assert [row[0] for row in shown["rows"]] == [once + intervals[0], "20.0" + intervals[1]]
+
+
+def test_columns_have_the_decimals_of_what_is_released_however_few_rows_are_shown() -> None:
+    ends = pd.DataFrame({"therapist": ["A", "B"], "p_upper": [1.0, 0.99], "p_lower": [0.0, 0.0]})
+    shown = _for_page(ReleasedTable("residuals_phq9", "", ends), DisclosurePolicy())
+    assert shown["rows"] == [["A", "1.00", "0.00"], ["B", "0.99", "0.00"]]
+    mix = {"estimate": [-0.31, 1.9], "estimate_lower": [-0.4, 0.6], "estimate_upper": [-0.22, 3.2]}
+    frame = pd.DataFrame({"compared": ["each 10 more", "Not stated"], **mix})
+    shown = _for_page(ReleasedTable("case_mix", "", frame), DisclosurePolicy())
+    minus = "\N{MINUS SIGN}"
+    assert [row[1] for row in shown["rows"]] == [
+        f"{minus}0.31 ({minus}0.40 to {minus}0.22)",
+        "1.9 (0.6 to 3.2)",
+    ]
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_service_and_its_interval_have_as_many_decimals(active: bool) -> None:
+    found = pd.DataFrame({"residual": [0.5449], "lower": [-0.2449], "upper": [1.3349]}, index=["S"])
+    fit: Any = SimpleNamespace(residuals=lambda *_, **__: found)
+    shown = pd.DataFrame({"therapists": [4], "n": [100]}, index=["S"])
+    row = service_rows(fit, shown, DisclosurePolicy(active=active), True).iloc[0]
+    right = [0.5, -0.2, 1.3] if active else [0.54, -0.24, 1.33]
+    assert [row[c] for c in ("residual", "lower", "upper")] == right
+
+
+@pytest.mark.parametrize("value", [-0.0, -0.04])
+def test_no_zero_has_a_sign(value: float) -> None:
+    frame = pd.DataFrame({"change": [round(value, 1), -0.5], "of": [None, round(value, 1)]})
+    frame["mixed"] = pd.Series(["*", round(value, 1)], dtype=object)
+    assert "-0.0" not in as_written(frame).to_csv().replace("-0.5", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "upright"), [(3, 11, True), (6, 11, True), (7, 11, False), (3, 10, False)]
+)
+def test_a_wide_table_of_few_rows_stands_upright_without_a_second_copy(
+    rows: int, columns: int, upright: bool
+) -> None:
+    """By the style sheet alone: on a telephone its rows are cards with its headings."""
+    cells = {f"c{i}": [f"{i}-{row}" for row in range(rows)] for i in range(columns)}
+    table = _for_page(ReleasedTable("rates", "Rates", pd.DataFrame(cells)), DisclosurePolicy())
+    section = {"id": "missing", "title": "Missing", "text": [], "tables": [table]}
+    page = render(
+        "report.html.j2", title="T", synthetic=False, policy=DisclosurePolicy(), encode=None,
+        first_page=[], sections=[section], software={}, seed=1,
+    )  # fmt: skip
+    assert ('class="stack upright"' in page) == upright
+    for i, row in product(range(columns), range(rows)):
+        assert re.findall(rf"<td data-head=\"([^\"]*)\"[^>]*>{i}-{row}</td>", page) == [f"c{i}"]
 
 
 def test_of_who_dropped_out_the_page_says_why_no_number_is_given() -> None:

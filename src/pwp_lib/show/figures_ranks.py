@@ -261,7 +261,7 @@ def funnel_plot(
     -------
     Axes
     """
-    ax = axes_or_new(ax, 7, 4.5)
+    ax = axes_or_new(ax, 4.9, 3.8)  # legible on a telephone
     unit, sizes = 100 if sd is None else 1, np.unique(np.linspace(n.min(), n.max(), 200).round())
     limits = funnel_limits(target, sizes, sd=sd)
     ax.scatter(n, unit * own, s=26, alpha=0.5, zorder=3)
@@ -269,5 +269,5 @@ def funnel_plot(
     for level, line in (("95", "--"), ("99.8", "-")):
         ends = unit * limits[[f"lower_{level}", f"upper_{level}"]]
         ax.plot(sizes, ends, line, color="0.5", label=[f"{level}%", "_"])
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     return remember(ax, f"Funnel plot of {count(len(n), 'therapist')}.")

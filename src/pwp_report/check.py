@@ -128,14 +128,13 @@ def check_study_data(
         said = [*said, remark("every_row_attended")]
     said = [*taken, *said]
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
-    if not found:
-        remarks += tuple(r for e in done.measures for r in _questions(included.patients, e.measure))
+    ready = () if found else done.measures
+    asked = tuple(q for e in ready for q in _questions(included.patients, e.measure))
     cohort = None if found else _cohort(raw, included, measures, table)
-    if cohort is not None and cohort.provenance.synthetic:
-        remarks += (remark("synthetic"),)
+    remarks += asked + (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")
     return Check(
-        study=done,
+        study=replace(done, questions=asked),
         problems=found,
         understood=(*_understood(raw, done), *remarks),
         remarks=remarks,

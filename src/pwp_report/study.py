@@ -87,6 +87,8 @@ class Study:
         Roles and measures that were recognised rather than stated.
     without : tuple of str
         Roles that no column has, whatever its name: stated as ``""``.
+    questions : tuple of str
+        What the scores make doubtful, to be answered by who knows them.
     """
 
     title: str = ""
@@ -123,6 +125,7 @@ class Study:
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
 
     @property
     def counts_every_row(self) -> bool:

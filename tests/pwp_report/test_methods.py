@@ -57,6 +57,15 @@ def test_methods_say_how_many_patients_a_therapist_has(safe_run: Path, open_run:
     assert " to " in openly.split("patients in the mean (")[1].split(")")[0]
 
 
+def test_questions_that_are_open_stand_before_the_answer(safe_analysis: Analysis) -> None:
+    released = release_results(safe_analysis, POLICY)
+    page = "\n".join(first_page(safe_analysis, Study(questions=("is it 0 to 40",)), released))
+    before, _, after = page.partition("## The answer")
+    assert "Open, and the results depend on the answer: is it 0 to 40." in before
+    assert "is it 0 to 40" not in after
+    assert "Open, and" not in "\n".join(first_page(safe_analysis, Study(), released))
+
+
 def test_a_fit_on_the_boundary_is_said_in_words(cohort_of_copies: Cohort, tmp_path: Path) -> None:
     analysis = analyse(cohort_of_copies, draws=200, sensitivity=False)
     run = write_run(analysis, Study(), DisclosurePolicy(active=False), tmp_path / "out")

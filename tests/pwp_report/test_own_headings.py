@@ -47,7 +47,11 @@ def test_means_of_items_exchanged_scores_and_empty_measures_are_asked_about(
     tmp_path: Path,
 ) -> None:
     mean = FRAME.assign(core_om_pre=FRAME["phq9_pre"] / 7, core_om_post=FRAME["phq9_post"] / 7)
-    assert any("means of items" in r for r in checked(tmp_path, mean).remarks)
+    check = checked(tmp_path, mean)
+    assert any("means of items" in r for r in check.remarks)
+    # They go on the report's first page too.
+    assert [q for q in check.study.questions if "CORE-OM" in q and "means of items" in q]
+    assert not checked(tmp_path, FRAME).study.questions
     exchanged = FRAME.rename(columns={"phq9_pre": "phq9_post", "phq9_post": "phq9_pre"})
     assert any("got worse on average on PHQ-9" in r for r in checked(tmp_path, exchanged).remarks)
     mostly = FRAME.assign(wsas_pre=20, wsas_post=[10 if i % 4 == 0 else "" for i in FRAME.index])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.measures import Measure, known_measures
-from pwp_lib.numbers import sign_fixed
+from pwp_lib.numbers import decimals, sign_fixed
 from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures, style
 from pwp_lib.show.alt import describe
@@ -200,7 +200,7 @@ def _funnel(
     told: dict[str, Any] = {"label": measure.label, **more, **outside, "n": len(n)}
     told |= {"all": released.therapists, "chance": 0.05 * len(n), "rare": 0.002 * len(n)}
     told["phi"] = overdispersion((figure - target) * np.sqrt(n) / spread)
-    unit, places = (100, 0) if sd is None else (1, 2)  # rates of this picture, means as released
+    unit, places = (100, 0) if sd is None else (1, decimals(figure))  # means as released
     ends = figure.agg(["min", "max"])
     told["low"], told["high"] = (sign_fixed(unit * float(end), places) for end in ends)
     caption = phrase("captions", name, **told) + note

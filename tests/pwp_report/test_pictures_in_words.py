@@ -10,6 +10,7 @@ import pytest
 
 from pwp_lib.cohort import Cohort, Provenance, flow_step
 from pwp_lib.measures import PHQ9, Measure
+from pwp_lib.numbers import decimals
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.release import release_results
@@ -98,7 +99,8 @@ def test_a_therapist_has_one_sign_in_pictures_and_tables(found) -> None:
     for name, result in analysis.measures.items():
         table = released.tables[f"residuals_{name}"].frame
         departure = table.loc[table["therapist"] != "others together", "departure"]
-        ends = f"from {departure.min():.1f} to {departure.max():.1f} points from the expected"
+        low, high = (f"{v:.{decimals(departure)}f}" for v in (departure.min(), departure.max()))
+        ends = f"from {low} to {high} points from the expected"
         picture = drawn[f"funnel_mean_{name}"]
         assert ends.replace("-", "−") in picture.alt
         best = table.set_index("therapist")["departure"].astype(float) * result.measure.sign

@@ -65,7 +65,7 @@ KINDS = {
     "between services|^Likewise on .*%.* and .*%|three levels \\d": (("services",), ()),
     "of 100 patients who could|^Likewise on [^%]*, [^%]* and [^%]*chance": (("rates",), ()),
     "would be in another group": ((), ("moved", "sizes")),
-    "own figures are more than|one by one have that|therapists have that": (
+    "own figures are more than|one by one (has|have) that|therapists? (has|have) that": (
         (),
         ("reliable", "sizes"),
     ),
@@ -82,7 +82,7 @@ KINDS = {
     "therapists appear only together": ((), ("together",)),
     "Ranks are uncertain, and groups|not shown one by one": ((), ("sizes", "moved")),
     "^Ranks? of |without one therapist": ((), ("ranks", "sizes")),
-    "^Likewise on [^,]*% are, and .* therapists .*have": (
+    "^Likewise on [^,]*% are, and .* therapists? .*(has|have)": (
         (),
         ("reliable", "sizes"),
     ),
@@ -150,7 +150,9 @@ def computed(claims: Claims) -> dict[str, dict[str, list[float]]]:
     """Numbers of sentences that are in no table: by kind and measure, or of all."""
     a, found = claims.asked, {}
     sizes = [len(a.loads), a.patients["service"].nunique() if "service" in a.patients else 0]
-    found["sizes"], found["hidden"] = {"": sizes}, {"": [getattr(claims, "hidden_services", 0)]}
+    found["sizes"] = {"": sizes}
+    # And the caseload from which on a therapist is shown alone.
+    found["hidden"] = {"": [getattr(claims, "hidden_services", 0), a.least]}
     # Patients, and those who dropped out where a rule says how many were let in.
     counts = [len(a.patients), *(a.eligible[c].sum() for c in ("dropped_out",) if c in a.eligible)]
     found["all"] = {"": [5 * ((int(n) + 2) // 5) for n in counts]}

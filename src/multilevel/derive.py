@@ -250,11 +250,6 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
     return writer.model(formula)
 
 
-def _filled(terms: Weighted, unknowns: Sequence[float]) -> list[tuple[int, float]]:
-    """Put the numbers of the unknowns into weighted products."""
-    return [(place, w * math.prod([unknowns[u] for u in by])) for place, by, w in terms]
-
-
 def _matrix(terms: Flat, unknowns: Sequence[float], kind: Any = float) -> Array:
     """Weight of each product in each row."""
     numbers = np.array([*unknowns, 1], dtype=kind)
@@ -270,7 +265,9 @@ def _unknowns(
     """Find the numbers that only the data tell."""
     found: list[float] = []
     for unknown, moments in zip(recipe.columns.unknowns, recipe.moments, strict=True):
-        value, *bare = [sum([means[i] * w for i, w in _filled(m, found)]) for m in moments]
+        value, *bare = (
+            sum(means[i] * w * math.prod(found[u] for u in by) for i, by, w in m) for m in moments
+        )
         if unknown.kind == "pivot":
             value = pivots.get(unknown.name, 0.0)
         elif unknown.kind == "scale":

@@ -256,17 +256,13 @@ def _star(a: list[Term], b: list[Term]) -> list[Term]:
     return list(dict.fromkeys([*a, *b, *(_times(x, y) for x in a for y in b)]))
 
 
-def _slash(a: list[Term], b: list[Term]) -> list[Term]:
-    """Expand ``(a + b) / c`` to ``a + b + a:b:c``, as in R."""
-    return [*a, *(reduce(_times, [*a, y]) for y in b)]
-
-
 _ALGEBRA: dict[str, Any] = {
     "+": lambda a, b: [*a, *b],
     "-": lambda a, b: [x for x in a if x not in b],
     ":": lambda a, b: [_times(x, y) for x in a for y in b],
     "*": _star,
-    "/": _slash,
+    # (a + b) / c is a + b + a:b:c, as in R.
+    "/": lambda a, b: [*a, *(reduce(_times, [*a, y]) for y in b)],
 }
 
 

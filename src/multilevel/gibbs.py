@@ -19,7 +19,7 @@ import numpy as np
 
 from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
-from multilevel.gibbs_kernel import Belief, Draws, Noise, Sums, run_chain
+from multilevel.gibbs_kernel import Belief, Draws, Noise, Sums, make_room, run_chain
 from multilevel.identify import design_stack
 from multilevel.priors import PriorValues
 
@@ -125,6 +125,9 @@ def run_chains(
         effects=np.empty((chains, -(-draws // every), n_groups, q)),
     )
     belief = Belief(prior.df, prior.scale, prior.residual_rate, prior.power, prior.half)
+    room = make_room(columns, n_groups, q)
+    # For a chain groups and terms stand in one row, where the terms make no difference.
+    sums = sums._replace(right=sums.right.reshape(columns, -1))
     size = max(BLOCK // (width + q + 3), 1)
     for c, own in enumerate(np.random.SeedSequence(seed).spawn(chains)):
         # The same numbers however they are cut into blocks.
@@ -141,7 +144,8 @@ def run_chains(
             coming = beside.submit(_noise, *given, counts[0])
             for k, following in enumerate([*counts[1:], 0]):
                 noise, coming = coming.result(), beside.submit(_noise, *given, following)
-                s2 = run_chain(cov, s2, sums, belief, noise, k * size - burn_in, every, written)
+                first = k * size - burn_in
+                s2 = run_chain(cov, s2, sums, belief, noise, first, every, written, room)
     return out
 
 

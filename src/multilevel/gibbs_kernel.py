@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multilevel.design import Array
-from multilevel.small import cholesky, compiler, congruent, gram, invert_lower
+from multilevel.small import cholesky, congruent, copy, gram, invert_lower, loose
 
 #: A pivot of the fixed part's precision never falls below this share of its scale: where a
 #: variance between groups dwarfs the residual one, the subtraction that makes it loses its digits.
@@ -21,11 +21,11 @@ PIVOT = 1e-14
 class Sums(NamedTuple):
     """What the data say: cross-products with orthonormal fixed columns.
 
-    ``zz`` (J, q, q) of the random terms; ``right`` (p + 1, J, q) of the random terms with the
-    fixed columns and, last, the response about its least-squares fit; ``rr`` the square of that
-    response, summed over all rows. Subtractions between large sums are then done once, not at
-    every iteration. The fixed effects are ``least_squares + back @ fixed`` for the ``fixed`` that
-    is drawn.
+    ``zz`` (J, q, q) of the random terms; ``right`` (p + 1, J, q), for a chain (p + 1, J q), of the
+    random terms with the fixed columns and, last, the response about its least-squares fit;
+    ``rr`` the square of that response, summed over all rows. Subtractions between large sums are
+    then done once, not at every iteration. The fixed effects are ``least_squares + back @ fixed``
+    for the ``fixed`` that is drawn.
     """
 
     zz: Array
@@ -68,14 +68,18 @@ class Draws(NamedTuple):
 
 #: What an iteration fills: the fixed part's, the groups', and matrices of the random terms.
 Room = namedtuple(
-    "Room", "h h_low delta low a u left inv chol t new outer scatter wish inner stretch"
+    "Room", "h h_low delta low a left u inv chol t new outer scatter wish inner stretch"
 )
 
-#: Sums may be reordered.
-jit = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy", nogil=True)
+
+def make_room(columns: int, n_groups: int, q: int) -> Any:
+    """Make room for one chain."""
+    p, terms = columns - 1, (*np.zeros((7, q, q)), *np.zeros((2, q)))
+    groups = np.zeros((n_groups, q, q)), np.zeros((columns, n_groups * q)), np.zeros(n_groups * q)
+    return Room._make([*np.zeros((2, p, p)), np.zeros(p), *groups, np.zeros((n_groups, q)), *terms])
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _log_weight(cov: Array, chol: Array, power: float, half: Array) -> float:
     """Log of what the prior holds beyond its inverse-Wishart part (see `priors`)."""
     w, determinant = 0.0, 1.0
@@ -89,7 +93,7 @@ def _log_weight(cov: Array, chol: Array, power: float, half: Array) -> float:
     return w
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
     """Cholesky factors of every group's precision; their diagonals are kept inverted."""
     for g in range(zz.shape[0]):
@@ -101,18 +105,19 @@ def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
                 low[g, i, j] = 1.0 / np.sqrt(s) if i == j else s * low[g, j, j]
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _forward(c: float, right: Array, low: Array, out: Array) -> None:
     """Solve every group's lower-triangular system for ``c`` times `right`."""
-    for g in range(right.shape[0]):
-        for i in range(right.shape[1]):
-            s = right[g, i] * c
+    n_groups, q = low.shape[:2]
+    for g in range(n_groups):
+        for i in range(q):
+            s = right[g * q + i] * c
             for k in range(i):
-                s -= low[g, i, k] * out[g, k]
-            out[g, i] = s * low[g, i, i]
+                s -= low[g, i, k] * out[g * q + k]
+            out[g * q + i] = s * low[g, i, i]
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _eliminate(c: float, a: Array, h: Array, delta: Array) -> None:
     """Fill the fixed part's precision `h` and its shift `delta`, the random effects out."""
     p, n = a.shape[0] - 1, a.shape[1]
@@ -127,7 +132,7 @@ def _eliminate(c: float, a: Array, h: Array, delta: Array) -> None:
                 h[m, k] = (c if k == m else 0.0) - s
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _draw_normal(h: Array, chol: Array, delta: Array, normals: Array, floor: float) -> None:
     """Turn the shift in `delta` into a draw from the normal with precision `h`."""
     p = h.shape[0]
@@ -144,7 +149,7 @@ def _draw_normal(h: Array, chol: Array, delta: Array, normals: Array, floor: flo
         delta[i] = s / chol[i, i]
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _take_off_fixed(right: Array, delta: Array, left: Array) -> None:
     """Write the response less its fixed part, by its products with the random terms."""
     p, n = right.shape[0] - 1, right.shape[1]
@@ -155,26 +160,26 @@ def _take_off_fixed(right: Array, delta: Array, left: Array) -> None:
             left[g] -= right[m, g] * delta[m]
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _draw_effects(a: Array, low: Array, normals: Array, start: int, u: Array) -> None:
     """Draw the random effects given the fixed ones."""
     n_groups, q = u.shape
     for g in range(n_groups):
         for i in range(q - 1, -1, -1):
-            s = a[g, i] + normals[start + i * n_groups + g]
+            s = a[g * q + i] + normals[start + i * n_groups + g]
             for k in range(i + 1, q):
                 s -= low[g, k, i] * u[g, k]
             u[g, i] = s * low[g, i, i]
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _products(zz: Array, left: Array, u: Array, outer: Array, inner: Array, scatter: Array) -> None:
     """Sum u'(zz)u by element, u'(response left by the fixed part), and uu'."""
     n_groups, q = u.shape
     for i in range(q):
         inner[i] = 0.0
         for g in range(n_groups):
-            inner[i] += u[g, i] * left[g, i]
+            inner[i] += u[g, i] * left[g * q + i]
         for k in range(q):
             s, t = 0.0, 0.0
             for g in range(n_groups):
@@ -184,7 +189,7 @@ def _products(zz: Array, left: Array, u: Array, outer: Array, inner: Array, scat
             outer[i, k], scatter[i, k] = s, t
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _stretch_weight(stretch: Array, df: float, scale: Array, inv: Array) -> float:
     """Log of what the inverse-Wishart gains by stretching effects and covariance together."""
     w, volume = 0.0, 1.0
@@ -195,7 +200,7 @@ def _stretch_weight(stretch: Array, df: float, scale: Array, inv: Array) -> floa
     return float(w - (df + 1.0) * np.log(volume))
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _apply_stretch(stretch: Any, inner: Any, outer: Any, u: Any, scatter: Any, cov: Any) -> float:
     """Stretch effects, their cross-products and their covariance; their part of the SSE."""
     n_groups, q = u.shape
@@ -212,7 +217,7 @@ def _apply_stretch(stretch: Any, inner: Any, outer: Any, u: Any, scatter: Any, c
     return sse
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _draw_covariance(
     scatter: Array, normals: Array, chi2: Array, chol: Array, t: Array, wish: Array, new: Array,
 ) -> None:  # fmt: skip
@@ -229,35 +234,21 @@ def _draw_covariance(
     congruent(chol, wish, new)
 
 
-@jit  # type: ignore[untyped-decorator]
-def _room(columns: int, n_groups: int, q: int) -> Any:
-    """Make room for one chain: one by one, as slices of one array are compiled as if apart."""
-    p = columns - 1
-    return Room(
-        np.zeros((p, p)), np.zeros((p, p)), np.zeros(p),
-        np.zeros((n_groups, q, q)), np.zeros((columns, n_groups, q)),
-        np.zeros((n_groups, q)), np.zeros((n_groups, q)),
-        np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)),
-        np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros(q), np.zeros(q),
-    )  # fmt: skip
-
-
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _draw_linear(c: float, sums: Sums, normals: Array, room: Any) -> None:
     """Draw the fixed effects, the random ones integrated out, and then the random ones."""
     h, delta, low, a, p = room.h, room.delta, room.low, room.a, len(room.delta)
     _factor(c, room.inv, sums.zz, low)
     for m in range(p + 1):
         _forward(c, sums.right[m], low, a[m])
-    # Groups and terms in one row, where the terms make no difference.
-    _eliminate(c, a.reshape(p + 1, -1), h, delta)
+    _eliminate(c, a, h, delta)
     _draw_normal(h, room.h_low, delta, normals, PIVOT * c)
-    _take_off_fixed(sums.right.reshape(p + 1, -1), delta, room.left.reshape(-1))
+    _take_off_fixed(sums.right, delta, room.left)
     _forward(c, room.left, low, a[p])
     _draw_effects(a[p], low, normals, p, room.u)
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _stretch_all(
     c: float, sums: Sums, belief: Belief, normals: Array, log_uniform: float, cov: Array, room: Any
 ) -> float:
@@ -272,11 +263,12 @@ def _stretch_all(
         wish[i, i] += 2.0 * half[i] * cov[i, i]
     _draw_normal(wish, room.chol, stretch, normals, 1e-300)
     if not log_uniform <= _stretch_weight(stretch, belief.df, belief.scale, room.inv):
-        stretch[:] = 1.0
+        for i in range(len(half)):
+            stretch[i] = 1.0
     return float(_apply_stretch(stretch, inner, outer, room.u, room.scatter, cov))
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def _renew(belief: Belief, normals: Any, chi2: Any, log_u: float, cov: Any, room: Any) -> None:
     """Propose a covariance matrix, and take it if the prior's further factor lets."""
     for i in range(len(cov)):
@@ -286,13 +278,13 @@ def _renew(belief: Belief, normals: Any, chi2: Any, log_u: float, cov: Any, room
     _draw_covariance(room.scatter, normals, chi2, room.chol, room.t, room.wish, room.new)
     gain += _log_weight(room.new, room.chol, belief.power, belief.half)
     if log_u <= gain:
-        cov[:] = room.new
+        copy(room.new, cov)
 
 
-@jit  # type: ignore[untyped-decorator]
+@loose  # type: ignore[untyped-decorator]
 def run_chain(
     cov: Array, s2: float, sums: Sums, belief: Belief, noise: Noise,
-    first: int, every: int, out: Draws,
+    first: int, every: int, out: Draws, room: Any,
 ) -> float:  # fmt: skip
     """Run the chain over the given random numbers.
 
@@ -300,8 +292,8 @@ def run_chain(
     `cov` is overwritten and the last residual variance returned, so that the next block of
     random numbers goes on where this one ended.
     """
-    columns, n_groups, q = sums.right.shape
-    room, end = _room(columns, n_groups, q), columns - 1 + q * n_groups
+    columns, q = len(sums.right), len(cov)
+    end = columns - 1 + sums.right.shape[1]
     for it in range(len(noise.normals)):
         normals, chi2, log_uniform = noise.normals[it], noise.chi2[it], noise.log_uniform[it]
         cholesky(cov, room.chol, 1e-300)
@@ -316,7 +308,10 @@ def run_chain(
         _renew(belief, normals[end + q :], chi2, log_uniform[1], cov, room)
         if first + it >= 0:
             row = first + it
-            out.fixed[row], out.covariance[row], out.residual_variance[row] = room.delta, cov, s2
+            out.residual_variance[row] = s2
+            for m in range(columns - 1):
+                out.fixed[row, m] = room.delta[m]
+            copy(cov, out.covariance[row])
             if row % every == 0:
-                out.effects[row // every] = room.u
+                copy(room.u, out.effects[row // every])
     return s2

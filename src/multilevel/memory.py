@@ -398,10 +398,8 @@ def _largest(values: Array) -> float:
 
 def _whole(values: Array) -> Array:
     """Return whole numbers in an integer type where int64 holds all of them exactly."""
-    if values.dtype.kind == "b":
-        return values.astype(np.int8)
-    if values.dtype.kind in "iu":
-        return values
+    if values.dtype.kind in "iub":
+        return values.astype(np.int8) if values.dtype.kind == "b" else values
     with np.errstate(invalid="ignore"):
         integers = values.astype(np.int64)
     exact = np.array_equal(integers, values) and np.abs(values).max(initial=0) < FLOATS_END

@@ -72,8 +72,7 @@ def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no variance between groups")
     row = near(random_row(fit.design, at, _spread_columns(fit)))
-    covariance = fit.residual_variance * fit.ingredients.relative
-    return float(row @ covariance @ row)
+    return fit.residual_variance * float(row @ fit.ingredients.relative @ row)
 
 
 def partition_coefficient(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:

@@ -199,14 +199,11 @@ def formula_plan(text: str, group: str, kinds: Pairs, levels: Named) -> Plan:
     columns = {str(Expression("name", name)): name for name in formula.columns}
     truths = frozenset(name for name, column in columns.items() if kind[column] == "truth")
     writer = Writer(is_stored, refuse, dict(levels), dict(levels), truths=truths)
-    monomials = _downset(key for p in writer.model(formula).polynomials for key, _ in p)
+    whole = [key for p in writer.model(formula).polynomials for key, _ in p]
+    # With a product everything that divides it.
+    parts = {p for key in whole for size in range(len(key) + 1) for p in combinations(key, size)}
+    monomials = tuple(sorted({(), *parts}, key=lambda m: (len(m), m)))
     needed = tuple(sorted({*formula.columns, *filter(None, [group])}))
     # Another formula that is derived from the sums has to know them too.
     known = dict(levels) | dict.fromkeys(truths.intersection(variables), ("False", "True"))
     return Plan(variables, monomials, group, needed, known)
-
-
-def _downset(monomials: Iterable[Monomial]) -> tuple[Monomial, ...]:
-    """Return the monomials and everything that divides them, short ones first."""
-    found = {p for m in monomials for size in range(len(m) + 1) for p in combinations(m, size)}
-    return tuple(sorted({(), *found}, key=lambda m: (len(m), m)))

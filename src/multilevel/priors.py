@@ -133,6 +133,8 @@ class Prior:
             name, df, scale, notes = _as_mlwin(design, covariance, residual_variance)
         shape, rate, residual_name = self._residual()
         name = f"{name}; {residual_name}; flat on the fixed effects"
+        # In another order of memory the chain would be compiled once more.
+        scale = np.ascontiguousarray(scale)
         return PriorValues(name, df, scale, power, half, shape, rate, notes)
 
     def _on_sds(self, design: DesignMoments) -> tuple[str, Array, float]:

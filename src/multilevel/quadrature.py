@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.small import compiler
+from multilevel.small import loose
 
 Array = NDArray[np.float64]
 
@@ -127,7 +127,8 @@ def _measure(
     columns, sigma = (begin, cells.x, cells.trials, cells.successes, eta), float(theta[-1])
     sums, at, share = (np.zeros((len(modes), k)) for k in (2 + 2 * size, nodes, nodes))
     scores, bend = np.zeros((size, len(modes), nodes)), np.zeros((size, size))
-    _integrate(columns, sigma, _rule(nodes), (modes, sums, at, share, scores, bend))
+    room = *np.empty((3, nodes)), np.empty((np.diff(begin).max(), nodes))
+    _integrate(columns, sigma, _rule(nodes), room, (modes, sums, at, share, scores, bend))
     left, weight, skew = sums[:, :3].T
     precision = 1.0 + sigma**2 * weight
     # How modes and logs of scales move with the parameters.
@@ -148,8 +149,8 @@ def _measure(
     return modes, precision, float(sums[:, -1].sum()), slope, bend
 
 
-@compiler(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz"})  # type: ignore[untyped-decorator]
-def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
+@loose  # type: ignore[untyped-decorator]
+def _integrate(cells: Any, sigma: Any, rule: Any, room: Any, out: Any) -> None:
     """Integrate each group over its intercept.
 
     Parameters
@@ -159,6 +160,8 @@ def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
         odds of the fixed part, overwritten by those at the modes.
     sigma : float
     rule : ndarray of shape (2, K)
+    room : tuple of ndarray
+        To be overwritten: three of shape (K,) and (most cells of a group, K).
     out : tuple of ndarray
         To be filled, all but the first from zeros: modes, (J,), from where to look first; at them,
         (J, 4 + 2 p), successes less expected ones, their variance and its derivative by the log
@@ -168,9 +171,7 @@ def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
         given the intercepts, its lower triangle.
     """
     (begin, x, trials, successes, eta), (modes, sums, at, share, scores, bend) = cells, out
-    nodes, p = at.shape[1], x.shape[1]
-    shift, odds, rest = np.zeros((3, nodes))
-    spread = np.zeros((np.diff(begin).max(), nodes))
+    (shift, odds, rest, spread), nodes, p = room, at.shape[1], x.shape[1]
     for j in range(len(modes)):
         first, end = begin[j], begin[j + 1]
         for _ in range(1_000):
@@ -214,10 +215,15 @@ def _integrate(cells: Any, sigma: Any, rule: Any, out: Any) -> None:
             for m in range(p):
                 for k in range(nodes):
                     scores[m, j, k] += x[c, m] * rest[k]
-        most = share[j].max()
-        share[j] = np.exp(share[j] - most)
-        sums[j, -1] = most + np.log(share[j].sum() * scale)
-        share[j] /= share[j].sum()
+        most, whole = -np.inf, 0.0
+        for k in range(nodes):
+            most = max(most, share[j, k])
+        for k in range(nodes):
+            share[j, k] = np.exp(share[j, k] - most)
+            whole += share[j, k]
+        sums[j, -1] = most + np.log(whole * scale)
+        for k in range(nodes):
+            share[j, k] /= whole
         for c in range(first, end):
             alone, once = 0.0, 0.0
             for k in range(nodes):

@@ -56,6 +56,8 @@ def compiler(**options: Any) -> Any:
 
 
 compiled = compiler(error_model="numpy", nogil=True, no_cfunc_wrapper=True)
+#: Sums may be reordered.
+loose = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy", nogil=True)
 #: Called by compiled functions only: without the way in from Python, which takes time to compile.
 inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 #: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once

@@ -11,6 +11,8 @@ import pytest
 from multilevel import gibbs, sample_posterior
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
+from multilevel.gibbs_kernel import run_chain
+from multilevel.priors import Prior
 from pwp_lib.grid import GridPosterior, grid_posterior
 
 CASELOADS = [134, 58, 39, 36, 11, 56, 51, 39, 30, 29, 25, 20, 19, 10, 9, 8, 197, 163, 90, 72, 26]
@@ -260,3 +262,12 @@ def test_the_interval_is_the_last_row_of_the_table() -> None:
     covariance = np.median(drawn.random_covariance[0, :, 0, 1])
     assert many.loc["cov(Intercept, x)", "median"] == pytest.approx(covariance, rel=1e-15)
     assert many.loc["x:w", "median"] == pytest.approx(np.median(drawn.beta[0, :, 3]), rel=1e-15)
+
+
+def test_no_order_of_memory_has_the_chain_compiled_once_more() -> None:
+    scale = np.array([[2.0, 0.1], [0.1, 0.02]])
+    for laid in (scale, np.asfortranarray(scale), np.repeat(scale, 2, axis=1)[:, ::2]):
+        prior = Prior("inverse-wishart", df=3, scale=laid)
+        sample_posterior(paper_design(SLOPE), draws=20, prior=prior)
+    sample_posterior(paper_design(SLOPE, 2, 0.0), draws=20, prior="mlwin")
+    assert len(run_chain.signatures) == 1

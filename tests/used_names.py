@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,11 +37,17 @@ def used_names(package: str) -> set[str]:
     return used
 
 
+@cache
+def _parsed(code: str) -> ast.Module:
+    return ast.parse(code)
+
+
+@cache
 def _given_back() -> dict[str, set[str]]:
     """Names in what a function returns and in what a class holds, by function and class."""
     given: dict[str, set[str]] = {}
     for file in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(_parsed(file.read_text(encoding="utf-8"))):
             held: list[ast.expr] = []
             if isinstance(node, ast.FunctionDef) and node.returns is not None:
                 held = [node.returns]
@@ -55,7 +62,7 @@ def _users(package: str) -> Iterator[ast.Module]:
     for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
         for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "code":
-                yield ast.parse(re.sub(r"^[%!].*", "", "".join(cell["source"]), flags=re.M))
+                yield _parsed(re.sub(r"^[%!].*", "", "".join(cell["source"]), flags=re.M))
     files = [*(ROOT / "calibration").rglob("*.py")]
     for other in PACKAGES:
         own = other == package
@@ -65,7 +72,7 @@ def _users(package: str) -> Iterator[ast.Module]:
             if not own or file.relative_to(ROOT / "src" / other).parts[0] in COMMAND
         ]
     for file in files:
-        yield ast.parse(file.read_text(encoding="utf-8"))
+        yield _parsed(file.read_text(encoding="utf-8"))
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

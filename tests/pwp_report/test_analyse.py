@@ -63,6 +63,7 @@ def test_command_analyses_own_data_without_a_trace_of_it(
     assert os.path.realpath(main_out / "latest") == os.path.realpath(two)
 
 
+@pytest.mark.nightly
 def test_the_same_seed_gives_the_same_tables_under_any_key(
     texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -369,8 +369,8 @@ def test_what_is_a_service_s_has_the_spread_of_services_left_out(
     [
         (CaseMix(), False),
         (CaseMix(("imd",)), True),
-        (CaseMix(therapist_mean=True), False),
-        (CaseMix(("imd",), missing="drop"), False),
+        pytest.param(CaseMix(therapist_mean=True), False, marks=pytest.mark.nightly),
+        pytest.param(CaseMix(("imd",), missing="drop"), False, marks=pytest.mark.nightly),
     ],
 )
 def test_therapists_are_ranked_by_the_model_with_the_case_mix(

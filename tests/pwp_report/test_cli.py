@@ -416,7 +416,7 @@ def test_any_bytes_get_an_answer(tmp_path_factory, capsys, content) -> None:
     _check_survives(content, tmp_path_factory.mktemp("fuzz"), capsys)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=40), st.integers(0, 79), st.integers(0, 8))
 def test_any_cell_gets_an_answer(tmp_path_factory, capsys, text, row, column) -> None:
     frame = bad_files.good_frame().astype(object)

@@ -242,7 +242,9 @@ def test_a_share_from_rounded_counts_is_never_a_bare_hundred(eligible: int) -> N
         assert low < high
 
 
-@pytest.mark.parametrize("missing", [1, 2, 4])
+@pytest.mark.parametrize(
+    "missing", [4, *(pytest.param(some, marks=pytest.mark.nightly) for some in (1, 2, 3))]
+)
 def test_few_incomplete_patients_of_a_therapist_cannot_be_told(
     tmp_path: Path, missing: int
 ) -> None:

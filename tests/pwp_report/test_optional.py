@@ -182,7 +182,8 @@ def _attack(rows: pd.DataFrame, required: Sequence[Measure]) -> tuple[_Run, Rele
 @pytest.mark.parametrize(
     ("seed", "share"),
     [
-        *((0, 0.03), (2, 0.1)),
+        (2, 0.1),
+        pytest.param(0, 0.03, marks=pytest.mark.nightly),
         *(
             pytest.param(s, p, marks=pytest.mark.nightly)
             for s in (1, *range(3, 8))

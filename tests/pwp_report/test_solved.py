@@ -447,7 +447,7 @@ def _run(rows: pd.DataFrame, whole: bool = False) -> Run:
     ("seed", "whole"),
     [
         (0, False),
-        (1, False),
+        pytest.param(1, False, marks=pytest.mark.nightly),
         *(pytest.param(s, True, marks=pytest.mark.nightly) for s in range(10)),
     ],
 )

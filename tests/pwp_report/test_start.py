@@ -279,7 +279,8 @@ def ran(folder: Path, chapter: str) -> str:
 @pytest.mark.parametrize(
     ("second", "chapters"),
     [
-        ("gad7", ("07_quartile",)),
+        ("gad7", ("02_patient",)),
+        pytest.param("gad7", ("07_quartile",), marks=pytest.mark.nightly),
         pytest.param("wsas", ("03_multilevel",), marks=pytest.mark.nightly),
     ],
 )

@@ -59,16 +59,28 @@ def permute_therapists(yes: ArrayLike, n: ArrayLike, in_first: ArrayLike) -> Per
     Raises
     ------
     InputError
-        If a cluster has no patient.
+        If a cluster has no patient, a count is missing or impossible, or it is not said of each
+        therapist whether they are in the first cluster.
 
     Examples
     --------
     >>> permute_therapists([9, 8, 7, 3, 2, 1], [10] * 6, [True] * 3 + [False] * 3).p_value
     0.1
     """
-    counts = np.column_stack([np.asarray(yes, dtype=float), np.asarray(n, dtype=float)])
+    try:
+        counts = np.column_stack([np.asarray(yes, dtype=float), np.asarray(n, dtype=float)])
+    except (TypeError, ValueError):
+        raise InputError("counts are numbers, two for each therapist") from None
+    # A missing one would be further than no other, and the p-value zero.
+    with np.errstate(invalid="ignore"):
+        whole = (counts == np.rint(counts)) & (counts < 2.0**53)
+        if not (whole.all() and (counts >= 0).all() and (counts[:, 0] <= counts[:, 1]).all()):
+            raise InputError("of each therapist's patients none to all have the outcome")
+    chosen = np.asarray(in_first)
+    if chosen.shape != (len(counts),) or not np.isin(chosen.astype(object), [False, True]).all():
+        raise InputError("whether a therapist is in the first cluster is True or False")
     seen = counts[:, 1] > 0
-    counts, first = counts[seen], np.asarray(in_first, dtype=bool)[seen]
+    counts, first = counts[seen], chosen.astype(bool)[seen]
     if first.all() or not first.any():
         raise InputError("a cluster without a patient cannot be compared")
     sides = np.flatnonzero(first), np.flatnonzero(~first)

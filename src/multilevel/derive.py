@@ -246,8 +246,7 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
     truths = names.intersection(factor for factor, _ in levels)
     known, present = ({f: v for f, v in some if f not in truths} for some in (levels, seen))
     pivoted = _pivoted(stored, levels)
-    writer = Writer(lambda e: str(e) in names, refuse, present, known, pivoted, truths)
-    return writer.model(formula)
+    return Writer(lambda e: str(e) in names, refuse, present, known, pivoted, truths).model(formula)
 
 
 def _matrix(terms: Flat, unknowns: Sequence[float], kind: Any = float) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from numbers import Number
@@ -33,6 +33,15 @@ def _as_floats(values: ArrayLike) -> Array:
     found = np.asarray(values)
     numbers = found.dtype == object and all(isinstance(value, Number) for value in found.flat)
     return found.astype(float, casting="unsafe" if numbers else "same_kind")
+
+
+def refuse_unwritable(labels: Iterable[Any], column: str) -> None:
+    """Refuse text that no encoding holds, since no table or file could show it."""
+    try:
+        "".join(label for label in labels if isinstance(label, str)).encode()
+    except UnicodeEncodeError:
+        hint = "read its file in the encoding that it was written in"
+        raise InputError("its text cannot be written", column=column, hint=hint) from None
 
 
 def movable_columns(
@@ -203,6 +212,7 @@ class DesignMoments(Checked):
             unusable = True
         if unusable:
             raise InputError("columns hold finite numbers to 1e75, one a row; no group is missing")
+        refuse_unwritable(labels, group_name)
         centres = np.zeros(len(names))
         movable = movable_columns(names, *parts)
         centres[movable] = w[:, movable].mean(axis=0)

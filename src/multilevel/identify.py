@@ -158,9 +158,8 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
 
 def _refuse_far(design: DesignMoments, about: Array) -> None:
     """Refuse columns that have lost half their digits, as nothing could be taken off them."""
-    if "Intercept" not in design.names:
+    if (constant := design.constant) is None:
         return
-    constant = design.names.index("Intercept")
     squares = about.diagonal()
     spread = squares - about[constant] ** 2 / squares[constant]
     for column in {*design.fixed, *design.random, design.response} - {constant}:
@@ -174,11 +173,9 @@ def _refuse_far(design: DesignMoments, about: Array) -> None:
 
 def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> None:
     """Refuse terms of which earlier ones leave nothing, and a response without a residual."""
-    q, p = len(design.random), len(design.fixed)
-    for part, terms, known in (
-        ("fixed", design.fixed, predicted[q : q + p]),
-        ("random", design.random, predicted[:q]),
-    ):
+    for part, first in (("fixed", len(design.random)), ("random", 0)):
+        terms = getattr(design, part)
+        known = predicted[first : first + len(terms)]
         if known.any():
             raise InputError(
                 f"the {part} terms before this one predict it exactly, as the intercept does a "

@@ -67,10 +67,9 @@ def _observed(stack: Stack, at: Pieces, g: Array) -> Array:
     inner = at.hessian[0] + dof / squares**2 * np.outer(slope, slope)
     cross = -slope / variance**2
     relative = np.block([[inner, cross[:, None]], [cross[None, :], dof / variance**2]])
-    k = len(slope)
-    change = np.eye(k + 1)
-    change[:k, :k] /= variance
-    change[:k, k] = -_elements(g) / variance
+    change = np.eye(len(relative))
+    change[:-1] /= variance
+    change[:-1, -1] = -_elements(g) / variance
     return np.asarray(change.T @ relative @ change / 2.0)
 
 

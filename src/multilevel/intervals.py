@@ -73,8 +73,8 @@ class _Profile:
         free[:, 0] = 0.0
         theta = self.starts * free
         theta[:, 0] = held
-        ends = minimise(self.stack, np.zeros(2, np.intp), self.basis.T, theta, free)
-        return float(ends.deviance.min())
+        ends, _ = minimise(self.stack, np.zeros(2, np.intp), self.basis.T, theta, free)
+        return float(ends.min())
 
 
 def profile_interval(fit: Solution, level: float) -> Interval:

@@ -47,8 +47,8 @@ class LazyTable:
             return tuple(dtype.categories)
         if dtype.is_nested():
             raise InputError("numbers or text are needed, of one kind", column=column)
-        present = self.frame.filter(self._present([column]))
-        with _in_words():
+        present = self.frame.filter(self.present([column]))
+        with in_words():
             text = nw.col(column).cast(nw.String).alias("text")
             found = present.select(nw.col(column).alias("level"), text).unique().collect()
             levels = tuple(label_text(v) for v in sorted(found["level"].to_list()))
@@ -59,8 +59,8 @@ class LazyTable:
 
     def summed(self, plan: Plan, cells: bool) -> Record:
         """Return sums of the plan's products within groups over complete rows."""
-        complete = self.frame.filter(self._present(plan.needed))
-        with _in_words():
+        complete = self.frame.filter(self.present(plan.needed))
+        with in_words():
             rows = int(self.frame.select(nw.len()).collect().item())
             pivots = self._pivots(plan, complete, rows)
             found = self._grouped(plan, complete, pivots)
@@ -92,7 +92,7 @@ class LazyTable:
         typed = [nw.col(f"s{k}").cast(nw.Int64 if w else nw.Float64) for k, w in enumerate(whole)]
         return found.select(self._group, *typed).collect()
 
-    def _present(self, columns: Sequence[str]) -> nw.Expr:
+    def present(self, columns: Sequence[str]) -> nw.Expr:
         """Whether every column has a value."""
         present = nw.lit(True)
         for column in columns:
@@ -184,7 +184,7 @@ class LazyTable:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     """Pass no message of another engine on, since it may hold values."""
     try:
         yield
@@ -194,5 +194,5 @@ def _in_words() -> Iterator[None]:
         raise InputError(
             f"the table could not be read ({type(error).__name__})",
             hint="check that every column holds one kind of value, that whole numbers are below "
-            "2 ** 63, and that logs and divisions are defined in every row",
+            "2 ** 63, that labels are numbers or text, and that logs and divisions are defined",
         ) from None

@@ -12,9 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from multilevel.derive import derive
-from multilevel.design import DesignMoments
+from multilevel.design import DesignMoments, refuse_unwritable
 from multilevel.errors import InputError
 from multilevel.formula import Formula
+from multilevel.lazy import LazyTable, in_words
 from multilevel.plan import refuse_unknown
 from multilevel.record import Record, plain_label
 from multilevel.sources import open_frame, sum_formula
@@ -77,6 +78,7 @@ def nested_design(
     return design, Nesting(formula.above, np.asarray(known, dtype=object), codes)
 
 
+@in_words()
 def sum_levels(formula: Formula, data: Any, *, cells: bool = False) -> Record:
     """Return sums within groups, and the unit of each; see `multilevel.sources.sum_formula`.
 
@@ -85,11 +87,12 @@ def sum_levels(formula: Formula, data: Any, *, cells: bool = False) -> Record:
     """
     factors = [formula.above, formula.group]
     frame, known, lost = _with_both(factors, data)
-    pairs = known.to_pandas()
+    pairs = pd.DataFrame({f: pd.Series(known[f].to_list(), dtype=object) for f in factors})
     if not formula.within and pairs[formula.group].duplicated().any():
         _refuse_crossed(formula, pairs)
         formula = formula.turned()
     unit, group = pairs[formula.above], pairs[formula.group]
+    refuse_unwritable(unit, formula.above)
     labels = group
     if formula.within:
         both = nw.concat_str(*(nw.col(f).cast(nw.String) for f in factors), separator=_WITHIN)
@@ -97,8 +100,8 @@ def sum_levels(formula: Formula, data: Any, *, cells: bool = False) -> Record:
         if group.duplicated().any():
             frame, group = frame.with_columns(both.alias(formula.group)), labels
     record = sum_formula(formula, frame.to_native(), cells=cells)
-    found = pd.DataFrame({"label": labels.to_numpy(), "unit": unit.to_numpy()}, group)
-    found = found.reindex(record.groups)
+    found = pd.DataFrame({"label": labels.to_numpy(), "unit": unit.to_numpy()})
+    found = found.set_index(pd.Index(group, dtype=object)).reindex(record.groups)
     return replace(
         record,
         groups=found["label"].to_numpy(dtype=object),
@@ -125,9 +128,12 @@ def _refuse_crossed(formula: Formula, pairs: pd.DataFrame) -> None:
 def _with_both(factors: list[str], data: Any) -> tuple[Any, nw.DataFrame[Any], int]:
     """Give the rows that have both labels, each pair once, and how many rows have not."""
     frame = open_frame(data)
-    refuse_unknown(factors, frame.collect_schema().names())
+    schema = frame.collect_schema()
+    refuse_unknown(factors, schema.names())
+    if frame.implementation.is_polars() and nw.Object in [schema[f] for f in factors]:
+        raise InputError("labels of three levels are objects of Python", hint="make them text")
     pairs, lost = frame.lazy().select(*factors).unique().collect(), 0
-    gone = nw.any_horizontal(*(nw.col(f).is_null() for f in factors), ignore_nulls=False)
+    gone = ~LazyTable(frame.lazy()).present(factors)
     if len(pairs.filter(gone)):
         lost = int(frame.lazy().filter(gone).select(nw.len()).collect().item())
         frame, pairs = frame.filter(~gone), pairs.filter(~gone)

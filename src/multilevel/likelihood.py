@@ -43,14 +43,11 @@ def places(q: int) -> NDArray[np.intp]:
 
 
 def lower_factor(g: Array) -> Array:
-    """Lower-triangular factors of covariances that may be singular; no diagonal is negative."""
-    if g.shape[-1] == 0:
-        return g
+    """Lower-triangular factor of a covariance that may be singular; no diagonal is negative."""
     values, vectors = np.linalg.eigh(g)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
-    upper = np.linalg.qr(root.swapaxes(-1, -2))[1]
-    sign = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0.0, -1.0, 1.0)
-    return np.ascontiguousarray((sign[..., None] * upper).swapaxes(-1, -2))
+    upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
+    sign = np.where(np.diagonal(upper) < 0.0, -1.0, 1.0)
+    return np.asarray(upper.T * sign)
 
 
 # -- the deviance ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from multilevel import plan as plans
 from multilevel.columns import Monomial
-from multilevel.design import FLOAT_LIMIT
+from multilevel.design import FLOAT_LIMIT, refuse_unwritable
 from multilevel.errors import InputError
 from multilevel.expression import evaluate
 from multilevel.formula import Formula
@@ -127,10 +127,9 @@ def _held(series: nw.Series[Any]) -> Any:
         # Of objects Arrow would take where they are in memory.
         if series.dtype != nw.Object:
             values = series.to_arrow()
-            chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
-            if pa.types.is_dictionary(chunks.type):
-                chunks = chunks.cast(chunks.type.value_type)
-            return pd.arrays.ArrowExtensionArray(chunks)
+            if pa.types.is_dictionary(values.type):
+                values = values.cast(values.type.value_type)
+            return pd.arrays.ArrowExtensionArray(values)
     return pd.Series(series.to_list(), dtype=object)._values
 
 
@@ -193,6 +192,7 @@ class Column:
         levels = tuple(map(label_text, labels))
         if len(set(levels)) < len(levels):
             raise InputError("two categories read alike", column=self.name)
+        refuse_unwritable(levels, self.name)
         return levels
 
     @cached_property
@@ -429,6 +429,7 @@ def sorted_labels(labels: Sequence[Any], column: str) -> tuple[Array, Array]:
     """
     if any(isinstance(label, float) and abs(label) >= FLOATS_END for label in labels):
         raise InputError("floats have rounded its labels", column=column, hint="read them as text")
+    refuse_unwritable(labels, column)
     found = [v if type(v) in (str, int) else plain_label(v) for v in labels]
     try:
         order = sorted(range(len(found)), key=found.__getitem__)

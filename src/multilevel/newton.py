@@ -26,28 +26,22 @@ TOLERANCE, _LAST = 1e-20, 1e-12
 _STEPS = 100
 
 
-class Ends(NamedTuple):
-    """Where runs of Newton's method led, one a row.
+class Run(NamedTuple):
+    """One run, or several, one a row.
 
     Attributes
     ----------
-    deviance, steps : ndarray of shape (S,)
-    factor : ndarray of shape (S, q, q)
-        Factor of the relative covariance in the design's axes.
-    gradient : ndarray of shape (S, k)
-        By the elements of the factor in the run's axes.
-    hessian : ndarray of shape (S, k, k)
+    axes : ndarray of shape (q, q)
+        In rows.
+    factor : ndarray of shape (q, q)
+        Of the relative covariance in the design's axes; filled, as all that follows.
+    gamma : ndarray of shape (q, q)
+        Derivatives of the deviance by the relative covariance.
+    theta, free : ndarray of shape (k,)
+        Elements of the factor in the run's axes, and one where an element may move.
+    gradient, hessian : ndarray of shape (k,) and (k, k)
+        By these elements.
     """
-
-    deviance: Array
-    steps: Array
-    factor: Array
-    gradient: Array
-    hessian: Array
-
-
-class Run(NamedTuple):
-    """One run: axes, in rows; elements, and one where an element may move; and what it fills."""
 
     axes: Array
     factor: Array
@@ -219,8 +213,8 @@ def _minimise(arrays: Any, rows: Any, runs: Any, ends: Any, places: Any, least: 
 
 def minimise(
     stack: Stack, rows: Any, axes: Any, theta: Any, free: Any, least: float = TOLERANCE
-) -> Ends:
-    """Apply Newton's method, each run to a design.
+) -> tuple[Array, Run]:
+    """Apply Newton's method, each run to a design: deviances, and the runs.
 
     Parameters
     ----------
@@ -238,4 +232,4 @@ def minimise(
     squares[:, 0], lines[:, 0], lines[:, 1] = axes, theta, free
     bends, ends = np.empty((runs, len(at), len(at))), np.empty((3, runs))
     _minimise(stack.arrays, rows, (squares, lines, bends), ends, at, least)
-    return Ends(ends[0], ends[2], squares[:, 1], lines[:, 2], bends)
+    return ends[0], Run._make((*squares.swapaxes(0, 1), *lines.swapaxes(0, 1), bends))

@@ -168,6 +168,9 @@ def formula_plan(text: str, group: str, kinds: Pairs, levels: Named) -> Plan:
         For text where a number is needed, and functions that are not known.
     """
     formula, kind = parse_formula(text), dict(kinds)
+    told = [column for _, column in categories(text, kinds)]
+    if twice := [column for column in told if told.count(column) > 1]:
+        raise InputError("it stands both alone and in C()", column=twice[0], hint="choose one")
     if long := [factor for factor, found in levels if len(found) > MOST_LEVELS]:
         problem = f"a category of more than {MOST_LEVELS} levels is not read"
         raise InputError(problem, column=long[0], hint="may it be the grouping factor?")

@@ -195,10 +195,8 @@ def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Mome
     ------
     InputError
         When the cells were not counted, as moments read from a file of the first version have
-        not, or the minimum is no whole number of 1 or more.
+        not.
     """
-    if isinstance(minimum_rows, bool) or minimum_rows < 1:
-        raise InputError("the minimum of rows is a whole number of 1 or more")
     if moments.smallest_cell is None:
         raise InputError(
             "whether these moments have small cells is not known",

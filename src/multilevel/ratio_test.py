@@ -119,8 +119,7 @@ def _refuse_incomparable(smaller: Solution, larger: Solution) -> None:
             hint="give both fits the same spread, or compare their aic",
         )
     for part in ("fixed", "random"):
-        for column in getattr(one, part):
-            _refuse_outside(one, column, other, part)
+        _refuse_outside(one, other, part)
     if smaller.n_parameters == larger.n_parameters:
         raise InputError("the two models are the same", hint="give two that differ")
     names = set(smaller.design.fixed_names), set(larger.design.fixed_names)
@@ -131,17 +130,16 @@ def _refuse_incomparable(smaller: Solution, larger: Solution) -> None:
         )
 
 
-def _refuse_outside(smaller: DesignMoments, column: int, larger: DesignMoments, part: str) -> None:
+def _refuse_outside(smaller: DesignMoments, larger: DesignMoments, part: str) -> None:
     """Refuse a column of the smaller model that no columns of the larger one make up."""
-    terms: tuple[int, ...] = getattr(larger, part)
-    if _in_span(smaller, column, larger, terms):
-        return
-    raise InputError(
-        f"the smaller model is not nested in the larger one: its {part} term "
-        f"{smaller.names[column]} is no combination of the larger one's {part} terms, "
-        "as far as the formulas and the moments tell",
-        hint="every term of the smaller must be in the larger; give the smaller one first",
-    )
+    for column in getattr(smaller, part):
+        if not _in_span(smaller, column, larger, getattr(larger, part)):
+            raise InputError(
+                f"the smaller model is not nested in the larger one: its {part} term "
+                f"{smaller.names[column]} is no combination of the larger one's {part} terms, "
+                "as far as the formulas and the moments tell",
+                hint="every term of the smaller must be in the larger; give the smaller one first",
+            )
 
 
 def _in_span(

@@ -105,7 +105,8 @@ def open_frame(data: Any) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
             ) from None
         except DuplicateError:
             raise InputError("two columns of the table have one name", hint="rename one") from None
-    return found
+    # Objects are in memory already, and Polars has no notion of which of them are missing.
+    return found.lazy().collect() if nw.Object in found.collect_schema().dtypes() else found
 
 
 def _file(given: str | Path) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
+from multilevel.plan import FLOATS_END
 from multilevel.residuals import covariance_parts
 from pwp_lib.measures import MEASURES, Measure
 
@@ -318,12 +319,16 @@ def rank_correlation(a: ArrayLike | pd.Series, b: ArrayLike | pd.Series) -> Rank
 def as_scores(values: ArrayLike | pd.Series) -> NDArray[np.float64]:
     """Read numbers as a vector of floats, missing ones as NaN, or say what was given instead."""
     try:
-        series = pd.to_numeric(pd.Series(np.asarray(values, dtype=object)))
+        given = pd.Series(np.asarray(values, dtype=object))
+        series = pd.to_numeric(given)
         if series.dtype.kind == "c":
             raise TypeError
         scores: NDArray[np.float64] = series.to_numpy(dtype=float, na_value=np.nan)
     except (ValueError, TypeError):
         raise InputError("numbers are needed", hint="give one column of them") from None
+    if not all(isinstance(value, float) for value in given[np.abs(scores) >= FLOATS_END]):
+        problem = "whole numbers of 2 ** 53 and more would be rounded"
+        raise InputError(problem, hint="take a constant off them")
     return scores
 
 

@@ -186,3 +186,16 @@ def test_an_identifier_as_a_category_is_refused_in_words() -> None:
     rows = pd.DataFrame({"y": np.arange(2_000) % 7, "g": np.arange(2_000) % 9})
     with pytest.raises(InputError, match=r"column C\(p\): a category of more than 500 levels"):
         fit_mixed("y ~ C(p) + (1 | g)", rows.assign(p=np.arange(2_000)))
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["y ~ z + C(z) + (1 | g)", "y ~ z:C(z) + (1 | g)", "y ~ x + z + (1 + C(z) | g)"],
+)
+@pytest.mark.parametrize("holder", ["pandas", "polars", "polars lazy"])
+def test_a_category_alone_and_in_c_is_refused(formula: str, holder: str) -> None:
+    """Their columns repeat each other, which the sums of their products do not know."""
+    rows = ROWS.assign(z=np.array(["a", "b", "c"])[CODE])
+    table = rows if holder == "pandas" else pl.from_pandas(rows)
+    with pytest.raises(InputError, match=r"column z: it stands both alone and in C\(\)"):
+        fit_mixed(formula, table.lazy() if isinstance(table, pl.DataFrame) else table)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from multilevel import InputError, fit_mixed
+from multilevel import DesignMoments, InputError, fit_mixed
 
 RNG = np.random.default_rng(5)
 G = np.repeat(np.arange(12), 10)
@@ -70,14 +70,25 @@ def test_zero_with_a_sign_is_the_same_label(frame: str, kind: str) -> None:
     assert fit.deviance == pytest.approx(fit_mixed("y ~ x + (1 | g)", ROWS).deviance, abs=1e-9)
 
 
-def test_text_that_no_encoding_holds_may_be_a_label_and_a_level() -> None:
-    text = pd.Series([f"\ud800{v:02}" for v in G], dtype=object)
-    fit = fit_mixed("y ~ x + (1 | z)", ROWS.assign(z=text))
-    assert fit.deviance == pytest.approx(fit_mixed("y ~ x + (1 | g)", ROWS).deviance, abs=1e-9)
-    levels = pd.Series([f"\ud800{v}" for v in X], dtype=object)
-    by_level = fit_mixed("y ~ z + (1 | g)", ROWS.assign(z=levels))
-    expected = fit_mixed("y ~ C(x) + (1 | g)", ROWS)
-    assert by_level.deviance == pytest.approx(expected.deviance, abs=1e-9)
+def test_text_that_no_encoding_holds_is_refused_wherever_it_stands() -> None:
+    """Such text is what a file read in the wrong encoding leaves; no table could show it."""
+    text = pd.Series([f"\ud800{v:02}" for v in G // 3], dtype=object)
+    names = pd.Index(["a", "b", "c", "\ud800", "\udcff"], dtype=object)
+    category = pd.Categorical.from_codes(G // 3, names)
+    for formula, held in (
+        ("y ~ x + (1 | z)", text),
+        ("y ~ x + (1 | z)", category),
+        ("y ~ x + (1 | z)", pl.Series(text.tolist(), dtype=pl.Object)),
+        ("y ~ z + (1 | g)", text),
+        ("y ~ z + (1 | g)", category),
+        ("y ~ x + (1 | z/g)", text),
+        ("y ~ x + (1 | z) + (1 | g)", text),
+    ):
+        table = pl.from_pandas(ROWS).with_columns(z=held) if isinstance(held, pl.Series) else None
+        with pytest.raises(InputError, match=r"column [zg]: its text cannot be written"):
+            fit_mixed(formula, ROWS.assign(z=held) if table is None else table)
+    with pytest.raises(InputError, match="column group: its text cannot be written"):
+        DesignMoments.from_arrays(Y, {"Intercept": np.ones(len(Y))}, ["Intercept"], text)
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e-100, 1e-76, 1e76, 1e160, 1e300])
@@ -183,12 +194,32 @@ OBJECTS: dict[str, Callable[[int], Any]] = {
 def test_objects_in_a_frame_of_polars_are_those_of_pandas(kind: str, missing: Any) -> None:
     complete = isinstance(missing, str)
     labels = [OBJECTS[kind](g) if g or complete else missing for g in G.tolist()]
-    frame = pl.DataFrame({"x": X, "y": Y, "z": pl.Series(labels, dtype=pl.Object)})
-    pandas = pd.DataFrame({"x": X, "y": Y, "z": pd.Series(labels, dtype=object)})
-    fit, near = (fit_mixed("y ~ x + (1 | z)", table) for table in (frame, pandas))
-    assert fit.design.groups.tolist() == near.design.groups.tolist()
-    assert fit.n_groups == 12 - (not complete)
-    assert fit.deviance == pytest.approx(near.deviance, abs=1e-9)
+    frame = pl.DataFrame({"x": X, "y": Y, "g": G, "z": pl.Series(labels, dtype=pl.Object)})
+    near = fit_mixed(
+        "y ~ x + (1 | z)",
+        pd.DataFrame({"x": X, "y": Y, "z": pd.Series(labels, dtype=object)}),
+    )
+    for table in (frame, frame.lazy()):
+        fit = fit_mixed("y ~ x + (1 | z)", table)
+        assert fit.design.groups.tolist() == near.design.groups.tolist()
+        assert fit.n_groups == 12 - (not complete)
+        assert fit.deviance == pytest.approx(near.deviance, abs=1e-9)
+        for formula in ("y ~ x + (1 | z/g)", "y ~ x + (1 | z) + (1 | g)"):
+            with pytest.raises(InputError, match="labels of three levels are objects of Python"):
+                fit_mixed(formula, table)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA], ids=repr)
+def test_numbers_and_categories_held_as_objects_are_those_of_pandas(missing: Any) -> None:
+    for held in (X.tolist(), [f"L{v % 3}" for v in X]):
+        objects = [missing, *held[1:]]
+        pandas = ROWS.assign(z=pd.Series(objects, dtype=object))
+        near = fit_mixed("y ~ z + (1 | g)", pandas)
+        frame = pl.from_pandas(ROWS).with_columns(z=pl.Series(objects, dtype=pl.Object))
+        for table in (frame, frame.lazy()):
+            fit = fit_mixed("y ~ z + (1 | g)", table)
+            assert fit.fixed.index.tolist() == near.fixed.index.tolist()
+            assert (fit.n, fit.deviance) == (len(Y) - 1, pytest.approx(near.deviance, abs=1e-9))
 
 
 @pytest.mark.parametrize("frame", FRAMES)
@@ -201,3 +232,47 @@ def test_labels_that_floats_have_rounded_are_refused(frame: str, least: float) -
     assert (
         fit_mixed("y ~ x + (1 | z)", FRAMES[frame](ROWS.assign(z=2**53 - 12.0 + G))).n_groups == 12
     )
+
+
+HOLDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "pandas": pd.DataFrame,
+    "polars": pl.DataFrame,
+    "polars lazy": lambda columns: pl.DataFrame(columns).lazy(),
+    "arrow": pa.table,
+    "duckdb": lambda columns: duckdb.from_arrow(pa.table(columns)),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | u/z)", "y ~ x + (1 | u) + (1 | z)"])
+def test_nan_is_no_label_of_three_levels(holder: str, formula: str) -> None:
+    """Where a frame tells NaN from missing it became a group in each unit that had one."""
+    labels, units = G / 7, G // 3
+    labels[[3, 40, 90]] = np.nan
+    near = fit_mixed("y ~ x + (1 | u/g)", ROWS.assign(u=units).drop(index=[3, 40, 90]))
+    fit: Any = fit_mixed(formula, HOLDERS[holder]({"x": X, "y": Y, "z": labels, "u": units}))
+    assert (fit.n, len(fit.residuals(level="z"))) == (len(Y) - 3, 12)
+    assert fit.deviance == pytest.approx(near.deviance, abs=1e-7)
+
+
+#: What cannot be written behind the label of a unit.
+NOT_WRITTEN = {(holder, "spans") for holder in ("polars", "polars lazy", "duckdb")}
+NOT_WRITTEN |= {(holder, "bytes") for holder in HOLDERS}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("kind", [*TIMES, "bytes"])
+def test_labels_of_three_levels_are_right_or_refused_in_words(holder: str, kind: str) -> None:
+    """Bytes that are no text, and spans of time in Polars, raised what their engines raise."""
+    made = TIMES.get(kind, lambda k: bytes([k, 255 - k]))
+    columns = {"x": X, "y": Y, "z": [made(g) for g in G.tolist()], "u": G // 3}
+    near = fit_mixed("y ~ x + (1 | u/g)", ROWS.assign(u=G // 3)).deviance
+    for formula in ("y ~ x + (1 | u/z)", "y ~ x + (1 | u) + (1 | z)"):
+        table = HOLDERS[holder](columns)
+        if "/" in formula and (holder, kind) in NOT_WRITTEN:
+            with pytest.raises(InputError, match="that labels are numbers or text"):
+                fit_mixed(formula, table)
+            continue
+        fit: Any = fit_mixed(formula, table)
+        assert fit.deviance == pytest.approx(near, abs=1e-7)
+        assert len(fit.residuals(level="z")) == 12

@@ -80,4 +80,28 @@ def test_permutations_are_drawn_when_there_are_too_many() -> None:
     assert 0 < result.p_value <= 1
     assert result == permute_therapists(yes, n, np.arange(30) < 15)
     with pytest.raises(InputError, match="without a patient"):
-        permute_therapists([1, 2], [3, 0], [False, True])
+        permute_therapists([1, 0], [3, 0], [False, True])
+
+
+@pytest.mark.parametrize(
+    ("yes", "n", "first"),
+    [
+        ([1, np.nan, 3, 2], [4, 5, 6, 7], [1, 1, 0, 0]),
+        ([1, None, 3, 2], [4, 5, 6, 7], [1, 1, 0, 0]),
+        ([1, 2, 3, 2], [4, np.nan, 6, 7], [1, 1, 0, 0]),
+        ([1, 2, 3, 2], [4, np.inf, 6, 7], [1, 1, 0, 0]),
+        ([9, 2, 3, 2], [4, 5, 6, 7], [1, 1, 0, 0]),
+        ([-1, 2, 3, 2], [4, 5, 6, 7], [1, 1, 0, 0]),
+        ([0.5, 2, 3, 2], [4, 5, 6, 7], [1, 1, 0, 0]),
+        ([1, 2, 3], [4, 5, 6, 7], [1, 1, 0, 0]),
+        (["a", 2, 3, 2], [4, 5, 6, 7], [1, 1, 0, 0]),
+        ([1, 2, 3, 2], [4, 5, 6, 7], [1, 1, 0]),
+        ([1, 2, 3, 2], [4, 5, 6, 7], [1, None, 0, 0]),
+        ([1, 2, 3, 2], [4, 5, 6, 7], [1, np.nan, 0, 0]),
+        ([1, 2, 3, 2], [4, 5, 6, 7], [0.5, 1, 0, 0]),
+    ],
+)
+def test_what_is_missing_or_impossible_has_no_p_value(yes: list, n: list, first: list) -> None:
+    """A missing count gave a p-value of zero, and a missing cluster one of the two."""
+    with pytest.raises(InputError, match=r"therapist"):
+        permute_therapists(yes, n, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 from math import factorial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from pwp_lib.ranking import (
     services_by_cluster,
     shared_ranks,
 )
+from pwp_lib.scales import mann_whitney
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 
@@ -316,3 +318,16 @@ def test_size_of_clusters_can_be_asked_for() -> None:
     ranks = composite_ranks({"phq9": fit}, size=4)
     assert ranks["cluster"].value_counts().to_dict() == {"upper": 4, "middle": 4, "lower": 4}
     assert rank_uncertainty(fit, 500, size=4)["p_upper"].sum() == pytest.approx(4)
+
+
+@pytest.mark.parametrize("least", [2**53, -(2**53), 2**62, 2**64])
+@pytest.mark.parametrize("kind", [list, pd.Series, lambda v: pd.Series([None, *v], dtype=object)])
+def test_whole_numbers_that_floats_would_round_are_not_ranked(least: int, kind: Any) -> None:
+    """Four numbers in a row would tie; floats are as they are, and the user's own."""
+    scores = kind([least + i for i in range(4)])
+    for call in (rank_correlation, mann_whitney):
+        with pytest.raises(InputError, match=r"whole numbers of 2 \*\* 53 and more"):
+            call(scores, range(len(scores)))
+    below = [2**53 - 1 - i for i in range(4)]
+    assert rank_correlation(below, range(4)).correlation == pytest.approx(-1.0)
+    assert rank_correlation([1e300, 2e300, 3e300], range(3)).correlation == pytest.approx(1.0)

@@ -79,7 +79,8 @@ class Prior:
         them. ``"inverse-wishart"``: with `df` and `scale` as given.
     scale : float, sequence or matrix, optional
         Half-normal: its scale for each random term, in the units of its coefficient (half the SD
-        of the response, for one SD of the term, when left out). Inverse-Wishart: the q x q scale
+        of the response over the root mean square of the term, which of a centred one is its SD,
+        when left out). Inverse-Wishart: the q x q scale
         matrix, or the variance for a single term.
     df : float, optional
         Degrees of freedom of the inverse-Wishart.
@@ -186,7 +187,7 @@ class Prior:
 
 
 def _usual_scales(design: DesignMoments) -> Array:
-    """Half the SD of the response, for one SD of each random term."""
+    """Half the SD of the response over the root mean square of each random term."""
     total, n, y, constant = design.total, design.n_total, design.response, design.constant
     mean = 0.0 if constant is None else total[y, constant] / n
     sd = math.sqrt(max(total[y, y] / n - mean**2, 0.0))

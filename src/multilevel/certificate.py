@@ -49,6 +49,12 @@ class Certificate:
     on_boundary: float
 
     @property
+    def best_other(self) -> float:
+        """Lowest deviance above the optimum at which a start that was followed stopped, or NaN."""
+        # Those that differ by less are one optimum.
+        return min((v for v in self.starts if v > self.deviance + 1e-6), default=float("nan"))
+
+    @property
     def boundary(self) -> str:
         """How the boundary was examined, in a sentence."""
         if not self.terms:

@@ -363,3 +363,11 @@ def test_what_a_notebook_prints_of_a_fit_shows_no_group() -> None:
     for shown in (repr(fit), repr(fit.design), repr(posterior)):
         assert len(shown) < 200
         assert "array" not in shown
+
+
+def test_the_certificate_names_the_next_stationary_deviance() -> None:
+    """Above the optimum where a start stopped elsewhere; NaN where all arrived."""
+    proof = arrays_fit(14, ["Intercept"]).certificate
+    other = replace(proof, starts=(proof.deviance, proof.deviance + 2.0, proof.deviance + 1.0))
+    assert other.best_other == proof.deviance + 1.0
+    assert np.isnan(replace(proof, starts=(proof.deviance,)).best_other)

@@ -114,7 +114,7 @@ _ALL = (
         rate="rcsi",
         among="n_case_pre",
         thresholds=_CASE + _CHANGE,
-        label="Recovery of cases (RCSI)",
+        label="Reliable and clinically significant improvement (RCSI)",
         verb="improved reliably and recovered, of the cases before treatment",
     ),
 )

@@ -58,8 +58,8 @@ def cluster_size(n_therapists: int, asked: int | None = None) -> int:
     """
     if n_therapists < 5:
         raise InputError(
-            f"{n_therapists} therapists cannot be put into an upper, a middle and a lower cluster",
-            hint="five are needed at least",
+            "fewer than five therapists cannot be put into an upper, a middle and a lower group",
+            hint="compare five or more",
         )
     if asked is None:
         return max(2, floor(n_therapists / 4 + 0.5))

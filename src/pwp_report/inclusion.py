@@ -15,6 +15,8 @@ from pwp_report.wording import SEVERAL, remark, worded
 
 #: How rules on complete scores begin, one a measure: the flow says which costs whom.
 _SCORE = "a score on"
+#: Therapists of two patients or more that a therapist effect takes.
+LEAST_THERAPISTS = 5
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def enough_for(
     table = (t, "") if therapist_table else (0, "give one with --therapists")
     has = {
         "step_outcomes": (len(patients), 5, ""),
-        "step_effect": (pairs, 5, wide),
+        "step_effect": (pairs, LEAST_THERAPISTS, wide),
         "step_slopes": (fives, 8, ""),
         "step_ranks": (len(measures), 2, "ranks are those on one measure" * (len(measures) < 2)),
         "step_clusters": (t, clustered, remark(compared, size=size)),
@@ -175,11 +177,10 @@ def enough_for(
         "step_scales": (table[0], 8, table[1]),
     }
     steps = [
-        (*worded(key, least=least, shown=minimum_shown), f"{n:,}", n >= least, advice)
-        for key, (n, least, advice) in has.items()
+        (*worded(key, least=least, shown=minimum_shown), f"{n:,}", ("no", "yes")[n >= least], hint)
+        for key, (n, least, hint) in has.items()
     ]
     frame = pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])
-    frame["enough"] = frame["enough"].map({True: "yes", False: "no"})
     frame.loc[0, "has"] = policy.text(len(patients))
     if t >= clustered:
         frame.loc[list(has).index("step_clusters"), "enough"] = compared.removeprefix("groups_")

@@ -6,17 +6,18 @@ Words are in templates, numbers are released ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pwp_lib.numbers import count, decimals, number, p_value, with_interval
 from pwp_lib.profiling import patients_needed, rankability
 from pwp_report.analysis import NONE, Analysis, MeasureResult
 from pwp_report.case_mix import WITH_MIX
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small
+from pwp_report.inclusion import LEAST_THERAPISTS
 from pwp_report.released import ReleasedResults
 from pwp_report.study import Study
 from pwp_report.table_words import places_of
@@ -36,9 +37,8 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     list of str
         Paragraphs; headings begin with ``## ``.
     """
-    needed = [
-        how_sure(r, released.policy) for r in analysis.measures.values() if r.ranked.vpc() > NONE
-    ]
+    apart = [r for r in analysis.measures.values() if r.ranked.vpc() > NONE]
+    needed = [how_sure(r, released.policy) for r in apart]
     text = render("first_page.txt.j2", **_told_to_all(analysis, study, released), needed=needed)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -61,15 +61,9 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
     return [" ".join(p.split()) for p in text.split("\n\n") if p.strip()]
 
 
-def _records(released: ReleasedResults, name: str) -> list[dict[str, Any]]:
-    frame: Any = released.frame(name)
-    return [] if frame is None else list(frame.to_dict("records"))
-
-
 def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) -> dict[str, Any]:
     """Give what both texts say, and how they read a table and word an interval."""
-    patients = analysis.cohort.patients
-    services = int(patients["service_id"].nunique()) if "service_id" in patients else 0
+    services = int(analysis.cohort.patients.get("service_id", pd.Series()).nunique())
 
     def told(row: Mapping[str, Any], name: str, unit: str = "", ends: str = "") -> str:
         low, high = (row.get(f"{ends or name}_{end}", np.nan) for end in ("lower", "upper"))
@@ -80,7 +74,8 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
         "patients": released.patients,
         "therapists": count(released.therapists, "therapist"),
         "where": f" in {count(services, 'service')}" if services else "",
-        "rows": partial(_records, released),
+        "least": LEAST_THERAPISTS,
+        "rows": lambda name: released.frame(name).to_dict("records"),
         "told": told,
         "alike": lambda *some: [number(v, max(1, decimals(some)), missing="") for v in some],
         "p_value": p_value,
@@ -93,11 +88,13 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
 def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
     """Tell the share that ranks rest on from none by its interval; who has a reliable figure.
 
-    Of therapists who are shown one by one: of the others it would tell the caseloads.
+    Of all therapists. Nothing is said of fewer than five who are shown one by one, nor what would
+    tell caseloads of the others: the median caseload is known where more than half are shown.
     """
     between = float(result.ranked.random_covariance.to_numpy()[0, 0])
-    n = result.residuals["n"].loc[lambda loads: aggregate_small(loads, policy)[0]]
-    within = result.ranked.residual_variance
+    n, within = result.residuals["n"], result.ranked.residual_variance
+    alone, together = aggregate_small(n, policy)
+    known = len(alone) >= LEAST_THERAPISTS and len(together) <= (len(n) - 1) // 2
     least = patients_needed(between, within)
     lower = 0.0 if result.profile is None else result.profile.lower
     if result.with_mix is not None and result.adjusted is not None:
@@ -106,7 +103,24 @@ def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
         "label": result.measure.label,
         "sure": lower > 0,
         "patients": f"{least:,.0f}",
-        "enough": f"{int((n >= least).sum()):,}",
+        "enough": _who_have(n, n[together], least, policy) * (len(alone) >= LEAST_THERAPISTS),
+        "alone": len(alone),
         "all": f"{len(n):,}",
-        "rankability": f"{100 * rankability(between, within / n):.0f}" if len(n) else "0",
+        "rankability": f"{100 * rankability(between, within / n):.0f}" if known else "",
     }
+
+
+def _who_have(n: pd.Series, others: pd.Series, least: float, policy: DisclosurePolicy) -> str:
+    """Say how many therapists have so many patients, or nothing; some are shown only together.
+
+    It is rounded, and told where neither those who have them nor the rest are few, and where, less
+    those shown one by one, it leaves open how many: or else none can, by the rule of who is shown.
+    """
+    has, few = (int((some >= least).sum()) for some in (n, others))
+    if others.empty:
+        return f"{has:,}"
+    low, high = policy.bounds(policy.count(has))
+    ends = max(low, has - few), min(high, has - few + len(others), len(n) - policy.threshold)
+    known = others.max() < policy.smallest_caseload <= least or ends[0] < ends[1]
+    told = known and min(has, len(n) - has, least) >= policy.threshold
+    return f"about {policy.text(has)}" if told else ""

@@ -84,9 +84,9 @@ class Problems:
     def add_kinds(self, need: str, column: str, kinds: pd.Series) -> None:
         """Add entries that are not what is needed, by their kind; see `KINDS`."""
         for key in kinds.dropna().unique():
-            kind = KINDS[key]
-            problem = f"{need}, and this is {kind.text}"
-            self._add(Problem(problem, kind.hint, column, kind.text), kinds == key)
+            kind, hint = KINDS[key]
+            problem = f"{need}, and this is {kind}"
+            self._add(Problem(problem, hint, column, kind), kinds == key)
 
     def _add(self, problem: Problem, where: pd.Series | None) -> None:
         if where is None:

@@ -34,6 +34,8 @@ from pwp_report.table_words import phrase
 #: no other counts: five for each therapist by the tables of who has every score, any of who dropped
 #: out, as they are in no table by therapist.
 _MANY = {"complete": 40, "dropout": 20}
+#: What the model of a yes-or-no outcome is adjusted for, by how many first scores are in it.
+_GIVEN: Sequence[list[str]] = ([], ["its own first score"], [FIRST])
 
 
 @dataclass
@@ -347,7 +349,7 @@ def _rates(tables: _Tables) -> None:
             row = row and {k: row[k] for k in ("n", "percent") if counts and not asked.terms}
         if row:
             whose = {"measure": asked.measure or "all measures", "outcome": asked.label}
-            words = ["first scores"] * bool(asked.predictors) + ["case mix"] * bool(asked.terms)
+            words = _GIVEN[len(asked.predictors)] + ["case mix"] * bool(asked.terms)
             rows.append({**whose, "adjusted_for": " and ".join(words) or "nothing", **row})
         elif not asked.terms:
             labels = {m.name: f", {m.label}" for m in tables.analysis.cohort.measures}
@@ -404,7 +406,7 @@ def _services(tables: _Tables) -> None:
 def _reporting(tables: _Tables) -> None:
     """Say where what referees ask for stands."""
     frame = pd.read_csv(Path(__file__).with_name("reporting.csv"), keep_default_na=False)
-    there = [not t or any(f"{n}_".startswith(f"{t}_") for n in tables.made) for t in frame["table"]]
+    there = [any(n.startswith(tuple(t.split(" "))) for n in tables.made) for t in frame["table"]]
     frame["where"] = frame["where"].where(pd.Series(there), frame["if_not"])
     tables.add("reporting", frame.drop(columns=["table", "if_not"]))
 

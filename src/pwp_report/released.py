@@ -55,15 +55,12 @@ class ReleasedResults:
         """Put names in the place of labels, wherever a cell is one."""
         tables = {}
         for key, table in self.tables.items():
-            frame = table.frame.reset_index(drop=True)
-            words: dict[str, Any] = {
-                c: pd.Series([names.get(e, e) for e in frame[c]], dtype=object)
-                for c in map(str, frame.select_dtypes(["object", "str"]))
-            }
-            tables[key] = replace(table, frame=frame.assign(**words))
+            frame: Any = table.frame.reset_index(drop=True)
+            words = frame.select_dtypes(["object", "str"])
+            named = {c: pd.Series([names.get(e, e) for e in words[c]], dtype=object) for c in words}
+            tables[key] = replace(table, frame=frame.assign(**named))
         return replace(self, tables=tables)
 
-    def frame(self, name: str) -> pd.DataFrame | None:
-        """Find a table by name."""
-        found = self.tables.get(name)
-        return None if found is None else found.frame
+    def frame(self, name: str) -> pd.DataFrame:
+        """Find a table by name; an empty one if it is not there."""
+        return self.tables[name].frame if name in self.tables else pd.DataFrame()

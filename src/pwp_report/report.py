@@ -265,7 +265,9 @@ def _sections(
         tables = [released.tables[n] for n in named(part.get("tables", ())) if n in released.tables]
         figures = [drawn[n] for n in named(part.get("figures", ())) if n in drawn]
         mine = texts.get(part["id"], ())
-        words = [*part.get("text", "").splitlines() * bool(tables or figures), *mine]
+        there = [t.name for t in tables] + [f.name for f in figures]
+        said = [w for of, w in part.get("text", {}).items() if any(n.startswith(of) for n in there)]
+        words = [" ".join(said)] * bool(said) + [*mine]
         if tables or figures or mine:
             shown = [_for_page(t, released.policy) for t in tables]
             out.append({**part, "text": words, "tables": shown, "figures": figures})

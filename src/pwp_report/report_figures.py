@@ -73,32 +73,30 @@ def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
     return {d.name: d for d in drawn}
 
 
-def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame | None:
-    frame = released.frame(name)
-    if frame is None:
-        return None
-    alone = frame[frame["therapist"] != OTHERS_TOGETHER].set_index("therapist")
-    return alone if len(alone) else None
+def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame:
+    """Rows of therapists who are shown one by one."""
+    rows = released.frame(name)
+    return rows[rows["therapist"] != OTHERS_TOGETHER].set_index("therapist") if len(rows) else rows
 
 
-def _given(residuals: pd.DataFrame | None) -> str:
+def _given(residuals: pd.DataFrame) -> str:
     """Tell from a table of residuals what they are adjusted for."""
-    return WITH_MIX if residuals is not None and "rank_unadjusted" in residuals else FIRST
+    return WITH_MIX if "rank_unadjusted" in residuals else FIRST
 
 
 def _doubts(results: Iterable[MeasureResult], released: ReleasedResults) -> str:
     """Say of which measures the order of therapists is hardly more than chance.
 
-    It is where the interval of the share holds 0, or the rankability is under 30%.
+    It is where the interval of the share includes zero, or the rankability is under 30%.
     """
     found = (how_sure(r, released.policy) for r in results)
-    little = [f for f in found if not f["sure"] or int(f["rankability"]) < 30]
+    little = [f for f in found if not f["sure"] or int(f["rankability"] or 100) < 30]
     return "".join(phrase("captions", "doubt" + "_sure" * f["sure"], **f) for f in little)
 
 
 def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Drawn]:
     tables = {name: _by_therapist(released, f"residuals_{name}") for name in analysis.measures}
-    frames = {n: t for n, t in tables.items() if t is not None and t["rank"].notna().any()}
+    frames = {n: t for n, t in tables.items() if len(t) and t["rank"].notna().any()}
     if not frames:
         return
     ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
@@ -114,7 +112,7 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     doubt = _doubts((analysis.measures[name] for name in frames), released)
     caption = doubt + phrase("captions", "caterpillar", apart=", ".join(apart), **told)
     # The caption says who is at the top: a longer label than this leaves a picture of few.
-    axes[0].set_ylabel("Therapist (caseload)")
+    axes[0].set_ylabel("Therapist\n(caseload)")
     yield _drawn("caterpillar", caption, axes)
 
 
@@ -129,7 +127,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
 
     yield from _funnels(result, released)
     table = _by_therapist(released, f"residuals_{name}")
-    if table is not None and table["rank"].notna().any() and len(table) <= _MOST:
+    if 0 < len(table) <= _MOST and table["rank"].notna().any():
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result], released))
@@ -138,11 +136,11 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
         rows = both_ends(services.frame.set_index("service"), _MOST)
         order, of = list(rows.index), len(services.frame)
         axes = figures.caterpillar_plot({name: rows}, order=order, of=of, unit="service")
-        axes[0].set_ylabel("Service (patients)")
+        axes[0].set_ylabel("Service\n(patients)")
         yield drawn("services", axes, len(rows), of, note=services.note)
     for key, what in (("one_less", "therapist"), ("sensitivity", "analysis")):
         frame = released.frame(f"{key}_{name}")
-        if frame is not None and frame["vpc"].count() > 1:
+        if len(frame) and frame["vpc"].count() > 1:
             rows = both_ends(frame[frame["vpc"].notna()].set_index(what), _MOST_CHOICES)
             shares = rows[[c for c in ("vpc", "lower", "upper") if c in rows]] / 100
             ax = figures.sensitivity_panel(shares.rename(columns={"vpc": "estimate"}), measure=name)
@@ -155,7 +153,7 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
     """Draw each therapist's own rate and mean, unshrunken, against the limits of chance."""
     measure = result.measure
     each = _by_therapist(released, "outcomes_by_therapist")
-    if each is not None:
+    if len(each):
         shown, everybody = (
             frame.loc[frame["measure"] == measure.label, ["n_case_pre", "n_rcsi"]]
             .apply(pd.to_numeric, errors="coerce")
@@ -172,7 +170,7 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
             points = pd.DataFrame({"n": n, "own": rate.clip(upper=1)})
             yield _funnel("funnel", measure, released, points, target=target, note=note)
     table = _by_therapist(released, f"residuals_{measure.name}")
-    if table is not None and len(table) >= _LEAST_POINTS:
+    if len(table) >= _LEAST_POINTS:
         points, given = table.assign(own=table["departure"]), _given(table)
         # Of the model that the departures are of, to as many decimals as variances have.
         sd = round(result.ranked.residual_variance, 3) ** 0.5

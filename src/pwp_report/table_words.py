@@ -25,8 +25,7 @@ def phrase(kind: str, key: str, **values: object) -> str:
     >>> phrase("titles", "outcomes"), phrase("notes", "outcomes")
     ('Outcomes by measure', '')
     """
-    text: str = _PHRASES[kind].get(key, "")
-    return text.format(**values)
+    return str(_PHRASES[kind].get(key, "")).format(**values)
 
 
 def headings(table: ReleasedTable) -> dict[str, str]:

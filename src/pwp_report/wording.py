@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from multilevel.errors import InputError
 from pwp_lib.numbers import listing
@@ -17,15 +17,8 @@ def listed(name: str) -> dict[str, Any]:
 _WORDS = listed("wording.toml")
 
 
-class Kind(NamedTuple):
-    """What an entry is where it should not be, and what to do about it."""
-
-    text: str
-    hint: str
-
-
-#: What entries are that are not what is needed.
-KINDS: dict[str, Kind] = {name: Kind(*words) for name, words in _WORDS.pop("kinds").items()}
+#: What an entry is where it should not be, and what to do about it.
+KINDS: dict[str, list[str]] = _WORDS.pop("kinds")
 #: What a chapter or a tagged cell may need beside patients and their scores.
 NEEDS: dict[str, str] = _WORDS.pop("needs")
 #: Which therapist of several counts, in words of a rule of inclusion.

@@ -53,7 +53,7 @@ def test_cluster_size(n: int, size: int) -> None:
 
 
 def test_too_few_therapists_for_clusters() -> None:
-    with pytest.raises(InputError, match="4 therapists"):
+    with pytest.raises(InputError, match="fewer than five therapists"):
         cluster_size(4)
 
 

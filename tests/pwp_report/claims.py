@@ -46,6 +46,7 @@ SCALES: Mapping[str, tuple[str, float | None, float | None, int, float, float]] 
     "oq45": ("OQ-45", 64, 14, 1, 0, 180),
 }
 FIRST, WITH_MIX = "first scores", "first scores and case mix"
+_RCSI = "Reliable and clinically significant improvement (RCSI)"
 OUTCOMES = {
     "caseness": ("n_case_pre", "n"),
     "improvement": ("n_improved", "n"),
@@ -1072,7 +1073,8 @@ class Claims:
         m = next(m for m in a.measures if SCALES[m][0] == row["measure"])
         flags = a.flags(d, m)
         column = {"Reliable improvement": "n_improved", "Reliable deterioration": "n_deteriorated",
-                  "Recovery of cases (RCSI)": "n_rcsi"}[outcome]  # fmt: skip
+                  }.get(outcome, "n_rcsi")  # fmt: skip
+        assert column != "n_rcsi" or outcome == _RCSI
         who = flags["n_case_pre"] if column == "n_rcsi" else pd.Series(True, d.index)
         return d[who], flags.loc[who, column], [m], 1
 

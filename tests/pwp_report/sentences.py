@@ -18,12 +18,13 @@ NOT_FIGURES = {
     r"PHQ-9|GAD-7|CORE-10|OQ-45": "a measure",
     r"95% (profile-likelihood )?intervals?|\((95|99\.8)%\)": "a level of confidence",
     r"at the (5th|95th) percentile|at the 95th": "a place among therapists",
+    r"like the 10th or like the 90th percentile": "a place among the changes of patients",
     r"of (his|their|its) 100|of 100 patients|how many of 100|Patients per hundred": "per hundred",
     r"0\.7\)|\(0 to 1\)|ones? \(p": "a scale or a limit that is agreed on",
     r"therapists of whose patients 80% or more": "a limit that is agreed on",
     r"counts below 5|fewer than 5|nearest 5|rounded to 5|and 5 in the other was 4": "the rule",
     r"[Tt]he (first and the last )?10 (of|with)|last 10, of": "rows on the page",
-    r"[Dd]rawn are [\d,]+ of|in \d+ others|one of \d+ therapists is": "points of a picture",
+    r"[Dd]rawn: [\d,]+ of|in \d+ others|\(\d+ drawn\)": "points of a picture",
     r"residuals of \d+ (therapists|services)|and \d+ more (better|worse)": "points of a picture",
     r"Figures \(\d+\)": "pictures",
     r"−2 log-likelihood|\(level [123]\)|y_ij = .*? e_ij|u[01]_j|b[01]": "an equation",
@@ -35,7 +36,8 @@ NOT_FIGURES = {
     r"(pwp.lib|numpy|scipy|pandas|matplotlib|NumPy|SciPy) [\d.]+|[Ss]eed \d+": "software",
     r"Green, Barkham.*?43-54|items are 1 to 8a.*?Table 4": "what is cited",
     r"each 1[\d,]* more": "a unit",
-    r"at the 5th and|[Ww]here the estimate is 0|(leaves?|holds?) 0|0 out": "words of a note",
+    r"at the 5th and|an odds ratio of 1": "words of a note",
+    r"it takes 5 at the least, and more than 30": "what an analysis takes",
 }
 
 
@@ -58,14 +60,15 @@ def _written(value: float) -> set[str]:
 KINDS = {
     "The answer rests on": ((), ("sizes", "all")),
     "mean score went|^Likewise on .* an improvement of": (("outcomes",), ("limits", "off")),
-    "lie between therapists|^Likewise on [^,]*%.*(told from none|alike)": (
+    "lie between therapists|^Likewise on [^,]*%.*(told from zero|alike)": (
         ("therapist_effect", "adjusted"),
         (),
     ),
     "between services|^Likewise on .*%.* and .*%|three levels \\d": (("services",), ()),
     "of 100 patients who could|^Likewise on [^%]*, [^%]* and [^%]*chance": (("rates",), ()),
     "would be in another group": ((), ("moved", "sizes")),
-    "own figures are more than|one by one (has|have) that|therapists? (has|have) that": (
+    "^Within services": (("sensitivity",), ()),
+    "own figures are more than|therapists? (has|have) that|is reliable .0.7. from": (
         (),
         ("reliable", "sizes"),
     ),
@@ -82,7 +85,7 @@ KINDS = {
     "therapists appear only together": ((), ("together",)),
     "Ranks are uncertain, and groups|not shown one by one": ((), ("sizes", "moved")),
     "^Ranks? of |without one therapist": ((), ("ranks", "sizes")),
-    "^Likewise on [^,]*% are, and .* therapists? .*(has|have)": (
+    "^Likewise on [^,]*: .*it takes a caseload": (
         (),
         ("reliable", "sizes"),
     ),
@@ -108,16 +111,21 @@ def _of_tables(claims: Claims, names: tuple[str, ...], labels: list[str]) -> Ite
 
 def _reliable(claims: Claims, m: str) -> Iterator[float]:
     """Rankability in percent, the caseload from which on .7 is reliable, and who has it."""
-    fit = claims.asked.ranked[m]
-    n, between, within = claims.asked.loads[claims.asked.alone], fit.between, fit.sigma2
-    if between > 1e-9 * within and len(n):
-        needed = np.ceil(round(0.7 / 0.3 * within / between, 6))
-        yield round(100 * between / (between + np.median(within / n)))
-        yield needed
-        yield int((n >= needed).sum())
-        yield len(n)
-    else:
+    a, fit = claims.asked, claims.asked.ranked[m]
+    n, between, within = a.loads, fit.between, fit.sigma2
+    if between <= 1e-9 * within:
         yield 0.0
+        return
+    needed = np.ceil(round(0.7 / 0.3 * within / between, 6))
+    yield needed
+    yield len(n)
+    if len(a.alone) >= 5 and len(a.together) < len(n) / 2:
+        yield round(100 * between / (between + np.median(within / n)))
+    has = int((n >= needed).sum())
+    if not len(a.together):
+        yield has
+    elif 5 <= has <= len(n) - 5:
+        yield 5 * ((has + 2) // 5)
 
 
 def _funnels(claims: Claims, m: str) -> Iterator[float]:

@@ -14,6 +14,7 @@ from scipy import stats
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.measures import PHQ9
+from pwp_lib.outcomes import OUTCOMES
 from pwp_lib.ranking import composite_ranks
 from pwp_lib.sensitivity import SensitivityPanel
 from pwp_lib.simulate import simulate_cohort
@@ -22,6 +23,7 @@ from pwp_report import methods
 from pwp_report.analysis import Analysis, _Attempts, _groups, analyse
 from pwp_report.case_mix import CaseMix
 from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.inclusion import enough_for
 from pwp_report.ledger import MARK
 from pwp_report.methods import first_page, methods_and_results
 from pwp_report.rates import Asked, fit_rate
@@ -148,18 +150,18 @@ def test_three_measures_are_listed_and_one_therapist_has(
     analysis = replace(safe_analysis, cohort=replace(cohort, measures=(*cohort.measures, third)))
     for enough, verb in (("1", "has"), ("2", "have"), ("0", "have")):
         sure = {"label": "PHQ-9", "sure": True, "patients": "30", "enough": enough, "all": "26"}
-        found = sure | {"rankability": "50"}
+        found = sure | {"rankability": "50", "alone": 21}
         monkeypatch.setattr(methods, "how_sure", lambda *_, found=found: found)
         page = " ".join(first_page(analysis, Study(), release_results(safe_analysis, POLICY)))
         assert ", on PHQ-9, GAD-7 and WSAS." in page
-        assert f"and {enough} of 26 therapists shown one by one {verb} that" in page
-        assert f"which {enough} of 26 therapists shown one by one {verb}" in page
+        assert f"and {enough} of 26 therapists {verb} that" in page
+        assert f"which {enough} of 26 therapists {verb}" in page
 
 
 def test_a_model_that_is_not_there_is_named_by_the_measure_s_label() -> None:
     rows = pd.DataFrame({"yes": [True, False] * 5, "therapist_id": ["A", "B"] * 5})
-    asked = Asked("rcsi", "phq9", "Recovery of cases (RCSI)", rows, (), of="PHQ-9")
-    with pytest.raises(InputError, match=r"Recovery of cases \(RCSI\) \(PHQ-9\): too few"):
+    asked = Asked("rcsi", "phq9", OUTCOMES["rcsi"].label, rows, (), of="PHQ-9")
+    with pytest.raises(InputError, match=r"improvement \(RCSI\) \(PHQ-9\): too few"):
         fit_rate(asked)
 
 
@@ -257,8 +259,8 @@ def test_the_first_page_says_whether_a_share_can_be_told_from_none(apart: float)
     analysis = analyse(replace(cohort, patients=people), engines=("ml",), sensitivity=False)
     released = release_results(analysis, DisclosurePolicy(active=False))
     page = " ".join(first_page(analysis, Study(), released))
-    # By another way: the interval holds 0 where the model without the intercepts' variance, and
-    # with that of the slopes, is not rejected.
+    # By another way: the interval includes zero where the model without the intercepts' variance,
+    # and with that of the slopes, is not rejected.
     centred = people.assign(x=people["phq9_pre"] - people["phq9_pre"].mean())
     design = np.column_stack([np.ones(len(centred)), centred["x"]])
     data = centred["phq9_post"], design, design, centred["therapist_id"]
@@ -267,8 +269,13 @@ def test_the_first_page_says_whether_a_share_can_be_told_from_none(apart: float)
     least = min(alone.deviance(np.array([t])) for t in np.linspace(0, 0.3, 301))
     sure = least - both.fit().deviance > stats.chi2.isf(0.05, 1)
     if analysis.measures["phq9"].vpc > 0.0005:
-        assert ("This share can be told from none: its interval leaves 0 out" in page) == sure
-        assert ("cannot be told from none: its interval holds 0" in page) != sure
+        assert (
+            "This share can be told from zero: its interval does not include zero (no difference)"
+            in page
+        ) == sure
+        assert (
+            "cannot be told from zero: its interval includes zero (no difference)" in page
+        ) != sure
         assert ("if therapists differ at all" in page) != sure
     else:
         assert "no difference between therapists was found" in page
@@ -330,16 +337,20 @@ def test_a_share_is_told_from_none_by_the_interval_beside_it_and_by_nothing_else
     assert f"3.0% (95% interval {written(alone)} to 7.0)" in said
     assert "(p " not in said
     if mixed is None:
-        assert ("can be told from none: its interval leaves 0 out" in said) == (alone > 0)
-        assert ("cannot be told from none: its interval holds 0" in said) == (alone == 0)
+        assert (
+            "can be told from zero: its interval does not include zero (no difference)" in said
+        ) == (alone > 0)
+        assert ("cannot be told from zero: its interval includes zero (no difference)" in said) == (
+            alone == 0
+        )
         return
     assert f"2.0% (95% interval {written(mixed)} to 6.0)" in said
     if (alone > 0) == (mixed > 0):
-        assert ("Both shares can be told from none" in said) == (alone > 0)
-        assert ("Neither share can be told from none" in said) == (alone == 0)
+        assert ("Both shares can be told from zero" in said) == (alone > 0)
+        assert ("Neither share can be told from zero" in said) == (alone == 0)
     else:
         word = "can" if alone > 0 else "cannot"
-        assert f"Without the case mix the share {word} be told from none, with it it" in said
+        assert f"Without the case mix the share {word} be told from zero, with it it" in said
 
 
 @pytest.mark.neighbours
@@ -348,7 +359,7 @@ def test_a_share_is_told_from_none_by_the_interval_beside_it_and_by_nothing_else
 def test_rates_are_more_than_chance_where_their_intervals_leave_none_out(
     safe_analysis: Analysis, plain: float, with_mix: float | None
 ) -> None:
-    row = {"measure": "PHQ-9", "outcome": "Recovery of cases (RCSI)", "p_value_boundary": plain}
+    row = {"measure": "PHQ-9", "outcome": OUTCOMES["rcsi"].label, "p_value_boundary": plain}
     row |= {"adjusted_for": "first scores", "percent": 40.0}
     for name, value in (("low", 30.0), ("median", 40.0), ("high", 50.0)):
         row[f"per_hundred_{name}"] = value
@@ -381,13 +392,142 @@ def test_recovery_is_said_where_reliable_change_is_not_known(
 
 
 @pytest.mark.parametrize("hidden", [(), ("recovery",), ("reliable_improvement", "recovery")])
-def test_a_national_figure_that_is_withheld_is_missed_on_the_first_page(
-    safe_analysis: Analysis, hidden: tuple[str, ...]
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_national_figure_that_no_line_gives_is_missed_on_the_first_page(
+    safe_analysis: Analysis, hidden: tuple[str, ...], lines: int
 ) -> None:
+    """Of the patients analysed it may be withheld, and of all finished courses be there."""
     names = ("recovery", "reliable_improvement", "reliable_recovery", "reliable_deterioration")
-    row = {name: MARK if name in hidden else 50.0 for name in names}
-    page = _page_with(safe_analysis, False, national=[row, dict.fromkeys(names, MARK)])
+    rows = [{name: MARK if name in hidden else 50.0 for name in names} for _ in range(lines)]
+    page = _page_with(safe_analysis, False, national=[dict.fromkeys(names, MARK), *rows])
     said = [p for p in page.split("\n") if p.startswith("By the national definitions")]
     assert len(said) == bool(hidden)
-    listed = " ".join(said).partition("no figure here of ")[2].partition(":")[0].split(", ")
+    listed = " ".join(said).partition("no figure here of ")[2].partition(":")[0].split(" or ")
     assert {*listed} == {name.replace("_", " ") for name in hidden} or not hidden
+    assert ("behind each is" in page) == (len(hidden) > 1)
+
+
+def _of_few(analysis: Analysis, therapists: int) -> Analysis:
+    """Give an analysis the patients of so many therapists alone."""
+    patients = analysis.cohort.patients
+    who = sorted(patients["therapist_id"].unique())[:therapists]
+    patients = patients[patients["therapist_id"].isin(who)]
+    return replace(analysis, cohort=replace(analysis.cohort, patients=patients))
+
+
+@pytest.mark.parametrize("therapists", [1, 2, 4, 5, 10])
+def test_too_few_therapists_are_said_to_be_so_first_as_check_says_it(
+    safe_analysis: Analysis, therapists: int
+) -> None:
+    analysis = _of_few(safe_analysis, therapists)
+    patients, measures = analysis.cohort.patients, analysis.cohort.measures
+    enough = enough_for(patients, measures, therapist_table=False, minimum_shown=20)
+    few = enough.set_index("step")["enough"]["therapist effect (random intercept)"] == "no"
+    page = first_page(analysis, Study(), release_results(safe_analysis, POLICY))
+    assert page[1].startswith("Do patients of some therapists end treatment better off")
+    assert ("These are too few therapists to answer it: it takes 5 at the least" in page[1]) == few
+    assert few == (therapists < 5)
+
+
+def test_that_one_of_five_therapists_has_one_patient_is_said_where_nothing_is_withheld(
+    safe_analysis: Analysis,
+) -> None:
+    analysis = _of_few(safe_analysis, 5)
+    first = analysis.cohort.patients.drop_duplicates("therapist_id").iloc[:1]
+    others = analysis.cohort.patients[
+        analysis.cohort.patients["therapist_id"] != first["therapist_id"].iloc[0]
+    ]
+    cohort = replace(analysis.cohort, patients=pd.concat([first, others]))
+    for active in (True, False):
+        released = release_results(safe_analysis, DisclosurePolicy(active=active))
+        page = first_page(replace(analysis, cohort=cohort), Study(), released)
+        assert ("too few therapists" in page[1]) != active
+
+
+@pytest.mark.parametrize("everyone", [True, False])
+@pytest.mark.parametrize("shares", [[1.1, 0.0, 5.1], [0.0, 0.0, 0.0]])
+def test_bounds_of_missing_last_scores_are_told_wherever_they_differ(
+    safe_analysis: Analysis, shares: list[float], everyone: bool
+) -> None:
+    """Of few patients without a score there is no model of who has every one."""
+    missing = [{"measure": "PHQ-9", "missing_scores": "left out", "vpc": s} for s in shares]
+    rate = {"measure": "all measures", "outcome": "Every score recorded", "percent": 84.0}
+    rates = [rate | {"adjusted_for": "nothing"}] * everyone
+    page = _page_with(safe_analysis, False, missing=missing, rates=rates)
+    said = [p for p in page.split("\n") if p.startswith("Not that this holds for everybody")]
+    assert len(said) == (everyone or max(shares) > 0)
+    if said:
+        assert ("84% of those who meet the other rules" in said[0]) == everyone
+        assert ("some of those who meet the other rules have no last score" in said[0]) != everyone
+        assert f"on PHQ-9 from {min(shares):.1f}% to {max(shares):.1f}%" in said[0]
+        assert "like the 10th or like the 90th percentile" in said[0]
+
+
+@pytest.mark.parametrize("within", [9.5, 14.1, None])
+@pytest.mark.parametrize("level", [True, False])
+def test_the_share_within_services_stands_on_the_first_page(
+    safe_analysis: Analysis, within: float | None, level: bool
+) -> None:
+    rows = [{"analysis": "Random slope, ML, all patients", "vpc": 14.1}]
+    rows += [{"analysis": "Service as a fixed effect", "vpc": within}] * (within is not None)
+    row = {"measure": "PHQ-9", "adjusted_for": "first scores", "vpc": 3.0}
+    row |= {"vpc_lower": 0.0, "vpc_upper": 9.0}
+    levels = [row | {"level": words} for words in ("services", "therapists of a service")]
+    page = _page_with(safe_analysis, False, sensitivity_phq9=rows, services=levels * level)
+    said = [p for p in page.split("\n") if p.startswith("Within services")]
+    assert len(said) == (within == 9.5 and not level)
+    assert not said or said[0].endswith("the share is 9.5% on PHQ-9 (see Other analyses).")
+
+
+def test_two_recoveries_are_not_one_word_on_the_first_page(safe_analysis: Analysis) -> None:
+    label = OUTCOMES["rcsi"].label
+    row = {"measure": "PHQ-9", "outcome": label, "p_value_boundary": 0.2, "percent": 40.0}
+    row |= {f"per_hundred_{name}": 40.0 for name in ("low", "median", "high")}
+    page = _page_with(safe_analysis, False, rates=[row | {"adjusted_for": "its own first score"}])
+    assert "ecovery of cases" not in page
+    assert "together RCSI, reliable and clinically significant improvement)" in page
+    means = "(no longer a case, and improved by more than error of measurement explains)"
+    assert f"{label} on PHQ-9 {means}: of 100 patients" in page
+
+
+def test_what_the_model_of_a_rate_is_adjusted_for_is_said_as_it_is(safe_run: Path) -> None:
+    """Of the scores "first scores" means both and their product; of rates it means neither."""
+    table = pd.read_csv(safe_run / "tables" / "rates.csv")
+    assert {"all measures"} < {*table["measure"]}
+    for row in table.itertuples():
+        both = "national" in row.outcome
+        given = "first scores" if both else "its own first score"
+        assert row.adjusted_for == given or (row.measure == "all measures" and not both)
+    text = (safe_run / "methods.txt").read_text(encoding="utf-8")
+    own = "regression on the first score on their own measure (by the national definitions on both"
+    assert own in text
+
+
+def test_methods_speak_of_a_table_where_there_is_one(safe_analysis: Analysis) -> None:
+    released = release_results(safe_analysis, POLICY)
+    tables = {n: t for n, t in released.tables.items() if n != "completeness"}
+    for some, said in ((released.tables, True), (tables, False)):
+        text = " ".join(methods_and_results(safe_analysis, Study(), replace(released, tables=some)))
+        assert ("completeness of each therapist's caseload is tabulated" in text) == said
+
+
+@pytest.mark.parametrize("alone", [0, 1, 5])
+@pytest.mark.parametrize("enough", ["", "about 60"])
+@pytest.mark.parametrize("rankability", ["", "0", "34", "79"])
+def test_nothing_is_said_of_all_therapists_that_is_not_known_of_all(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch,
+    rankability: str, enough: str, alone: int,
+) -> None:  # fmt: skip
+    found = {"label": "PHQ-9", "sure": False, "patients": "15", "enough": enough, "all": "75"}
+    found |= {"rankability": rankability, "alone": alone}
+    monkeypatch.setattr(methods, "how_sure", lambda *_: found)
+    page = first_page(safe_analysis, Study(), release_results(safe_analysis, POLICY))
+    never = "\n".join(page[page.index("## What must not be concluded") :])
+    shown = alone > 0
+    assert (f"{rankability}% of the differences" in never) == (shown and rankability != "")
+    assert ("the median caseload of all 75 therapists" in never) == (shown and rankability != "")
+    counted = shown and rankability != "0"
+    assert ("a caseload of 15" in never) == counted
+    assert ("about 60 of 75 therapists have that" in never) == (counted and enough != "")
+    assert ", ." not in never
+    assert "of 75 therapists" in never or not enough or not counted

@@ -76,7 +76,7 @@ def test_what_is_drawn_is_called_what_it_is(found) -> None:
     _, released, drawn = found
     for name, picture in drawn.items():
         kind, _, _ = name.rpartition("_")
-        said = picture.alt + picture.caption.partition("Drawn are")[2].partition(":")[0]
+        said = picture.alt + picture.caption.partition("Drawn: ")[2].partition(".")[0]
         unit = "service" if kind == "services" else "therapist"
         assert unit in said
         if unit == "service":
@@ -89,8 +89,8 @@ def test_what_is_drawn_is_called_what_it_is(found) -> None:
             assert f"from {others.min():.1f}% to {others.max():.1f}%" in picture.alt
         if kind == "one_less":
             n = min(13, len(table) - 1)
-            assert f"one of {n} therapists" in picture.alt
-            assert f"Drawn are {n} of {released.therapists} therapists" in picture.caption
+            assert f"without one therapist ({n} drawn)" in picture.alt
+            assert f"Drawn: {n} of {released.therapists} therapists" in picture.caption
 
 
 def test_a_therapist_has_one_sign_in_pictures_and_tables(found) -> None:

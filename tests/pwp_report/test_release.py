@@ -113,7 +113,7 @@ def test_the_line_of_the_funnel_is_the_share_of_everybody(
     people = released.tables["outcomes_by_therapist"].frame
     people = people[(people["measure"] == "PHQ-9") & (people["therapist"] != "others together")]
     n = int((people[["n_case_pre", "n_rcsi"]] != MARK).all(axis=1).sum())
-    assert f"Drawn are {n} of {released.therapists} therapists" in drawn["funnel_phq9"].caption
+    assert f"Drawn: {n} of {released.therapists} therapists" in drawn["funnel_phq9"].caption
 
 
 def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) -> None:

@@ -14,16 +14,19 @@ import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
 
+from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort, Provenance
 from pwp_lib.measures import GAD7, PHQ9, known_measures
+from pwp_lib.ranking import cluster_size
 from pwp_lib.show import figures
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report import report, report_figures
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import MARK, DisclosurePolicy
-from pwp_report.release import release_results
+from pwp_report.release import _reporting, _Tables, release_results
 from pwp_report.released import ReleasedTable
+from pwp_report.report_figures import Drawn
 from pwp_report.study import Study
 from pwp_report.wording import render
 
@@ -202,7 +205,7 @@ def test_words_in_a_picture_are_text_and_it_says_how_many_are_drawn(safe_run: Pa
         words = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
         named = [t for t in shown if any(w.startswith(t) for w in words)]
         assert len(named) == len(shown[shown != "others together"])
-        caption = f"Drawn are {len(named)} of "
+        caption = f"Drawn: {len(named)} of "
         assert caption in (safe_run / "report.html").read_text(encoding="utf-8")
 
 
@@ -315,10 +318,77 @@ def test_a_caption_says_first_where_the_order_is_hardly_more_than_chance(
             assert [w for w in (hardly, mostly) if w in caption] == [said] * bool(said)
 
 
+@pytest.mark.parametrize("therapists", [1, 2, 4])
+def test_a_picture_of_few_therapists_has_room_for_its_labels(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch, therapists: int
+) -> None:
+    released = release_results(safe_analysis, POLICY)
+    tables = dict(released.tables)
+    for name in ("residuals_phq9", "residuals_gad7"):
+        tables[name] = replace(tables[name], frame=tables[name].frame.head(therapists))
+    seen = []
+    monkeypatch.setattr(report_figures, "_drawn", lambda *words: seen.append(words))
+    list(report_figures._caterpillar(safe_analysis, replace(released, tables=tables)))
+    ((_, caption, axes),) = seen
+    assert f"Drawn: {therapists} of 10 therapists" in caption
+    figure = axes[0].figure
+    figure.canvas.draw()
+    box = axes[0].yaxis.label.get_window_extent()
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    plt.close(figure)
+    # Nor does that of the library leave it.
+    rows = pd.DataFrame({"residual": 0.5, "lower": -1.0, "upper": 2.0, "n": 9}, index=["A"])
+    ax = figures.caterpillar_plot(rows)[0]
+    ax.figure.canvas.draw()
+    box = ax.yaxis.label.get_window_extent()
+    assert 0 <= box.y0 < box.y1 <= ax.figure.bbox.height
+    plt.close(ax.figure)
+
+
+@pytest.mark.parametrize("left", [("funnel_mean_phq9", "caterpillar"), ("caterpillar",), ()])
+def test_no_words_are_of_a_picture_or_table_that_is_not_there(
+    safe_analysis: Analysis, left: tuple[str, ...]
+) -> None:
+    released = release_results(safe_analysis, POLICY)
+    drawn = {name: Drawn(name, "", "", b"") for name in left}
+    tables = {n: t for n, t in released.tables.items() if n != "rates"}
+    sections = report._sections(safe_analysis, replace(released, tables=tables), drawn, [])
+    words = {s["id"]: " ".join(s["text"]) for s in sections}
+    assert ("Funnel plots" in words.get("therapists", "")) == ("funnel_mean_phq9" in left)
+    assert ("no league table" in words.get("therapists", "")) == bool(left)
+    assert "Funnel plots" not in words["therapists-rates"]
+    assert "no league table" in words["therapists-rates"]
+    assert "how many of 100" not in words["effect"]
+    whole = report._sections(safe_analysis, released, drawn, [])
+    assert "how many of 100" in " ".join(next(s["text"] for s in whole if s["id"] == "effect"))
+
+
+@pytest.mark.parametrize("there", [(), ("last_scores",), ("missing",), ("completeness",)])
+def test_whatever_tables_there_are_a_referee_is_told_where_to_look(
+    safe_analysis: Analysis, there: tuple[str, ...]
+) -> None:
+    tables = _Tables(safe_analysis, POLICY)
+    tables.made = {name: ReleasedTable(name, "", pd.DataFrame()) for name in ("flow", *there)}
+    _reporting(tables)
+    found = tables.made["reporting"].frame.set_index("asked_by")["where"]
+    assert (found.str.len() > 0).all()
+    assert found["LEVEL 5c"].startswith("Missing last scores") == bool(there)
+
+
+def test_that_therapists_are_too_few_for_groups_is_said_in_words(safe_analysis: Analysis) -> None:
+    """Numbers in a reason become "some", and some cannot where nobody can."""
+    with pytest.raises(InputError) as caught:
+        cluster_size(4)
+    reasons = {"groups": str(caught.value)}
+    analysis = replace(safe_analysis, not_done=reasons)
+    assert report._not_done(analysis, release_results(safe_analysis, POLICY)) == reasons
+    assert str(caught.value).startswith("fewer than five therapists cannot")
+
+
 def test_what_is_read_in_place_of_a_picture_is_rounded_once(safe_analysis: Analysis) -> None:
     result, released = safe_analysis.measures["phq9"], release_results(safe_analysis, POLICY)
     frame = pd.DataFrame({"therapist": ["all", "T-a", "T-b"], "vpc": [0.05, 0.02, 22.1]})
     tables = {"one_less_phq9": ReleasedTable("one_less_phq9", "", frame)}
     drawn = list(report_figures._of_measure(result, replace(released, tables=tables)))
     (alt,) = (d.alt for d in drawn if d.name == "one_less_phq9")
-    assert "of under 0.1% with everybody, and from under 0.1% to 22.1% when" in alt
+    assert "of under 0.1% with everybody, and from under 0.1% to 22.1% without" in alt

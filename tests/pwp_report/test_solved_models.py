@@ -103,20 +103,71 @@ def _result(loads: list[int], least: float) -> Any:
 
 
 @pytest.mark.parametrize("least", [4.5, 9.5, 14.5, 23.5])
-def test_who_has_a_caseload_for_a_reliable_figure_is_said_of_those_shown_alone(
-    least: float,
-) -> None:
+def test_who_has_a_caseload_for_a_reliable_figure_tells_no_caseload(least: float) -> None:
     """From 4 patients 8 of 8 on one measure, from 5 on another 7 of 8: one has 4."""
     shown, few = [60, 50, 40, 30, 22], ([4, 17, 19], [10, 14, 16])
     one, other = (_result([*shown, *some], least) for some in few)
     assert how_sure(one, POLICY) == how_sure(other, POLICY)
-    assert how_sure(one, POLICY)["all"] == "5"
-    assert how_sure(one, POLICY)["enough"] == ("4" if least > 22 else "5")
+    assert how_sure(one, POLICY)["all"] == "8"
+    assert how_sure(one, POLICY)["enough"] == ""
     off = DisclosurePolicy(active=False)
     assert how_sure(one, off)["all"] == "8"
     assert (how_sure(one, off) == how_sure(other, off)) == (least > 20)
 
 
+#: Caseloads of forty-eight therapists who are shown, and of others who are not.
+_SHOWN = [*range(20, 44), *range(22, 46)]
+_TOGETHER = [*range(4, 20), *range(9, 20)]
+
+
+@pytest.mark.parametrize(
+    ("shown", "together", "least", "enough", "known"),
+    [
+        (_SHOWN, _TOGETHER, 14.5, "about 60", True),  # 59 of 75
+        (_SHOWN, _TOGETHER, 23.5, "about 40", True),  # 42 of 75, none of them shown together
+        (_SHOWN, [], 14.5, "48", True),  # all are shown: it is told already
+        (_SHOWN, _TOGETHER, 5.5, "", True),  # 2 have fewer
+        (_SHOWN, _TOGETHER, 43.5, "", True),  # 2 have as many
+        (_SHOWN, [9] * 5, 9.5, "", True),  # 5 have fewer: all who are not shown
+        (_SHOWN, [3] * 12, 3.5, "", True),  # how many have fewer than 5 would be told
+        (_SHOWN[:20], [15] * 10 + [9] * 11, 14.5, "about 30", False),  # the median is not known
+        (_SHOWN[:4], [], 14.5, "", False),
+        (_SHOWN[:4], [15] * 10 + [9] * 10, 14.5, "", False),
+    ],
+)
+def test_what_is_said_of_all_therapists_is_true_of_all(
+    shown: list[int], together: list[int], least: float, enough: str, known: bool
+) -> None:
+    """It was said of those shown one by one, who have a large caseload by that rule."""
+    loads = np.array([*shown, *together])
+    found = how_sure(_result(loads.tolist(), least), POLICY)
+    assert (found["all"], found["alone"]) == (f"{len(loads)}", len(shown))
+    assert found["enough"] == enough
+    # Of the median therapist the variance within is 3 * least over 7, and that of the mean less.
+    right = round(100 / (1 + np.median(3 * least / 7 / loads)))
+    assert found["rankability"] == (f"{right:.0f}" if known else "")
+
+
+def test_how_many_have_enough_leaves_open_how_many_of_those_not_shown() -> None:
+    """Whoever knows those who are shown, and the rounded number of all, knows no other exactly."""
+    rng, told = np.random.default_rng(4), 0
+    for _ in range(400):
+        shown = rng.integers(20, 60, rng.integers(5, 40)).tolist()
+        some = rng.integers(2, 20, rng.integers(3, 30)).tolist()
+        least = float(rng.integers(3, 30))
+        found = how_sure(_result([*shown, *some], least), POLICY)
+        if found["alone"] < len(shown) or not found["enough"]:
+            continue
+        told += 1
+        needed, n = int(found["patients"]), len(shown) + len(some)
+        has = sum(k >= needed for k in shown)
+        low, high = POLICY.bounds(int(found["enough"].removeprefix("about ")))
+        fits = [t for t in range(len(some) + 1) if low <= has + t <= min(high, n - 5)]
+        assert sum(k >= needed for k in some) in fits
+        assert len(fits) > 1 or max(some) < 20 <= least
+    assert told > 50
+
+
 def test_where_nobody_is_shown_alone_no_caseload_is_said_to_be_enough() -> None:
     found = how_sure(_result([4, 17, 19], 3.5), POLICY)
-    assert (found["all"], found["enough"], found["rankability"]) == ("0", "0", "0")
+    assert (found["alone"], found["enough"], found["rankability"]) == (0, "", "")

@@ -92,7 +92,8 @@ def caterpillar_plot(
     for ax in drawn:  # the user's axes need not share theirs
         ax.set_yticks(np.arange(len(ranked)), _names(frame) if labels else [""] * len(ranked))
         ax.set_ylim(len(ranked) - 0.3, -0.7)
-    title = f"{unit.capitalize()} (caseload), most effective at the top"
+    # A picture of few is lower than the sentence is long.
+    title = wrapped(f"{unit.capitalize()} (caseload), most effective at the top", int(11 * height))
     drawn[0].set_ylabel(title if labels else "")
     for ax in drawn[::-1]:
         remember(ax, left_out(ax, len(everybody), named=ax is drawn[0]))

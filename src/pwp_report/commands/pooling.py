@@ -145,8 +145,7 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     table = pool_table(total)
     counts = {"therapists": len(total.groups), "withheld": total.withheld_groups}
     say(remark("moments_pooled", files=len(files), **counts))
-    title = "Random intercept and random slope, by measure"
-    show(title, table.round(3).astype(str).replace("nan", ""))
+    show("Random intercept and slope, by measure", table.round(3).astype(str).replace("nan", ""))
     if out is not None:
         if not out.parent.is_dir():
             raise refusal("no_such_folder", file=out.parent)

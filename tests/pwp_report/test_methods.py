@@ -165,6 +165,13 @@ def test_a_model_that_is_not_there_is_named_by_the_measure_s_label() -> None:
         fit_rate(asked)
 
 
+def test_what_the_sampler_s_prior_does_is_said_of_every_estimate_it_holds_for() -> None:
+    """Of 1.2% from 0.0 to 17.3 as of 0: by Gibbs sampling the interval began at 0.6."""
+    said = phrase("notes", "therapist_effect_gibbs")
+    assert "the interval by maximum likelihood includes zero and the one by Gibbs" in said
+    assert "estimate is 0" not in said
+
+
 def test_services_that_are_not_shown_say_why_and_what_helps() -> None:
     said = phrase("withheld", "services", n=6, least=20)
     assert "If one or two are not, as a rule with fewer than 20 patients" in said

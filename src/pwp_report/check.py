@@ -22,7 +22,7 @@ from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_a
 from pwp_report.rows import choose_rows
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, unused
 from pwp_report.study_file import read_study
-from pwp_report.wording import refusal, remark, render
+from pwp_report.wording import Question, refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
 _FOR_RULES = ["n_therapists", "tied", "assessment", "one_to_one", "order", "synthetic"]
@@ -128,13 +128,13 @@ def check_study_data(
         said = [*said, remark("every_row_attended")]
     said = [*taken, *said]
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
-    ready = () if found else done.measures
-    asked = tuple(q for e in ready for q in _questions(included.patients, e.measure))
+    if not found:
+        remarks += tuple(q for m in measures for q in _questions(included.patients, m))
     cohort = None if found else _cohort(raw, included, measures, table)
-    remarks += asked + (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
+    remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")
     return Check(
-        study=replace(done, questions=asked),
+        study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
         problems=found,
         understood=(*_understood(raw, done), *remarks),
         remarks=remarks,

@@ -11,6 +11,7 @@ import pandas as pd
 from pwp_lib.measures import Measure
 from pwp_lib.schema import no_identifiers
 from pwp_report.case_mix import case_mix_columns, read_case_mix
+from pwp_report.disclosure import DisclosurePolicy, percentage
 from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, shown_name
@@ -50,11 +51,20 @@ def same_name(name: str) -> str:
     return name if any(c.isdigit() for c in name) else name.casefold()
 
 
-def _bare(name: str) -> str:
-    """Reduce a label to its letters and digits; what is in brackets often says a grade."""
-    whole = re.sub(r"\(.*?\)|\[.*?\]", "", name.casefold())
+def _bare(name: str) -> tuple[str, str]:
+    """Reduce a label to its letters and digits, with words as they stand and in one order.
+
+    What is in brackets often says a grade.
+
+    Examples
+    --------
+    >>> _bare("O'Hara, Jo (B7)")[1] == _bare("jo ohara")[1], _bare("1.2") == _bare("2.1")
+    (True, False)
+    """
+    whole = re.sub(r"\(.*?\)|\[.*?\]|['’]", "", name.casefold())
     # Between digits a point or a dash may tell two numbers apart.
-    return re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", whole)
+    words = re.split(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", whole)
+    return "".join(words), "".join(sorted(words))
 
 
 class PatientReader:
@@ -143,9 +153,8 @@ class PatientReader:
         joined = len(names) - len(first)
         if joined:
             self._note("spellings_joined", role=role, count=joined)
-        bare = pd.Series({name: _bare(name) for name in first.values()}, dtype="str")
-        if bare.duplicated().any():
-            again = list(bare.index[bare.duplicated()])
+        bare = pd.DataFrame(map(_bare, first.values()), index=[*first.values()])
+        if again := list(bare.index[bare.apply(pd.Series.duplicated).any(axis=1)]):
             row = int(self.raw.rows[int(text.isin(again).to_numpy().argmax())])
             self._note("labels_alike", role=role, count=len(again), row=row)
         return text.map({name: first[same_name(name)] for name in names}).astype("str")
@@ -175,8 +184,8 @@ class PatientReader:
         means = text.isin(self.study.codes[code])
         strange = text.notna() & ~means & ~text.isin(others)
         if strange.any():
-            share = 100 * float(strange.mean())
-            percent = f"{share:.0f}%" if share >= 1 else "less than 1%"
+            share = percentage(*map(DisclosurePolicy().count, (strange.sum(), len(text))))
+            percent = f"{share:.0f}%" if share else "some"
             column, means_not = shown_name(self.study.columns[role]), code.replace("_", " ")
             self._note("words_unknown", share=percent, column=column, code=code, what=means_not)
         return means.astype("boolean").mask(text.isna())

@@ -88,7 +88,7 @@ class Study:
     without : tuple of str
         Roles that no column has, whatever its name: stated as ``""``.
     questions : tuple of str
-        What the scores make doubtful, to be answered by who knows them.
+        What the file leaves open, to be answered by who knows it: what ``pwp check`` ends with.
     """
 
     title: str = ""

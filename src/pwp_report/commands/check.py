@@ -14,7 +14,7 @@ from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
 from pwp_report.study import Study, recognise_study
 from pwp_report.study_file import read_study, write_study
-from pwp_report.wording import Question, refusal, remark
+from pwp_report.wording import refusal, remark
 
 
 def check_file(
@@ -53,7 +53,7 @@ def check_file(
         _write_text(write, write_study(found.study))
         say(f"The study file {write.name} is written: check what it guessed.")
     found.required()
-    asked = [r for r in found.remarks if isinstance(r, Question)]
+    asked = found.study.questions
     say(remark("questions_open" if asked else "nothing_to_correct", count=len(asked)), *asked)
 
 

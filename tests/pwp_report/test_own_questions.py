@@ -1,0 +1,73 @@
+"""Questions that a file leaves open: each is said by the check, and kept for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from checking import FRAME, SESSIONS, checked
+from test_wording import WORDS
+
+from pwp_report.wording import Question
+
+_ADJUST = '[case_mix]\nadjust = ["IMD"]\n'
+_IMD = [str(1 + i % 10) for i in range(len(FRAME))]
+
+
+def _means_of_items() -> pd.DataFrame:
+    return FRAME.assign(**{f"core_om_{end}": FRAME[f"phq9_{end}"] / 7 for end in ("pre", "post")})
+
+
+def _renamed(one: str, other: str, role: str = "therapist_id") -> pd.DataFrame:
+    names = sorted(FRAME["therapist_id"].unique())
+    frame = FRAME.assign(service_id=FRAME["therapist_id"])
+    return frame.assign(**{role: frame[role].replace({names[0]: one, names[1]: other})})
+
+
+def _swapped() -> pd.DataFrame:
+    return FRAME.rename(columns={"phq9_pre": "phq9_post", "phq9_post": "phq9_pre"})
+
+
+def _restarting() -> pd.DataFrame:
+    numbers = FRAME.groupby("therapist_id").cumcount()
+    # Whoever says no word of services that restart has a patient in two rows.
+    return FRAME.assign(service_id=FRAME["therapist_id"], patient_id=numbers)
+
+
+#: By kind of question, a file that raises it and a study.
+RAISED: dict[str, tuple[pd.DataFrame, str]] = {
+    "labels_alike": (_renamed("Kerr, Jo", "Jo Kerr"), ""),
+    "lone_code": (FRAME.replace({"therapist_id": {FRAME["therapist_id"].iloc[0]: "99"}}), ""),
+    "words_unknown": (
+        SESSIONS.assign(AttendOrDNACode=["5"] * (len(SESSIONS) - 9) + ["moved"] * 9),
+        "",
+    ),
+    "numbers_restart_perhaps": (_restarting(), ""),
+    "means_of_items": (_means_of_items(), ""),
+    "worse_on_average": (_swapped(), ""),
+    "number_far_off": (FRAME.assign(IMD=["99", *_IMD[1:]]), _ADJUST),
+    "numbers_as_categories": (FRAME.assign(IMD=["Z", *_IMD[1:]]), _ADJUST),
+}
+
+
+def test_an_example_stands_here_of_every_kind_of_question() -> None:
+    assert RAISED.keys() == WORDS["questions"].keys()
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_what_the_check_asks_is_kept_for_the_report(kind: str, tmp_path: Path) -> None:
+    frame, study = RAISED[kind]
+    check = checked(tmp_path, frame, study)
+    words = max(WORDS["questions"][kind].split("{"), key=len).partition("}")[2]
+    assert [q for q in check.study.questions if words in q]
+    assert check.study.questions == tuple(r for r in check.remarks if isinstance(r, Question))
+
+
+@pytest.mark.parametrize(("strange", "share"), [(4, "some"), (60, "25%")])
+def test_a_question_tells_no_count_that_would_be_withheld(
+    strange: int, share: str, tmp_path: Path
+) -> None:
+    codes = ["5"] * (240 - strange) + ["moved"] * strange
+    check = checked(tmp_path, SESSIONS.iloc[:240].assign(AttendOrDNACode=codes))
+    assert [q.split(" of the entries")[0] for q in check.study.questions] == [share]

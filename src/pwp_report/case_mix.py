@@ -24,22 +24,28 @@ FIRST, WITH_MIX = "first scores", "first scores and case mix"
 #: Numbers with more values than this are numbers, others are categories.
 _CATEGORIES = 6
 #: Roles that say who and where a patient was, and when.
-_WHO, _WHEN = ("patient_id", "therapist_id", "service_id"), ("started", "ended", "date", "time")
+_WHO, _WHEN = (
+    ("patient_id", "therapist_id", "service_id", "person_id"),
+    ("started", "ended", "date", "time"),
+)
 #: Headings under which the day numbers of a spreadsheet are dates.
 _OF_DATES = r"(?i).*(?:dates?(?![a-z])|dob|birth)"
-#: Patients of a category with a yes-or-no outcome, and without it; fewer would be withheld.
-_LEAST_OUTCOMES = 5
 #: Of fewer services left out in turn the spread says nothing.
 _LEAST_SERVICES = 10
 
 
 class CaseMix(NamedTuple):
-    """What is adjusted for, and how; fewer patients than `least` have no category of their own."""
+    """What is adjusted for, and how; fewer patients than `least` have no category of their own.
+
+    Nor have those of whom fewer than `few` have a yes-or-no outcome, or lack it: such a count would
+    be withheld.
+    """
 
     names: tuple[str, ...] = ()
     missing: str = "category"
     therapist_mean: bool = False
     least: int = 20
+    few: int = 5
 
 
 def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[str, str]:
@@ -217,7 +223,7 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
             terms[f"term_{column}"] = Term(name, f"each {unit:,g} more", column, unit, {}, mean)
         elif _numbers_beside_words(values.astype("str")):
             said.append(remark("numbers_as_categories", name=name) + ".")
-        sizes, into, rare = _without_rare(_counted(kept, column, outcome), asked.least)
+        sizes, into, rare = _without_rare(_counted(kept, column, outcome), asked)
         said += [remark(key, name=name, least=asked.least) for key in rare]
         reference, *others = [*sizes.index] or [""]
         for k, level in enumerate(others):
@@ -269,7 +275,7 @@ def _counted(rows: pd.DataFrame, column: str, outcome: str) -> pd.DataFrame:
     return table
 
 
-def _without_rare(table: pd.DataFrame, least: int) -> tuple[pd.Series, pd.Series, list[str]]:
+def _without_rare(table: pd.DataFrame, asked: CaseMix) -> tuple[pd.Series, pd.Series, list[str]]:
     """Join rare categories; where they are rare together too, put them in none.
 
     Joined with another category they would be taken for what they are not, and left out they
@@ -292,12 +298,12 @@ def _without_rare(table: pd.DataFrame, least: int) -> tuple[pd.Series, pd.Series
         parts = table.groupby(table["entry"].map(into))
         loads = table.groupby([table["entry"].map(into), "therapist_id"])["n"].sum()
         most = loads.groupby(level=0)
-        few = (most.size() < 3) | (parts["n"].sum() - most.max() < least)
+        few = (most.size() < 3) | (parts["n"].sum() - most.max() < asked.least)
         if "service_id" in table:
             few |= parts["service_id"].nunique() < min(3, table["service_id"].nunique())
         if "yes" in table:
             have = parts["yes"].sum()
-            few |= np.minimum(have, parts["n"].sum() - have) < _LEAST_OUTCOMES
+            few |= np.minimum(have, parts["n"].sum() - have) < asked.few
         if not few.any():
             break
         said = [key]

@@ -12,6 +12,7 @@ import pandas as pd
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import completeness_by_therapist
+from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, same_name, score_columns
 from pwp_report.problems import Problems
@@ -19,13 +20,13 @@ from pwp_report.read.cells import read_codes, read_numbers, read_words
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import choose_rows
+from pwp_report.rows import choose_rows, least_shown
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
-_FOR_RULES = ["n_therapists", "tied", "assessment", "one_to_one", "order", "synthetic"]
+_FOR_RULES = ["n_therapists", "tied", "assessment", "one_to_one", "order", "synthetic", "person_id"]
 #: Columns of a table of therapists that are text; the others are numbers from zero, up to:
 _THERAPIST_TEXT = ("therapist_id", "service_id", "gender")
 _THERAPIST_MOST = {"age": 100, "years_experience": 80}
@@ -109,6 +110,7 @@ def check_study_data(
     raw = read_table(file, table=given.table or None)
     given, taken = _own_number(given, raw)
     done = complete_study(given, list(raw.frame.columns), raw.name)
+    done, courses = _with_persons(raw, done)
     raw, chosen, said = choose_rows(raw, done)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
@@ -119,19 +121,17 @@ def check_study_data(
     included = apply_rules(patients, done, measures)
     if not found:
         _feasible(included, found, done)
-    table = None
-    if therapists is not None:
-        table = _therapists(therapists, included.patients, done, found)
+    table = _therapists(therapists, included.patients, done, found) if therapists else None
     if chosen:
         included = replace(included, flow=(*chosen, *included.flow[1:]))
-    if done.counts_every_row:
-        said = [*said, remark("every_row_attended")]
-    said = [*taken, *said]
-    remarks = (*raw.remarks, *said, *dropped, *reader.notes, *_other_courses(raw, done, patients))
+    said = [*taken, *said, *[remark("every_row_attended")] * done.counts_every_row]
+    remarks = (*raw.remarks, *said, *dropped, *reader.notes, *courses)
     if not found:
         remarks += tuple(q for m in measures for q in _questions(included.patients, m))
     cohort = None if found else _cohort(raw, included, measures, table)
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
+    policy = done.policy(cohort is None or not cohort.provenance.synthetic)
+    done = replace(done, people=_people(included.patients, policy))
     known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
@@ -142,14 +142,7 @@ def check_study_data(
         flow=included.flow,
         completeness=completeness_by_therapist(included.eligible, measures),
         first_rows=pd.Series(raw.rows[known.index], index=known["therapist_id"].to_list()),
-        enough=enough_for(
-            included.patients,
-            measures,
-            therapist_table=table is not None,
-            minimum_shown=done.minimum_shown,
-            cluster_size=done.cluster_size,
-            active=cohort is None or not cohort.provenance.synthetic,
-        ),
+        enough=enough_for(included.patients, done, policy, therapist_table=table is not None),
         cohort=cohort,
     )
 
@@ -200,18 +193,31 @@ def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame) -> tupl
     return replace(study, measures=kept), said
 
 
-def _other_courses(raw: RawTable, study: Study, patients: pd.DataFrame) -> list[str]:
-    """Say where a column of persons shows that some have several courses, or the reverse."""
+def _with_persons(raw: RawTable, study: Study) -> tuple[Study, list[str]]:
+    """Find a column of persons that shows that some have several courses, or the reverse."""
     rest = [c for c in raw.frame.columns if c not in study.columns.values()]
-    other = guess_roles(rest, ("patient_id",)).get("patient_id")
-    if other is None:
-        return []
-    own, theirs = len(patients), read_codes(raw.frame[other], study.missing).nunique()
-    if own == theirs:
-        return []
-    patient, person = shown_name(study.columns["patient_id"]), shown_name(other)
-    few, many = (person, patient) if theirs < own else (patient, person)
-    return [remark("several_courses", few=few, many=many, patient=patient)]
+    guess = guess_roles(rest, ("patient_id",)).get("patient_id")
+    other = study.columns.get("person_id", guess)
+    if other is None or "person_id" in study.without:
+        return study, []
+    both = study.columns["patient_id"], other
+    names = dict(zip(("patient", "person"), map(shown_name, both), strict=True))
+    own, theirs = (read_codes(raw.frame[c], study.missing).nunique() for c in both)
+    if theirs >= own:
+        return study, [remark("several_courses", **names)] * (theirs > own)
+    guessed = (*study.guessed, *["person_id"] * (other == guess))
+    done = replace(study, columns={**study.columns, "person_id": other}, guessed=guessed)
+    done = replace(done, threshold=least_shown(raw, done))
+    return done, [remark("courses_of_persons", least=done.threshold, **names)]
+
+
+def _people(patients: pd.DataFrame, policy: DisclosurePolicy) -> str:
+    """Write how many persons had these courses of treatment; empty where each had one."""
+    own = len(patients)
+    if (theirs := patients.get("person_id", patients["patient_id"]).nunique()) == own:
+        return ""
+    more = policy.count(own - theirs)
+    return f"{(policy.count(own) or 0) - more:,}" if more else "nearly as many"
 
 
 def _questions(people: pd.DataFrame, measure: Measure) -> list[str]:
@@ -243,7 +249,8 @@ def _feasible(included: Included, found: Problems, study: Study) -> None:
         _varies(people, entry, found)
     if "service_id" in people and not found:
         services = people.groupby("therapist_id")["service_id"].transform("nunique")
-        found.add("two_services", study.columns["service_id"], services > 1)
+        key, most = "two_services" if services.max() == 2 else "many_services", int(services.max())
+        found.add(key, study.columns["service_id"], services > 1, most=most)
 
 
 def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:

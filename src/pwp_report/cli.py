@@ -42,6 +42,7 @@ StudyFile = Annotated[Path | None, _option("--study", "study")]
 Therapists = Annotated[Path | None, _option("--therapists", "therapists")]
 KeyFile = Annotated[Path | None, _option("--key", "key")]
 Despite = Annotated[bool, _option("--despite-earlier-run", "despite")]
+Caseload = Annotated[int | None, _option("--minimum-shown", "minimum_shown", "--caseload")]
 NoControl = Annotated[bool, _option("--no-disclosure-control", "no_control")]
 
 
@@ -51,12 +52,11 @@ def _say_version(asked: bool) -> None:
         raise typer.Exit
 
 
+Version = Annotated[bool, _option("--version", "version", is_eager=True, callback=_say_version)]
+
+
 @app.callback()
-def options(
-    said: Annotated[
-        bool, _option("--version", "version", is_eager=True, callback=_say_version)
-    ] = False,
-) -> None:
+def options(said: Version = False) -> None:
     """Take the options that belong to no command."""
 
 
@@ -113,9 +113,8 @@ def start(
 
     names = tuple(name.strip() for name in measures.split(","))
     started = start_folder(Request(folder, data, study, therapists, names))
-    say(
-        f"{folder.name} holds {len(started.chapters)} chapters: its README.md says how to run them."
-    )
+    n = len(started.chapters)
+    say(f"{folder.name} holds {n} chapters: its README.md says how to run them.")
     say(*(f"Left out: {name} needs {need}." for name, need in started.left_out.items()))
     if data is not None:
         say("Outputs of these notebooks are not cleared for release.", stderr=True)
@@ -127,9 +126,7 @@ def summarise(
     out: Annotated[Path, _option("--out", "moments")],
     study: StudyFile = None,
     key: KeyFile = None,
-    minimum_shown: Annotated[
-        int | None, _option("--minimum-shown", "minimum_shown", "--caseload")
-    ] = None,
+    minimum_shown: Caseload = None,
     despite_earlier_run: Despite = False,
 ) -> None:
     """Write sums by therapist for pooling, and no patient's row."""

@@ -44,9 +44,9 @@ class Included:
         return counts[counts.index.isin(self.patients["therapist_id"].unique())].reset_index()
 
 
-def _of_some(n: int, of: int) -> str:
+def _of_some(n: int, of: int, study: Study) -> str:
     """Write a count of patients in the words of a rule, unless it or the others are too few."""
-    return DisclosurePolicy().text(n) if min(n, of - n) >= 5 else "some"
+    return study.policy(active=True).text(n) if min(n, of - n) >= study.threshold else "some"
 
 
 def _masks(
@@ -68,7 +68,7 @@ def _masks(
         # Whose patient somebody is who had several, and of how many: a paper has to say so.
         tied = int(patients["tied"].eq(True).sum()) if "tied" in has else 0
         counts = [len(patients), int((patients["n_therapists"] > 1).sum()), tied]
-        told = [_of_some(n, of) for of, n in pairwise(counts)]
+        told = [_of_some(n, of, study) for of, n in pairwise(counts)]
         words += SEVERAL.get(study.several, "").format(*told)
     rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
@@ -85,7 +85,7 @@ def _masks(
             met |= patients["status"].isna()
         left = pd.concat([m for _, m in rules], axis=1).fillna(False).all(axis=1) & met
         gone = int((left & patients.get("dropped_out", False)).sum())
-        some = SEVERAL["dropped_out"].format(_of_some(gone, int(left.sum())))
+        some = SEVERAL["dropped_out"].format(_of_some(gone, int(left.sum()), study))
         words = words.replace("closed", "closed" + some * bool(gone))
         rules.append((words, met))
     for sign, end, word in ((1, study.minimum_age, "more"), (-1, study.maximum_age, "less")):
@@ -117,7 +117,7 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
         met = met.fillna(False).astype(bool)
         excluded = int((left & ~met).sum())
         # Numbers of patients by measure tell how many lack one: of few it is as one required.
-        if words in free and not 0 < excluded < DisclosurePolicy().threshold:
+        if words in free and not 0 < excluded < study.threshold:
             continue
         left = left & met
         if not words.startswith(_SCORE):
@@ -137,13 +137,7 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
 
 
 def enough_for(
-    patients: pd.DataFrame,
-    measures: Sequence[Measure],
-    *,
-    therapist_table: bool,
-    minimum_shown: int,
-    cluster_size: int | None = None,
-    active: bool = True,
+    patients: pd.DataFrame, study: Study, policy: DisclosurePolicy, *, therapist_table: bool
 ) -> pd.DataFrame:
     """Say of each step of the analysis whether there are enough therapists and patients.
 
@@ -151,18 +145,17 @@ def enough_for(
     -------
     DataFrame
         ``step, needs, has, enough, advice``, one row a step. Two groups are ``perhaps`` enough
-        where disclosure control is ``active`` and it takes the ranks to say who is in them.
+        where disclosure control is active and it takes the ranks to say who is in them.
     """
     loads = patients["therapist_id"].value_counts()
-    t = len(loads)
+    t, kinds = len(loads), len(study.measures)
     pairs, fives = (int((loads >= n).sum()) for n in (2, 5))
-    policy = DisclosurePolicy(active, smallest_caseload=minimum_shown)
     alone = len(aggregate_small(loads, policy)[0])
-    size = cluster_size or max(2, int(t / 4 + 0.5))
-    clustered = max(8, 2 * size + 1) if cluster_size else 8
-    sure = t < clustered or not active or alone == t
+    size = study.cluster_size or max(2, int(t / 4 + 0.5))
+    clustered = max(8, 2 * size + 1) if study.cluster_size else 8
+    sure = t < clustered or not policy.active or alone == t
     # A group is shown of three or more therapists who are shown one by one.
-    never = active and (size < 3 or alone < 6)
+    never = policy.active and (size < 3 or alone < 6)
     compared = "groups_no" if never else "groups_yes" if sure else "groups_perhaps"
     wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
     together = "the others appear only together" if t > alone else ""
@@ -171,13 +164,14 @@ def enough_for(
         "step_outcomes": (len(patients), 5, ""),
         "step_effect": (pairs, LEAST_THERAPISTS, wide),
         "step_slopes": (fives, 8, ""),
-        "step_ranks": (len(measures), 2, "ranks are those on one measure" * (len(measures) < 2)),
+        "step_ranks": (kinds, 2, "ranks are those on one measure" * (kinds < 2)),
         "step_clusters": (t, clustered, remark(compared, size=size)),
         "step_alone": (alone, 1, together),
         "step_scales": (table[0], 8, table[1]),
     }
+    shown = policy.smallest_caseload
     steps = [
-        (*worded(key, least=least, shown=minimum_shown), f"{n:,}", ("no", "yes")[n >= least], hint)
+        (*worded(key, least=least, shown=shown), f"{n:,}", ("no", "yes")[n >= least], hint)
         for key, (n, least, hint) in has.items()
     ]
     frame = pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])

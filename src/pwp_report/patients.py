@@ -92,6 +92,8 @@ class PatientReader:
         out = pd.DataFrame({"patient_id": self._identifier("patient_id")})
         out["therapist_id"] = self._identifier("therapist_id")
         self._lone_code(out["therapist_id"])
+        if "person_id" in has:
+            out["person_id"] = self._text("person_id").fillna(out["patient_id"])
         if "service_id" in has:
             out["service_id"] = self._identifier("service_id")
         out = pd.concat([out, self._scores()], axis=1)

@@ -354,7 +354,7 @@ def _rates(tables: _Tables) -> None:
         elif not asked.terms:
             labels = {m.name: f", {m.label}" for m in tables.analysis.cohort.measures}
             tables.withhold("rate", outcome=asked.label, of=labels.get(asked.measure, ""))
-    tables.add("rates", pd.DataFrame(rows))
+    tables.add("rates", pd.DataFrame(rows), threshold=tables.policy.threshold)
 
 
 def _by_measure(

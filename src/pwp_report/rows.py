@@ -11,6 +11,8 @@ from pwp_report.read.raw import RawTable, said_of_rows, shown_name
 from pwp_report.study import Study, column_not_there
 from pwp_report.wording import refusal, remark
 
+#: Who has a number that may begin anew in each service.
+_NUMBERED = ("patient_id", "person_id", "therapist_id")
 #: The share of identifiers in a second service from which patients have hardly moved.
 _MANY = 0.1
 
@@ -32,12 +34,13 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
         Patients in the file, and after each choice; empty if there is none.
     remarks : list of str
     """
+    said: list[str] = []
     if study.numbers_restart:
-        raw = _apart_by_service(raw, study)
-    frame, said = raw.frame, []
+        raw, several = _apart_by_service(raw, study)
+        said += [remark("numbers_restarted", count=several)] * bool(several)
     if study.drop_repeated_rows:
-        again = frame.duplicated()
-        said = said_of_rows(int(again.sum()), "with the same entries as one above")
+        again = raw.frame.duplicated()
+        said += said_of_rows(int(again.sum()), "with the same entries as one above")
         raw = _rows(raw, ~again)
     people = _people(raw.frame, study)
     said += _restarting(people, study)
@@ -57,13 +60,26 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
     return _rows(raw, met_all), tuple(flow), said
 
 
+def least_shown(raw: RawTable, study: Study) -> int:
+    """Give the smallest count to show, so that five persons at least stand behind each.
+
+    Four persons have no more courses of treatment than the four with most. Rounded up, since the
+    number would tell how many they have.
+    """
+    raw = _apart_by_service(raw, study)[0] if study.numbers_restart else raw
+    people = _people(raw.frame, study)
+    persons = people["person_id"].fillna(people["patient_id"])
+    most = people["patient_id"].groupby(persons).nunique().nlargest(4).sum()
+    return 5 * int(most // 5 + 1)
+
+
 def _rows(raw: RawTable, where: pd.Series) -> RawTable:
     at = where.to_numpy(dtype=bool)
     return replace(raw, frame=raw.frame[at].reset_index(drop=True), rows=raw.rows[at])
 
 
 def _people(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
-    roles = [r for r in ("patient_id", "therapist_id", "service_id") if r in study.columns]
+    roles = [r for r in (*_NUMBERED, "service_id") if r in study.columns]
     return pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing) for r in roles})
 
 
@@ -90,11 +106,15 @@ def _met(
     return text.isin(wanted) == keep
 
 
-def _apart_by_service(raw: RawTable, study: Study) -> RawTable:
-    """Put the service before each number, where every service counts from one again."""
+def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, int]:
+    """Put the service before each number, where every service counts from one again.
+
+    And count the therapists' numbers that stand in several.
+    """
     if "service_id" not in study.columns:
         raise refusal("restart_without_services", file=raw.name)
     ids = _people(raw.frame, study)
-    both = ("patient_id", "therapist_id")
-    whole = {study.columns[r]: ids["service_id"] + " " + ids[r] for r in both}
-    return replace(raw, frame=raw.frame.assign(**whole))
+    there = [r for r in _NUMBERED if r in ids]
+    whole = {study.columns[r]: ids["service_id"] + " " + ids[r] for r in there}
+    several = ids.groupby("therapist_id")["service_id"].nunique() > 1
+    return replace(raw, frame=raw.frame.assign(**whole)), int(several.sum())

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pwp_report.wording import refusal
 
-_FIRST = ("age", "gender", "ethnicity", "mix_")
+_FIRST = ("person_id", "age", "gender", "ethnicity", "mix_")
 
 
 def choose_therapist(

@@ -85,9 +85,8 @@ def start_folder(asked: Request) -> Started:
     started = Started(tuple(notebooks), left_out)
     own = asked.data is not None
     origin = f"`{asked.data.name}`" if asked.data else "the packaged synthetic cohort"
-    _write(
-        asked.folder, notebooks, render("start.md.j2", origin=origin, own=own, **started._asdict())
-    )
+    readme = render("start.md.j2", origin=origin, own=own, **started._asdict())
+    _write(asked.folder, notebooks, readme)
     return started
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report import recognise
+from pwp_report.ledger import DisclosurePolicy
 from pwp_report.read.raw import shown_name
 from pwp_report.wording import refusal
 
@@ -81,6 +82,12 @@ class Study:
         Whether the therapist's mean first score is adjusted for too.
     minimum_shown : int
         Therapists with fewer patients are shown only in aggregate.
+    threshold : int
+        Counts below it are withheld: where persons have several courses of treatment, more than
+        any four of them have, so that whatever count is shown is of five persons at least.
+    people : str
+        How many persons had the courses that are analysed, as it may be said; empty where each
+        had one.
     files : mapping of str to str
         SHA-256 by name of the files that were read; for the record.
     guessed : tuple of str
@@ -122,6 +129,8 @@ class Study:
     missing_covariates: str = "category"
     therapist_mean: bool = False
     minimum_shown: int = 20
+    threshold: int = DisclosurePolicy.threshold
+    people: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
@@ -131,6 +140,12 @@ class Study:
     def counts_every_row(self) -> bool:
         """Whether rows are sessions and no column says which were attended: then all count."""
         return self.level == "session" and not {"attended", "missed"} & set(self.columns)
+
+    def policy(self, active: bool) -> DisclosurePolicy:
+        """Give the rules of release."""
+        several = self.threshold > DisclosurePolicy.threshold
+        least = max(self.minimum_shown, 2 * self.threshold * several)
+        return DisclosurePolicy(active, self.threshold, smallest_caseload=least)
 
 
 def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Study:

@@ -31,7 +31,7 @@ from pwp_report.release import release_results
 from pwp_report.release_parts import sensitivity
 from pwp_report.released import ReleasedTable
 from pwp_report.report import _sections, write_run
-from pwp_report.study import Study
+from pwp_report.study import ScoreColumns, Study
 from pwp_report.table_words import phrase
 
 POLICY = DisclosurePolicy()
@@ -427,8 +427,8 @@ def test_too_few_therapists_are_said_to_be_so_first_as_check_says_it(
     safe_analysis: Analysis, therapists: int
 ) -> None:
     analysis = _of_few(safe_analysis, therapists)
-    patients, measures = analysis.cohort.patients, analysis.cohort.measures
-    enough = enough_for(patients, measures, therapist_table=False, minimum_shown=20)
+    study = Study(measures=tuple(map(ScoreColumns, analysis.cohort.measures)))
+    enough = enough_for(analysis.cohort.patients, study, POLICY, therapist_table=False)
     few = enough.set_index("step")["enough"]["therapist effect (random intercept)"] == "no"
     page = first_page(analysis, Study(), release_results(safe_analysis, POLICY))
     assert page[1].startswith("Do patients of some therapists end treatment better off")
@@ -538,3 +538,22 @@ def test_nothing_is_said_of_all_therapists_that_is_not_known_of_all(
     assert ("about 60 of 75 therapists have that" in never) == (counted and enough != "")
     assert ", ." not in never
     assert "of 75 therapists" in never or not enough or not counted
+
+
+def test_courses_of_treatment_are_said_to_be_of_fewer_people(safe_analysis: Analysis) -> None:
+    policy = DisclosurePolicy(threshold=10)
+    released, study = release_results(safe_analysis, policy), Study(threshold=10, people="1,005")
+    page = "\n".join(first_page(safe_analysis, study, released))
+    text = "\n".join(methods_and_results(safe_analysis, study, released))
+    n = released.patients
+    assert f"rests on {n} courses of treatment of 1,005 people, by" in page
+    assert "several of a person are taken as independent" in page
+    assert f"two levels: {n} courses of treatment" in text
+    assert ", of 1,005 people (level 1)" in text
+    assert "courses of one person were taken as independent" in text
+    assert "counts below 10 are not shown, so that at least five people stand behind each." in text
+    for plain in (
+        first_page(safe_analysis, Study(), released),
+        methods_and_results(safe_analysis, Study(), released),
+    ):
+        assert "courses of treatment" not in "\n".join(plain)

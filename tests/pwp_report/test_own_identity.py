@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
+from running import run
 
 from multilevel.errors import InputError
 from pwp_report.check import check_study_data
@@ -159,3 +160,63 @@ def test_a_file_that_goes_without_control_says_so(share: float, tmp_path: Path) 
     said = [r for r in checked(tmp_path, made).understood if "disclosure control is not" in r]
     assert len(said) == (share == 1.0)
     assert all("pwp analyse" in r for r in said)
+
+
+def test_a_count_that_is_shown_is_of_five_people_where_some_have_several_courses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Seven courses have no last score: those of four people.
+    persons = ["a", "a", "b", "b", "c", "c", "d", *[f"q{i}" for i in range(7, len(FRAME))]]
+    lost = FRAME["phq9_post"].mask(FRAME.index < 7)
+    frame = FRAME.rename(columns={"patient_id": "Episode ID"}).assign(phq9_post=lost)
+    for people, shown in ((None, "5"), (persons, "*")):
+        frame = frame if people is None else frame.assign(**{"Client ID": people})
+        frame.to_csv(tmp_path / "own.csv", index=False)
+        assert run("check", tmp_path / "own.csv") == 0
+        lines = capsys.readouterr().out.splitlines()
+        (rule,) = [line for line in lines if "a score on PHQ-9 at both ends" in line]
+        assert rule.replace("│", " ").split()[-2:] == [shown, shown]
+    assert any("counts below 10 are withheld" in line for line in lines)
+    assert any("(*: 1 to 9)" in line for line in lines)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("courses", [[1] * 20, [2, 2, 2, 2, 2, 1], [7, 2, 2, 2, 1, 1], [3] * 9])
+def test_fewer_courses_than_are_shown_may_be_of_four_people_and_no_more_are(
+    courses: list[int], restart: bool, tmp_path: Path
+) -> None:
+    people = [f"q{i}" for i, n in enumerate(courses) for _ in range(n)]
+    people += [f"r{i}" for i in range(len(people), len(FRAME))]
+    frame = FRAME.assign(**{"Client ID": people}).rename(columns={"patient_id": "Episode ID"})
+    study = ""
+    if restart:  # the same numbers once more, in another service, are other people
+        two = frame.assign(service_id="one"), frame.assign(service_id="two")
+        frame, study = pd.concat(two), "[file]\nnumbers_restart = true\n"
+    check = checked(tmp_path, frame, study)
+    most = sum(sorted(courses * (1 + restart))[-4:])  # of any four people
+    assert most < check.study.threshold <= most + 5
+    policy = check.study.policy(active=True)
+    assert policy.smallest_caseload >= 2 * policy.threshold
+    extra = (1 + restart) * sum(n - 1 for n in courses)
+    said = {0: ""}.get(extra, "nearly as many" if extra < policy.threshold else None)
+    if said is None:
+        total = policy.count(len(frame)) - policy.count(extra)
+        said = f"{total:,}"
+    assert check.study.people == said
+    assert "person_id" not in patients_of(check)
+
+
+@pytest.mark.parametrize(("services", "words"), [(2, "in two services"), (3, "some stand in 3")])
+def test_who_stands_in_several_services_is_told_what_each_remedy_counts(
+    services: int, words: str, tmp_path: Path
+) -> None:
+    frame = FRAME.assign(service_id=[f"s{i % services}" for i in range(len(FRAME))])
+    (problem,) = checked(tmp_path, frame).problems
+    assert words in problem.problem
+    assert "counts" in problem.hint
+    assert 'service_id = ""' in problem.hint
+    told = checked(tmp_path, frame, "[file]\nnumbers_restart = true\n")
+    n = FRAME["therapist_id"].nunique()
+    assert patients_of(told)["therapist_id"].nunique() == services * n
+    (said,) = told.study.questions
+    assert said.startswith(f"{n} labels of therapists stand in several services, and each counts")

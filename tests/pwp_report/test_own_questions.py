@@ -43,6 +43,10 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
         SESSIONS.assign(AttendOrDNACode=["5"] * (len(SESSIONS) - 9) + ["moved"] * 9),
         "",
     ),
+    "numbers_restarted": (
+        FRAME.assign(service_id=["north", "south"] * (len(FRAME) // 2)),
+        "[file]\nnumbers_restart = true\n",
+    ),
     "numbers_restart_perhaps": (_restarting(), ""),
     "means_of_items": (_means_of_items(), ""),
     "worse_on_average": (_swapped(), ""),

@@ -51,7 +51,7 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     say(*found.understood, stderr=True)
     names: dict[str, str] = {}
     active, mark = not asked.no_disclosure_control and not cohort.provenance.synthetic, None
-    policy = DisclosurePolicy(active=active, smallest_caseload=found.study.minimum_shown)
+    policy = found.study.policy(active)
     if active:
         key = open_key(asked.key, outside=asked.out)
         cohort, mark = compared(cohort, asked.key, policy, asked.despite_earlier)
@@ -89,7 +89,7 @@ def analyse_file(asked: Request) -> None:
         cluster_size=known.cluster_size,
         engines=known.engines,
         optional=[entry.measure.name for entry in known.measures if not entry.required],
-        case_mix=CaseMix(*mix, known.minimum_shown),
+        case_mix=CaseMix(*mix, policy.smallest_caseload, policy.threshold),
     )
     read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
     known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})

@@ -38,15 +38,15 @@ def check_file(
     say(*found.understood, "")
     if found.problems:
         _show_problems(found, every)
-    policy = DisclosurePolicy(
-        active=found.cohort is None or not found.cohort.provenance.synthetic,
-        smallest_caseload=found.study.minimum_shown,
-    )
+    policy = found.study.policy(found.cohort is None or not found.cohort.provenance.synthetic)
     if not found.problems:
         # Counts that rest on entries which could not be read would not be those of the file.
         title = "Rules of inclusion: patients excluded in turn, and by each alone"
         shown = found.rules.filter(like="excluded").map(lambda n: policy.text(n) if n else "0")
-        show(title + f" ({MARK}: 1 to 4)" * policy.active, found.rules.assign(**shown))
+        show(
+            title + f" ({MARK}: 1 to {policy.threshold - 1})" * policy.active,
+            found.rules.assign(**shown),
+        )
         show("Completeness: ten lowest, by row of the first patient", _complete(found, policy))
         show("Enough for each step", found.enough)
     if write is not None:

@@ -50,7 +50,8 @@ def summarise_file(
     least = minimum_shown or found.study.minimum_shown
     if least < 10:
         raise refusal("too_few_to_share")
-    policy = DisclosurePolicy(not cohort.provenance.synthetic, smallest_caseload=least)
+    policy = replace(found.study, minimum_shown=least).policy(not cohort.provenance.synthetic)
+    least = policy.smallest_caseload
     if policy.active:
         # Other names than a report's: joined to it, moments would tell what it rounds.
         own = sha256(b"moments" + open_key(key, outside=out.parent)).digest()

@@ -92,9 +92,8 @@ def read_numbers(
         return _native_numbers(cells, codes)
     labels, distinct = pd.factorize(cells)
     texts = [str(t).strip() for t in distinct]
-    commas = decimal == "," or (
-        decimal is None and not any("." in t and _NUMBER.fullmatch(t) for t in texts)
-    )
+    points = any("." in t and _NUMBER.fullmatch(t) for t in texts)
+    commas = decimal == "," or (decimal is None and not points)
     values = np.full(len(texts) + 1, np.nan)
     kinds: list[str | None] = [None] * (len(texts) + 1)
     for i, text in enumerate(texts):
@@ -106,11 +105,8 @@ def read_numbers(
             values[i] = float(text.replace(",", "."))
         else:
             kinds[i] = _wrong_kind(text)
-    index = cells.index
-    return ReadColumn(
-        pd.Series(values[labels], index=index),
-        pd.Series(np.array(kinds, dtype=object)[labels], index=index, dtype="str"),
-    )
+    wrong = pd.Series(np.array(kinds, dtype=object)[labels], index=cells.index, dtype="str")
+    return ReadColumn(pd.Series(values[labels], index=cells.index), wrong)
 
 
 def _native_numbers(cells: pd.Series, codes: Collection[str]) -> ReadColumn:
@@ -125,13 +121,8 @@ def _native_numbers(cells: pd.Series, codes: Collection[str]) -> ReadColumn:
 
 
 def _wrong_kind(text: str) -> str:
-    if _PERCENT.fullmatch(text):
-        return "percentage"
-    if _COMMA.fullmatch(text):
-        return "comma"
-    if _DATE.fullmatch(text):
-        return "date"
-    return "text"
+    forms = {"percentage": _PERCENT, "comma": _COMMA, "date": _DATE}
+    return next((kind for kind, form in forms.items() if form.fullmatch(text)), "text")
 
 
 def read_scores(
@@ -215,9 +206,8 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
 def _moments_of(pool: pd.Series) -> Any:
     """Read each entry as a day and, where there is one, a time."""
     times = pool.str.extract(_TIME.pattern)
-    clock = pd.to_timedelta(
-        times[0].str.replace(r"^(\d+:\d+)$", r"\1:00", regex=True), errors="coerce"
-    )
+    seconds = times[0].str.replace(r"^(\d+:\d+)$", r"\1:00", regex=True)
+    clock = pd.to_timedelta(seconds, errors="coerce")
     noon, half = pd.Timedelta(hours=12), times[1].str.lower()
     clock = clock.mask((half == "pm") & (clock < noon), clock + noon)
     clock = clock.mask((half == "am") & (clock >= noon), clock - noon)

@@ -151,6 +151,7 @@ def _body(
 
     top, width = header
     names = list(map(str, range(width)))
+    texts, lines = dict.fromkeys(names, pa.string()), {"ignore_empty_lines": False}
     odd: list[Any] = []
 
     def skip(row: Any) -> str:
@@ -163,15 +164,10 @@ def _body(
             # Rows are numbered by one thread alone.
             pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
             pyarrow.csv.ParseOptions(
-                delimiter=delimiter,
-                newlines_in_values=True,
-                ignore_empty_lines=False,
-                invalid_row_handler=skip,
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip, **lines
             ),
             pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
+                column_types=texts, null_values=[""], strings_can_be_null=True
             ),
         )
     except pa.ArrowInvalid:

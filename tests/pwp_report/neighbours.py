@@ -154,7 +154,7 @@ def _words() -> Iterator[Variant]:
     frame = CONTACTS.assign(AttendOrDNACode=few)
     yield Variant(
         kind, "a word that is not known", frame, _right(PEOPLE.iloc[1:]),
-        remark="1% of the entries of column AttendOrDNACode",
+        remark="some of the entries of column AttendOrDNACode",
     )  # fmt: skip
     for word in ("Closed", "DISCHARGED", "Completed treatment", "Treatment completed", "Ended"):
         yield Variant(kind, f"status: {word}", PEOPLE.assign(status=word), _right())

@@ -69,15 +69,12 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
             "covariate_a_date": {column} & {study.columns.get(r) for r in _WHEN},
             "covariate_not_found": {column} - {*columns},
         }
-        for key, there in wrong.items():
-            if there:
-                person = {study.columns.get(r) for r in ("age", "gender", "ethnicity")}
-                taken = {*study.columns.values(), "synthetic"} - person | scores | done
-                free = [
-                    shown_name(c) for c in columns if c not in taken and not tells_of_treatment(c)
-                ]
-                listed = ", ".join(free[:12]) or "(none)"
-                raise refusal(key, file=file, column=shown_name(name), listed=listed)
+        if key := next((k for k, there in wrong.items() if there), ""):
+            person = {study.columns.get(r) for r in ("age", "gender", "ethnicity")}
+            taken = {*study.columns.values(), "synthetic"} - person | scores | done
+            free = [c for c in columns if c not in taken and not tells_of_treatment(c)]
+            listed = ", ".join(map(shown_name, free[:12])) or "(none)"
+            raise refusal(key, file=file, column=shown_name(name), listed=listed)
         found[name] = column
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from pwp_lib.measures import Measure
@@ -110,7 +109,10 @@ class PatientReader:
             out["dropped_out"] = words.isin(study.codes["dropped_out"])
         columns = case_mix_columns(study, list(self.frame.columns), self.raw.name)
         mix, said = read_case_mix(self.frame, columns, study, self.raw.name)
-        out = out.join(mix)
+        # What codes of gender mean is known, and which of them mean nothing.
+        gender = study.columns.get("gender")
+        coded = [n for n, c in zip(mix, columns.values(), strict=True) if c == gender]
+        out = out.join(mix.assign(**{str(name): out["gender"] for name in coded}))
         self.notes += said
         if "mode" in has:
             out["one_to_one"] = self._means("mode", "one_to_one", self.study.codes["group"])
@@ -205,8 +207,7 @@ class PatientReader:
         ended = read.values.notna() | read.wrong
         if role == "ended" or read.values.count() > read.wrong.sum():
             # A date of discharge says that the case is closed; without one it is in treatment.
-            words = np.where(ended, "closed", "in_treatment")
-            return pd.Series(words, index=ended.index, dtype="str")
+            return ended.map({True: "closed", False: "in_treatment"}).astype("str")
         text = cells.read_words(self._cells("status"), self.codes)
         status = pd.Series(None, index=text.index, dtype="str")
         for name in ("closed", "in_treatment", "neither"):

@@ -1,17 +1,14 @@
 """Guesses which column is which, by the headings that ``names.toml`` lists."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pwp_lib.measures import MEASURES, Measure
+from pwp_report.wording import listed
 
-_NAMES: dict[str, dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("names.toml").read_text(encoding="utf-8")
-)
+_NAMES: dict[str, dict[str, Any]] = listed("names.toml")
 #: What entries mean, in small letters.
 CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {name: tuple(entries) for name, entries in _NAMES["codes"].items()}
@@ -35,9 +32,7 @@ def _plain(name: str) -> str:
 
 def _matched(columns: Sequence[str], names: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Find the column of each role by the best of its names; no column has two roles."""
-    by_name: dict[str, str] = {}
-    for column in columns:
-        by_name.setdefault(_plain(column), column)
+    by_name = {_plain(column): column for column in reversed(columns)}
     found: dict[str, str] = {}
     for role, known in names.items():
         free = [by_name[n] for n in known if n in by_name and by_name[n] not in found.values()]
@@ -120,9 +115,8 @@ def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
         said = re.search("attend|seen|arrived|dna|noshow|miss|absen|cancel", name)
         no = re.search("not?attend|nonattend|notseen|^dna|noshow|miss|absen|cancel", name)
         return "missed" if no else "attended" if said else ""
-    came, did_not = (
-        {w for w in words if len(w) > 2} for words in (CODES["attended"], NOT_ATTENDED)
-    )
+    said_so = CODES["attended"], NOT_ATTENDED
+    came, did_not = ({w for w in words if len(w) > 2} for words in said_so)
     known = sum(shares[entry] for entry in entries & (came | did_not))
     if known < 0.5 or not entries & did_not - _YES_OR_NO:
         return ""
@@ -180,11 +174,9 @@ def guess_scores(
     """
     found: dict[str, dict[str, str]] = {}
     for measure in measures:
-        mine: dict[str, str] = {}
-        for end, pattern in _patterns(measure).items():
-            fit = next((c for c in columns if re.fullmatch(pattern, _plain(c))), None)
-            if fit is not None:
-                mine[end] = fit
+        ends = _patterns(measure).items()
+        fits = {end: [c for c in columns if re.fullmatch(p, _plain(c))] for end, p in ends}
+        mine = {end: fit[0] for end, fit in fits.items() if fit}
         whole = {"pre", "post"} <= set(mine)
         mine = {e: c for e, c in mine.items() if "score" not in mine or (e == "score") != whole}
         if mine:

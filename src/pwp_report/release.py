@@ -91,7 +91,8 @@ class _Tables:
         rows = []
         for measure, groups in whose.items():
             for label, group, row in groups:
-                found = parts.outcome_row(dict(row), group, measure, self.counts.shown, self.policy)
+                mine = dict(row), group, self.analysis.cohort.measure(measure)
+                found = parts.outcome_row(*mine, self.counts.shown, self.policy)
                 rows.append({"measure": measure, "group": label, **found})
         return pd.DataFrame(rows)
 
@@ -225,7 +226,8 @@ def _last_scores(tables: _Tables) -> None:
     rows = []
     for name in tables.analysis.lacking:
         counts = {c: tables.of_everybody(Kind(c, name)) for c in counted.LAST_SCORES}
-        released = parts.last_scores_row(found.loc[name], counts, tables.policy)
+        more = parts.finer(tables.analysis.cohort.measure(name))
+        released = parts.last_scores_row(found.loc[name], counts, tables.policy, more)
         rows.append({"measure": name, **released})
     tables.add("last_scores", pd.DataFrame(rows))
 
@@ -375,8 +377,8 @@ def _adjusted(tables: _Tables) -> None:
     note = " ".join(dict.fromkeys(n for r in results.values() for n in r.case_mix_notes))
     _by_measure(tables, "adjusted", {m: r.adjusted for m, r in results.items()}, note)
     _by_measure(tables, "missing", {m: r.bounds for m, r in results.items()})
-    found = {m: r.coefficients for m, r in results.items() if r.coefficients is not None}
-    shown = {m: parts.coefficients(frame, tables.policy) for m, frame in found.items()}
+    there = {m: r for m, r in results.items() if r.coefficients is not None}
+    shown = {m: parts.coefficients(r, tables.policy) for m, r in there.items()}
     if shown:
         tables.add("case_mix", pd.concat(shown, names=["measure"]).reset_index(level=0))
 
@@ -395,7 +397,7 @@ def _services(tables: _Tables) -> None:
         shown, hidden = parts.services_shown(scored, alone, tables.policy)
         if hidden:
             tables.withhold("services", n=hidden, least=tables.policy.smallest_caseload)
-        frame = parts.service_rows(fit, shown, tables.policy, measure.higher_is_worse)
+        frame = parts.service_rows(fit, shown, tables.policy, measure)
         # Of fewer patients than there are, it would tell with another run's of those left out;
         # with a variance of zero there is nothing to tell apart.
         if frame["upper"].any() and fit.n == len(scored):

@@ -30,6 +30,8 @@ NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {
 #: Of the model of a rate: the counts of the outcome and of those who could have it.
 _COMPLETE = {"complete": (Count.complete, Count.eligible)}
 RATE_COUNTS: Mapping[str, tuple[Count, Count]] = {**OUTCOME_SHARES, **NATIONAL_SHARES, **_COMPLETE}
+#: A scale of fewer points is short.
+_SHORT = 10
 #: Of so many patients a second decimal of a mean could tell a sum of scores.
 _FEW = 999
 GROUP_MEANS = ("mean_pre", "mean_post", "mean_change")
@@ -101,37 +103,47 @@ def counts_and_shares(
     return out
 
 
+def finer(measure: Measure) -> int:
+    """How many decimals more figures have on a short scale of scores that are not whole.
+
+    On means of items from 0 to 4 one decimal more says what it says on a score from 0 to 40, of
+    whole points: of which patients, as little.
+    """
+    return int(not measure.integer and measure.maximum - measure.minimum < _SHORT)
+
+
 def outcome_row(
-    row: Mapping[str, Any], group: Group, measure: str, shown: Shown, policy: DisclosurePolicy
+    row: Mapping[str, Any], group: Group, measure: Measure, shown: Shown, policy: DisclosurePolicy
 ) -> dict[str, object]:
     """Outcomes with released counts, percentages of those, and means of groups large enough.
 
     Means have as many decimals whatever the group, so that a column has one number of them.
     """
-    counts = {c: shown(group, Kind(c, measure)) for c in OUTCOMES}
+    counts = {c: shown(group, Kind(c, measure.name)) for c in OUTCOMES}
     some = group.whose is not Whose.ALL
     out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=some)
     n = 0 if np.isnan(counts[Count.n]) else row["n"]
     for column in row.keys() - set(OUTCOME_SHARES) - {c.value for c in OUTCOMES}:
-        out[column] = statistic(row[column], min(n, _FEW), column, policy)
+        out[column] = statistic(row[column], min(n, _FEW), column, policy, finer(measure))
     return out
 
 
-def statistic(value: float, n: float, name: str, policy: DisclosurePolicy) -> object:
+def statistic(value: float, n: float, name: str, policy: DisclosurePolicy, more: int = 0) -> object:
     """Round a mean or an SD as far as its group allows.
 
     Scores are whole, so the mean times the number of patients is whole too, and a mean with many
     decimals tells the number, or of a known number the sum: taken from another sum, of a few
     patients more, it tells their scores. Rounded so that ten sums or more fit, or as many as there
-    are patients with two digits, it tells neither.
+    are patients with two digits, it tells neither. On which side of 0 a bound lies is kept.
     """
     if pd.isna(value):
         return None
-    if not policy.active:
-        return round(float(value), 2)
-    if n < policy.smallest_caseload:
+    if policy.active and n < policy.smallest_caseload:
         return MARK
-    return round(float(value), 2 if n > _FEW or name == "effect_size" else 1)
+    ratio = name == "effect_size"  # has no unit
+    places = 2 if ratio else 1 + (n > _FEW or not policy.active) + more
+    least = np.copysign(10.0**-places, value) * name.endswith(("_lower", "_upper"))
+    return round(float(value), places) or float(least * bool(value))
 
 
 def variances(fit: MixedFit) -> pd.DataFrame:
@@ -191,7 +203,7 @@ def one_less(panel: SensitivityPanel, alone: Sequence[str]) -> pd.DataFrame:
 
 
 def last_scores_row(
-    row: Mapping[str, float], shown: Mapping[Count, float], policy: DisclosurePolicy
+    row: Mapping[str, float], shown: Mapping[Count, float], policy: DisclosurePolicy, more: int = 0
 ) -> dict[str, object]:
     """Who has a last score on a measure: released counts, and means of groups large enough.
 
@@ -201,7 +213,9 @@ def last_scores_row(
     counts = {c.value: marked(n) for c, n in shown.items()}
     share = share_between(last, first, policy)
     means = {
-        name: MARK if policy.active and not n >= policy.smallest_caseload else round(row[name], 1)
+        name: MARK
+        if policy.active and not n >= policy.smallest_caseload
+        else round(row[name], 1 + more)
         for name, n in (("mean_last", row["last"]), ("mean_lacking", row["lacking"]))
     }
     return {**counts, "share": share, **means}
@@ -308,10 +322,14 @@ def services_shown(
     return sizes[~sizes.index.isin(hidden)], len(hidden)
 
 
-def coefficients(found: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
+def coefficients(result: MeasureResult, policy: DisclosurePolicy) -> pd.DataFrame:
     """Coefficients of the case mix, rounded as means of so many patients would be."""
+    found = pd.DataFrame(result.coefficients)
+    more = finer(result.measure)
     ends: dict[str, Any] = {
-        end: [statistic(v, n, end, policy) for v, n in zip(found[end], found["n"], strict=True)]
+        end: [
+            statistic(v, n, end, policy, more) for v, n in zip(found[end], found["n"], strict=True)
+        ]
         for end in ("estimate", "estimate_lower", "estimate_upper")
     }
     # Many degrees of freedom are the number of patients, but for the few terms of the model.
@@ -321,17 +339,17 @@ def coefficients(found: pd.DataFrame, policy: DisclosurePolicy) -> pd.DataFrame:
 
 
 def service_rows(
-    fit: NestedFit, shown: pd.DataFrame, policy: DisclosurePolicy, higher_is_worse: bool
+    fit: NestedFit, shown: pd.DataFrame, policy: DisclosurePolicy, measure: Measure
 ) -> pd.DataFrame:
     """Each service's residual with its interval, and the rounded number of patients.
 
     With two decimals an interval would tell the exact caseloads of therapists in the service.
     """
-    found = fit.residuals("service_id", lower_is_better=higher_is_worse)
+    found = fit.residuals("service_id", lower_is_better=measure.higher_is_worse)
     table = shown.join(found[["residual", "lower", "upper"]], how="inner")
     table["n"] = [policy.count(n) for n in table["n"]]
-    ordered = table.sort_values("residual", ascending=higher_is_worse, kind="stable")
-    return rounded(ordered.rename_axis("service").reset_index(), 1 if policy.active else 2)
+    ordered = table.sort_values("residual", ascending=measure.higher_is_worse, kind="stable")
+    return rounded(ordered.rename_axis("service").reset_index(), 2 - policy.active + finer(measure))
 
 
 def guarded_sample(

@@ -281,8 +281,9 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
         note += phrase("notes", key, mark=MARK, threshold=policy.threshold)
     frame = _intervals_joined(frame, table.name)
     names = list(headings(replace(table, frame=frame)).values())
-    means = decimals(frame.filter(regex=_MEANS).astype(object).to_numpy().ravel())
-    columns = [_written(frame[c].astype(object), str(c), means, table.name) for c in frame]
+    means, kinds = frame.filter(regex=_MEANS).astype(object), frame.get("measure", frame.index * 0)
+    alike = [decimals(means[kinds == kind].to_numpy().ravel()) for kind in kinds]
+    columns = [_written(frame[c].astype(object), str(c), alike, table.name) for c in frame]
     rows = [list(row) for row in zip(*columns, strict=True)]
     word = [any(isinstance(v, str) and v != MARK for v in frame[c]) for c in frame]
     return {
@@ -312,8 +313,9 @@ def _intervals_joined(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     return out
 
 
-def _written(column: pd.Series, name: str, means: int, table: str) -> list[str]:
+def _written(column: pd.Series, name: str, means: list[int], table: str) -> list[str]:
     """Write the cells of a column: numbers with as many decimals each, p-values as everywhere."""
     p = name.startswith(("p_value", "p_holm", "p_directed"))
-    places = means if re.match(_MEANS, name) else places_of(name, column, table)
-    return [bare_p(v, "") if p and isinstance(v, float) else written(v, places) for v in column]
+    alike = means if re.match(_MEANS, name) else [places_of(name, column, table)] * len(column)
+    cells = zip(column, alike, strict=True)
+    return [bare_p(v, "") if p and isinstance(v, float) else written(v, k) for v, k in cells]

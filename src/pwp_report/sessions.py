@@ -116,9 +116,8 @@ def reduce_sessions(
     parts["sessions"] = groups.size()
     loads = seen.groupby(["patient_id", "therapist_id"]).size()
     parts["tied"] = (loads == loads.groupby(level=0).transform("max")).groupby(level=0).sum() > 1
-    for name, how in (("assessment", "any"), ("one_to_one", "all")):
-        if name in seen:
-            parts[name] = groups[name].agg(how)
+    of_all = {"assessment": "any", "one_to_one": "all"}
+    parts |= {name: groups[name].agg(how) for name, how in of_all.items() if name in seen}
     by_patient = ordered.groupby("patient_id", sort=False)
     parts |= {
         name: by_patient[name].first() for name in map(str, ordered) if name.startswith(_FIRST)

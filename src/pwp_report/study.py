@@ -259,9 +259,8 @@ def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]
         if mine is not None and (mine.score or mine.pre or mine.post):
             scores.append(mine)
         elif measure.name in found:
-            named = found[measure.name]
-            pre, post, score = (named.get(k, "") for k in ("pre", "post", "score"))
-            scores.append(ScoreColumns(measure, pre, post, score, mine is None or mine.required))
+            required = mine is None or mine.required
+            scores.append(ScoreColumns(measure, **found[measure.name], required=required))
     return scores
 
 

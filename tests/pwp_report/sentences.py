@@ -22,7 +22,7 @@ NOT_FIGURES = {
     r"of (his|their|its) 100|of 100 patients|how many of 100|Patients per hundred": "per hundred",
     r"0\.7\)|\(0 to 1\)|ones? \(p": "a scale or a limit that is agreed on",
     r"therapists of whose patients 80% or more": "a limit that is agreed on",
-    r"counts below 5|fewer than 5|nearest 5|rounded to 5|and in the other was one less": "the rule",
+    r"counts below 5|fewer than 5|nearest 5|rounded to 5|and 5 in the other": "the rule",
     r"[Tt]he (first and the last )?10 (of|with)|last 10, of": "rows on the page",
     r"[Dd]rawn: [\d,]+ of|in \d+ others|\(\d+ drawn\)": "points of a picture",
     r"residuals of \d+ (therapists|services)|and \d+ more (better|worse)": "points of a picture",

@@ -37,6 +37,8 @@ from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.patient_counts import Count
 from pwp_report.rates import Asked, fit_rate, rates_asked
 from pwp_report.release import release_results
+from pwp_report.released import ReleasedTable
+from pwp_report.report import _for_page
 from pwp_report.service_level import fit_services, service_effects
 from pwp_report.study import ScoreColumns, Study
 
@@ -144,10 +146,27 @@ def test_what_patients_brought_is_not_refused_for_its_name(name: str) -> None:
 @pytest.mark.parametrize(("df", "shown"), [(9.2, 9), (39.9, 40), (60.4, None), (407.0, None)])
 def test_degrees_of_freedom_tell_no_number_of_patients(df: float, shown: int | None) -> None:
     numbers = {"estimate": 1.0, "estimate_lower": 0.5, "estimate_upper": 1.5, "df": df, "n": 120}
-    found = parts.coefficients(pd.DataFrame([numbers]), DisclosurePolicy())
+    result: Any = SimpleNamespace(coefficients=pd.DataFrame([numbers]), measure=PHQ9)
+    found = parts.coefficients(result, DisclosurePolicy())
     assert found.get("df", pd.Series([None]))[0] == shown
-    exact = parts.coefficients(pd.DataFrame([numbers]), DisclosurePolicy(active=False))
+    exact = parts.coefficients(result, DisclosurePolicy(active=False))
     assert exact["df"][0] == round(df)
+
+
+@pytest.mark.parametrize(
+    ("items", "estimate"),
+    [(False, "0.1 (\N{MINUS SIGN}0.1 to 0.1)"), (True, "0.05 (\N{MINUS SIGN}0.01 to 0.12)")],
+)
+def test_decimals_follow_the_scale_and_an_interval_tells_whether_it_holds_0(
+    items: bool, estimate: str
+) -> None:
+    measure = replace(PHQ9, maximum=4, integer=False) if items else PHQ9
+    numbers = {"estimate": 0.053, "estimate_lower": -0.012, "estimate_upper": 0.117, "df": 90.0}
+    frame = pd.DataFrame([{"compared": "Y, against N", **numbers, "n": 400}])
+    result: Any = SimpleNamespace(coefficients=frame, measure=measure)
+    found = parts.coefficients(result, DisclosurePolicy())
+    page = _for_page(ReleasedTable("case_mix", "", found), DisclosurePolicy())
+    assert page["rows"][0][1] == estimate
 
 
 def test_a_covariate_that_is_not_there_lists_those_that_can_be_named() -> None:

@@ -111,3 +111,15 @@ def test_neither_open_nor_closed_is_left_out_and_empty_is_not_closed(tmp_path: P
     assert len(patients_of(checked(tmp_path, frame))) == 60
     check = checked(tmp_path, frame, '[inclusion]\nstatus = ["closed"]\n')
     assert len(patients_of(check)) == 20
+
+
+@pytest.mark.parametrize("asked", ["gender", "Sex"])
+def test_the_case_mix_calls_a_gender_as_the_table_of_categories_does(
+    asked: str, tmp_path: Path
+) -> None:
+    codes = [["1", "2", "0", "X", "9"][i % 5] for i in range(len(FRAME))]
+    frame = FRAME.assign(Sex=codes)
+    people = patients_of(checked(tmp_path, frame, f'[case_mix]\nadjust = ["{asked}"]\n'))
+    assert set(people["mix_0"].dropna()) == {"male", "female"}
+    assert people["mix_0"].equals(people["gender"])
+    assert people["mix_0"].isna().sum() == 3 * len(FRAME) // 5

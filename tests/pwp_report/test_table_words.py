@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pwp_lib.measures import PHQ9
 from pwp_lib.numbers import decimals
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.patient_counts import Group, Whose
@@ -121,15 +123,29 @@ def test_means_and_sds_of_a_table_have_as_many_decimals_each() -> None:
     assert shown["rows"] == [["OQ-45", "19.00", "5.97", "385"]]
 
 
+def test_each_measure_has_the_decimals_of_its_scale() -> None:
+    group = Group(Whose.ALL)
+    row = {"n": 400, "mean_pre": 1.9249, "sd_pre": 0.6051}
+    rows = []
+    for measure in (replace(PHQ9, name="items", maximum=4, integer=False), PHQ9):
+        found = outcome_row(row, group, measure, lambda _, __: 400.0, DisclosurePolicy())
+        rows.append({"measure": measure.name, **found})
+    assert [rows[0][c] for c in ("mean_pre", "sd_pre")] == [1.92, 0.61]
+    assert [rows[1][c] for c in ("mean_pre", "sd_pre")] == [1.9, 0.6]
+    table = ReleasedTable("outcomes", "Outcomes", pd.DataFrame(rows)[["measure", "mean_pre"]])
+    shown = _for_page(table, DisclosurePolicy())["rows"]
+    assert shown == [["items", "1.92"], ["phq9", "1.9"]]
+
+
 @pytest.mark.parametrize("n", [20, 999, 1_000, 40_000])
 def test_means_of_few_and_of_many_patients_are_released_alike(n: int) -> None:
     """Beside those of few a second decimal of those of many would be rounded away on the page."""
     row = {"n": n, "mean_pre": 14.9649, "sd_pre": 5.2451, "effect_size": 1.0351}
     group = Group(Whose.THERAPIST, "A")
-    found = outcome_row(row, group, "phq9", lambda _, __: float(n), DisclosurePolicy())
+    found = outcome_row(row, group, PHQ9, lambda _, __: float(n), DisclosurePolicy())
     assert [found[c] for c in ("mean_pre", "sd_pre", "effect_size")] == [15.0, 5.2, 1.04]
     openly = DisclosurePolicy(active=False)
-    assert outcome_row(row, group, "phq9", lambda _, __: n, openly)["mean_pre"] == 14.96
+    assert outcome_row(row, group, PHQ9, lambda _, __: n, openly)["mean_pre"] == 14.96
 
 
 SHARES = [0.0, 0.0009, 0.002, 0.0482, 0.04996, 0.05, 0.0501, 0.5449, 0.5501, 2.449, 2.4501, 9.9499]
@@ -170,7 +186,7 @@ def test_a_service_and_its_interval_have_as_many_decimals(active: bool) -> None:
     found = pd.DataFrame({"residual": [0.5449], "lower": [-0.2449], "upper": [1.3349]}, index=["S"])
     fit: Any = SimpleNamespace(residuals=lambda *_, **__: found)
     shown = pd.DataFrame({"therapists": [4], "n": [100]}, index=["S"])
-    row = service_rows(fit, shown, DisclosurePolicy(active=active), True).iloc[0]
+    row = service_rows(fit, shown, DisclosurePolicy(active=active), PHQ9).iloc[0]
     right = [0.5, -0.2, 1.3] if active else [0.54, -0.24, 1.33]
     assert [row[c] for c in ("residual", "lower", "upper")] == right
 

@@ -147,11 +147,12 @@ def _body(
 ) -> tuple[pd.DataFrame, int]:
     """Read the records below the header, by their rows, and count the notes below them."""
     import pyarrow as pa
-    import pyarrow.csv
+    import pyarrow.csv as arrow
 
     top, width = header
     names = list(map(str, range(width)))
-    texts, lines = dict.fromkeys(names, pa.string()), {"ignore_empty_lines": False}
+    texts = dict.fromkeys(names, pa.string())
+    lines = {"newlines_in_values": True, "ignore_empty_lines": False}
     odd: list[Any] = []
 
     def skip(row: Any) -> str:
@@ -159,16 +160,12 @@ def _body(
         return "skip"
 
     try:
-        table = pyarrow.csv.read_csv(
+        table = arrow.read_csv(
             pa.BufferReader(text.encode()),
             # Rows are numbered by one thread alone.
-            pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
-            pyarrow.csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip, **lines
-            ),
-            pyarrow.csv.ConvertOptions(
-                column_types=texts, null_values=[""], strings_can_be_null=True
-            ),
+            arrow.ReadOptions(column_names=names, use_threads=False),
+            arrow.ParseOptions(delimiter=delimiter, invalid_row_handler=skip, **lines),
+            arrow.ConvertOptions(column_types=texts, null_values=[""], strings_can_be_null=True),
         )
     except pa.ArrowInvalid:
         # A row is longer than a block: a mark that is not closed, or a cell without end.

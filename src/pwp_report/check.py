@@ -21,7 +21,7 @@ from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import choose_rows, least_shown
-from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, unused
+from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
 
@@ -111,6 +111,7 @@ def check_study_data(
     given, taken = _own_number(given, raw)
     done = complete_study(given, list(raw.frame.columns), raw.name)
     done, courses = _with_persons(raw, done)
+    courses += measures_not_used(done, [*raw.frame])
     raw, chosen, said = choose_rows(raw, done)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)

@@ -139,8 +139,10 @@ def _stem(measure: Measure) -> str:
     return "(?:" + "|".join(sorted(stems, key=len, reverse=True)) + ")"
 
 
-def named_after(columns: Sequence[str], measure: Measure) -> list[str]:
+def named_after(columns: Sequence[str], measure: Measure, before: str = "") -> list[str]:
     """Find the columns whose headings begin with the name of a measure, whatever follows.
+
+    A pattern `before` it says what may precede it.
 
     Examples
     --------
@@ -149,7 +151,7 @@ def named_after(columns: Sequence[str], measure: Measure) -> list[str]:
     ['PHQ-9 score 1', 'PHQ_9 (2)']
     """
     tight = {c: re.sub(r"(?<=[a-z])[^a-z0-9]+(?=\d)", "", c.lower()) for c in columns}
-    return [c for c in columns if re.match(rf"{_stem(measure)}(?![a-z])", tight[c])]
+    return [c for c in columns if re.match(rf"{before}{_stem(measure)}(?![a-z])", tight[c])]
 
 
 def _patterns(measure: Measure) -> dict[str, str]:

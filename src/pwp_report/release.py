@@ -51,6 +51,7 @@ class _Tables:
         analysis, policy = self.analysis, self.policy
         self.alone, self.together = aggregate_small(analysis.cohort.caseloads(), policy)
         self.counts = PatientCounts.of_analysis(analysis, self.alone, self.together, policy)
+        self.beside = phrase("withheld", "beside") if self.counts.compared else ""
 
     def add(
         self,
@@ -76,7 +77,7 @@ class _Tables:
 
     def withhold(self, key: str, **words: object) -> None:
         """Say that something is withheld."""
-        self.withheld.append(phrase("withheld", key, **words))
+        self.withheld.append(phrase("withheld", key, beside=self.beside, **words))
 
     def of_everybody(self, kind: Kind) -> float:
         """One count of all patients as it may be shown, NaN if it may not."""
@@ -123,6 +124,7 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
         patients=MARK if pd.isna(total) else f"{int(total):,}",
         therapists=len(tables.alone) + len(tables.together),
         withheld=tuple(dict.fromkeys(tables.withheld)),
+        beside=tables.beside,
     )
 
 
@@ -137,6 +139,7 @@ def _say_what_is_withheld(tables: _Tables) -> None:
     words = {"least": policy.smallest_caseload, "threshold": policy.threshold, "mark": MARK}
     known = "known" + "_of_all" * _some_lack(tables.analysis)
     found = {"together": len(tables.together), "held": held, "marks": marks, known: 1, "runs": 1}
+    found["compared"] = len(tables.beside)
     for key in (key for key, n in found.items() if n and policy.active):
         tables.withhold(key, n=found[key], **words)
 

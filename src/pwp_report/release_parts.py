@@ -30,8 +30,6 @@ NATIONAL_SHARES: Mapping[str, tuple[Count, Count]] = {
 #: Of the model of a rate: the counts of the outcome and of those who could have it.
 _COMPLETE = {"complete": (Count.complete, Count.eligible)}
 RATE_COUNTS: Mapping[str, tuple[Count, Count]] = {**OUTCOME_SHARES, **NATIONAL_SHARES, **_COMPLETE}
-#: A scale of fewer points is short.
-_SHORT = 10
 #: Of so many patients a second decimal of a mean could tell a sum of scores.
 _FEW = 999
 GROUP_MEANS = ("mean_pre", "mean_post", "mean_change")
@@ -109,7 +107,7 @@ def finer(measure: Measure) -> int:
     On means of items from 0 to 4 one decimal more says what it says on a score from 0 to 40, of
     whole points: of which patients, as little.
     """
-    return int(not measure.integer and measure.maximum - measure.minimum < _SHORT)
+    return int(not measure.integer and measure.maximum - measure.minimum < 10)
 
 
 def outcome_row(

@@ -43,6 +43,8 @@ class ReleasedResults:
     therapists : int
     withheld : tuple of str
         What was withheld, in sentences.
+    beside : str
+        What such a sentence adds where an earlier run was partly of the same patients.
     """
 
     tables: Mapping[str, ReleasedTable]
@@ -50,6 +52,7 @@ class ReleasedResults:
     patients: str
     therapists: int
     withheld: tuple[str, ...] = ()
+    beside: str = ""
 
     def renamed(self, names: Mapping[str, str]) -> ReleasedResults:
         """Put names in the place of labels, wherever a cell is one."""

@@ -269,16 +269,16 @@ def _sections(
         said = [w for of, w in part.get("text", {}).items() if any(n.startswith(of) for n in there)]
         words = [" ".join(said)] * bool(said) + [*mine]
         if tables or figures or mine:
-            shown = [_for_page(t, released.policy) for t in tables]
+            shown = [_for_page(t, released.policy, released.beside) for t in tables]
             out.append({**part, "text": words, "tables": shown, "figures": figures})
     return out
 
 
-def _for_page(table: ReleasedTable, policy: DisclosurePolicy) -> dict[str, Any]:
+def _for_page(table: ReleasedTable, policy: DisclosurePolicy, beside: str = "") -> dict[str, Any]:
     frame, note = for_page(table, f"tables/{table.name}.csv")
     if (frame.astype(object) == MARK).to_numpy().any():
         key = "mark" + "_rates" * (table.name == "rates")
-        note += phrase("notes", key, mark=MARK, threshold=policy.threshold)
+        note += phrase("notes", key, mark=MARK, threshold=policy.threshold, beside=beside)
     frame = _intervals_joined(frame, table.name)
     names = list(headings(replace(table, frame=frame)).values())
     means, kinds = frame.filter(regex=_MEANS).astype(object), frame.get("measure", frame.index * 0)

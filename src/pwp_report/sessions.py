@@ -51,8 +51,7 @@ def choose_therapist(
             chosen = chosen[chosen["patient_id"].map(count) == 1]
     else:
         raise refusal("several_unknown")
-    therapist = chosen.set_index("patient_id")["therapist_id"]
-    return therapist, count
+    return chosen.set_index("patient_id")["therapist_id"], count
 
 
 def reduce_sessions(

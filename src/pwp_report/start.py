@@ -83,9 +83,8 @@ def start_folder(asked: Request) -> Started:
         else:
             notebooks[file.name] = own_chapter(notebook, cell, there)
     started = Started(tuple(notebooks), left_out)
-    own = asked.data is not None
     origin = f"`{asked.data.name}`" if asked.data else "the packaged synthetic cohort"
-    readme = render("start.md.j2", origin=origin, own=own, **started._asdict())
+    readme = render("start.md.j2", origin=origin, own=bool(asked.data), **started._asdict())
     _write(asked.folder, notebooks, readme)
     return started
 

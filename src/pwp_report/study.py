@@ -13,7 +13,7 @@ from pwp_lib.measures import MEASURES, Measure
 from pwp_report import recognise
 from pwp_report.ledger import DisclosurePolicy
 from pwp_report.read.raw import shown_name
-from pwp_report.wording import refusal
+from pwp_report.wording import refusal, remark
 
 #: Roles without which nothing can be done, and what they identify.
 NEEDED = {"patient_id": "patient", "therapist_id": "therapist"}
@@ -143,8 +143,7 @@ class Study:
 
     def policy(self, active: bool) -> DisclosurePolicy:
         """Give the rules of release."""
-        several = self.threshold > DisclosurePolicy.threshold
-        least = max(self.minimum_shown, 2 * self.threshold * several)
+        least = max(self.minimum_shown, 2 * self.threshold * (self.threshold > 5))
         return DisclosurePolicy(active, self.threshold, smallest_caseload=least)
 
 
@@ -197,8 +196,18 @@ def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], fil
     used = [] if given.measures else [s.measure for s in study.measures]
     for measure in [m for m in MEASURES.values() if used and m not in used]:
         if len(named := recognise.named_after(unused(study, columns), measure)) > 1:
-            listed = ", ".join(map(shown_name, named[:8]))
-            raise refusal("unclear_ends", file=file, measure=measure, columns=listed)
+            raise refusal(
+                "unclear_ends", file=file, measure=measure, columns=headings_listed(named)
+            )
+
+
+def measures_not_used(study: Study, columns: Sequence[str]) -> list[str]:
+    """Ask about columns that no role has and that are named after a measure that is not used."""
+    used, left = {s.measure.name for s in study.measures}, unused(study, columns)
+    others = [m for name, m in MEASURES.items() if name not in used]
+    named = {m: recognise.named_after(left, m, r".*(?<![a-z])") for m in others}
+    listed = {m: headings_listed(there) for m, there in named.items() if there}
+    return [remark("scores_not_used", measure=m, columns=words) for m, words in listed.items()]
 
 
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:

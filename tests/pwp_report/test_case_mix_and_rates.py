@@ -160,7 +160,7 @@ def test_degrees_of_freedom_tell_no_number_of_patients(df: float, shown: int | N
 def test_decimals_follow_the_scale_and_an_interval_tells_whether_it_holds_0(
     items: bool, estimate: str
 ) -> None:
-    measure = replace(PHQ9, maximum=4, integer=False) if items else PHQ9
+    measure = replace(PHQ9, maximum=4, cutoff=1, integer=False) if items else PHQ9
     numbers = {"estimate": 0.053, "estimate_lower": -0.012, "estimate_upper": 0.117, "df": 90.0}
     frame = pd.DataFrame([{"compared": "Y, against N", **numbers, "n": 400}])
     result: Any = SimpleNamespace(coefficients=frame, measure=measure)

@@ -557,3 +557,26 @@ def test_courses_of_treatment_are_said_to_be_of_fewer_people(safe_analysis: Anal
         methods_and_results(safe_analysis, Study(), released),
     ):
         assert "courses of treatment" not in "\n".join(plain)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_says_that_something_is_withheld_names_an_earlier_run(
+    earlier: bool, safe_analysis: Analysis
+) -> None:
+    cohort = safe_analysis.cohort
+    if earlier:
+        cohort = replace(cohort, patients=cohort.patients.assign(changed_by_more=np.inf))
+    analysis = replace(safe_analysis, cohort=cohort)
+    released = release_results(analysis, POLICY)
+    page = first_page(analysis, Study(), released)
+    assert any("withheld in this report (an earlier run was" in p for p in page) == earlier
+    sections = _sections(analysis, released, {}, [])
+    notes = [t["note"] for part in sections for t in part["tables"]]
+    told = [
+        n for n in [*notes, *released.withheld] if "withheld: fewer" in n or "that are with" in n
+    ]
+    assert len(told) > 2
+    assert all(("(an earlier run was partly of the same" in n) == earlier for n in told)
+    said = [w for w in released.withheld if "much more is withheld here than in a first run" in w]
+    assert len(said) == earlier
+    assert all("--despite-earlier-run" in w for w in said)

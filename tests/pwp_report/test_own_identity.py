@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,6 +12,9 @@ from running import run
 
 from multilevel.errors import InputError
 from pwp_report.check import check_study_data
+from pwp_report.pseudonyms import Pseudonyms, pseudonymise
+
+KEY = bytes(range(32))
 
 
 @pytest.mark.neighbours
@@ -220,3 +224,25 @@ def test_who_stands_in_several_services_is_told_what_each_remedy_counts(
     assert patients_of(told)["therapist_id"].nunique() == services * n
     (said,) = told.study.questions
     assert said.startswith(f"{n} labels of therapists stand in several services, and each counts")
+
+
+def test_the_documented_look_up_finds_the_names_of_the_report(tmp_path: Path) -> None:
+    names = ["CARA DUNN", "Cara Dunn", "cara dunn ", "Al Day"]
+    labels = [names[i % 4] for i in range(len(FRAME))]
+    services = ["Castle Street", "Harbour"] * (len(FRAME) // 2)
+    frame = FRAME.assign(therapist_id=labels, service_id=services)
+    frame.to_csv(tmp_path / "outcomes.csv", index=False)
+    (tmp_path / "study.toml").write_text("[file]\nnumbers_restart = true\n", encoding="utf-8")
+    page = (Path(__file__).parents[2] / "book" / "adapting.md").read_text(encoding="utf-8")
+    (code,) = [c for c in page.split("```python\n") if "pseudonym.key" in c]
+    lines = code.split("```")[0].strip().splitlines()
+    (tmp_path / "pseudonym.key").write_text(KEY.hex(), encoding="ascii")
+    script = "\n".join([*lines[:-1], f"found = {lines[-1]}"])
+    for name in ("outcomes.csv", "study.toml", "pseudonym.key"):
+        script = script.replace(f'"{name}"', repr(str(tmp_path / name)))
+    told: dict[str, Any] = {}
+    exec(script, told)
+    cohort = check_study_data(tmp_path / "outcomes.csv", tmp_path / "study.toml").required()
+    shown = pseudonymise(cohort, Pseudonyms(KEY)).patients["therapist_id"].unique()
+    assert set(told["found"].values()) == set(shown)
+    assert len(shown) == len(told["found"]) == 3

@@ -43,6 +43,10 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
         SESSIONS.assign(AttendOrDNACode=["5"] * (len(SESSIONS) - 9) + ["moved"] * 9),
         "",
     ),
+    "scores_not_used": (
+        FRAME.rename(columns={"phq9_pre": "Score (PHQ9)", "phq9_post": "End (PHQ9)"}),
+        '[measures.gad7]\npre = "gad7_pre"\npost = "gad7_post"\n',
+    ),
     "numbers_restarted": (
         FRAME.assign(service_id=["north", "south"] * (len(FRAME) // 2)),
         "[file]\nnumbers_restart = true\n",
@@ -75,3 +79,24 @@ def test_a_question_tells_no_count_that_would_be_withheld(
     codes = ["5"] * (240 - strange) + ["moved"] * strange
     check = checked(tmp_path, SESSIONS.iloc[:240].assign(AttendOrDNACode=codes))
     assert [q.split(" of the entries")[0] for q in check.study.questions] == [share]
+
+
+@pytest.mark.parametrize("heading", ["Depression Score (PHQ9)", "PHQ-9 change", "Mood PHQ_9"])
+def test_a_column_named_after_a_measure_that_is_not_used_is_asked_about(
+    heading: str, tmp_path: Path
+) -> None:
+    gad = FRAME.drop(columns=["phq9_pre", "phq9_post"]).assign(**{heading: FRAME["phq9_pre"]})
+    study = '[measures.gad7]\npre = "gad7_pre"\npost = "gad7_post"\n'
+    (said,) = checked(tmp_path, gad, study).study.questions
+    assert said.startswith(f"columns are named after PHQ-9, which is not used: {heading};")
+    assert "[measures.phq9]" in said
+    assert not checked(tmp_path, FRAME.assign(note="PHQ9", **{heading: 1})).study.questions
+
+
+def test_headings_that_other_services_use_are_recognised(tmp_path: Path) -> None:
+    names = {"patient_id": "URN", "therapist_id": "Seen By"}
+    for ending in ("Ending", "How it ended", "end_code"):
+        frame = FRAME.rename(columns=names).assign(**{ending: "Planned ending"})
+        columns = checked(tmp_path, frame).study.columns
+        right = {"patient_id": "URN", "therapist_id": "Seen By", "status": ending}
+        assert right.items() <= columns.items()

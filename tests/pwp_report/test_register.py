@@ -352,4 +352,6 @@ def test_who_is_compared_is_told_so(
     assert _report(tmp_path, before) == 0
     capsys.readouterr()
     assert _report(tmp_path, now) == 0
-    assert ("much more is withheld than of a first run" in capsys.readouterr().err) == bool(same)
+    said = capsys.readouterr().err
+    assert ("much more is withheld than of a first run" in said) == bool(same)
+    assert ("--despite-earlier-run" in said) == bool(same)

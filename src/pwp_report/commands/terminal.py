@@ -22,9 +22,8 @@ def _console(stderr: bool = False) -> Console:
 
 def say(*lines: str, stderr: bool = False) -> None:
     """Print lines as they are: markup in a file's names must not be obeyed."""
-    console = _console(stderr)
     for line in lines:
-        console.print(line, markup=False)
+        _console(stderr).print(line, markup=False)
 
 
 def show(title: str, frame: pd.DataFrame) -> None:

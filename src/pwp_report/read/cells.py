@@ -112,8 +112,7 @@ def read_numbers(
 def _native_numbers(cells: pd.Series, codes: Collection[str]) -> ReadColumn:
     none = pd.Series(None, index=cells.index, dtype="str")
     if pd.api.types.is_datetime64_any_dtype(cells):
-        wrong = none.mask(cells.notna(), "date")
-        return ReadColumn(pd.Series(np.nan, index=cells.index), wrong)
+        return ReadColumn(pd.Series(np.nan, index=cells.index), none.mask(cells.notna(), "date"))
     values = pd.to_numeric(cells, errors="coerce").astype("float64")
     numbers = [float(c) for c in codes if _NUMBER.fullmatch(c)]
     endless = np.isinf(values)

@@ -103,12 +103,10 @@ def read_duckdb(place: Path, table: str | None) -> RawTable:
 
     try:
         # External access off: a view in a database from elsewhere could read other files.
-        with closing(
-            duckdb.connect(str(place), read_only=True, config={"enable_external_access": "false"})
-        ) as base:
-            found = base.execute(
-                "select table_name from information_schema.tables order by table_name"
-            ).fetchall()
+        closed = {"enable_external_access": "false"}
+        with closing(duckdb.connect(str(place), read_only=True, config=closed)) as base:
+            tables = "select table_name from information_schema.tables order by table_name"
+            found = base.execute(tables).fetchall()
             name = choose_table([str(row[0]) for row in found], table, "database", place)
             relation = base.execute(f"select * from {_quoted(name)} limit 0")
             check_width(len(relation.description), place)

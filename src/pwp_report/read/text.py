@@ -36,9 +36,8 @@ def read_text(place: Path) -> raw.RawTable:
     _guard_header(sample, place)
     hint, delimiter = _dialect(sample)
     # A mark inside a cell may be an inch, or not belong there: the slow reader knows.
-    if text.count('"') % 2 or re.search(
-        rf'[^\r\n"{re.escape(delimiter)}]"[^\r\n"{re.escape(delimiter)}]', text
-    ):
+    other = rf'[^\r\n"{re.escape(delimiter)}]'
+    if text.count('"') % 2 or re.search(f'{other}"{other}', text):
         _refuse_quotes(text, delimiter, place)
     records = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
     try:
@@ -202,5 +201,4 @@ def _ragged(rows: Sequence[Any], width: int, place: Path) -> InputError:
     cells = rows[0].actual_columns
     what = "1 cell" if cells == 1 else f"{cells} cells"
     more = f" ({len(rows) - 1:,} more such rows)" if len(rows) > 1 else ""
-    row = rows[0].number
-    return refusal("ragged", file=place, row=row, what=what, width=width, more=more)
+    return refusal("ragged", file=place, row=rows[0].number, what=what, width=width, more=more)

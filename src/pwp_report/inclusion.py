@@ -148,7 +148,7 @@ def enough_for(
         where disclosure control is active and it takes the ranks to say who is in them.
     """
     loads = patients["therapist_id"].value_counts()
-    t, kinds = len(loads), len(study.measures)
+    t, kinds, shown = len(loads), len(study.measures), policy.smallest_caseload
     pairs, fives = (int((loads >= n).sum()) for n in (2, 5))
     alone = len(aggregate_small(loads, policy)[0])
     size = study.cluster_size or max(2, int(t / 4 + 0.5))
@@ -169,7 +169,6 @@ def enough_for(
         "step_alone": (alone, 1, together),
         "step_scales": (table[0], 8, table[1]),
     }
-    shown = policy.smallest_caseload
     steps = [
         (*worded(key, least=least, shown=shown), f"{n:,}", ("no", "yes")[n >= least], hint)
         for key, (n, least, hint) in has.items()

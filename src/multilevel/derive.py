@@ -263,10 +263,9 @@ def _unknowns(
 ) -> list[float]:
     """Find the numbers that only the data tell."""
     found: list[float] = []
-    for unknown, moments in zip(recipe.columns.unknowns, recipe.moments, strict=True):
-        value, *bare = (
-            sum(means[i] * w * math.prod(found[u] for u in by) for i, by, w in m) for m in moments
-        )
+    for unknown, sums in zip(recipe.columns.unknowns, recipe.moments, strict=True):
+        parts = [[means[i] * w * math.prod(found[u] for u in by) for i, by, w in s] for s in sums]
+        value, *bare = map(sum, parts)
         if unknown.kind == "pivot":
             value = pivots.get(unknown.name, 0.0)
         elif unknown.kind == "scale":

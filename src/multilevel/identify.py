@@ -158,8 +158,9 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
 
 def _refuse_far(design: DesignMoments, about: Array) -> None:
     """Refuse columns that have lost half their digits, as nothing could be taken off them."""
-    if (constant := design.constant) is None:
+    if "Intercept" not in design.names:
         return
+    constant = design.names.index("Intercept")
     squares = about.diagonal()
     spread = squares - about[constant] ** 2 / squares[constant]
     for column in {*design.fixed, *design.random, design.response} - {constant}:

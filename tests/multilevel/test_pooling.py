@@ -210,9 +210,12 @@ def test_small_crossed_cells_are_withheld_too() -> None:
 
 
 @pytest.mark.parametrize("minimum", [0, -3, True])
-def test_a_minimum_below_one_is_refused(minimum: int) -> None:
-    with pytest.raises(InputError, match="whole number of 1 or more"):
-        withhold_small(Moments.for_formula(MODEL, A), minimum)
+def test_a_minimum_below_one_is_refused(minimum: int, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"argument minimum_rows of write is (too small|of no kind)"
+    ):
+        Moments.for_formula(MODEL, A).write(tmp_path / "m.parquet", minimum_rows=minimum)
+    assert not list(tmp_path.iterdir())
 
 
 # Files.

@@ -205,6 +205,8 @@ class Asked:
                 levels = values.isna().map({True: "missing", False: "recorded"})
             else:
                 levels = values.astype(object).where(values.notna(), "missing").astype(str)
+                # What is understood as a gender is told in one word for it.
+                levels = levels.replace({"Male": "male", "Female": "female"})
             levels = self._without_rare(kept, levels, yes)
             first, *rest = levels.value_counts().index
             for level in rest:
@@ -1004,6 +1006,8 @@ class Claims:
                     self.text("case_mix", i, f"estimate{column_name}", MARK)
                 else:
                     places = 2 if n >= 1_000 else 1
+                    if column_name and abs(value) < 0.5 * 10.0**-places:  # its side of 0 is kept
+                        value = np.copysign(10.0**-places, value)
                     self.number("case_mix", i, f"estimate{column_name}", value, places, slack)
             if "df" in row and key in a.of_services:
                 self.number("case_mix", i, "df", df, 0)

@@ -239,7 +239,7 @@ def test_check_writes_a_study_that_reads_back(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("names", "left"),
     [
-        ({"CarePersLocalId": "seen by"}, "# therapist_id = "),
+        ({"CarePersLocalId": "somebody"}, "# therapist_id = "),
         ({"PHQ9": "p", "GAD7": "g"}, "# [measures.phq9]"),
     ],
 )
@@ -254,7 +254,7 @@ def test_check_writes_what_it_recognised_where_that_is_not_enough(
     text = study.read_text(encoding="utf-8")
     assert left in text
     if "therapist_id" in left:
-        study.write_text(text.replace('# therapist_id = "?"', 'therapist_id = "seen by"'))
+        study.write_text(text.replace('# therapist_id = "?"', 'therapist_id = "somebody"'))
         assert run("check", path, "--study", study) == 0
 
 

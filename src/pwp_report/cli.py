@@ -113,8 +113,7 @@ def start(
 
     names = tuple(name.strip() for name in measures.split(","))
     started = start_folder(Request(folder, data, study, therapists, names))
-    n = len(started.chapters)
-    say(f"{folder.name} holds {n} chapters: its README.md says how to run them.")
+    say(f"{folder.name} holds {len(started.chapters)} chapters; README.md says how to run them.")
     say(*(f"Left out: {name} needs {need}." for name, need in started.left_out.items()))
     if data is not None:
         say("Outputs of these notebooks are not cleared for release.", stderr=True)

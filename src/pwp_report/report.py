@@ -121,11 +121,10 @@ def write_run(
     drawn = draw_all(analysis, released)
     step("report")
     text = methods_and_results(analysis, study, released)
-    content = json.dumps(results(analysis, study, released, text), **_JSON)
     written = {f"tables/{name}.csv": _csv(t.frame) for name, t in released.tables.items()}
     written |= {f"figures/{name}.svg": figure.svg.decode() for name, figure in drawn.items()}
     written["methods.txt"] = "\n\n".join(text) + "\n"
-    written["results.json"] = content + "\n"
+    written["results.json"] = json.dumps(results(analysis, study, released, text), **_JSON) + "\n"
     written["report.html"] = _page(analysis, study, released, drawn, text)
 
     def fill(work: Path) -> None:

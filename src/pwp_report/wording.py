@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +90,21 @@ def in_words(column: str) -> str:
     return " ".join(word.lower() if word.istitle() else word for word in words)
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill a template of the package; a value that it lacks is an error."""
+@cache
+def _template(name: str) -> Any:
+    """Read a template of the package, once: that takes longer than to fill it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     engine = Environment(
         loader=PackageLoader("pwp_report"),
-        autoescape=template.endswith(".html.j2"),
+        autoescape=name.endswith(".html.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
     )
     engine.filters |= {"in_words": in_words, "listing": listing}
-    return engine.get_template(template).render(**values)
+    return engine.get_template(name)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of the package; a value that it lacks is an error."""
+    return str(_template(template).render(**values))

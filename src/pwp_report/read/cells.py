@@ -25,6 +25,8 @@ _DATE = re.compile(
     r"|[A-Za-z]{3,9}[-/. ]\d{2,4}",
     re.ASCII,
 )
+#: What an entry that is no number may be.
+_FORMS = {"percentage": _PERCENT, "comma": _COMMA, "date": _DATE}
 #: Numbers that extracts use for "not recorded" where the scale cannot have them.
 MISSING_CODES = (-1, -8, -9, -88, -99, -999, 77, 88, 99, 777, 888, 999, 9999)
 #: Forms of the day, once separators are hyphens; no entry has two of them.
@@ -104,7 +106,7 @@ def read_numbers(
         elif commas and _COMMA.fullmatch(text):
             values[i] = float(text.replace(",", "."))
         else:
-            kinds[i] = _wrong_kind(text)
+            kinds[i] = next((kind for kind, form in _FORMS.items() if form.fullmatch(text)), "text")
     wrong = pd.Series(np.array(kinds, dtype=object)[labels], index=cells.index, dtype="str")
     return ReadColumn(pd.Series(values[labels], index=cells.index), wrong)
 
@@ -117,11 +119,6 @@ def _native_numbers(cells: pd.Series, codes: Collection[str]) -> ReadColumn:
     numbers = [float(c) for c in codes if _NUMBER.fullmatch(c)]
     endless = np.isinf(values)
     return ReadColumn(values.mask(values.isin(numbers) | endless), none.mask(endless, "range"))
-
-
-def _wrong_kind(text: str) -> str:
-    forms = {"percentage": _PERCENT, "comma": _COMMA, "date": _DATE}
-    return next((kind for kind, form in forms.items() if form.fullmatch(text)), "text")
 
 
 def read_scores(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import os
 import secrets
@@ -54,8 +53,7 @@ def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
     try:
         if not place.exists():
             _write_key(place)
-        text = place.read_text(encoding="ascii").strip()
-        key = bytes.fromhex(text)
+        key = bytes.fromhex(place.read_text(encoding="ascii").strip())
     except (UnicodeDecodeError, ValueError):
         key = b""
     except OSError as error:
@@ -121,10 +119,8 @@ class Pseudonyms:
         raise refusal("pseudonyms_collide")
 
     def _digest(self, kind: str, item: object) -> str:
-        raw = hmac.new(
-            self.key, f"{kind}\x1f{item}".encode("utf-8", "surrogatepass"), hashlib.sha256
-        )
-        return base64.b32encode(raw.digest()).decode("ascii").lower()
+        text = f"{kind}\x1f{item}".encode("utf-8", "surrogatepass")
+        return base64.b32encode(hmac.digest(self.key, text, "sha256")).decode("ascii").lower()
 
 
 def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:

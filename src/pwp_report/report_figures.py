@@ -154,21 +154,20 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
     measure = result.measure
     each = _by_therapist(released, "outcomes_by_therapist")
     if len(each):
-        shown, everybody = (
-            frame.loc[frame["measure"] == measure.label, ["n_case_pre", "n_rcsi"]]
-            .apply(pd.to_numeric, errors="coerce")
-            .dropna()
+        n, improved, cases, of_cases = (
+            pd.to_numeric(frame.loc[frame["measure"] == measure.label, column], errors="coerce")
             for frame in (each, released.tables["outcomes"].frame)
+            for column in ("n_case_pre", "n_rcsi")
         )
-        if len(shown) >= _LEAST_POINTS and len(everybody):
-            n, rate = shown["n_case_pre"], shown["n_rcsi"] / shown["n_case_pre"]
-            target = float((everybody["n_rcsi"] / everybody["n_case_pre"]).iloc[0])
+        rate, target = (improved / n).clip(upper=1), (of_cases / cases).mean()
+        if rate.count() >= _LEAST_POINTS and target >= 0:
             base = released.policy.base
-            moved = 100 * ((shown["n_rcsi"] + base // 2) / (n - base // 2) - rate).max()
-            note = phrase("captions", "funnel_rounded", base=base, move=moved)
-            note *= released.policy.active
-            points = pd.DataFrame({"n": n, "own": rate.clip(upper=1)})
-            yield _funnel("funnel", measure, released, points, target=target, note=note)
+            ends = ((improved + k) / (n - k) for k in (base // 2, -(base // 2)))
+            moved = 100 * max((end.clip(upper=1) - rate).abs().max() for end in ends)
+            rounded = phrase("captions", "funnel_rounded", base=base, move=moved)
+            points = pd.DataFrame({"n": n, "own": rate}).dropna()
+            told = {"note": rounded * released.policy.active, "untold": n[rate.isna()].dropna()}
+            yield _funnel("funnel", measure, released, points, target=target, **told)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if len(table) >= _LEAST_POINTS:
         points, given = table.assign(own=table["departure"]), _given(table)
@@ -190,6 +189,9 @@ def _funnel(
         low, high = limits[[f"lower_{level}", f"upper_{level}"]].to_numpy().T
         outside[where] = int(((figure < low) | (figure > high)).sum())
     ax = figures.funnel_plot(n, figure, target, sd=sd)
+    if len(untold := more.get("untold", ())):
+        ax.plot(untold, [0.02] * len(untold), "|", color="0.3", transform=ax.get_xaxis_transform())
+        note += phrase("captions", "funnel_untold", untold=len(untold))
     x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
     ax.set(xlabel=x, ylabel=y)
     # Better is at the top, and a therapist has the sign that the tables give.

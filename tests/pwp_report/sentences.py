@@ -145,13 +145,16 @@ def _funnels(claims: Claims, m: str) -> Iterator[float]:
     yield int(((apart["lower"] > 0) | (apart["upper"] < 0)).sum())
     each = claims.tables["outcomes_by_therapist"]
     each = each[(each["measure"] == SCALES[m][0]) & (each["therapist"] != "others together")]
-    both = each[["n_case_pre", "n_rcsi"]].apply(pd.to_numeric, errors="coerce").dropna()
-    yield len(both)
+    known = each[["n_case_pre", "n_rcsi"]].apply(pd.to_numeric, errors="coerce")
+    both = known.dropna()
+    yield from (len(both), int((known["n_case_pre"].notna() & known["n_rcsi"].isna()).sum()))
     if not len(both):
         return
     case, well = both["n_case_pre"], both["n_rcsi"]
     yield from (round(100 * share) for share in (well / case).clip(upper=1).agg(["min", "max"]))
-    yield round(float(100 * ((well + 2) / (case - 2) - well / case).max()))
+    drawn = (well / case).clip(upper=1)
+    up, down = ((well + 2) / (case - 2)).clip(upper=1) - drawn, drawn - (well - 2) / (case + 2)
+    yield round(100 * float(max(up.max(), down.max())))
 
 
 def computed(claims: Claims) -> dict[str, dict[str, list[float]]]:

@@ -325,6 +325,20 @@ def _page_with(analysis: Analysis, adjust: bool, **tables: list[dict[str, Any]])
 _LOWER = [0.0, 0.03, 0.4, 2.0]
 
 
+@pytest.mark.parametrize("lower", [0.0, 0.03])
+@pytest.mark.parametrize("p_values", [(0.229, 0.122), (0.04, 0.3), (0.3, 0.01)])
+def test_a_share_told_from_zero_that_no_test_finds_is_weak_evidence(
+    safe_analysis: Analysis, lower: float, p_values: tuple[float, float]
+) -> None:
+    """By luck the interval can leave zero out where both tests are far from it."""
+    effect = {"measure": "PHQ-9", "vpc": 2.2, "profile_lower": lower, "profile_upper": 7.0}
+    models = [{"model": "single level", "p_value_boundary": np.nan}]
+    models += [{"model": "random", "p_value_boundary": p} for p in p_values]
+    page = _page_with(safe_analysis, False, therapist_effect=[effect], models_phq9=models)
+    (said,) = (p for p in page.split("\n") if "lie between therapists" in p)
+    assert ("weak evidence" in said) == (lower > 0 and min(p_values) > 0.05)
+
+
 @pytest.mark.neighbours
 @pytest.mark.parametrize("mixed", [None, *_LOWER])
 @pytest.mark.parametrize("alone", _LOWER)

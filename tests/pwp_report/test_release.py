@@ -116,6 +116,32 @@ def test_the_line_of_the_funnel_is_the_share_of_everybody(
     assert f"Drawn: {n} of {released.therapists} therapists" in drawn["funnel_phq9"].caption
 
 
+def test_who_has_few_improved_is_not_missing_from_the_funnel_without_a_word(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Withheld are small counts: where all is fine, in the lowest rates."""
+    released = release_results(safe_analysis, DisclosurePolicy())
+    table = released.tables["outcomes_by_therapist"]
+    frame = table.frame.astype(object)
+    known = (frame["measure"] == "PHQ-9") & (frame["therapist"] != OTHERS_TOGETHER)
+    of_all = [[20, 10]] * (known.sum() - 2)
+    frame.loc[known, ["n_case_pre", "n_rcsi"]] = [[40, MARK], [10, 10], *of_all]
+    tables = {**released.tables, "outcomes_by_therapist": replace(table, frame=frame)}
+    plotted: list[Any] = []
+
+    def kept(name: str, caption: str, axes: Any, alt: str = "") -> report_figures.Drawn:
+        plotted.extend([axes] * (name == "funnel_phq9"))
+        return report_figures.Drawn(name, caption, alt, b"")
+
+    monkeypatch.setattr(report_figures, "_drawn", kept)
+    drawn = report_figures.draw_all(safe_analysis, replace(released, tables=tables))
+    (marks,) = (line.get_xdata() for line in plotted[0].lines if line.get_marker() == "|")
+    assert [*marks] == [40]
+    caption = drawn["funnel_phq9"].caption
+    assert "Marks at the foot: 1, each" in caption
+    assert "by up to 33 percentage points" in caption  # ten of ten could be eight of twelve
+
+
 def test_counts_in_the_tables_files_are_numbers(open_run: Path, safe_run: Path) -> None:
     for run in (open_run, safe_run):
         for path in sorted((run / "tables").glob("*.csv")):

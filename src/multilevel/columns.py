@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import combinations, product
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -85,10 +86,7 @@ def multiply(one: Polynomial, other: Polynomial) -> Polynomial:
 
 
 def _add(one: Polynomial, other: Polynomial, weight: float = 1.0) -> Polynomial:
-    total = dict(one)
-    for key, value in other.items():
-        total[key] = total.get(key, 0.0) + weight * value
-    return total
+    return one | {key: one.get(key, 0.0) + weight * value for key, value in other.items()}
 
 
 def _degree(polynomial: Polynomial) -> int:
@@ -171,9 +169,7 @@ class Writer:
                     if str(factor) in coding or not self._is_category(str(factor))
                 ]
                 for chosen in product(*parts):
-                    whole: Polynomial = {_CONSTANT: 1.0}
-                    for _, polynomial in chosen:
-                        whole = multiply(whole, polynomial)
+                    whole = reduce(multiply, [p for _, p in chosen], {_CONSTANT: 1.0})
                     columns.append((":".join(name for name, _ in chosen) or "Intercept", whole))
         return columns
 
@@ -285,15 +281,12 @@ def _combine(symbol: str, operands: list[Polynomial]) -> Polynomial | None:
     left, right = operands
     if symbol in "+-":
         return _add(left, right, 1.0 if symbol == "+" else -1.0)
-    result: Polynomial | None = None
+    result: Polynomial = {}
+    constant = right[_CONSTANT] if right.keys() == {_CONSTANT} else 0.0
     if symbol == "*":
         result = multiply(left, right)
-    elif symbol in ("/", "**") and set(right) == {_CONSTANT}:
-        constant = right[_CONSTANT]
-        if symbol == "/" and constant:
-            result = {key: weight / constant for key, weight in left.items()}
-        elif symbol == "**" and constant in range(1, MAX_DEGREE + 1):
-            result = left
-            for _ in range(int(constant) - 1):
-                result = multiply(result, left)
+    elif symbol == "/" and constant:
+        result = {key: weight / constant for key, weight in left.items()}
+    elif symbol == "**" and constant in range(1, MAX_DEGREE + 1):
+        result = reduce(multiply, [left] * int(constant))
     return result if result and _degree(result) <= MAX_DEGREE else None

@@ -177,13 +177,12 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
     try:
         parser = Parser(Scanner(text).scan())
         tree = parser.parse()
-        complete = parser.at_end()
     except Exception as error:  # formulae raises bare exceptions of several kinds
         said = str(error).rstrip(".")
         hint = f"formulae says: {said}" if said else "check its brackets"
         raise InputError("the formula cannot be read", hint=hint) from None
     # formulae stops at the first thing it cannot place and says nothing of the rest.
-    if not complete or type(tree).__name__ != "Binary" or tree.operator.kind != "TILDE":
+    if not parser.at_end() or type(tree).__name__ != "Binary" or tree.operator.kind != "TILDE":
         in_brackets = "write the random part in brackets: (1 + x | g)" if "|" in text else None
         raise InputError("part of the formula cannot be read", hint=in_brackets)
     # What stands left of the ~ is one number a row.
@@ -192,16 +191,11 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
 
 def _split_bars(side: Expression) -> tuple[list[tuple[str, Expression]], list[Expression]]:
     """Signed summands of the right side without bars, and the bars."""
-    plain: list[tuple[str, Expression]] = []
-    bars: list[Expression] = []
-    for sign, part in _summands(side, "+"):
-        if part.sign != "|":
-            plain.append((sign, part))
-        elif sign == "-":
-            raise InputError("a random part can be added, not taken away")
-        else:
-            bars.append(part)
-    return plain, bars
+    parts = _summands(side, "+")
+    bars = [(sign, part) for sign, part in parts if part.sign == "|"]
+    if any(sign == "-" for sign, _ in bars):
+        raise InputError("a random part can be added, not taken away")
+    return [one for one in parts if one not in bars], [part for _, part in bars]
 
 
 def _summands(side: Expression, sign: str) -> list[tuple[str, Expression]]:
@@ -217,15 +211,12 @@ def _summands(side: Expression, sign: str) -> list[tuple[str, Expression]]:
 
 def _right_side(parts: Iterable[tuple[str, Expression]]) -> tuple[Term, ...]:
     """Terms of a sum, the constant first unless it was taken out."""
-    terms: list[Term] = [_CONSTANT]
+    terms = [_CONSTANT]
     for sign, part in parts:
         zero = part.value == 0
-        for term in (_CONSTANT,) if zero else _terms(part):
-            adds = (sign == "+") != zero
-            if adds and term not in terms:
-                terms.append(term)
-            elif not adds and term in terms:
-                terms.remove(term)
+        found = [_CONSTANT] if zero else _terms(part)
+        combined = _ALGEBRA["+" if (sign == "+") != zero else "-"](terms, found)
+        terms = list(dict.fromkeys(combined))
     return tuple(sorted(terms, key=lambda term: bool(term.factors)))
 
 

@@ -50,31 +50,26 @@ class Interval(NamedTuple):
         return pd.DataFrame([self._asdict()])
 
 
-class _Profile:
-    """The deviance, minimised with the random terms' variance at a point held."""
+def _profile(fit: Solution, at: Array) -> Profile:
+    """Make the deviance, minimised with the random terms' variance at a point held."""
+    q = fit.stack.q
+    along = np.linalg.solve(fit.stack.z_root[0], at)
+    basis = np.linalg.qr(np.column_stack([along, np.eye(q)]))[0][:, :q]
+    row, col = places(q).T
+    found = lower_factor(basis.T @ fit.optimum.g[0] @ basis)[row, col]
+    # From the optimum with its correlations kept, and from no correlation.
+    starts = np.array([found + 1e-3 * (row == col), 0.3 * (row == col)])
 
-    def __init__(self, fit: Solution, row: Array) -> None:
-        q = fit.stack.q
-        along = np.linalg.solve(fit.stack.z_root[0], row)
-        self.size = float(along @ along)
-        self.stack = fit.stack
-        self.basis = np.linalg.qr(np.column_stack([along, np.eye(q)]))[0][:, :q]
-        row, col = places(q).T
-        found = lower_factor(self.basis.T @ fit.optimum.g[0] @ self.basis)[row, col]
-        # From the optimum with its correlations kept, and from no correlation.
-        self.starts = np.array([found + 1e-3 * (row == col), 0.3 * (row == col)])
-        self.beside = (col == 0) & (row > 0)
-
-    def __call__(self, relative: float) -> float:
-        """Deviance at a held relative variance."""
-        held, free = (relative / self.size) ** 0.5, np.ones(self.starts.shape)
+    def profile(relative: float) -> float:
+        held, free = (relative / float(along @ along)) ** 0.5, np.ones(starts.shape)
         # Without variance in the first direction there is nothing to covary with.
-        free[:, self.beside] = held > 0.0
+        free[:, (col == 0) & (row > 0)] = held > 0.0
         free[:, 0] = 0.0
-        theta = self.starts * free
+        theta = starts * free
         theta[:, 0] = held
-        ends, _ = minimise(self.stack, np.zeros(2, np.intp), self.basis.T, theta, free)
-        return float(ends.min())
+        return float(minimise(fit.stack, np.zeros(2, np.intp), basis.T, theta, free)[0].min())
+
+    return profile
 
 
 def profile_interval(fit: Solution, level: float) -> Interval:
@@ -89,9 +84,8 @@ def profile_interval(fit: Solution, level: float) -> Interval:
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no variance partition")
     row = random_row(fit.design, None)
-    profile = _Profile(fit, row)
     relative = float(row @ fit.ingredients.relative @ row)
-    return share_interval(profile, relative, fit.deviance, level)
+    return share_interval(_profile(fit, row), relative, fit.deviance, level)
 
 
 def share_interval(profile: Profile, relative: float, deviance: float, level: float) -> Interval:

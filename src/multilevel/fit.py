@@ -23,7 +23,7 @@ from multilevel.intervals import Interval, profile_interval
 from multilevel.levels import nested_design
 from multilevel.nested import fit_nested
 from multilevel.partition import partition_coefficient, partition_curve
-from multilevel.residuals import ErrorKind, joint_covariance, residual_table
+from multilevel.residuals import ErrorKind, covariance_parts, residual_table
 from multilevel.search import solve
 from multilevel.solution import Solution
 from multilevel.sources import design_moments
@@ -116,8 +116,9 @@ class MixedFit(Checked, Solution):
         term : str, optional
             A random term; the first unless given.
         """
+        own, shared, sign = covariance_parts(self, term, se)
         labels = pd.Index(self.design.groups, name=self.design.group_name or None)
-        return pd.DataFrame(joint_covariance(self, se, term), index=labels, columns=labels)
+        return pd.DataFrame(np.diag(own) + sign * (shared @ shared.T), labels, labels)
 
     # -- variance partition -----------------------------------------------------------------------
 

@@ -64,12 +64,6 @@ def covariance_parts(
     return unit * own, np.sqrt(unit) * (loading @ root), _SIGNS[se]
 
 
-def joint_covariance(fit: Solution, se: str, term: str | None) -> Array:
-    """Covariance of the residuals of one random term over groups, shape (J, J)."""
-    own, shared, sign = covariance_parts(fit, term, se)
-    return np.asarray(np.diag(own) + sign * (shared @ shared.T))
-
-
 def residual_table(
     fit: Solution, term: str | None, se: str, multiplier: float, lower_is_better: bool
 ) -> pd.DataFrame:

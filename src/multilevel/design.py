@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from numbers import Number
 from typing import Any, TypeAlias
 
@@ -42,6 +43,11 @@ def refuse_unwritable(labels: Iterable[Any], column: str) -> None:
     except UnicodeEncodeError:
         hint = "read its file in the encoding that it was written in"
         raise InputError("its text cannot be written", column=column, hint=hint) from None
+
+
+def value_of(polynomial: Polynomial, values: Mapping[str, Any]) -> Any:
+    """Value of a column where its variables have these: numbers, or arrays of one value a row."""
+    return sum(w * prod((values[v] for v in key), start=1.0) for key, w in polynomial.items())
 
 
 def movable_columns(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import prod
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from multilevel.design import DesignMoments
+from multilevel.design import DesignMoments, value_of
 from multilevel.draws import tail_of
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, symmetric_basis
@@ -26,15 +25,10 @@ def random_row(
 
     A point may have values of `further` variables, on which the residual variance depends.
     """
-    given = _given(design, at, further)
+    values = {**design.means, **_given(design, at, further)}
     if not design.polynomials:
         return design.random_means(design.total)
-    values = {**design.means, **given}
-    row = [
-        sum(weight * prod(values[v] for v in monomial) for monomial, weight in poly.items())
-        for poly in (design.polynomials[i] for i in design.random)
-    ]
-    return np.array(row, dtype=float)
+    return np.array([value_of(design.polynomials[i], values) for i in design.random], dtype=float)
 
 
 def near(row: Array) -> Array:

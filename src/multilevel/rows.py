@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multilevel.derive import derive
-from multilevel.design import Array, DesignMoments
+from multilevel.design import Array, DesignMoments, value_of
 from multilevel.errors import InputError
 from multilevel.formula import parse_formula
 from multilevel.memory import Table, plan_for
@@ -73,13 +72,5 @@ def model_rows(formula: str, data: Any, further: Sequence[str], purpose: str) ->
     plan = replace(plan, needed=tuple(sorted({*plan.needed, *further})))
     design = derive(table.summed(plan, False), parsed)
     codes, values, raw = table.rows(plan, further)
-    parts = [_column(polynomial, values, len(codes)) for polynomial in design.polynomials]
-    return ModelRows(design, np.column_stack(parts), codes, raw)
-
-
-def _column(polynomial: Mapping[Any, float], values: Mapping[str, Array], rows: int) -> Array:
-    """One column of a design from the variables that it is a polynomial in."""
-    out = np.zeros(rows)
-    for key, weight in polynomial.items():
-        out += weight * prod((values[name] for name in key), start=np.ones(rows))
-    return out
+    columns = [np.broadcast_to(value_of(p, values), len(codes)) for p in design.polynomials]
+    return ModelRows(design, np.column_stack(columns), codes, raw)

@@ -116,21 +116,15 @@ def shares_without(designs: Sequence[DesignMoments], blocks: Sequence[Any]) -> A
 
 def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFits:
     """Fit the designs that are identified; the others keep NaN."""
-    fixed, random = roles.fixed, roles.random
-    p, q = len(fixed), len(random)
-    shapes = {"beta": (p,), "beta_covariance": (p, p), "random_covariance": (q, q)}
-    out: dict[str, NDArray[Any]] = {
-        key: np.full((len(cross), *shapes.get(key, ())), np.nan)
-        for key in ("deviance", *shapes, "residual_variance", "vpc")
-    }
-    out |= {key: np.zeros(len(cross), dtype=bool) for key in ("singular", "converged")}
-    every = standardise(cross, n, fixed, random, roles.response, reml)
-    usable = (n > p) & (every.left > _ROUNDING).all(axis=1)
-    if usable.any():
-        own = [f.name for f in fields(every) if f.init and f.name != "reml"]
-        stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
-        for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
-            out[key][usable] = values
+    every = standardise(cross, n, roles.fixed, roles.random, roles.response, reml)
+    usable = (n > every.p) & (every.left > _ROUNDING).all(axis=1)
+    own = [f.name for f in fields(every) if f.init and f.name != "reml"]
+    stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
+    out: dict[str, NDArray[Any]] = {}
+    for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
+        unknown = False if values.dtype == bool else np.nan
+        out[key] = np.full((len(cross), *values.shape[1:]), unknown)
+        out[key][usable] = values
     return ManyFits(**out)
 
 
@@ -141,14 +135,13 @@ def _raw(stack: Stack, point: Array) -> dict[str, NDArray[Any]]:
     residual = stack.scale**2 * at.squares / stack.dof
     x_back = np.linalg.inv(stack.x_root).swapaxes(-1, -2)
     beta = stack.ols + stack.scale[:, None] * (x_back @ at.beta[..., None])[..., 0]
-    covariance = residual[:, None, None] * x_back @ at.inverse @ x_back.swapaxes(-1, -2)
     z_back = np.linalg.inv(stack.z_root).swapaxes(-1, -2)
     relative = z_back @ found.g @ z_back.swapaxes(-1, -2)
     share = np.einsum("...i,...ij,...j->...", point, relative, point)
     return {
         "deviance": found.deviance,
         "beta": beta,
-        "beta_covariance": covariance,
+        "beta_covariance": residual[:, None, None] * x_back @ at.inverse @ x_back.swapaxes(-1, -2),
         "random_covariance": residual[:, None, None] * relative,
         "residual_variance": residual,
         "vpc": share / (1.0 + share),

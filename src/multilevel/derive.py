@@ -201,17 +201,15 @@ def _recipe(
         squares = [multiply(of, of), multiply(bare, bare)] if unknown.kind == "scale" else [of]
         moments.append([weighted(polynomial) for polynomial in squares])
     variables = sorted({name for key in monomials for name in key})
+    terms = [
+        [(monomials.index(key), by, weight) for (key, by), weight in p.items() if weight]
+        for p in columns.polynomials
+    ]
     return Recipe(
         columns,
         monomials,
         np.array(places, dtype=np.intp),
-        _flat(
-            [
-                [(monomials.index(key), by, weight) for (key, by), weight in p.items() if weight]
-                for p in columns.polynomials
-            ],
-            len(monomials),
-        ),
+        _flat(terms, len(monomials)),
         moments,
         [(name, place.get((name,), -1)) for name in variables],
         movable_columns(columns.names, columns.fixed, columns.random),

@@ -56,8 +56,8 @@ class Spread:
 
     def same_as(self, other: Spread) -> bool:
         """Whether another depends on the same variable in the same way."""
-        kinds = self.text.startswith("exp"), other.text.startswith("exp")
-        return kinds[0] == kinds[1] and self.expression == other.expression
+        # By the same function: power or exp.
+        return self.text[:3] == other.text[:3] and self.expression == other.expression
 
     def factor(self, at: Mapping[str, float]) -> float:
         """Residual variance at a point, as a multiple of sigma squared."""
@@ -102,8 +102,7 @@ class ScaledRows:
         scaled constant: so a column far from zero loses no digits here either.
         """
         rows = self.columns * np.exp(-delta * self.log_unit)[:, None]
-        width = rows.shape[1]
-        columns = {str(i): np.ascontiguousarray(rows[:, i]) for i in range(width)}
+        columns = {str(i): column for i, column in enumerate(np.ascontiguousarray(rows.T))}
         keys = tuple(combinations_with_replacement(columns, 2))
         sums = grouped_sums(self.codes, len(self.design.groups), columns, keys)
         centred, change = np.empty_like(self.design.cross), self.design.uncentring
@@ -130,7 +129,13 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     rows = model_rows(formula, data, own, "the residual spread")
     design, codes, raw = rows.design, rows.codes, rows.further
     v = np.asarray(evaluate(expression, lambda name: raw[name].astype(float)), dtype=float)
-    log_unit = v if spread.strip().startswith("exp") else _logs(v)
+    power = not spread.strip().startswith("exp")
+    if power and not (v > 0.0).all():
+        raise InputError(
+            "a power needs a variable above zero in every row",
+            hint='add a constant, as in "power(x + 1)"',
+        )
+    log_unit = np.log(v) if power else v
     if not np.isfinite(log_unit).all() or np.ptp(log_unit) == 0.0:
         raise InputError(
             "the residual spread cannot depend on a variable that is undefined or does not vary",
@@ -153,15 +158,6 @@ def _variable(spread: str) -> Expression:
     if not is_rowwise(expression) or not tuple(names_in(expression)):
         raise InputError("the residual spread needs columns and arithmetic", hint=hint)
     return expression
-
-
-def _logs(v: Array) -> Array:
-    if not (v > 0.0).all():
-        raise InputError(
-            "a power needs a variable above zero in every row",
-            hint='add a constant, as in "power(x + 1)"',
-        )
-    return np.log(v)
 
 
 def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[float, float]:

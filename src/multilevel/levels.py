@@ -89,7 +89,15 @@ def sum_levels(formula: Formula, data: Any, *, cells: bool = False) -> Record:
     frame, known, lost = _with_both(factors, data)
     pairs = pd.DataFrame({f: pd.Series(known[f].to_list(), dtype=object) for f in factors})
     if not formula.within and pairs[formula.group].duplicated().any():
-        _refuse_crossed(formula, pairs)
+        if pairs[formula.above].duplicated().any():
+            # Neither is nested in the other.
+            several = int(pairs[formula.group].value_counts().gt(1).sum())
+            raise InputError(
+                f"{several} of {formula.group} {'is' if several == 1 else 'are'} in more than one "
+                f"of {formula.above}",
+                hint=f"write (1 | {formula.above}/{formula.group}), which takes each as another "
+                f"in each {formula.above}",
+            )
         formula = formula.turned()
     unit, group = pairs[formula.above], pairs[formula.group]
     refuse_unwritable(unit, formula.above)
@@ -109,19 +117,6 @@ def sum_levels(formula: Formula, data: Any, *, cells: bool = False) -> Record:
         unit_name=formula.above,
         complete=tuple(sorted({*record.complete, formula.above})),
         n_dropped=record.n_dropped + lost,
-    )
-
-
-def _refuse_crossed(formula: Formula, pairs: pd.DataFrame) -> None:
-    """Refuse factors of which neither is nested in the other."""
-    if not pairs[formula.above].duplicated().any():
-        return
-    several = int(pairs[formula.group].value_counts().gt(1).sum())
-    raise InputError(
-        f"{several} of {formula.group} {'is' if several == 1 else 'are'} in more than one of "
-        f"{formula.above}",
-        hint=f"write (1 | {formula.above}/{formula.group}), which takes each as another in each "
-        f"{formula.above}",
     )
 
 

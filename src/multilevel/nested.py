@@ -96,8 +96,7 @@ class NestedFit(Checked):
         """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
         back, stack = self._likelihood.x_back, self._likelihood.stack
         estimate = stack.ols[0] + stack.scale[0] * back @ self._at.beta
-        variance = self.residual_variance * back @ self._at.inverse @ back.T
-        se = np.sqrt(np.diagonal(variance))
+        se = np.sqrt(np.diagonal(self.residual_variance * back @ self._at.inverse @ back.T))
         return coefficient_table(self.design.fixed_names, estimate, se)
 
     @cached_property
@@ -237,9 +236,8 @@ class NestedFit(Checked):
             along = self._likelihood.z_back[0] @ factor
             row, together = factor @ along, 0.0 if within else 1.0
             own = float(along @ along) - np.einsum("a,abj,b->j", row, at.own, row)
-            unsure = together - row @ at.ones
             residual = row @ at.pull + together * residual[unit]
-            variance = np.maximum(own, 0.0) + variance[unit] * unsure**2
+            variance = np.maximum(own, 0.0) + variance[unit] * (together - row @ at.ones) ** 2
             back = np.argsort(self._likelihood.order)
             residual, variance, labels = residual[back], variance[back], self.design.groups
         sd = np.sqrt(self.residual_variance)
@@ -275,7 +273,6 @@ def fit_nested(
     likelihood = NestedLikelihood(design, nesting.codes, stack)
     theta, without = search(likelihood, solve(stack))
     faces = zip((nesting.name, design.group_name), without, strict=True)
-    proof = certify(likelihood, theta, dict(faces))
-    at = likelihood(theta)
+    at, proof = likelihood(theta), certify(likelihood, theta, dict(faces))
     found = (at.deviance, at.variance, proof, likelihood, theta, at)
     return NestedFit(design, nesting, method, *found)

@@ -192,7 +192,7 @@ def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
     if expression.value is not None:
         return float(expression.value)
     operands = [evaluate(part, column) for part in expression.parts]
-    if expression.kind == "call":
+    if expression.kind == "call" and expression.head != "I":
         return _called(expression.head.removeprefix("np."), operands[0])
     if len(operands) == 1:
         return -operands[0] if expression.sign == "-" else operands[0]
@@ -205,8 +205,6 @@ def evaluate(expression: Expression, column: Callable[[str], Any]) -> Any:
 
 
 def _called(function: str, inner: Any) -> Any:
-    if function == "I":
-        return inner
     if not isinstance(inner, nw.Expr):
         return getattr(np, function)(inner)
     return inner.log(_BASES[function]) if function in _BASES else getattr(inner, function)()

@@ -203,7 +203,19 @@ def sample_posterior(
     (1, 1000)
     """
     design = formula if isinstance(formula, DesignMoments) else design_moments(formula, data)
-    _check(design, draws)
+    q, n_groups = len(design.random), len(design.groups)
+    if q == 0:
+        raise InputError(
+            "the model has no random term, so there is nothing between groups to sample",
+            hint="add one, as (1 | g)",
+        )
+    if n_groups < q + 2:
+        raise InputError(
+            f"{n_groups} groups are too few to sample {q} random term(s)",
+            hint=f"{q + 2} or more are needed",
+        )
+    if draws < 1:
+        raise InputError("no draw is asked for", hint="give 1 or more")
     point = random_row(design, None)
     sums = standardise(design)
     fit = fit_design(design, "ML")
@@ -225,19 +237,3 @@ def sample_posterior(
         seed=seed,
         burn_in=burn_in,
     )
-
-
-def _check(design: DesignMoments, draws: int) -> None:
-    q, n_groups = len(design.random), len(design.groups)
-    if q == 0:
-        raise InputError(
-            "the model has no random term, so there is nothing between groups to sample",
-            hint="add one, as (1 | g)",
-        )
-    if n_groups < q + 2:
-        raise InputError(
-            f"{n_groups} groups are too few to sample {q} random term(s)",
-            hint=f"{q + 2} or more are needed",
-        )
-    if draws < 1:
-        raise InputError("no draw is asked for", hint="give 1 or more")

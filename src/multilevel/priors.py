@@ -174,9 +174,8 @@ class Prior:
         return f"inverse-Wishart({df:g}) on the covariance", df, scale
 
     def _residual(self) -> tuple[float, float, str]:
-        pair = self.residual
-        if pair is None and self.kind in ("mlwin", "inverse-wishart"):
-            pair = GAMMA
+        usual = GAMMA if self.kind in ("mlwin", "inverse-wishart") else None
+        pair = usual if self.residual is None else self.residual
         if pair is None:
             return -0.5, 0.0, "flat on the residual standard deviation"
         shape, rate = _numbers(pair, (2,), "shape and rate of an inverse-gamma prior")

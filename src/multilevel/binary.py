@@ -182,8 +182,7 @@ class BinaryFit(Checked):
             "expected": sums(cells.trials * self._average(cells.x @ beta, sd)[0]),
             **ranked(residual, se, multiplier, lower_is_better),
         }
-        index = pd.Index(self.design.groups, name=self.design.group_name)
-        return pd.DataFrame(columns, index=index)
+        return pd.DataFrame(columns, pd.Index(self.design.groups, name=self.design.group_name))
 
     def profile_interval(self, level: float = 0.95) -> Interval:
         """Profile-likelihood interval of the variance."""

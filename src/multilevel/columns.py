@@ -135,8 +135,7 @@ class Writer:
         InputError
             When a term needs what is not stored, naming it; for too many random columns.
         """
-        compared = filter(is_comparison, formula.predictors)
-        self.truths = self.truths.union(map(str, compared))
+        self.truths = self.truths.union(map(str, filter(is_comparison, formula.predictors)))
         fixed, random = self.side(formula.fixed), self.side(formula.random)
         response = self._component(formula.response.factors[0], {})
         if len(random) > MAX_RANDOM_TERMS:

@@ -60,8 +60,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     means = table.sum(axis=1) / rows
     recipe = _recipe_for(record, formula)
     columns = recipe.columns
-    unknowns = _unknowns(recipe, means.tolist(), pivots, rows)
-    weights = _matrix(recipe.terms, unknowns)
+    weights = _matrix(recipe.terms, _unknowns(recipe, means.tolist(), pivots, rows))
     centres, (raw, centred) = _crosses(recipe, weights, table, means)
     return DesignMoments(
         groups=np.array(["all"], dtype=object) if single else record.groups,

@@ -52,10 +52,9 @@ def _given(
         if not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
             raise InputError("a place needs numbers", column=str(name))
         if name not in known:
-            choice = f"choose from {', '.join(known)}" if known else "leave it out"
             raise InputError(
                 "the variance between groups does not depend on this predictor in this model",
-                hint=choice,
+                hint=f"choose from {', '.join(known)}" if known else "leave it out",
                 column=name,
             )
     return at

@@ -37,9 +37,8 @@ def _pieces(fit: Solution, name: str | None) -> tuple[Array, Array, Array, float
     """
     parts, term = fit.ingredients, term_position(fit.design.random_names, name)
     row = parts.relative[term]
-    residual = parts.e @ row
     explained = np.einsum("i,jik,k->j", row, parts.c, row)
-    return residual, explained, np.einsum("i,jip->jp", row, parts.cx), float(row[term])
+    return parts.e @ row, explained, np.einsum("i,jip->jp", row, parts.cx), float(row[term])
 
 
 def covariance_parts(
@@ -73,9 +72,8 @@ def residual_table(
     error = np.sqrt(np.maximum(own + sign * (shared**2).sum(axis=1), 0.0))
     shrinkage = explained / prior if prior > 0 else np.zeros_like(explained)
     limits = ranked(residual, error, multiplier, lower_is_better)
-    columns = {"n": fit.design.n, **limits, "shrinkage": shrinkage}
     index = pd.Index(fit.design.groups, name=fit.design.group_name or None)
-    return pd.DataFrame(columns, index=index)
+    return pd.DataFrame({"n": fit.design.n, **limits, "shrinkage": shrinkage}, index=index)
 
 
 def ranked(

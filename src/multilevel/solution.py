@@ -108,8 +108,7 @@ class Solution:
     @cached_property
     def residual_variance(self) -> float:
         """Variance of rows around their group's line; sigma squared where `spread` is given."""
-        stack = self.stack
-        return float(stack.scale[0] ** 2 * self.pieces.squares[0] / stack.dof[0])
+        return float(self.stack.scale[0] ** 2 * self.pieces.squares[0] / self.stack.dof[0])
 
     @cached_property
     def coefficients(self) -> Array:

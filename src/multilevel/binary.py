@@ -150,9 +150,8 @@ class BinaryFit(Checked):
     def fixed(self) -> pd.DataFrame:
         """Fixed coefficients by term: estimate, se, z and two-sided p_value (normal)."""
         sampling = 2.0 * np.linalg.inv(self._bend)[: len(self._root), : len(self._root)]
-        estimate = self._root @ self._point.theta[:-1]
         se = np.sqrt(np.diagonal(self._root @ sampling @ self._root.T))
-        return coefficient_table(self.design.fixed_names, estimate, se)
+        return coefficient_table(self.design.fixed_names, self._root @ self._point.theta[:-1], se)
 
     def likelihood_ratio(self) -> LikelihoodRatioTest:
         """Test whether the groups differ: against the model without a random intercept."""

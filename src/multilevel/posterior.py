@@ -104,8 +104,7 @@ class Posterior(Checked):
         tail, k = tail_of(level), term_position(self.design.random_names, term)
         drawn = self.u[..., k].reshape(-1, len(self.design.groups))
         lower, upper = np.quantile(drawn, [tail, 1 - tail], axis=0)
-        order = drawn if lower_is_better else -drawn
-        rank = order.argsort(axis=1).argsort(axis=1) + 1
+        rank = (drawn if lower_is_better else -drawn).argsort(axis=1).argsort(axis=1) + 1
         rank_lower, rank_upper = np.quantile(rank, [tail, 1 - tail], axis=0, method="inverted_cdf")
         columns = {
             "n": self.design.n,

@@ -25,8 +25,7 @@ def _heading(fit: Solution) -> str:
     formula = f"\nFormula: {fit.design.formula}" if fit.design.formula else ""
     criteria = {"AIC": fit.aic, "BIC": fit.bic, name: fit.deviance}
     row = pd.DataFrame([criteria | {"df.resid": fit.n - fit.n_parameters}])
-    table = row.to_string(index=False, float_format="%.3f")
-    return f"{kind} fit by {by}{formula}\n\n{table}"
+    return f"{kind} fit by {by}{formula}\n\n{row.to_string(index=False, float_format='%.3f')}"
 
 
 def _random_part(fit: Solution) -> str:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multilevel.design import Array
-from multilevel.small import cholesky, congruent, copy, gram, invert_lower, loose
+from multilevel.small import cholesky, congruent, copy, gram, invert_lower
+from multilevel.tiers import loose
 
 #: A pivot of the fixed part's precision never falls below this share of its scale: where a
 #: variance between groups dwarfs the residual one, the subtraction that makes it loses its digits.

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 from multilevel.lanes import WIDTH, zeros
-from multilevel.small import cholesky, compiled, congruent, folded, invert_lower
+from multilevel.small import cholesky, congruent, invert_lower
+from multilevel.tiers import compiled, folded
 
 #: A sum of squares below this share of what it was is nothing but rounding.
 _ROUNDING = 1e-12
@@ -295,7 +296,7 @@ def standardise(
     return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale, left)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled(20_000)  # type: ignore[untyped-decorator]
 def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
     """Fill the parts of a stack, design by design; `roles` are the positions of z, x and y."""
     root, outer, within, left, roots, ols, squares = parts

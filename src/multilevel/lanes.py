@@ -2,8 +2,8 @@
 
 Compilers do not find this out by themselves, as they cannot tell that two arrays do not overlap.
 A number of `Lanes` has eight parts; arithmetic, `math.sqrt` and mixing with plain numbers mean
-the same in each of them, to the last digit. Where nothing is compiled (``NUMBA_DISABLE_JIT=1``,
-for debuggers and coverage), one number stands by itself.
+the same in each of them, to the last digit. Where Python interprets what could be compiled, an
+array of eight stands for them, and its digits are the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from numba.extending import intrinsic, lower_builtin, lower_cast, models, regist
 from numba.np.arrayobj import make_array, populate_array
 
 #: Parts of a number.
-WIDTH = 1 if config.DISABLE_JIT else 8
+WIDTH = 8
 _VECTOR = ir.VectorType(ir.DoubleType(), WIDTH)
 
 
@@ -140,6 +142,48 @@ def _folded(fold: Callable[..., Any]) -> Any:
 #: Sum, and product, of the parts.
 total, product = _folded(ir.IRBuilder.fadd), _folded(ir.IRBuilder.fmul)
 
+
+class _Eights:
+    """What Python takes for an array of lanes; a number is an array of its eight parts."""
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.shape = array, array.shape[:-1]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, place: Any) -> Any:
+        part = self.array[place]
+        return _Eights(part) if part.ndim > 1 else part.copy()
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.array[place] = value
+
+
+def _pairs(operation: Callable[..., Any], parts: Any) -> Any:
+    while len(parts) > 1:
+        parts = operation(parts[::2], parts[1::2])
+    return parts[0]
+
+
+def _max(one: Any, other: Any) -> Any:
+    return np.where(one < other, other, one)[()]
+
+
+def _log(value: Any) -> Any:
+    """Logarithm by the C library, whose last digit is the compiler's and not always NumPy's."""
+    return np.float64(math.log(value)) if value > 0.0 else np.log(value)
+
+
+#: What these names mean to Python where functions that use them are interpreted.
+INTERPRETED = {
+    "math": SimpleNamespace(**{**vars(math), "sqrt": np.sqrt, "log": _log}),
+    "max": _max,
+    "side_by_side": _Eights,
+    "zeros": np.zeros,
+    "zero_lanes": lambda shape: _Eights(np.zeros((*shape, WIDTH))),
+    "total": partial(_pairs, operator.add),
+    "product": partial(_pairs, operator.mul),
+}
 if config.DISABLE_JIT:
-    side_by_side, total, product = operator.itemgetter((..., 0)), float, float
-    zeros = zero_lanes = np.zeros
+    zeros = np.zeros

@@ -24,7 +24,8 @@ from multilevel.design import Array as Array
 from multilevel.design import coordinates
 from multilevel.identify import Stack as Stack
 from multilevel.lanes import WIDTH, product, side_by_side, total, zero_lanes, zeros
-from multilevel.small import cholesky, compiled, copy, folded, inner, invert_lower
+from multilevel.small import cholesky, copy, invert_lower
+from multilevel.tiers import compiled, folded, inner
 
 
 @cache
@@ -269,7 +270,7 @@ def covariance_hessian(
             hessian[a, b] = hessian[b, a] = half * value
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled(2_000)  # type: ignore[untyped-decorator]
 def deviances(arrays: Any, factors: Any) -> Any:
     """Evaluate each design at its factors.
 
@@ -344,7 +345,7 @@ def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
     return Pieces(whole[..., :q], whole[..., q:-1], e, inverse, beta, squares, gamma, hessian)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled(10_000)  # type: ignore[untyped-decorator]
 def _pieces(arrays: Any, factors: Any, places: Any, determinants: Any) -> Any:
     (designs, _, q, _, _), k, width = arrays[0].shape, len(places), arrays[1].shape[1]
     white, gamma = zeros((designs, width, width)), zeros((designs, q, q))

@@ -25,7 +25,7 @@ from multilevel.expression import evaluate
 from multilevel.formula import Formula
 from multilevel.plan import FEW_VALUES, FLOATS_END, Dummy, Plan, kind_of, rounded
 from multilevel.record import INTEGER_LIMIT, Record, Totals, label_text, level_value, plain_label
-from multilevel.small import compiled
+from multilevel.tiers import compiled
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
@@ -557,7 +557,7 @@ def _chain(keys: tuple[Monomial, ...]) -> tuple[list[str], Array, Array, list[in
     return names, bases, factors, [place[key] for key in keys]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled(50_000)  # type: ignore[untyped-decorator]
 def _accumulate(codes: Any, table: Any, bases: Any, factors: Any, totals: Any) -> None:
     """Multiply and add, row by row: each product is an earlier one times a column."""
     product = np.zeros(len(bases))

@@ -17,7 +17,8 @@ from multilevel.design import Array
 from multilevel.identify import Stack
 from multilevel.lanes import zeros
 from multilevel.likelihood import covariance_hessian, evaluate, one_design, places, workspace
-from multilevel.small import compiled, congruent, copy, diagonalise, folded
+from multilevel.small import congruent, copy, diagonalise
+from multilevel.tiers import compiled, folded
 
 #: Newton stops when the decrease that it can still expect in the deviance is below the first of
 #: these, or after the step that follows an expected decrease below the second: no digit is left.
@@ -201,7 +202,7 @@ def newton(design: Any, space: Any, run: Any, room: Any, tolerance: Any) -> Any:
     return here, expected, steps
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled(2_000)  # type: ignore[untyped-decorator]
 def _minimise(arrays: Any, rows: Any, runs: Any, ends: Any, places: Any, least: Any) -> None:
     (squares, lines, bends), space = runs, workspace(arrays)
     room = make_room(squares.shape[2], places)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.small import loose
+from multilevel.tiers import loose
 
 Array = NDArray[np.float64]
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from multilevel.lanes import zeros
 from multilevel.likelihood import Array, Stack, evaluate, one_design, places, workspace
 from multilevel.newton import TOLERANCE, make_room, newton, one_run
-from multilevel.small import compiled, congruent, copy, diagonalise, folded, inner
+from multilevel.small import congruent, copy, diagonalise
+from multilevel.tiers import compiled, folded, inner
 
 #: Enough to tell which start is best; the best is polished afterwards.
 _LOOSE = 1e-7
@@ -288,7 +289,7 @@ def _record(facts: Any, curve: Any, run: Any, ends: Any, n: Any, room: Any) -> N
     facts[0] = lowest
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled(2_000)  # type: ignore[untyped-decorator]
 def _search(arrays: Any, z_root: Any, found: Any, starts: Any, places: Any, faces: Any) -> None:
     """Search design by design; with a table of no starts it begins at what was found.
 

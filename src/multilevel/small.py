@@ -6,63 +6,11 @@ arrays take many seconds to compile, and a call of BLAS costs more than a produc
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Callable
 from typing import Any
 
-from numba import njit
-from numba.core import event
-
 from multilevel.lanes import zeros
-
-
-class _CollectLater(event.Listener):  # type: ignore[misc]
-    """Looks for no garbage while a function of ours is compiled.
-
-    Compiling makes millions of small objects, and to look through them again and again takes a
-    sixth of the time.
-    """
-
-    def __init__(self) -> None:
-        self.paused: list[bool] = []
-
-    def on_start(self, event: Any) -> None:
-        """Pause, unless somebody else has, or the function is somebody else's."""
-        ours = event.data["dispatcher"].__module__.startswith("multilevel.")
-        self.paused.append(ours and gc.isenabled())
-        if self.paused[-1]:
-            gc.disable()
-
-    def on_end(self, event: Any) -> None:
-        """Go on as before."""
-        if self.paused.pop():
-            gc.enable()
-
-
-event.register("numba:compile", _CollectLater())
-
-
-def compiler(**options: Any) -> Any:
-    """Make a decorator that compiles; results are kept on disk where a folder can be written to."""
-
-    def compile_one(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # numba found no such folder
-            return njit(**options)(function)
-
-    return compile_one
-
-
-compiled = compiler(error_model="numpy", nogil=True, no_cfunc_wrapper=True)
-#: Sums may be reordered.
-loose = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy", nogil=True)
-#: Called by compiled functions only: without the way in from Python, which takes time to compile.
-inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-#: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once
-#: more, which is most of the time that a first call takes.
-folded = compiler(error_model="numpy", inline="always")
+from multilevel.tiers import inner
 
 
 @inner  # type: ignore[untyped-decorator]

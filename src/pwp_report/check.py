@@ -26,7 +26,8 @@ from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
-_FOR_RULES = ["n_therapists", "tied", "assessment", "one_to_one", "order", "synthetic", "person_id"]
+_FOR_RULES = ["n_therapists", "tied", "by_rows", "joined", "assessment", "one_to_one", "order"]
+_FOR_RULES += ["synthetic", "person_id"]
 #: Columns of a table of therapists that are text; the others are numbers from zero, up to:
 _THERAPIST_TEXT = ("therapist_id", "service_id", "gender")
 _THERAPIST_MOST = {"age": 100, "years_experience": 80}
@@ -112,6 +113,7 @@ def check_study_data(
     done = complete_study(given, list(raw.frame.columns), raw.name)
     done, courses = _with_persons(raw, done)
     courses += measures_not_used(done, [*raw.frame])
+    rows = len(raw.frame)
     raw, chosen, said = choose_rows(raw, done)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
@@ -137,7 +139,7 @@ def check_study_data(
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
         problems=found,
-        understood=(*_understood(raw, done), *remarks),
+        understood=(*_understood(raw, done, rows), *remarks),
         remarks=remarks,
         rules=included.rules,
         flow=included.flow,
@@ -328,11 +330,7 @@ def _finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(whole, "int64"))
 
 
-def _understood(raw: RawTable, study: Study) -> tuple[str, ...]:
-    scores = [
-        (e.measure, " and ".join(shown_name(c) for _, c in score_columns(e, study.level)))
-        for e in study.measures
-    ]
-    left = [shown_name(c) or "one without a name" for c in _unused(raw, study)]
-    words = {"raw": raw, "study": study, "scores": scores, "unused": left, "shown": shown_name}
+def _understood(raw: RawTable, study: Study, rows: int) -> tuple[str, ...]:
+    words = {"raw": raw, "study": study, "rows": rows, "unused": _unused(raw, study)}
+    words |= {"shown": shown_name, "columns": score_columns}
     return tuple(filter(None, render("understood.txt.j2", **words).split("\n")))

@@ -44,11 +44,6 @@ class Included:
         return counts[counts.index.isin(self.patients["therapist_id"].unique())].reset_index()
 
 
-def _of_some(n: int, of: int, study: Study) -> str:
-    """Write a count of patients in the words of a rule, unless it or the others are too few."""
-    return study.policy(active=True).text(n) if min(n, of - n) >= study.threshold else "some"
-
-
 def _masks(
     patients: pd.DataFrame, study: Study, measures: Sequence[Measure]
 ) -> list[tuple[str, pd.Series]]:
@@ -66,10 +61,14 @@ def _masks(
     words = "a therapist is recorded"
     if "n_therapists" in has and bool((patients["n_therapists"] > 1).any()):
         # Whose patient somebody is who had several, and of how many: a paper has to say so.
-        tied = int(patients["tied"].eq(True).sum()) if "tied" in has else 0
-        counts = [len(patients), int((patients["n_therapists"] > 1).sum()), tied]
-        told = [_of_some(n, of, study) for of, n in pairwise(counts)]
+        several = patients["n_therapists"] > 1
+        tied = several & patients["tied"].eq(True)
+        counts = [len(patients), int(several.sum()), int(tied.sum())]
+        told = [study.some(n, of) for of, n in pairwise(counts)]
         words += SEVERAL.get(study.several, "").format(*told)
+        for name in ("by_rows", "joined"):
+            if n := int((patients.get(name, several * 0) > 0).sum()):
+                words += SEVERAL[name].format(study.some(n, counts[0]))
     rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
         words = f"{study.minimum_sessions} sessions or more"
@@ -85,7 +84,7 @@ def _masks(
             met |= patients["status"].isna()
         left = pd.concat([m for _, m in rules], axis=1).fillna(False).all(axis=1) & met
         gone = int((left & patients.get("dropped_out", False)).sum())
-        some = SEVERAL["dropped_out"].format(_of_some(gone, int(left.sum()), study))
+        some = SEVERAL["dropped_out"].format(study.some(gone, int(left.sum())))
         words = words.replace("closed", "closed" + some * bool(gone))
         rules.append((words, met))
     for sign, end, word in ((1, study.minimum_age, "more"), (-1, study.maximum_age, "less")):

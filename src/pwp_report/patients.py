@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from pwp_lib.measures import Measure
 from pwp_lib.schema import no_identifiers
 from pwp_report.case_mix import case_mix_columns, read_case_mix
 from pwp_report.disclosure import DisclosurePolicy, percentage
@@ -16,7 +16,7 @@ from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED
 from pwp_report.sessions import choose_therapist, reduce_sessions
-from pwp_report.study import ScoreColumns, Study
+from pwp_report.study import HANDFUL, ScoreColumns, Study, headings_listed, unused
 from pwp_report.wording import refusal, remark
 
 #: Within the words for a session after the end of treatment.
@@ -119,6 +119,9 @@ class PatientReader:
         self._second_header()
         self._totals()
         whole = self._by_session(out) if study.level == "session" else self._once_each(out)
+        count = int(whole.get("by_rows", pd.Series()).eq(True).sum())
+        if count > HANDFUL * len(whole):
+            self._note("therapist_by_rows", some=self.study.some(count, len(whole)))
         if "synthetic" in self.frame:
             whole["synthetic"] = self.frame["synthetic"].astype("str").loc[whole.index]
         return whole
@@ -165,11 +168,10 @@ class PatientReader:
 
     def _lone_code(self, therapists: pd.Series) -> None:
         """Name a therapist 99 or 999 where no staff number stands beside it."""
-        numbers = {str(n): n for n in cells.MISSING_CODES if n > 0}
-        there = set(therapists.dropna().unique())
-        for name in sorted(numbers.keys() & there):
-            if not {str(numbers[name] - 1), str(numbers[name] + 1)} & there:
-                row = int(self.raw.rows[int((therapists == name).to_numpy().argmax())])
+        there = set(therapists.dropna())
+        for code in cells.MISSING_CODES:
+            if str(code) in there and not {str(code - 1), str(code + 1)} & there:
+                row = int(self.raw.rows[int((therapists == str(code)).to_numpy().argmax())])
                 self._note("lone_code", row=row)
 
     def _number(self, role: str, low: float, high: float) -> pd.Series:
@@ -203,7 +205,7 @@ class PatientReader:
 
     def _status(self) -> pd.Series:
         role = "status" if "status" in self.study.columns else "ended"
-        read = cells.read_dates(self._cells(role), self.codes, self.study.date_format or None)
+        read = cells.read_dates(self._cells(role), self.codes, self.study.date_format)
         ended = read.values.notna() | read.wrong
         if role == "ended" or read.values.count() > read.wrong.sum():
             # A date of discharge says that the case is closed; without one it is in treatment.
@@ -218,26 +220,27 @@ class PatientReader:
         return status
 
     def _scores(self) -> pd.DataFrame:
-        reads: dict[str, tuple[str, Measure, cells.ReadColumn]] = {}
+        reads: dict[str, cells.ReadColumn] = {}
+        form = self.codes, self.study.decimal
         for entry in self.study.measures:
             for name, column in score_columns(entry, self.study.level):
-                decimal = self.study.decimal or None
-                read = cells.read_scores(self.frame[column], entry.measure, self.codes, decimal)
-                reads[name] = (column, entry.measure, read)
-        for column, measure, read in reads.values():
-            self.found.add_kinds(f"{measure.range_text} is needed", column, read.kinds)
-            if not bool(read.values.notna().any()) and not bool(read.kinds.notna().any()):
-                self.found.add("empty_column", column)
-        self.reads = [read for _, _, read in reads.values()]
-        return pd.DataFrame({name: read.values for name, (_, _, read) in reads.items()})
+                read = cells.read_scores(self.frame[column], entry.measure, *form)
+                need, reads[name] = f"{entry.measure.range_text} is needed", read
+                self.found.add_kinds(need, column, read.kinds)
+                if not bool(read.values.notna().any() or read.kinds.notna().any()):
+                    self.found.add("empty_column", column)
+        self.reads = [*reads.values()]
+        return pd.DataFrame({name: read.values for name, read in reads.items()})
 
     # --- Rows that are no patients ----------------------------------------------------------------
 
     def _second_header(self) -> None:
         """Recognise a second row of names: text in every score of the first record."""
-        if len(self.frame) > 1 and all(r.kinds.iloc[0] == "text" for r in self.reads):
-            first = pd.Series(self.frame.index == 0, index=self.frame.index)
-            self.found.replace_rows("second_header", first)
+        top, patient = self.frame.iloc[0].astype("str"), self.study.columns["patient_id"]
+        # Numbers, dates and labels with digits are a patient's.
+        known = top.str.match(r"\W*\d").any() or re.search(r"\d", top[patient])
+        if len(self.frame) > 1 and not known and all(r.kinds.iloc[0] == "text" for r in self.reads):
+            self.found.replace_rows("second_header", pd.Series(True, index=[0]))
 
     def _totals(self) -> None:
         """Name a row of sums or a footer for what it is, in the place of each entry in it."""
@@ -256,10 +259,10 @@ class PatientReader:
         if not again.any():
             return patients
         same = again & patients.duplicated()
+        self._repeated(patients, same)
         first = patients.drop_duplicates("patient_id").set_index("patient_id")["therapist_id"]
         moved = again & ~same & (patients["therapist_id"] != patient.map(first))
         column = self.study.columns["patient_id"]
-        self.found.add("repeated_row", column, same)
         self.found.add("repeated_patient", column, moved)
         self.found.add("conflicting_row", column, again & ~same & ~moved)
         return patients.drop_duplicates("patient_id")
@@ -268,34 +271,41 @@ class PatientReader:
         rule = self.study.several
         if rule == "most_sessions" and "sessions" not in patients:
             raise refusal("most_sessions_without_sessions", file=self.raw.name)
-        if rule in ("first", "last"):
-            patients = self._in_order(patients)
-        chosen, count = choose_therapist(patients.rename(columns={"sessions": "weight"}), rule)
-        patient = patients["patient_id"]
-        own = patient.map(chosen)
+        if "started" in self.study.columns:
+            read = cells.read_dates(self._cells("started"), self.codes, self.study.date_format)
+            self.found.add_kinds("a date is needed", self.study.columns["started"], read.kinds)
+            patients = patients.assign(order=read.values).sort_values("order", kind="stable")
+        elif rule in ("first", "last"):
+            raise refusal("first_or_last_without_dates", file=self.raw.name, several=rule)
+        chosen = choose_therapist(patients.rename(columns={"sessions": "weight"}), rule)
+        patients = patients.join(chosen.rename(columns={"therapist_id": "own"}), on="patient_id")
+        own = patients.pop("own")
         keep = (patients["therapist_id"] == own) | own.isna()
         if rule == "exclude":
-            keep = own.notna() | ~patient.duplicated()
-        return patients.assign(n_therapists=patient.map(count).fillna(0))[keep]
+            keep = own.notna() | ~patients["patient_id"].duplicated()
+        return patients[keep].fillna({"n_therapists": 0})
 
-    def _in_order(self, patients: pd.DataFrame) -> pd.DataFrame:
-        """Put rows in the order of their dates: that of the file says nothing."""
-        if "started" not in self.study.columns:
-            raise refusal(
-                "first_or_last_without_dates", file=self.raw.name, several=self.study.several
-            )
-        read = cells.read_dates(self._cells("started"), self.codes, self.study.date_format or None)
-        self.found.add_kinds("a date is needed", self.study.columns["started"], read.kinds)
-        order = read.values.sort_values(kind="stable", na_position="last").index
-        return patients.loc[order]
+    def _repeated(self, rows: pd.DataFrame, again: pd.Series) -> None:
+        """Note rows with the entries of one above: wholly, or in the columns that are used."""
+        column, whole = self.study.columns["patient_id"], self.frame.duplicated().loc[rows.index]
+        apart = self._apart(rows[rows.duplicated(keep=False)])
+        self.found.add("repeated_row", column, again & whole)
+        self.found.add("repeated_but_for", column, again & ~whole, columns=apart)
+
+    def _apart(self, rows: pd.DataFrame) -> str:
+        """Name columns without a use whose entries differ between rows of a patient and a time."""
+        keys = [rows[name] for name in ("patient_id", "order") if name in rows]
+        left = self.frame.loc[rows.index, unused(self.study, [*self.frame])]
+        differ = left.groupby(keys).nunique() > 1
+        some = differ.any(axis=1).mean() / 2
+        return headings_listed([str(c) for c in left if differ[c].mean() > some]) or "none"
 
     def _order_of_sessions(self) -> cells.ReadColumn:
         """Read when sessions were, to the minute where the file says so."""
-        study = self.study
-        if "date" not in study.columns:
+        if "date" not in self.study.columns:
             return cells.read_numbers(self._cells("session_number"), self.codes)
-        read = cells.read_dates(self._cells("date"), self.codes, study.date_format or None)
-        if "time" not in study.columns:
+        read = cells.read_dates(self._cells("date"), self.codes, self.study.date_format)
+        if "time" not in self.study.columns:
             return read
         times = cells.read_times(self._cells("time"), self.codes)
         return cells.ReadColumn(read.values + times, read.kinds)
@@ -322,15 +332,31 @@ class PatientReader:
         if "one_to_one" in sessions:
             sessions["one_to_one"] = sessions["one_to_one"].fillna(True).astype(bool)
         repeated = sessions.duplicated() & sessions["patient_id"].notna() & ~read.wrong
-        self.found.add("repeated_session", "", repeated)
+        self._repeated(sessions, repeated)
         if not sessions["attended"].any():
             self.found.add("nobody_attended", study.columns.get("attended", ""))
-        tied = sessions[sessions["attended"]].duplicated(["patient_id", "order"], keep=False)
-        if (tied & ~repeated.loc[tied.index]).any():
-            self._note("sessions_tied")
-        names = [s.measure.name for s in study.measures]
-        known = sessions[sessions["patient_id"].notna()]
-        return reduce_sessions(known, names, study.several, study.scores)
+        known = sessions[sessions["patient_id"].notna() & ~repeated]
+        how = [s.measure.name for s in study.measures], study.several, study.scores
+        whole, turned = (reduce_sessions(rows, *how) for rows in (known, known[::-1]))
+        if rows := int(whole["joined"].sum()):
+            self._note("sessions_joined", count=rows)
+        if not study.rows_in_order:
+            self._same_day(known[known["attended"]], whole, turned)
+        return whole
+
+    def _same_day(self, held: pd.DataFrame, here: pd.DataFrame, there: pd.DataFrame) -> None:
+        """Ask where first or last scores are others once the rows are turned round."""
+        ends = [name for m in self.study.measures for name in (m.measure.pre, m.measure.post)]
+        one, other = (t.set_index("patient_id")[ends].fillna(np.inf) for t in (here, there))
+        changed = (one != other.loc[one.index]).any(axis=1)
+        rows = held[held["patient_id"].map(changed) & held["order"].notna()]
+        rows = rows[rows.duplicated(["patient_id", "order"], keep=False)]
+        count = rows["patient_id"].nunique()
+        some = self.study.some(count, len(one))
+        if count > HANDFUL * len(one):
+            self.found.add("same_day", "", rows["attended"], some=some, columns=self._apart(rows))
+        elif count:
+            self._note("sessions_tied", some=some)
 
     def _in_treatment(self) -> pd.Series:
         """Which sessions are not after the end of treatment, unless those count too."""

@@ -49,11 +49,11 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
     left = people["patient_id"].notna()
     flow = [flow_step("patients in the file", people[left].drop_duplicates("patient_id"), 0)]
     met_all = pd.Series(True, index=raw.frame.index)
-    for keep, choices in ((True, study.keep), (False, study.leave_out)):
-        for column, entries in choices.items():
-            met_all &= _met(raw, column, entries, keep, said)
+    for section, verb in (("keep", "keeps"), ("leave_out", "leaves out")):
+        for column, entries in getattr(study, section).items():
+            met_all &= _met(raw, column, entries, section, said)
             those = people[left & met_all].drop_duplicates("patient_id")
-            words = f"{shown_name(column)} as the study {'keeps' if keep else 'leaves out'}"
+            words = f"{shown_name(column)} as the study {verb}"
             flow.append(flow_step(words, those, flow[-1].patients - len(those)))
     if not met_all.any():
         raise refusal("study_leaves_no_row", file=raw.name)
@@ -93,17 +93,16 @@ def _restarting(people: pd.DataFrame, study: Study) -> list[str]:
 
 
 def _met(
-    raw: RawTable, column: str, entries: Sequence[str], keep: bool, said: list[str]
+    raw: RawTable, column: str, entries: Sequence[str], section: str, said: list[str]
 ) -> pd.Series:
     """Which rows have one of the entries, or have none of them; an empty entry is ""."""
-    section = "keep" if keep else "leave_out"
     if column not in raw.frame:
         raise column_not_there(f"under [{section}]", column, list(raw.frame.columns), raw.name)
     text = read_words(raw.frame[column]).fillna("")
     wanted = {" ".join(entry.split()).lower() for entry in entries}
     if absent := len(wanted - set(text.unique())):
         said.append(f"{absent} entries under [{section}] of {shown_name(column)} stand in no row")
-    return text.isin(wanted) == keep
+    return text.isin(wanted) == (section == "keep")
 
 
 def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, int]:

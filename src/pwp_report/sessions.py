@@ -7,51 +7,52 @@ import pandas as pd
 from pwp_report.wording import refusal
 
 _FIRST = ("person_id", "age", "gender", "ethnicity", "mix_")
+#: By rule on several therapists, what decides; the order of the rows decides where it is equal.
+_RULES = {"most_sessions": ["weight", "last"], "exclude": ["therapist_id"]}
+_RULES |= {"first": ["first"], "last": ["last"]}
 
 
-def choose_therapist(
-    sessions: pd.DataFrame, several: str = "most_sessions"
-) -> tuple[pd.Series, pd.Series]:
+def choose_therapist(sessions: pd.DataFrame, several: str = "most_sessions") -> pd.DataFrame:
     """Decide whose patient each patient is.
 
     Parameters
     ----------
     sessions : DataFrame
-        Attended sessions in order of time, with ``patient_id`` and ``therapist_id``. A column
-        ``weight`` counts for more than one session where it is given.
+        Attended sessions with ``patient_id`` and ``therapist_id``; ``order`` is when they were,
+        and a column ``weight`` counts for more than one session, where they are given.
     several : {"most_sessions", "first", "last", "exclude"}
         The rule for a patient with several therapists. ``most_sessions`` takes the later of two
         with equally many; ``exclude`` leaves the therapist missing.
 
     Returns
     -------
-    therapist : Series of str, indexed by patient_id
-    n_therapists : Series of int, indexed by patient_id
+    DataFrame, indexed by patient_id
+        ``therapist_id, n_therapists``, ``tied`` (whether another has equally many sessions) and
+        ``by_rows`` (whether nothing but the order of the rows tells the two apart).
 
     Examples
     --------
     >>> seen = pd.DataFrame({"patient_id": ["a", "a", "a"], "therapist_id": ["x", "y", "y"]})
-    >>> choose_therapist(seen)[0]["a"], choose_therapist(seen, "first")[0]["a"]
-    ('y', 'x')
+    >>> [choose_therapist(seen, rule).at["a", "therapist_id"] for rule in ("last", "first")]
+    ['y', 'x']
     """
-    known = sessions[sessions["therapist_id"].notna()].reset_index(drop=True)
-    count = known.groupby("patient_id")["therapist_id"].nunique()
-    if several in ("first", "last"):
-        in_turn = known if several == "first" else known[::-1]
-        chosen = in_turn.drop_duplicates("patient_id")
-    elif several in ("most_sessions", "exclude"):
-        weight = known["weight"] if "weight" in known else pd.Series(1.0, index=known.index)
-        pairs = known.assign(_weight=weight, _last=known.index)
-        pairs = pairs.groupby(["patient_id", "therapist_id"], as_index=False, sort=False).agg(
-            _weight=("_weight", "sum"), _last=("_last", "max")
-        )
-        ordered = pairs.sort_values(["_weight", "_last"], kind="stable")
-        chosen = ordered.drop_duplicates("patient_id", keep="last")
-        if several == "exclude":
-            chosen = chosen[chosen["patient_id"].map(count) == 1]
-    else:
+    if several not in _RULES:
         raise refusal("several_unknown")
-    return chosen.set_index("patient_id")["therapist_id"], count
+    free = {name: n for name, n in {"weight": 1, "order": 0}.items() if name not in sessions}
+    known = sessions.dropna(subset="therapist_id").assign(**free, row=lambda t: range(len(t)))
+    end = "first" if several == "first" else "last"
+    pairs = known.groupby(["patient_id", "therapist_id"], as_index=False).agg(
+        weight=("weight", "sum"), first=("order", "min"), last=("order", "max"), row=("row", end)
+    )
+    pairs["n_therapists"] = pairs.groupby("patient_id")["row"].transform("size")
+    pairs["tied"] = pairs.duplicated(["patient_id", "weight"], keep=False)
+    pairs["by_rows"] = pairs.duplicated(["patient_id", *_RULES[several]], keep=False)
+    by, upwards = [*_RULES[several], "row"], several != "first"
+    pairs = pairs.sort_values(by, ascending=upwards, na_position="first")
+    chosen = pairs.drop_duplicates("patient_id", keep="last").set_index("patient_id")
+    if several == "exclude":
+        chosen["therapist_id"] = chosen["therapist_id"].where(chosen["n_therapists"] == 1)
+    return chosen.filter(["therapist_id", "n_therapists", "tied", "by_rows"])
 
 
 def reduce_sessions(
@@ -64,7 +65,8 @@ def reduce_sessions(
 
     Scores are those of the first and of the last session *attended*, as in Green et al. (2014,
     p. 10): a patient without a score there has none, even if there is one in between. Or they are
-    the first and the last that were *recorded* at an attended session, two at least.
+    the first and the last that were *recorded* at an attended session, two at least. Rows of one
+    time with the same scores that differ in the therapist are one session of several therapists.
 
     Parameters
     ----------
@@ -81,10 +83,10 @@ def reduce_sessions(
     Returns
     -------
     DataFrame
-        ``patient_id, therapist_id, n_therapists, <measure>_pre, <measure>_post, sessions, tied``
-        (whether two therapists have equally many sessions, and none has more) and what else was
-        given, in the order of the patients' first rows; its index holds the position of each
-        patient's first row.
+        ``patient_id``, what `choose_therapist` gives, ``<measure>_pre, <measure>_post, sessions``,
+        ``joined`` (rows of sessions that stand in a row above, with another therapist) and what
+        else was given, in the order of the patients' first rows; its index holds the position of
+        each patient's first row.
 
     Examples
     --------
@@ -98,13 +100,16 @@ def reduce_sessions(
     everybody = sessions.drop_duplicates("patient_id").reset_index(names="_row")
     ordered = sessions.sort_values(["patient_id", "order"], kind="stable", na_position="last")
     seen = ordered[ordered["attended"].astype(bool)]
-    first = seen.drop_duplicates("patient_id", keep="first").set_index("patient_id")
-    last = seen.drop_duplicates("patient_id", keep="last").set_index("patient_id")
-    therapist, count = choose_therapist(seen, several)
-    groups = seen.groupby("patient_id", sort=False)
-    parts: dict[str, pd.Series] = {"therapist_id": therapist, "n_therapists": count}
+    alike = ["patient_id", "order", *measures]
+    turn = seen.groupby([*alike, "therapist_id"], dropna=False).cumcount()
+    joined = seen.assign(_turn=turn).duplicated([*alike, "_turn"])
+    held = seen[~joined]
+    first = held.drop_duplicates("patient_id", keep="first").set_index("patient_id")
+    last = held.drop_duplicates("patient_id", keep="last").set_index("patient_id")
+    groups, rows = (part.groupby("patient_id", sort=False) for part in (held, seen))
+    parts: dict[str, pd.Series] = {str(c): v for c, v in choose_therapist(seen, several).items()}
     if "service_id" in seen:
-        own = seen[seen["therapist_id"] == seen["patient_id"].map(therapist)]
+        own = seen[seen["therapist_id"] == seen["patient_id"].map(parts["therapist_id"])]
         parts["service_id"] = own.groupby("patient_id", sort=False)["service_id"].first()
     for name in measures:
         parts[f"{name}_pre"], parts[f"{name}_post"] = first[name], last[name]
@@ -113,16 +118,12 @@ def reduce_sessions(
             twice = found.count() > 1
             parts[f"{name}_pre"], parts[f"{name}_post"] = found.first(), found.last().where(twice)
     parts["sessions"] = groups.size()
-    loads = seen.groupby(["patient_id", "therapist_id"]).size()
-    parts["tied"] = (loads == loads.groupby(level=0).transform("max")).groupby(level=0).sum() > 1
+    parts["joined"] = rows.size() - groups.size()
     of_all = {"assessment": "any", "one_to_one": "all"}
-    parts |= {name: groups[name].agg(how) for name, how in of_all.items() if name in seen}
+    parts |= {name: rows[name].agg(how) for name, how in of_all.items() if name in seen}
     by_patient = ordered.groupby("patient_id", sort=False)
-    parts |= {
-        name: by_patient[name].first() for name in map(str, ordered) if name.startswith(_FIRST)
-    }
+    parts |= {c: by_patient[c].first() for c in map(str, ordered) if c.startswith(_FIRST)}
     parts |= {c: by_patient[c].last() for c in ("status", "dropped_out") if c in ordered}
     table = pd.DataFrame(parts, index=pd.Index(everybody["patient_id"]))
-    table["sessions"] = table["sessions"].fillna(0)
-    table["n_therapists"] = table["n_therapists"].fillna(0).astype("int64")
+    table = table.fillna({"sessions": 0, "n_therapists": 0}).astype({"n_therapists": "int64"})
     return table.reset_index().set_index(pd.Index(everybody["_row"].to_numpy()))

@@ -17,6 +17,10 @@ from pwp_report.wording import refusal, remark
 
 #: Roles without which nothing can be done, and what they identify.
 NEEDED = {"patient_id": "patient", "therapist_id": "therapist"}
+#: The share of patients up to which the order of the rows may decide. Days with two sessions by
+#: chance are rarer by far, and rows that are no sessions (one a measure, one a member of staff)
+#: make nearly all days so.
+HANDFUL = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Study:
         By column of the file, the entries whose rows are read, and those whose rows are not.
     scores : {"attended", "recorded"}
         Of sessions: scores of the first and last attended one, or the first and last recorded.
+    rows_in_order : bool
+        Whether sessions of one day stand in the file in the order in which they were.
     follow_ups : bool
         Whether sessions after the end of treatment count.
     minimum_sessions : int
@@ -112,6 +118,7 @@ class Study:
     leave_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scores: str = "attended"
     follow_ups: bool = False
+    rows_in_order: bool = False
     minimum_sessions: int = 2
     minimum_patients: int = 1
     assessment: bool = True
@@ -140,6 +147,12 @@ class Study:
     def counts_every_row(self) -> bool:
         """Whether rows are sessions and no column says which were attended: then all count."""
         return self.level == "session" and not {"attended", "missed"} & set(self.columns)
+
+    def some(self, n: int, of: int) -> str:
+        """Write a count of patients in a sentence: in words where it or the others are too few."""
+        if n < self.threshold:
+            return "some"
+        return "nearly all" if of - n < self.threshold else self.policy(True).text(n)
 
     def policy(self, active: bool) -> DisclosurePolicy:
         """Give the rules of release."""
@@ -196,9 +209,8 @@ def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], fil
     used = [] if given.measures else [s.measure for s in study.measures]
     for measure in [m for m in MEASURES.values() if used and m not in used]:
         if len(named := recognise.named_after(unused(study, columns), measure)) > 1:
-            raise refusal(
-                "unclear_ends", file=file, measure=measure, columns=headings_listed(named)
-            )
+            words = headings_listed(named)
+            raise refusal("unclear_ends", file=file, measure=measure, columns=words)
 
 
 def measures_not_used(study: Study, columns: Sequence[str]) -> list[str]:
@@ -223,8 +235,7 @@ def column_not_there(where: str, column: str, columns: Sequence[str], file: str 
     """Make the error for a column that the study names and the file lacks."""
     near = get_close_matches(column, list(map(str, columns)), n=1)
     hint = f"did you mean {shown_name(near[0])}?" if near else "correct the study file"
-    shown = shown_name(column)
-    return refusal("column_not_there", file=file, column=shown, where=where, hint=hint)
+    return refusal("column_not_there", file=file, column=shown_name(column), where=where, hint=hint)
 
 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:

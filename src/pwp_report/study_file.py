@@ -49,12 +49,8 @@ class _Key:
 _DATA: dict[str, dict[str, Any]] = listed("study_keys.toml")
 _ROLES = _DATA.pop("roles")
 _MEASURE_KEYS = tuple(_Key("measure", name, **key) for name, key in _DATA.pop("measure").items())
-_KEYS = tuple(
-    _Key("" if section == "top" else section, name, **key)
-    for section, keys in _DATA.items()
-    for name, key in keys.items()
-)
-_SECTIONS = ("columns", "measures", *_CHOICES, "codes", *(s for s in _DATA if s != "top"))
+_KEYS = tuple(_Key(part, k, **v) for part, keys in _DATA.items() for k, v in keys.items())
+_SECTIONS = ("columns", "measures", *_CHOICES, "codes", *filter(None, _DATA))
 _COLUMN_KEYS = tuple(
     _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column")
     for r in dict.fromkeys((*PATIENT_ROLES, *SESSION_ROLES))
@@ -196,11 +192,8 @@ def _study(content: dict[str, Any], place: Path) -> Study:
     if top.read([_Key("", "version", "whole", low=1)]).get("version", 1) != 1:
         raise top.error("is of a later version", "update pwp-lib", "version")
     values = top.read([k for k in _KEYS if not k.section])
-    parts = {
-        name: _Section(content.get(name, {}), name, place, _names(name))
-        for name in _SECTIONS
-        if name not in ("measures", *_CHOICES)
-    }
+    names = [n for n in _SECTIONS if n not in ("measures", *_CHOICES)]
+    parts = {n: _Section(content.get(n, {}), n, place, _names(n)) for n in names}
     for name, part in parts.items():
         values |= part.read([k for k in _KEYS if k.section == name])
     if not _is_date_format(values.get("date_format", "")):
@@ -208,9 +201,8 @@ def _study(content: dict[str, Any], place: Path) -> Study:
         raise parts["file"].error("is not the form of a date", hint, "date_format")
     values |= {name: _entries(content.get(name, {}), name, place) for name in _CHOICES}
     columns = {k: v.strip() for k, v in parts["columns"].read(_COLUMN_KEYS).items()}
-    codes = {
-        k: tuple(c.strip().lower() for c in v) for k, v in parts["codes"].read(_CODE_KEYS).items()
-    }
+    codes = parts["codes"].read(_CODE_KEYS)
+    codes = {k: tuple(c.strip().lower() for c in v) for k, v in codes.items()}
     return Study(
         # An empty name of a role says that a column is not to be used, whatever its name.
         columns=columns,
@@ -253,10 +245,8 @@ def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
 def _measure(name: str, part: _Section) -> Measure:
     known, changes = MEASURES.get(name), part.read(_MEASURE_KEYS[4:])
     if known is None and not {"minimum", "maximum", "higher_is_worse"} <= set(changes):
-        raise part.error(
-            "is not a measure of the library",
-            f"give minimum, maximum and higher_is_worse, or use one of {', '.join(MEASURES)}",
-        )
+        hint = f"give minimum, maximum and higher_is_worse, or use one of {', '.join(MEASURES)}"
+        raise part.error("is not a measure of the library", hint)
     try:
         if known is not None:
             return replace(known, **changes)

@@ -60,8 +60,8 @@ def test_the_time_decides_between_two_sessions_of_a_day(tmp_path: Path) -> None:
     one_day = SESSIONS.assign(CareContDate="2021-03-05", time=["9:00", "10:30", "16:45"] * 80)
     found = patients_of(checked(tmp_path, one_day[::-1]))
     pd.testing.assert_frame_equal(found, patients_of(checked(tmp_path, SESSIONS)))
-    remarks = checked(tmp_path, one_day.drop(columns="time")).remarks
-    assert any("same day" in r for r in remarks)
+    problems = checked(tmp_path, one_day.drop(columns="time")).problems
+    assert any("name their time as time under [columns]" in p.hint for p in problems)
 
 
 def test_words_that_are_not_known_are_counted(tmp_path: Path) -> None:

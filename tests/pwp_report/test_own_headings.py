@@ -156,7 +156,8 @@ def test_a_rule_on_closed_cases_says_how_many_of_them_dropped_out(
     people = rows[(rows["sessions"] == 2) & ((rows["Status"] == "Open") <= (len(statuses) != 1))]
     there = int((people["Status"] == "Dropped out").sum())
     others = len(people) - there
-    named = 5 * round(there / 5) if min(there, others) >= 5 else "some"
+    named = "nearly all" if others < 5 else str(5 * round(there / 5))
+    named = named if there >= 5 else "some"
     said = f" ({named} who dropped out among them)" if there else ""
     if statuses == ["in_treatment"]:
         said = ""

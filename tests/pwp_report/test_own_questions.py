@@ -29,6 +29,15 @@ def _swapped() -> pd.DataFrame:
     return FRAME.rename(columns={"phq9_pre": "phq9_post", "phq9_post": "phq9_pre"})
 
 
+def _one_day() -> pd.DataFrame:
+    last = SESSIONS.groupby("PathwayID").tail(1).head(4)
+    return pd.concat([SESSIONS, last.assign(PHQ9=(last["PHQ9"].astype(int) + 9) % 28)])
+
+
+def _two_of_staff() -> pd.DataFrame:
+    return pd.concat([SESSIONS, SESSIONS.assign(CarePersLocalId="t-other")])
+
+
 def _restarting() -> pd.DataFrame:
     numbers = FRAME.groupby("therapist_id").cumcount()
     # Whoever says no word of services that restart has a patient in two rows.
@@ -54,6 +63,8 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "numbers_restart_perhaps": (_restarting(), ""),
     "means_of_items": (_means_of_items(), ""),
     "worse_on_average": (_swapped(), ""),
+    "sessions_tied": (_one_day(), ""),
+    "therapist_by_rows": (_two_of_staff(), ""),
     "number_far_off": (FRAME.assign(IMD=["99", *_IMD[1:]]), _ADJUST),
     "numbers_as_categories": (FRAME.assign(IMD=["Z", *_IMD[1:]]), _ADJUST),
 }

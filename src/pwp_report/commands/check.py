@@ -43,10 +43,8 @@ def check_file(
         # Counts that rest on entries which could not be read would not be those of the file.
         title = "Rules of inclusion: patients excluded in turn, and by each alone"
         shown = found.rules.filter(like="excluded").map(lambda n: policy.text(n) if n else "0")
-        show(
-            title + f" ({MARK}: 1 to {policy.threshold - 1})" * policy.active,
-            found.rules.assign(**shown),
-        )
+        title += f" ({MARK}: 1 to {policy.threshold - 1})" * policy.active
+        show(title, found.rules.assign(**shown))
         show("Completeness: ten lowest, by row of the first patient", _complete(found, policy))
         show("Enough for each step", found.enough)
     if write is not None:
@@ -78,13 +76,11 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
 
 def _write_text(path: Path, text: str) -> None:
     """Write a small file whole, or not at all."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        path.write_text(text, encoding="utf-8", newline="\n")
     except OSError:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         raise refusal("file_not_writable", file=path) from None
 
 

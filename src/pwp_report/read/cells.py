@@ -27,6 +27,7 @@ _DATE = re.compile(
 )
 #: What an entry that is no number may be.
 _FORMS = {"percentage": _PERCENT, "comma": _COMMA, "date": _DATE}
+_FORMS |= {"labelled": re.compile(r"\d+([.,]\d+)?\s*[(\[].*[)\]]", re.ASCII)}
 #: Numbers that extracts use for "not recorded" where the scale cannot have them.
 MISSING_CODES = (-1, -8, -9, -88, -99, -999, 77, 88, 99, 777, 888, 999, 9999)
 #: Forms of the day, once separators are hyphens; no entry has two of them.
@@ -79,8 +80,8 @@ def read_numbers(
         Text or numbers, shape (N,).
     codes : collection of str
         Entries that mean missing, besides the usual words.
-    decimal : {".", ",", None}
-        ``None`` accepts decimal commas where no entry has a decimal point.
+    decimal : {".", ",", "", None}
+        Where it is not given, accepts decimal commas where no entry has a decimal point.
 
     Examples
     --------
@@ -95,7 +96,7 @@ def read_numbers(
     labels, distinct = pd.factorize(cells)
     texts = [str(t).strip() for t in distinct]
     points = any("." in t and _NUMBER.fullmatch(t) for t in texts)
-    commas = decimal == "," or (decimal is None and not points)
+    commas = decimal == "," or not (decimal or points)
     values = np.full(len(texts) + 1, np.nan)
     kinds: list[str | None] = [None] * (len(texts) + 1)
     for i, text in enumerate(texts):

@@ -108,10 +108,9 @@ def read_duckdb(place: Path, table: str | None) -> RawTable:
             tables = "select table_name from information_schema.tables order by table_name"
             found = base.execute(tables).fetchall()
             name = choose_table([str(row[0]) for row in found], table, "database", place)
-            relation = base.execute(f"select * from {_quoted(name)} limit 0")
-            check_width(len(relation.description), place)
-            most = f"select * from {_quoted(name)} limit {_MOST_ROWS + 1}"
-            result = base.sql(most).to_arrow_table()
+            every = f"select * from {_quoted(name)}"
+            check_width(len(base.execute(f"{every} limit 0").description), place)
+            result = base.sql(f"{every} limit {_MOST_ROWS + 1}").to_arrow_table()
     except duckdb.Error:
         raise refusal("duckdb_unreadable", file=place) from None
     return _from_arrow(result, place, "DuckDB")
@@ -148,5 +147,4 @@ def _text(entry: object) -> str | None:
 
 
 def _quoted(name: str) -> str:
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
+    return '"' + name.replace('"', '""') + '"'

@@ -70,25 +70,20 @@ def _check_archive(place: Path) -> None:
 
 def _check_cells(place: Path, part: str, header: int) -> list[str]:
     """Refuse what would be read as empty cells, though it looks filled; count hidden rows."""
-    tail, hidden, wrong = b"", 0, {"merged_cells": False, "formulas_without_results": False}
-    with zipfile.ZipFile(place) as archive, archive.open(part) as sheet:
-        while block := sheet.read(1 << 20):
-            text = tail + block
-            merged = any(int(last) >= header for _, last in _MERGED.findall(text))
-            wrong["merged_cells"] |= merged
-            wrong["formulas_without_results"] |= bool(_NO_RESULT.search(text))
-            tail = text[-10_000:]
-            hidden += len(_HIDDEN.findall(text)) - len(_HIDDEN.findall(tail))
+    with zipfile.ZipFile(place) as archive:
+        text = archive.read(part)
+    merged = any(int(last) >= header for _, last in _MERGED.findall(text))
+    wrong = {"merged_cells": merged, "formulas_without_results": _NO_RESULT.search(text)}
     if said := [worded(key) for key, found in wrong.items() if found]:
         problems, hints = (", and ".join(words) for words in zip(*said, strict=True))
         raise InputError(problems, hint=hints, file=place)
-    hidden += len(_HIDDEN.findall(tail))
+    hidden = len(_HIDDEN.findall(text))
     return [remark("rows_hidden", count=hidden)] * bool(hidden)
 
 
 def _choose(book: Any, wanted: str | None, place: Path) -> Any:
     """Choose the sheet that is named, or the only one with a table in it."""
-    filled = {s.title: max(_filled(r) for r in _top(s)) for s in book.worksheets}
+    filled = {s.title: max(map(_filled, _top(s)), default=0) for s in book.worksheets}
     filled = {name: widest for name, widest in filled.items() if widest}
     tables = [name for name, widest in filled.items() if widest >= raw.WIDE]
     names = list(filled) if wanted or not tables else tables
@@ -98,8 +93,7 @@ def _choose(book: Any, wanted: str | None, place: Path) -> Any:
 def _top(sheet: Any) -> Iterator[tuple[Any, ...]]:
     # The size that a workbook states is at times wrong, and rows beyond it would be lost.
     sheet.reset_dimensions()
-    yield from islice(sheet.iter_rows(values_only=True), raw.DEEPEST)
-    yield ()
+    return islice(sheet.iter_rows(values_only=True), raw.DEEPEST)
 
 
 def _filled(cells: Sequence[Any]) -> int:

@@ -198,7 +198,6 @@ def _is_note(text: str, delimiter: str) -> bool:
 
 
 def _ragged(rows: Sequence[Any], width: int, place: Path) -> InputError:
-    cells = rows[0].actual_columns
-    what = "1 cell" if cells == 1 else f"{cells} cells"
+    what = f"{rows[0].actual_columns} cell" + "s" * (rows[0].actual_columns != 1)
     more = f" ({len(rows) - 1:,} more such rows)" if len(rows) > 1 else ""
     return refusal("ragged", file=place, row=rows[0].number, what=what, width=width, more=more)

@@ -532,6 +532,7 @@ def test_methods_speak_of_a_table_where_there_is_one(safe_analysis: Analysis) ->
         assert ("completeness of each therapist's caseload is tabulated" in text) == said
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("alone", [0, 1, 5])
 @pytest.mark.parametrize("enough", ["", "about 60"])
 @pytest.mark.parametrize("rankability", ["", "0", "34", "79"])

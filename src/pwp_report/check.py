@@ -108,13 +108,12 @@ def check_study_data(
     (0, True)
     """
     given = study if isinstance(study, Study) else Study() if study is None else read_study(study)
-    raw = read_table(file, table=given.table or None)
-    given, taken = _own_number(given, raw)
-    done = complete_study(given, list(raw.frame.columns), raw.name)
-    done, courses = _with_persons(raw, done)
-    courses += measures_not_used(done, [*raw.frame])
-    rows = len(raw.frame)
-    raw, chosen, said = choose_rows(raw, done)
+    whole = read_table(file, table=given.table or None)
+    given, taken = _own_number(given, whole)
+    done = complete_study(given, list(whole.frame.columns), whole.name)
+    done, courses = _with_persons(whole, done)
+    courses += measures_not_used(done, [*whole.frame])
+    raw, chosen, said = choose_rows(whole, done)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
@@ -139,7 +138,7 @@ def check_study_data(
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
         problems=found,
-        understood=(*_understood(raw, done, rows), *remarks),
+        understood=(*_understood(raw, done, len(whole.frame)), *remarks),
         remarks=remarks,
         rules=included.rules,
         flow=included.flow,

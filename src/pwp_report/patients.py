@@ -264,7 +264,8 @@ class PatientReader:
         moved = again & ~same & (patients["therapist_id"] != patient.map(first))
         column = self.study.columns["patient_id"]
         self.found.add("repeated_patient", column, moved)
-        self.found.add("conflicting_row", column, again & ~same & ~moved)
+        apart = self._apart(patients[patient.duplicated(keep=False)])
+        self.found.add("conflicting_row", column, again & ~same & ~moved, columns=apart)
         return patients.drop_duplicates("patient_id")
 
     def _one_therapist(self, patients: pd.DataFrame) -> pd.DataFrame:

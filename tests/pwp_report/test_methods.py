@@ -68,6 +68,14 @@ def test_questions_that_are_open_stand_before_the_answer(safe_analysis: Analysis
     assert "Open, and" not in "\n".join(first_page(safe_analysis, Study(), released))
 
 
+def test_the_order_of_rows_that_a_study_states_is_said_first(safe_analysis: Analysis) -> None:
+    released = release_results(safe_analysis, POLICY)
+    said = "on one day are taken in the order of the file's rows"
+    for stated in (True, False):
+        page = "\n".join(first_page(safe_analysis, Study(rows_in_order=stated), released))
+        assert (said in page.partition("## The answer")[0]) == stated
+
+
 def test_a_fit_on_the_boundary_is_said_in_words(cohort_of_copies: Cohort, tmp_path: Path) -> None:
     analysis = analyse(cohort_of_copies, draws=200, sensitivity=False)
     run = write_run(analysis, Study(), DisclosurePolicy(active=False), tmp_path / "out")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
 
+from pwp_report.commands.pooling import _COUNTED
 from pwp_report.sessions import choose_therapist
+from pwp_report.wording import SEVERAL
 
 #: Every patient has three sessions and one therapist.
 _PEOPLE = SESSIONS["PathwayID"].nunique()
@@ -159,3 +162,22 @@ def test_headings_of_files_of_another_shape_are_recognised(tmp_path: Path) -> No
             columns = checked(tmp_path, frame.assign(**extra)).study.columns
             roles = {"service_id": "Locality", "age": "Age (yrs)", "status": "Outcome of treatment"}
             assert {**roles, **names}.items() <= columns.items()
+
+
+def test_a_row_for_each_measure_of_a_patient_names_the_column(tmp_path: Path) -> None:
+    scores = {c: (FRAME[c] + 9) % 28 for c in ("phq9_pre", "phq9_post")}
+    rows = pd.concat([FRAME.assign(Scale="A"), FRAME.assign(Scale="B", **scores)])
+    (problem,) = checked(tmp_path, rows.assign(note="1")).problems
+    assert problem.problem == "this patient stands in a row above with other entries"
+    assert problem.hint.endswith("differ between such rows: Scale")
+    kept = checked(tmp_path, rows, '[keep]\nScale = ["A"]\n')
+    pd.testing.assert_frame_equal(patients_of(kept), patients_of(checked(tmp_path, FRAME)))
+
+
+def test_counts_in_the_words_of_a_rule_make_no_other_rule() -> None:
+    several = " (of several, which {0} patients had, the last; of two, as {0} had, the later)"
+    plain = re.sub(_COUNTED, "", several.format("10"))
+    for said in ("some", "nearly all", "1,010"):
+        words = [w.format(said) for w in (several, SEVERAL["by_rows"], SEVERAL["joined"])]
+        assert re.sub(_COUNTED, "", "".join(words)) == plain
+    assert re.sub(_COUNTED, "", "2 sessions or more") == "2 sessions or more"

@@ -99,11 +99,8 @@ class Cohort:
     provenance : Provenance
     flow : tuple of FlowStep
         How the cohort came about, rule by rule.
-    completeness : DataFrame or None
-        ``therapist_id`` and the columns of `completeness_by_therapist`: of the patients who meet
-        every other rule, how many have every score. ``None`` where nobody was left out for one.
     eligible : DataFrame or None
-        Those patients themselves, with the columns of `patients`.
+        Patients who meet every rule but those on scores, with the columns of `patients`.
     """
 
     patients: pd.DataFrame
@@ -112,7 +109,6 @@ class Cohort:
     measures: tuple[Measure, ...]
     provenance: Provenance
     flow: tuple[FlowStep, ...] = ()
-    completeness: pd.DataFrame | None = None
     eligible: pd.DataFrame | None = None
 
     def __repr__(self) -> str:

@@ -27,12 +27,13 @@ from pwp_lib.description import SampleDescription, describe_sample
 from pwp_lib.measures import Measure
 from pwp_lib.models import MeasureModels, fit_models
 from pwp_lib.numbers import listing
-from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
+from pwp_lib.outcomes import national_outcomes, summarise_outcomes
 from pwp_lib.profiling import therapist_profile
 from pwp_lib.ranking import composite_ranks
 from pwp_lib.scales import SCALES
 from pwp_lib.sensitivity import SensitivityPanel, sensitivity_panel
 from pwp_report import case_mix as mixing
+from pwp_report.every_score import completeness
 from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.rates import RateModel, fit_rate, rates_asked
 from pwp_report.service_level import fit_services
@@ -197,8 +198,7 @@ class Analysis:
         """Summarise the outcomes of these therapists' patients together, on one measure."""
         patients = self.cohort.patients
         few = patients[patients["therapist_id"].isin(list(therapists))]
-        mine = next(m for m in self.cohort.measures if m.name == measure)
-        row: pd.Series = summarise_outcomes(few, mine).iloc[0]
+        row: pd.Series = summarise_outcomes(few, self.cohort.measure(measure)).iloc[0]
         return row
 
     @property
@@ -326,9 +326,9 @@ def analyse(
 
 
 def _completeness(cohort: Cohort) -> pd.DataFrame:
-    if cohort.completeness is None:
-        return completeness_by_therapist(cohort.patients, cohort.measures)
-    return cohort.completeness.set_index("therapist_id")
+    """Count who has every score, for the therapists who have a patient left."""
+    everybody = cohort.patients if cohort.eligible is None else cohort.eligible
+    return completeness(everybody, cohort.patients, cohort.measures).loc[cohort.caseloads().index]
 
 
 def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
@@ -364,7 +364,7 @@ def _national(attempts: _Attempts) -> pd.DataFrame | None:
         attempts.not_done["national"] = "They are defined for the PHQ-9 with the GAD-7."
         return None
     scored = cohort.patients.dropna(subset=[c for m in pair for c in (m.pre, m.post)])
-    counted = {"patients analysed, with every score": scored}
+    counted = {"patients analysed, with every score of both": scored}
     if cohort.eligible is not None and len(cohort.eligible) > len(scored):
         counted["all finished courses, as published"] = cohort.eligible
     return attempts.attempt(

@@ -24,10 +24,8 @@ FIRST, WITH_MIX = "first scores", "first scores and case mix"
 #: Numbers with more values than this are numbers, others are categories.
 _CATEGORIES = 6
 #: Roles that say who and where a patient was, and when.
-_WHO, _WHEN = (
-    ("patient_id", "therapist_id", "service_id", "person_id"),
-    ("started", "ended", "date", "time"),
-)
+_WHO = ("patient_id", "therapist_id", "service_id", "person_id")
+_WHEN = ("started", "ended", "date", "time")
 #: Headings under which the day numbers of a spreadsheet are dates.
 _OF_DATES = r"(?i).*(?:dates?(?![a-z])|dob|birth)"
 #: Of fewer services left out in turn the spread says nothing.

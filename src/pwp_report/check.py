@@ -11,8 +11,8 @@ import pandas as pd
 
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.measures import Measure
-from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.disclosure import DisclosurePolicy
+from pwp_report.every_score import completeness
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, same_name, score_columns
 from pwp_report.problems import Problems
@@ -50,7 +50,7 @@ class Check:
         By rule of inclusion: patients excluded in turn, and if the rule stood alone.
     flow : tuple of FlowStep
     completeness : DataFrame
-        By therapist; see `pwp_lib.completeness_by_therapist`. The index holds identifiers.
+        By therapist; see `pwp_report.every_score.completeness`. The index holds identifiers.
     first_rows : Series of int
         By therapist, the row of the file where they first stand: how the holder of the file can
         find a therapist who is not named.
@@ -142,7 +142,7 @@ def check_study_data(
         remarks=remarks,
         rules=included.rules,
         flow=included.flow,
-        completeness=completeness_by_therapist(included.eligible, measures),
+        completeness=completeness(included.eligible, included.patients, measures),
         first_rows=pd.Series(raw.rows[known.index], index=known["therapist_id"].to_list()),
         enough=enough_for(included.patients, done, policy, therapist_table=table is not None),
         cohort=cohort,
@@ -312,7 +312,6 @@ def _cohort(
         measures=measures,
         provenance=Provenance(synthetic=synthetic, source=raw.name),
         flow=included.flow,
-        completeness=included.completeness(measures),
         eligible=_without_rules(included.eligible),
     )
 

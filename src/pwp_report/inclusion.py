@@ -8,7 +8,6 @@ import pandas as pd
 
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_lib.measures import Measure
-from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.study import Study
 from pwp_report.wording import SEVERAL, remark, worded
@@ -37,11 +36,6 @@ class Included:
     eligible: pd.DataFrame
     flow: tuple[FlowStep, ...]
     rules: pd.DataFrame
-
-    def completeness(self, measures: Sequence[Measure]) -> pd.DataFrame:
-        """Count who has every score, for the therapists who have a patient left."""
-        counts = completeness_by_therapist(self.eligible, measures)
-        return counts[counts.index.isin(self.patients["therapist_id"].unique())].reset_index()
 
 
 def _masks(

@@ -38,8 +38,7 @@ def last_scores(
     for m in measures:
         began = rows.dropna(subset=[m.pre])
         has = began[m.post].notna()
-        means = {"mean_last": began.loc[has, m.pre].mean()}
-        means["mean_lacking"] = began.loc[~has, m.pre].mean()
+        means = {"mean_last": began[m.pre][has].mean(), "mean_lacking": began[m.pre][~has].mean()}
         counts = {"first": len(began), "last": int(has.sum()), "lacking": int((~has).sum())}
         found[m.name] = counts | means
     return pd.DataFrame.from_dict(found, orient="index")

@@ -27,6 +27,7 @@ from pwp_lib import outcomes
 from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
+from pwp_report.every_score import has_every_score
 from pwp_report.ledger import REST
 from pwp_report.rates import NATIONAL_RATES
 from pwp_report.register import changes_by_therapist, differ_by_few
@@ -142,10 +143,8 @@ class PatientCounts:
         for measure in analysis.cohort.measures:
             _add_outcomes(made, analysis, measure.name, people)
         _add_completeness(made, analysis, people, policy.smallest_caseload * policy.active)
-        _add_last_scores(made, analysis)
-        _add_national(made, analysis)
-        _add_flow(made, analysis)
-        _add_subsets(made, analysis)
+        for add in (_add_last_scores, _add_national, _add_flow, _add_subsets):
+            add(made, analysis)
         _add_categories(made, analysis, policy)
         made._release(analysis, policy, [EVERYBODY, *people])
         return made
@@ -272,12 +271,13 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
     for m in [m for m in analysis.cohort.measures if m.name in analysis.lacking]:
         both = completeness_by_therapist(everybody, [m])["complete"]
         columns[Kind(Count.last, m.name)] = both.reindex(table.index)
-    ends = table["eligible"].sum(), table["complete"].sum()
     for kind, column in columns.items():
         few = column.index.isin(list(together))
         made.put(EVERYBODY, kind, n := column.sum())
-        # Not by therapist where few of all lack a score, or have one alone: the bounds of all of
-        # them together, or of two reports, tell whose they are.
+        # Not by therapist where few of all lack a score, or have one and are not analysed: the
+        # bounds of all of them together, or of two reports, tell whose they are.
+        scored = analysis.outcomes["n"].get(kind.of, table["complete"].sum())
+        ends = table["eligible"].sum(), scored
         if kind.count in (Count.eligible, Count.last) and any(0 < abs(n - e) < least for e in ends):
             column = column * np.nan
         for label, n in column[~few].items():
@@ -293,28 +293,32 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
         for m in analysis.cohort.measures:
             made.link(group, Kind(Count.eligible), [Kind(Count.last, m.name)])
             made.link(group, Kind(Count.last, m.name), [Kind(Count.n, m.name)])
-            made.link(group, Kind(Count.analysed), [Kind(Count.n, m.name)])
-            made.link(group, Kind(Count.n, m.name), [Kind(Count.complete)])
+            made.link(group, Kind(Count.complete), [Kind(Count.n, m.name)])
 
 
 def _add_scores_alone(made: PatientCounts, analysis: Analysis, people: People) -> None:
-    """Count those with the scores of some measures alone: with who has all they are everybody."""
+    """Count those with the scores of some measures and no others: together they are everybody."""
     everybody: Any = analysis.cohort.eligible
-    names = [m.name for m in analysis.cohort.measures]
-    has = [everybody[[m.pre, m.post]].notna().all(axis=1) for m in analysis.cohort.measures]
+    measures = analysis.cohort.measures
+    has = [everybody[[m.pre, m.post]].notna().all(axis=1) for m in measures]
+    scored = has_every_score(everybody, analysis.cohort.patients, measures)
+    whole = {*zip(*(h[scored] for h in has), strict=True)}
     table: Any = pd.crosstab(everybody["therapist_id"], has).reindex(analysis.completeness.index)
-    table = table.fillna(0).drop(columns=[(True,) * len(has)], errors="ignore")
-    alone, patterns = {}, [*table]
+    alone, patterns = {}, {w: w in whole for w in table}
     for group in [EVERYBODY, *people]:
-        counts = table.loc[[*people[group]]].sum() if group in people else table.sum()
+        counts = table.fillna(0).loc[[*people.get(group, table.index)]].sum()
         for which, n in counts.items():
-            alone[group, which] = cell = REST, Kind(Count.alone, f"{which}", f"{group}")
-            made.cells.setdefault(REST, {})[cell[1]] = int(n)
-        for of in (Kind(Count.eligible), *(Kind(Count.last, name) for name in names)):
-            if of in made.cells.get(group, {}):
-                some = [alone[group, w] for w in patterns if not of.of or w[names.index(of.of)]]
-                parts = (group, Kind(Count.complete)), *some
-                made._relations.append(Relation((group, of), parts))
+            rest = REST, Kind(Count.alone, f"{which}", f"{group}")
+            # Where all measures are required, those with all of them are counted already.
+            alone[group, which] = cell = (group, Kind(Count.complete)) if whole == {which} else rest
+            made.cells.setdefault(cell[0], {})[cell[1]] = int(n)
+        some = {Kind(Count.eligible): [*patterns], Kind(Count.complete): [*whole]}
+        for i, m in enumerate(measures):
+            some[Kind(Count.last, m.name)] = mine = [w for w in patterns if w[i]]
+            some[Kind(Count.n, m.name)] = [w for w in mine if patterns[w]]
+        for of in [k for k in some if k in made.cells.get(group, {})]:
+            parts = tuple(alone[group, w] for w in some[of])
+            made._relations.append(Relation((group, of), parts))
     for w in patterns:
         parts = tuple(alone[group, w] for group in people)
         made._relations.append(Relation(alone[EVERYBODY, w], parts))

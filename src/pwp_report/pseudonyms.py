@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _KEY_BYTES = 32
-_TABLES = ("patients", "therapists", "segments", "completeness", "eligible")
+_TABLES = ("patients", "therapists", "segments", "eligible")
 _IDENTIFIERS = ("therapist_id", "service_id")
 
 
@@ -133,14 +133,12 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     patients = _renamed(cohort.patients, maps)
     patients = patients.iloc[_order(cohort)].reset_index(drop=True)
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
-    place = {t: i for i, t in enumerate(patients["therapist_id"].unique())}
-    tables = {
-        name: table.sort_values("therapist_id", key=lambda t: t.map(place), ignore_index=True)
-        for name in ("therapists", "completeness")
-        if (table := _renamed(getattr(cohort, name), maps)) is not None
-    }
-    tables |= {name: _renamed(getattr(cohort, name), maps) for name in ("segments", "eligible")}
-    return replace(cohort, patients=patients, **tables)
+    tables = {n: _renamed(getattr(cohort, n), maps) for n in _TABLES} | {"patients": patients}
+    if cohort.therapists is not None:
+        place = {t: i for i, t in enumerate(patients["therapist_id"].unique())}
+        order = tables["therapists"]["therapist_id"].map(place).argsort(kind="stable")
+        tables["therapists"] = tables["therapists"].iloc[order].reset_index(drop=True)
+    return replace(cohort, **tables)
 
 
 def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:

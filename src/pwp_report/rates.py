@@ -13,15 +13,11 @@ from pwp_lib.cohort import Cohort
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import OUTCOMES, patient_national_outcomes, patient_outcomes
 from pwp_report.case_mix import CaseMix, case_mix_rows
-from pwp_report.wording import refusal
+from pwp_report.every_score import has_every_score, in_words
+from pwp_report.wording import listed, refusal
 
 #: By the name of its rate: the column of `patient_national_outcomes`, among whom, and words.
-NATIONAL_RATES = {
-    "recovery": ("recovered", "case", "Recovery"),
-    "reliable_improvement": ("reliably_improved", "finished", "Reliable improvement"),
-    "reliable_recovery": ("reliably_recovered", "case", "Reliable recovery"),
-    "reliable_deterioration": ("reliably_deteriorated", "finished", "Reliable deterioration"),
-}
+NATIONAL_RATES: Mapping[str, Sequence[str]] = listed("counts.toml")["national_rates"]
 OTHER_RATES = {"dropout": "Dropped out, of closed cases", "complete": "Every score recorded"}
 #: Percentiles of therapists that patients per hundred are given for.
 _PLACES = {"median": 0.5, "low": 0.05, "high": 0.95}
@@ -138,8 +134,7 @@ def _rates(
         flags = patient_national_outcomes(scored, pair)
         for rate, (flag, among, label) in NATIONAL_RATES.items():
             rows = scored.assign(yes=flags[flag])[flags[among]]
-            words = f"{label}, national definition"
-            yield Asked(rate, "", words, rows, tuple(m.pre for m in pair))
+            yield Asked(rate, "", label, rows, tuple(m.pre for m in pair))
     for measure in measures:
         yield from _of_measure(patients, measure)
     if everybody is None:
@@ -148,10 +143,10 @@ def _rates(
         closed = everybody[everybody["status"] == "closed"]
         closed = closed.assign(yes=closed["dropped_out"])
         yield Asked("dropout", "", OTHER_RATES["dropout"], closed, ())
-    scores = everybody[[c for m in measures for c in (m.pre, m.post)]]
-    rows = everybody.assign(yes=scores.notna().all(axis=1))
+    rows = everybody.assign(yes=has_every_score(everybody, patients, measures))
     if not rows["yes"].all():  # where nobody lacks one, nobody misses a model of it
-        yield Asked("complete", "", OTHER_RATES["complete"], rows, ())
+        of = in_words(patients, measures)
+        yield Asked("complete", "", OTHER_RATES["complete"], rows, (), of=of)
 
 
 def _of_measure(patients: pd.DataFrame, measure: Measure) -> Iterator[Asked]:

@@ -353,7 +353,7 @@ def _rates(tables: _Tables) -> None:
             # The percentage alone, and of how many dropped out not that.
             row = row and {k: row[k] for k in ("n", "percent") if counts and not asked.terms}
         if row:
-            whose = {"measure": asked.measure or "all measures", "outcome": asked.label}
+            whose = {"measure": asked.measure or asked.of, "outcome": asked.label}
             words = _GIVEN[len(asked.predictors)] + ["case mix"] * bool(asked.terms)
             rows.append({**whose, "adjusted_for": " and ".join(words) or "nothing", **row})
         elif not asked.terms:

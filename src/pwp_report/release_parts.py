@@ -149,8 +149,7 @@ def variances(fit: MixedFit) -> pd.DataFrame:
     errors, matrix = fit.variance_se(), fit.random_covariance.to_numpy(dtype=float)
     # Components go by columns of the lower triangle, which are the rows of the upper one.
     estimate = [*matrix[np.triu_indices(len(matrix))].tolist(), fit.residual_variance]
-    found = {"component": errors.index, "estimate": estimate, "se": errors.to_numpy(dtype=float)}
-    return pd.DataFrame(found)
+    return pd.DataFrame({"component": errors.index, "estimate": estimate, "se": errors.to_numpy()})
 
 
 def therapists_at_rules(counts: pd.Series, policy: DisclosurePolicy) -> list[object]:
@@ -192,9 +191,8 @@ def sensitivity(
 def one_less(panel: SensitivityPanel, alone: Sequence[str]) -> pd.DataFrame:
     """Therapist effect with all, and without each who is shown alone, lowest first."""
     rows = panel.rows.dropna(subset=["vpc"]).sort_values("vpc", kind="stable")
-    less = rows[rows["family"] == "leave one out"]
-    less = less.assign(analysis=less["analysis"].str.removeprefix("Without "))
-    less = less[less["analysis"].isin(list(alone))]
+    rows["analysis"] = rows["analysis"].str.removeprefix("Without ")
+    less = rows[(rows["family"] == "leave one out") & rows["analysis"].isin(list(alone))]
     main = rows[rows["family"] == "main"].assign(analysis="all therapists")
     frame = pd.concat([main, less])[["analysis", "vpc"]].set_axis(["therapist", "vpc"], axis=1)
     return in_percent(frame, ["vpc"])
@@ -209,14 +207,13 @@ def last_scores_row(
     """
     first, last, _ = (shown[c] for c in LAST_SCORES)
     counts = {c.value: marked(n) for c, n in shown.items()}
-    share = share_between(last, first, policy)
     means = {
-        name: MARK
-        if policy.active and not n >= policy.smallest_caseload
-        else round(row[name], 1 + more)
-        for name, n in (("mean_last", row["last"]), ("mean_lacking", row["lacking"]))
+        f"mean_{who}": MARK
+        if policy.active and not row[who] >= policy.smallest_caseload
+        else round(row[f"mean_{who}"], 1 + more)
+        for who in ("last", "lacking")
     }
-    return {**counts, "share": share, **means}
+    return {**counts, "share": share_between(last, first, policy), **means}
 
 
 def residuals(
@@ -361,9 +358,10 @@ def guarded_sample(
     table.loc[mine, "median"] = np.nan
     loads = analysis.cohort.caseloads().astype(float)
     few, shown = aggregate_small(loads, policy)[1], loads.map(policy.rounded).astype(float)
-    # Rounded, those of the others would tell with their sum who has hardly a patient.
-    shown[few] = loads[few].mean()
+    # Those of the others would tell with their sum who has hardly a patient. They are the smallest.
+    shown[few] = 0.0
+    median = shown.median() if 2 * len(few) < len(loads) else np.nan
     total = policy.count(loads.sum()) or 0
-    figures = [total / len(loads), shown.std(), shown.median()]
+    figures = [total / len(loads), np.nan if few else shown.std(), median]
     table.loc[mine & (table["variable"] == "patients"), ["mean", "sd", "median"]] = figures
     return table

@@ -54,7 +54,7 @@ def safe_labels(cohort: Cohort) -> Cohort:
     endless names are replaced before anything is computed, and labels stay different from each
     other. So are the measures' labels, which the chapters' code holds, and the file's name.
     """
-    tables = ("patients", "therapists", "segments", "completeness", "eligible")
+    tables = ("patients", "therapists", "segments", "eligible")
     frames: dict[str, Any] = {n: getattr(cohort, n) for n in tables}
     there = [f for f in frames.values() if f is not None]
     for column in dict.fromkeys(c for f in there for c in f.select_dtypes(["object", "str"])):

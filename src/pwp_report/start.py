@@ -157,12 +157,11 @@ def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
     """Names in `NEEDS` of what the data hold."""
     own = asked.data is not None
     therapists = cohort.therapists
-    scales = {scale.name for scale in SCALES}
     measures = [cohort.measure(name) for name in asked.measures]
     held = {
         "downloads": not own,
         "paper": not own,
-        "therapists": therapists is not None and scales <= set(therapists.columns),
+        "therapists": therapists is not None and {s.name for s in SCALES} <= {*therapists},
         "segments": cohort.segments is not None,
         "services": "service_id" in cohort.patients.columns,
         "sessions": "sessions" in cohort.patients.columns,

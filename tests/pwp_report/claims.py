@@ -447,7 +447,8 @@ class Claims:
         """Claim means of patients, therapists and caseloads."""
         d, loads = self.asked.patients, self.asked.loads
         shown = loads.map(lambda n: 5.0 * ((n + 2) // 5) if n >= 5 else 0.0)
-        shown[self.asked.together] = loads[self.asked.together].mean()
+        few = self.asked.together
+        shown[few] = 0.0  # the fewest, so that they come before the median
         total = 5 * ((len(d) + 2) // 5)
         for i, row in self.lines("sample"):
             name, whom = row["variable"], row["of whom"]
@@ -466,8 +467,9 @@ class Claims:
                 self.text("sample", i, "missing", str(x.isna().sum()))
             mean = total / len(loads) if name == "patients" else x.mean()
             self.number("sample", i, "mean", mean, 1)
-            self.number("sample", i, "sd", x.std(), 1)
-            no_median = whom == "caseloads" and name != "patients"
+            spread = whom == "caseloads" and name == "patients"
+            self.number("sample", i, "sd", np.nan if spread and len(few) else x.std(), 1)
+            no_median = 2 * len(few) >= len(loads) if spread else whom == "caseloads"
             self.number("sample", i, "median", np.nan if no_median else x.median(), 1)
 
     def categories(self) -> None:

@@ -61,22 +61,21 @@ def _cohort(seed: int, least: int = 6, therapists: int = 0) -> Cohort:
         FlowStep("all patients", len(everybody), len(loads), 1, 0),
         FlowStep("a last score", len(patients), len(loads), 1, lost),
     )
-    table = completeness_by_therapist(everybody, [PHQ9]).reset_index()
     source = Provenance(False, "own.csv")
-    return Cohort(patients, None, None, (PHQ9,), source, flow, table, everybody)
+    return Cohort(patients, None, None, (PHQ9,), source, flow, everybody)
 
 
 def _counted(cohort: Cohort) -> Analysis:
     """What is counted of a cohort, without its models; ends by the mean change."""
     patients, measures = cohort.patients, cohort.measures
-    assert cohort.completeness is not None
+    assert cohort.eligible is not None
     by = summarise_outcomes(patients, PHQ9, by="therapist_id")
     order, k = by["mean_change"].sort_values().index, len(by) // 3
     places = ["lower"] * k + ["middle"] * (len(by) - 2 * k) + ["upper"] * k
     parts: dict[str, Any] = {
         "flow": pd.DataFrame([vars(step) for step in cohort.flow]),
         "sample": describe_sample(patients, None),
-        "completeness": cohort.completeness.set_index("therapist_id"),
+        "completeness": completeness_by_therapist(cohort.eligible, measures),
         "last_scores": last_scores(cohort.eligible, measures, [*by.index]),
         "outcomes": pd.concat({"phq9": summarise_outcomes(patients, PHQ9)}).droplevel(1),
         "outcomes_by_therapist": {"phq9": by},

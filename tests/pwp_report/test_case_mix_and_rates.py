@@ -400,7 +400,7 @@ def test_therapists_are_ranked_by_the_model_with_the_case_mix(
     gaps = people.assign(mix_0=people["mix_0"].where(people.index % 97 > 0))
     gaps["patient_id"] = gaps.index.astype(str)
     known = gaps if asked.names else gaps.drop(columns="mix_0")
-    cohort = replace(shape, patients=known, eligible=None, completeness=None, therapists=None)
+    cohort = replace(shape, patients=known, eligible=None, therapists=None)
     analysis = analyse(cohort, engines=("ml",), sensitivity=False, case_mix=asked)
     released = release_results(analysis, DisclosurePolicy(active=False))
     table = released.tables["residuals_phq9"]

@@ -51,10 +51,13 @@ def test_methods_name_what_the_reporting_guidance_asks_for(safe_run: Path) -> No
 def test_methods_say_how_many_patients_a_therapist_has(safe_run: Path, open_run: Path) -> None:
     sample = pd.read_csv(safe_run / "tables" / "sample.csv")
     row = sample[(sample["of whom"] == "caseloads") & (sample["variable"] == "patients")].iloc[0]
-    said = f"had {row['mean']:.1f} patients in the mean (SD {row['sd']:.1f}, median "
+    said = f"had {row['mean']:.1f} patients in the mean"
     text = (safe_run / "methods.txt").read_text(encoding="utf-8")
     assert said in text
-    assert " to " not in text.split(said)[1].split(")")[0]  # The ends are single caseloads.
+    told = text.split(said)[1].split(".")[0]
+    assert " to " not in told  # The ends are single caseloads.
+    assert ("SD " in told) == (row["sd"] == row["sd"])
+    assert ("median " in told) == (row["median"] == row["median"])
     openly = (open_run / "methods.txt").read_text(encoding="utf-8")
     assert " to " in openly.split("patients in the mean (")[1].split(")")[0]
 
@@ -132,6 +135,64 @@ def test_where_therapists_are_alike_no_analysis_shares_their_order(vpc: float) -
     shown = sensitivity(SensitivityPanel(rows, "phq9"), PHQ9, lambda _: 80, POLICY)
     shared = shown[["rank_correlation", "upper_shared", "lower_shared"]]
     assert shared.isna().all(axis=None) == (vpc < 0.01)
+
+
+@pytest.mark.parametrize(
+    ("sd", "median", "said"),
+    [
+        (7.04, 20.0, " (SD 7.0, median 20; of rounded caseloads)."),
+        (np.nan, 20.0, " (median 20; of rounded caseloads)."),
+        (np.nan, np.nan, "."),
+    ],
+)
+def test_of_caseloads_nothing_is_said_that_the_table_leaves_out(
+    safe_analysis: Analysis, sd: float, median: float, said: str
+) -> None:
+    row = {"of whom": "caseloads", "variable": "patients", "mean": 21.0, "sd": sd, "median": median}
+    released = release_results(safe_analysis, POLICY)
+    sample = ReleasedTable("sample", "sample", pd.DataFrame([row]))
+    released = replace(released, tables={**released.tables, "sample": sample})
+    text = methods_and_results(safe_analysis, Study(), released)[0]
+    assert f"A therapist had 21.0 patients in the mean{said}" in text
+
+
+@pytest.mark.parametrize("optional", [(), ("wsas", "reqol"), ("phq9", "gad7", "wsas", "reqol")])
+def test_methods_say_which_first_scores_each_model_has(
+    safe_analysis: Analysis, optional: tuple[str, ...]
+) -> None:
+    """It said the other measure's, and one product, of models that had three."""
+    measures = tuple(
+        replace(PHQ9, name=n, label=n.upper()) for n in ("phq9", "gad7", "wsas", "reqol")
+    )
+    some, found = next(iter(safe_analysis.measures.values())), {}
+    for m in measures:
+        listed = [o.pre for o in measures if o == m or o.name not in optional]
+        fixed = pd.DataFrame(index=[f"center({pre})" for pre in listed])
+        slope: Any = SimpleNamespace(fixed=fixed, singular=False)
+        found[m.name] = replace(some, measure=m, models=replace(some.models, slope=slope))
+    cohort = replace(safe_analysis.cohort, measures=measures)
+    analysis = replace(safe_analysis, cohort=cohort, measures=found)
+    released = release_results(safe_analysis, POLICY)
+    row = {"measure": "PHQ9", "vpc": 5.0, "profile_lower": 1.0, "profile_upper": 9.0}
+    effect = ReleasedTable("therapist_effect", "effect", pd.DataFrame([row]))
+    released = replace(released, tables={"therapist_effect": effect})
+    text = "\n".join(methods_and_results(analysis, Study(), released))
+    assert "the other measure's score" not in text
+    each = "score before treatment on each of the other measures, and on the product of the own"
+    assert (each in text) == (not optional)
+    more = "(on PHQ9 of GAD7; on GAD7 of PHQ9; on WSAS of PHQ9 and GAD7; on REQOL of PHQ9 and GAD7)"
+    assert (f"and on that of other measures {more}, each with its product" in text) == (
+        len(optional) == 2
+    )
+    assert ("(other fixed terms)" in text) == (len(optional) < 4)
+    assert ("on the own score before treatment, centred" in text) == (len(optional) == 4)
+
+
+def test_the_first_page_says_of_which_measures_every_score_is(safe_analysis: Analysis) -> None:
+    rate = {"outcome": "Every score recorded", "adjusted_for": "nothing", "percent": 90.0}
+    for of, said in {"all measures": "", "PHQ-9 and GAD-7": " on PHQ-9 and GAD-7"}.items():
+        page = _page_with(safe_analysis, False, rates=[rate | {"measure": of}])
+        assert f"90% of those who meet the other rules have every score{said}." in page
 
 
 @pytest.mark.parametrize(
@@ -508,6 +569,19 @@ def test_the_share_within_services_stands_on_the_first_page(
     assert not said or said[0].endswith("the share is 9.5% on PHQ-9 (see Other analyses).")
 
 
+def test_a_share_within_services_that_is_that_of_all_is_named_beside_others(
+    safe_analysis: Analysis,
+) -> None:
+    """It was left out without a word."""
+    main = {"analysis": "Random slope, ML, all patients", "vpc": 14.1}
+    rows = {
+        f"sensitivity_{m}": [main, {"analysis": "Service as a fixed effect", "vpc": within}]
+        for m, within in {"phq9": 9.5, "gad7": 14.1}.items()
+    }
+    page = _page_with(safe_analysis, False, services=[], **rows)
+    assert "the share is 9.5% on PHQ-9 and 14.1% on GAD-7 (see Other analyses)." in page
+
+
 def test_two_recoveries_are_not_one_word_on_the_first_page(safe_analysis: Analysis) -> None:
     label = OUTCOMES["rcsi"].label
     row = {"measure": "PHQ-9", "outcome": label, "p_value_boundary": 0.2, "percent": 40.0}
@@ -517,6 +591,8 @@ def test_two_recoveries_are_not_one_word_on_the_first_page(safe_analysis: Analys
     assert "together RCSI, reliable and clinically significant improvement)" in page
     means = "(no longer a case, and improved by more than error of measurement explains)"
     assert f"{label} on PHQ-9 {means}: of 100 patients" in page
+    # Rounded as counts are, they are not those of the rates that stand above.
+    assert "about 40 do with a therapist at the 5th percentile" in page
 
 
 def test_what_the_model_of_a_rate_is_adjusted_for_is_said_as_it_is(safe_run: Path) -> None:

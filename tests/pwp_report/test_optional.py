@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from pwp_lib.measures import GAD7, PHQ9, Measure
 from pwp_lib.outcomes import completeness_by_therapist, national_outcomes
 from pwp_report.analysis import Analysis, analyse
 from pwp_report.case_mix import CaseMix
+from pwp_report.every_score import completeness
+from pwp_report.rates import rates_asked
 from pwp_report.release import release_results
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
@@ -53,9 +56,8 @@ def _cohort(rows: pd.DataFrame, required: Sequence[Measure]) -> Cohort:
         flow.append(FlowStep(f"a score on {m.label}", *sizes, len(left) - len(kept)))
         left = kept
     eligible = rows[rows["therapist_id"].isin(left["therapist_id"])]
-    table = completeness_by_therapist(eligible, MEASURES).reset_index()
     source, patients = Provenance(False, "own.csv"), left.reset_index(drop=True)
-    return Cohort(patients, None, None, MEASURES, source, tuple(flow), table, eligible)
+    return Cohort(patients, None, None, MEASURES, source, tuple(flow), eligible)
 
 
 def _counted(cohort: Cohort) -> Analysis:
@@ -83,6 +85,8 @@ class _Run:
         }
         self.analysed = [k for k in self.kinds if all(
             h for m, h in zip(MEASURES, k, strict=True) if m.name in required)]  # fmt: skip
+        # Every score is of the measures that are required; where none is, of one at least.
+        self.whole = self.analysed if required else self.kinds[:-1]
         left = np.all([has[name] for name in required] or [[True] * len(rows)], axis=0)
         for m in MEASURES:
             mine = has[m.name] & left
@@ -132,10 +136,11 @@ class _Run:
             table = self.tables.get("completeness", pd.DataFrame(columns=["therapist"]))
             for mine in table[table["therapist"] == label].to_dict("records"):
                 a.sees(everybody, mine["eligible"])
-                a.sees(self.has(units, [(True, True)]), mine["complete"])
+                a.sees(self.has(units, self.whole), mine["complete"])
             there = [k for k in self.kinds if a.of(self.has(self.units, [k]))]
             out += [(f"{label} has {k}", self.has(units, [k])) for k in there]
-            out += [(f"{label} incomplete", self.has(units, self.kinds[1:]))]
+            lacking = [k for k in self.kinds if k not in self.whole]
+            out += [(f"{label} incomplete", self.has(units, lacking))]
         return out + self._totals()
 
     def _totals(self) -> list[tuple[str, Sum]]:
@@ -201,6 +206,29 @@ def test_who_lacks_a_measure_that_is_not_required_is_not_told(
     assert made.attacker.solved(targets) == []
     frame = released.tables["outcomes_by_therapist"].frame
     assert (frame.astype(object) == "*").to_numpy().mean() < 0.25
+
+
+def test_a_measure_that_took_the_place_of_another_withholds_nothing_of_the_others() -> None:
+    """Nobody had both, so that "every score" was of nobody, and nearly every count withheld."""
+    rows, half = _rows(0, 0.1, 0.1), np.arange(len(people(0, THREE))) % 2 == 0
+    rows[["pcl5_pre", "pcl5_post"]] = people(0, THREE)[["pcl5_pre", "pcl5_post"]].fillna(40)
+    rows.loc[half, ["gad7_pre", "gad7_post"]] = np.nan
+    rows.loc[~half, ["pcl5_pre", "pcl5_post"]] = np.nan
+    left = rows[rows[["phq9_pre", "phq9_post"]].notna().all(axis=1)]
+    both, alone = (
+        replace(cohort_of(rows, (PHQ9,)), measures=some, patients=left.reset_index(drop=True))
+        for some in (THREE, (PHQ9,))
+    )
+    labels = [*left.groupby("therapist_id").groups]
+    eligible = rows[rows["therapist_id"].isin(labels)]
+    table = completeness(eligible, left, THREE)
+    pd.testing.assert_frame_equal(table, completeness_by_therapist(eligible, [PHQ9]))
+    found, less = (release_results(counted(c), POLICY).tables for c in (both, alone))
+    one, other = (t["outcomes"].frame.query("measure == 'PHQ-9'") for t in (found, less))
+    pd.testing.assert_frame_equal(one.reset_index(drop=True), other, check_dtype=False)
+    pd.testing.assert_frame_equal(found["completeness"].frame, less["completeness"].frame)
+    (asked,) = (a for (a,) in rates_asked(both, CaseMix()) if a.rate == "complete")
+    assert (asked.of, asked.rows["yes"].sum()) == ("PHQ-9", len(left))
 
 
 def test_a_case_on_a_third_measure_is_none_by_the_national_definitions() -> None:

@@ -61,8 +61,23 @@ def test_patients_may_lack_a_measure_that_is_not_required(tmp_path: Path) -> Non
     frame = FRAME.assign(gad7_post=FRAME["gad7_post"].astype(object))
     frame.loc[:19, "gad7_post"] = ""
     study = "[measures.phq9]\n[measures.gad7]\nrequired = {}\n"
-    assert len(patients_of(checked(tmp_path, frame, study.format("false")))) == 80
-    assert len(patients_of(checked(tmp_path, frame, study.format("true")))) == 60
+    free, asked = (checked(tmp_path, frame, study.format(word)) for word in ("false", "true"))
+    assert len(patients_of(free)) == 80
+    assert len(patients_of(asked)) == 60
+    # Every score is of the measures that are required, of whoever is analysed.
+    assert free.completeness["complete"].sum() == 80
+    assert asked.completeness["complete"].sum() == 60
+
+
+def test_where_no_measure_is_required_every_score_is_of_one_at_least(tmp_path: Path) -> None:
+    gaps = {f"{m}_post": FRAME[f"{m}_post"].astype(object) for m in ("phq9", "gad7")}
+    gaps = {
+        c: v.mask(FRAME.index < n, "") for (c, v), n in zip(gaps.items(), (30, 20), strict=True)
+    }
+    study = "[measures.phq9]\nrequired = false\n[measures.gad7]\nrequired = false\n"
+    check = checked(tmp_path, FRAME.assign(**gaps), study)
+    assert len(patients_of(check)) == check.completeness["eligible"].sum() == 80
+    assert check.completeness["complete"].sum() == 60
 
 
 @pytest.mark.parametrize("costly", ["phq9", "gad7"])

@@ -20,9 +20,9 @@ from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.description import describe_sample
 from pwp_lib.measures import GAD7, PHQ9, Measure
 from pwp_lib.measures import MEASURES as LISTED
-from pwp_lib.outcomes import completeness_by_therapist, national_outcomes, summarise_outcomes
+from pwp_lib.outcomes import national_outcomes, summarise_outcomes
 from pwp_report import report
-from pwp_report.analysis import Analysis, analyse
+from pwp_report.analysis import Analysis, _completeness, analyse
 from pwp_report.case_mix import CaseMix
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.methods import first_page, methods_and_results
@@ -100,15 +100,14 @@ def cohort_of(rows: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> Coh
         left = kept
     patients = left.reset_index(drop=True)
     eligible = rows[rows["therapist_id"].isin(patients["therapist_id"])]
-    table = completeness_by_therapist(eligible, measures).reset_index()
     source = Provenance(False, "own.csv")
-    return Cohort(patients, None, None, tuple(measures), source, tuple(flow), table, eligible)
+    return Cohort(patients, None, None, tuple(measures), source, tuple(flow), eligible)
 
 
 def counted(cohort: Cohort) -> Analysis:
     """What is counted of these patients, without the models."""
     patients, measures = cohort.patients, cohort.measures
-    assert cohort.completeness is not None
+    assert cohort.eligible is not None
     by = {m.name: summarise_outcomes(patients, m, by="therapist_id") for m in measures}
     whole = pd.concat({m.name: summarise_outcomes(patients, m) for m in measures}).droplevel(1)
     national = None
@@ -123,7 +122,7 @@ def counted(cohort: Cohort) -> Analysis:
         draws=1,
         flow=pd.DataFrame([vars(step) for step in cohort.flow]),
         sample=describe_sample(patients, None),
-        completeness=cohort.completeness.set_index("therapist_id"),
+        completeness=_completeness(cohort),
         last_scores=last_scores(cohort.eligible, measures, list(by[measures[0].name].index)),
         outcomes=whole,
         outcomes_by_therapist=by,
@@ -536,6 +535,7 @@ def modelled() -> tuple[Analysis, ReleasedResults]:
     analysis = analyse(cohort_of(rows), engines=("ml",), sensitivity=False, case_mix=asked)
     released = release_results(analysis, POLICY)
     assert {"rates", "services", "by_service_gad7", "adjusted", "case_mix"} <= {*released.tables}
+    assert "of that model, with services as a level" in released.tables["case_mix"].note
     return analysis, released
 
 
@@ -545,7 +545,7 @@ def test_what_is_drawn_and_written_knows_no_count_but_the_released_ones(modelled
     counts = ("flow", "sample", "completeness", "outcomes", "outcomes_by_therapist", "national")
     gone: Any = dict.fromkeys([*counts, "last_scores", "groups", "predictors"])
     ids = analysis.cohort.patients[["therapist_id", "service_id"]].drop_duplicates()
-    cohort = replace(analysis.cohort, patients=ids, eligible=None, completeness=None)
+    cohort = replace(analysis.cohort, patients=ids, eligible=None)
     alone = {*released.tables["residuals_phq9"].frame["therapist"]}
     results = {}
     for name, result in analysis.measures.items():

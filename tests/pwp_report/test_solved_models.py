@@ -90,7 +90,10 @@ def test_the_spread_of_caseloads_does_not_tell_those_of_therapists_shown_togethe
     samples = [f[(f["of whom"] == "caseloads") & (f["variable"] == "patients")] for f in frames]
     assert len(samples[0]) == 1
     pd.testing.assert_frame_equal(*samples)
-    assert "mean of their caseloads" in one.tables["sample"].note
+    assert "an SD is not" in one.tables["sample"].note
+    assert samples[0]["sd"].isna().all()
+    right = [5 * ((n + 2) // 5) for n in loads[0]]
+    assert samples[0]["median"].tolist() == [float(np.median(right))]
 
 
 def _result(loads: list[int], least: float) -> Any:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import PHQ9
+from pwp_report.analysis import _completeness
 from pwp_report.check import check_study_data
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.inclusion import apply_rules, enough_for
@@ -259,11 +260,11 @@ def test_completeness_counts_the_eligible(tmp_path: Path) -> None:
     check = check_study_data(_file(tmp_path, frame))
     assert check.completeness.loc["t0"].tolist() == [10, 7, 0.7]
     assert check.first_rows["t1"] == 12
-    kept = check.cohort.completeness.set_index("therapist_id")
+    kept = _completeness(check.cohort)
     assert kept.loc["t0"].tolist() == [10, 7, 0.7]
     frame.loc[frame["therapist_id"] == "t1", "phq9_post"] = ""
-    kept = check_study_data(_file(tmp_path, frame)).cohort.completeness
-    assert "t1" not in set(kept["therapist_id"])
+    kept = _completeness(check_study_data(_file(tmp_path, frame)).cohort)
+    assert "t1" not in kept.index
 
 
 def test_ages_and_caseloads(tmp_path: Path) -> None:

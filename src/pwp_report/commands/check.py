@@ -42,8 +42,8 @@ def check_file(
     if not found.problems:
         # Counts that rest on entries which could not be read would not be those of the file.
         title = "Rules of inclusion: patients excluded in turn, and by each alone"
-        shown = found.rules.filter(like="excluded").map(lambda n: policy.text(n) if n else "0")
         title += f" ({MARK}: 1 to {policy.threshold - 1})" * policy.active
+        shown = found.rules.filter(like="excluded").map(lambda n: policy.text(n) if n else "0")
         show(title, found.rules.assign(**shown))
         show("Completeness: ten lowest, by row of the first patient", _complete(found, policy))
         show("Enough for each step", found.enough)
@@ -109,15 +109,10 @@ def _rows(problem: Problem, every: bool) -> str:
 def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
     table = found.completeness
     counts = list(zip(table["complete"], table["eligible"], strict=True))
-    shown = pd.DataFrame(
-        {
-            "therapist": [f"row {r}" for r in found.first_rows.reindex(table.index)],
-            "eligible": [policy.text(n) for n in table["eligible"]],
-            "complete": [policy.text(n) for n in table["complete"]],
-            "share": [share_between(policy.count(c), policy.count(e), policy) for c, e in counts],
-        }
-    )
-    exact = (table["complete"] / table["eligible"]).reset_index(drop=True)
+    shown = table[["eligible", "complete"]].map(policy.text).reset_index(drop=True)
+    shown.insert(0, "therapist", [f"row {r}" for r in found.first_rows.reindex(table.index)])
+    shown["share"] = [share_between(policy.count(c), policy.count(e), policy) for c, e in counts]
+    exact = table["share"].reset_index(drop=True)
     order = exact.mask(shown["share"] == MARK).sort_values(kind="stable", na_position="last").index
     shown["share"] = [s if s == MARK else f"{s}%".replace(".0%", "%") for s in shown["share"]]
     return shown.iloc[order[:10]]

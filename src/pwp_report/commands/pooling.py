@@ -140,9 +140,8 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
         raise refusal("one_file_to_pool")
     if out is not None:
         _refuse_inputs(out, files)
-    parts = [Moments.read(f) for f in files]
+    total = pool_moments([Moments.read(f) for f in files], same_groups=same_therapists)
     said = _described(files)
-    total = pool_moments(parts, same_groups=same_therapists)
     table = pool_table(total)
     counts = {"therapists": len(total.groups), "withheld": total.withheld_groups}
     say(remark("moments_pooled", files=len(files), **counts))

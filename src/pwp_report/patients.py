@@ -350,7 +350,7 @@ class PatientReader:
         ends = [name for m in self.study.measures for name in (m.measure.pre, m.measure.post)]
         one, other = (t.set_index("patient_id")[ends].fillna(np.inf) for t in (here, there))
         changed = (one != other.loc[one.index]).any(axis=1)
-        rows = held[held["patient_id"].map(changed) & held["order"].notna()]
+        rows = held[held["patient_id"].map(changed).eq(True) & held["order"].notna()]
         rows = rows[rows.duplicated(["patient_id", "order"], keep=False)]
         count = rows["patient_id"].nunique()
         some = self.study.some(count, len(one))

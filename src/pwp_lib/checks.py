@@ -190,7 +190,7 @@ def spread_by_therapist(residuals: pd.DataFrame) -> SpreadByTherapist:
     """
     from scipy.stats import levene
 
-    groups = residuals.groupby("therapist_id")["standardised"]
+    groups = residuals["standardised"].groupby(residuals["therapist_id"])
     table = pd.DataFrame({"n": groups.count(), "sd": groups.std()})
     enough = [g.to_numpy() for _, g in groups if len(g) >= 3]
     df = (len(enough) - 1, sum(map(len, enough)) - len(enough))

@@ -138,7 +138,8 @@ class Cohort:
 
     def caseloads(self) -> pd.Series[int]:
         """Patients of each therapist, shape (J,), indexed by ``therapist_id``."""
-        counts: pd.Series[int] = self.patients.groupby("therapist_id").size().rename("caseload")
+        therapist = self.patients["therapist_id"]
+        counts: pd.Series[int] = therapist.groupby(therapist).size().rename("caseload")
         return counts
 
     def flow_table(self) -> pd.DataFrame:

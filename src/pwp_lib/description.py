@@ -57,7 +57,7 @@ def _categories(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 def _caseloads(patients: pd.DataFrame) -> pd.DataFrame:
     """Count each therapist's patients, with the means of what is recorded of them."""
-    groups = patients.groupby("therapist_id")
+    groups = patients.groupby(patients["therapist_id"])
     present = [name for name in _PATIENT_NUMBERS if name in patients]
     means = as_numbers(patients, present).groupby(patients["therapist_id"]).mean()
     return means.assign(patients=groups.size())[["patients", *present]]

@@ -366,7 +366,7 @@ def link_problems(
                     rows, f"this therapist has no row in {where}", "add one, or correct this", file
                 )
     if "service_id" in patients.columns:
-        first = patients.groupby("therapist_id")["service_id"].transform("first")
+        first = patients["service_id"].groupby(patients["therapist_id"]).transform("first")
         moved = patients["service_id"].notna() & (patients["service_id"] != first)
         problems += _each_row(
             patients.index[moved],

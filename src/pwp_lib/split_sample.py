@@ -86,7 +86,7 @@ def split_sample_comparison(
     rng = np.random.default_rng(seed)
     scores = [c for m in listed for c in (m.pre, m.post)]
     need_columns(patients, "therapist_id", *scores)
-    complete = patients.dropna(subset=scores)
+    complete = patients.dropna(subset=["therapist_id", *scores])
     rows = []
     for repeat in range(repeats):
         half = _halves(complete["therapist_id"], rng)

@@ -37,7 +37,8 @@ LOWER_ORDER_PEOPLE = 3
 def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str = "first") -> pd.DataFrame:
     """One row a person and code, of one coder, with the person's cluster."""
     need_columns(segments, *_COLUMNS)
-    codes = segments.loc[segments["coder"] == coder, list(_COLUMNS)].drop_duplicates()
+    codes = segments.loc[segments["coder"] == coder, list(_COLUMNS)]
+    codes = codes.drop_duplicates(ignore_index=True)
     if codes.empty:
         raise InputError("no segment is by that coder", hint="name another", column="coder")
     for column in _COLUMNS:
@@ -233,7 +234,7 @@ def coder_agreement(segments: pd.DataFrame) -> CoderAgreement:
     if not both:
         raise InputError("no interview was coded by both coders", column="coder")
     theme = ["high_order_theme", "lower_order_theme"]
-    template = segments.drop_duplicates(["role", *theme]).groupby("role").size()
+    template = segments.drop_duplicates(["role", *theme])["role"].value_counts()
     role = segments.drop_duplicates("participant_id").set_index("participant_id")["role"]
     given = [set(c[["participant_id", *theme]].itertuples(index=False, name=None)) for c in coded]
     rows = []

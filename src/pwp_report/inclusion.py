@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pandas as pd
 
@@ -56,13 +55,12 @@ def _masks(
     if "n_therapists" in has and bool((patients["n_therapists"] > 1).any()):
         # Whose patient somebody is who had several, and of how many: a paper has to say so.
         several = patients["n_therapists"] > 1
-        tied = several & patients["tied"].eq(True)
-        counts = [len(patients), int(several.sum()), int(tied.sum())]
-        told = [study.some(n, of) for of, n in pairwise(counts)]
-        words += SEVERAL.get(study.several, "").format(*told)
-        for name in ("by_rows", "joined"):
+        everybody, had = len(patients), int(several.sum())
+        words += SEVERAL.get(study.several, "").format(study.some(had, everybody))
+        among = {"tied": had} if study.several == "most_sessions" else {}
+        for name, of in (among | {"by_rows": everybody, "joined": everybody}).items():
             if n := int((patients.get(name, several * 0) > 0).sum()):
-                words += SEVERAL[name].format(study.some(n, counts[0]))
+                words += SEVERAL[name].format(study.some(n, of))
     rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
         words = f"{study.minimum_sessions} sessions or more"

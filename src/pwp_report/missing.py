@@ -1,7 +1,9 @@
 """Missing last scores: what the therapist effect could be if they were known."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,9 +56,10 @@ def missing_bounds(
     """Therapist effect if the missing last scores were all of one kind or another.
 
     A last score is missing where the first ones are there. It is filled with the first score and a
-    change: none; the mean of those who have one; or the tenth or ninetieth percentile of change,
-    by whether the therapist's own patients did better than their first scores let expect, so that
-    therapists are brought together or driven apart.
+    change: none; the mean of those who have one; or for each therapist a change between the tenth
+    and the ninetieth percentile, by which therapists' means come as near to each other as they can,
+    or lie as far apart. The last two lines are the lowest and the highest share of all these, and
+    of the two percentiles for everybody.
 
     Parameters
     ----------
@@ -86,23 +89,55 @@ def missing_bounds(
     if eligible is None or not rows[measure.post].isna().any():
         raise refusal("nobody_lacks_a_score")
     formula = model_formula(measure, measures, extra=[*extra])
-    # Own means, not shrunken ones: where the variance is estimated as zero those are all zero.
     rows = rows.reset_index(drop=True).assign(**extra)
-    expected = patient_residuals(fit_mixed(formula, rows), rows)["expected"]
-    own = (measure.sign * (rows[measure.post] - expected)).groupby(rows["therapist_id"]).mean()
     gain = measure.improvement(rows[measure.pre].to_numpy(), rows[measure.post].to_numpy())
-    poor, good = np.nanpercentile(gain, [10, 90])
-    better = rows["therapist_id"].map(own).fillna(0.0).to_numpy() < 0
-    changes = {
-        "no change from the first": 0.0,
-        "the mean change of the others": float(np.nanmean(gain)),
-        "changes that bring therapists together": np.where(better, poor, good),
-        "changes that drive therapists apart": np.where(better, good, poor),
-    }
-    given = "first scores and case mix" if extra else "first scores"
-    lines = [(f"left out, as in the model with {given}", fit.vpc())]
-    for words, change in changes.items():
+
+    def filled(change: Any) -> pd.Series:
         last = (rows[measure.pre] - measure.sign * change).clip(measure.minimum, measure.maximum)
-        filled = rows.assign(**{measure.post: rows[measure.post].fillna(last)})
-        lines.append((words, fit_mixed(formula, filled).vpc()))
-    return pd.DataFrame(lines, columns=["missing_scores", "vpc"])
+        return rows[measure.post].fillna(last)
+
+    def effect(change: Any) -> float:
+        return fit_mixed(formula, rows.assign(**{measure.post: filled(change)})).vpc()
+
+    mean, poor, good = np.nanmean(gain), *np.nanpercentile(gain, [10, 90])
+    whole = rows.assign(**{measure.post: filled(mean)})
+    expected = patient_residuals(fit_mixed(formula, whole), whole)["expected"]
+    therapists = rows["therapist_id"]
+    low, high = ((filled(c) - expected).groupby(therapists).mean() for c in (poor, good))
+    # Large caseloads count for more in the variance than small ones, and for less than by patients.
+    n = therapists.groupby(therapists).size()
+    found = [*_between(low, high, n), *_between(low, high, n**0)]
+    own = [poor + (good - poor) * therapists.map(share).to_numpy() for share in found]
+    none, same, *others = map(effect, (0, mean, poor, good, *own))
+    given = "first scores and case mix" if extra else "first scores"
+    lines = {
+        f"left out, as in the model with {given}": fit.vpc(),
+        "no change from the first": none,
+        "the mean change of the others": same,
+        "changes that bring therapists together": min(none, same, *others),
+        "changes that drive therapists apart": max(none, same, *others),
+    }
+    return pd.DataFrame(lines.items(), columns=["missing_scores", "vpc"])
+
+
+def _between(poor: pd.Series, good: pd.Series, weights: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """How far from poor to good each therapist's changes are, for means that are alike, or not.
+
+    Of a therapist's mean residual both ends are known. Alike, each is as near to one value as its
+    ends allow: to that with the least variance, of several the one nearest to the line of all. Most
+    unlike, those whose middle is above some value have their upper end, the others their lower one:
+    of these values that with the largest variance.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import rankdata
+
+    w, (low, high) = weights.to_numpy(), np.sort([poor, good], axis=0)
+    to = min(max(0.0, low.max()), high.min())
+    if low.max() > high.min():
+        level = partial(np.average, weights=w)
+        to = brentq(lambda t: level(np.clip(t, low, high)) - t, low.min(), high.max())
+    above = rankdata(low + high, method="ordinal")
+    tried = (np.where(above <= k, low, high) for k in range(len(low)))
+    far = max(tried, key=lambda x: np.cov(x, fweights=w))
+    length = (good - poor).where(good != poor, 1.0)
+    return (np.clip(to, low, high) - poor) / length, (far - poor) / length

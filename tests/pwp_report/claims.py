@@ -24,6 +24,7 @@ from independent import (
     expected_ranks,
     jackknifed_change,
     least_squares,
+    nearest_and_furthest,
     nested,
     one,
     posterior,
@@ -1021,24 +1022,31 @@ class Claims:
         d = d.dropna(subset=[f"{x}_pre" for x in a.measures])
         seen = d[d[f"{m}_post"].notna()]
         mix = a.coded(d)
-        fit = a.model(seen, m, extra={k: v[seen.index] for k, v in mix.items()}).fit()
-        own = pd.Series(sign * (fit.model.y - fit.expected()), seen.index)
-        better = d["t"].map(own.groupby(seen["t"]).mean()).fillna(0.0) < 0
         gain = sign * (seen[f"{m}_pre"] - seen[f"{m}_post"])
         poor, good = np.percentile(gain, [10, 90])
-        changes = {
-            "no change from the first": pd.Series(0.0, d.index),
-            "the mean change of the others": pd.Series(gain.mean(), d.index),
-            "changes that bring therapists together": better.map({True: poor, False: good}),
-            "changes that drive therapists apart": better.map({True: good, False: poor}),
+
+        def filled(change) -> pd.DataFrame:
+            last = (d[f"{m}_pre"] - sign * change).clip(low, high)
+            return d.assign(**{f"{m}_post": d[f"{m}_post"].fillna(last)})
+
+        line = a.model(filled(gain.mean()), m, extra=mix).fit().expected()
+        ends = [(filled(c)[f"{m}_post"] - line).groupby(d["t"]).mean() for c in (poor, good)]
+        changes = [0.0, gain.mean(), poor, good]
+        n = d["t"].value_counts().reindex(ends[0].index)
+        for weights in (n, n / n):
+            for reached in nearest_and_furthest(*ends, weights):
+                share = ((reached - ends[0]) / (ends[1] - ends[0])).fillna(0.0)
+                changes.append(poor + (good - poor) * d["t"].map(share))
+        shares = [a.model(filled(c), m, extra=mix).fit().share() for c in changes]
+        said = {
+            "no change from the first": shares[0],
+            "the mean change of the others": shares[1],
+            "changes that bring therapists together": min(shares),
+            "changes that drive therapists apart": max(shares),
         }
         for i, row in self.lines("missing", measure=SCALES[m][0]):
-            found = a.ranked[m]
-            if row["missing_scores"] in changes:
-                last = d[f"{m}_pre"] - sign * changes[row["missing_scores"]]
-                full = d.assign(**{f"{m}_post": d[f"{m}_post"].fillna(last.clip(low, high))})
-                found = a.model(full, m, extra=mix).fit()
-            self.number("missing", i, "vpc", 100 * found.share(), 1, 0.01)
+            found = said.get(row["missing_scores"], a.ranked[m].share())
+            self.number("missing", i, "vpc", 100 * found, 1, 0.01)
 
     def predictors(self, m: str) -> None:
         """Claim what therapists' own scales predict, each in a model by itself."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import expit
 from scipy.stats import chi2
 
@@ -485,3 +485,31 @@ __all__ = [
     "ranks_drawn",
     "slope",
 ]  # fmt: skip
+
+
+def nearest_and_furthest(
+    one: pd.Series, other: pd.Series, weights: pd.Series
+) -> tuple[pd.Series, pd.Series]:
+    """Give values between two ends each that are most alike, and least, by search and climbing."""
+    low, high = np.minimum(one, other), np.maximum(one, other)
+
+    def spread(x: pd.Series) -> float:
+        return float((weights * (x - (weights * x).sum() / weights.sum()) ** 2).sum())
+
+    found = minimize_scalar(
+        lambda t: spread(np.clip(t, low, high)), bounds=(low.min(), high.max()), method="bounded",
+        options={"xatol": 1e-10},
+    )  # fmt: skip
+    to = found.x
+    if low.max() < high.min():  # any value between is as good: the nearest to zero is meant
+        to = sorted((low.max(), 0.0, high.min()))[1]
+    rng, best = np.random.default_rng(0), low
+    for _ in range(40):
+        x = low.where(rng.random(len(low)) < 0.5, high)
+        before = -1.0
+        while spread(x) > before:
+            before = spread(x)
+            for k in x.index:
+                x = max((x.mask(x.index == k, end[k]) for end in (low, high)), key=spread)
+        best = max(best, x, key=spread)
+    return pd.Series(np.clip(to, low, high), low.index), best

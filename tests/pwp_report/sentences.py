@@ -18,7 +18,7 @@ NOT_FIGURES = {
     r"PHQ-9|GAD-7|CORE-10|OQ-45": "a measure",
     r"95% (profile-likelihood )?intervals?|\((95|99\.8)%\)": "a level of confidence",
     r"at the (5th|95th) percentile|at the 95th": "a place among therapists",
-    r"like the 10th or like the 90th percentile": "a place among the changes of patients",
+    r"between the 10th and the 90th percentile": "a place among the changes of patients",
     r"of (his|their|its) 100|of 100 patients|how many of 100|Patients per hundred": "per hundred",
     r"0\.7\)|\(0 to 1\)|ones? \(p": "a scale or a limit that is agreed on",
     r"therapists of whose patients 80% or more": "a limit that is agreed on",

@@ -33,7 +33,6 @@ from pwp_report.case_mix import (
     read_case_mix,
 )
 from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group
-from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.patient_counts import Count
 from pwp_report.rates import Asked, fit_rate, rates_asked
 from pwp_report.release import release_results
@@ -499,59 +498,6 @@ def test_services_are_a_level_where_there_are_enough(people: pd.DataFrame) -> No
         fitted(people[people["service_id"].isin(["S0", "S1"])])
     with pytest.raises(InputError, match="not recorded"):
         fitted(people.drop(columns="service_id"))
-
-
-def test_bounds_drive_therapists_apart_where_the_estimate_is_zero() -> None:
-    """Shrunken residuals are all zero there, and cannot say who is to be driven where."""
-    rng = np.random.default_rng(5)
-    therapist = np.repeat([f"T{i}" for i in range(8)], 15)
-    first = rng.integers(10, 25, therapist.size)
-    change = np.tile(rng.integers(-3, 12, 15), 8)  # the same with every therapist
-    rows = pd.DataFrame({"therapist_id": therapist, "phq9_pre": first})
-    rows["phq9_post"] = (first - change).clip(0, 27).astype(float)
-    rows.loc[rng.random(len(rows)) < 0.2, "phq9_post"] = np.nan
-    formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
-    fit = fit_mixed(formula, rows)
-    table = missing_bounds(rows, fit, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
-    assert table["left out, as in the model with first scores"] == pytest.approx(0.0, abs=1e-6)
-    apart = table["changes that drive therapists apart"]
-    assert apart > 0.02
-    assert apart == table.max()
-
-
-def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFrame) -> None:
-    rng = np.random.default_rng(3)
-    holes = people.assign(phq9_post=people["phq9_post"].mask(rng.random(len(people)) < 0.15))
-    formula = "phq9_post ~ center(phq9_pre) + (1 + center(phq9_pre) | therapist_id)"
-    fit = fit_mixed(formula, holes)
-    table = missing_bounds(holes, fit, PHQ9, [PHQ9]).set_index("missing_scores")["vpc"]
-    main = table["left out, as in the model with first scores"]
-    assert main == fit.vpc()
-    unchanged = holes.assign(phq9_post=holes["phq9_post"].fillna(holes["phq9_pre"]))
-    assert table["no change from the first"] == pytest.approx(fit_mixed(formula, unchanged).vpc())
-    assert table["changes that bring therapists together"] < main
-    assert main < table["changes that drive therapists apart"]
-    with pytest.raises(InputError, match="nobody is known"):
-        missing_bounds(people, fit, PHQ9, [PHQ9])
-
-
-def test_who_lacks_a_last_score_is_counted_as_pandas_counts(people: pd.DataFrame) -> None:
-    rng = np.random.default_rng(6)
-    gone = rng.random(len(people)) < 0.02 * people["phq9_pre"]
-    holes = people.assign(phq9_post=people["phq9_post"].mask(gone))
-    holes.loc[holes.index[:9], "phq9_pre"] = np.nan
-    therapists = [f"T{k:02d}" for k in range(19)]  # one has nobody left
-    found = last_scores(holes, [PHQ9], therapists)
-    assert found is not None
-    mine = holes[holes["therapist_id"].isin(therapists) & holes["phq9_pre"].notna()]
-    by = mine.groupby(mine["phq9_post"].notna())["phq9_pre"].agg(["size", "mean"])
-    row = found.loc["phq9"]
-    assert row[["first", "last", "lacking"]].tolist() == [len(mine), *by["size"].iloc[::-1]]
-    assert row[["mean_last", "mean_lacking"]].tolist() == pytest.approx(
-        by["mean"].iloc[::-1].tolist()
-    )
-    assert row["mean_lacking"] > row["mean_last"]
-    assert last_scores(None, [PHQ9], therapists) is None
 
 
 @pytest.mark.parametrize(("lacking", "shown"), [(4, False), (7, False), (19, False), (20, True)])

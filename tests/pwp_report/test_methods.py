@@ -206,7 +206,9 @@ def test_the_first_page_says_of_which_measures_every_score_is(safe_analysis: Ana
 def test_bounds_are_told_as_their_table_writes_them(
     safe_analysis: Analysis, shares: list[float], said: str
 ) -> None:
-    missing = [{"measure": "PHQ-9", "missing_scores": "left out", "vpc": s} for s in shares]
+    # What the share is without them is no bound of what it would be with them.
+    named = zip(["left out", *["filled"] * len(shares)], [99.0, *shares], strict=True)
+    missing = [{"measure": "PHQ-9", "missing_scores": w, "vpc": s} for w, s in named]
     rate = {"measure": "all measures", "outcome": "Every score recorded", "percent": 84.0}
     rates = [rate | {"adjusted_for": "nothing"}]
     assert said in _page_with(safe_analysis, False, missing=missing, rates=rates)
@@ -540,7 +542,9 @@ def test_bounds_of_missing_last_scores_are_told_wherever_they_differ(
     safe_analysis: Analysis, shares: list[float], everyone: bool
 ) -> None:
     """Of few patients without a score there is no model of who has every one."""
-    missing = [{"measure": "PHQ-9", "missing_scores": "left out", "vpc": s} for s in shares]
+    # What the share is without them is no bound of what it would be with them.
+    named = zip(["left out", *["filled"] * len(shares)], [99.0, *shares], strict=True)
+    missing = [{"measure": "PHQ-9", "missing_scores": w, "vpc": s} for w, s in named]
     rate = {"measure": "all measures", "outcome": "Every score recorded", "percent": 84.0}
     rates = [rate | {"adjusted_for": "nothing"}] * everyone
     page = _page_with(safe_analysis, False, missing=missing, rates=rates)
@@ -550,7 +554,7 @@ def test_bounds_of_missing_last_scores_are_told_wherever_they_differ(
         assert ("84% of those who meet the other rules" in said[0]) == everyone
         assert ("some of those who meet the other rules have no last score" in said[0]) != everyone
         assert f"on PHQ-9 from {min(shares):.1f}% to {max(shares):.1f}%" in said[0]
-        assert "like the 10th or like the 90th percentile" in said[0]
+        assert "between the 10th and the 90th percentile" in said[0]
 
 
 @pytest.mark.parametrize("within", [9.5, 14.1, None])

@@ -22,7 +22,12 @@ coded <- function(d, analysed) {
 }
 fitted <- function(d, terms, random = "(1 + x | therapist_id)", reml = FALSE, y = "phq9_post") {
   d$x <- d$phq9_pre - mean(d$phq9_pre)
-  lmer(as.formula(paste(y, "~", terms, "+", random)), d, REML = reml, control = tight)
+  # From one start it can stop at a variance of zero where from another the deviance is lower.
+  fits <- lapply(c(1, .3, .05), function(start) {
+    theta <- if (grepl("x", random)) start * c(1, 0, .3) else start
+    lmer(as.formula(paste(y, "~", terms, "+", random)), d, REML = reml, control = tight, start = theta)
+  })
+  fits[[which.min(sapply(fits, function(f) getME(f, "devcomp")$cmp[[if (reml) "REML" else "dev"]]))]]
 }
 share <- function(fit) {
   v <- as.data.frame(VarCorr(fit))
@@ -52,16 +57,43 @@ d <- coded(holes, holes[!lacks, ])
 keep("left out", share(fitted(d[!lacks, ], full)))
 gain <- (d$phq9_pre - d$phq9_post)[!lacks]
 ends <- quantile(gain, c(.1, .9))
-# Of whom the others did better: means of what the fixed part leaves, of the model of this file.
-fit <- fitted(d[!lacks, ], full)
-rest <- (d$phq9_post[!lacks] - predict(fit, re.form = NA))
-own <- tapply(rest, d$therapist_id[!lacks], mean)
-better <- own[d$therapist_id] < 0
-fills <- list(0, mean(gain), ifelse(better, ends[1], ends[2]), ifelse(better, ends[2], ends[1]))
-for (i in seq_along(fills)) {
-  last <- pmin(27, pmax(0, d$phq9_pre - fills[[i]]))
+with <- function(change) {
   f <- d
-  f$phq9_post <- ifelse(lacks, last, d$phq9_post)
-  keep(paste0("filled_", i), share(fitted(f, full)))
+  f$phq9_post <- ifelse(lacks, pmin(27, pmax(0, d$phq9_pre - change)), d$phq9_post)
+  f
 }
+# Means of what the line leaves, with the one change and the other; which of these two each
+# therapist has where they lie furthest apart: found by changing one after the other while it helps.
+line <- predict(fitted(with(mean(gain)), full), re.form = NA)
+means <- sapply(ends, function(e) tapply(with(e)$phq9_post - line, d$therapist_id, mean))
+low <- apply(means, 1, min); high <- apply(means, 1, max)
+extremes <- function(w) {
+  spread <- function(x) sum(w * (x - sum(w * x) / sum(w))^2)
+  to <- optimize(function(t) spread(pmin(pmax(t, low), high)), range(means), tol = 1e-12)$minimum
+  # Where any value between is as good, the nearest to the line.
+  if (max(low) < min(high)) to <- sort(c(max(low), 0, min(high)))[2]
+  climbed <- function(x) {
+    repeat {
+      before <- spread(x)
+      for (i in seq_along(x)) for (e in c(low[i], high[i])) {
+        y <- x; y[i] <- e
+        if (spread(y) > spread(x)) x <- y
+      }
+      if (spread(x) <= before) return(x)
+    }
+  }
+  tries <- lapply(1:200, function(k) climbed(ifelse(runif(length(low)) < .5, low, high)))
+  list(pmin(pmax(to, low), high), tries[[which.max(sapply(tries, spread))]])
+}
+set.seed(1)
+n <- as.numeric(table(d$therapist_id))
+place <- function(x) {
+  s <- ifelse(means[, 2] == means[, 1], 0, (x - means[, 1]) / (means[, 2] - means[, 1]))
+  ends[1] + diff(ends) * s[as.character(d$therapist_id)]
+}
+fills <- c(list(0, mean(gain), ends[1], ends[2]), lapply(c(extremes(n / n), extremes(n)), place))
+found <- sapply(fills, function(change) share(fitted(with(change), full)))
+for (i in 1:2) keep(paste0("filled_", i), found[i])
+keep("filled_3", min(found))
+keep("filled_4", max(found))
 write.csv(out, "adjusted.csv", row.names = FALSE)

@@ -34,7 +34,8 @@ with_columns <- function(d, g) {
 }
 columns <- function(g) paste(c("", paste0("g", levels(g)[-1])[nlevels(g) > 1]), collapse = " + ")
 for (missing in c("category", "drop")) {
-  d <- if (missing == "drop") all[!is.na(all$income), ] else all
+  # "x" is how their file says that a gender is missing: a category of its own, or dropped.
+  d <- if (missing == "drop") all[!is.na(all$income) & all$gender != "x", ] else all
   d$unknown <- as.numeric(is.na(d$income))
   d$money <- ifelse(is.na(d$income), mean(d$income, na.rm = TRUE), d$income) / 1000
   d$x <- d$phq9_pre - mean(d$phq9_pre)

@@ -53,16 +53,37 @@ filled <- function(all, m, terms, control) {
   all$first <- first
   all$other <- all[[paste0(setdiff(c("phq9", "gad7"), m), "_pre")]]
   seen <- all[!gap, ]
-  own <- tapply(seen$y - predict(fit(seen), re.form = NA), seen$therapist_id, mean)
   gain <- (first - all$y)[!gap]
-  ends <- quantile(gain, c(.1, .9))
-  better <- own[all$therapist_id] < 0
-  changes <- list(0, mean(gain), ifelse(better, ends[1], ends[2]), ifelse(better, ends[2], ends[1]))
-  c(share(fit(seen)), sapply(changes, function(change) {
+  with <- function(change) {
     d <- all
     d$y[gap] <- pmin(pmax(first - change, 0), top)[gap]
-    share(fit(d))
-  }))
+    d
+  }
+  ends <- quantile(gain, c(.1, .9))
+  line <- predict(fit(with(mean(gain))), re.form = NA)
+  means <- sapply(ends, function(e) tapply(with(e)$y - line, all$therapist_id, mean))
+  n <- table(all$therapist_id)
+  to <- sapply(c(extremes(means[, 1], means[, 2], n / n), extremes(means[, 1], means[, 2], n)), function(s)
+    list(ends[1] + diff(ends) * s[as.character(all$therapist_id)]))
+  found <- sapply(c(list(0, mean(gain), ends[1], ends[2]), to), function(change) share(fit(with(change))))
+  c(share(fit(seen)), found[1:2], min(found), max(found))
+}
+# Where between their ends therapists' means are most alike, and where least: the latter by trying
+# all ways of giving each an end.
+extremes <- function(poor, good, w) {
+  low <- pmin(poor, good); high <- pmax(poor, good); w <- as.numeric(w)
+  apart <- function(x) sum(w * (x - sum(w * x) / sum(w))^2)
+  to <- optimize(function(t) apart(pmin(pmax(t, low), high)), c(min(low), max(high)), tol = 1e-12)$minimum
+  # Where any value between is as good, the nearest to the line.
+  if (max(low) < min(high)) to <- sort(c(max(low), 0, min(high)))[2]
+  near <- pmin(pmax(to, low), high)
+  n <- length(low); best <- low
+  for (k in 0:(2^n - 1)) {
+    x <- ifelse(bitwAnd(k, 2^(0:(n - 1))) > 0, high, low)
+    if (apart(x) > apart(best)) best <- x
+  }
+  lapply(list(near, best), function(x)
+    setNames(ifelse(good == poor, 0, (x - poor) / (good - poor)), names(poor)))
 }
 for (file in c("two_measures", "one_measure", "missing", "services", "uneven")) {
   all <- read.csv(file.path(folder, paste0(file, ".csv")))

@@ -15,7 +15,7 @@ from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED
-from pwp_report.sessions import choose_therapist, reduce_sessions
+from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
 from pwp_report.study import HANDFUL, ScoreColumns, Study, headings_listed, unused
 from pwp_report.wording import refusal, remark
 
@@ -284,7 +284,21 @@ class PatientReader:
         keep = (patients["therapist_id"] == own) | own.isna()
         if rule == "exclude":
             keep = own.notna() | ~patients["patient_id"].duplicated()
+        else:
+            self._other_courses(patients, keep)
         return patients[keep].fillna({"n_therapists": 0})
+
+    def _other_courses(self, patients: pd.DataFrame, keep: pd.Series) -> None:
+        """Name rows of a patient with another therapist and other scores: another course."""
+        scores = [name for m in self.study.measures for name in (m.measure.pre, m.measure.post)]
+        told = [c for c in map(str, patients) if c in scores or c.startswith(OF_PERSONS)]
+        rows = patients[patients["patient_id"].duplicated(keep=False)].fillna({"patient_id": ""})
+        apart = rows.groupby("patient_id")[told].transform("nunique", dropna=False).gt(1)
+        other = apart.any(axis=1) & (rows["patient_id"] != "")
+        if self.study.several == "most_sessions":
+            self.found.add("other_course", self.study.columns["patient_id"], other)
+        elif count := int((other & ~keep.loc[rows.index]).sum()):
+            self._note("courses_left_out", count=count, rule=self.study.several)
 
     def _repeated(self, rows: pd.DataFrame, again: pd.Series) -> None:
         """Note rows with the entries of one above: wholly, or in the columns that are used."""

@@ -6,7 +6,8 @@ import pandas as pd
 
 from pwp_report.wording import refusal
 
-_FIRST = ("person_id", "age", "gender", "ethnicity", "mix_")
+#: What is of the patient and not of a session or a therapist: how names of columns begin.
+OF_PERSONS = ("person_id", "age", "gender", "ethnicity", "mix_")
 #: By rule on several therapists, what decides; the order of the rows decides where it is equal.
 _RULES = {"most_sessions": ["weight", "last"], "exclude": ["therapist_id"]}
 _RULES |= {"first": ["first"], "last": ["last"]}
@@ -122,7 +123,7 @@ def reduce_sessions(
     of_all = {"assessment": "any", "one_to_one": "all"}
     parts |= {name: rows[name].agg(how) for name, how in of_all.items() if name in seen}
     by_patient = ordered.groupby("patient_id", sort=False)
-    parts |= {c: by_patient[c].first() for c in map(str, ordered) if c.startswith(_FIRST)}
+    parts |= {c: by_patient[c].first() for c in map(str, ordered) if c.startswith(OF_PERSONS)}
     parts |= {c: by_patient[c].last() for c in ("status", "dropped_out") if c in ordered}
     table = pd.DataFrame(parts, index=pd.Index(everybody["patient_id"]))
     table = table.fillna({"sessions": 0, "n_therapists": 0}).astype({"n_therapists": "int64"})

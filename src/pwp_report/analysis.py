@@ -446,7 +446,8 @@ def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd
     known = ("age", "years_experience", *(scale.name for scale in SCALES))
     names = [n for n in known if n in therapists and therapists[n].notna().any()]
     if not names:
-        attempts.not_done["predictors"] = "No table of therapists has numbers to predict with."
+        key = "predictors" if cohort.therapists is None else "scales"
+        attempts.not_done[key] = "No table of therapists has numbers to predict with."
         return None
     for name, result in results.items():
         work = partial(therapist_predictors, cohort.patients, therapists, result.measure, names)

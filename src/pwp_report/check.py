@@ -21,7 +21,15 @@ from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import choose_rows, least_shown
-from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
+from pwp_report.study import (
+    NEEDED,
+    ScoreColumns,
+    Study,
+    complete_study,
+    headings_listed,
+    measures_not_used,
+    unused,
+)
 from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
 
@@ -123,7 +131,11 @@ def check_study_data(
     included = apply_rules(patients, done, measures)
     if not found:
         _feasible(included, found, done)
-    table = _therapists(therapists, included.patients, done, found) if therapists else None
+    table, scales = None, False
+    if therapists:
+        table, left = _therapists(therapists, included.patients, done, found)
+        scales = bool({*table} - {*_THERAPIST_TEXT})
+        courses += [remark("scales_not_used", columns=headings_listed(left))] * bool(left)
     if chosen:
         included = replace(included, flow=(*chosen, *included.flow[1:]))
     said = [*taken, *said, *[remark("every_row_attended")] * done.counts_every_row]
@@ -144,7 +156,7 @@ def check_study_data(
         flow=included.flow,
         completeness=completeness(included.eligible, included.patients, measures),
         first_rows=pd.Series(raw.rows[known.index], index=known["therapist_id"].to_list()),
-        enough=enough_for(included.patients, done, policy, therapist_table=table is not None),
+        enough=enough_for(included.patients, done, policy, therapist_table=scales),
         cohort=cohort,
     )
 
@@ -267,8 +279,8 @@ def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:
 
 def _therapists(
     path: str | Path, people: pd.DataFrame, study: Study, found: Problems
-) -> pd.DataFrame:
-    """Read the table of therapists by the same rules as the patients' file."""
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read the table of therapists as the patients' file is; name the columns not used too."""
     raw = read_table(path)
     columns = guess_therapist_columns(list(raw.frame.columns))
     if "therapist_id" not in columns:
@@ -293,7 +305,8 @@ def _therapists(
     table["therapist_id"] = therapist = therapist.map(lambda t: spelt.get(same_name(t), t))
     unknown = people["therapist_id"].notna() & ~people["therapist_id"].isin(therapist)
     found.add("unknown_therapist", study.columns["therapist_id"], unknown, file=raw.name)
-    return table[therapist.isin(people["therapist_id"])]
+    left = [c for c in map(str, raw.frame) if c not in columns.values()]
+    return table[therapist.isin(people["therapist_id"])], left
 
 
 def _cohort(

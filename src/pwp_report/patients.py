@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from unicodedata import category, normalize
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from pwp_report.disclosure import DisclosurePolicy, percentage
 from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, shown_name
-from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED
+from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED, NOT_SAID
 from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
 from pwp_report.study import HANDFUL, ScoreColumns, Study, headings_listed, unused
 from pwp_report.wording import refusal, remark
@@ -57,10 +58,12 @@ def _bare(name: str) -> tuple[str, str]:
 
     Examples
     --------
-    >>> _bare("O'Hara, Jo (B7)")[1] == _bare("jo ohara")[1], _bare("1.2") == _bare("2.1")
+    >>> _bare("O'Hara, Zoë (B7)")[1] == _bare("zoe ohara")[1], _bare("1.2") == _bare("2.1")
     (True, False)
     """
-    whole = re.sub(r"\(.*?\)|\[.*?\]|['’]", "", name.casefold())
+    # Marks on letters (of category Mn) are lost on the way from one system to another.
+    letters = (c for c in normalize("NFKD", name.casefold()) if category(c) != "Mn")
+    whole = re.sub(r"\(.*?\)|\[.*?\]|['’]", "", "".join(letters))
     # Between digits a point or a dash may tell two numbers apart.
     words = re.split(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", whole)
     return "".join(words), "".join(sorted(words))
@@ -201,6 +204,7 @@ class PatientReader:
         none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
         unknown = text.isna() | text.isin(["9", "0", "x", "z", *NOBODY])
+        unknown |= text.str.fullmatch(NOT_SAID).fillna(False).astype(bool)
         return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:

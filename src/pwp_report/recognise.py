@@ -14,7 +14,7 @@ CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {name: tuple(entries) for name, entries in _NAMES["codes"].items()}
 )
 #: Words that stand where nobody is named.
-NOBODY = tuple(_NAMES["words"]["nobody"])
+NOBODY, NOT_SAID = tuple(_NAMES["words"]["nobody"]), _NAMES["words"]["not_said"]
 #: What stands in the place of an identifier where a row is made of the others, or is none.
 NO_PATIENT = f"(?:{'|'.join(_NAMES['words']['no_patient'])})[ :=]*"
 NOT_ATTENDED, NOT_MISSED = (_NAMES["words"][w] for w in ("not_attended", "not_missed"))

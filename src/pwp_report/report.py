@@ -39,7 +39,8 @@ _UNASKED = r"national|predictors|groups_before.*|(services|bounds|sensitivity)\.
 _STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
 _COUNT = r"(?<!fewer than )(?<!takes )(?<![\w-])\d[\d,]*"
 _JSON: Any = {"indent": 1, "ensure_ascii": False, "allow_nan": False, "default": np.generic.item}
-_SAFE = re.compile(r"[^\w .,'()/-]")
+_SAFE = re.compile(r"[^\w .,'()/+-]|\+(?!$)")
+_SIGNS: Mapping[str, str] = listed("names.toml")["signs"]
 _MEANS = "^(mean|sd)_"
 _HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
@@ -73,7 +74,9 @@ def safe_labels(cohort: Cohort) -> Cohort:
 
 
 def _plain_label(label: str) -> str:
-    return _SAFE.sub("_", label)[:40].strip()
+    for sign, word in _SIGNS.items():
+        label = re.sub(sign, word, label)
+    return " ".join(_SAFE.sub("_", label).split())[:40].strip()
 
 
 def _labels(seen: Iterable[str]) -> dict[str, str]:

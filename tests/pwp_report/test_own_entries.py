@@ -9,6 +9,7 @@ import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
 
 from multilevel.errors import InputError
+from pwp_report.check import check_study_data
 from pwp_report.study_file import read_study
 
 _FORMS = [
@@ -123,3 +124,45 @@ def test_the_case_mix_calls_a_gender_as_the_table_of_categories_does(
     assert set(people["mix_0"].dropna()) == {"male", "female"}
     assert people["mix_0"].equals(people["gender"])
     assert people["mix_0"].isna().sum() == 3 * len(FRAME) // 5
+
+
+@pytest.mark.parametrize(
+    ("word", "other"),
+    [
+        ("Prefer not to say", False),
+        ("Not disclosed", False),
+        ("Declined to answer", False),
+        ("Not Known (not recorded)", False),
+        ("undisclosed", False),
+        ("Non-binary", True),
+        ("Transgender", True),
+        ("Other", True),
+    ],
+)
+def test_who_did_not_say_has_no_other_gender(word: str, other: bool, tmp_path: Path) -> None:
+    frame = FRAME.assign(gender=[word] * 9 + ["Female"] * (len(FRAME) - 9))
+    found = patients_of(checked(tmp_path, frame))["gender"]
+    assert (found == "other").sum() == 9 * other
+    assert found.isna().sum() == 9 * (not other)
+
+
+@pytest.mark.parametrize(
+    ("columns", "left", "enough"),
+    [
+        (["Band", "Resilience scale"], "Band", "yes"),
+        (["Band", "Office"], "Band, Office", "no"),
+        (["Years of experience", "Age"], "", "yes"),
+    ],
+)
+def test_what_a_table_of_therapists_has_that_is_not_used_is_named(
+    columns: list[str], left: str, enough: str, tmp_path: Path
+) -> None:
+    staff = pd.DataFrame({"Therapist": sorted(FRAME["therapist_id"].unique())})
+    staff = staff.assign(**{c: range(len(staff)) for c in columns})
+    staff.to_csv(tmp_path / "staff.csv", index=False)
+    FRAME.to_csv(tmp_path / "own.csv", index=False)
+    check = check_study_data(tmp_path / "own.csv", therapists=tmp_path / "staff.csv")
+    said = [r for r in check.remarks if r.startswith("of the table of therapists")]
+    assert [r.split("used: ")[1].split(";")[0] for r in said] == [left] * bool(left)
+    steps = check.enough.set_index("step").loc["therapists' own scales"]
+    assert (steps["has"] != "0") == (enough == "yes")

@@ -130,6 +130,8 @@ def test_numbers_that_restart_in_each_service_are_remarked_on_and_told_apart(
         ("Kerr, Jo", "Jo Kerr", True),
         ("O'Hara, Jo (B7)", "Jo OHara", True),
         ("North East 2", "East North 2", True),
+        ("Renée Dubois", "Renee Dubois", True),
+        ("Müller, Jürg", "Muller Jurg", True),
         ("Kerr, Jo", "Jo Kerrs", False),
         ("1.2", "2.1", False),
         ("Dr A", "Dr B", False),

@@ -96,6 +96,34 @@ def test_dates_decide_between_two_rows_of_a_patient(rule: str, tmp_path: Path) -
         assert not check.study.questions
 
 
+@pytest.mark.parametrize("column", ["phq9_post", "gad7_pre", "gender", "age"])
+def test_rows_of_one_patient_that_are_two_courses_are_not_one(column: str, tmp_path: Path) -> None:
+    """Steps of a referral, each with scores of its own: most sessions would drop half of them."""
+    names = sorted(FRAME["therapist_id"].unique())
+    other = dict(zip(names, [*names[1:], names[0]], strict=True))
+    plain = FRAME.drop(columns="service_id").assign(gender=["female", "male"] * (len(FRAME) // 2))
+    people = plain.assign(started="2021-04-01", sessions=6)
+    step = people.head(7).assign(started="2021-09-01", sessions=2)
+    step["therapist_id"] = step["therapist_id"].map(other)
+    rules = {r: f'[therapists]\nseveral = "{r}"\n' for r in ("most_sessions", "last", "exclude")}
+    for again, apart in ((step, 0), (step.assign(**{column: _another(step[column])}), 7)):
+        both = pd.concat([people, again], ignore_index=True)
+        problems = checked(tmp_path, both, rules["most_sessions"]).problems
+        assert [p.count for p in problems] == [14] * (apart > 0)
+        last = checked(tmp_path, both, rules["last"])
+        said = [r for r in last.remarks if "whose last row is another" in r]
+        assert [r.split()[0] for r in said] == ["7"] * (apart > 0)
+        kept = patients_of(last).set_index("patient_id").loc[again["patient_id"], column]
+        assert kept.tolist() == again[column].tolist()
+        assert not checked(tmp_path, both, rules["exclude"]).problems
+
+
+def _another(values: pd.Series) -> pd.Series:
+    if values.name == "gender":
+        return values.map({"female": "male", "male": "female"}).fillna("male")
+    return (values + 1).where(values < 20, values - 1)
+
+
 def test_a_row_for_each_measure_stops_until_it_is_settled(tmp_path: Path) -> None:
     frame = _by_measure()
     (problem,) = checked(tmp_path, frame).problems

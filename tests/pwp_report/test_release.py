@@ -222,7 +222,7 @@ def test_how_many_intervals_miss_zero_is_counted(safe_analysis: Analysis, safe_r
     apart = sum(row.lower > 0 or row.upper < 0 for row in alone.itertuples())
     released = release_results(safe_analysis, DisclosurePolicy())
     caption = next(report_figures._caterpillar(safe_analysis, released)).caption
-    assert f"differs from the average: {apart} of {len(alone)} on PHQ-9" in caption
+    assert f"Intervals that miss zero: {apart} of {len(alone)} on PHQ-9" in caption
 
 
 def test_services_that_are_not_recorded_are_not_counted_as_none(safe_analysis: Analysis) -> None:

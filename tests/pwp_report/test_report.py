@@ -26,6 +26,7 @@ from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.release import _reporting, _Tables, release_results
 from pwp_report.released import ReleasedTable
+from pwp_report.report import _plain_label
 from pwp_report.report_figures import Drawn
 from pwp_report.study import Study
 from pwp_report.wording import render
@@ -105,7 +106,7 @@ def test_labels_stay_different(hostile: Cohort) -> None:
     assert set(plain.patients["gender"]) == {"_b___1__"}
     assert plain.patients["patient_id"].is_unique
     assert plain.patients["patient_id"].str.startswith("_nhs-").all()
-    assert [m.label for m in plain.measures] == ["a  _  b", "_"]
+    assert [m.label for m in plain.measures] == ["a _ b", "_"]
     assert plain.provenance.source == "_img onerror_x_.csv"
     twins = report._labels(["<a>", "(a)", "[a]", "_a_"])
     assert len(set(twins.values())) == 4
@@ -392,3 +393,20 @@ def test_what_is_read_in_place_of_a_picture_is_rounded_once(safe_analysis: Analy
     drawn = list(report_figures._of_measure(result, replace(released, tables=tables)))
     (alt,) = (d.alt for d in drawn if d.name == "one_less_phq9")
     assert "of under 0.1% with everybody, and from under 0.1% to 22.1% without" in alt
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("46+", "46+"),
+        ("<25", "under 25"),
+        ("≥ 65", "at least 65"),
+        ("18–25", "18-25"),
+        ("Black & Asian", "Black and Asian"),
+        ("-1+1", "-1_1"),
+        ("+cmd", "_cmd"),
+        ("=2+5", "_2_5"),
+    ],
+)
+def test_signs_in_labels_keep_their_meaning_and_make_no_formula(label: str, shown: str) -> None:
+    assert _plain_label(label) == shown

@@ -367,12 +367,8 @@ def _national(attempts: _Attempts) -> pd.DataFrame | None:
     counted = {"patients analysed, with every score of both": scored}
     if cohort.eligible is not None and len(cohort.eligible) > len(scored):
         counted["all finished courses, as published"] = cohort.eligible
-    return attempts.attempt(
-        "national",
-        lambda: pd.concat(
-            [national_outcomes(p, pair).rename({"all": courses}) for courses, p in counted.items()]
-        ),
-    )
+    lines = (national_outcomes(p, pair).rename({"all": c}) for c, p in counted.items())
+    return attempts.attempt("national", lambda: pd.concat([*lines]))
 
 
 def _measure_result(

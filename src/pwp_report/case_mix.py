@@ -330,10 +330,8 @@ def adjusted_effects(
         The model with first scores and case mix.
     """
     rows, terms = mix.rows, list(mix.terms)
-    formulas = {
-        "nothing": f"{measure.post} ~ 1 + (1 | therapist_id)",
-        FIRST: model_formula(measure, measures),
-    }
+    nothing, first = f"{measure.post} ~ 1 + (1 | therapist_id)", model_formula(measure, measures)
+    formulas = {"nothing": nothing, FIRST: first}
     if terms:
         formulas[WITH_MIX] = model_formula(measure, measures, extra=terms)
     if asked.therapist_mean:

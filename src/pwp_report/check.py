@@ -12,24 +12,15 @@ import pandas as pd
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.measures import Measure
 from pwp_report.disclosure import DisclosurePolicy
-from pwp_report.every_score import completeness
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, same_name, score_columns
 from pwp_report.problems import Problems
 from pwp_report.read.cells import read_codes, read_numbers, read_words
-from pwp_report.read.raw import RawTable, shown_name
+from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import choose_rows, least_shown
-from pwp_report.study import (
-    NEEDED,
-    ScoreColumns,
-    Study,
-    complete_study,
-    headings_listed,
-    measures_not_used,
-    unused,
-)
+from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
 
@@ -57,11 +48,6 @@ class Check:
     rules : DataFrame
         By rule of inclusion: patients excluded in turn, and if the rule stood alone.
     flow : tuple of FlowStep
-    completeness : DataFrame
-        By therapist; see `pwp_report.every_score.completeness`. The index holds identifiers.
-    first_rows : Series of int
-        By therapist, the row of the file where they first stand: how the holder of the file can
-        find a therapist who is not named.
     enough : DataFrame
         By step of the analysis: needed, found, enough.
     cohort : Cohort or None
@@ -74,8 +60,6 @@ class Check:
     remarks: tuple[str, ...]
     rules: pd.DataFrame
     flow: tuple[FlowStep, ...]
-    completeness: pd.DataFrame
-    first_rows: pd.Series
     enough: pd.DataFrame
     cohort: Cohort | None
 
@@ -146,7 +130,6 @@ def check_study_data(
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
     done = replace(done, people=_people(included.patients, policy))
-    known = patients[patients["therapist_id"].notna()].drop_duplicates("therapist_id")
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
         problems=found,
@@ -154,8 +137,6 @@ def check_study_data(
         remarks=remarks,
         rules=included.rules,
         flow=included.flow,
-        completeness=completeness(included.eligible, included.patients, measures),
-        first_rows=pd.Series(raw.rows[known.index], index=known["therapist_id"].to_list()),
         enough=enough_for(included.patients, done, policy, therapist_table=scales),
         cohort=cohort,
     )

@@ -160,10 +160,10 @@ def enough_for(
         "step_alone": (alone, 1, together),
         "step_scales": (table[0], 8, table[1]),
     }
-    steps = [
-        (*worded(key, least=least, shown=shown), f"{n:,}", ("no", "yes")[n >= least], hint)
-        for key, (n, least, hint) in has.items()
-    ]
+    steps = []
+    for key, (n, least, hint) in has.items():
+        words, enough = worded(key, least=least, shown=shown), ("no", "yes")[n >= least]
+        steps.append((*words, f"{n:,}", enough, hint))
     frame = pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])
     frame.loc[0, "has"] = policy.text(len(patients))
     if t >= clustered:

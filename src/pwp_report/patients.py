@@ -14,10 +14,10 @@ from pwp_report.case_mix import case_mix_columns, read_case_mix
 from pwp_report.disclosure import DisclosurePolicy, percentage
 from pwp_report.problems import Problems
 from pwp_report.read import cells
-from pwp_report.read.raw import RawTable, shown_name
+from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED, NOT_SAID
 from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
-from pwp_report.study import HANDFUL, ScoreColumns, Study, headings_listed, unused
+from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
 
 #: Within the words for a session after the end of treatment.

@@ -43,13 +43,8 @@ class Problem:
     def error(self, file: str) -> InputError:
         """Give the problem as one sentence about its first row."""
         more = f" ({self.count - 1:,} more such rows)" if self.count > 1 else ""
-        return InputError(
-            self.problem + more,
-            hint=self.hint,
-            file=file,
-            row=self.rows[0] if self.rows else None,
-            column=shown_name(self.column) or None,
-        )
+        row, column = next(iter(self.rows), None), shown_name(self.column) or None
+        return InputError(self.problem + more, hint=self.hint, file=file, row=row, column=column)
 
 
 class Problems:

@@ -170,10 +170,8 @@ def _of_others(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> bool:
 def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:
     """By digest of the therapist: buckets that differ, and by how many patients they are more."""
     labels = pd.Index(one[:, 0]).union(pd.Index(other[:, 0]))
-    a, b = (
-        pd.DataFrame(x[:, 1:], x[:, 0]).reindex(labels, fill_value=0).to_numpy(np.int64)
-        for x in (one, other)
-    )
+    both = (pd.DataFrame(x[:, 1:], x[:, 0]).reindex(labels, fill_value=0) for x in (one, other))
+    a, b = (frame.to_numpy(np.int64) for frame in both)
     unlike = np.count_nonzero(a[:, :-1] != b[:, :-1], axis=1)
     return pd.DataFrame({"unlike": unlike, "more": a[:, -1] - b[:, -1]}, labels)
 

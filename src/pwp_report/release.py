@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 
 from pwp_lib.measures import Measure
-from pwp_lib.outcomes import OUTCOMES
 from pwp_report import patient_counts as counted
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
@@ -317,27 +316,15 @@ def _groups(tables: _Tables) -> None:
         return
     # To two decimals, runs that differ by one patient would tell that patient's score.
     places = dict.fromkeys(parts.GROUP_MEANS, 1 if policy.active else 2) | {"effect_size": 2}
-    rows, of = [], {}
+    rows = []
     for m, (end, members) in product(analysis.measures, ends.items()):
         found: Any = analysis.summarise(m, members)
-        of[m, end] = found
         figures = {c: round(float(found[c]), k) for c, k in places.items()}
         sizes = {"therapists": len(members), "n": policy.count(found["n"])}
         rows.append({"measure": m, "cluster": end, **sizes, **figures})
     note = phrase("notes", "clusters_alone") if tables.together else ""
     frame, by = pd.DataFrame(rows), FIRST if analysis.moved is None else WITH_MIX
     tables.add("clusters", frame, note=note, by=by, n=analysis.moved, all=len(analysis.groups))
-    if not policy.active:
-        # Their counts would tell of few where another run's case mix makes other groups.
-        rates = [
-            (m, outcome.label, *(100.0 * float(of[m, end][rate]) for end in ends))
-            for m, (rate, outcome) in product(analysis.measures, OUTCOMES.items())
-        ]
-        columns = ["measure", "outcome", "rate_upper", "rate_lower"]
-        # As they are shown, so that they subtract.
-        both = pd.DataFrame(rates, columns=columns).dropna().round(1)
-        both["difference"] = both["rate_upper"] - both["rate_lower"]
-        tables.add("nested_rates", both.round(1))
 
 
 def _rates(tables: _Tables) -> None:

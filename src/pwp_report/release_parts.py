@@ -207,12 +207,10 @@ def last_scores_row(
     """
     first, last, _ = (shown[c] for c in LAST_SCORES)
     counts = {c.value: marked(n) for c, n in shown.items()}
-    means = {
-        f"mean_{who}": MARK
-        if policy.active and not row[who] >= policy.smallest_caseload
-        else round(row[f"mean_{who}"], 1 + more)
-        for who in ("last", "lacking")
-    }
+    means: dict[str, object] = {}
+    for who in ("last", "lacking"):
+        few = policy.active and not row[who] >= policy.smallest_caseload
+        means[f"mean_{who}"] = MARK if few else round(row[f"mean_{who}"], 1 + more)
     return {**counts, "share": share_between(last, first, policy), **means}
 
 
@@ -321,12 +319,10 @@ def coefficients(result: MeasureResult, policy: DisclosurePolicy) -> pd.DataFram
     """Coefficients of the case mix, rounded as means of so many patients would be."""
     found = pd.DataFrame(result.coefficients)
     more = finer(result.measure)
-    ends: dict[str, Any] = {
-        end: [
-            statistic(v, n, end, policy, more) for v, n in zip(found[end], found["n"], strict=True)
-        ]
-        for end in ("estimate", "estimate_lower", "estimate_upper")
-    }
+    ends: dict[str, Any] = {}
+    for end in ("estimate", "estimate_lower", "estimate_upper"):
+        pairs = zip(found[end], found["n"], strict=True)
+        ends[end] = [statistic(v, n, end, policy, more) for v, n in pairs]
     # Many degrees of freedom are the number of patients, but for the few terms of the model.
     few = found["df"] < min(100.0, found["n"].max() / 2)
     df = found["df"].round(0).where(few | (not policy.active))

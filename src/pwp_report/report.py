@@ -186,10 +186,10 @@ def results(
 def _record(study: Study, policy: DisclosurePolicy) -> dict[str, Any]:
     """How the file was read: files, columns, codes and rules."""
     record = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(study).items()}
-    record["score_columns"] = {
-        s.measure.name: {"pre": s.pre, "post": s.post, "score": s.score, "required": s.required}
-        for s in study.measures
-    }
+    columns = {s.measure.name: {**vars(s)} for s in study.measures}
+    record["score_columns"] = columns
+    for of in columns.values():
+        del of["measure"]
     if policy.active:
         # What is kept or left out may name a service or a person: its columns alone.
         record |= {name: list(record[name]) for name in ("keep", "leave_out")}

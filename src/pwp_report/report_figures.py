@@ -102,11 +102,10 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
     drawn = both_ends(ranks.sort_values(kind="stable").to_frame(), _MOST)
     axes = figures.caterpillar_plot(frames, order=list(drawn.index), of=len(ranks))
-    apart = [
-        f"{int((f['lower'].gt(0) | f['upper'].lt(0)).sum()):,} of {len(f):,} on "
-        f"{analysis.measures[name].measure.label}"
-        for name, f in frames.items()
-    ]
+    apart = []
+    for name, f in frames.items():
+        missed = int((f["lower"].gt(0) | f["upper"].lt(0)).sum())
+        apart.append(f"{missed:,} of {len(f):,} on {analysis.measures[name].measure.label}")
     given = " or ".join(dict.fromkeys(map(_given, frames.values())))
     told = {"n": len(drawn), "all": released.therapists, "given": given}
     doubt = _doubts((analysis.measures[name] for name in frames), released)

@@ -12,7 +12,7 @@ from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report import recognise
 from pwp_report.ledger import DisclosurePolicy
-from pwp_report.read.raw import shown_name
+from pwp_report.read.raw import headings_listed, shown_name
 from pwp_report.wording import refusal, remark
 
 #: Roles without which nothing can be done, and what they identify.
@@ -308,9 +308,3 @@ def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> N
         raise refusal("no_measure", file=file, name=[*half, "phq9"][0])
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
         raise refusal("no_order_of_sessions", file=file)
-
-
-def headings_listed(columns: Sequence[str]) -> str:
-    """List the headings of a file, which are no entries, and not endlessly many."""
-    more = f" and {len(columns) - 30:,} more" if len(columns) > 30 else ""
-    return ", ".join(map(shown_name, columns[:30])) + more

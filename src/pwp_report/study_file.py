@@ -19,9 +19,9 @@ from typing import Any
 
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
-from pwp_report.read.raw import shown_name
+from pwp_report.read.raw import headings_listed, shown_name
 from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
-from pwp_report.study import NEEDED, ScoreColumns, Study, headings_listed
+from pwp_report.study import NEEDED, ScoreColumns, Study
 from pwp_report.wording import listed, refusal, render
 
 #: Beyond any number that a study file could mean.
@@ -79,13 +79,10 @@ class _Section:
 
     def read(self, keys: Sequence[_Key]) -> dict[str, Any]:
         """Read the values of those keys that stand here."""
-        readers: dict[str, Callable[[Any, _Key], Any]] = {
-            **dict.fromkeys(("text", "filled"), self._text),
-            **dict.fromkeys(("words", "texts"), self._texts),
-            "flag": self._flag,
-            "size": self._size,
-            **dict.fromkeys(("whole", "number", "number or false"), self._number),
-        }
+        readers: dict[str, Callable[[Any, _Key], Any]] = {"flag": self._flag, "size": self._size}
+        readers |= dict.fromkeys(("text", "filled"), self._text)
+        readers |= dict.fromkeys(("words", "texts"), self._texts)
+        readers |= dict.fromkeys(("whole", "number", "number or false"), self._number)
         there = [key for key in keys if key.name in self.values]
         return {k.name: readers[k.kind](self.values[k.name], k) for k in there}
 

@@ -95,12 +95,8 @@ def _template(name: str) -> Any:
     """Read a template of the package, once: that takes longer than to fill it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    engine = Environment(
-        loader=PackageLoader("pwp_report"),
-        autoescape=name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
+    how: Any = {"undefined": StrictUndefined, "trim_blocks": True, "autoescape": "html" in name}
+    engine = Environment(loader=PackageLoader("pwp_report"), **how)
     engine.filters |= {"in_words": in_words, "listing": listing}
     return engine.get_template(name)
 

@@ -393,6 +393,22 @@ def _page_with(analysis: Analysis, adjust: bool, **tables: list[dict[str, Any]])
     return "\n".join(first_page(analysis, Study(adjust=("imd",) * adjust), released))
 
 
+@pytest.mark.parametrize(("without", "said"), [(10.3, True), (10.5, False)])
+def test_shares_beside_each_other_are_of_the_same_patients(
+    safe_analysis: Analysis, without: float, said: bool
+) -> None:
+    """Who lacks an entry may be left out: 10.5% of all and 6.0% of the others are no change."""
+    given = {"first scores": without, "first scores and case mix": 6.0}
+    ends = {"vpc_lower": 3.0, "vpc_upper": 17.0}
+    rows = [{"measure": "PHQ-9", "adjusted_for": w, "vpc": v} | ends for w, v in given.items()]
+    effect = {"measure": "PHQ-9", "vpc": 10.5, "profile_lower": 6.0, "profile_upper": 17.0}
+    page = _page_with(safe_analysis, True, therapist_effect=[effect], adjusted=rows)
+    line = next(p for p in page.split("\n") if "lie between therapists" in p)
+    both = "of those with every entry of the case mix 10.3% (95% interval 3.0 to 17.0), and 6.0%"
+    assert (both in line) == said
+    assert said or ", and 6.0% (95% interval 3.0 to 17.0) once the case mix" in line
+
+
 _LOWER = [0.0, 0.03, 0.4, 2.0]
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from checking import FRAME, SESSIONS, checked, patients_of
-from running import run
+from checking import FRAME, SESSIONS, checked, completeness_of, patients_of
 
 from multilevel.errors import InputError
 from pwp_report.disclosure import MARK, DisclosurePolicy, share_between
@@ -65,8 +63,8 @@ def test_patients_may_lack_a_measure_that_is_not_required(tmp_path: Path) -> Non
     assert len(patients_of(free)) == 80
     assert len(patients_of(asked)) == 60
     # Every score is of the measures that are required, of whoever is analysed.
-    assert free.completeness["complete"].sum() == 80
-    assert asked.completeness["complete"].sum() == 60
+    assert completeness_of(free)["complete"].sum() == 80
+    assert completeness_of(asked)["complete"].sum() == 60
 
 
 def test_where_no_measure_is_required_every_score_is_of_one_at_least(tmp_path: Path) -> None:
@@ -76,8 +74,8 @@ def test_where_no_measure_is_required_every_score_is_of_one_at_least(tmp_path: P
     }
     study = "[measures.phq9]\nrequired = false\n[measures.gad7]\nrequired = false\n"
     check = checked(tmp_path, FRAME.assign(**gaps), study)
-    assert len(patients_of(check)) == check.completeness["eligible"].sum() == 80
-    assert check.completeness["complete"].sum() == 60
+    assert len(patients_of(check)) == completeness_of(check)["eligible"].sum() == 80
+    assert completeness_of(check)["complete"].sum() == 60
 
 
 @pytest.mark.parametrize("costly", ["phq9", "gad7"])
@@ -91,7 +89,7 @@ def test_the_flow_says_which_measure_costs_which_patients(
     excluded = check.rules.set_index("rule")["excluded"]
     for name, words in label.items():
         assert excluded[f"a score on {words} at both ends"] == (10 if name == costly else 0)
-    assert check.completeness.iloc[:, 0].sum() == len(FRAME)
+    assert completeness_of(check).iloc[:, 0].sum() == len(FRAME)
     assert len(patients_of(check)) == 70
 
 
@@ -114,14 +112,3 @@ def test_no_share_of_complete_courses_is_more_than_it_is(eligible: int, lacking:
 
 def _share(complete: int, eligible: int, policy: DisclosurePolicy) -> float | str:
     return share_between(policy.count(complete), policy.count(eligible), policy)
-
-
-def test_completeness_is_in_the_order_of_the_exact_shares(tmp_path: Path, capsys) -> None:
-    lacking = {"t0": 1, "t1": 4, "t2": 0, "t3": 3, "t4": 2}
-    nth = FRAME.groupby("therapist_id").cumcount()
-    gone = nth < FRAME["therapist_id"].map(lacking).fillna(0)
-    frame = FRAME.assign(phq9_post=FRAME["phq9_post"].mask(gone), synthetic="true")
-    frame.to_csv(tmp_path / "own.csv", index=False)
-    assert run("check", tmp_path / "own.csv") == 0
-    table = capsys.readouterr().out.split("Completeness: ten lowest")[1].split("Enough for")[0]
-    assert re.findall(r"(\d+)%", table) == ["60", "70", "80", "90", "100", "100", "100", "100"]

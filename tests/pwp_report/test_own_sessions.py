@@ -203,9 +203,10 @@ def test_a_row_for_each_measure_of_a_patient_names_the_column(tmp_path: Path) ->
 
 
 def test_counts_in_the_words_of_a_rule_make_no_other_rule() -> None:
-    several = " (of several, which {0} patients had, the last; of two, as {0} had, the later)"
+    several = SEVERAL["most_sessions"]
     plain = re.sub(_COUNTED, "", several.format("10"))
+    more = [SEVERAL[name] for name in ("tied", "by_rows", "joined")]
     for said in ("some", "nearly all", "1,010"):
-        words = [w.format(said) for w in (several, SEVERAL["by_rows"], SEVERAL["joined"])]
+        words = [w.format(said) for w in (several, *more)]
         assert re.sub(_COUNTED, "", "".join(words)) == plain
     assert re.sub(_COUNTED, "", "2 sessions or more") == "2 sessions or more"

@@ -8,7 +8,7 @@ import pandas as pd
 from multilevel.errors import InputError
 from pwp_report.check import Check, check_study_data
 from pwp_report.commands.terminal import say, show
-from pwp_report.disclosure import MARK, DisclosurePolicy, share_between
+from pwp_report.disclosure import MARK
 from pwp_report.problems import Problem
 from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
@@ -45,7 +45,6 @@ def check_file(
         title += f" ({MARK}: 1 to {policy.threshold - 1})" * policy.active
         shown = found.rules.filter(like="excluded").map(lambda n: policy.text(n) if n else "0")
         show(title, found.rules.assign(**shown))
-        show("Completeness: ten lowest, by row of the first patient", _complete(found, policy))
         show("Enough for each step", found.enough)
     if write is not None:
         _write_text(write, write_study(found.study))
@@ -104,15 +103,3 @@ def _rows(problem: Problem, every: bool) -> str:
     shown = problem.rows if every else problem.rows[:5]
     more = problem.count - len(shown)
     return ", ".join(map(str, shown)) + f" and {more:,} more" * (more > 0)
-
-
-def _complete(found: Check, policy: DisclosurePolicy) -> pd.DataFrame:
-    table = found.completeness
-    counts = list(zip(table["complete"], table["eligible"], strict=True))
-    shown = table[["eligible", "complete"]].map(policy.text).reset_index(drop=True)
-    shown.insert(0, "therapist", [f"row {r}" for r in found.first_rows.reindex(table.index)])
-    shown["share"] = [share_between(policy.count(c), policy.count(e), policy) for c, e in counts]
-    exact = table["share"].reset_index(drop=True)
-    order = exact.mask(shown["share"] == MARK).sort_values(kind="stable", na_position="last").index
-    shown["share"] = [s if s == MARK else f"{s}%".replace(".0%", "%") for s in shown["share"]]
-    return shown.iloc[order[:10]]

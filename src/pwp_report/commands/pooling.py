@@ -30,7 +30,7 @@ from pwp_report.wording import refusal, remark
 #: What the file says of its measures, beside the moments.
 _KEY = b"pwp_report"
 #: Numbers of patients in the words of a rule: another number is no other rule.
-_COUNTED = r" \([\w, ]+ who .*?\)| \((?:for|a) .*?\)|(?<=as |ch ).+?(?= (?:patients )?had)"
+_COUNTED = r" \([\w, ]+ who .*?\)| \((?:for|a|of two) .*?\)|(?<=as |ch ).+?(?= (?:patients )?had)"
 
 
 def summarise_file(

@@ -61,6 +61,12 @@ def shown_name(name: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def headings_listed(columns: Sequence[str]) -> str:
+    """List the headings of a file, which are no entries, and not endlessly many."""
+    more = f" and {len(columns) - 30:,} more" if len(columns) > 30 else ""
+    return ", ".join(map(shown_name, columns[:30])) + more
+
+
 def check_width(width: int, place: Path) -> None:
     """Refuse a table with more columns than a table of outcomes can have."""
     if width > WIDEST:

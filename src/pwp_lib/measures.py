@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
 
-__all__ = ["GAD7", "MEASURES", "PHQ9", "Measure", "get_measure", "known_measures"]
+__all__ = ["GAD7", "MEASURES", "PHQ9", "Measure", "get_measure", "known_measures", "use_measures"]
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,12 @@ def _listed() -> dict[str, Measure]:
 MEASURES: Mapping[str, Measure] = MappingProxyType(_listed())
 PHQ9, GAD7 = MEASURES["phq9"], MEASURES["gad7"]
 
-_STUDIED: ContextVar[tuple[Measure, ...]] = ContextVar("_STUDIED", default=())
+_STUDIED: list[Measure] = []
+
+
+def every_measure() -> dict[str, Measure]:
+    """Measures by name: the library's, and before them a study's own; see `use_measures`."""
+    return {**MEASURES, **{m.name: m for m in _STUDIED}}
 
 
 def _plain(name: str) -> str:
@@ -179,7 +183,7 @@ def get_measure(name: str | Measure) -> Measure:
     """
     if isinstance(name, Measure):
         return name
-    known = {_plain(m.name): m for m in (*MEASURES.values(), *_STUDIED.get())}
+    known = {_plain(name): m for name, m in every_measure().items()}
     found = known.get(_plain(name))
     if found is None:
         near = get_close_matches(_plain(name), list(known), n=1)
@@ -191,9 +195,23 @@ def get_measure(name: str | Measure) -> Measure:
     return found
 
 
+def use_measures(measures: Iterable[Measure]) -> None:
+    """Let `get_measure` find a study's own measures by name, before the library's, from now on.
+
+    Where a study has a cut-off or a reliable change of its own for one, its own counts.
+
+    Examples
+    --------
+    >>> use_measures([])
+    >>> get_measure("phq9").reliable_change
+    6
+    """
+    _STUDIED[:] = measures
+
+
 @contextmanager
 def known_measures(measures: Iterable[Measure]) -> Iterator[None]:
-    """Let `get_measure` find a study's own measures by name, before the library's, for a while.
+    """Do what `use_measures` does for a while.
 
     Examples
     --------
@@ -202,8 +220,9 @@ def known_measures(measures: Iterable[Measure]) -> Iterator[None]:
     ...     get_measure("phq9").reliable_change
     5
     """
-    before = _STUDIED.set(tuple(measures))
+    before = [*_STUDIED]
+    use_measures(measures)
     try:
         yield
     finally:
-        _STUDIED.reset(before)
+        use_measures(before)

@@ -256,28 +256,20 @@ def summarise_outcomes(
     labels = _labels(patients, by)
     complete = rows[["pre", "post"]].notna().all(axis=1).to_numpy() & labels.notna().to_numpy()
     rows, labels = rows[complete], labels[complete]
-    groups = rows.groupby(labels.to_numpy(), sort=True)
-    table = pd.DataFrame({"n": groups.size()})
-    for name in ("pre", "post", "change"):
-        table[f"mean_{name}"] = groups[name].mean()
-        table[f"sd_{name}"] = groups[name].std()
-    spread = table["sd_pre"].where(table["sd_pre"] > 0)
-    table["effect_size"] = table["mean_change"] / spread
-    table = table.join(_counts(rows, labels, measure))
-    table.index.name = str(labels.name)
-    return table
-
-
-def _counts(rows: pd.DataFrame, labels: pd.Series[Any], measure: Measure) -> pd.DataFrame:
-    """Count by group, with rates; NaN for what the measure has no threshold for."""
-    groups = rows.groupby(labels.to_numpy())
-    table = pd.DataFrame({"n": groups.size()})
+    whose, defined = labels.to_numpy(), [o for o in OUTCOMES.values() if o.defined(measure)]
+    scores = rows[["pre", "post", "change"]].groupby(whose)
+    n, mean, sd = scores.size(), scores.mean(), scores.std()
+    counts = rows[[o.flag for o in defined]].groupby(whose).sum().astype(int)
+    table: dict[str, Any] = {"n": n}
+    for name in mean:
+        table |= {f"mean_{name}": mean[name], f"sd_{name}": sd[name]}
+    table["effect_size"] = mean["change"] / sd["pre"].where(sd["pre"] > 0)
     for outcome in OUTCOMES.values():
-        table[outcome.count] = table[outcome.rate] = np.nan
-        if outcome.defined(measure):
-            table[outcome.count] = groups[outcome.flag].sum().astype(int)
-            table[outcome.rate] = _rate(table[outcome.count], table[outcome.among])
-    return table.drop(columns="n")
+        table |= {outcome.count: np.nan, outcome.rate: np.nan}
+        if outcome in defined:
+            table[outcome.count] = count = counts[outcome.flag]
+            table[outcome.rate] = _rate(count, table[outcome.among])
+    return pd.DataFrame(table, index=n.index.rename(str(labels.name)))
 
 
 def _pair(measures: Sequence[str | Measure]) -> tuple[Measure, Measure]:

@@ -14,7 +14,7 @@ from multilevel.errors import InputError
 from multilevel.fit import MixedFit
 from multilevel.plan import FLOATS_END
 from multilevel.residuals import covariance_parts
-from pwp_lib.measures import MEASURES, Measure
+from pwp_lib.measures import Measure, every_measure
 
 __all__ = [
     "RankCorrelation",
@@ -81,7 +81,8 @@ def composite_ranks(
     fits : mapping of str to MixedFit
         The model of each measure, by the measure's name.
     measures : iterable of Measure
-        Only needed for measures that `MEASURES` does not list: tells the direction of the scale.
+        Only needed for measures that the library does not know, and that `use_measures` did not
+        make known: tells the direction of the scale.
     size : int, optional
         Therapists in the upper and in the lower cluster; see `cluster_size`.
 
@@ -100,7 +101,7 @@ def composite_ranks(
     """
     if not fits:
         raise InputError("ranks need a model of one measure at least")
-    known = {**MEASURES, **{m.name: m for m in measures}}
+    known = {**every_measure(), **{m.name: m for m in measures}}
     ranks: dict[str, pd.Series] = {}
     standardised = []
     for name, fit in fits.items():

@@ -24,9 +24,32 @@ CASES: dict[str, Prior] = {
 }
 
 
+#: With three random terms; correlations are uniform over their matrices.
+THREE: dict[str, Prior] = {
+    "wishart": Prior(
+        "inverse-wishart", df=4, scale=[[6, 0.3, -0.1], [0.3, 0.09, 0.006], [-0.1, 0.006, 0.03]]
+    ),
+    "half_normal": Prior("half-normal", scale=[3.0, 0.3, 0.15]),
+}
+
+
 @pytest.fixture(scope="module")
 def jags() -> dict[str, Any]:
-    return json.loads((REFERENCE / "gibbs_jags.json").read_text())
+    return {
+        **json.loads((REFERENCE / "gibbs_jags.json").read_text()),
+        **json.loads((REFERENCE / "gibbs_three.json").read_text()),
+    }
+
+
+def _agree(ours: dict[str, np.ndarray], theirs: dict[str, Any]) -> None:
+    """Each quantile within four Monte Carlo errors of the other sampler's."""
+    for name, figures in theirs.items():
+        for prob, value, error in zip(PROBS, figures["value"], figures["error"], strict=True):
+            got = float(np.quantile(ours[name], prob))
+            allowed = 4 * np.hypot(
+                error, array_stats.mcse(ours[name], method="quantile", prob=prob)
+            )
+            assert abs(got - value) < allowed, (name, prob, got, value)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -47,10 +70,19 @@ def test_quantiles_are_those_of_jags(case: str, jags: dict[str, Any]) -> None:
         "v[1,2]": cov[..., 0, -1],
         "v[2,2]": cov[..., -1, -1],
     }
-    for name, figures in jags[case].items():
-        for prob, value, error in zip(PROBS, figures["value"], figures["error"], strict=True):
-            got = float(np.quantile(ours[name], prob))
-            allowed = 4 * np.hypot(
-                error, array_stats.mcse(ours[name], method="quantile", prob=prob)
-            )
-            assert abs(got - value) < allowed, (name, prob, got, value)
+    _agree(ours, jags[case])
+
+
+@pytest.mark.parametrize("case", THREE)
+def test_quantiles_with_three_random_terms_are_those_of_jags(
+    case: str, jags: dict[str, Any]
+) -> None:
+    y, x, z, g = np.loadtxt(REFERENCE / "gibbs_three.csv", delimiter=",", skiprows=1).T
+    columns = {"Intercept": np.ones_like(y), "x": x - x.mean(), "z": z - z.mean()}
+    design = DesignMoments.from_arrays(y, columns, [*columns], g)
+    drawn = sample_posterior(design, draws=60_000, prior=THREE[case])
+    ours = {f"b[{k + 1}]": drawn.beta[..., k] for k in range(3)}
+    ours |= {"s2": drawn.residual_variance, "vpc": drawn.vpc}
+    for i, k in zip(*np.triu_indices(3), strict=True):
+        ours[f"v[{i + 1},{k + 1}]"] = drawn.random_covariance[..., i, k]
+    _agree(ours, jags[case])

@@ -16,6 +16,9 @@ from running import run
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import PACKAGED, load_cohort
+from pwp_lib.measures import Measure, get_measure, known_measures
+from pwp_lib.models import fit_models
+from pwp_lib.ranking import composite_ranks
 from pwp_lib.simulate import simulate_cohort
 from pwp_report.start import (
     LEFT_OUT,
@@ -230,6 +233,69 @@ def test_chapters_without_their_tables_are_left_out_and_named(
     ast.parse(cell)
     assert "Not cleared for release" in readme
     assert "Not cleared for release" in mark
+
+
+#: A measure that the library does not know, and thresholds of a study for one that it knows.
+OWN_STUDY = """[measures.phq9]
+reliable_change = 5
+[measures.mood]
+pre = "mood_pre"
+post = "mood_post"
+minimum = 0
+maximum = 21
+cutoff = 9
+reliable_change = 4
+higher_is_worse = {}
+"""
+
+
+def test_a_study_s_own_measures_are_known_after_the_data_cell(tmp_path: Path) -> None:
+    """A threshold of the library's in the place of the study's would be wrong in silence."""
+    study = tmp_path / "study.toml"
+    study.write_text(OWN_STUDY.format("true"), encoding="utf-8")
+    asked = Request(tmp_path / "d", write_own(tmp_path / "own.csv", "mood"), study)
+    start_folder(asked._replace(measures=("phq9", "mood")))
+    cell = text(cells_of(tmp_path / "d" / "03_multilevel_modelling.ipynb")[2])
+    with known_measures([]):
+        names: dict[str, Any] = {}
+        exec(compile(cell, "cell", "exec"), names)
+        assert get_measure("phq9").reliable_change == 5
+        assert get_measure("mood").cutoff == 9
+        both = ("phq9", "mood")
+        fits = {m: fit_models(names["patients"], m, both).intercept for m in both}
+        assert composite_ranks(fits)["position"].is_unique
+    assert get_measure("phq9").reliable_change == 6
+
+
+def test_chapters_refuse_scales_that_go_the_other_way(tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(OWN_STUDY.format("false"), encoding="utf-8")
+    asked = Request(tmp_path / "d", write_own(tmp_path / "own.csv", "mood"), study)
+    with pytest.raises(InputError, match="mood is the other way round"):
+        start_folder(asked._replace(measures=("phq9", "mood")))
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("chapter", ["02_", "06_", "07_", "11_", "12_", "15_"])
+def test_chapters_run_on_a_measure_of_the_study_s_own(chapter: str, tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(OWN_STUDY.format("true"), encoding="utf-8")
+    asked = Request(tmp_path / "d", write_own(tmp_path / "own.csv", "mood"), study)
+    start_folder(asked._replace(measures=("mood", "phq9")))
+    assert "own.csv" in ran(tmp_path / "d", chapter)
+
+
+def test_a_rank_goes_by_the_direction_that_the_study_states() -> None:
+    patients = simulate_cohort(seed=4, interviews=False).patients
+    turned = patients.assign(
+        mood_pre=27 - patients["phq9_pre"], mood_post=27 - patients["phq9_post"]
+    )
+    mood = Measure("mood", "Mood", 0, 27, None, None, higher_is_worse=False)
+    plain = composite_ranks({"phq9": fit_models(patients, "phq9").intercept})
+    with known_measures([mood]):
+        other = composite_ranks({"mood": fit_models(turned, "mood").intercept})
+    assert other.index.tolist() == plain.index.tolist()
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,10 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
     """
     raw = [f"mix_{i}" for i in range(len(asked.names))]
     kept = patients.dropna(subset=raw) if asked.missing == "drop" else patients
-    said = ["Patients without one of them are left out."] if len(kept) < len(patients) else []
+    # In words: a number would be one more count beside those that are released together.
+    lost = 1 - len(kept) / max(1, len(patients))
+    words = ("mix_lacks_few", "mix_lacks_some", "mix_lacks_many")[(lost >= 0.05) + (lost >= 0.2)]
+    said = [remark(words)] if lost else []
     terms: dict[str, Term] = {}
     for column, name in zip(raw, asked.names, strict=True):
         values = kept[column]

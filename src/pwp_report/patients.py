@@ -24,6 +24,10 @@ from pwp_report.wording import refusal, remark
 _FOLLOW_UP = r"follow[ -]?up|\bfu\b"
 #: A number as a spreadsheet writes one that is too long for it.
 _SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
+#: Who is entered to try a system out.
+_TEST = (
+    r"(?i)(?:test|dummy|training|sample)[\W_]*(?:patient|client|case|user)?[\W_\d]*|[xz]{3,}test.*"
+)
 #: Columns of numbers, and from where to where they can go.
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
 
@@ -146,6 +150,9 @@ class PatientReader:
         text = text.mask(text.str.lower().isin(NOBODY))
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())
+            tests = text.str.fullmatch(_TEST).fillna(False).astype(bool)
+            if tests.any():
+                self._note("test_patients", row=int(self.raw.rows[tests.to_numpy().argmax()]))
         coded, shortened = no_identifiers(text), text.str.fullmatch(_SHORTENED).fillna(False)
         kinds = pd.Series(None, index=text.index, dtype="str").mask(coded, "no_identifier")
         kinds = kinds.mask(shortened.astype(bool), "scientific")
@@ -220,7 +227,9 @@ class PatientReader:
             status = status.mask(text.isin(self.study.codes[name]) | (text == name), name)
         status = status.mask(text.isin(self.study.codes["dropped_out"]), "closed")
         strange = status.isna() & text.notna()
-        self.found.add("other_status", self.study.columns["status"], strange)
+        words = text[strange].drop_duplicates().index
+        told = {"count": len(words), "first": ", ".join(map(str, self.raw.rows[words[:6]]))}
+        self.found.add("other_status", self.study.columns["status"], strange, **told)
         return status
 
     def _scores(self) -> pd.DataFrame:
@@ -296,9 +305,9 @@ class PatientReader:
         """Name rows of a patient with another therapist and other scores: another course."""
         scores = [name for m in self.study.measures for name in (m.measure.pre, m.measure.post)]
         told = [c for c in map(str, patients) if c in scores or c.startswith(OF_PERSONS)]
-        rows = patients[patients["patient_id"].duplicated(keep=False)].fillna({"patient_id": ""})
-        apart = rows.groupby("patient_id")[told].transform("nunique", dropna=False).gt(1)
-        other = apart.any(axis=1) & (rows["patient_id"] != "")
+        rows = patients[patients["n_therapists"] > 1]
+        apart = rows.groupby("patient_id")[told].transform("nunique", dropna=False)
+        other = apart.gt(1).any(axis=1)
         if self.study.several == "most_sessions":
             self.found.add("other_course", self.study.columns["patient_id"], other)
         elif count := int((other & ~keep.loc[rows.index]).sum()):

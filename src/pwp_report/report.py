@@ -251,11 +251,8 @@ def _sections(
         if not re.fullmatch(_UNASKED, part)
         and part.removesuffix(".adjusted") not in reasons.keys() - {part}
     }
-    texts = {
-        "methods": text,
-        "not-done": [*dict.fromkeys(not_done.values())],
-        "withheld": released.withheld,
-    }
+    texts: dict[str, Sequence[str]] = {"methods": text, "withheld": released.withheld}
+    texts["not-done"] = [*dict.fromkeys(not_done.values())]
     # Why there are none, or by some measures alone, is looked for where they would be.
     texts["groups"] = [why for part, why in not_done.items() if part.startswith("groups")]
 

@@ -151,9 +151,8 @@ def _refuse_other_measures(measures: Sequence[str], cohort: Cohort) -> None:
     if not set(measures) <= set(known):
         key = "data_lack_measures" if len(known) > 1 else "data_of_one_measure"
         raise refusal(key, known=", ".join(known))
-    for name in measures:
-        if not cohort.measure(name).higher_is_worse:
-            raise refusal("chapters_higher_is_worse", name=name)
+    for name in (m for m in measures if not cohort.measure(m).higher_is_worse):
+        raise refusal("chapters_higher_is_worse", name=name)
 
 
 def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:

@@ -157,6 +157,7 @@ def test_chapters_run_in_a_folder_with_the_tables(chapter: str, folder: Path) ->
     assert [o for o in made if "image/png" in o.get("data", {})]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("chapter", "fits"), [pytest.param("03", 2, marks=pytest.mark.nightly), ("09", 1)]
 )

@@ -95,6 +95,7 @@ def test_a_fit_prints_its_nodes_and_its_size() -> None:
     )
 
 
+@pytest.mark.nightly
 def test_one_node_is_biased_where_caseloads_are_tiny() -> None:
     # The truth is 1.5; glmer has the same figures to five digits.
     names = [name for name in FIGURES["set"].unique() if name.startswith("biased")]
@@ -188,6 +189,7 @@ def integrated(rows: pd.DataFrame, eta: np.ndarray, sd: float) -> float:
     return -2 * total
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 12))]
 )

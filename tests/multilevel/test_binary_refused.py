@@ -99,6 +99,7 @@ def test_what_cannot_be_fitted_is_refused_in_words(case: str) -> None:
         fit_binary(formula, change(rows()))
 
 
+@pytest.mark.nightly
 def test_predictors_that_tell_successes_apart_within_every_group_are_refused() -> None:
     data = rows(8, 6)
     # What is above a group's own middle succeeds; the middles lie from 0 to 7.

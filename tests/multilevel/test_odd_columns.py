@@ -122,6 +122,7 @@ FORMULAS = [
 ]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("column", MISSING)
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("kind", ["float64", "float32"])
@@ -260,6 +261,7 @@ NOT_WRITTEN = {(holder, "spans") for holder in ("polars", "polars lazy", "duckdb
 NOT_WRITTEN |= {(holder, "bytes") for holder in HOLDERS}
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("kind", [*TIMES, "bytes"])
 def test_labels_of_three_levels_are_right_or_refused_in_words(holder: str, kind: str) -> None:

@@ -83,6 +83,7 @@ print(multilevel.memory.grouped_sums(codes, 1, columns, ((), ("x",)))[("x",)].su
 """
 
 
+@pytest.mark.nightly
 def test_an_installation_that_cannot_be_written_to_works(tmp_path: Path) -> None:
     """Where a file stands in a folder's place, not even root can write."""
     shutil.copytree(HOME, tmp_path / "multilevel", ignore=shutil.ignore_patterns("__pycache__"))

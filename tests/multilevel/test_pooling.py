@@ -337,6 +337,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         Moments.for_formula(MODEL, A).write(tmp_path / "no" / "m.parquet")
 
 
+@pytest.mark.nightly
 @pytest.mark.neighbours
 @pytest.mark.parametrize(("offset", "files"), [(999_983, 300), (1_234_567, 400), (30_000_001, 300)])
 @pytest.mark.parametrize("model", ["y ~ x", "y ~ x + (1 | g)"])

@@ -79,6 +79,7 @@ def on_a_plane(
     return tau, sigma, mass / mass.sum()
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(80))
 def test_the_grid_is_the_posterior_on_a_plane(seed: int) -> None:
     design, y, _ = balanced(seed)

@@ -114,6 +114,7 @@ print(seen)
 """
 
 
+@pytest.mark.nightly
 def test_first_fits_compile_nothing_until_they_take_long(tmp_path: Path) -> None:
     """Another process finds on disk what was compiled, and interprets it no more."""
     said = []

@@ -72,6 +72,7 @@ def test_kappa_is_that_of_the_cells_of_all_codes(seed: int) -> None:
         )
 
 
+@pytest.mark.nightly
 def test_most_of_the_cases_tell_the_themes_apart() -> None:
     """Without the high-order theme another kappa would come out in most of them."""
     differ = 0

@@ -18,6 +18,7 @@ def test_one_pair_of_sizes_agrees_with_every_percentage_and_both_chi_squares() -
             assert printed.matches(100 * row[f"improved_{measure}_{cluster}"] / n)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("statistic", ["yates", "likelihood ratio"])
 def test_no_pair_agrees_with_another_chi_square(statistic: str) -> None:
     assert cluster_sizes_from_percentages(statistic).empty  # type: ignore[arg-type]

@@ -81,6 +81,7 @@ def test_quantiles_invert_the_distribution_function() -> None:
         assert grid.cdf(name, grid.quantile(name, probs)) == pytest.approx(probs, abs=1e-4)
 
 
+@pytest.mark.nightly
 def test_a_finer_grid_changes_nothing() -> None:
     coarse = grid_posterior(small_design(), "flat-sd")
     fine = grid_posterior(small_design(), "flat-sd", size=(4_001, 801))

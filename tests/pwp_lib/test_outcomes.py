@@ -139,6 +139,7 @@ def test_order_of_the_patients_does_not_matter(people):
         )
 
 
+@pytest.mark.nightly
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

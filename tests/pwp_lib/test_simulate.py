@@ -258,6 +258,7 @@ def test_what_the_module_says_of_whole_scores_is_so():
     assert residual["clipped"] < residual["whole"] < truth.residual_covariance[0][0]
 
 
+@pytest.mark.nightly
 def test_whole_scores_keep_the_means_of_the_truth():
     # Rounding and the ends of the scale must not bias the means: therapists' mean scores against
     # those of unbounded scores, whose effects and noise are the same under the same seed.

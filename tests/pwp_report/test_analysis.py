@@ -59,6 +59,7 @@ def test_table_has_both_intervals(analysis: Analysis) -> None:
     assert (table["median"] < table["upper"]).all()
 
 
+@pytest.mark.nightly
 def test_same_seed_same_result(cohort: Cohort, analysis: Analysis) -> None:
     again = quick(cohort)
     pd.testing.assert_frame_equal(again.table(), analysis.table())
@@ -76,6 +77,7 @@ def test_one_measure_alone(cohort: Cohort) -> None:
     assert {"national", "predictors"} <= set(result.not_done)
 
 
+@pytest.mark.nightly
 def test_four_therapists_have_models_but_no_clusters() -> None:
     few = simulate_cohort(Truth().with_therapists(4, caseload=40), seed=2)
     result = quick(few)
@@ -124,6 +126,7 @@ def test_the_sensitivity_panel_is_there_when_asked_for() -> None:
     assert panel.rows["family"].eq("leave one out").sum() == 5
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("others", "told"), [(("core",), False), (("gad7", "wsas"), True), ((), False)]
 )
@@ -159,6 +162,7 @@ def test_a_caterpillar_says_which_side_is_better(higher_is_worse: bool) -> None:
     assert axes[0].get_yticklabels()[0].get_text() == best
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("most", [2, 3])
 def test_with_many_services_the_reason_stands_where_a_fixed_effect_would(
     most: int, monkeypatch: pytest.MonkeyPatch

@@ -158,6 +158,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return runs
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["clusters"])
 def test_means_of_two_runs_tell_no_score_of_the_patient_between_them(
     pair: list[Path], name: str

@@ -141,6 +141,7 @@ def test_bounds_of_missing_scores_have_the_case_mix_too() -> None:
     assert (100 * found["vpc"]).tolist() == pytest.approx(theirs.tolist(), abs=1e-3)
 
 
+@pytest.mark.nightly
 def test_the_funnel_of_means_has_the_case_mix_too(both, monkeypatch: pytest.MonkeyPatch) -> None:
     analysis = both[2]
     if analysis.measures["phq9"].with_mix is None:

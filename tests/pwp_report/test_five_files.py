@@ -55,6 +55,7 @@ def _by_r(name: str, measure: str) -> pd.Series:
     return mine.set_index("what")["value"]
 
 
+@pytest.mark.neighbours
 def test_models_are_those_of_lme4(file) -> None:
     name, rows, _, released = file
     for measure in _measures(rows):

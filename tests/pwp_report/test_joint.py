@@ -163,6 +163,7 @@ def test_the_upper_and_the_lower_group_are_those_of_pandas() -> None:
         assert row["effect_size"] == pytest.approx(gain.mean() / mine["phq9_pre"].std(), abs=0.005)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("sizes", "shown"),
     [
@@ -180,6 +181,7 @@ def test_groups_of_fewer_than_three_therapists_are_withheld(sizes: list[int], sh
     assert any("not compared" in line for line in released.withheld) != shown
 
 
+@pytest.mark.nightly
 def test_a_file_in_which_nobody_falls_at_a_rule_keeps_its_totals(tmp_path: Path) -> None:
     """Zeros in the flow once cost every count of the report."""
     people = pd.read_csv(PACKAGED / "patients.csv", comment="#").drop(columns="synthetic")
@@ -210,6 +212,7 @@ def _with_missing(folder: Path, missing: int) -> tuple[Analysis, pd.DataFrame]:
     return analyse(report.safe_labels(done), draws=200, sensitivity=False), people
 
 
+@pytest.mark.nightly
 def test_the_completeness_told_is_that_before_patients_were_left_out(tmp_path: Path) -> None:
     """It once read 100% for every therapist of own data, whoever had been left out."""
     analysis, people = _with_missing(tmp_path, 9)
@@ -236,6 +239,7 @@ def test_a_share_from_rounded_counts_is_never_a_bare_hundred(eligible: int) -> N
         assert low < high
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "missing", [4, *(pytest.param(some, marks=pytest.mark.nightly) for some in (1, 2, 3))]
 )

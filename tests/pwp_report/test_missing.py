@@ -68,6 +68,7 @@ def test_bounds_of_missing_scores_enclose_what_the_models_have(people: pd.DataFr
         missing_bounds(people, fit, PHQ9, [PHQ9])
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(12))
 def test_no_values_between_the_ends_are_more_alike_or_less(seed: int) -> None:
     """By trying all ends of seven therapists, and what is between them on a grid."""
@@ -90,6 +91,7 @@ def test_no_values_between_the_ends_are_more_alike_or_less(seed: int) -> None:
         assert ((values >= low - 1e-9) & (values <= high + 1e-9)).all()
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("lost", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_no_other_filling_leaves_the_bounds(lost: float, sign: int) -> None:

@@ -183,6 +183,7 @@ def _attack(rows: pd.DataFrame, required: Sequence[Measure]) -> tuple[_Run, Rele
     return made, released
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("required", [(PHQ9,), ()], ids=["one", "none"])
 @pytest.mark.parametrize(
     ("seed", "share"),
@@ -260,6 +261,7 @@ def _analysed(rows: pd.DataFrame, **asked: Any) -> ReleasedResults:
     return release_results(found, POLICY)
 
 
+@pytest.mark.nightly
 def test_who_has_few_patients_on_a_measure_is_shown_with_others_on_it() -> None:
     """A residual was shown, as of no patients, and the departure was those few patients' own."""
     rows = _rows(0, 0.0, 0.0)
@@ -276,6 +278,7 @@ def test_who_has_few_patients_on_a_measure_is_shown_with_others_on_it() -> None:
     assert any("Of each therapist it is not told" in line for line in released.withheld)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("missing", ["category", "drop"])
 def test_services_of_fewer_patients_than_there_are_are_not_shown(missing: str) -> None:
     """Beside a run that adjusts for nothing they told of the few who are left out."""

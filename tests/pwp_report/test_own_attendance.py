@@ -52,6 +52,7 @@ def test_headings_of_attendance_are_recognised(heading: str, tmp_path: Path) -> 
     assert any("first and the last attended session" in s for s in check.understood)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("heading", "role", "attended", "not_attended"),
     [
@@ -79,6 +80,7 @@ def test_a_column_that_looks_like_attendance_stops_until_it_is_settled(
     assert any("every row counts as one" in r for r in every.remarks)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("heading", "by", "entries"),
     [

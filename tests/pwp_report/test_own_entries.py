@@ -72,6 +72,7 @@ def test_words_that_are_not_known_are_counted(tmp_path: Path) -> None:
     assert not any("kam" in r for r in check.remarks)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("word", "means"),
     [

@@ -96,6 +96,7 @@ def test_dates_decide_between_two_rows_of_a_patient(rule: str, tmp_path: Path) -
         assert not check.study.questions
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("column", ["phq9_post", "gad7_pre", "gender", "age"])
 def test_rows_of_one_patient_that_are_two_courses_are_not_one(column: str, tmp_path: Path) -> None:
     """Steps of a referral, each with scores of its own: most sessions would drop half of them."""

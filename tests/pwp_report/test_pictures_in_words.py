@@ -56,6 +56,7 @@ def found(
     return analysis, released, draw_all(analysis, released)
 
 
+@pytest.mark.nightly
 def test_the_words_beside_a_picture_and_in_its_place_are_others(found) -> None:
     _, released, drawn = found
     kinds = {re.sub("_(phq9|good)$", "", name) for name in drawn}

@@ -139,6 +139,7 @@ def test_what_a_killed_run_leaves_goes_when_nobody_can_be_writing_it(tmp_path: P
     assert {p.name for p in home.iterdir()} == left
 
 
+@pytest.mark.nightly
 def test_killed_while_writing_the_results_are_old_or_new(tmp_path: Path) -> None:
     home = tmp_path / "out"
     child = subprocess.Popen([sys.executable, "-c", _WRITER, str(home)])

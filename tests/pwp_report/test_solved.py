@@ -471,6 +471,7 @@ def test_who_lacks_which_of_two_measures_is_not_told(seed: int) -> None:
     assert attacker.solved(targets) == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("seed", "most"),
     [(0, 9), *(pytest.param(s, k, marks=pytest.mark.nightly) for s in range(10) for k in (9, 99))],
@@ -500,6 +501,7 @@ def test_of_a_score_that_few_lack_no_table_says_by_therapist_who_has_it(
     assert any("says by therapist who has it" in line for line in released.withheld) == (seed < 3)
 
 
+@pytest.mark.nightly
 def test_the_attacker_solves_what_is_told() -> None:
     """Told how many got worse of all, and of every other therapist: those of the last one."""
     run = _run(people(0))
@@ -539,6 +541,7 @@ def modelled() -> tuple[Analysis, ReleasedResults]:
     return analysis, released
 
 
+@pytest.mark.nightly
 def test_what_is_drawn_and_written_knows_no_count_but_the_released_ones(modelled) -> None:
     """Page, paths of pictures, hidden text and JSON are the same when exact counts are gone."""
     analysis, released = modelled

@@ -211,6 +211,7 @@ def test_two_runs_tell_no_count_under_five(kind: str, seed: int, most: int, tmp_
         assert attacker.solved(targets) == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("kind", "seed", "most"),
     [

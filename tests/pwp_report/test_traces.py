@@ -93,6 +93,7 @@ def _written(folder: Path) -> Iterator[Path]:
     return (p for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("quick")
 def test_analyse_leaves_no_trace(
     data: Path, tmp_path: Path, settings: Path, capfd: pytest.CaptureFixture[str]

@@ -60,8 +60,8 @@ def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
 
 def as_written(frame: pd.DataFrame) -> pd.DataFrame:
     """Give counts whole, where a cell without one has made floats of them, and 0 without a sign."""
-    mixed = frame.select_dtypes("object").map(lambda v: v + 0.0 if isinstance(v, float) else v)
-    floats = frame.select_dtypes("float") + 0.0
+    mixed, floats = frame.select_dtypes(["object", "str"]), frame.select_dtypes("float") + 0.0
+    mixed = mixed.map(lambda v: v + 0.0 if isinstance(v, float) else v)
     frame = frame.assign(**mixed, **floats)
     mine = [c for c in map(str, floats) if c in _WHOLE or c.startswith("n_")]
     whole = floats[[c for c in mine if (floats[c].dropna() % 1 == 0).all()]].astype("Int64")

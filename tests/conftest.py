@@ -25,14 +25,20 @@ sys.path.extend(
 )
 
 
+#: Neighbours of one kind that run by day, of however many.
+_BY_DAY = 12
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of many neighbours of one kind every sixth runs by day; all the others run at night."""
+    """Of many neighbours of one kind every sixth runs by day, of very many a dozen."""
+    tests = [i.nodeid.split("[")[0] for i in items if i.get_closest_marker("neighbours")]
+    every = {test: max(6, -(-n // _BY_DAY)) for test, n in Counter(tests).items()}
     seen: Counter[str] = Counter()
     for item in items:
         if item.get_closest_marker("neighbours"):
             test = item.nodeid.split("[")[0]
-            if seen[test] % 6:
+            if seen[test] % every[test]:
                 item.add_marker("nightly")
             seen[test] += 1
 

@@ -115,11 +115,9 @@ def check_study_data(
     included = apply_rules(patients, done, measures)
     if not found:
         _feasible(included, found, done)
-    table, scales = None, False
-    if therapists:
-        table, left = _therapists(therapists, included.patients, done, found)
-        scales = bool({*table} - {*_THERAPIST_TEXT})
-        courses += [remark("scales_not_used", columns=headings_listed(left))] * bool(left)
+    table, left = _therapists(therapists, included.patients, done, found)
+    courses += [remark("scales_not_used", columns=headings_listed(left))] * bool(left)
+    scales = table is not None and bool({*table} - {*_THERAPIST_TEXT})
     if chosen:
         included = replace(included, flow=(*chosen, *included.flow[1:]))
     said = [*taken, *said, *[remark("every_row_attended")] * done.counts_every_row]
@@ -130,10 +128,12 @@ def check_study_data(
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
     done = replace(done, people=_people(included.patients, policy))
+    words = {"raw": raw, "study": done, "rows": len(whole.frame), "unused": _unused(raw, done)}
+    understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
         problems=found,
-        understood=(*_understood(raw, done, len(whole.frame)), *remarks),
+        understood=(*filter(None, understood.split("\n")), *remarks),
         remarks=remarks,
         rules=included.rules,
         flow=included.flow,
@@ -259,9 +259,11 @@ def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:
 
 
 def _therapists(
-    path: str | Path, people: pd.DataFrame, study: Study, found: Problems
-) -> tuple[pd.DataFrame, list[str]]:
+    path: str | Path | None, people: pd.DataFrame, study: Study, found: Problems
+) -> tuple[pd.DataFrame | None, list[str]]:
     """Read the table of therapists as the patients' file is; name the columns not used too."""
+    if path is None:
+        return None, []
     raw = read_table(path)
     columns = guess_therapist_columns(list(raw.frame.columns))
     if "therapist_id" not in columns:
@@ -320,9 +322,3 @@ def _finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     floats = table.select_dtypes("float")
     whole = floats.columns[(floats.notna() & (floats % 1 == 0)).all()]
     return table.astype(dict.fromkeys(whole, "int64"))
-
-
-def _understood(raw: RawTable, study: Study, rows: int) -> tuple[str, ...]:
-    words = {"raw": raw, "study": study, "rows": rows, "unused": _unused(raw, study)}
-    words |= {"shown": shown_name, "columns": score_columns}
-    return tuple(filter(None, render("understood.txt.j2", **words).split("\n")))

@@ -6,6 +6,7 @@ Words are in templates, numbers are released ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -75,7 +76,7 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
         "therapists": count(released.therapists, "therapist"),
         "where": f" in {count(services, 'service')}" if services else "",
         "least": LEAST_THERAPISTS,
-        "rows": lambda name: released.frame(name).to_dict("records"),
+        "rows": cache(lambda name: released.frame(name).to_dict("records")),
         "told": told,
         "alike": lambda *some: [number(v, max(1, decimals(some)), missing="") for v in some],
         "p_value": p_value,

@@ -14,6 +14,9 @@ from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.wording import refusal
 
+#: Of so many therapists one way to weigh them is as good as another.
+_MANY = 300
+
 
 def last_scores(
     eligible: pd.DataFrame | None, measures: Sequence[Measure], therapists: Sequence[str]
@@ -96,27 +99,28 @@ def missing_bounds(
         last = (rows[measure.pre] - measure.sign * change).clip(measure.minimum, measure.maximum)
         return rows[measure.post].fillna(last)
 
-    def effect(change: Any) -> float:
-        return fit_mixed(formula, rows.assign(**{measure.post: filled(change)})).vpc()
+    def fitted(change: Any) -> tuple[MixedFit, pd.DataFrame]:
+        whole = rows.assign(**{measure.post: filled(change)})
+        return fit_mixed(formula, whole), whole
 
     mean, poor, good = np.nanmean(gain), *np.nanpercentile(gain, [10, 90])
-    whole = rows.assign(**{measure.post: filled(mean)})
-    expected = patient_residuals(fit_mixed(formula, whole), whole)["expected"]
+    expected = patient_residuals(*(alike := fitted(mean)))["expected"]
     therapists = rows["therapist_id"]
-    low, high = ((filled(c) - expected).groupby(therapists).mean() for c in (poor, good))
-    # Large caseloads count for more in the variance than small ones, and for less than by patients.
+    ends = [(filled(c) - expected).groupby(therapists).mean() for c in (poor, good)]
     n = therapists.groupby(therapists).size()
-    found = [*_between(low, high, n), *_between(low, high, n**0)]
-    own = [poor + (good - poor) * therapists.map(share).to_numpy() for share in found]
-    none, same, *others = map(effect, (0, mean, poor, good, *own))
-    given = "first scores and case mix" if extra else "first scores"
+    # Large caseloads count for more in the variance than small ones, and for less than by patients.
+    weights = (n, n**0) if len(n) < _MANY else (n,)
+    changes = [poor, good] * (len(n) < _MANY)
+    for share in (share for w in weights for share in _between(ends[0], ends[1], w)):
+        changes.append(poor + (good - poor) * therapists.map(share).to_numpy())
     lines = {
-        f"left out, as in the model with {given}": fit.vpc(),
-        "no change from the first": none,
-        "the mean change of the others": same,
-        "changes that bring therapists together": min(none, same, *others),
-        "changes that drive therapists apart": max(none, same, *others),
+        f"left out, as in the model with first scores{' and case mix' * bool(extra)}": fit.vpc(),
+        "no change from the first": fitted(0)[0].vpc(),
+        "the mean change of the others": alike[0].vpc(),
     }
+    shares = [*[*lines.values()][1:], *(fitted(change)[0].vpc() for change in changes)]
+    lines["changes that bring therapists together"] = min(shares)
+    lines["changes that drive therapists apart"] = max(shares)
     return pd.DataFrame(lines.items(), columns=["missing_scores", "vpc"])
 
 

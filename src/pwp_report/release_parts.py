@@ -60,12 +60,15 @@ def rounded(frame: pd.DataFrame, decimals: int) -> pd.DataFrame:
 
 def as_written(frame: pd.DataFrame) -> pd.DataFrame:
     """Give counts whole, where a cell without one has made floats of them, and 0 without a sign."""
-    mixed, floats = frame.select_dtypes(["object", "str"]), frame.select_dtypes("float") + 0.0
-    mixed = mixed.map(lambda v: v + 0.0 if isinstance(v, float) else v)
-    frame = frame.assign(**mixed, **floats)
-    mine = [c for c in map(str, floats) if c in _WHOLE or c.startswith("n_")]
-    whole = floats[[c for c in mine if (floats[c].dropna() % 1 == 0).all()]].astype("Int64")
-    return frame.assign(**whole.astype(object).where(whole.notna(), np.nan))
+    made = {str(c): frame[c] for c in frame}
+    for name, cells in made.items():
+        if cells.dtype.kind == "f":
+            made[name] = cells + 0.0
+            if (name in _WHOLE or name.startswith("n_")) and (cells.dropna() % 1 == 0).all():
+                made[name] = cells.astype("Int64").astype(object).where(cells.notna(), np.nan)
+        elif cells.dtype == object:
+            made[name] = cells.map(lambda v: v + 0.0 if isinstance(v, float) else v)
+    return pd.DataFrame(made, index=frame.index)
 
 
 def significant(value: Any) -> object:

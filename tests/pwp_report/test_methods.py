@@ -29,12 +29,23 @@ from pwp_report.methods import first_page, methods_and_results
 from pwp_report.rates import Asked, fit_rate
 from pwp_report.release import release_results
 from pwp_report.release_parts import sensitivity
-from pwp_report.released import ReleasedTable
+from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report import _sections, write_run
 from pwp_report.study import ScoreColumns, Study
 from pwp_report.table_words import phrase
 
 POLICY = DisclosurePolicy()
+#: What was released of an analysis, which nothing changes in place.
+KEPT: list[tuple[Analysis, ReleasedResults]] = []
+
+
+def _released(analysis: Analysis) -> ReleasedResults:
+    """Release an analysis once for all tests."""
+    for known, released in KEPT:
+        if known is analysis:
+            return released
+    KEPT.append((analysis, release_results(analysis, POLICY)))
+    return KEPT[-1][1]
 
 
 def test_methods_name_what_the_reporting_guidance_asks_for(safe_run: Path) -> None:
@@ -63,7 +74,7 @@ def test_methods_say_how_many_patients_a_therapist_has(safe_run: Path, open_run:
 
 
 def test_questions_that_are_open_stand_before_the_answer(safe_analysis: Analysis) -> None:
-    released = release_results(safe_analysis, POLICY)
+    released = _released(safe_analysis)
     page = "\n".join(first_page(safe_analysis, Study(questions=("is it 0 to 40",)), released))
     before, _, after = page.partition("## The answer")
     assert "Open, and the results depend on the answer: is it 0 to 40." in before
@@ -72,7 +83,7 @@ def test_questions_that_are_open_stand_before_the_answer(safe_analysis: Analysis
 
 
 def test_the_order_of_rows_that_a_study_states_is_said_first(safe_analysis: Analysis) -> None:
-    released = release_results(safe_analysis, POLICY)
+    released = _released(safe_analysis)
     said = "on one day are taken in the order of the file's rows"
     for stated in (True, False):
         page = "\n".join(first_page(safe_analysis, Study(rows_in_order=stated), released))
@@ -149,7 +160,7 @@ def test_of_caseloads_nothing_is_said_that_the_table_leaves_out(
     safe_analysis: Analysis, sd: float, median: float, said: str
 ) -> None:
     row = {"of whom": "caseloads", "variable": "patients", "mean": 21.0, "sd": sd, "median": median}
-    released = release_results(safe_analysis, POLICY)
+    released = _released(safe_analysis)
     sample = ReleasedTable("sample", "sample", pd.DataFrame([row]))
     released = replace(released, tables={**released.tables, "sample": sample})
     text = methods_and_results(safe_analysis, Study(), released)[0]
@@ -172,7 +183,7 @@ def test_methods_say_which_first_scores_each_model_has(
         found[m.name] = replace(some, measure=m, models=replace(some.models, slope=slope))
     cohort = replace(safe_analysis.cohort, measures=measures)
     analysis = replace(safe_analysis, cohort=cohort, measures=found)
-    released = release_results(safe_analysis, POLICY)
+    released = _released(safe_analysis)
     row = {"measure": "PHQ9", "vpc": 5.0, "profile_lower": 1.0, "profile_upper": 9.0}
     effect = ReleasedTable("therapist_effect", "effect", pd.DataFrame([row]))
     released = replace(released, tables={"therapist_effect": effect})
@@ -223,7 +234,7 @@ def test_three_measures_are_listed_and_one_therapist_has(
         sure = {"label": "PHQ-9", "sure": True, "patients": "30", "enough": enough, "all": "26"}
         found = sure | {"rankability": "50", "alone": 21}
         monkeypatch.setattr(methods, "how_sure", lambda *_, found=found: found)
-        page = " ".join(first_page(analysis, Study(), release_results(safe_analysis, POLICY)))
+        page = " ".join(first_page(analysis, Study(), _released(safe_analysis)))
         assert ", on PHQ-9, GAD-7 and WSAS." in page
         assert f"and {enough} of 26 therapists {verb} that" in page
         assert f"which {enough} of 26 therapists {verb}" in page
@@ -368,13 +379,13 @@ def test_the_first_page_says_on_which_side_of_the_cut_off_a_case_is(
     cohort = safe_analysis.cohort
     turned = tuple(replace(m, higher_is_worse=worse, cutoff=11) for m in cohort.measures)
     analysis = replace(safe_analysis, cohort=replace(cohort, measures=turned))
-    page = " ".join(first_page(analysis, Study(), release_results(safe_analysis, POLICY)))
+    page = " ".join(first_page(analysis, Study(), _released(safe_analysis)))
     assert ("a first score of 11 or more" in page) == worse
     assert ("a first score below 11" in page) != worse
 
 
 def test_columns_are_named_as_a_reader_would_say_them(safe_analysis: Analysis) -> None:
-    released = release_results(safe_analysis, POLICY)
+    released = _released(safe_analysis)
     rows = {"measure": "PHQ-9", "adjusted_for": "first scores and case mix", "vpc": 6.6}
     ends = {f"{n}_{e}": v for n in ("vpc", "change") for e, v in (("lower", 1.0), ("upper", 2.0))}
     table = ReleasedTable("adjusted", "Adjusted", pd.DataFrame([rows | {"change": 1.5} | ends]))
@@ -387,7 +398,7 @@ def test_columns_are_named_as_a_reader_would_say_them(safe_analysis: Analysis) -
 
 def _page_with(analysis: Analysis, adjust: bool, **tables: list[dict[str, Any]]) -> str:
     """Give the first page where these tables stand in the place of the released ones."""
-    released = release_results(analysis, POLICY)
+    released = _released(analysis)
     made = {n: ReleasedTable(n, n, pd.DataFrame(rows)) for n, rows in tables.items()}
     released = replace(released, tables={**released.tables, **made})
     return "\n".join(first_page(analysis, Study(adjust=("imd",) * adjust), released))
@@ -531,7 +542,7 @@ def test_too_few_therapists_are_said_to_be_so_first_as_check_says_it(
     study = Study(measures=tuple(map(ScoreColumns, analysis.cohort.measures)))
     enough = enough_for(analysis.cohort.patients, study, POLICY, therapist_table=False)
     few = enough.set_index("step")["enough"]["therapist effect (random intercept)"] == "no"
-    page = first_page(analysis, Study(), release_results(safe_analysis, POLICY))
+    page = first_page(analysis, Study(), _released(safe_analysis))
     assert page[1].startswith("Do patients of some therapists end treatment better off")
     assert ("These are too few therapists to answer it: it takes 5 at the least" in page[1]) == few
     assert few == (therapists < 5)
@@ -629,7 +640,7 @@ def test_what_the_model_of_a_rate_is_adjusted_for_is_said_as_it_is(safe_run: Pat
 
 
 def test_methods_speak_of_a_table_where_there_is_one(safe_analysis: Analysis) -> None:
-    released = release_results(safe_analysis, POLICY)
+    released = _released(safe_analysis)
     tables = {n: t for n, t in released.tables.items() if n != "completeness"}
     for some, said in ((released.tables, True), (tables, False)):
         text = " ".join(methods_and_results(safe_analysis, Study(), replace(released, tables=some)))
@@ -647,7 +658,7 @@ def test_nothing_is_said_of_all_therapists_that_is_not_known_of_all(
     found = {"label": "PHQ-9", "sure": False, "patients": "15", "enough": enough, "all": "75"}
     found |= {"rankability": rankability, "alone": alone}
     monkeypatch.setattr(methods, "how_sure", lambda *_: found)
-    page = first_page(safe_analysis, Study(), release_results(safe_analysis, POLICY))
+    page = first_page(safe_analysis, Study(), _released(safe_analysis))
     never = "\n".join(page[page.index("## What must not be concluded") :])
     shown = alone > 0
     assert (f"{rankability}% of the differences" in never) == (shown and rankability != "")

@@ -13,7 +13,6 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from multilevel.errors import InputError
 from pwp_report.read import raw
 from pwp_report.wording import refusal
 
@@ -176,7 +174,10 @@ def _body(
     end = frame.index.max() if len(frame) else 0
     ragged = [row for row in odd if row.number < end or not _is_note(row.text, delimiter)]
     if ragged:
-        raise _ragged(ragged, width, place)
+        more = f" ({len(ragged) - 1:,} more such rows)" if len(ragged) > 1 else ""
+        first, cells = ragged[0], ragged[0].actual_columns
+        what = f"{cells} cell" + "s" * (cells != 1)
+        raise refusal("ragged", file=place, row=first.number, what=what, width=width, more=more)
     return frame, len(odd)
 
 
@@ -195,9 +196,3 @@ def _is_note(text: str, delimiter: str) -> bool:
     """Whether a ragged row is a sentence below the table, not a row that was cut."""
     record = next(csv.reader([text], delimiter=delimiter))
     return _filled(record) < raw.WIDE and " " in record[0].strip()
-
-
-def _ragged(rows: Sequence[Any], width: int, place: Path) -> InputError:
-    what = f"{rows[0].actual_columns} cell" + "s" * (rows[0].actual_columns != 1)
-    more = f" ({len(rows) - 1:,} more such rows)" if len(rows) > 1 else ""
-    return refusal("ragged", file=place, row=rows[0].number, what=what, width=width, more=more)

@@ -126,8 +126,7 @@ class PatientReader:
         self._second_header()
         self._totals()
         whole = self._by_session(out) if study.level == "session" else self._once_each(out)
-        count = int(whole.get("by_rows", pd.Series()).eq(True).sum())
-        if count > HANDFUL * len(whole):
+        if (count := int(whole.get("by_rows", pd.Series()).eq(True).sum())) > HANDFUL * len(whole):
             self._note("therapist_by_rows", some=self.study.some(count, len(whole)))
         if "synthetic" in self.frame:
             whole["synthetic"] = self.frame["synthetic"].astype("str").loc[whole.index]

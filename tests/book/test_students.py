@@ -137,6 +137,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "chapter",
     [

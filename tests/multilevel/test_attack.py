@@ -52,6 +52,7 @@ def test_the_reference_is_of_these_formulas() -> None:
     assert cases == attack.formulas()
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("part", range(13))
 def test_formulas_are_fitted_as_by_lme4_or_refused(part: int) -> None:
     refused: list[str] = []

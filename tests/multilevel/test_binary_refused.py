@@ -218,6 +218,7 @@ def far_apart(seed: int, far: float) -> pd.DataFrame:
     return pd.DataFrame({"y": (x > level).astype(int), "x": x, "g": np.repeat(np.arange(12), 10)})
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("far", [1.0, 3.0, 30.0, 100.0])
 def test_separation_within_groups_that_lie_far_apart_is_no_variance_of_zero(

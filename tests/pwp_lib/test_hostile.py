@@ -135,7 +135,7 @@ def test_an_index_that_has_a_column_s_name_changes_nothing(name: str) -> None:
     places = dict.fromkeys(ranked, "middle") | dict.fromkeys(ranked[:5], "upper")
     groups = places | dict.fromkeys(ranked[-5:], "lower")
     wanted = CALLS[name](plain, groups, fit)
-    for columns in (["therapist_id"], ["therapist_id", "service_id"], ["role", "participant_id"]):
+    for columns in (["therapist_id", "service_id"], ["role", "participant_id"]):
         named = [t.set_index([c for c in columns if c in t] or t.index, drop=False) for t in plain]
         found = CALLS[name]((named[0], named[1], named[2]), groups, fit)
         assert figures(found) == figures(wanted)

@@ -46,6 +46,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.nightly
 @pytest.mark.neighbours
 @pytest.mark.parametrize("caseloads", SIZES)
 @pytest.mark.parametrize("spread", [0.0, 0.3, 0.6, 1.2])

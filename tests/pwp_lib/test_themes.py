@@ -37,6 +37,7 @@ def _codes(*rows: tuple[str, str, str, str], coder: str = "first") -> pd.DataFra
 FOUR = {"A": "upper", "B": "upper", "C": "upper", "D": "lower", "E": "lower", "F": "lower"}
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("seed", range(12))
 def test_the_papers_counts_come_out_whatever_the_seed(seed):
     found = template_analysis(_segments(seed), CLUSTERS)

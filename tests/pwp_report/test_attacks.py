@@ -176,6 +176,7 @@ def test_means_of_two_runs_tell_no_score_of_the_patient_between_them(
             assert sums > 10, (column, gone.therapist_id)
 
 
+@pytest.mark.nightly
 def test_rates_of_two_runs_move_by_no_less_than_five_patients(pair: list[Path]) -> None:
     """A rate, and a rate of the model, fits five numbers of patients or more, in both runs."""
     for run in pair:

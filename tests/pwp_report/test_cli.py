@@ -84,6 +84,7 @@ def test_bad_file_gives_one_sentence_and_writes_nothing(case, tmp_path: Path, ca
 PLAIN = [c for c in CATALOGUE if not c.study]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("case", PLAIN[::12], ids=lambda c: c.name)
 def test_check_refuses_what_analyse_refuses(case, tmp_path: Path, capsys) -> None:
     path = case.build(tmp_path)
@@ -103,6 +104,7 @@ def test_links_that_lead_nowhere_are_one_sentence(tmp_path: Path, capsys) -> Non
         assert says in capsys.readouterr().err
 
 
+@pytest.mark.neighbours
 @pytest.mark.skipif(sys.platform != "linux", reason="needs ulimit and /proc")
 @pytest.mark.parametrize("out", ["full", "/proc/none/out"])
 def test_where_nothing_can_be_written_it_is_said(out: str, tmp_path: Path) -> None:

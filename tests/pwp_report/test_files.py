@@ -244,6 +244,7 @@ def _old_stata(frame: pd.DataFrame, form: int) -> bytes:
     return b"".join(parts)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("form", [104, 105, 108, 110, 111, 113, 114, 115, 117, 118, 119])
 def test_stata_files_of_all_formats_are_read(form: int, tmp_path: Path) -> None:
     short = {"patient_id": "clientid", "therapist_id": "pwp"}

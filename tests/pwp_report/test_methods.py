@@ -337,6 +337,7 @@ def test_what_lies_between_services_is_not_booked_to_therapists(
     assert ("In the model of three levels with the case mix" in text) == (adjust == "done")
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("apart", [0.0, 0.5, 3.0])
 def test_the_first_page_says_whether_a_share_can_be_told_from_none(apart: float) -> None:
     truth = Truth.one_measure().with_therapists(12, caseload=30)

@@ -232,6 +232,7 @@ def test_a_measure_that_took_the_place_of_another_withholds_nothing_of_the_other
     assert (asked.of, asked.rows["yes"].sum()) == ("PHQ-9", len(left))
 
 
+@pytest.mark.nightly
 def test_a_case_on_a_third_measure_is_none_by_the_national_definitions() -> None:
     """More cases on the PCL-5 than on the pair were taken for a sum that does not add up."""
     rows = people(0, THREE)

@@ -57,6 +57,7 @@ def _one_score_changed(people: pd.DataFrame, n: int) -> pd.DataFrame:
     return people.assign(phq9_post=last)
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("change", "refused"),
     [

@@ -21,6 +21,7 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.study import Study
 
 
+@pytest.mark.nightly
 def test_second_run_gives_the_same_bytes(
     safe_analysis: Analysis, safe_run: Path, tmp_path: Path
 ) -> None:

@@ -485,6 +485,7 @@ def test_who_lacks_which_of_three_measures_is_not_told(seed: int, most: int) -> 
     assert attacker.solved(targets) == []
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("seed", "most", "lines"), [(0, 9, (0, 0)), (0, 99, (1, 0)), (2, 99, (1, 0)), (3, 99, (1, 2))]
 )
@@ -563,6 +564,7 @@ def test_what_is_drawn_and_written_knows_no_count_but_the_released_ones(modelled
         assert before[part] == after[part], part
 
 
+@pytest.mark.nightly
 def test_a_run_holds_tables_figures_text_and_the_page_alone(modelled, tmp_path: Path) -> None:
     analysis, released = modelled
     run = report.write_run(analysis, Study(), POLICY, tmp_path)

@@ -76,6 +76,7 @@ def test_the_model_of_who_dropped_out_is_of_twenty_therapists_or_more(therapists
         assert row["median_odds_ratio"] >= 1.0
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     "few",
     [([4, 17, 19], [3, 18, 19]), ([4, 4, 12, 14], [3, 5, 12, 14]), ([1, 12, 12], [2, 11, 12])],

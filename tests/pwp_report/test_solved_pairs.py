@@ -189,6 +189,7 @@ SEEDS = range(13)
 FOUND = [("added", 0), ("selected", 9), ("added to few", 12)]
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize(
     ("kind", "seed", "most"),
     [

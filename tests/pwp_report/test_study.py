@@ -402,6 +402,7 @@ def test_enough_is_said_for_every_step() -> None:
     assert table.loc["upper and lower group", "enough"] == "perhaps"
 
 
+@pytest.mark.neighbours
 @pytest.mark.parametrize("active", [True, False])
 @pytest.mark.parametrize(
     "sizes", [[60] * 9, [60] * 10, [21] * 11 + [19], [60] * 5 + [9] * 7, [25] * 40, [5] * 20]

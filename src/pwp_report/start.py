@@ -66,8 +66,8 @@ def start_folder(asked: Request) -> Started:
     Raises
     ------
     InputError
-        If the folder is not empty or cannot be written, if the file of data has problems, or if it
-        does not hold the two measures.
+        If the folder is not empty or cannot be written, if the file of data has problems, if it
+        does not hold the two measures, or if a higher score on one of them is better.
     """
     _refuse_what_is_there(asked.folder)
     cohort = _cohort(asked)

@@ -150,7 +150,7 @@ class PatientReader:
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())
             tests = text.str.fullmatch(_TEST).fillna(False).astype(bool)
-            if tests.any():
+            if 0 < tests.mean() < 0.5:
                 self._note("test_patients", row=int(self.raw.rows[tests.to_numpy().argmax()]))
         coded, shortened = no_identifiers(text), text.str.fullmatch(_SHORTENED).fillna(False)
         kinds = pd.Series(None, index=text.index, dtype="str").mask(coded, "no_identifier")

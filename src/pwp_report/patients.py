@@ -25,9 +25,7 @@ _FOLLOW_UP = r"follow[ -]?up|\bfu\b"
 #: A number as a spreadsheet writes one that is too long for it.
 _SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
 #: Who is entered to try a system out.
-_TEST = (
-    r"(?i)(?:test|dummy|training|sample)[\W_]*(?:patient|client|case|user)?[\W_\d]*|[xz]{3,}test.*"
-)
+_TEST = r"(?i)(?:test|dummy|training|sample)[\W_]*(?:patient|client|case)?[\W_\d]*|[xz]{3,}test.*"
 #: Columns of numbers, and from where to where they can go.
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
 
@@ -206,11 +204,12 @@ class PatientReader:
         return means.astype("boolean").mask(text.isna())
 
     def _gender(self) -> pd.Series:
-        text = cells.read_words(self._cells("gender"), self.codes)
+        text = cells.read_words(self._cells("gender"), self.codes).fillna("x")
         none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
-        unknown = text.isna() | text.isin(["9", "0", "x", "z", *NOBODY])
-        unknown |= text.str.fullmatch(NOT_SAID).fillna(False).astype(bool)
+        unknown = text.isin([*"90xz", *NOBODY]) | text.str.fullmatch(NOT_SAID)
+        if (~unknown & ~female & ~male).mean() > 0.2:
+            self._note("gender_codes", column=shown_name(self.study.columns["gender"]))
         return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:

@@ -290,8 +290,8 @@ def _therapists(tables: _Tables) -> None:
         # The number of patients, and the interval, of who differs by few would tell of those.
         frame = parts.residuals(result, alone, together, tables.policy)
         if _some_lack(analysis) and tables.policy.active:
-            # With two decimals the residual would tell the number of patients on each measure.
-            frame["departure"] = frame["departure"].round(1)
+            # With one more decimal it would tell the number of patients on each measure.
+            frame["departure"] = frame["departure"].round(1 + parts.finer(result.measure))
         zero = "_zero" * bool(frame["residual"].isna().all())
         by = FIRST if result.with_mix is None else WITH_MIX
         note = phrase("notes", f"residuals{zero}", given=by)

@@ -239,7 +239,7 @@ def residuals(
     shown = shown.join(profile.assign(reliability=n * between / (n * between + within)))
     if result.with_mix is not None:
         before = result.fit.residuals(lower_is_better=result.measure.higher_is_worse)
-        shown["rank_unadjusted"] = before["rank"]
+        shown["rank_unadjusted"] = before["rank"].reindex(shown.index)
     few = table[table.index.isin(list(together))]
     if len(few):
         mean = float(np.average(few["residual"].astype(float), weights=few["n"]))

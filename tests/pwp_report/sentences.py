@@ -65,7 +65,7 @@ KINDS = {
         (),
     ),
     "between services|^Likewise on .*%.* and .*%|three levels \\d": (("services",), ()),
-    "of 100 patients who could|^Likewise on [^%]*, [^%]* and [^%]*chance": (("rates",), ()),
+    "of 100 patients who(se| could)|^Likewise on [^%]*, [^%]* and [^%]*chance": (("rates",), ()),
     "would be in another group": ((), ("moved", "sizes")),
     "^Within services": (("sensitivity",), ()),
     "own figures are more than|therapists? (has|have) that|is reliable .0.7. from": (

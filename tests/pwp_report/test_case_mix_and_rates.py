@@ -694,3 +694,28 @@ def test_the_interval_of_the_change_holds_the_true_one(therapists: int) -> None:
         held += row["change_lower"] <= true <= row["change_upper"]
     # Two errors under nine of ten; the intervals of therapists drawn again held 83%.
     assert held / 120 > 0.85
+
+
+@pytest.mark.parametrize("therapists", [2, 4, 5])
+def test_a_change_of_fewer_than_five_therapists_has_no_interval(
+    people: pd.DataFrame, therapists: int
+) -> None:
+    """Left out one by one, of two therapists no share is left: an interval of width zero."""
+    few = people[people["therapist_id"].isin(sorted(people["therapist_id"].unique())[:therapists])]
+    asked = CaseMix(("imd",))
+    table, _ = adjusted_effects(case_mix_rows(few, asked), PHQ9, [PHQ9], asked)
+    assert table["change"].notna().sum() == 2
+    assert table["change_lower"].notna().any() == (therapists >= 5)
+
+
+def test_where_nobody_is_shown_alone_a_case_mix_makes_no_rows(people: pd.DataFrame) -> None:
+    """Ranks without the case mix once brought all therapists, by name, into an empty table."""
+    few = people.groupby("therapist_id").head(15).assign(service_id="S")
+    cohort = replace(
+        simulate_cohort(seed=1, interviews=False), patients=few, therapists=None, measures=(PHQ9,)
+    )
+    cohort = replace(cohort, eligible=None)
+    analysis = analyse(cohort, engines=("ml",), sensitivity=False, case_mix=CaseMix(("imd",)))
+    released = release_results(analysis, DisclosurePolicy())
+    table = released.tables["residuals_phq9"].frame
+    assert table["therapist"].tolist() == [parts.OTHERS_TOGETHER]

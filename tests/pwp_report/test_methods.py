@@ -547,6 +547,39 @@ def test_too_few_therapists_are_said_to_be_so_first_as_check_says_it(
     assert page[1].startswith("Do patients of some therapists end treatment better off")
     assert ("These are too few therapists to answer it: it takes 5 at the least" in page[1]) == few
     assert few == (therapists < 5)
+    # Nor is then said how much they differ, and who.
+    answer = " ".join(page[2:])
+    told = ["lie between therapists", "of 100 patients", "own figures are more than chance"]
+    assert any(words in answer for words in told) != few
+
+
+@pytest.mark.parametrize("p", [0.2, 0.001])
+def test_where_slopes_differ_the_share_is_of_those_who_begin_at_the_mean(
+    safe_analysis: Analysis, p: float
+) -> None:
+    effect = {"measure": "PHQ-9", "vpc": 6.6, "profile_lower": 2.0, "profile_upper": 12.0}
+    models = [{"model": "single level", "p_value_boundary": np.nan}]
+    models += [{"model": "random", "p_value_boundary": q} for q in (0.001, p)]
+    page = _page_with(safe_analysis, False, therapist_effect=[effect], models_phq9=models)
+    (line,) = (x for x in page.split("\n") if "lie between therapists" in x)
+    assert ("That is the share of patients who begin at the mean" in line) == (p < 0.05)
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_therapists_who_lose_patients_are_on_the_first_page(
+    safe_analysis: Analysis, dropped: bool
+) -> None:
+    """It can be all in which they differ."""
+    row = {"measure": "all measures", "adjusted_for": "nothing", "p_value_boundary": 0.001}
+    row |= {"per_hundred_low": 7.0, "per_hundred_median": 24.0, "per_hundred_high": 55.0}
+    row |= {f"per_hundred_{e}_{b}": 9.0 for e in ("low", "high") for b in ("lower", "upper")}
+    of = "Dropped out, of closed cases" if dropped else "Every score recorded"
+    page = _page_with(safe_analysis, False, rates=[row | {"outcome": of, "percent": 25.0}])
+    said = [x for x in page.split("\n") if x.startswith("Dropping out")]
+    assert len(said) == dropped
+    if dropped:
+        assert "24 with the median therapist" in said[0]
+        assert "These differences are more than chance gives" in said[0]
 
 
 def test_that_one_of_five_therapists_has_one_patient_is_said_where_nothing_is_withheld(

@@ -167,3 +167,11 @@ def test_what_a_table_of_therapists_has_that_is_not_used_is_named(
     assert [r.split("used: ")[1].split(";")[0] for r in said] == [left] * bool(left)
     steps = check.enough.set_index("step").loc["therapists' own scales"]
     assert (steps["has"] != "0") == (enough == "yes")
+
+
+def test_gender_in_other_languages_is_no_other_gender(tmp_path: Path) -> None:
+    codes = ["w", "m", "d", "weiblich", "Männlich", "Vrouw", "homme", "Frau"]
+    frame = FRAME.assign(gender=codes * (len(FRAME) // 8))
+    found = patients_of(checked(tmp_path, frame))["gender"].iloc[:8].tolist()
+    want = ["female", "male", "other", "female", "male", "female", "male", "female"]
+    assert found == want

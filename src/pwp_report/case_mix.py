@@ -403,8 +403,8 @@ def _change(before: MixedFit, after: MixedFit, unit_of: pd.Series) -> dict[str, 
     from scipy.stats import t
 
     n, units = before.n_groups, pd.factorize(unit_of)[0]
-    # Nor does that of fewer than five therapists: of two it would be zero.
-    few = units.max() + 1 < max(5, min(n, _LEAST_SERVICES))
+    # Nor does that of fewer than five therapists, which of two is zero, or of shares of zero.
+    few = units.max() + 1 < max(5, min(n, _LEAST_SERVICES)) or before.vpc() + after.vpc() < 0.001
     # Of very many units some at a time are left out.
     blocks = [*pd.Series(range(n)).groupby(units % max(50, 200_000 // n)).indices.values()]
     changes = np.diff(shares_without([before.design, after.design], blocks))

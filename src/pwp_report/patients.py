@@ -111,7 +111,8 @@ class PatientReader:
             out["status"] = self._status()
         if {"status"} & has:
             words = cells.read_words(self._cells("status"), self.codes)
-            out["dropped_out"] = words.isin(study.codes["dropped_out"])
+            if (left := words.isin(study.codes["dropped_out"])).any():
+                out["dropped_out"] = left
         columns = case_mix_columns(study, list(self.frame.columns), self.raw.name)
         mix, said = read_case_mix(self.frame, columns, study, self.raw.name)
         # What codes of gender mean is known, and which of them mean nothing.

@@ -719,3 +719,15 @@ def test_where_nobody_is_shown_alone_a_case_mix_makes_no_rows(people: pd.DataFra
     released = release_results(analysis, DisclosurePolicy())
     table = released.tables["residuals_phq9"].frame
     assert table["therapist"].tolist() == [parts.OTHERS_TOGETHER]
+
+
+def test_a_change_between_shares_of_zero_has_no_interval(people: pd.DataFrame) -> None:
+    rng = np.random.default_rng(2)
+    alike = people.assign(phq9_post=rng.normal(10, 4, len(people)))
+    # The same mean with every therapist: their shares are zero, whoever is left out.
+    means = alike["phq9_post"].groupby(alike["therapist_id"]).transform("mean")
+    alike["phq9_post"] = alike["phq9_post"] - means + 10
+    asked = CaseMix(("imd",))
+    table, _ = adjusted_effects(case_mix_rows(alike, asked), PHQ9, [PHQ9], asked)
+    assert (table["vpc"] < 5e-4).all()
+    assert table[["change_lower", "change_upper"]].isna().all(axis=None)

@@ -14,9 +14,6 @@ from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.wording import refusal
 
-#: Of so many therapists one way to weigh them is as good as another.
-_MANY = 300
-
 
 def last_scores(
     eligible: pd.DataFrame | None, measures: Sequence[Measure], therapists: Sequence[str]
@@ -95,30 +92,29 @@ def missing_bounds(
     rows = rows.reset_index(drop=True).assign(**extra)
     gain = measure.improvement(rows[measure.pre].to_numpy(), rows[measure.post].to_numpy())
 
-    def filled(change: Any) -> pd.Series:
+    def filled(change: Any) -> pd.DataFrame:
         last = (rows[measure.pre] - measure.sign * change).clip(measure.minimum, measure.maximum)
-        return rows[measure.post].fillna(last)
-
-    def fitted(change: Any) -> tuple[MixedFit, pd.DataFrame]:
-        whole = rows.assign(**{measure.post: filled(change)})
-        return fit_mixed(formula, whole), whole
+        return rows.assign(**{measure.post: rows[measure.post].fillna(last)})
 
     mean, poor, good = np.nanmean(gain), *np.nanpercentile(gain, [10, 90])
-    expected = patient_residuals(*(alike := fitted(mean)))["expected"]
+    alike = fit_mixed(formula, filled(mean))
+    expected = patient_residuals(alike, filled(mean))["expected"]
     therapists = rows["therapist_id"]
-    ends = [(filled(c) - expected).groupby(therapists).mean() for c in (poor, good)]
+    ends = [(filled(c)[measure.post] - expected).groupby(therapists).mean() for c in (poor, good)]
     n = therapists.groupby(therapists).size()
-    # Large caseloads count for more in the variance than small ones, and for less than by patients.
-    weights = (n, n**0) if len(n) < _MANY else (n,)
-    changes = [poor, good] * (len(n) < _MANY)
+    # Large caseloads count for more in the variance than small ones, and for less than by patients;
+    # of very many therapists one way to weigh them is as good as another.
+    weights = (n, n**0) if len(n) < 300 else (n,)
+    changes = [poor, good] * (len(weights) - 1)
     for share in (share for w in weights for share in _between(ends[0], ends[1], w)):
         changes.append(poor + (good - poor) * therapists.map(share).to_numpy())
     lines = {
         f"left out, as in the model with first scores{' and case mix' * bool(extra)}": fit.vpc(),
-        "no change from the first": fitted(0)[0].vpc(),
-        "the mean change of the others": alike[0].vpc(),
+        "no change from the first": fit_mixed(formula, filled(0)).vpc(),
+        "the mean change of the others": alike.vpc(),
     }
-    shares = [*[*lines.values()][1:], *(fitted(change)[0].vpc() for change in changes)]
+    shares = [fit_mixed(formula, filled(change)).vpc() for change in changes]
+    shares += [*lines.values()][1:]
     lines["changes that bring therapists together"] = min(shares)
     lines["changes that drive therapists apart"] = max(shares)
     return pd.DataFrame(lines.items(), columns=["missing_scores", "vpc"])

@@ -24,8 +24,6 @@ from pwp_report.wording import refusal, remark
 _FOLLOW_UP = r"follow[ -]?up|\bfu\b"
 #: A number as a spreadsheet writes one that is too long for it.
 _SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
-#: Who is entered to try a system out.
-_TEST = r"(?i)(?:test|dummy|training|sample)[\W_]*(?:patient|client|case)?[\W_\d]*|[xz]{3,}test.*"
 #: Columns of numbers, and from where to where they can go.
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
 
@@ -148,9 +146,6 @@ class PatientReader:
         text = text.mask(text.str.lower().isin(NOBODY))
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())
-            tests = text.str.fullmatch(_TEST).fillna(False).astype(bool)
-            if 0 < tests.mean() < 0.5:
-                self._note("test_patients", row=int(self.raw.rows[tests.to_numpy().argmax()]))
         coded, shortened = no_identifiers(text), text.str.fullmatch(_SHORTENED).fillna(False)
         kinds = pd.Series(None, index=text.index, dtype="str").mask(coded, "no_identifier")
         kinds = kinds.mask(shortened.astype(bool), "scientific")

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from pwp_lib.measures import Measure
+from pwp_lib.outcomes import OUTCOMES
 from pwp_report import patient_counts as counted
 from pwp_report import release_parts as parts
 from pwp_report.analysis import Analysis, MeasureResult
@@ -316,15 +317,24 @@ def _groups(tables: _Tables) -> None:
         return
     # To two decimals, runs that differ by one patient would tell that patient's score.
     places = dict.fromkeys(parts.GROUP_MEANS, 1 if policy.active else 2) | {"effect_size": 2}
-    rows = []
+    rows, of = [], {}
     for m, (end, members) in product(analysis.measures, ends.items()):
-        found: Any = analysis.summarise(m, members)
-        figures = {c: round(float(found[c]), k) for c, k in places.items()}
-        sizes = {"therapists": len(members), "n": policy.count(found["n"])}
-        rows.append({"measure": m, "cluster": end, **sizes, **figures})
+        of[m, end] = found = dict(analysis.summarise(m, members))
+        row = {"measure": m, "cluster": end, "therapists": len(members)}
+        row["n"] = policy.count(found["n"])
+        rows.append(row | {c: round(float(found[c]), k) for c, k in places.items()})
     note = phrase("notes", "clusters_alone") if tables.together else ""
     frame, by = pd.DataFrame(rows), FIRST if analysis.moved is None else WITH_MIX
     tables.add("clusters", frame, note=note, by=by, n=analysis.moved, all=len(analysis.groups))
+    if not policy.active:
+        # Their counts would tell of few where another run's case mix makes other groups.
+        pairs = product(analysis.measures, OUTCOMES.items())
+        rates = [(m, o.label, *(100 * float(of[m, e][r]) for e in ends)) for m, (r, o) in pairs]
+        both = pd.DataFrame(rates, columns=["measure", "outcome", *(f"rate_{e}" for e in ends)])
+        # As they are shown, so that they subtract.
+        both = both.dropna().round(1)
+        both["difference"] = both["rate_upper"] - both["rate_lower"]
+        tables.add("nested_rates", both.round(1))
 
 
 def _rates(tables: _Tables) -> None:

@@ -186,10 +186,9 @@ def results(
 def _record(study: Study, policy: DisclosurePolicy) -> dict[str, Any]:
     """How the file was read: files, columns, codes and rules."""
     record = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(study).items()}
-    columns = {s.measure.name: {**vars(s)} for s in study.measures}
-    record["score_columns"] = columns
-    for of in columns.values():
-        del of["measure"]
+    keys = ("pre", "post", "score", "required")
+    scores = {s.measure.name: {k: getattr(s, k) for k in keys} for s in study.measures}
+    record["score_columns"] = scores
     if policy.active:
         # What is kept or left out may name a service or a person: its columns alone.
         record |= {name: list(record[name]) for name in ("keep", "leave_out")}

@@ -157,12 +157,11 @@ def _refuse_other_measures(measures: Sequence[str], cohort: Cohort) -> None:
 
 def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
     """Names in `NEEDS` of what the data hold."""
-    own = asked.data is not None
     therapists = cohort.therapists
     measures = [cohort.measure(name) for name in asked.measures]
     held = {
-        "downloads": not own,
-        "paper": not own,
+        "downloads": asked.data is None,
+        "paper": asked.data is None,
         "therapists": therapists is not None and {s.name for s in SCALES} <= {*therapists},
         "segments": cohort.segments is not None,
         "services": "service_id" in cohort.patients.columns,

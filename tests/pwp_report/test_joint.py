@@ -161,6 +161,11 @@ def test_the_upper_and_the_lower_group_are_those_of_pandas() -> None:
         gain = mine["phq9_pre"] - mine["phq9_post"]
         assert row["mean_post"] == pytest.approx(mine["phq9_post"].mean(), abs=0.005)
         assert row["effect_size"] == pytest.approx(gain.mean() / mine["phq9_pre"].std(), abs=0.005)
+        rates = released.tables["nested_rates"].frame.set_index("outcome")
+        improved = 100.0 * (gain >= 6).mean()
+        assert rates.loc["Reliable improvement", f"rate_{end}"] == pytest.approx(improved, abs=0.05)
+    apart = rates["rate_upper"] - rates["rate_lower"]
+    assert rates["difference"].to_numpy() == pytest.approx(apart.to_numpy(), abs=1e-9)
 
 
 @pytest.mark.neighbours
@@ -178,6 +183,7 @@ def test_groups_of_fewer_than_three_therapists_are_withheld(sizes: list[int], sh
     table = released.tables["clusters"].frame
     assert (set(table["mean_post"]) == {"*"}) != shown
     assert shown or set(table) == {"measure", "cluster", "mean_post"}
+    assert "nested_rates" not in released.tables
     assert any("not compared" in line for line in released.withheld) != shown
 
 

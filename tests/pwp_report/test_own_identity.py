@@ -59,26 +59,6 @@ def test_codes_of_letters_and_digits_keep_their_capitals(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "asked"),
-    [
-        ("TEST01", True),
-        ("Dummy patient 2", True),
-        ("test", True),
-        ("Testa J", False),
-        ("T1", False),
-    ],
-)
-def test_patients_who_try_a_system_out_are_asked_about(
-    name: str, asked: bool, tmp_path: Path
-) -> None:
-    frame = FRAME.assign(patient_id=[*FRAME["patient_id"][:-1], name])
-    check = checked(tmp_path, frame)
-    said = [q for q in check.study.questions if "test, dummy or the like" in q]
-    assert [q.split()[1] for q in said] == [str(len(FRAME) + 1)] * asked
-    assert name == "test" or name not in " ".join(check.remarks)
-
-
 @pytest.mark.parametrize("word", ["Unallocated", "UNASSIGNED", "TBC", "Waiting list", "vacant"])
 def test_nobody_is_no_therapist(word: str, tmp_path: Path) -> None:
     check = checked(

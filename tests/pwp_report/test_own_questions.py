@@ -48,7 +48,6 @@ def _restarting() -> pd.DataFrame:
 RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "labels_alike": (_renamed("Kerr, Jo", "Jo Kerr"), ""),
     "gender_codes": (FRAME.assign(gender=["k", "p"] * (len(FRAME) // 2)), ""),
-    "test_patients": (FRAME.replace({"patient_id": {FRAME["patient_id"].iloc[0]: "TEST"}}), ""),
     "lone_code": (FRAME.replace({"therapist_id": {FRAME["therapist_id"].iloc[0]: "99"}}), ""),
     "words_unknown": (
         SESSIONS.assign(AttendOrDNACode=["5"] * (len(SESSIONS) - 9) + ["moved"] * 9),

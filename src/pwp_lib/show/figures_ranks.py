@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +83,8 @@ def caterpillar_plot(
     drawn = several(axes, len(names), width, height, sharey=True)
     for ax, name in zip(drawn, names, strict=True):
         _caterpillar(ax, frames[name].reindex(ranked), name, clusters, unit)
-    frame = frames[names[0]].reindex(ranked)
+    # Who has no residual on the first measure has a caseload on another.
+    frame = reduce(pd.DataFrame.combine_first, (frames[name] for name in names)).reindex(ranked)
     # An inch holds about eleven letters, eight bold ones; names of therapists take theirs first.
     longest = max(map(len, _names(frame)), default=0) if labels else 0
     inches = max(1.5, (width - 0.08 * longest) / len(names))
@@ -164,10 +166,8 @@ def _caterpillar_sentence(frame: pd.DataFrame, name: str, unit: str) -> str:
         if who
     ]
     outcome = f"beyond zero: {' and '.join(found)}" if found else "none of them clear of zero"
-    return (
-        f"Caterpillar plot{what}: residuals of {count(len(frame), unit)} with 95% "
-        f"intervals, {outcome}."
-    )
+    drawn = count(int(frame["residual"].count()), unit)
+    return f"Caterpillar plot{what}: residuals of {drawn} with 95% intervals, {outcome}."
 
 
 def _first(names: list[str]) -> str:

@@ -62,6 +62,13 @@ def test_caterpillars_share_one_order_with_the_best_at_the_top() -> None:
     assert axes[0].get_ylim()[0] > axes[0].get_ylim()[1]
 
 
+def test_who_is_on_one_measure_alone_has_a_line_there_and_a_caseload() -> None:
+    axes = figures.caterpillar_plot({"phq9": five().iloc[1:], "gad7": five().iloc[:4]})
+    labels = sorted(t.get_text() for t in axes[0].get_yticklabels())
+    assert labels == ["a (40)", "b (8)", "c (20)", "d (12)", "e (100)"]
+    assert all("residuals of 4 therapists" in figures.describe(ax) for ax in axes)
+
+
 def test_filled_markers_are_those_clear_of_the_average() -> None:
     (ax,) = figures.caterpillar_plot(five())
     filled = [line.get_markerfacecolor() != "white" for line in ax.lines[1:]]

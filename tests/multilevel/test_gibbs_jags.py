@@ -41,15 +41,16 @@ def jags() -> dict[str, Any]:
     }
 
 
-def _agree(ours: dict[str, np.ndarray], theirs: dict[str, Any]) -> None:
-    """Each quantile within four Monte Carlo errors of the other sampler's."""
+def _apart(ours: dict[str, np.ndarray], theirs: dict[str, Any]) -> list[Any]:
+    """Quantiles that are four or more Monte Carlo errors from the other sampler's."""
+    found = []
     for name, figures in theirs.items():
         for prob, value, error in zip(PROBS, figures["value"], figures["error"], strict=True):
             got = float(np.quantile(ours[name], prob))
-            allowed = 4 * np.hypot(
-                error, array_stats.mcse(ours[name], method="quantile", prob=prob)
-            )
-            assert abs(got - value) < allowed, (name, prob, got, value)
+            own = array_stats.mcse(ours[name], method="quantile", prob=prob)
+            if not abs(got - value) < 4 * np.hypot(error, own):
+                found.append((name, prob, got, value))
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -70,7 +71,8 @@ def test_quantiles_are_those_of_jags(case: str, jags: dict[str, Any]) -> None:
         "v[1,2]": cov[..., 0, -1],
         "v[2,2]": cov[..., -1, -1],
     }
-    _agree(ours, jags[case])
+    assert jags[case]
+    assert _apart(ours, jags[case]) == []
 
 
 @pytest.mark.parametrize("case", THREE)
@@ -85,4 +87,5 @@ def test_quantiles_with_three_random_terms_are_those_of_jags(
     ours |= {"s2": drawn.residual_variance, "vpc": drawn.vpc}
     for i, k in zip(*np.triu_indices(3), strict=True):
         ours[f"v[{i + 1},{k + 1}]"] = drawn.random_covariance[..., i, k]
-    _agree(ours, jags[case])
+    assert jags[case]
+    assert _apart(ours, jags[case]) == []

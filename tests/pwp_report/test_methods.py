@@ -294,6 +294,39 @@ def test_with_one_measure_nothing_is_said_of_another(safe_run: Path, tmp_path: P
     assert "other measure" not in text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (7.9, 0.0, "the interval with it includes zero (no difference), the other does not"),
+        (0.0, 2.1, "the interval without it includes zero (no difference), the other does not"),
+        (7.9, 2.1, "Both shares can be told from zero"),
+        (0.0, 0.0, "Neither share can be told from zero"),
+    ],
+)
+def test_which_interval_includes_zero_is_said_and_not_how_nearly(
+    safe_analysis: Analysis, before: float, after: float, said: str
+) -> None:
+    released = _released(safe_analysis)
+    effect = released.tables["therapist_effect"]
+    own = effect.frame.assign(profile_lower=before)
+    frame = pd.DataFrame({"adjusted_for": ["first scores", "first scores and case mix"]})
+    frame = frame.assign(
+        measure="PHQ-9", vpc=[13.5, 9.0], vpc_lower=[before, after], vpc_upper=22.1
+    )
+    tables = {
+        **released.tables,
+        "therapist_effect": replace(effect, frame=own),
+        "adjusted": ReleasedTable("adjusted", "Adjusted", frame),
+    }
+    study = Study(adjust=("year",))
+    page = first_page(safe_analysis, study, replace(released, tables=tables))
+    (told,) = (
+        p for p in page if p.startswith("On PHQ-9, ") and "that first scores leave open" in p
+    )
+    assert said in told
+    assert "only just" not in " ".join(page)
+
+
 @pytest.mark.parametrize("adjust", ["", "asked", "done"])
 @pytest.mark.parametrize("share", [0.0, 3.0])
 def test_what_lies_between_services_is_not_booked_to_therapists(

@@ -31,6 +31,8 @@ Weighted: TypeAlias = list[tuple[int, tuple[int, ...], float]]
 _SAME_IN_EVERY_ROW = 1e-12
 #: A weight this small a part of what was added up to it is rounding: the pivots cancel.
 _CANCELLED = 1e-13
+#: A sum of squares this small a part of what was added up to it has too few digits left.
+_LOST = 1e-10
 
 
 def derive(record: Record, formula: Formula) -> DesignMoments:
@@ -61,6 +63,7 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
     recipe = _recipe_for(record, formula)
     columns = recipe.columns
     weights = _matrix(recipe.terms, _unknowns(recipe, means.tolist(), pivots, rows))
+    weights[_cancelled(recipe, weights, table)] = 0.0
     centres, (raw, centred) = _crosses(recipe, weights, table, means)
     return DesignMoments(
         groups=np.array(["all"], dtype=object) if single else record.groups,
@@ -286,6 +289,23 @@ def _polynomials(
     raw, size = weights @ change, np.abs(weights) @ np.abs(change)
     raw[np.abs(raw) <= _CANCELLED * size] = 0.0
     return tuple([{k: w for k, w in zip(into, row, strict=True) if w} for row in raw.tolist()])
+
+
+def _cancelled(recipe: Recipe, weights: Array, table: Array) -> NDArray[np.bool_]:
+    """Tell columns that are zero in every row but for rounding.
+
+    The dummy of a first level is one less all the others: so where no row has a combination of
+    levels, its squares are what is left of far larger sums.
+    """
+    size, given = np.abs(weights), (len(recipe.monomials),) * 2
+    squares = table.sum(axis=1)[recipe.places].reshape(given)
+    sums = np.abs(table).sum(axis=1)[recipe.places].reshape(given)
+    lost: NDArray[np.bool_] = _squares(weights, squares) <= _LOST * _squares(size, sums)
+    return lost
+
+
+def _squares(weights: Array, products: Array) -> Array:
+    return np.asarray(((weights @ products) * weights).sum(axis=1))
 
 
 def _crosses(recipe: Recipe, weights: Array, table: Array, means: Array) -> tuple[Array, Array]:

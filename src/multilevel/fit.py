@@ -257,16 +257,16 @@ def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
     def deviance(delta: float) -> float:
         # The search may look where rows are so unequal that nothing can be told of the model.
         with suppress(InputError):
-            fit, scale = fit_design(rows.scaled(delta), method), rows.log_scale(delta)
+            fit = fit_design(rows.scaled(delta, middle), method)
             # Or only rounding is, in which a deviance that is no minimum's can lie far too low.
-            return fit.deviance + scale if fit.converged else max(fit.deviance + scale, plain)
+            return fit.deviance if fit.converged else max(fit.deviance, plain)
         return 1e30  # beyond any deviance, and SciPy may subtract it
 
     def at(delta: float, neighbours: tuple[MixedFit, ...] = ()) -> MixedFit:
-        fit, scale = fit_design(rows.scaled(delta), method), rows.log_scale(delta)
+        scale, fit = rows.log_scale(delta), fit_design(rows.scaled(delta), method)
         about = plain - fit.deviance - scale, scale, rows.expression, rows.means, rows.design
         return replace(fit, spread=Spread(rows.text, delta, se, *about, neighbours))
 
-    plain = fit_design(rows.scaled(0.0), method).deviance
+    middle, plain = float(rows.log_unit.mean()), fit_design(rows.scaled(0.0), method).deviance
     delta, se = profile_delta(deviance, 0.1 / float(rows.log_unit.std()))
-    return at(delta, (at(delta - se), at(delta + se)) if np.isfinite(se) else ())
+    return at(delta, (at(delta - se), at(delta + se)))

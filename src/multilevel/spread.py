@@ -18,6 +18,9 @@ from multilevel.formula import parse_formula
 from multilevel.memory import grouped_sums
 from multilevel.rows import model_rows
 
+#: Scales are nearer to one than e to this power, so that products of them are numbers.
+_FARTHEST = 170.0
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -62,12 +65,11 @@ class Spread:
     def factor(self, at: Mapping[str, float]) -> float:
         """Residual variance at a point, as a multiple of sigma squared."""
         values = {**self.means, **at}
-        v = float(evaluate(self.expression, lambda name: float(values[name])))
-        if self.text.startswith("exp"):
-            return float(np.exp(2.0 * self.delta * v))
-        if v <= 0.0:
-            raise InputError("a power needs a variable above zero", hint="add a constant to it")
-        return float(v ** (2.0 * self.delta))
+        log_unit = _log_unit(self.text, self.expression, lambda name: np.float64(values[name]))
+        if not abs(self.delta * log_unit) < _FARTHEST:
+            hint = "give a place among them"
+            raise InputError("the residual variance is no number this far from the data", hint=hint)
+        return float(np.exp(2.0 * self.delta * log_unit))
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,14 @@ class ScaledRows:
     expression: Expression
     means: Mapping[str, float]
 
-    def scaled(self, delta: float) -> DesignMoments:
+    def scaled(self, delta: float, about: float = 0.0) -> DesignMoments:
         """Cross-products of the rows divided by their scales, the constant included.
 
         A scaled column is what is left of it about its centre, scaled, and the centre times the
-        scaled constant: so a column far from zero loses no digits here either.
+        scaled constant: so a column far from zero loses no digits here either. With the mean of
+        `log_unit` to be taken `about`, scales stay near one, whatever the variable's unit.
         """
-        rows = self.columns * np.exp(-delta * self.log_unit)[:, None]
+        rows = self.columns * np.exp(-delta * (self.log_unit - about))[:, None]
         columns = {str(i): column for i, column in enumerate(np.ascontiguousarray(rows.T))}
         keys = tuple(combinations_with_replacement(columns, 2))
         sums = grouped_sums(self.codes, len(self.design.groups), columns, keys)
@@ -111,7 +114,13 @@ class ScaledRows:
         return replace(self.design, cross=change.T @ centred @ change, centred=centred)
 
     def log_scale(self, delta: float) -> float:
-        """Twice the sum of the logs of the scales."""
+        """Twice the sum of the logs of the scales; refuses scales that are no numbers."""
+        if not abs(delta) * float(np.abs(self.log_unit).max()) < _FARTHEST:
+            raise InputError(
+                "the residual SD where the scale is one lies so far from the data that it is no "
+                "number",
+                hint="write the variable about a typical value: power(x / 50), exp(x - 50)",
+            )
         return 2.0 * delta * float(self.log_unit.sum())
 
 
@@ -128,14 +137,7 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     own = tuple(dict.fromkeys(names_in(expression)))
     rows = model_rows(formula, data, own, "the residual spread")
     design, codes, raw = rows.design, rows.codes, rows.further
-    v = np.asarray(evaluate(expression, lambda name: raw[name].astype(float)), dtype=float)
-    power = not spread.strip().startswith("exp")
-    if power and not (v > 0.0).all():
-        raise InputError(
-            "a power needs a variable above zero in every row",
-            hint='add a constant, as in "power(x + 1)"',
-        )
-    log_unit = np.log(v) if power else v
+    log_unit = _log_unit(spread, expression, lambda name: raw[name].astype(float))
     if not np.isfinite(log_unit).all() or np.ptp(log_unit) == 0.0:
         raise InputError(
             "the residual spread cannot depend on a variable that is undefined or does not vary",
@@ -146,6 +148,20 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     means = {name: float(raw[name].mean()) for name in own}
     columns = rows.columns - np.array(design.centres)
     return ScaledRows(design, columns, codes, log_unit, spread.strip(), expression, means)
+
+
+def _log_unit(spread: str, expression: Expression, column: Callable[[str], Any]) -> Any:
+    """Log of the scale at delta = 1; refuses powers of what is not above zero."""
+    with np.errstate(all="ignore"):
+        v = np.asarray(evaluate(expression, column), dtype=float)
+        if spread.strip().startswith("exp"):
+            return v
+        if not np.all(v > 0.0):
+            raise InputError(
+                "a power needs a variable above zero in every row",
+                hint='add a constant, as in "power(x + 1)"',
+            )
+        return np.log(v)
 
 
 def _variable(spread: str) -> Expression:
@@ -168,12 +184,23 @@ def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[floa
     deviance : callable
     unit : float
         A step in delta that changes the scales by about a tenth.
+
+    Raises
+    ------
+    InputError
+        Where there is no minimum.
     """
     from scipy.optimize import minimize_scalar
 
     # In steps of the unit, as SciPy takes differences below 1e-11 for none.
     found = minimize_scalar(lambda k: deviance(k * unit), bracket=(0.0, 1.0), tol=1e-9)
-    delta, low = float(found.x) * unit, float(found.fun)
-    step = 0.2 * unit
-    curvature = (deviance(delta - step) - 2.0 * low + deviance(delta + step)) / step**2
-    return delta, float(np.sqrt(2.0 / curvature)) if curvature > 0.0 else float("nan")
+    delta, low, step = float(found.x) * unit, float(found.fun), 0.2 * unit
+    below, above = deviance(delta - step) - low, deviance(delta + step) - low
+    # About a minimum the deviance rises alike on both sides.
+    if not abs(above - below) < 0.5 * (above + below):
+        raise InputError(
+            "the likelihood has no maximum in delta: it rises for as long as rows of which the "
+            "model can predict the response without error count for more",
+            hint="leave out the spread, or those rows",
+        )
+    return delta, step * float(np.sqrt(2.0 / (above + below)))

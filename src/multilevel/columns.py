@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from multilevel.errors import InputError
 from multilevel.expression import Expression, is_comparison
-from multilevel.formula import MAX_RANDOM_TERMS, Formula, Term
+from multilevel.formula import Formula, Term
 
 Monomial: TypeAlias = tuple[str, ...]
 #: Weights of products: of stored columns, and of unknowns, by their numbers.
@@ -133,16 +133,11 @@ class Writer:
         Raises
         ------
         InputError
-            When a term needs what is not stored, naming it; for too many random columns.
+            When a term needs what is not stored, naming it.
         """
         self.truths = self.truths.union(map(str, filter(is_comparison, formula.predictors)))
         fixed, random = self.side(formula.fixed), self.side(formula.random)
         response = self._component(formula.response.factors[0], {})
-        if len(random) > MAX_RANDOM_TERMS:
-            raise InputError(
-                f"the random part has {len(random)} columns and {MAX_RANDOM_TERMS} are offered",
-                hint="a category brings one column a level: let it be a fixed effect",
-            )
         columns: dict[str, Polynomial] = {}
         for name, polynomial in (*fixed, *random, *response):
             if columns.setdefault(name, polynomial) != polynomial:
@@ -169,7 +164,8 @@ class Writer:
                 ]
                 for chosen in product(*parts):
                     whole = reduce(multiply, [p for _, p in chosen], {_CONSTANT: 1.0})
-                    columns.append((":".join(name for name, _ in chosen) or "Intercept", whole))
+                    name = ":".join(name for name, _ in chosen) if chosen else "Intercept"
+                    columns.append((name, whole))
         return columns
 
     def _is_category(self, name: str) -> bool:

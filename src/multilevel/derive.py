@@ -19,7 +19,7 @@ from multilevel.columns import Columns, Monomial, Polynomial, Writer, dummy, mon
 from multilevel.design import Array, DesignMoments, movable_columns
 from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in
-from multilevel.formula import Formula, parse_formula
+from multilevel.formula import MAX_RANDOM_TERMS, Formula, parse_formula
 from multilevel.plan import Named, canonical, nearest
 from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 
@@ -246,7 +246,14 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
     truths = names.intersection(factor for factor, _ in levels)
     known, present = ({f: v for f, v in some if f not in truths} for some in (levels, seen))
     pivoted = _pivoted(stored, levels)
-    return Writer(lambda e: str(e) in names, refuse, present, known, pivoted, truths).model(formula)
+    writer = Writer(lambda e: str(e) in names, refuse, present, known, pivoted, truths)
+    columns = writer.model(formula)
+    if len(columns.random) > MAX_RANDOM_TERMS:
+        raise InputError(
+            f"the random part has {len(columns.random)} columns and {MAX_RANDOM_TERMS} are offered",
+            hint="a category brings one column a level: let it be a fixed effect",
+        )
+    return columns
 
 
 def _matrix(terms: Flat, unknowns: Sequence[float], kind: Any = float) -> Array:
@@ -297,15 +304,13 @@ def _cancelled(recipe: Recipe, weights: Array, table: Array) -> NDArray[np.bool_
     The dummy of a first level is one less all the others: so where no row has a combination of
     levels, its squares are what is left of far larger sums.
     """
-    size, given = np.abs(weights), (len(recipe.monomials),) * 2
-    squares = table.sum(axis=1)[recipe.places].reshape(given)
-    sums = np.abs(table).sum(axis=1)[recipe.places].reshape(given)
-    lost: NDArray[np.bool_] = _squares(weights, squares) <= _LOST * _squares(size, sums)
-    return lost
+    terms = len(recipe.monomials)
 
+    def squares(by: Array, sums: Array) -> Array:
+        products = sums.sum(axis=1)[recipe.places].reshape(terms, terms)
+        return np.asarray(((by @ products) * by).sum(axis=1))
 
-def _squares(weights: Array, products: Array) -> Array:
-    return np.asarray(((weights @ products) * weights).sum(axis=1))
+    return squares(weights, table) <= _LOST * squares(np.abs(weights), np.abs(table))
 
 
 def _crosses(recipe: Recipe, weights: Array, table: Array, means: Array) -> tuple[Array, Array]:

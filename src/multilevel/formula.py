@@ -16,9 +16,10 @@ from typing import Any
 from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in, read_expression
 
-#: Signs that R has and formulae's parser has not.
+#: Signs that formulae's parser has not, or alone.
 _OTHER_SIGNS = {
     "%": "write a:b for a %in% b",
+    "`": "a name stands between two of them and holds none itself: rename the column",
     "^": "write {x ** 2} for a power, and (a + b) ** 2 for products of terms",
 }
 #: More random terms than this on one grouping factor are refused.

@@ -129,6 +129,8 @@ def _held(series: nw.Series[Any]) -> Any:
             values = series.to_arrow()
             if pa.types.is_dictionary(values.type):
                 values = values.cast(values.type.value_type)
+            if pa.types.is_string_view(values.type):
+                values = values.cast(pa.string())
             return pd.arrays.ArrowExtensionArray(values)
     return pd.Series(series.to_list(), dtype=object)._values
 

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from multilevel import memory
+from multilevel import fit_mixed, memory
 from multilevel.errors import InputError
 from multilevel.moments import Moments
 
@@ -250,3 +250,15 @@ def test_columns_with_names_of_several_levels_are_refused() -> None:
     data = pd.concat({"first": frame("text")}, axis=1).swaplevel(axis=1)
     with pytest.raises(InputError, match="names of several levels"):
         Moments.for_formula(FORMULA, data)
+
+
+def test_text_that_arrow_holds_as_views_is_text() -> None:
+    rng = np.random.default_rng(3)
+    g, f = rng.integers(0, 20, 300).astype(str), rng.choice(list("ab"), 300)
+    table = pa.table({"y": rng.normal(size=300) + (f == "b"), "f": f, "g": g})
+    views = table
+    for name in ("f", "g"):
+        place = table.column_names.index(name)
+        views = views.set_column(place, name, table[name].cast(pa.string_view()))
+    one, other = (fit_mixed("y ~ f + (1 | g)", held) for held in (table, views))
+    assert one.deviance == other.deviance

@@ -181,3 +181,69 @@ def test_moments_and_lazy_frames_are_refused() -> None:
         fit_mixed(PAPER, Moments.for_formula(PAPER, patients), spread="exp(phq9_pre)")
     with pytest.raises(InputError, match="profile"):
         fit_mixed(PAPER, patients, spread="exp(phq9_pre)").profile_interval()
+
+
+def uneven(v: np.ndarray, log_sd: np.ndarray, seed: int = 1) -> pd.DataFrame:
+    """Rows of twenty groups whose residual SD is given."""
+    rng = np.random.default_rng(seed)
+    g, x = rng.integers(0, 20, len(v)), rng.normal(size=len(v))
+    y = 1 + rng.normal(size=20)[g] + x + np.exp(log_sd) * rng.normal(size=len(v))
+    return pd.DataFrame({"y": y, "x": x, "v": v, "g": g})
+
+
+@pytest.mark.parametrize("method", ["ML", "REML"])
+@pytest.mark.parametrize(("far", "width"), [(70.0, 3.0), (2015.0, 300.0), (2e7, 3e6)])
+def test_the_unit_of_the_variable_changes_sigma_alone(
+    far: float, width: float, method: str
+) -> None:
+    """However far from one it lies, which is where its powers are large or small."""
+    z = np.random.default_rng(5).uniform(-1, 1, 400)
+    data = uneven(far + width * z, 0.3 * z)
+    formula = "y ~ x + (1 | g)"
+    one, other = (
+        fit_mixed(formula, data, method, spread=s) for s in ("power(v)", f"power(v / {far})")
+    )
+    assert one.spread is not None
+    assert other.spread is not None
+    np.testing.assert_allclose(one.deviance, other.deviance, atol=1e-7)
+    np.testing.assert_allclose(one.spread.delta, other.spread.delta, rtol=1e-4)
+    place = {"v": far + width}
+    np.testing.assert_allclose(one.vpc(place), other.vpc(place), rtol=1e-4)
+
+
+@pytest.mark.parametrize("spread", ["power(v)", "exp(v)"])
+def test_a_sigma_that_is_no_number_is_refused_with_what_to_write(spread: str) -> None:
+    v = np.random.default_rng(5).integers(2008, 2022, 400).astype(float)
+    data = uneven(v, 0.12 * (v - 2015))
+    with pytest.raises(InputError, match=r"power\(x / 50\), exp\(x - 50\)"):
+        fit_mixed("y ~ x + (1 | g)", data, spread=spread)
+    as_told = "power(v / 2015)" if spread == "power(v)" else "exp(v - 2015)"
+    found = fit_mixed("y ~ x + (1 | g)", data, spread=as_told).spread
+    assert found is not None
+    assert found.ratio > 50
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("bracket", ["", " + (1 | g)"])
+def test_a_likelihood_without_a_maximum_is_refused(bracket: str, value: float) -> None:
+    """Rows of one value are predicted without error, and could count for more for ever."""
+    b = np.arange(300) < 60
+    data = uneven(b.astype(float), np.zeros(300)).assign(b=np.where(b, value, 1 - value))
+    data.loc[b, "y"] = 1 + 2 * data["x"]
+    # Of groups of their own, in which nothing else tells of the group.
+    data.loc[b, "g"] = 20 + data["g"] % 3
+    with pytest.raises(InputError, match="no maximum in delta"):
+        fit_mixed("y ~ x" + bracket, data, spread="exp(b)")
+
+
+def test_a_place_where_the_scale_is_no_number_is_refused() -> None:
+    z = np.random.default_rng(5).uniform(-1, 1, 400)
+    data = uneven(z, 0.3 * z)
+    fit = fit_mixed("y ~ x + (1 | g)", data, spread="exp(1 / (v + 3))")
+    for far in (-3.0, -3.0 + 1e-9):
+        with pytest.raises(InputError, match="this far from the data"):
+            fit.vpc({"v": far})
+        with pytest.raises(InputError, match="this far from the data"):
+            fit.vpc_curve("v", [0.0, far])
+    with pytest.raises(InputError, match="undefined"):
+        fit_mixed("y ~ x + (1 | g)", data.assign(v=data["v"].round()), spread="exp(1 / v)")

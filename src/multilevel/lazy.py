@@ -11,6 +11,7 @@ from typing import Any
 
 import narwhals as nw
 
+from multilevel.design import refuse_unwritable
 from multilevel.errors import InputError
 from multilevel.expression import Expression, evaluate, names_in
 from multilevel.memory import choose_pivots, recorded, smallest_cells, sorted_labels
@@ -66,6 +67,7 @@ class LazyTable:
             found = self._grouped(plan, complete, pivots)
             # Groups come in any order.
             labels = self._read(found[self._group].to_list(), plan.group)
+            refuse_unwritable(labels, plan.group)
             groups, order = sorted_labels(labels, plan.group)
             sums = {k: found[f"s{i}"].to_numpy()[order] for i, k in enumerate(plan.keys)}
             smallest = self._smallest_cells(plan, complete) if cells else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -73,7 +72,6 @@ class Coded:
 
     def __init__(self, labels: Sequence[Any], codes: Codes) -> None:
         self.labels, self.codes = labels, codes
-        self._whole: tuple[NDArray[np.object_], NDArray[np.intp]] | None = None
 
     def ordered(self, counts: Array, column: str) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
         """Sort the labels that have rows, and say where each was.
@@ -85,30 +83,9 @@ class Coded:
         column : str
             The grouping factor; empty where all rows are one group.
         """
-        if counts.all() or not column:
-            self._whole = self._whole or sorted_labels(self.labels, column)
-            return self._whole[0].copy(), self._whole[1]
-        here = np.flatnonzero(counts)
+        here = np.flatnonzero(counts) if column else np.arange(len(self.labels))
         groups, order = sorted_labels([self.labels[i] for i in here.tolist()], column)
         return groups, here[order]
-
-
-#: Codes of text in Arrow arrays, by the identity of the array. These cannot be changed: a frame
-#: that is given other values holds another array. Arrays of NumPy can, and are never remembered.
-_REMEMBERED: dict[int, tuple[weakref.ref[Any], Coded]] = {}
-
-
-def _coded_text(values: Any) -> Coded:
-    """Code text that pandas holds in an Arrow array, once for as long as the array lives."""
-    chunks = values._pa_array
-    key = id(chunks)
-    known = _REMEMBERED.get(key)
-    if known is None or known[0]() is not chunks:
-        found = chunks.dictionary_encode().combine_chunks()
-        codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        forget = weakref.ref(chunks, lambda _: _REMEMBERED.pop(key, None))
-        known = _REMEMBERED[key] = forget, Coded(found.dictionary.to_pylist(), codes)
-    return known[1]
 
 
 def _coded_range(values: Array) -> Coded | None:
@@ -218,14 +195,14 @@ class Column:
         """Labels and the code of each row, which may come with labels that no row has."""
         values = self.values
         try:
-            if isinstance(values.dtype, pd.StringDtype) and values.dtype.storage == "pyarrow":
-                return _coded_text(values)
             if isinstance(values, np.ndarray) and (found := _coded_range(values)):
                 return found
             floats = pd.api.types.is_float_dtype(values.dtype)
             codes, labels = pd.factorize(values + 0.0 if floats else values)  # zero has no sign
         except (TypeError, NotImplementedError, pa.ArrowException):
             raise InputError(_OF_ONE_KIND, column=self.name) from None
+        if getattr(values.dtype, "storage", "") != "pyarrow":  # which holds nothing else
+            refuse_unwritable(labels, self.name)
         return Coded(labels.tolist(), codes.astype(np.int64, copy=False))
 
     @cached_property
@@ -431,7 +408,6 @@ def sorted_labels(labels: Sequence[Any], column: str) -> tuple[Array, Array]:
     """
     if any(isinstance(label, float) and abs(label) >= FLOATS_END for label in labels):
         raise InputError("floats have rounded its labels", column=column, hint="read them as text")
-    refuse_unwritable(labels, column)
     found = [v if type(v) in (str, int) else plain_label(v) for v in labels]
     try:
         order = sorted(range(len(found)), key=found.__getitem__)

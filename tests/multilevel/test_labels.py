@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from multilevel import fit_mixed, memory
+from multilevel import fit_mixed
 from multilevel.errors import InputError
 from multilevel.moments import Moments
 
@@ -236,14 +236,6 @@ def test_whole_numbers_near_and_far_are_told_apart(seed: int) -> None:
     data = pd.DataFrame({"y": Y, "x": X, "g": np.array(labels, dtype=kind)})
     assert _moments(data) == _by_group(data)
     assert list(_moments(data)) == sorted(set(labels))
-
-
-def test_labels_are_remembered_no_longer_than_their_column() -> None:
-    data, held = frame("text"), len(memory._REMEMBERED)
-    assert Moments.for_formula(FORMULA, data).groups.tolist() == KINDS["text"]
-    assert len(memory._REMEMBERED) == held + 1
-    del data
-    assert len(memory._REMEMBERED) == held
 
 
 def test_columns_with_names_of_several_levels_are_refused() -> None:

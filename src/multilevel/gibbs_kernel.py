@@ -12,7 +12,7 @@ import numpy as np
 
 from multilevel.design import Array
 from multilevel.small import cholesky, congruent, copy, gram, invert_lower
-from multilevel.tiers import loose
+from multilevel.tiers import compiled, loose
 
 #: A pivot of the fixed part's precision never falls below this share of its scale: where a
 #: variance between groups dwarfs the residual one, the subtraction that makes it loses its digits.
@@ -282,6 +282,7 @@ def _renew(belief: Belief, normals: Any, chi2: Any, log_u: float, cov: Any, room
         copy(room.new, cov)
 
 
+@compiled(0)  # type: ignore[untyped-decorator]
 @loose  # type: ignore[untyped-decorator]
 def run_chain(
     cov: Array, s2: float, sums: Sums, belief: Belief, noise: Noise,

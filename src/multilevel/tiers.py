@@ -44,15 +44,13 @@ def compiler(**options: Any) -> Any:
 
 
 #: Sums may be reordered.
-loose = compiler(
-    cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy", nogil=True
-)
+loose = compiler(cache=True, fastmath={"reassoc", "contract", "nsz"}, nogil=True)
 #: Called by compiled functions only: without the way in from Python, which takes time to compile.
-inner = compiler(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = compiler(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 #: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once
 #: more, which is most of the time that a first call takes.
-folded = compiler(error_model="numpy", inline="always")
-_entry = compiler(cache=True, error_model="numpy", nogil=True, no_cfunc_wrapper=True)
+folded = compiler(inline="always")
+_entry = compiler(cache=True, nogil=True, no_cfunc_wrapper=True)
 
 
 class Tiered:
@@ -93,11 +91,9 @@ class Tiered:
     def _compiling_pays(self, arguments: Any) -> bool:
         if _NEVER or ("compiled" in self.__dict__ and self.compiled.overloads):
             return not _NEVER
-        return (
-            self.spent > PATIENCE
-            or _numbers(arguments) > self.most
-            or (Tiered.spent_by_all > GLANCE and self._is_on_disk())
-        )
+        if self.spent > PATIENCE or _numbers(arguments) > self.most:
+            return True
+        return Tiered.spent_by_all > GLANCE and self._is_on_disk()
 
     def _is_on_disk(self) -> bool:
         folder = self.compiled.stats.cache_path
@@ -127,7 +123,8 @@ def lowered(function: Any) -> Any:
 
     from multilevel.lowering import COMPILED
 
-    own, options = _bound(function, COMPILED, lowered), _OPTIONS[function]
+    own = _bound(function, COMPILED, lowered)
+    options = {"error_model": "numpy", **_OPTIONS[function]}
     try:
         return njit(**options)(own)
     except RuntimeError:  # numba found no folder that can be written to

@@ -123,18 +123,19 @@ def lowered(function: Any) -> Any:
 
     from multilevel.lowering import COMPILED
 
-    own = _bound(function, COMPILED, lowered)
-    options = {"error_model": "numpy", **_OPTIONS[function]}
+    options = _OPTIONS[function]
+    # What it calls is compiled in the same way, unless told otherwise.
+    own = _bound(function, COMPILED, lambda called: lowered(compiler(**options)(called)))
     try:
-        return njit(**options)(own)
+        return njit(error_model="numpy", **options)(own)
     except RuntimeError:  # numba found no folder that can be written to
-        return njit(**options | {"cache": False})(own)
+        return njit(error_model="numpy", **options | {"cache": False})(own)
 
 
 def _bound(function: Any, words: dict[str, Any], made: Callable[[Any], Any]) -> Any:
     """Copy a function with meanings of its own for some words, in what it calls as well."""
     scope = {**function.__globals__, **words}
     for name in {*function.__code__.co_names} & scope.keys():
-        if isinstance(scope[name], FunctionType) and scope[name] in _OPTIONS:
+        if isinstance(scope[name], FunctionType):
             scope[name] = made(scope[name])
     return FunctionType(function.__code__, scope, function.__name__)

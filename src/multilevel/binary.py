@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import betaln, expit
 
 from multilevel.arguments import Checked
-from multilevel.design import DesignMoments
+from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 from multilevel.intervals import Interval, profile_bounds
-from multilevel.likelihood import Array
 from multilevel.nested_search import Proof, prove
 from multilevel.partition import random_row
 from multilevel.quadrature import FEW_NODES, MOST_NODES, Cells, Point, measure, minimise
@@ -259,7 +259,6 @@ class BinaryFit(Checked):
         DataFrame
             By percentile: residual (log odds) and rate.
         """
-        from scipy.special import expit
         from scipy.stats import norm
 
         index = pd.Index(np.ravel(np.asarray(percentiles, dtype=float)), name="percentile")
@@ -285,8 +284,6 @@ class BinaryFit(Checked):
 
     def _average(self, eta: Any, sd: float) -> tuple[Array, Array]:
         """Mean and variance of the probability over groups."""
-        from scipy.special import expit
-
         # Where groups do not differ, rounding is no variance.
         z, weights = _AVERAGE if sd else (np.zeros(1), np.ones(1))
         p = expit(np.add.outer(eta, sd * z))
@@ -385,8 +382,6 @@ def _counts(rows: ModelRows, trials: str | None) -> tuple[Array, Array]:
 
 def _constant(success: Array, size: Array) -> float:
     """Minus twice the log of the numbers of orders in which the successes could have come."""
-    from scipy.special import betaln
-
     return float(2.0 * (np.log1p(size) + betaln(success + 1.0, size - success + 1.0)).sum())
 
 
@@ -452,8 +447,6 @@ def _without(design: DesignMoments, cells: Cells, root: Array) -> Point:
 
 def _plain(cells: Cells) -> Array:
     """Coefficients of the logistic model without groups, by steps of at most four log odds."""
-    from scipy.special import expit
-
     x, trials, beta = cells.x, cells.trials, np.zeros(cells.x.shape[1])
     for _ in range(_PLAIN_STEPS):
         chance = expit(x @ beta)

@@ -12,7 +12,7 @@ import numpy as np
 
 from multilevel.design import Array
 from multilevel.small import cholesky, congruent, copy, gram, invert_lower
-from multilevel.tiers import loose
+from multilevel.tiers import compiled, loose
 
 #: A pivot of the fixed part's precision never falls below this share of its scale: where a
 #: variance between groups dwarfs the residual one, the subtraction that makes it loses its digits.
@@ -80,7 +80,6 @@ def make_room(columns: int, n_groups: int, q: int) -> Any:
     return Room._make([*np.zeros((2, p, p)), np.zeros(p), *groups, np.zeros((n_groups, q)), *terms])
 
 
-@loose  # type: ignore[untyped-decorator]
 def _log_weight(cov: Array, chol: Array, power: float, half: Array) -> float:
     """Log of what the prior holds beyond its inverse-Wishart part (see `priors`)."""
     w, determinant = 0.0, 1.0
@@ -94,7 +93,6 @@ def _log_weight(cov: Array, chol: Array, power: float, half: Array) -> float:
     return w
 
 
-@loose  # type: ignore[untyped-decorator]
 def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
     """Cholesky factors of every group's precision; their diagonals are kept inverted."""
     for g in range(zz.shape[0]):
@@ -106,7 +104,6 @@ def _factor(c: float, inv: Array, zz: Array, low: Array) -> None:
                 low[g, i, j] = 1.0 / np.sqrt(s) if i == j else s * low[g, j, j]
 
 
-@loose  # type: ignore[untyped-decorator]
 def _forward(c: float, right: Array, low: Array, out: Array) -> None:
     """Solve every group's lower-triangular system for ``c`` times `right`."""
     n_groups, q = low.shape[:2]
@@ -118,7 +115,6 @@ def _forward(c: float, right: Array, low: Array, out: Array) -> None:
             out[g * q + i] = s * low[g, i, i]
 
 
-@loose  # type: ignore[untyped-decorator]
 def _eliminate(c: float, a: Array, h: Array, delta: Array) -> None:
     """Fill the fixed part's precision `h` and its shift `delta`, the random effects out."""
     p, n = a.shape[0] - 1, a.shape[1]
@@ -133,7 +129,6 @@ def _eliminate(c: float, a: Array, h: Array, delta: Array) -> None:
                 h[m, k] = (c if k == m else 0.0) - s
 
 
-@loose  # type: ignore[untyped-decorator]
 def _draw_normal(h: Array, chol: Array, delta: Array, normals: Array, floor: float) -> None:
     """Turn the shift in `delta` into a draw from the normal with precision `h`."""
     p = h.shape[0]
@@ -150,7 +145,6 @@ def _draw_normal(h: Array, chol: Array, delta: Array, normals: Array, floor: flo
         delta[i] = s / chol[i, i]
 
 
-@loose  # type: ignore[untyped-decorator]
 def _take_off_fixed(right: Array, delta: Array, left: Array) -> None:
     """Write the response less its fixed part, by its products with the random terms."""
     p, n = right.shape[0] - 1, right.shape[1]
@@ -161,7 +155,6 @@ def _take_off_fixed(right: Array, delta: Array, left: Array) -> None:
             left[g] -= right[m, g] * delta[m]
 
 
-@loose  # type: ignore[untyped-decorator]
 def _draw_effects(a: Array, low: Array, normals: Array, start: int, u: Array) -> None:
     """Draw the random effects given the fixed ones."""
     n_groups, q = u.shape
@@ -173,7 +166,6 @@ def _draw_effects(a: Array, low: Array, normals: Array, start: int, u: Array) ->
             u[g, i] = s * low[g, i, i]
 
 
-@loose  # type: ignore[untyped-decorator]
 def _products(zz: Array, left: Array, u: Array, outer: Array, inner: Array, scatter: Array) -> None:
     """Sum u'(zz)u by element, u'(response left by the fixed part), and uu'."""
     n_groups, q = u.shape
@@ -190,7 +182,6 @@ def _products(zz: Array, left: Array, u: Array, outer: Array, inner: Array, scat
             outer[i, k], scatter[i, k] = s, t
 
 
-@loose  # type: ignore[untyped-decorator]
 def _stretch_weight(stretch: Array, df: float, scale: Array, inv: Array) -> float:
     """Log of what the inverse-Wishart gains by stretching effects and covariance together."""
     w, volume = 0.0, 1.0
@@ -201,7 +192,6 @@ def _stretch_weight(stretch: Array, df: float, scale: Array, inv: Array) -> floa
     return float(w - (df + 1.0) * np.log(volume))
 
 
-@loose  # type: ignore[untyped-decorator]
 def _apply_stretch(stretch: Any, inner: Any, outer: Any, u: Any, scatter: Any, cov: Any) -> float:
     """Stretch effects, their cross-products and their covariance; their part of the SSE."""
     n_groups, q = u.shape
@@ -218,7 +208,6 @@ def _apply_stretch(stretch: Any, inner: Any, outer: Any, u: Any, scatter: Any, c
     return sse
 
 
-@loose  # type: ignore[untyped-decorator]
 def _draw_covariance(
     scatter: Array, normals: Array, chi2: Array, chol: Array, t: Array, wish: Array, new: Array,
 ) -> None:  # fmt: skip
@@ -235,7 +224,6 @@ def _draw_covariance(
     congruent(chol, wish, new)
 
 
-@loose  # type: ignore[untyped-decorator]
 def _draw_linear(c: float, sums: Sums, normals: Array, room: Any) -> None:
     """Draw the fixed effects, the random ones integrated out, and then the random ones."""
     h, delta, low, a, p = room.h, room.delta, room.low, room.a, len(room.delta)
@@ -249,7 +237,6 @@ def _draw_linear(c: float, sums: Sums, normals: Array, room: Any) -> None:
     _draw_effects(a[p], low, normals, p, room.u)
 
 
-@loose  # type: ignore[untyped-decorator]
 def _stretch_all(
     c: float, sums: Sums, belief: Belief, normals: Array, log_uniform: float, cov: Array, room: Any
 ) -> float:
@@ -269,7 +256,6 @@ def _stretch_all(
     return float(_apply_stretch(stretch, inner, outer, room.u, room.scatter, cov))
 
 
-@loose  # type: ignore[untyped-decorator]
 def _renew(belief: Belief, normals: Any, chi2: Any, log_u: float, cov: Any, room: Any) -> None:
     """Propose a covariance matrix, and take it if the prior's further factor lets."""
     for i in range(len(cov)):
@@ -282,6 +268,7 @@ def _renew(belief: Belief, normals: Any, chi2: Any, log_u: float, cov: Any, room
         copy(room.new, cov)
 
 
+@compiled(0)  # type: ignore[untyped-decorator]
 @loose  # type: ignore[untyped-decorator]
 def run_chain(
     cov: Array, s2: float, sums: Sums, belief: Belief, noise: Noise,

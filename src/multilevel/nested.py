@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from multilevel.arguments import Checked
-from multilevel.design import DesignMoments, coordinates
+from multilevel.design import Array, DesignMoments, coordinates
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack
 from multilevel.intervals import Interval, share_interval
 from multilevel.levels import Nesting
-from multilevel.likelihood import Array
 from multilevel.nested_search import NestedLikelihood, Proof, Value, certify, differences, search
 from multilevel.partition import near, random_row
 from multilevel.ratio_test import boundary_test

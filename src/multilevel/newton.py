@@ -8,10 +8,10 @@ the boundary.
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multilevel.design import Array
 from multilevel.identify import Stack
@@ -53,22 +53,10 @@ class Run(NamedTuple):
     hessian: Array
 
 
-class Room(NamedTuple):
-    """Places of elements, ones, and small matrices and vectors to be filled."""
-
-    places: NDArray[np.intp]
-    one: Array
-    lower: Array
-    factor: Array
-    half: Array
-    turned: Array
-    spare: Array
-    inside: Array
-    link: Array
-    bend: Array
-    vectors: Array
-    trial: Array
-    step: Array
+#: Places of elements, ones, and small matrices and vectors to be filled.
+Room = namedtuple(
+    "Room", "places one lower factor half turned spare inside link bend vectors trial step"
+)
 
 
 @folded  # type: ignore[untyped-decorator]

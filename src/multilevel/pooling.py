@@ -98,11 +98,9 @@ def pool_moments(moments: Sequence[_Moments], *, same_groups: bool = False) -> _
 
 def _joined_units(moments: Sequence[Record]) -> Mapping[Any, Any] | None:
     """Units of all groups; a group that is in several of the moments is in one unit."""
-    pairs: dict[tuple[Any, Any], None] = {}
-    for one in moments:
-        if one.units is None:
-            return None
-        pairs |= dict.fromkeys(one.units.items())
+    if any(one.units is None for one in moments):
+        return None
+    pairs = dict.fromkeys(pair for one in moments for pair in (one.units or {}).items())
     units = dict(pairs.keys())
     if moved := len(pairs) - len(units):
         raise InputError(
@@ -203,9 +201,8 @@ def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Mome
             hint="make them from the rows again, or write them with share=False",
         )
     power = max((key.count(name) for key in moments.monomials for name in key), default=0)
-    times = _TIMES_BY_POWER.get(power)
-    small = moments.n < minimum_rows * (times or 1)
-    small |= (moments.smallest_cell < minimum_rows) | (times is None)
+    times = _TIMES_BY_POWER.get(power, np.inf)
+    small = (moments.n < minimum_rows * times) | (moments.smallest_cell < minimum_rows)
     return replace(
         kept(moments, ~small),
         withheld_groups=moments.withheld_groups + int(small.sum()),

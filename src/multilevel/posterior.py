@@ -224,15 +224,7 @@ def sample_posterior(
     start = off_the_boundary(design, *ml), fit.residual_variance
     run = {"n_rows": design.n_total, "draws": draws, "burn_in": burn_in, "chains": chains}
     out = run_chains(sums, values, start, seed=seed, **run)
+    beta = sums.least_squares + out.fixed @ sums.back.T
     between = np.einsum("i,...ij,j->...", point, out.covariance, point)
-    return Posterior(
-        beta=sums.least_squares + out.fixed @ sums.back.T,
-        random_covariance=out.covariance,
-        residual_variance=out.residual_variance,
-        u=out.effects,
-        vpc=between / (between + out.residual_variance),
-        design=design,
-        prior=values,
-        seed=seed,
-        burn_in=burn_in,
-    )
+    share = between / (between + out.residual_variance)
+    return Posterior(beta, *out[1:], share, design, values, seed, burn_in)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multilevel.tiers import loose
+from multilevel.tiers import compiled, loose
 
 Array = NDArray[np.float64]
 
@@ -149,6 +149,7 @@ def _measure(
     return modes, precision, float(sums[:, -1].sum()), slope, bend
 
 
+@compiled(0)  # type: ignore[untyped-decorator]
 @loose  # type: ignore[untyped-decorator]
 def _integrate(cells: Any, sigma: Any, rule: Any, room: Any, out: Any) -> None:
     """Integrate each group over its intercept.

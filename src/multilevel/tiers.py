@@ -1,49 +1,56 @@
 """Functions that are interpreted at first, and compiled where that pays.
 
-To compile the search takes many seconds; Python itself makes one fit of a few dozen groups in a
-third of one. So a call with little to do is interpreted, until the function has taken some seconds
-in all or has been compiled before, on this machine. The numbers are the same to the last digit, as
-neither order nor precision of the arithmetic differs.
+To compile the search takes many seconds, and to load the compiler as long as several small fits;
+Python itself makes one fit of a few dozen groups in a tenth of one. So a call with little to do is
+interpreted, until functions have taken long enough for what was compiled before, on this machine,
+to be looked for, or this one has taken some seconds. The numbers are the same to the last digit,
+as neither order nor precision of the arithmetic differs.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from functools import cache, update_wrapper
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import config, njit
 
 from multilevel.lanes import INTERPRETED
 
 #: Seconds that one function is interpreted for, in all, before it is compiled.
 PATIENCE = 3.0
+#: Seconds that all functions are interpreted for before the disk is searched: that loads numba.
+GLANCE = 0.4
+#: numba's own variable, for debuggers and for tools that measure coverage.
+_NEVER = (os.environ.get("NUMBA_DISABLE_JIT") or "0") != "0"
+#: What numba is told of each function.
+_OPTIONS: dict[Any, dict[str, Any]] = {}
+_ONE_AT_A_TIME = Lock()
 
 
 def compiler(**options: Any) -> Any:
-    """Make a decorator that compiles; results are kept on disk where a folder can be written to."""
+    """Make a decorator that notes how to compile a function, and leaves it as it is."""
 
-    def compile_one(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # numba found no such folder
-            return njit(**options)(function)
+    def note(function: Callable[..., Any]) -> Any:
+        _OPTIONS.setdefault(function, options)
+        return function
 
-    return compile_one
+    return note
 
 
 #: Sums may be reordered.
-loose = compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy", nogil=True)
+loose = compiler(cache=True, fastmath={"reassoc", "contract", "nsz"}, nogil=True)
 #: Called by compiled functions only: without the way in from Python, which takes time to compile.
-inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = compiler(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 #: Compiled as a part of its callers. A layer of its own would have all that it calls optimised once
 #: more, which is most of the time that a first call takes.
-folded = compiler(error_model="numpy", inline="always")
-_entry = compiler(error_model="numpy", nogil=True, no_cfunc_wrapper=True)
+folded = compiler(inline="always")
+_entry = compiler(cache=True, nogil=True, no_cfunc_wrapper=True)
 
 
 class Tiered:
@@ -56,8 +63,11 @@ class Tiered:
         With more numbers than this in its arrays it is compiled at once.
     """
 
+    #: Seconds that functions have been interpreted for, all together.
+    spent_by_all = 0.0
+
     def __init__(self, function: Callable[..., Any], most: int) -> None:
-        self.compiled, self.most, self.spent = _entry(function), most, 0.0
+        self.function, self.most, self.spent = _entry(function), most, 0.0
         update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -66,14 +76,24 @@ class Tiered:
             return self.compiled(*arguments)
         start = perf_counter()
         with np.errstate(all="ignore"):
-            result = interpreted(self.compiled)(*arguments)
-        self.spent += perf_counter() - start
+            result = interpreted(self.function)(*arguments)
+        taken = perf_counter() - start
+        self.spent += taken
+        Tiered.spent_by_all += taken
         return result
 
+    @cached_property
+    def compiled(self) -> Any:
+        """The function as numba has it."""
+        with _ONE_AT_A_TIME:
+            return lowered(self.function)
+
     def _compiling_pays(self, arguments: Any) -> bool:
-        if config.DISABLE_JIT or self.compiled.overloads:
-            return not config.DISABLE_JIT
-        return self.spent > PATIENCE or _numbers(arguments) > self.most or self._is_on_disk()
+        if _NEVER or ("compiled" in self.__dict__ and self.compiled.overloads):
+            return not _NEVER
+        if self.spent > PATIENCE or _numbers(arguments) > self.most:
+            return True
+        return Tiered.spent_by_all > GLANCE and self._is_on_disk()
 
     def _is_on_disk(self) -> bool:
         folder = self.compiled.stats.cache_path
@@ -92,11 +112,30 @@ def _numbers(value: Any) -> int:
 
 @cache
 def interpreted(function: Any) -> Any:
-    """Make a compiled function, and all that it calls, functions of Python's."""
-    plain = getattr(function, "py_func", function)
-    scope = {**plain.__globals__, **INTERPRETED}
-    for name in {*plain.__code__.co_names} & scope.keys() - INTERPRETED.keys():
-        called = getattr(scope[name], "py_func", scope[name])
-        if isinstance(called, FunctionType):
-            scope[name] = interpreted(called)
-    return FunctionType(plain.__code__, scope, plain.__name__)
+    """Make a function, and all that it calls, ones that mean the same to Python as to numba."""
+    return _bound(function, INTERPRETED, interpreted)
+
+
+@cache
+def lowered(function: Any) -> Any:
+    """Make a function, and all that it calls, numba's; results are kept on disk where they can."""
+    from numba import njit
+
+    from multilevel.lowering import COMPILED
+
+    options = _OPTIONS[function]
+    # What it calls is compiled in the same way, unless told otherwise.
+    own = _bound(function, COMPILED, lambda called: lowered(compiler(**options)(called)))
+    try:
+        return njit(error_model="numpy", **options)(own)
+    except RuntimeError:  # numba found no folder that can be written to
+        return njit(error_model="numpy", **options | {"cache": False})(own)
+
+
+def _bound(function: Any, words: dict[str, Any], made: Callable[[Any], Any]) -> Any:
+    """Copy a function with meanings of its own for some words, in what it calls as well."""
+    scope = {**function.__globals__, **words}
+    for name in {*function.__code__.co_names} & scope.keys():
+        if isinstance(scope[name], FunctionType):
+            scope[name] = made(scope[name])
+    return FunctionType(function.__code__, scope, function.__name__)

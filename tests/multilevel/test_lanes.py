@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numba import njit
 
 import multilevel
 from multilevel.design import DesignMoments
 from multilevel.fit import fit_design
 from multilevel.lanes import WIDTH, product, side_by_side, total
+from multilevel.tiers import compiled
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(0)  # type: ignore[untyped-decorator]
 def _arithmetic(a: Any, b: Any, out: Any, plain: float) -> Any:
     """Every operation that lanes offer, with lanes and with plain numbers."""
     x, y, z = side_by_side(a), side_by_side(b), side_by_side(out)

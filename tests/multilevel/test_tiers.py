@@ -103,6 +103,7 @@ class Watch(numba.core.event.Listener):
     def on_end(self, event):
         pass
 numba.core.event.register("numba:compile", Watch())
+tiers.GLANCE = -1.0
 rng = np.random.default_rng(1)
 g = np.repeat(np.arange(20), 6)
 data = pd.DataFrame({"y": rng.normal(size=120) + rng.normal(size=20)[g], "g": g})
@@ -130,6 +131,21 @@ def test_first_fits_compile_nothing_until_they_take_long(tmp_path: Path) -> None
     assert said[0] == "[] True True"
     assert "_accumulate" in said[1]
     assert said[2:] == ["[] True False", "[]"]
+
+
+SMALL = """
+import sys
+import pwp_lib as pwp
+patients = pwp.load_cohort().patients
+pwp.fit_mixed("phq9_post ~ phq9_pre + (1 + phq9_pre | therapist_id)", patients)
+print([name for name in ("numba", "llvmlite") if name in sys.modules])
+"""
+
+
+def test_a_small_fit_does_not_load_the_compiler() -> None:
+    """To load it would take as long as all else, whether or not the search is on disk."""
+    ran = subprocess.run([sys.executable, "-c", SMALL], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def _twice(values: Any, out: Any) -> None:

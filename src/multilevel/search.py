@@ -89,7 +89,7 @@ class Optimum(NamedTuple):
 
 
 @cache
-def _starts(q: int, many_groups: bool) -> Array:
+def standard_starts(q: int, many_groups: bool) -> Array:
     """Lower-triangular factors to start from, shape (S, q, q), in standardised units.
 
     The last three are left for lme4's own start.
@@ -351,7 +351,7 @@ def solve(stack: Stack) -> Optimum:
     stack : Stack
     """
     q, designs, groups, at = stack.q, len(stack.n), stack.root.shape[1], places(stack.q)
-    table = _starts(q, groups > _MANY_GROUPS)
+    table = standard_starts(q, groups > _MANY_GROUPS)
     g, curves = np.zeros((designs, q, q)), np.full((designs, len(at)), np.nan)
     facts = np.full((designs, len(_UNKNOWN)), _UNKNOWN)
     starts = np.full((designs, len(table)), np.nan)

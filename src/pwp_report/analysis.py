@@ -4,8 +4,6 @@ The report stands on this, so that it cannot disagree with the chapters. What ca
 the data given is left out, with the reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Words are in templates, numbers are released ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version

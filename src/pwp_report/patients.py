@@ -1,7 +1,5 @@
 """Columns of a file to one row a patient, each entry read once and every problem noted."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from unicodedata import category, normalize

@@ -4,8 +4,6 @@ How a run is written is `runs`' business. No date is written anywhere, so that a
 the same bytes.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os

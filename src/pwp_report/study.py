@@ -1,7 +1,5 @@
 """A study: what the columns are, which measures, who is included, how it is analysed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches

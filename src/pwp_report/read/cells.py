@@ -4,8 +4,6 @@ Each distinct entry is looked at once, so that a million rows cost no more than 
 values. Entries themselves never leave this module; only their kind does.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from dataclasses import dataclass

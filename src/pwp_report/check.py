@@ -17,7 +17,7 @@ from pwp_report.read.cells import read_codes, read_numbers, read_words
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import choose_rows, least_shown
+from pwp_report.rows import choose_rows, least_shown, services_not_named
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
@@ -104,6 +104,8 @@ def check_study_data(
     done, courses = _with_persons(whole, done)
     courses += measures_not_used(done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
+    place = services_not_named(raw, done)
+    courses += [remark("services_not_named", column=shown_name(place))] * bool(place)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
@@ -125,7 +127,7 @@ def check_study_data(
     cohort = None if found else _cohort(raw, included, measures, table)
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
-    done = replace(done, people=_people(included.patients, policy))
+    done = replace(done, people=_people(included.patients, policy), place=place)
     words = {"raw": raw, "study": done, "rows": len(whole.frame), "unused": _unused(raw, done)}
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(

@@ -92,6 +92,8 @@ class Study:
     people : str
         How many persons had the courses that are analysed, as it may be said; empty where each
         had one.
+    place : str
+        A column that may be of services and has no use; empty where there is none.
     files : mapping of str to str
         SHA-256 by name of the files that were read; for the record.
     guessed : tuple of str
@@ -136,6 +138,7 @@ class Study:
     minimum_shown: int = 20
     threshold: int = DisclosurePolicy.threshold
     people: str = ""
+    place: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()

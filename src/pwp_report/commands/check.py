@@ -75,13 +75,11 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
 
 def _write_text(path: Path, text: str) -> None:
     """Write a small file whole, or not at all."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        path.write_text(text, encoding="utf-8", newline="\n")
     except OSError:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         raise refusal("file_not_writable", file=path) from None
 
 

@@ -12,6 +12,7 @@ from independent import Linear, slope
 from scipy import stats
 
 from multilevel.errors import InputError
+from multilevel.fit import MixedFit
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.measures import PHQ9
 from pwp_lib.outcomes import OUTCOMES
@@ -137,7 +138,27 @@ def test_groups_are_by_ranks_on_measures_on_which_therapists_differ(
     assert "are by ranks on the other measures alone" in said
 
 
-@pytest.mark.parametrize("vpc", [0.0, 1e-7, 0.02])
+@pytest.mark.parametrize("vpc", [0.0, 5e-5, 4.9e-4, 6e-4])
+def test_a_share_that_is_printed_as_none_is_none_everywhere(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch, vpc: float
+) -> None:
+    """A caseload of 49,229 for a reliable figure was what the search had rounded."""
+    monkeypatch.setattr(MixedFit, "vpc", lambda *_, **__: vpc)
+    results = {n: replace(r, vpc=vpc) for n, r in safe_analysis.measures.items()}
+    attempts = _Attempts(safe_analysis.cohort, 1, 200, None, (), (), CaseMix())
+    groups = _groups(attempts, {n: r.fit for n, r in results.items()}, "groups")
+    analysis = replace(safe_analysis, measures=results, groups=groups)
+    released = release_results(analysis, POLICY)
+    page = "\n".join(first_page(analysis, Study(), released))
+    none = vpc < 5e-4
+    assert ("no difference between therapists was found" in page) == none
+    assert ("a caseload of" in page) != none
+    assert (groups is None) == none
+    assert released.frame("therapist_effect")["vpc"].eq(0).all() == none
+    assert released.frame("residuals_phq9")["rank"].isna().all() == none
+
+
+@pytest.mark.parametrize("vpc", [0.0, 1e-7, 4e-4, 0.02])
 def test_where_therapists_are_alike_no_analysis_shares_their_order(vpc: float) -> None:
     row = {"family": "main", "note": "", "n_patients": 80, "n_therapists": 9, "lower": 0.0}
     row |= {"interval": "", "upper": 0.1, "analysis": "a", "vpc": vpc}

@@ -16,6 +16,7 @@ from pwp_lib.measures import Measure
 from pwp_lib.schema import MISSING
 from pwp_report.wording import listed
 
+#: Forms of entries and of days, as names.toml lists them.
 _CELLS: dict[str, Any] = listed("names.toml")["cells"]
 #: What an entry that is no number may be; and the two forms of a number.
 _FORMS = {kind: re.compile(form) for kind, form in _CELLS["forms"].items()}

@@ -104,8 +104,8 @@ def check_study_data(
     done, courses = _with_persons(whole, done)
     courses += measures_not_used(done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
-    place = services_not_named(raw, done)
-    courses += [remark("services_not_named", column=shown_name(place))] * bool(place)
+    done = replace(done, place=services_not_named(raw, done))
+    courses += [remark("services_not_named", column=shown_name(done.place))] * bool(done.place)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
@@ -127,7 +127,9 @@ def check_study_data(
     cohort = None if found else _cohort(raw, included, measures, table)
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
-    done = replace(done, people=_people(included.patients, policy), place=place)
+    had = int((patients.get("n_therapists", pd.Series()) > 1).sum())
+    several = done.some(had, len(patients)) * (had > len(patients) / 10)
+    done = replace(done, people=_people(included.patients, policy), several_had=several)
     words = {"raw": raw, "study": done, "rows": len(whole.frame), "unused": _unused(raw, done)}
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(

@@ -92,6 +92,8 @@ class Study:
     people : str
         How many persons had the courses that are analysed, as it may be said; empty where each
         had one.
+    several_had : str
+        How many patients had several therapists, as it may be said, where a tenth or more had.
     place : str
         A column that may be of services and has no use; empty where there is none.
     files : mapping of str to str
@@ -138,6 +140,7 @@ class Study:
     minimum_shown: int = 20
     threshold: int = DisclosurePolicy.threshold
     people: str = ""
+    several_had: str = ""
     place: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()

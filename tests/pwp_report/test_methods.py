@@ -228,6 +228,65 @@ def test_the_first_page_says_of_which_measures_every_score_is(safe_analysis: Ana
 
 
 @pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        (
+            (1140, 815),
+            "on PHQ-9 and GAD-7. Both scores, the first and the last, "
+            "are there for 1,140 on PHQ-9 and 815 on GAD-7.",
+        ),
+        ((1140, MARK), "are there for 1,140 on PHQ-9."),
+    ],
+)
+def test_how_many_have_the_scores_of_each_measure_is_said_where_they_differ(
+    safe_analysis: Analysis, sizes: tuple[Any, Any], said: str
+) -> None:
+    rows = _released(safe_analysis).frame("outcomes").assign(n=list(sizes)).to_dict("records")
+    page = _page_with(safe_analysis, False, outcomes=rows)
+    assert said in page
+    assert "Both scores" not in "\n".join(
+        first_page(safe_analysis, Study(), _released(safe_analysis))
+    )
+
+
+def test_who_lacks_a_last_score_is_counted_where_that_may_be_told(safe_analysis: Analysis) -> None:
+    table = [
+        {"measure": "PHQ-9", "first": 1140, "lacking": 320},
+        {"measure": "GAD-7", "first": 1140, "lacking": MARK},
+    ]
+    missing = [
+        {"measure": "PHQ-9", "missing_scores": w, "vpc": v}
+        for w, v in [("a", 1.0), ("b", 2.0), ("c", 4.0)]
+    ]
+    page = _page_with(
+        safe_analysis,
+        False,
+        last_scores=table,
+        missing=missing,
+        rates=[],
+    )
+    assert "have a first score, 320 of 1,140 on PHQ-9 have no last score. Had those" in page
+
+
+@pytest.mark.parametrize("several", ["most_sessions", "first", "exclude"])
+def test_that_many_had_several_therapists_is_on_the_first_page(
+    several: str, safe_analysis: Analysis
+) -> None:
+    released = _released(safe_analysis)
+    study = Study(several=several, several_had="20")
+    page = "\n".join(first_page(safe_analysis, study, released))
+    begun = released.frame("flow")["patients"].iloc[0]
+    words = {"most_sessions": "the one with most sessions", "first": "the first"}.get(several)
+    said = f"20 of the {begun} patients in the file had several therapists. "
+    said += f"Each counts as a patient of {words} alone"
+    assert (said in page) == (words is not None)
+    chosen = replace(study, keep={"Team": ("a",)})
+    assert (
+        "20 of all patients in the file" in "\n".join(first_page(safe_analysis, chosen, released))
+    ) == (words is not None)
+
+
+@pytest.mark.parametrize(
     ("shares", "said"),
     [
         ([0.002, 5.2, 22.1], "on PHQ-9 from under 0.1% to 22.1%"),

@@ -96,6 +96,16 @@ def test_what_the_check_asks_is_kept_for_the_report(kind: str, tmp_path: Path) -
     assert check.study.questions == tuple(r for r in check.remarks if isinstance(r, Question))
 
 
+@pytest.mark.parametrize(("moved", "had"), [(4, ""), (8, ""), (12, "10"), (78, "nearly all")])
+def test_how_many_had_several_therapists_is_kept_where_they_are_over_a_tenth(
+    moved: int, had: str, tmp_path: Path
+) -> None:
+    last = SESSIONS.groupby("PathwayID").tail(1).head(moved).index
+    others = SESSIONS["CarePersLocalId"].mask(SESSIONS.index.isin(last), "t-other")
+    check = checked(tmp_path, SESSIONS.assign(CarePersLocalId=others))
+    assert check.study.several_had == had
+
+
 @pytest.mark.parametrize(("strange", "share"), [(4, "some"), (60, "25%")])
 def test_a_question_tells_no_count_that_would_be_withheld(
     strange: int, share: str, tmp_path: Path

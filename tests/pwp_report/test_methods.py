@@ -13,8 +13,10 @@ from scipy import stats
 
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
+from pwp_lib.checks import check_model
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.measures import PHQ9
+from pwp_lib.models import fit_models
 from pwp_lib.outcomes import OUTCOMES
 from pwp_lib.ranking import composite_ranks
 from pwp_lib.sensitivity import SensitivityPanel
@@ -247,6 +249,36 @@ def test_how_many_have_the_scores_of_each_measure_is_said_where_they_differ(
     assert "Both scores" not in "\n".join(
         first_page(safe_analysis, Study(), _released(safe_analysis))
     )
+
+
+@pytest.mark.parametrize(("kurtosis", "vpc"), [(3.9, 5.0), (4.1, 5.0), (19.0, 0.0)])
+def test_that_the_share_may_be_that_of_a_few_therapists_is_said(
+    kurtosis: float, vpc: float, safe_analysis: Analysis
+) -> None:
+    checks = [
+        {"check": f"{level}: excess kurtosis", "value": value}
+        for level, value in [("patients", 9.0), ("therapists, Intercept", kurtosis)]
+    ]
+    effect = {"measure": "PHQ-9", "vpc": vpc, "profile_lower": 0.0, "profile_upper": 9.0}
+    page = _page_with(safe_analysis, False, therapist_effect=[effect], checks_phq9=checks)
+    said = "Not that therapists in general differ by so much on PHQ-9: one or a few of them"
+    assert (said in page.partition("## What must not be concluded")[2]) == (kurtosis == 4.1)
+
+
+def test_two_of_45_therapists_who_make_all_of_the_share_have_such_a_kurtosis() -> None:
+    """And normal effects hardly ever do, as a simulation beside the limit says."""
+    truth = Truth.one_measure().with_therapists(45, caseload=30)
+    cohort = simulate_cohort(truth, seed=5, interviews=False)
+    rng, people = np.random.default_rng(3), cohort.patients.copy()
+    labels = people["therapist_id"].unique()
+    shift = pd.Series(0.0, index=labels)
+    shift.iloc[:2] = [7.0, -7.0]
+    for effects, apart in ((shift, True), (pd.Series(rng.normal(0, 1.5, 45), labels), False)):
+        noise = people["phq9_pre"] + people["therapist_id"].map(effects)
+        people["phq9_post"] = (noise + rng.normal(0, 4, len(people))).clip(0, 27).round()
+        fit = fit_models(people, PHQ9, [PHQ9]).slope
+        found = check_model(fit, people, PHQ9).table()["value"]
+        assert (found["therapists, Intercept: excess kurtosis"] > 4) == apart
 
 
 def test_who_lacks_a_last_score_is_counted_where_that_may_be_told(safe_analysis: Analysis) -> None:

@@ -4,8 +4,6 @@ The report stands on this, so that it cannot disagree with the chapters. What ca
 the data given is left out, with the reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -42,8 +40,9 @@ from pwp_report.wording import refusal, remark
 T = TypeVar("T")
 #: Of more services none is a fixed effect.
 _MOST_SERVICES = 50
-#: Of a share of the variance up to this one no decimal is released: therapists are alike by it.
-NONE = 1e-5
+#: A share of the variance under this one is released as 0.0%: therapists are alike by it, and
+#: whatever rests on how they differ (ranks, groups, how many patients are enough) is not said.
+NONE = 5e-4
 #: Ways to estimate the therapist effect; maximum likelihood is always used.
 ENGINES = ("ml", "gibbs")
 
@@ -348,7 +347,7 @@ def _rates(attempts: _Attempts) -> tuple[RateModel, ...]:
 def _groups(attempts: _Attempts, fits: Mapping[str, MixedFit], name: str) -> pd.Series | None:
     measures, size = attempts.cohort.measures, attempts.size
     # Where all therapists are alike by the estimate, their order would be how a tie is broken.
-    apart = {m: fit for m, fit in fits.items() if fit.vpc() > NONE}
+    apart = {m: fit for m, fit in fits.items() if fit.vpc() >= NONE}
     found = attempts.attempt(name, lambda: composite_ranks(apart, measures, size)["cluster"])
     if alike := [m.label for m in measures if m.name in fits.keys() - apart]:
         key = "groups_of_others" if apart else "groups_alike"

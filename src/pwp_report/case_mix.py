@@ -257,20 +257,13 @@ def _entries(values: pd.Series) -> pd.Series:
 
 def _counted(rows: pd.DataFrame, column: str, outcome: str) -> pd.DataFrame:
     """Count patients, and those with an outcome, by entry of a covariate and therapist."""
-    entries, who = _entries(rows[column]).cat, rows["therapist_id"].astype("category").cat
-    # Both numbers as one: grouping a million rows by two columns takes ten times as long.
-    pairs = entries.codes.to_numpy("int64") * len(who.categories) + who.codes
-    n = np.bincount(pairs)
-    entry, therapist = np.divmod(np.flatnonzero(n), max(1, len(who.categories)))
-    table = pd.DataFrame({"entry": entries.categories[entry].astype(object), "n": n[n > 0]})
-    table["therapist_id"] = therapist
-    if outcome:
-        table["yes"] = np.bincount(pairs, rows[outcome])[n > 0]
-    if "service_id" in rows:
-        service_of = np.zeros(len(who.categories), dtype=int)
-        service_of[who.codes] = pd.factorize(rows["service_id"])[0]
-        table["service_id"] = service_of[therapist]
-    return table
+    # A million rows are grouped by codes ten times as fast as by labels.
+    codes = rows["therapist_id"].astype("category").cat.codes
+    rows = rows.assign(entry=_entries(rows[column]), therapist_id=codes)
+    kept = {"n": ("entry", "size"), "yes": (outcome, "sum"), "service_id": ("service_id", "first")}
+    kept = {name: of for name, of in kept.items() if of[0] in rows}
+    table = rows.groupby(["entry", "therapist_id"], observed=True).agg(**kept).reset_index()
+    return table.astype({"entry": object})
 
 
 def _without_rare(table: pd.DataFrame, asked: CaseMix) -> tuple[pd.Series, pd.Series, list[str]]:

@@ -1,7 +1,5 @@
 """Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from pwp_report.read.cells import read_codes, read_numbers, read_words
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import choose_rows, least_shown
+from pwp_report.rows import choose_rows, least_shown, services_not_named
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
@@ -106,6 +104,8 @@ def check_study_data(
     done, courses = _with_persons(whole, done)
     courses += measures_not_used(done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
+    done = replace(done, place=services_not_named(raw, done))
+    courses += [remark("services_not_named", column=shown_name(done.place))] * bool(done.place)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
@@ -127,7 +127,9 @@ def check_study_data(
     cohort = None if found else _cohort(raw, included, measures, table)
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
-    done = replace(done, people=_people(included.patients, policy))
+    had = int((patients.get("n_therapists", pd.Series()) > 1).sum())
+    several = done.some(had, len(patients)) * (had > len(patients) / 10)
+    done = replace(done, people=_people(included.patients, policy), several_had=several)
     words = {"raw": raw, "study": done, "rows": len(whole.frame), "unused": _unused(raw, done)}
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(

@@ -1,7 +1,5 @@
 """The command ``pwp``: check, analyse, start, summarise, pool and cohort."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

@@ -41,8 +41,6 @@ makes no pseudonyms. What it does is the first half of rule 2, a comparison with
 what is needed here. An organisation can still run it on its own tables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from typing import Any
 

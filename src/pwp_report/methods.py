@@ -3,8 +3,6 @@
 Words are in templates, numbers are released ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -38,7 +36,7 @@ def first_page(analysis: Analysis, study: Study, released: ReleasedResults) -> l
     list of str
         Paragraphs; headings begin with ``## ``.
     """
-    apart = [r for r in analysis.measures.values() if r.ranked.vpc() > NONE]
+    apart = [r for r in analysis.measures.values() if r.ranked.vpc() >= NONE]
     needed = [how_sure(r, released.policy) for r in apart]
     text = render("first_page.txt.j2", **_told_to_all(analysis, study, released), needed=needed)
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -12,8 +12,6 @@ An attacker is taken to know the exact number of patients of the whole sample an
 therapist shown: standard errors and means are published of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
@@ -120,7 +118,7 @@ class PatientCounts:
         alone: Sequence[str],
         together: Sequence[str],
         policy: DisclosurePolicy,
-    ) -> PatientCounts:
+    ) -> "PatientCounts":
         """Gather every count of patients that the tables show, and release them together.
 
         Parameters

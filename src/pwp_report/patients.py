@@ -1,7 +1,5 @@
 """Columns of a file to one row a patient, each entry read once and every problem noted."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from unicodedata import category, normalize
@@ -120,6 +118,7 @@ class PatientReader:
         self.notes += said
         if "mode" in has:
             out["one_to_one"] = self._means("mode", "one_to_one", self.study.codes["group"])
+        self._say_what_is_missing()
         self._second_header()
         self._totals()
         whole = self._by_session(out) if study.level == "session" else self._once_each(out)
@@ -139,6 +138,20 @@ class PatientReader:
 
     def _text(self, role: str) -> pd.Series:
         return cells.read_codes(self._cells(role), self.codes)
+
+    def _say_what_is_missing(self) -> None:
+        """Say in how many rows each code for missing stands, and each word for no therapist."""
+        study, left = self.study, unused(self.study, [*self.frame])
+        whose = [study.columns.get(role) for role in ("therapist_id", "service_id")]
+        used = [c for c in self.frame if c not in left or c in study.adjust]
+        for column in [c for c in used if c in whose or self.codes]:
+            rows = self.frame[column].value_counts()
+            text = cells.read_codes(rows.index.to_series())
+            known = text.isin(self.codes) | (text.str.lower().isin(NOBODY) & (column in whose))
+            found = rows.groupby(text.where(known)).sum()
+            listed = ", ".join(f"{shown_name(entry)} {n:,}" for entry, n in found.items())
+            if listed:
+                self._note("read_as_missing", column=shown_name(column), listed=listed)
 
     def _identifier(self, role: str) -> pd.Series:
         """Read who or where: a word for nobody is missing, a code for it has to be corrected."""

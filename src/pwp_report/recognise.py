@@ -73,8 +73,23 @@ def tells_of_treatment(heading: str) -> bool:
     >>> [tells_of_treatment(h) for h in ("PlannedEnding", "n_sessions", "planned_pregnancy")]
     [True, True, False]
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", heading).lower()
-    return bool(re.match(_NAMES["words"]["of_treatment"], spaced))
+    return bool(re.match(_NAMES["words"]["of_treatment"], _spaced(heading)))
+
+
+def names_a_place(heading: str) -> bool:
+    """Say whether a heading may be of services, though it is none of the known ones.
+
+    Examples
+    --------
+    >>> [names_a_place(h) for h in ("ClinicName", "Area team", "GP practice", "Clinician")]
+    [True, True, False, False]
+    """
+    known = guess_roles([heading], ["service_id"])
+    return bool(known or re.match(_NAMES["words"]["place"], _spaced(heading)))
+
+
+def _spaced(heading: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", heading).lower()
 
 
 def one_letter_off(column: str, roles: Sequence[str]) -> str:

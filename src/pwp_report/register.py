@@ -10,8 +10,6 @@ the key, used once: who does not hold the key sees names of runs and measures an
 in one folder know of each other's runs.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

@@ -4,8 +4,6 @@ Nothing else of an analysis reaches the report, its files or its figures: what i
 from the tables made here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

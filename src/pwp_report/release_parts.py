@@ -186,7 +186,7 @@ def sensitivity(
     left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]
     names = [phrase("analyses", a) or a for a in frame["analysis"]]
     shown = frame.assign(n_patients=people, n_therapists=left, analysis=names)
-    if shown["vpc"].iloc[0] <= NONE:  # all are alike, and in no order that others could share
+    if shown["vpc"].iloc[0] < NONE:  # all are alike, and in no order that others could share
         shown[["rank_correlation", "upper_shared", "lower_shared"]] = np.nan
     shown = shown.drop(columns="note").rename(columns={"n_patients": "patients"})
     return rounded(in_percent(shown.reset_index(drop=True), ["vpc", "lower", "upper"]), 3)
@@ -247,7 +247,7 @@ def residuals(
         shown.loc[OTHERS_TOGETHER, ["n", "residual"]] = [total, mean]
     shown["n"] = shown["n"].astype(int)
     shown = shown.sort_values("rank", kind="stable").rename_axis("therapist")
-    if result.ranked.vpc() <= NONE:
+    if result.ranked.vpc() < NONE:
         # Where all are alike by the estimate, a residual of zero and a rank would be no finding.
         shown[shown.columns.difference(["n", "departure"])] = np.nan
     return rounded(shown.reset_index(), 2)
@@ -284,7 +284,12 @@ def rate_row(
 def in_percent(frame: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Effects as percentages of the variance, and changes of them as percentage points."""
     numbers = columns or list(frame.select_dtypes("float").columns)
-    return frame.assign(**{c: (100 * frame[c].astype(float)).map(_tenth) for c in numbers})
+    made = frame.assign(**{c: (100 * frame[c].astype(float)).map(_tenth) for c in numbers})
+    # Of a share that is none nothing is left, and nothing tells it from none.
+    none = frame["vpc"] < NONE if "vpc" in frame else False
+    for column in made.columns.intersection(["vpc", "vpc_lower", "profile_lower"]):
+        made[column] = made[column].mask(none & made[column].notna(), 0.0)
+    return made
 
 
 def _tenth(value: float) -> float:

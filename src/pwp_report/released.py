@@ -1,7 +1,5 @@
 """The tables that may be published, as records; `release` makes them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,7 +52,7 @@ class ReleasedResults:
     withheld: tuple[str, ...] = ()
     beside: str = ""
 
-    def renamed(self, names: Mapping[str, str]) -> ReleasedResults:
+    def renamed(self, names: Mapping[str, str]) -> "ReleasedResults":
         """Put names in the place of labels, wherever a cell is one."""
         tables = {}
         for key, table in self.tables.items():

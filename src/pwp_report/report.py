@@ -4,8 +4,6 @@ How a run is written is `runs`' business. No date is written anywhere, so that a
 the same bytes.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os
@@ -128,7 +126,17 @@ def write_run(
     written |= {f"figures/{name}.svg": figure.svg.decode() for name, figure in drawn.items()}
     written["methods.txt"] = "\n\n".join(text) + "\n"
     written["results.json"] = json.dumps(results(analysis, study, released, text), **_JSON) + "\n"
-    written["report.html"] = _page(analysis, study, released, drawn, text)
+    written["report.html"] = render(
+        "report.html.j2",
+        title=study.title or "Therapist effects: report",
+        synthetic=analysis.cohort.provenance.synthetic,
+        policy=policy,
+        encode=base64.b64encode,
+        first_page=first_page(analysis, study, released),
+        sections=_sections(analysis, released, drawn, text),
+        software=software(),
+        seed=study.seed,
+    )
 
     def fill(work: Path) -> None:
         for folder in ("tables", "figures"):
@@ -216,26 +224,6 @@ def _not_done(analysis: Analysis, released: ReleasedResults) -> dict[str, str]:
 
 
 # --- The page -------------------------------------------------------------------------------------
-
-
-def _page(
-    analysis: Analysis,
-    study: Study,
-    released: ReleasedResults,
-    drawn: Mapping[str, Drawn],
-    text: Sequence[str],
-) -> str:
-    return render(
-        "report.html.j2",
-        title=study.title or "Therapist effects: report",
-        synthetic=analysis.cohort.provenance.synthetic,
-        policy=released.policy,
-        encode=base64.b64encode,
-        first_page=first_page(analysis, study, released),
-        sections=_sections(analysis, released, drawn, text),
-        software=software(),
-        seed=study.seed,
-    )
 
 
 def _sections(

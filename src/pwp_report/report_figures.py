@@ -1,7 +1,5 @@
 """Figures of the report, drawn from released tables alone."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -8,13 +8,19 @@ import pandas as pd
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_report.read.cells import read_codes, read_words
 from pwp_report.read.raw import RawTable, said_of_rows, shown_name
-from pwp_report.study import Study, column_not_there
+from pwp_report.recognise import NOBODY, names_a_place
+from pwp_report.study import Study, column_not_there, unused
 from pwp_report.wording import refusal, remark
 
 #: Who has a number that may begin anew in each service.
 _NUMBERED = ("patient_id", "person_id", "therapist_id")
 #: The share of identifiers in a second service from which patients have hardly moved.
 _MANY = 0.1
+#: Of a column that may be of services: its entries at the most, and the share of therapists with
+#: rows under several of them.
+_MOST_SERVICES, _SEVERAL = 200, 0.25
+#: The number of a therapist, and what stands in the entries of a column of time.
+_NUMBER, _YEAR = r"^[A-Za-z]{0,3}[ ._-]?0*(\d{1,4})$", r"(?:19|20)\d\d"
 
 
 def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, ...], list[str]]:
@@ -80,7 +86,8 @@ def _rows(raw: RawTable, where: pd.Series) -> RawTable:
 
 def _people(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
     roles = [r for r in (*_NUMBERED, "service_id") if r in study.columns]
-    return pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing) for r in roles})
+    ids = pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing) for r in roles})
+    return ids.mask(ids.apply(lambda column: column.str.lower().isin(NOBODY)))
 
 
 def _restarting(people: pd.DataFrame, study: Study) -> list[str]:
@@ -90,6 +97,43 @@ def _restarting(people: pd.DataFrame, study: Study) -> list[str]:
     pairs = people.dropna().drop_duplicates(["patient_id", "service_id"])
     many = pairs["patient_id"].duplicated().mean() >= _MANY
     return [remark("numbers_restart_perhaps")] * bool(many)
+
+
+def services_not_named(raw: RawTable, study: Study) -> str:
+    """Find a column without a use that may be of services which number their own therapists.
+
+    Under several of its entries stand the labels of many therapists; its heading is of places, or
+    the numbers of therapists begin anew under each entry. Empty if there is none, or if services
+    are named already.
+    """
+    therapists = _people(raw.frame, study)["therapist_id"]
+    known = raw.frame.get(study.columns.get("service_id", ""), pd.Series()).nunique() > 1
+    left = [] if known or "service_id" in study.without else unused(study, [*raw.frame])
+    for column in sorted(left, key=names_a_place, reverse=True):
+        if 1 < raw.frame[column].nunique() <= _MOST_SERVICES:
+            rows = pd.crosstab(therapists, raw.frame[column])
+            several = ((rows > 1).sum(axis=1) > 1).mean() >= _SEVERAL
+            if several and (names_a_place(column) or _begin_anew(rows)):
+                return column
+    return ""
+
+
+def _begin_anew(rows: pd.DataFrame) -> bool:
+    """Whether the therapists under each entry are number one and on, to an end of their own.
+
+    Of a number beyond that end many rows would stand there if the column were of anything else but
+    a time: of years, later therapists have higher numbers.
+    """
+    numbers = pd.to_numeric(rows.index.to_series().str.extract(_NUMBER, expand=False)).dropna()
+    of_time = rows.columns.astype("str").str.contains(_YEAR).any()
+    if of_time or len(numbers) < 0.9 * len(rows) or numbers.duplicated().any():
+        return False
+    rows = rows.loc[numbers.index]
+    last = rows.gt(0).mul(numbers, axis=0).max()
+    filled = rows.gt(0).sum() / last
+    beyond = rows.sum() * [rows[numbers > n].to_numpy().sum() for n in last] / rows.to_numpy().sum()
+    ends = (beyond > 10).mean() >= 0.5 and last.nunique() > 2
+    return bool(ends and (filled > 0.8).mean() > 0.9)
 
 
 def _met(
@@ -113,7 +157,11 @@ def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, int]:
     if "service_id" not in study.columns:
         raise refusal("restart_without_services", file=raw.name)
     ids = _people(raw.frame, study)
-    there = [r for r in _NUMBERED if r in ids]
-    whole = {study.columns[r]: ids["service_id"] + " " + ids[r] for r in there}
+    whole = {}
+    for role in [r for r in _NUMBERED if r in ids]:
+        column = study.columns[role]
+        # A word for nobody stays one.
+        numbered = ids["service_id"] + " " + ids[role]
+        whole[column] = numbered.where(ids[role].notna(), raw.frame[column])
     several = ids.groupby("therapist_id")["service_id"].nunique() > 1
     return replace(raw, frame=raw.frame.assign(**whole)), int(several.sum())

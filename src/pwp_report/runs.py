@@ -8,8 +8,6 @@ is not released. A later run in the same folder removes it once it is a day old,
 still be writing it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

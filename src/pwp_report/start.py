@@ -5,8 +5,6 @@ word of prose and no line of code is rewritten. Captions, which say what a figur
 cohort shows, stay in the book.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

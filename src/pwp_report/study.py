@@ -1,7 +1,5 @@
 """A study: what the columns are, which measures, who is included, how it is analysed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -94,6 +92,10 @@ class Study:
     people : str
         How many persons had the courses that are analysed, as it may be said; empty where each
         had one.
+    several_had : str
+        How many patients had several therapists, as it may be said, where a tenth or more had.
+    place : str
+        A column that may be of services and has no use; empty where there is none.
     files : mapping of str to str
         SHA-256 by name of the files that were read; for the record.
     guessed : tuple of str
@@ -138,6 +140,8 @@ class Study:
     minimum_shown: int = 20
     threshold: int = DisclosurePolicy.threshold
     people: str = ""
+    several_had: str = ""
+    place: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()

@@ -5,8 +5,6 @@ so that a misspelt key is an error rather than a rule that silently does not hol
 is what it is read and written by.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 import re

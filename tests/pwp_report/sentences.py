@@ -58,7 +58,8 @@ def _written(value: float) -> set[str]:
 
 #: By what a paragraph says: the tables whose figures it may tell, and what else, of its measures.
 KINDS = {
-    "The answer rests on": ((), ("sizes", "all")),
+    "The answer rests on": (("outcomes",), ("sizes", "all")),
+    "had several therapists": (("flow",), ("several",)),
     "mean score went|^Likewise on .* an improvement of": (("outcomes",), ("limits", "off")),
     "lie between therapists|^Likewise on [^,]*%.*(told from zero|alike)": (
         ("therapist_effect", "adjusted"),
@@ -72,7 +73,7 @@ KINDS = {
         (),
         ("reliable", "sizes"),
     ),
-    "^Not that this holds": (("rates", "missing", "sensitivity"), ()),
+    "^Not that this holds": (("rates", "missing", "sensitivity", "last_scores"), ()),
     "unnel plot|^Each therapist's departure|^Reliably and clinically": ((), ("funnel", "sizes")),
     "most effective at the top by": ((), ("funnel", "reliable", "sizes")),
     "^Dot plot": (("sensitivity", "one_less"), ()),
@@ -166,6 +167,8 @@ def computed(claims: Claims) -> dict[str, dict[str, list[float]]]:
     found["hidden"] = {"": [getattr(claims, "hidden_services", 0), a.least]}
     # Patients, and those who dropped out where a rule says how many were let in.
     counts = [len(a.patients), *(a.eligible[c].sum() for c in ("dropped_out",) if c in a.eligible)]
+    several = [a.rows["several"].sum()] if "several" in a.rows else []
+    found["several"] = {"": [5 * ((int(n) + 2) // 5) for n in several]}
     found["all"] = {"": [5 * ((int(n) + 2) // 5) for n in counts]}
     found["together"] = {"": [len(a.together), a.least]}
     marks = sum((t == MARK).to_numpy().sum() for t in claims.tables.values())

@@ -66,6 +66,7 @@ def people() -> pd.DataFrame:
     [
         ("sessions", "happened in treatment"),
         ("Completion", "happened in treatment"),
+        ("Mode", "in which form it was given, is no case mix"),
         ("Status now", "happened in treatment"),
         ("First", "a score is no further covariate"),
         ("patient_id", "who a patient or a therapist is"),
@@ -79,7 +80,7 @@ def people() -> pd.DataFrame:
     ],
 )
 def test_what_is_no_case_mix_is_refused_with_the_reason(name: str, words: str) -> None:
-    columns = ["First", "Last", "Status now", "Completion", "n sessions", "Age"]
+    columns = ["First", "Last", "Status now", "Completion", "Mode", "n sessions", "Age"]
     more = {"patient_id": "Key", "therapist_id": "By", "service_id": "Site", "started": "Since"}
     more |= {"ended": "Until", "date": "When"}
     roles = {"status": "Status now", "sessions": "n sessions", "age": "Age", **more}

@@ -232,7 +232,10 @@ def test_check_writes_a_study_that_reads_back(tmp_path: Path, capsys) -> None:
     assert run("check", path, "--study", study) == 0
     assert "as the study file says" in capsys.readouterr().out
     assert run("check", path, "--write-study", study) == 2
-    assert "there already" in capsys.readouterr().err
+    told = (
+        "there already; to use it as it is, give it with --study alone; to have one written, name"
+    )
+    assert told in capsys.readouterr().err
     assert study.read_text(encoding="utf-8") == text
 
 
@@ -250,7 +253,8 @@ def test_check_writes_what_it_recognised_where_that_is_not_enough(
     assert set(names) <= set(frame)
     path, study = _write(tmp_path, frame.rename(columns=names)), tmp_path / "study.toml"
     assert run("check", path, "--write-study", study) == 2
-    assert "fill in what it could not guess" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "fill in what it could not guess, and give it with --study; where another is" in said
     text = study.read_text(encoding="utf-8")
     assert left in text
     if "therapist_id" in left:

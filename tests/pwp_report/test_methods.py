@@ -12,8 +12,11 @@ from independent import Linear, slope
 from scipy import stats
 
 from multilevel.errors import InputError
+from multilevel.fit import MixedFit
+from pwp_lib.checks import check_model
 from pwp_lib.cohort import Cohort, load_cohort
 from pwp_lib.measures import PHQ9
+from pwp_lib.models import fit_models
 from pwp_lib.outcomes import OUTCOMES
 from pwp_lib.ranking import composite_ranks
 from pwp_lib.sensitivity import SensitivityPanel
@@ -137,7 +140,27 @@ def test_groups_are_by_ranks_on_measures_on_which_therapists_differ(
     assert "are by ranks on the other measures alone" in said
 
 
-@pytest.mark.parametrize("vpc", [0.0, 1e-7, 0.02])
+@pytest.mark.parametrize("vpc", [0.0, 5e-5, 4.9e-4, 6e-4])
+def test_a_share_that_is_printed_as_none_is_none_everywhere(
+    safe_analysis: Analysis, monkeypatch: pytest.MonkeyPatch, vpc: float
+) -> None:
+    """A caseload of 49,229 for a reliable figure was what the search had rounded."""
+    monkeypatch.setattr(MixedFit, "vpc", lambda *_, **__: vpc)
+    results = {n: replace(r, vpc=vpc) for n, r in safe_analysis.measures.items()}
+    attempts = _Attempts(safe_analysis.cohort, 1, 200, None, (), (), CaseMix())
+    groups = _groups(attempts, {n: r.fit for n, r in results.items()}, "groups")
+    analysis = replace(safe_analysis, measures=results, groups=groups)
+    released = release_results(analysis, POLICY)
+    page = "\n".join(first_page(analysis, Study(), released))
+    none = vpc < 5e-4
+    assert ("no difference between therapists was found" in page) == none
+    assert ("a caseload of" in page) != none
+    assert (groups is None) == none
+    assert released.frame("therapist_effect")["vpc"].eq(0).all() == none
+    assert released.frame("residuals_phq9")["rank"].isna().all() == none
+
+
+@pytest.mark.parametrize("vpc", [0.0, 1e-7, 4e-4, 0.02])
 def test_where_therapists_are_alike_no_analysis_shares_their_order(vpc: float) -> None:
     row = {"family": "main", "note": "", "n_patients": 80, "n_therapists": 9, "lower": 0.0}
     row |= {"interval": "", "upper": 0.1, "analysis": "a", "vpc": vpc}
@@ -204,6 +227,95 @@ def test_the_first_page_says_of_which_measures_every_score_is(safe_analysis: Ana
     for of, said in {"all measures": "", "PHQ-9 and GAD-7": " on PHQ-9 and GAD-7"}.items():
         page = _page_with(safe_analysis, False, rates=[rate | {"measure": of}])
         assert f"90% of those who meet the other rules have every score{said}." in page
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        (
+            (1140, 815),
+            "on PHQ-9 and GAD-7. Both scores, the first and the last, "
+            "are there for 1,140 on PHQ-9 and 815 on GAD-7.",
+        ),
+        ((1140, MARK), "are there for 1,140 on PHQ-9."),
+    ],
+)
+def test_how_many_have_the_scores_of_each_measure_is_said_where_they_differ(
+    safe_analysis: Analysis, sizes: tuple[Any, Any], said: str
+) -> None:
+    rows = _released(safe_analysis).frame("outcomes").assign(n=list(sizes)).to_dict("records")
+    page = _page_with(safe_analysis, False, outcomes=rows)
+    assert said in page
+    assert "Both scores" not in "\n".join(
+        first_page(safe_analysis, Study(), _released(safe_analysis))
+    )
+
+
+@pytest.mark.parametrize(("kurtosis", "vpc"), [(3.9, 5.0), (4.1, 5.0), (19.0, 0.0)])
+def test_that_the_share_may_be_that_of_a_few_therapists_is_said(
+    kurtosis: float, vpc: float, safe_analysis: Analysis
+) -> None:
+    checks = [
+        {"check": f"{level}: excess kurtosis", "value": value}
+        for level, value in [("patients", 9.0), ("therapists, Intercept", kurtosis)]
+    ]
+    effect = {"measure": "PHQ-9", "vpc": vpc, "profile_lower": 0.0, "profile_upper": 9.0}
+    page = _page_with(safe_analysis, False, therapist_effect=[effect], checks_phq9=checks)
+    said = "Not that therapists in general differ by so much on PHQ-9: one or a few of them"
+    assert (said in page.partition("## What must not be concluded")[2]) == (kurtosis == 4.1)
+
+
+def test_two_of_45_therapists_who_make_all_of_the_share_have_such_a_kurtosis() -> None:
+    """And normal effects hardly ever do, as a simulation beside the limit says."""
+    truth = Truth.one_measure().with_therapists(45, caseload=30)
+    cohort = simulate_cohort(truth, seed=5, interviews=False)
+    rng, people = np.random.default_rng(3), cohort.patients.copy()
+    labels = people["therapist_id"].unique()
+    shift = pd.Series(0.0, index=labels)
+    shift.iloc[:2] = [7.0, -7.0]
+    for effects, apart in ((shift, True), (pd.Series(rng.normal(0, 1.5, 45), labels), False)):
+        noise = people["phq9_pre"] + people["therapist_id"].map(effects)
+        people["phq9_post"] = (noise + rng.normal(0, 4, len(people))).clip(0, 27).round()
+        fit = fit_models(people, PHQ9, [PHQ9]).slope
+        found = check_model(fit, people, PHQ9).table()["value"]
+        assert (found["therapists, Intercept: excess kurtosis"] > 4) == apart
+
+
+def test_who_lacks_a_last_score_is_counted_where_that_may_be_told(safe_analysis: Analysis) -> None:
+    table = [
+        {"measure": "PHQ-9", "first": 1140, "lacking": 320},
+        {"measure": "GAD-7", "first": 1140, "lacking": MARK},
+    ]
+    missing = [
+        {"measure": "PHQ-9", "missing_scores": w, "vpc": v}
+        for w, v in [("a", 1.0), ("b", 2.0), ("c", 4.0)]
+    ]
+    page = _page_with(
+        safe_analysis,
+        False,
+        last_scores=table,
+        missing=missing,
+        rates=[],
+    )
+    assert "have a first score, 320 of 1,140 on PHQ-9 have no last score. Had those" in page
+
+
+@pytest.mark.parametrize("several", ["most_sessions", "first", "exclude"])
+def test_that_many_had_several_therapists_is_on_the_first_page(
+    several: str, safe_analysis: Analysis
+) -> None:
+    released = _released(safe_analysis)
+    study = Study(several=several, several_had="20")
+    page = "\n".join(first_page(safe_analysis, study, released))
+    begun = released.frame("flow")["patients"].iloc[0]
+    words = {"most_sessions": "the one with most sessions", "first": "the first"}.get(several)
+    said = f"20 of the {begun} patients in the file had several therapists. "
+    said += f"Each counts as a patient of {words} alone"
+    assert (said in page) == (words is not None)
+    chosen = replace(study, keep={"Team": ("a",)})
+    assert (
+        "20 of all patients in the file" in "\n".join(first_page(safe_analysis, chosen, released))
+    ) == (words is not None)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def test_nobody_is_no_therapist(word: str, tmp_path: Path) -> None:
     )
     assert word not in set(patients_of(check)["therapist_id"])
     assert check.rules.set_index("rule")["excluded"]["a therapist is recorded"] == 10
+    told = "in column therapist_id these entries stand for nothing or nobody, in so many rows each"
+    assert f"{told}: {word} 10" in check.remarks
 
 
 @pytest.mark.parametrize("role", ["patient_id", "therapist_id"])

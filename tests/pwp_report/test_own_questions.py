@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from checking import FRAME, SESSIONS, checked
+from checking import FRAME, SESSIONS, checked, patients_of
 from test_wording import WORDS
 
+from pwp_report.study_file import write_study
 from pwp_report.wording import Question
 
 _ADJUST = '[case_mix]\nadjust = ["IMD"]\n'
@@ -44,6 +45,16 @@ def _restarting() -> pd.DataFrame:
     return FRAME.assign(service_id=FRAME["therapist_id"], patient_id=numbers)
 
 
+def _clinics(
+    heading: str, sizes: tuple[int, ...] = (4, 9, 14, 6, 11), of: str = ""
+) -> pd.DataFrame:
+    """Services which number their own therapists from one, each with twelve patients."""
+    who = [(s, t) for s, size in enumerate(sizes) for t in range(size) for _ in range(12)]
+    rows = pd.concat([FRAME.drop(columns="service_id")] * 9, ignore_index=True).head(len(who))
+    labels = {"patient_id": range(len(who)), "therapist_id": [f"{of}{t + 1}" for _, t in who]}
+    return rows.assign(**labels, **{heading: [f"place {s}" for s, _ in who]})
+
+
 #: By kind of question, a file that raises it and a study.
 RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "labels_alike": (_renamed("Kerr, Jo", "Jo Kerr"), ""),
@@ -61,6 +72,7 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
         FRAME.assign(service_id=["north", "south"] * (len(FRAME) // 2)),
         "[file]\nnumbers_restart = true\n",
     ),
+    "services_not_named": (_clinics("Clinic site"), ""),
     "numbers_restart_perhaps": (_restarting(), ""),
     "means_of_items": (_means_of_items(), ""),
     "worse_on_average": (_swapped(), ""),
@@ -82,6 +94,16 @@ def test_what_the_check_asks_is_kept_for_the_report(kind: str, tmp_path: Path) -
     words = max(WORDS["questions"][kind].split("{"), key=len).partition("}")[2]
     assert [q for q in check.study.questions if words in q]
     assert check.study.questions == tuple(r for r in check.remarks if isinstance(r, Question))
+
+
+@pytest.mark.parametrize(("moved", "had"), [(4, ""), (8, ""), (12, "10"), (78, "nearly all")])
+def test_how_many_had_several_therapists_is_kept_where_they_are_over_a_tenth(
+    moved: int, had: str, tmp_path: Path
+) -> None:
+    last = SESSIONS.groupby("PathwayID").tail(1).head(moved).index
+    others = SESSIONS["CarePersLocalId"].mask(SESSIONS.index.isin(last), "t-other")
+    check = checked(tmp_path, SESSIONS.assign(CarePersLocalId=others))
+    assert check.study.several_had == had
 
 
 @pytest.mark.parametrize(("strange", "share"), [(4, "some"), (60, "25%")])
@@ -112,3 +134,49 @@ def test_headings_that_other_services_use_are_recognised(tmp_path: Path) -> None
         columns = checked(tmp_path, frame).study.columns
         right = {"patient_id": "URN", "therapist_id": "Seen By", "status": ending}
         assert right.items() <= columns.items()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        _clinics("Org"),
+        _clinics("Org").assign(service_id="Trust").iloc[:, [*range(8), 9, 8]],
+        _clinics("ServiceName2", (5, 5)),
+        _clinics("Ort"),
+        _clinics("x7", of="T-0"),
+        _clinics("Ort").replace({"therapist_id": {"14": "Unallocated"}}),
+    ],
+    ids=["heading", "one trust", "two of one size", "numbers", "letters", "some of nobody"],
+)
+def test_labels_that_begin_anew_in_services_which_nobody_named_are_asked_about(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    column = str(frame.columns[-1])
+    check = checked(tmp_path, frame)
+    (said,) = check.study.questions
+    assert f"column {column}, which is not used" in said
+    assert "service_id under [columns] and set numbers_restart = true" in said
+    line = f'# service_id = "{column}"  # the service, clinic or team: perhaps this column'
+    assert "service_id" in frame or line in write_study(check.study)
+    named = f'[columns]\nservice_id = "{column}"\n[file]\nnumbers_restart = true\n'
+    told = checked(tmp_path, frame, named)
+    therapists = frame.groupby(["therapist_id", column]).ngroups
+    therapists -= frame["therapist_id"].eq("Unallocated").any()
+    assert patients_of(told)["therapist_id"].nunique() == therapists
+    assert not any("not used" in q for q in told.study.questions)
+    assert not checked(tmp_path, frame, '[columns]\nservice_id = ""\n').study.questions
+
+
+def test_what_is_spread_over_therapists_and_is_no_place_is_not_asked_about(tmp_path: Path) -> None:
+    frame = _clinics("Ort").drop(columns="Ort")
+    n, number = range(len(frame)), frame["therapist_id"].astype(int)
+    others = {
+        "arm": [i % 2 for i in n],
+        "kind": [f"k{i % 7}" for i in n],
+        "GP practice": [f"p{i % 11}" for i in n],
+        # Of later years, therapists with higher numbers.
+        "begun": [2016 + (t + i % 5) // 4 for i, t in zip(n, number, strict=True)],
+        # Of a place, and every therapist in one.
+        "Team name 2": [f"t{t // 4}" for t in number],
+    }
+    assert checked(tmp_path, frame.assign(**others)).study.questions == ()

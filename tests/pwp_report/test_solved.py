@@ -521,7 +521,7 @@ def _published(analysis: Analysis, released: ReleasedResults) -> dict[str, Any]:
         "first page": first_page(analysis, Study(), released),
         "text": text,
         "figures": drawn,
-        "page": report._page(analysis, Study(), released, drawn, text),
+        "page": report._sections(analysis, released, drawn, text),
         "results": report.results(analysis, Study(), released, text),
     }
 

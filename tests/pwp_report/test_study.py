@@ -237,6 +237,9 @@ def test_missing_codes_of_the_study_are_obeyed(tmp_path: Path) -> None:
     study = _study(tmp_path, '[file]\nmissing = ["99", "Refused"]\n')
     check = check_study_data(path, study)
     assert not check.problems
+    counted = [r for r in check.remarks if "stand for nothing or nobody" in r]
+    assert [r.split("column ")[1].split(" ")[0] for r in counted] == ["phq9_post", "gad7_pre"]
+    assert [r.split(": ")[1] for r in counted] == ["99 2", "Refused 1"]
     # Two of them for the one measure, one for the other.
     assert [s.excluded for s in check.flow[-2:]] == [2, 1]
 

@@ -156,7 +156,7 @@ SHARES = [0.0, 0.0009, 0.002, 0.0482, 0.04996, 0.05, 0.0501, 0.5449, 0.5501, 2.4
 def test_a_share_is_rounded_once_from_the_fit_to_the_page(column: str, share: float) -> None:
     """What its file holds is the page's figure, or the first digit of what is under 0.1."""
     once = f"{share:.1f}"
-    if once == "0.0" and share > 0.001:  # up to this it is zero, but for the search
+    if once == "0.0" and share > 0.001 and column != "vpc":  # of which it is none
         once = "under 0.1"
     released = in_percent(pd.DataFrame({column: [share / 100, 0.2]}), [column])
     table = "therapist_effect" if column == "median" else "rates"
@@ -165,6 +165,16 @@ def test_a_share_is_rounded_once_from_the_fit_to_the_page(column: str, share: fl
         shown = _for_page(ReleasedTable(table, "", frame), DisclosurePolicy())
         intervals = [" (0.0 to 11.0)", " (1.0 to 33.0)"] if ends else ["", ""]
         assert [row[0] for row in shown["rows"]] == [once + intervals[0], "20.0" + intervals[1]]
+
+
+@pytest.mark.parametrize(("share", "shown"), [(4.9e-4, [0.0, 0.0, 2.0]), (6e-4, [0.1, 0.02, 2.0])])
+def test_of_a_share_that_is_none_no_bound_tells_it_from_none(
+    share: float, shown: list[float]
+) -> None:
+    for ends in (["vpc_lower", "vpc_upper"], ["profile_lower", "profile_upper"]):
+        frame = pd.DataFrame([[share, 2e-4, 0.02]], columns=["vpc", *ends])
+        assert in_percent(frame).iloc[0].tolist() == shown
+        assert in_percent(frame.assign(**{ends[0]: float("nan")})).iloc[0].isna().tolist()[1]
 
 
 def test_columns_have_the_decimals_of_what_is_released_however_few_rows_are_shown() -> None:

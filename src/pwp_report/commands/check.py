@@ -70,18 +70,16 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
         return  # the error that is raised anyway says why
     _write_text(write, write_study(done, headings))
     left = "name the table in it" if which else "fill in what it could not guess"
-    say(f"The study file {write.name} is written: {left}.", stderr=True)
+    say(remark("study_file_begun", file=write.name, left=left), stderr=True)
 
 
 def _write_text(path: Path, text: str) -> None:
     """Write a small file whole, or not at all."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        path.write_text(text, encoding="utf-8", newline="\n")
     except OSError:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         raise refusal("file_not_writable", file=path) from None
 
 

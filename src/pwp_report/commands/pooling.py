@@ -1,7 +1,5 @@
 """``pwp summarise`` in each service, ``pwp pool`` in the middle."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence

@@ -1,19 +1,14 @@
 """What commands say: to the terminal, in words, and never an entry of a file."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING
 
 import pandas as pd
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 
 def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
     file = sys.stderr if stderr else sys.stdout
     # In a log or a pipe nothing is cut to the width of a screen.
     width = None if file.isatty() else 200
@@ -28,9 +23,6 @@ def say(*lines: str, stderr: bool = False) -> None:
 
 def show(title: str, frame: pd.DataFrame) -> None:
     """Print a table of text with a title."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in frame.columns:
         table.add_column(Text(str(column)), overflow="fold")

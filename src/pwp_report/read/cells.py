@@ -4,8 +4,6 @@ Each distinct entry is looked at once, so that a million rows cost no more than 
 values. Entries themselves never leave this module; only their kind does.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,30 +14,15 @@ import pandas as pd
 
 from pwp_lib.measures import Measure
 from pwp_lib.schema import MISSING
+from pwp_report.wording import listed
 
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
-_COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
-_PERCENT = re.compile(r"[-+]?\d+([.,]\d+)?\s*%", re.ASCII)
-_DATE = re.compile(
-    r"\d{1,4}[-/. ](\d{1,2}|[A-Za-z]{3,9})([-/. ]\d{2,4})?([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?"
-    r"|[A-Za-z]{3,9}[-/. ]\d{2,4}",
-    re.ASCII,
-)
-#: What an entry that is no number may be.
-_FORMS = {"percentage": _PERCENT, "comma": _COMMA, "date": _DATE}
-_FORMS |= {"labelled": re.compile(r"\d+([.,]\d+)?\s*[(\[].*[)\]]", re.ASCII)}
+#: Forms of entries and of days, as names.toml lists them.
+_CELLS: dict[str, Any] = listed("names.toml")["cells"]
+#: What an entry that is no number may be; and the two forms of a number.
+_FORMS = {kind: re.compile(form) for kind, form in _CELLS["forms"].items()}
+_NUMBER, _COMMA = _FORMS.pop("number"), _FORMS["comma"]
 #: Numbers that extracts use for "not recorded" where the scale cannot have them.
-MISSING_CODES = (-1, -8, -9, -88, -99, -999, 77, 88, 99, 777, 888, 999, 9999)
-#: Forms of the day, once separators are hyphens; no entry has two of them.
-_DAYS = ("%Y-%m-%d", "%d-%m-%Y", "%d-%b-%Y", "%d-%B-%Y", "%b-%d-%Y", "%B-%d-%Y", "%Y-%b-%d")
-_SHORT_DAYS = ("%Y%m%d", "%d-%b-%y", "%d-%B-%y", "%d-%m-%y")
-_TIME = re.compile(
-    r"(?:[T ]\s*|^)(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([AaPp][Mm])?\s*(?:Z|[+-]\d{2}:?\d{2})?$"
-)
-#: The day of the week, and the ending of 1st or 25th.
-_DAY_WORDS = r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[ ,.]+|(?<=\d)(?:st|nd|rd|th)\b"
-#: Days that systems write where there is none.
-_NO_DAY = re.compile(r".*(?:9999|2999|0001-01-01|01.01.0001|1900-01-01|01.01.1900).*")
+MISSING_CODES: tuple[int, ...] = tuple(_CELLS["missing_codes"])
 #: Characters that no one sees.
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
@@ -191,7 +174,7 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
     if pd.api.types.is_datetime64_any_dtype(cells):
         return ReadColumn(cells.dt.tz_localize(None), none)
     text = read_codes(cells, codes)
-    text = text.mask(text.str.fullmatch(_NO_DAY.pattern).fillna(False).astype(bool))
+    text = text.mask(text.str.fullmatch(_CELLS["no_day"]).fillna(False).astype(bool))
     labels, distinct = pd.factorize(text)
     pool = pd.Series(list(distinct), dtype="str")
     found = pd.to_datetime(pool, format=fmt, errors="coerce") if fmt else _moments_of(pool)
@@ -202,16 +185,17 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
 
 def _moments_of(pool: pd.Series) -> Any:
     """Read each entry as a day and, where there is one, a time."""
-    times = pool.str.extract(_TIME.pattern)
+    times = pool.str.extract(_CELLS["time"])
     seconds = times[0].str.replace(r"^(\d+:\d+)$", r"\1:00", regex=True)
     clock = pd.to_timedelta(seconds, errors="coerce")
     noon, half = pd.Timedelta(hours=12), times[1].str.lower()
     clock = clock.mask((half == "pm") & (clock < noon), clock + noon)
     clock = clock.mask((half == "am") & (clock >= noon), clock - noon)
-    days = pool.str.replace(_TIME.pattern, "", regex=True).str.strip(" ,")
-    days = days.str.replace(_DAY_WORDS, "", regex=True).str.replace(r"[/. ,]+", "-", regex=True)
+    days = pool.str.replace(_CELLS["time"], "", regex=True).str.strip(" ,")
+    days = days.str.replace(_CELLS["weekday"], "", regex=True)
+    days = days.str.replace(r"[/. ,]+", "-", regex=True)
     best: Any = pd.Series(pd.NaT, index=pool.index, dtype="datetime64[us]")
-    for form in (*_DAYS, *_SHORT_DAYS):
+    for form in _CELLS["days"]:
         best = best.fillna(pd.to_datetime(days, format=form, errors="coerce").astype(best.dtype))
     # A spreadsheet counts days from the end of 1899; these are the years 1954 to 2119.
     serial = pd.to_numeric(pool.where(pool.str.fullmatch(r"[2-7]\d{4}(?:\.\d+)?")))

@@ -1,7 +1,5 @@
 """Parquet, SPSS and Stata files, and tables of DuckDB and SQLite databases, for reading alone."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Excel workbooks: the one sheet that holds the data, read cell by cell."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 import warnings

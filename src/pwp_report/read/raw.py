@@ -1,7 +1,5 @@
 """A table as it stood in its file, and how its header is understood."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The one way to a table in a file, whatever the file is: its first bytes say, not its name."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -6,8 +6,6 @@ that reads UTF-8 files by their path alone, so a file in another encoding would 
 of patients' rows on disk. Records are read by Arrow, which hands over those that are ragged.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

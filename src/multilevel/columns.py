@@ -164,8 +164,9 @@ class Writer:
                 ]
                 for chosen in product(*parts):
                     whole = reduce(multiply, [p for _, p in chosen], {_CONSTANT: 1.0})
-                    name = ":".join(name for name, _ in chosen) if chosen else "Intercept"
-                    columns.append((name, whole))
+                    columns.append(
+                        (":".join(n for n, _ in chosen) if chosen else "Intercept", whole)
+                    )
         return columns
 
     def _is_category(self, name: str) -> bool:

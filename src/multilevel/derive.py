@@ -19,7 +19,7 @@ from multilevel.columns import Columns, Monomial, Polynomial, Writer, dummy, mon
 from multilevel.design import Array, DesignMoments, movable_columns
 from multilevel.errors import InputError
 from multilevel.expression import Expression, names_in
-from multilevel.formula import MAX_RANDOM_TERMS, Formula, parse_formula
+from multilevel.formula import Formula, parse_formula
 from multilevel.plan import Named, canonical, nearest
 from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 
@@ -27,6 +27,8 @@ from multilevel.record import INTEGER_LIMIT, Record, Totals, movable
 #: multiplied by and a weight.
 Weighted: TypeAlias = list[tuple[int, tuple[int, ...], float]]
 
+#: More random terms than this on one grouping factor are refused.
+MAX_RANDOM_TERMS = 3
 #: A variance this small a part of the mean square is rounding: the column is constant.
 _SAME_IN_EVERY_ROW = 1e-12
 #: A weight this small a part of what was added up to it is rounding: the pivots cancel.
@@ -251,7 +253,7 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
     if len(columns.random) > MAX_RANDOM_TERMS:
         raise InputError(
             f"the random part has {len(columns.random)} columns and {MAX_RANDOM_TERMS} are offered",
-            hint="a category brings one column a level: let it be a fixed effect",
+            hint="leave some out of the bracket: a category brings one column a level",
         )
     return columns
 
@@ -304,10 +306,9 @@ def _cancelled(recipe: Recipe, weights: Array, table: Array) -> NDArray[np.bool_
     The dummy of a first level is one less all the others: so where no row has a combination of
     levels, its squares are what is left of far larger sums.
     """
-    terms = len(recipe.monomials)
 
     def squares(by: Array, sums: Array) -> Array:
-        products = sums.sum(axis=1)[recipe.places].reshape(terms, terms)
+        products = sums.sum(axis=1)[recipe.places].reshape(by.shape[1], -1)
         return np.asarray(((by @ products) * by).sum(axis=1))
 
     return squares(weights, table) <= _LOST * squares(np.abs(weights), np.abs(table))

@@ -22,8 +22,6 @@ _OTHER_SIGNS = {
     "`": "a name stands between two of them and holds none itself: rename the column",
     "^": "write {x ** 2} for a power, and (a + b) ** 2 for products of terms",
 }
-#: More random terms than this on one grouping factor are refused.
-MAX_RANDOM_TERMS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +109,7 @@ def parse_formula(text: str) -> Formula:
         Such as ``"y ~ center(x) * z + (1 + center(x) | g)"``. The fixed part may hold columns,
         ``center``, ``scale``, arithmetic in braces or ``I()``, ``a:b``, ``a * b``, ``a / b``,
         ``(a + b) ** 2``, ``C(x)``, and ``0 +`` or ``- 1`` for no constant. One bracket with a
-        bar gives up to three correlated random terms on one grouping factor; none gives a
+        bar gives correlated random terms on one grouping factor; none gives a
         single-level model; ``(1 | unit/g)`` or ``(1 | unit) + (1 + x | g)`` three levels.
 
     Returns
@@ -121,8 +119,8 @@ def parse_formula(text: str) -> Formula:
     Raises
     ------
     InputError
-        When the formula cannot be read, or asks for uncorrelated (``||``) or more than three
-        random terms, or for more than three levels.
+        When the formula cannot be read, or asks for uncorrelated random terms (``||``) or for more
+        than three levels.
 
     Examples
     --------
@@ -308,11 +306,6 @@ def _random_terms(bar: Expression) -> tuple[Term, ...]:
     terms = _right_side(_summands(bar.parts[0], "+"))
     if not terms:
         raise InputError("the random part has no term", hint="write (1 | g)")
-    if len(terms) > MAX_RANDOM_TERMS:
-        raise InputError(
-            f"{len(terms)} random terms are asked for and {MAX_RANDOM_TERMS} are offered",
-            hint="leave some out of the bracket",
-        )
     return terms
 
 

@@ -17,11 +17,13 @@ from multilevel.small import cholesky, congruent, invert_lower
 from multilevel.tiers import compiled, folded
 
 #: A sum of squares below this share of what it was is nothing but rounding.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 #: Squares about the mean below this share of the raw ones are rounding in the values themselves.
 _SAME = 1e-26
 #: Where nothing was taken off, squares about the mean below this share have lost half their digits.
 _FAR = 1e-8
+#: Fixed terms that leave no more than this share of a random one leave nothing.
+_LEAST_LEFT = 1e-10
 #: A direction of a group's random terms with less than this share of the largest is none.
 _NONE = 1e-13
 
@@ -152,7 +154,7 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
     # What a constant leaves about its mean is rounding of its values, or nothing.
     constant = np.diagonal(about) <= _SAME * np.diagonal(raw)
     columns = [*design.random, *design.fixed, design.response]
-    _refuse_dependent(design, constant[columns] | ~(stack.left[0] > _ROUNDING))
+    _refuse_dependent(design, constant[columns] | ~(stack.left[0] > ROUNDING))
     _refuse_far(design, about)
     return stack
 
@@ -165,7 +167,7 @@ def _refuse_far(design: DesignMoments, about: Array) -> None:
     squares = about.diagonal()
     spread = squares - about[constant] ** 2 / squares[constant]
     for column in {*design.fixed, *design.random, design.response} - {constant}:
-        if _ROUNDING * squares[column] < spread[column] <= _FAR * squares[column]:
+        if ROUNDING * squares[column] < spread[column] <= _FAR * squares[column]:
             raise InputError(
                 "its values lie so far from zero that their spread is lost in rounding",
                 hint="take a constant off, as center() does for a predictor",
@@ -193,6 +195,27 @@ def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> No
         )
 
 
+def tells_variances(stack: Stack) -> NDArray[np.bool_]:
+    """Whether the fixed terms leave something of the response and of the random ones, (R,)."""
+    between = np.linalg.eigvalsh(_unexplained(stack))[:, 0] > _LEAST_LEFT * stack.n
+    return np.asarray(between & (_left_within(stack) > ROUNDING * stack.n))
+
+
+def _unexplained(stack: Stack) -> Array:
+    """Take the fixed terms out of the random ones, all of them orthonormal, shape (R, q, q)."""
+    shared = stack.root.swapaxes(-1, -2) @ stack.outer[..., : stack.p]
+    taken = np.einsum("rjap,rjbp->rab", shared, shared)
+    return np.asarray(stack.n[:, None, None] * np.eye(stack.q) - taken)
+
+
+def _left_within(stack: Stack) -> Array:
+    """Sum the squares that all terms leave of the response within groups, shape (R,)."""
+    within, p = stack.within, stack.p
+    known = np.linalg.pinv(within[:, :p, :p], 1e-10, hermitian=True)
+    pull = within[:, :p, p]
+    return np.asarray(within[:, p, p] - np.einsum("ra,rab,rb->r", pull, known, pull))
+
+
 def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     """Refuse designs that leave nothing to estimate a variance from.
 
@@ -200,11 +223,8 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     out, for a random term.
     """
     p, q, root, rows = stack.p, stack.q, stack.root[0], float(stack.n[0])
-    shared = root.swapaxes(-1, -2) @ stack.outer[0, :, :, :p]
-    shared = shared.swapaxes(0, 1).reshape(q, -1)
-    # All terms are orthonormal here, so this is what the fixed ones leave of the random ones.
-    rest = rows * np.eye(q) - shared @ shared.T
-    if np.linalg.eigvalsh(rest)[0] <= 1e-10 * rows:
+    rest = _unexplained(stack)[0]
+    if np.linalg.eigvalsh(rest)[0] <= _LEAST_LEFT * rows:
         z_root, vectors = stack.z_root[0], np.linalg.eigh(rest)[1]
         part = np.linalg.solve(z_root.T, vectors[:, 0]) * np.linalg.norm(z_root, axis=1)
         term = design.random_names[int(np.abs(part).argmax())]
@@ -214,15 +234,14 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
             hint="leave it out of the random part, or leave out fixed terms that stand for groups",
             column=design.group_name or None,
         )
-    values, vectors = np.linalg.eigh(stack.within[0, :p, :p])
-    real = values > 1e-10
-    pull = (vectors.T @ stack.within[0, :p, p])[real]
-    left = float(stack.within[0, p, p] - (pull**2 / values[real]).sum())
+    left = _left_within(stack)[0]
     taken = p + q * len(root)
     if rows <= taken:  # at most; more exactly where that matters
         sizes = (root**2).max(axis=-1)
-        taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + int(real.sum())
-    if rows <= taken or left <= _ROUNDING * rows:
+        taken = int(
+            (sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()
+        ) + np.linalg.matrix_rank(stack.within[0, :p, :p], 1e-10)
+    if rows <= taken or left <= ROUNDING * rows:
         raise InputError(
             "within groups there is no residual variance: the groups are too small for these "
             "random terms, or the model predicts the response without error",

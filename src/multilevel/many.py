@@ -12,11 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.identify import method_name, standardise
+from multilevel.identify import ROUNDING, method_name, standardise, tells_variances
 from multilevel.likelihood import Array, Stack, pieces
 from multilevel.search import solve
-
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,13 @@ def shares_without(designs: Sequence[DesignMoments], blocks: Sequence[Any]) -> A
 def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFits:
     """Fit the designs that are identified; the others keep NaN."""
     every = standardise(cross, n, roles.fixed, roles.random, roles.response, reml)
-    usable = (n > every.p) & (every.left > _ROUNDING).all(axis=1)
     own = [f.name for f in fields(every) if f.init and f.name != "reml"]
+    usable = np.flatnonzero((n > every.p) & (every.left > ROUNDING).all(axis=1))
     stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
+    if every.q:
+        kept = tells_variances(stack)
+        usable = usable[kept]
+        stack = replace(stack, **{name: getattr(stack, name)[kept] for name in own})
     out: dict[str, NDArray[Any]] = {}
     for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
         unknown = False if values.dtype == bool else np.nan

@@ -82,8 +82,8 @@ class NestedFit(Checked):
     @cached_property
     def _flat(self) -> bool:
         """Whether the covariance of the groups' terms has less than full rank."""
-        rank = np.linalg.matrix_rank(self._relative(self._theta), tol=1e-10)
-        return bool(rank < len(self.design.random))
+        root = self._likelihood.factor(self._theta)  # in units that no predictor's unit changes
+        return bool(np.linalg.matrix_rank(root @ root.T, tol=1e-10) < len(root))
 
     def _relative(self, theta: Array) -> Array:
         """Covariance of the groups' terms over the residual variance, in raw units."""

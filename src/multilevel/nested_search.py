@@ -17,10 +17,7 @@ import numpy as np
 from multilevel.design import DesignMoments, coordinates
 from multilevel.errors import InputError
 from multilevel.likelihood import Array, Stack, lower_factor
-from multilevel.search import Optimum, standard_starts
-
-#: With more groups than these only the most likely start is followed.
-_MANY_GROUPS = 600
+from multilevel.search import MANY_GROUPS, Optimum, standard_starts
 
 
 class Proof(NamedTuple):
@@ -188,25 +185,18 @@ def search(likelihood: NestedLikelihood, lower: Optimum) -> tuple[Array, list[fl
     without : list of float
         Deviance without units, and without groups.
     """
-    own, many = lower_factor(lower.g[0])[likelihood.places], len(likelihood.unit) > _MANY_GROUPS
-    size = float(np.mean(np.diagonal(lower.g[0])))
+    own, many = lower_factor(lower.g[0])[likelihood.places], len(likelihood.unit) > MANY_GROUPS
     # From no variance between groups no derivative leads away.
     found = [np.append(own, 0.0), likelihood.minimise(np.append(0.0 * own, 0.3))]
-    diagonal = 1e-2 * np.eye(likelihood.stack.q)[likelihood.places]
-    starts = [
-        np.append(own * np.sqrt(1 - share) + diagonal, np.sqrt(share * size + 1e-3))
-        for share in (0.05, 0.5, 0.95)
-    ]
     # The likeliest of each size of the units' variance and each sign of the groups' correlations.
     likeliest: dict[Any, Array] = {}
-    table = [] if many else standard_starts(likelihood.stack.q, many)[:-3]
+    table = standard_starts(likelihood.stack.q, many)[:-3]
     for root, factor in product((0.1, 0.7, 5.0, 30.0), table):
         start, kind = np.append(factor[likelihood.places], root), (root, *np.sign(factor).flat)
         likeliest[kind] = min(
             likeliest.get(kind, start), start, key=lambda x: likelihood(x).deviance
         )
-    starts += likeliest.values()
-    starts.sort(key=lambda theta: likelihood(theta).deviance)
+    starts = sorted(likeliest.values(), key=lambda x: likelihood(x).deviance)
     found += [likelihood.minimise(start) for start in starts[: 1 if many else None]]
     deviances = [likelihood(theta).deviance for theta in found]
     # A face wins where the inside is no better: it has the fewer parameters.

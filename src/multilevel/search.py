@@ -35,7 +35,7 @@ _FOLLOWED = 3
 #: following a start costs little: all are.
 _FEW_GROUPS = 12
 #: With more groups than this, three starts are enough.
-_MANY_GROUPS = 600
+MANY_GROUPS = 600
 #: Starts whose standard deviations differ by less than this factor are neighbours.
 _NEIGHBOUR = 8.0
 #: Of an optimum before it is found: deviance, rank, largest derivative, least derivative inside,
@@ -351,7 +351,7 @@ def solve(stack: Stack) -> Optimum:
     stack : Stack
     """
     q, designs, groups, at = stack.q, len(stack.n), stack.root.shape[1], places(stack.q)
-    table = standard_starts(q, groups > _MANY_GROUPS)
+    table = standard_starts(q, groups > MANY_GROUPS)
     g, curves = np.zeros((designs, q, q)), np.full((designs, len(at)), np.nan)
     facts = np.full((designs, len(_UNKNOWN)), _UNKNOWN)
     starts = np.full((designs, len(table)), np.nan)

@@ -67,8 +67,7 @@ class Spread:
         values = {**self.means, **at}
         log_unit = _log_unit(self.text, self.expression, lambda name: np.float64(values[name]))
         if not abs(self.delta * log_unit) < _FARTHEST:
-            hint = "give a place among them"
-            raise InputError("the residual variance is no number this far from the data", hint=hint)
+            raise InputError("the residual variance is no number this far from the data")
         return float(np.exp(2.0 * self.delta * log_unit))
 
 
@@ -116,11 +115,8 @@ class ScaledRows:
     def log_scale(self, delta: float) -> float:
         """Twice the sum of the logs of the scales; refuses scales that are no numbers."""
         if not abs(delta) * float(np.abs(self.log_unit).max()) < _FARTHEST:
-            raise InputError(
-                "the residual SD where the scale is one lies so far from the data that it is no "
-                "number",
-                hint="write the variable about a typical value: power(x / 50), exp(x - 50)",
-            )
+            hint = "write the variable about a typical value: power(x / 50), exp(x - 50)"
+            raise InputError("sigma, far from all data, is no number", hint=hint)
         return 2.0 * delta * float(self.log_unit.sum())
 
 
@@ -157,10 +153,8 @@ def _log_unit(spread: str, expression: Expression, column: Callable[[str], Any])
         if spread.strip().startswith("exp"):
             return v
         if not np.all(v > 0.0):
-            raise InputError(
-                "a power needs a variable above zero in every row",
-                hint='add a constant, as in "power(x + 1)"',
-            )
+            hint = 'add a constant, as in "power(x + 1)"'
+            raise InputError("a power needs a variable above zero in every row", hint=hint)
         return np.log(v)
 
 
@@ -198,9 +192,6 @@ def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[floa
     below, above = deviance(delta - step) - low, deviance(delta + step) - low
     # About a minimum the deviance rises alike on both sides.
     if not abs(above - below) < 0.5 * (above + below):
-        raise InputError(
-            "the likelihood has no maximum in delta: it rises for as long as rows of which the "
-            "model can predict the response without error count for more",
-            hint="leave out the spread, or those rows",
-        )
+        why = "the likelihood has no maximum in delta: rows predicted without error count ever more"
+        raise InputError(why, hint="leave out the spread, or those rows")
     return delta, step * float(np.sqrt(2.0 / (above + below)))

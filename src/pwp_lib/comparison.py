@@ -449,8 +449,10 @@ def therapist_predictors(
     if therapists["therapist_id"].duplicated().any():
         raise InputError("a therapist has more than one row", column="therapist_id")
     complete = patients.dropna(subset=[own.pre, own.post, *others])
-    if len(complete) and not complete["therapist_id"].isin(therapists["therapist_id"]).any():
-        no = "no patient's therapist is in the therapists' table"
+    ids = [set(table["therapist_id"].dropna()) for table in (complete, therapists)]
+    plain = [{str(label).strip().lstrip("0") for label in labels} for labels in ids]
+    if len(plain[0] & plain[1]) > len(ids[0] & ids[1]) or (ids[0] and not ids[0] & ids[1]):
+        no = "therapists are written in two ways, or no patient's therapist is in their table"
         raise InputError(no, hint='is one of them "01" and the other 1?', column="therapist_id")
     for name in predictors:
         if name not in therapists:

@@ -202,14 +202,15 @@ def therapist_profile(
     >>> table.loc["T20", ["n", "expected_rank"]].round(1).tolist()
     [134.0, 1.9]
     """
-    drawn = rank_uncertainty(fit, seed=seed, higher_is_worse=higher_is_worse, size=size)
     design = fit.design
+    if not np.allclose(design.random_means(design.total), np.eye(1, len(design.random)), atol=1e-6):
+        raise InputError("the bracket has no intercept at the mean first score: write center(x)")
+    drawn = rank_uncertainty(fit, seed=seed, higher_is_worse=higher_is_worse, size=size)
     totals = design.cross[:, design.names.index("Intercept")]
     departure = totals[:, design.response] - totals[:, list(design.fixed)] @ fit.coefficients
     found = pd.DataFrame({"n": design.n, "departure": departure / design.n}, design.groups)
     found = found.reindex(drawn.index)
-    n = found["n"]
-    between = float(fit.random_covariance.to_numpy()[0, 0])
+    n, between = found["n"], float(fit.random_covariance.to_numpy()[0, 0])
     return found.assign(
         reliability=n * between / (n * between + fit.residual_variance),
         expected_rank=drawn["mean_rank"],

@@ -107,6 +107,36 @@ def test_a_design_that_cannot_be_fitted_is_marked_not_raised() -> None:
     assert fits.deviance[0] == fits.deviance[2]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", ["ML", "REML"])
+def test_a_stack_fits_no_design_that_a_fit_refuses(method: str) -> None:
+    """One group, one row a group, groups all of one value, fixed terms that stand for groups."""
+    rng = np.random.default_rng(4)
+    group = np.repeat(np.arange(6), 10)
+    x, y = rng.normal(size=60), rng.normal(size=6)[group] + rng.normal(size=60)
+    apart = (group[:, None] == np.arange(1, 6)).astype(float).T
+    one = np.ones(60)
+
+    def design(y: np.ndarray, g: np.ndarray, *further: np.ndarray) -> DesignMoments:
+        fixed = {"Intercept": one} | {f"x{i}": column for i, column in enumerate(further)}
+        return DesignMoments.from_arrays(y, fixed, ["Intercept"], g)
+
+    bad = [
+        design(y, 0 * group, x),
+        design(y, np.arange(60), x),
+        design(y[group], group, x),
+        design(y, group, *apart),
+    ]
+    good = design(y, group, x)
+    for one_design in bad:
+        with pytest.raises(InputError):
+            fit_design(one_design, method)
+        found = fit_many(one_design, one_design.cross[None], one_design.n[None], method=method)
+        assert not found.converged[0]
+        assert np.isnan([found.deviance[0], found.vpc[0], found.residual_variance[0]]).all()
+    assert fit_many(good, good.cross[None], good.n[None], method=method).converged[0]
+
+
 def test_stack_refusals() -> None:
     with pytest.raises(InputError, match="shape"):
         fit_many(cohort_design(120), np.zeros((3, 4)))

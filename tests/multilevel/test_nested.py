@@ -433,3 +433,29 @@ def test_what_is_no_two_level_fit_or_names_no_level_is_refused_in_words() -> Non
     for call in (three.vpc, three.residuals, three.profile_interval):
         with pytest.raises(InputError, match="there is no level ''; choose from s and g"):
             call()
+
+
+def few() -> pd.DataFrame:
+    """Two units of five groups in all, whose lowest deviance lies far from that without units."""
+    x = [1.3448, 0.5297, 1.6674, 0.5391, 0.6692, 0.7267, 8.7662, 0.6379, 4.3281, 1.926, 9.863]
+    x += [1.0384, 5.3861, 1.0591, 1.3416, 2.1562, 1.9857, 0.3663, 7.5813, 7.669, 10.8039]
+    y = [0.8558, -0.3246, -1.7774, -0.4095, -1.1114, 0.0634, -1.9596, 0.4056, 4.6373, 1.8105]
+    y += [7.6857, 2.2224, 5.2101, 1.2662, 2.145, 0.2196, -2.9901, -5.006, -1.642, -2.3965, 0.017]
+    g = np.repeat(np.arange(5), [8, 7, 1, 2, 3])
+    return pd.DataFrame({"y": y, "x": x, "g": g, "s": (g > 1).astype(int)})
+
+
+def test_the_lowest_of_several_minima_is_found() -> None:
+    """lme4's best of three optimisers from four starts each; from its own start two end higher."""
+    fit = nested("y ~ 1 + (1 | s) + (1 + x | g)", few(), "REML")
+    assert fit.converged
+    np.testing.assert_allclose(fit.deviance, 71.1753180776, atol=1e-6)
+
+
+def test_the_unit_of_a_predictor_changes_no_flag_and_no_error() -> None:
+    data = simulated(1)
+    formula = "y ~ x + (1 | unit) + (1 + x | g)"
+    one, far = nested(formula, data, "ML"), nested(formula, data.assign(x=data["x"] * 1e5), "ML")
+    assert one.singular == far.singular
+    scaled = far.components["se"] * [1, 1, 1e5, 1e10, 1]
+    np.testing.assert_allclose(scaled, one.components["se"], rtol=1e-3)

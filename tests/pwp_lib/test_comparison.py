@@ -299,7 +299,23 @@ def test_predictors_of_therapists_whom_no_patient_has_are_refused() -> None:
         }
     )
     therapists = pd.DataFrame({"therapist_id": range(1, 7), "age": [30, 35, 41, 44, 50, 58]})
-    with pytest.raises(InputError, match="no patient's therapist is in the therapists' table"):
+    with pytest.raises(InputError, match="no patient's therapist is in their table"):
         therapist_predictors(patients, therapists, "phq9", ["age"])
     therapists["therapist_id"] = patients["therapist_id"].unique()
     assert therapist_predictors(patients, therapists, "phq9", ["age"]).n_therapists["age"] == 6
+
+
+def test_therapists_written_in_two_ways_are_refused_though_some_match() -> None:
+    """Those of one digit would be lost, and the others would give an estimate of their own."""
+    staff = [f"{i:02d}" for i in range(1, 13)]
+    patients = pd.DataFrame(
+        {"therapist_id": np.repeat(staff, 4), "phq9_pre": [10, 12, 15, 20] * 12}
+    ).assign(phq9_post=range(48))
+    therapists = pd.DataFrame({"therapist_id": staff, "age": range(30, 42)})
+    assert therapist_predictors(patients, therapists, "phq9", ["age"]).n_therapists["age"] == 12
+    for other in (map(str, range(1, 13)), [f" {label}" for label in staff[:3]] + staff[3:]):
+        told = therapists.assign(therapist_id=list(other))
+        with pytest.raises(InputError, match="written in two ways"):
+            therapist_predictors(patients, told, "phq9", ["age"])
+    # Who stands in one table alone is left out, as promised.
+    assert therapist_predictors(patients, therapists[2:], "phq9", ["age"]).n_therapists["age"] == 10

@@ -117,6 +117,20 @@ def test_a_profile_follows_from_variances_and_draws(
     assert table[["p_upper", "p_lower"]].sum().tolist() == pytest.approx([3, 3])
 
 
+@pytest.mark.parametrize("bracket", ["1 + x", "0 + x", "0 + center(x)"])
+def test_a_profile_away_from_the_mean_first_score_is_refused(
+    patients: pd.DataFrame, bracket: str
+) -> None:
+    """Centred or not it is one model, and therapists are compared where the intercept lies."""
+    x = np.random.default_rng(2).integers(5, 25, len(patients))
+    data = patients.assign(x=x, y=patients["y"] + 0.3 * x)
+    fit = fit_mixed(f"y ~ x + ({bracket} | therapist_id)", data)
+    with pytest.raises(InputError, match=r"write center\(x\)"):
+        therapist_profile(fit)
+    centred = fit_mixed("y ~ x + (1 + center(x) | therapist_id)", data)
+    assert therapist_profile(centred)["reliability"].between(0, 1).all()
+
+
 def test_a_percentile_is_the_chance_that_a_colleague_does_better(patients: pd.DataFrame) -> None:
     """Lingsma's formula: the sum over colleagues of the chance, half for oneself."""
     fit = fit_mixed("y ~ 1 + (1 | therapist_id)", patients)

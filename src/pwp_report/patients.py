@@ -149,8 +149,7 @@ class PatientReader:
             text = cells.read_codes(rows.index.to_series())
             known = text.isin(self.codes) | (text.str.lower().isin(NOBODY) & (column in whose))
             found = rows.groupby(text.where(known)).sum()
-            listed = ", ".join(f"{shown_name(entry)} {n:,}" for entry, n in found.items())
-            if listed:
+            if listed := ", ".join(f"{shown_name(entry)} {n:,}" for entry, n in found.items()):
                 self._note("read_as_missing", column=shown_name(column), listed=listed)
 
     def _identifier(self, role: str) -> pd.Series:

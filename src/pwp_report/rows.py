@@ -130,10 +130,9 @@ def _begin_anew(rows: pd.DataFrame) -> bool:
         return False
     rows = rows.loc[numbers.index]
     last = rows.gt(0).mul(numbers, axis=0).max()
-    filled = rows.gt(0).sum() / last
     beyond = rows.sum() * [rows[numbers > n].to_numpy().sum() for n in last] / rows.to_numpy().sum()
     ends = (beyond > 10).mean() >= 0.5 and last.nunique() > 2
-    return bool(ends and (filled > 0.8).mean() > 0.9)
+    return bool(ends and (rows.gt(0).sum() / last > 0.8).mean() > 0.9)
 
 
 def _met(

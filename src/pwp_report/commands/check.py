@@ -75,11 +75,13 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
 
 def _write_text(path: Path, text: str) -> None:
     """Write a small file whole, or not at all."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_text(text, encoding="utf-8", newline="\n")
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
     except OSError:
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
         raise refusal("file_not_writable", file=path) from None
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pwp_lib.published import PublishedFigure, published_figure
 
@@ -21,7 +20,6 @@ _STATISTICS: Mapping[str, dict[str, Any]] = {
     "yates": {"correction": True},
     "likelihood ratio": {"correction": False, "lambda_": "log-likelihood"},
 }
-Floats: TypeAlias = NDArray[np.float64]
 
 
 def cluster_sizes_from_percentages(

@@ -12,17 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from multilevel.draws import tail_of
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
 from pwp_lib.ranking import rank_uncertainty
 
-__all__ = [
-    "funnel_limits",
-    "overdispersion",
-    "patients_needed",
-    "rankability",
-    "therapist_profile",
-]
+__all__ = ["funnel_limits", "overdispersion", "patients_needed", "rankability", "therapist_profile"]
 
 
 def funnel_limits(
@@ -56,7 +51,8 @@ def funnel_limits(
     Raises
     ------
     InputError
-        If a rate is not a share, a size is below 1, or an SD or a dispersion is negative.
+        If a rate is not a share, a size is no whole number from 1 on, a level does not lie between
+        0 and 1, or an SD or a dispersion is negative.
 
     Notes
     -----
@@ -74,13 +70,14 @@ def funnel_limits(
     from scipy.stats import norm
 
     n = np.atleast_1d(np.asarray(sizes, dtype=float))
-    if (n < 1).any() or dispersion < 0 or (sd is not None and sd < 0):
+    whole = ((n >= 1) & (n <= 1e9) & (n % 1 == 0)).all()
+    if not whole or not all(0 <= x < np.inf for x in (abs(target), dispersion, sd or 0)):
         raise InputError("sizes are 1 or more, an SD and a dispersion are not negative")
     if sd is None and not 0 <= target <= 1:
         raise InputError("a rate is a share from 0 to 1", hint="34% is 0.34")
     table = pd.DataFrame(index=pd.Index(n.astype(int), name="n"))
     for level in levels:
-        tail = (1 - level) / 2
+        tail = tail_of(level)
         if sd is None:
             ends = _lower_limit(target, n, tail), 1 - _lower_limit(1 - target, n, tail)
         else:
@@ -123,7 +120,10 @@ def overdispersion(z: ArrayLike) -> float:
     >>> round(overdispersion(np.log(o / e) * np.sqrt(e)), 6)
     2.948033
     """
-    return float(np.nanmean(np.square(np.asarray(z, dtype=float))))
+    known = np.asarray(z, dtype=float)
+    if not np.isfinite(known := known[~np.isnan(known)]).all() or not known.size:
+        raise InputError("the figures are not finite numbers, or there is none")
+    return float(np.square(known).mean())
 
 
 def patients_needed(between: float, within: float, reliability: float = 0.7) -> float:
@@ -141,8 +141,8 @@ def patients_needed(between: float, within: float, reliability: float = 0.7) -> 
     >>> patients_needed(4.0, 36.0)
     21.0
     """
-    if not 0 < reliability < 1:
-        raise InputError("a reliability lies between 0 and 1", hint="give 0.7")
+    if not (0 < reliability < 1 and 0 <= between < np.inf and 0 <= within < np.inf):
+        raise InputError("a reliability lies between 0 and 1, and no variance is negative")
     odds = reliability / (1 - reliability)
     return float(np.ceil(round(odds * within / between, 9))) if between > 0 else float("inf")
 
@@ -164,7 +164,10 @@ def rankability(between: float, squared_errors: ArrayLike) -> float:
     >>> round(rankability(4.0, [36 / 10, 36 / 20, 36 / 90]), 2)
     0.69
     """
-    error = float(np.median(np.asarray(squared_errors, dtype=float)))
+    errors = np.asarray(squared_errors, dtype=float)
+    if not (0 <= between < np.inf and errors.size and (errors >= 0).all()):
+        raise InputError("variances are numbers, none of them negative, one or more of the errors")
+    error = float(np.median(errors))
     return between / (between + error) if between > 0 else 0.0
 
 

@@ -59,11 +59,38 @@ def test_limits_of_a_rate_that_nobody_misses_cut_nobody_off() -> None:
 
 @pytest.mark.parametrize(
     ("target", "options"),
-    [(1.2, {}), (-0.1, {}), (0.5, {"dispersion": -1}), (5, {"sd": -1}), (0.5, {"sizes": [0]})],
+    [
+        (1.2, {}),
+        (-0.1, {}),
+        (np.nan, {"sd": 1}),
+        (0.5, {"dispersion": -1}),
+        (0.5, {"dispersion": np.nan}),
+        (5, {"sd": -1}),
+        (5, {"sd": np.nan}),
+        (0.5, {"sizes": [0]}),
+        (0.5, {"sizes": [10.7]}),
+        (0.5, {"sizes": [np.nan]}),
+        (0.5, {"levels": [95]}),
+        (0.5, {"levels": [-1]}),
+    ],
 )
+@pytest.mark.filterwarnings("error")
 def test_limits_that_cannot_be_are_refused(target: float, options: dict) -> None:
     with pytest.raises(InputError):
         funnel_limits(target, **({"sizes": [10]} | options))
+
+
+@pytest.mark.filterwarnings("error")
+def test_variances_and_figures_that_cannot_be_are_refused() -> None:
+    for between, within in ((np.nan, 4.0), (-1.0, 4.0), (1.0, -4.0), (1.0, np.inf)):
+        with pytest.raises(InputError, match="no variance is negative"):
+            patients_needed(between, within)
+    for between, errors in ((1.0, [-1.0]), (np.nan, [1.0]), (1.0, []), (1.0, [np.nan])):
+        with pytest.raises(InputError, match="none of them negative"):
+            rankability(between, errors)
+    for z in ([], [np.nan], [1.0, np.inf]):
+        with pytest.raises(InputError, match="finite"):
+            overdispersion(z)
 
 
 def test_overdispersion_of_the_known_example() -> None:

@@ -401,7 +401,7 @@ def _change(before: MixedFit, after: MixedFit, unit_of: pd.Series) -> dict[str, 
     # Of very many units some at a time are left out.
     blocks = [*pd.Series(range(n)).groupby(units % max(50, 200_000 // n)).indices.values()]
     changes = np.diff(shares_without([before.design, after.design], blocks))
-    wide = np.nan if few else float(t.ppf(0.975, len(blocks) - 1))
-    half = wide * float(np.nanstd(changes)) * (len(blocks) - 1) ** 0.5
+    wide = float(t.ppf(0.975, len(blocks) - 1)) * (len(blocks) - 1) ** 0.5
+    half = np.nan if few else wide * float(np.nanstd(changes))
     change = after.vpc() - before.vpc()
     return {"change": change, "change_lower": change - half, "change_upper": change + half}

@@ -86,3 +86,5 @@ def test_levels_that_no_row_has_are_no_random_columns() -> None:
     assert one.deviance == other.deviance
     with pytest.raises(InputError, match="the random part has 4 columns and 3 are offered"):
         fit_mixed("y ~ x + (0 + f | g)", data.assign(f=rng.choice(list("abcd"), 400)))
+    with pytest.raises(InputError, match="leave some out of the bracket"):
+        fit_mixed("y ~ x + (a + b + c | g)", data.assign(**dict.fromkeys("abc", x**2)))

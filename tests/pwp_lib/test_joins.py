@@ -172,5 +172,5 @@ def test_an_identifier_that_only_looks_the_same_is_another(kind: str, seed: int)
         with pytest.raises(InputError, match="upper cluster has no patient"):
             call()
     told = therapists.assign(therapist_id=therapists["therapist_id"].map(change))
-    with pytest.raises(InputError, match="no patient's therapist is in the therapists' table"):
+    with pytest.raises(InputError, match="or no patient's therapist is in their table"):
         therapist_predictors(patients, told, "phq9", ["resilience"])

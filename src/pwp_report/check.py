@@ -1,6 +1,6 @@
 """Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,7 +123,9 @@ def check_study_data(
     said = [*taken, *said, *[remark("every_row_attended")] * done.counts_every_row]
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *courses)
     if not found:
-        remarks += tuple(q for m in measures for q in _questions(included.patients, m))
+        needed = [s.measure for s in done.measures if s.required]
+        lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
+        remarks += tuple(q for m in measures for q in _questions(included.patients, m, lack))
     cohort = None if found else _cohort(raw, included, measures, table)
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
@@ -217,15 +219,16 @@ def _people(patients: pd.DataFrame, policy: DisclosurePolicy) -> str:
     return f"{(policy.count(own) or 0) - more:,}" if more else "nearly as many"
 
 
-def _questions(people: pd.DataFrame, measure: Measure) -> list[str]:
-    """Ask what scores suggest that is not what the measure says."""
+def _questions(people: pd.DataFrame, measure: Measure, lack: Mapping[str, float]) -> list[str]:
+    """Ask what scores suggest that is not what the measure says; tell if many lack it."""
     pre, post = people[measure.pre], people[measure.post]
     quarter = measure.minimum + (measure.maximum - measure.minimum) / 4
     asked = {
         "means_of_items": max(pre.max(), post.max()) <= quarter,
         "worse_on_average": float(np.mean(measure.improvement(pre, post))) < 0,
+        "measure_costs": (few := lack.get(measure.label, 0.0)) > min([*lack.values(), 1.0]) + 0.2,
     }
-    return [remark(key, measure=measure) for key, so in asked.items() if so]
+    return [remark(key, measure=measure, few=f"{few:.0%}") for key, so in asked.items() if so]
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

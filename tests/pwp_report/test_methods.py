@@ -314,7 +314,8 @@ def test_that_many_had_several_therapists_is_on_the_first_page(
     assert (said in page) == (words is not None)
     chosen = replace(study, keep={"Team": ("a",)})
     assert (
-        "20 of all patients in the file" in "\n".join(first_page(safe_analysis, chosen, released))
+        "20 of all patients in the rows that were kept had"
+        in "\n".join(first_page(safe_analysis, chosen, released))
     ) == (words is not None)
 
 

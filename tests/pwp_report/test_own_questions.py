@@ -68,10 +68,6 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
         FRAME.rename(columns={"phq9_pre": "Score (PHQ9)", "phq9_post": "End (PHQ9)"}),
         '[measures.gad7]\npre = "gad7_pre"\npost = "gad7_post"\n',
     ),
-    "numbers_restarted": (
-        FRAME.assign(service_id=["north", "south"] * (len(FRAME) // 2)),
-        "[file]\nnumbers_restart = true\n",
-    ),
     "services_not_named": (_clinics("Clinic site"), ""),
     "numbers_restart_perhaps": (_restarting(), ""),
     "means_of_items": (_means_of_items(), ""),
@@ -104,6 +100,31 @@ def test_how_many_had_several_therapists_is_kept_where_they_are_over_a_tenth(
     others = SESSIONS["CarePersLocalId"].mask(SESSIONS.index.isin(last), "t-other")
     check = checked(tmp_path, SESSIONS.assign(CarePersLocalId=others))
     assert check.study.several_had == had
+
+
+@pytest.mark.parametrize(("lost", "required", "told"), [(5, True, 1), (1, True, 0), (5, False, 0)])
+def test_a_measure_that_many_lack_is_said_to_cost_them_on_the_others(
+    lost: int, required: bool, told: int, tmp_path: Path
+) -> None:
+    """So many of every therapist's ten patients lack its last score."""
+    lacks = FRAME.groupby("therapist_id").cumcount() < lost
+    frame = FRAME.assign(gad7_post=FRAME["gad7_post"].mask(lacks))
+    study = '[measures.phq9]\npre = "phq9_pre"\npost = "phq9_post"\n[measures.gad7]\n'
+    study += f'pre = "gad7_pre"\npost = "gad7_post"\nrequired = {str(required).lower()}\n'
+    check = checked(tmp_path, frame, study)
+    said = [r for r in check.remarks if "far more than on another measure" in r]
+    assert len(said) == told
+    assert all(
+        r.startswith(f"{lacks.mean():.0%} of the patients lack a score on GAD-7") for r in said
+    )
+    assert not [q for q in check.study.questions if "another measure" in q]
+
+
+def test_numbers_that_restart_are_told_and_no_longer_asked_about(tmp_path: Path) -> None:
+    frame = FRAME.assign(service_id=["north", "south"] * (len(FRAME) // 2))
+    check = checked(tmp_path, frame, "[file]\nnumbers_restart = true\n")
+    assert [r for r in check.remarks if "each counts as a therapist of its own in each" in r]
+    assert not check.study.questions
 
 
 @pytest.mark.parametrize(("strange", "share"), [(4, "some"), (60, "25%")])

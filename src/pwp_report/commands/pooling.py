@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from multilevel.fit import fit_mixed
 from multilevel.moments import Moments
@@ -92,8 +93,6 @@ def _shared(moments: Moments, policy: DisclosurePolicy, also: Collection[Any]) -
 
 def _describe(path: Path, said: Mapping[str, Any]) -> None:
     """Keep with the moments which scales they have, and how the patients were chosen."""
-    import pyarrow.parquet as pq
-
     table = pq.read_table(path)
     metadata = {**table.schema.metadata, _KEY: json.dumps(said).encode()}
     part = path.with_name(f".{path.name}.part")
@@ -103,8 +102,6 @@ def _describe(path: Path, said: Mapping[str, Any]) -> None:
 
 def _described(paths: Sequence[Path]) -> dict[str, Any]:
     """Bring together what files of moments say; refuse measures on different scales."""
-    import pyarrow.parquet as pq
-
     scales: dict[str, Any] = {}
     rules: list[list[str]] = []
     for path in paths:

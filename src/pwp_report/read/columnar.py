@@ -7,6 +7,7 @@ from urllib.request import pathname2url
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from multilevel.errors import InputError
 from pwp_lib.schema import MISSING
@@ -20,7 +21,6 @@ _MOST_ROWS = 5_000_000
 
 def read_parquet(place: Path) -> RawTable:
     """Read a Parquet file."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -36,8 +36,6 @@ def read_parquet(place: Path) -> RawTable:
 
 def read_labelled(place: Path, kind: str) -> RawTable:
     """Read an SPSS or a Stata file, with the labels of values where every value has one."""
-    import pyarrow as pa
-
     try:
         import pyreadstat
     except ImportError:
@@ -67,8 +65,6 @@ def _from_arrow(table: Any, place: Path, kind: str) -> RawTable:
 
 def _plain(column: Any) -> pd.Series:
     """One column in a plain pandas type: codes become text, decimals floats."""
-    import pyarrow as pa
-
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)

@@ -226,7 +226,7 @@ def _questions(people: pd.DataFrame, measure: Measure, lack: Mapping[str, float]
     asked = {
         "means_of_items": max(pre.max(), post.max()) <= quarter,
         "worse_on_average": float(np.mean(measure.improvement(pre, post))) < 0,
-        "measure_costs": (few := lack.get(measure.label, 0.0)) > min([*lack.values(), 1.0]) + 0.2,
+        "measure_costs": (few := lack.get(measure.label, 0.0)) > min([*lack.values(), 1.0]) + 0.1,
     }
     return [remark(key, measure=measure, few=f"{few:.0%}") for key, so in asked.items() if so]
 

@@ -60,6 +60,7 @@ def _written(value: float) -> set[str]:
 KINDS = {
     "The answer rests on": (("outcomes",), ("sizes", "all")),
     "had several therapists": (("flow",), ("several",)),
+    "are left out of all measures for want": (("flow",), ()),
     "mean score went|^Likewise on .* an improvement of": (("outcomes",), ("limits", "off")),
     "lie between therapists|^Likewise on [^,]*%.*(told from zero|alike)": (
         ("therapist_effect", "adjusted"),

@@ -300,6 +300,23 @@ def test_who_lacks_a_last_score_is_counted_where_that_may_be_told(safe_analysis:
     assert "have a first score, 320 of 1,140 on PHQ-9 have no last score. Had those" in page
 
 
+def test_who_is_left_out_for_one_measure_is_on_the_first_page(safe_analysis: Analysis) -> None:
+    released = _released(safe_analysis)
+    first, rule = released.frame("flow").head(1), "a score on GAD-7 at both ends"
+    begun = first["patients"].iloc[0]
+    for share, told in ((0.5, True), (0.05, False)):
+        gone = int(share * begun)
+        flow = pd.concat([first, first.assign(rule=rule, excluded=gone, patients=begun - gone)])
+        table = replace(released.tables["flow"], frame=flow)
+        page = "\n".join(
+            first_page(
+                safe_analysis, Study(), replace(released, tables={**released.tables, "flow": table})
+            )
+        )
+        said = f"{gone:,} patients who meet the rules before it are left out of all measures"
+        assert (f"{said} for want of {rule}." in page) == told
+
+
 @pytest.mark.parametrize("several", ["most_sessions", "first", "exclude"])
 def test_that_many_had_several_therapists_is_on_the_first_page(
     several: str, safe_analysis: Analysis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -89,6 +90,10 @@ def test_what_the_check_asks_is_kept_for_the_report(kind: str, tmp_path: Path) -
     check = checked(tmp_path, frame, study)
     words = max(WORDS["questions"][kind].split("{"), key=len).partition("}")[2]
     assert [q for q in check.study.questions if words in q]
+    # They stand on the first page: no row of the file, and no count of few.
+    assert not any(re.search(r"\brow \d|\{count|\{row", q) for q in check.study.questions)
+    assert "{count" not in WORDS["questions"][kind]
+    assert "{row" not in WORDS["questions"][kind]
     assert check.study.questions == tuple(r for r in check.remarks if isinstance(r, Question))
 
 

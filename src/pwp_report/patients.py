@@ -177,9 +177,8 @@ class PatientReader:
             self._note("spellings_joined", role=role, count=joined)
         bare = pd.DataFrame(map(_bare, first.values()), index=[*first.values()])
         if again := list(bare.index[bare.apply(pd.Series.duplicated).any(axis=1)]):
-            row = int(self.raw.rows[int(text.isin(again).to_numpy().argmax())])
             self._note("labels_alike", role=role)
-            self._note("labels_alike_first", role=role, count=len(again), row=row)
+            self._note("alike", count=len(again), row=self.raw.rows[text.isin(again).argmax()])
         return text.map({name: first[same_name(name)] for name in names}).astype("str")
 
     def _lone_code(self, therapists: pd.Series) -> None:
@@ -188,6 +187,7 @@ class PatientReader:
         for code in cells.MISSING_CODES:
             if str(code) in there and not {str(code - 1), str(code + 1)} & there:
                 self._note("lone_code")
+                self._note("lone_first", row=self.raw.rows[(therapists == str(code)).argmax()])
 
     def _number(self, role: str, low: float, high: float) -> pd.Series:
         read = cells.read_numbers(self._cells(role), self.codes, self.study.decimal or None)

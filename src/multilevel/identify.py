@@ -238,9 +238,8 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     taken = p + q * len(root)
     if rows <= taken:  # at most; more exactly where that matters
         sizes = (root**2).max(axis=-1)
-        taken = int(
-            (sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()
-        ) + np.linalg.matrix_rank(stack.within[0, :p, :p], 1e-10)
+        real = int(np.linalg.matrix_rank(stack.within[0, :p, :p], 1e-10))
+        taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + real
     if rows <= taken or left <= ROUNDING * rows:
         raise InputError(
             "within groups there is no residual variance: the groups are too small for these "

@@ -189,14 +189,13 @@ def search(likelihood: NestedLikelihood, lower: Optimum) -> tuple[Array, list[fl
     # From no variance between groups no derivative leads away.
     found = [np.append(own, 0.0), likelihood.minimise(np.append(0.0 * own, 0.3))]
     # The likeliest of each size of the units' variance and each sign of the groups' correlations.
-    likeliest: dict[Any, Array] = {}
+    likeliest: dict[Any, tuple[float, list[float]]] = {}
     table = standard_starts(likelihood.stack.q, many)[:-3]
     for root, factor in product((0.1, 0.7, 5.0, 30.0), table):
         start, kind = np.append(factor[likelihood.places], root), (root, *np.sign(factor).flat)
-        likeliest[kind] = min(
-            likeliest.get(kind, start), start, key=lambda x: likelihood(x).deviance
-        )
-    starts = sorted(likeliest.values(), key=lambda x: likelihood(x).deviance)
+        reached = likelihood(start).deviance, start.tolist()
+        likeliest[kind] = min(likeliest.get(kind, reached), reached)
+    starts = [np.array(start) for _, start in sorted(likeliest.values())]
     found += [likelihood.minimise(start) for start in starts[: 1 if many else None]]
     deviances = [likelihood(theta).deviance for theta in found]
     # A face wins where the inside is no better: it has the fewer parameters.

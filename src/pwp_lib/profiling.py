@@ -72,7 +72,7 @@ def funnel_limits(
     n = np.atleast_1d(np.asarray(sizes, dtype=float))
     whole = ((n >= 1) & (n <= 1e9) & (n % 1 == 0)).all()
     if not whole or not all(0 <= x < np.inf for x in (abs(target), dispersion, sd or 0)):
-        raise InputError("sizes are 1 or more, an SD and a dispersion are not negative")
+        raise InputError("sizes are whole numbers from 1, an SD and a dispersion not negative")
     if sd is None and not 0 <= target <= 1:
         raise InputError("a rate is a share from 0 to 1", hint="34% is 0.34")
     table = pd.DataFrame(index=pd.Index(n.astype(int), name="n"))

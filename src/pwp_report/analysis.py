@@ -34,7 +34,7 @@ from pwp_report import case_mix as mixing
 from pwp_report.every_score import completeness
 from pwp_report.missing import last_scores, missing_bounds
 from pwp_report.rates import RateModel, fit_rate, rates_asked
-from pwp_report.service_level import fit_services
+from pwp_report.service_level import GROUPS, SERVICES, fit_levels
 from pwp_report.wording import refusal, remark
 
 T = TypeVar("T")
@@ -81,6 +81,8 @@ class MeasureResult:
     services : mapping of str to NestedFit
         Patients in therapists in services, where there are enough of them, by what is adjusted
         for.
+    groups : mapping of str to NestedFit
+        Patients in the groups in which they were treated, in therapists, likewise.
     coefficients : DataFrame or None
         Of the case mix; see `pwp_report.case_mix.coefficients`.
     bounds : DataFrame or None
@@ -100,6 +102,7 @@ class MeasureResult:
     case_mix_notes: tuple[str, ...] = ()
     with_mix: MixedFit | None = None
     services: Mapping[str, NestedFit] = field(default_factory=dict)
+    groups: Mapping[str, NestedFit] = field(default_factory=dict)
     coefficients: pd.DataFrame | None = None
     bounds: pd.DataFrame | None = None
 
@@ -409,11 +412,16 @@ def _measure_result(
     scored = scored if ranked is fit else mix.rows
     terms = {} if ranked is fit else {t: term.of for t, term in mix.terms.items()}
     bounds = partial(missing_bounds, attempts.cohort.eligible, ranked, measure, listed, terms)
-    services: dict[str, NestedFit] = {}
-    for words, part in {mixing.FIRST: "services", mixing.WITH_MIX: "services_adjusted"}.items():
-        if part == "services" or (mix.terms and services):
-            fit_level = partial(fit_services, mix, measure, listed, words)
-            services |= {words: found} if (found := try_if(True, part, fit_level)) else {}
+
+    def three(levels: tuple[str, str], part: str) -> dict[str, NestedFit]:
+        fits: dict[str, NestedFit] = {}
+        for words, of in {mixing.FIRST: part, mixing.WITH_MIX: f"{part}_adjusted"}.items():
+            if of == part or (mix.terms and fits):
+                work = partial(fit_levels, mix, measure, listed, words, levels)
+                fits |= {words: found} if (found := try_if(True, of, work)) else {}
+        return fits
+
+    services = three(SERVICES, "services")
     if not sensitivity:
         attempts.not_done[f"sensitivity.{name}"] = "It was not asked for."
     return MeasureResult(
@@ -430,6 +438,7 @@ def _measure_result(
         case_mix_notes=mix.said,
         with_mix=None if ranked is fit else ranked,
         services=services,
+        groups=three(GROUPS, "together"),
         coefficients=mixing.coefficients(mix, with_mix, services) if with_mix else None,
         bounds=try_if(True, "bounds", bounds),
     )

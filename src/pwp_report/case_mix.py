@@ -14,7 +14,7 @@ from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.read.cells import MISSING_CODES, read_codes, read_dates, read_numbers
 from pwp_report.read.raw import shown_name
-from pwp_report.recognise import NOBODY, guess_roles, tells_of_treatment
+from pwp_report.recognise import NOBODY, guess_roles, speaks_of
 from pwp_report.study import Study
 from pwp_report.wording import refusal, remark
 
@@ -57,11 +57,11 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
     """
     found = {}
     scores = {c for s in study.measures for c in (s.pre, s.post, s.score)}
-    done = {c for role, c in study.columns.items() if tells_of_treatment(role)}
+    done = {c for role, c in study.columns.items() if speaks_of("of_treatment", role)}
     for name in study.adjust:
         column = study.columns.get(name, name)
         wrong = {
-            "covariate_of_treatment": {column} & done or tells_of_treatment(column),
+            "covariate_of_treatment": {column} & done or speaks_of("of_treatment", column),
             "covariate_a_score": {column} & scores,
             "covariate_who": {column} & {study.columns.get(r) for r in _WHO},
             "covariate_a_date": {column} & {study.columns.get(r) for r in _WHEN},
@@ -70,7 +70,7 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
         if key := next((k for k, there in wrong.items() if there), ""):
             person = {study.columns.get(r) for r in ("age", "gender", "ethnicity")}
             taken = {*study.columns.values(), "synthetic"} - person | scores | done
-            free = [c for c in columns if c not in taken and not tells_of_treatment(c)]
+            free = [c for c in columns if c not in taken and not speaks_of("of_treatment", c)]
             listed = ", ".join(map(shown_name, free[:12])) or "(none)"
             raise refusal(key, file=file, column=shown_name(name), listed=listed)
         found[name] = column
@@ -287,8 +287,7 @@ def _without_rare(table: pd.DataFrame, asked: CaseMix) -> tuple[pd.Series, pd.Se
     into = pd.Series({e: e for e in table["entry"]}, dtype=object)
     for key, joined in {"categories_joined": "rare categories", "categories_none": None}.items():
         parts = table.groupby(table["entry"].map(into))
-        loads = table.groupby([table["entry"].map(into), "therapist_id"])["n"].sum()
-        most = loads.groupby(level=0)
+        most = table.groupby([table["entry"].map(into), "therapist_id"])["n"].sum().groupby(level=0)
         few = (most.size() < 3) | (parts["n"].sum() - most.max() < asked.least)
         if "service_id" in table:
             few |= parts["service_id"].nunique() < min(3, table["service_id"].nunique())
@@ -378,8 +377,7 @@ def coefficients(
     if WITH_MIX in services:
         fixed = services[WITH_MIX].fixed
         found[["estimate", "se"]] = fixed.loc[[*terms], ["estimate", "se"]]
-        left = rows["service_id"].nunique() - 1 - len(mix.of_services)
-        found.loc[mix.of_services, "df"] = left
+        found.loc[mix.of_services, "df"] = rows["service_id"].nunique() - 1 - len(mix.of_services)
     estimate, half = found["estimate"], found["se"] * t.ppf(0.975, found["df"])
     table = pd.DataFrame([term[:2] for term in terms.values()], found.index, Term._fields[:2])
     n = [len(rows) if term.unit else (rows[name] == 1).sum() for name, term in terms.items()]

@@ -17,7 +17,7 @@ from pwp_report.read.cells import read_codes, read_numbers, read_words
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import choose_rows, least_shown, services_not_named
+from pwp_report.rows import choose_rows, groups_not_named, least_shown, services_not_named
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import Question, refusal, remark, render
@@ -104,8 +104,9 @@ def check_study_data(
     done, courses = _with_persons(whole, done)
     courses += measures_not_used(done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
-    done = replace(done, place=services_not_named(raw, done))
-    courses += [remark("services_not_named", column=shown_name(done.place))] * bool(done.place)
+    perhaps = {"services_not_named": services_not_named, "groups_not_named": groups_not_named}
+    done = replace(done, perhaps={key: find(raw, done) for key, find in perhaps.items()})
+    courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()
@@ -126,6 +127,9 @@ def check_study_data(
         needed = [s.measure for s in done.measures if s.required]
         lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
         remarks += tuple(q for m in measures for q in _questions(included.patients, m, lack))
+    together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
+    known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
+    remarks += (remark("groups_of_mode"),) * bool(together and not known)
     cohort = None if found else _cohort(raw, included, measures, table)
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)

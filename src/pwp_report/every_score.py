@@ -51,5 +51,4 @@ def completeness(
         Indexed by therapist: ``eligible, complete`` (patients) and ``share`` (from 0 to 1).
     """
     groups = has_every_score(rows, analysed, measures).groupby(rows["therapist_id"])
-    found = {"eligible": groups.size(), "complete": groups.sum(), "share": groups.mean()}
-    return pd.DataFrame(found)
+    return pd.DataFrame(groups.agg(eligible="size", complete="sum", share="mean"))

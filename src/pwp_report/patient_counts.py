@@ -113,18 +113,14 @@ class PatientCounts:
 
     @classmethod
     def of_analysis(
-        cls,
-        analysis: Analysis,
-        alone: Sequence[str],
-        together: Sequence[str],
-        policy: DisclosurePolicy,
+        cls, analysis: Analysis, alone: list[str], together: list[str], policy: DisclosurePolicy
     ) -> "PatientCounts":
         """Gather every count of patients that the tables show, and release them together.
 
         Parameters
         ----------
         analysis : Analysis
-        alone, together : sequence of str
+        alone, together : list of str
             Therapists who are shown one by one, and those shown only together.
         policy : DisclosurePolicy
         """
@@ -383,8 +379,7 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
         same = np.flatnonzero(left == made.cells[EVERYBODY][kind])
         more = np.flatnonzero(left > made.cells[EVERYBODY][kind])
         if len(same):
-            last = (rules[same[-1]], patients)
-            made._relations.append(Relation((EVERYBODY, kind), (last,)))
+            made._relations.append(Relation((EVERYBODY, kind), ((rules[same[-1]], patients),)))
         elif len(more) and not kind.of:
             # Therapists of whom no patient is left have no row.
             whole = (rules[more[-1]], patients)

@@ -94,8 +94,8 @@ class PatientReader:
         self._lone_code(out["therapist_id"])
         if "person_id" in has:
             out["person_id"] = self._text("person_id").fillna(out["patient_id"])
-        if "service_id" in has:
-            out["service_id"] = self._identifier("service_id")
+        for place in sorted({"service_id", "group_id"} & has):
+            out[place] = self._identifier(place)
         out = pd.concat([out, self._scores()], axis=1)
         for role in [r for r in _NUMBERS if r in has]:
             out[role] = self._number(role, *_NUMBERS[role])

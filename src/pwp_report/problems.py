@@ -80,8 +80,7 @@ class Problems:
         """Add entries that are not what is needed, by their kind; see `KINDS`."""
         for key in kinds.dropna().unique():
             kind, hint = KINDS[key]
-            problem = f"{need}, and this is {kind}"
-            self._add(Problem(problem, hint, column, kind), kinds == key)
+            self._add(Problem(f"{need}, and this is {kind}", hint, column, kind), kinds == key)
 
     def _add(self, problem: Problem, where: pd.Series | None) -> None:
         if where is None:

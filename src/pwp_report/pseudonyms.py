@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pwp_report.wording import refusal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pwp_lib.cohort import Cohort
 
 
@@ -66,10 +63,9 @@ def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
 def _write_key(place: Path) -> None:
     """Write the key whole or not at all: a full disk must not leave an empty one."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    place.touch(0o600, exist_ok=False)
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as out:
-            out.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        place.write_text(secrets.token_hex(_KEY_BYTES) + "\n", encoding="ascii")
     except OSError:
         place.unlink(missing_ok=True)
         raise
@@ -152,15 +148,13 @@ def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:
     names : dict of str to str
         By number, what it stands for.
     """
-    maps: dict[str, dict[object, str]] = {}
-    for column in _IDENTIFIERS:
-        seen = _all_values(column, cohort)
-        maps[column] = {t: f"{column[0].upper()}-{i:06d}" for i, t in enumerate(seen, start=1)}
+    seen = {c: enumerate(_all_values(c, cohort), start=1) for c in _IDENTIFIERS}
+    maps = {c: {t: f"{c[0].upper()}-{i:06d}" for i, t in rows} for c, rows in seen.items()}
     tables = {n: _renamed(getattr(cohort, n), maps) for n in _TABLES}
     return replace(cohort, **tables), {n: str(t) for m in maps.values() for t, n in m.items()}
 
 
-def _order(cohort: Cohort) -> NDArray[np.intp]:
+def _order(cohort: Cohort) -> Any:
     """Order therapists, and patients within, by a digest of their scores.
 
     Neither names nor the key decide it: the order tells nothing, and what is drawn at random is

@@ -136,7 +136,15 @@ def _rates(
             rows = scored.assign(yes=flags[flag])[flags[among]]
             yield Asked(rate, "", label, rows, tuple(m.pre for m in pair))
     for measure in measures:
-        yield from _of_measure(patients, measure)
+        flags = patient_outcomes(patients, measure)
+        for rate in ("improvement", "rcsi", "deterioration"):
+            outcome = OUTCOMES[rate]
+            if outcome.defined(measure):
+                rows = patients.assign(yes=flags[outcome.flag])[flags["change"].notna()]
+                if outcome.among == "n_case_pre":
+                    rows = rows[flags["case_pre"].loc[rows.index].astype(bool)]
+                of = measure.label
+                yield Asked(rate, measure.name, outcome.label, rows, (measure.pre,), of=of)
     if everybody is None:
         return
     if "dropped_out" in everybody:
@@ -147,17 +155,6 @@ def _rates(
     if not rows["yes"].all():  # where nobody lacks one, nobody misses a model of it
         of = in_words(patients, measures)
         yield Asked("complete", "", OTHER_RATES["complete"], rows, (), of=of)
-
-
-def _of_measure(patients: pd.DataFrame, measure: Measure) -> Iterator[Asked]:
-    flags = patient_outcomes(patients, measure)
-    for rate in ("improvement", "rcsi", "deterioration"):
-        outcome = OUTCOMES[rate]
-        if outcome.defined(measure):
-            rows = patients.assign(yes=flags[outcome.flag])[flags["change"].notna()]
-            if outcome.among == "n_case_pre":
-                rows = rows[flags["case_pre"].loc[rows.index].astype(bool)]
-            yield Asked(rate, measure.name, outcome.label, rows, (measure.pre,), of=measure.label)
 
 
 def fit_rate(asked: Asked) -> RateModel:

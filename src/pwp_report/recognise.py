@@ -65,27 +65,23 @@ def guess_therapist_columns(columns: Sequence[str]) -> dict[str, str]:
     return _matched(columns, names | _NAMES["therapists"])
 
 
-def tells_of_treatment(heading: str) -> bool:
-    """Say whether a heading or a role is of what happened in treatment.
+def speaks_of(what: str, heading: str) -> bool:
+    """Say whether a heading or a role is of what happened in treatment, of a place, or of no group.
+
+    Parameters
+    ----------
+    what : {"of_treatment", "place", "no_group"}
+        A pattern of ``names.toml``.
+    heading : str
 
     Examples
     --------
-    >>> [tells_of_treatment(h) for h in ("PlannedEnding", "n_sessions", "planned_pregnancy")]
+    >>> [speaks_of("of_treatment", h) for h in ("PlannedEnding", "n_sessions", "planned_pregnancy")]
     [True, True, False]
-    """
-    return bool(re.match(_NAMES["words"]["of_treatment"], _spaced(heading)))
-
-
-def names_a_place(heading: str) -> bool:
-    """Say whether a heading may be of services, though it is none of the known ones.
-
-    Examples
-    --------
-    >>> [names_a_place(h) for h in ("ClinicName", "Area team", "GP practice", "Clinician")]
+    >>> [speaks_of("place", h) for h in ("ClinicName", "Area team", "GP practice", "Clinician")]
     [True, True, False, False]
     """
-    known = guess_roles([heading], ["service_id"])
-    return bool(known or re.match(_NAMES["words"]["place"], _spaced(heading)))
+    return bool(re.match(_NAMES["words"][what], _spaced(heading)))
 
 
 def _spaced(heading: str) -> str:

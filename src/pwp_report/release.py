@@ -25,7 +25,7 @@ from pwp_report.patient_counts import Count, Group, Kind, PatientCounts, Whose
 from pwp_report.rates import OTHER_RATES
 from pwp_report.register import changes_by_therapist, differ_by_few
 from pwp_report.released import ReleasedResults, ReleasedTable
-from pwp_report.service_level import service_effects
+from pwp_report.service_level import level_effects
 from pwp_report.table_words import phrase
 
 #: With fewer therapists the figures of a model that rests on counts alone, some 14 digits, may fit
@@ -382,12 +382,13 @@ def _adjusted(tables: _Tables) -> None:
 
 
 def _services(tables: _Tables) -> None:
-    """Share of the variance between services, and each service that may be shown."""
-    fits = {m: r.services for m, r in tables.analysis.measures.items() if r.services}
-    if not fits:
-        return
-    effects = ThreadPoolExecutor().map(service_effects, fits.values())
-    _by_measure(tables, "services", dict(zip(fits, effects, strict=True)))
+    """Share of the variance between services, or groups, and each service that may be shown."""
+    results, cores = tables.analysis.measures, ThreadPoolExecutor()
+    fits = {m: r.services for m, r in results.items() if r.services}
+    groups = {m: r.groups for m, r in results.items() if r.groups}
+    for table, of in {"services": fits, "together": groups}.items():
+        effects = cores.map(level_effects, of.values())
+        _by_measure(tables, table, dict(zip(of, effects, strict=True)))
     for name, found in fits.items():
         measure, (words, fit) = tables.analysis.measures[name].measure, [*found.items()][-1]
         scored = tables.analysis.cohort.patients.dropna(subset=[measure.pre, measure.post])

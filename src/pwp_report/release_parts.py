@@ -142,8 +142,8 @@ def statistic(value: float, n: float, name: str, policy: DisclosurePolicy, more:
         return None
     if policy.active and n < policy.smallest_caseload:
         return MARK
-    ratio = name == "effect_size"  # has no unit
-    places = 2 if ratio else 1 + (n > _FEW or not policy.active) + more
+    # An effect size has no unit.
+    places = 2 if name == "effect_size" else 1 + (n > _FEW or not policy.active) + more
     least = np.copysign(10.0**-places, value) * name.endswith(("_lower", "_upper"))
     return round(float(value), places) or float(least * bool(value))
 
@@ -274,8 +274,7 @@ def rate_row(
         return None
     for name, values in model.figures.items():
         for end, value in zip(("", "_lower", "_upper"), values, strict=True):
-            whole = name.startswith("per_hundred")
-            value = round(value / step) * step if whole else value
+            value = round(value / step) * step if name.startswith("per_hundred") else value
             row[name + end] = round(value, 2) if name == "median_odds_ratio" else _tenth(value)
     del row["per_hundred_median_lower"], row["per_hundred_median_upper"]
     return row | {"p_value_boundary": significant(model.p_value)}
@@ -305,8 +304,7 @@ def services_shown(
     A service, and all services that are not shown, with their therapists who are shown and without
     them, must each be several therapists of whom none can tell another.
     """
-    people = patients.groupby(["service_id", "therapist_id"]).size()
-    loads = people.reset_index(name="n")
+    loads = patients.groupby(["service_id", "therapist_id"]).size().reset_index(name="n")
     loads["alone"] = loads["therapist_id"].isin(list(alone))
 
     def safe(members: pd.DataFrame) -> bool:

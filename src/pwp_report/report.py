@@ -32,7 +32,7 @@ from pwp_report.wording import listed, render
 
 SCHEMA_VERSION = 2
 #: Parts whose absence is no news: what the file has no ground for, or nobody asked for.
-_UNASKED = r"national|predictors|groups_before.*|(services|bounds|sensitivity)\..*"
+_UNASKED = r"national|predictors|groups_before.*|(services|together|bounds|sensitivity)\..*"
 #: What the names of the two bounds of an estimate begin with, where not with its own name.
 _STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
 _COUNT = r"(?<!fewer than )(?<!takes )(?<![\w-])\d[\d,]*"

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
 from pwp_lib.cohort import FlowStep, flow_step
 from pwp_report.read.cells import read_codes, read_words
 from pwp_report.read.raw import RawTable, said_of_rows, shown_name
-from pwp_report.recognise import NOBODY, names_a_place
+from pwp_report.recognise import NOBODY, speaks_of
 from pwp_report.study import Study, column_not_there, unused
 from pwp_report.wording import refusal, remark
 
@@ -109,11 +110,34 @@ def services_not_named(raw: RawTable, study: Study) -> str:
     therapists = _people(raw.frame, study)["therapist_id"]
     known = raw.frame.get(study.columns.get("service_id", ""), pd.Series()).nunique() > 1
     left = [] if known or "service_id" in study.without else unused(study, [*raw.frame])
-    for column in sorted(left, key=names_a_place, reverse=True):
+    of_place = partial(speaks_of, "place")
+    for column in sorted(left, key=of_place, reverse=True):
         if 1 < raw.frame[column].nunique() <= _MOST_SERVICES:
             rows = pd.crosstab(therapists, raw.frame[column])
             several = ((rows > 1).sum(axis=1) > 1).mean() >= _SEVERAL
-            if several and (names_a_place(column) or _begin_anew(rows)):
+            if several and (of_place(column) or _begin_anew(rows)):
+                return column
+    return ""
+
+
+def groups_not_named(raw: RawTable, study: Study) -> str:
+    """Find a column without a use that may be of groups of patients who are treated together.
+
+    More entries than there are therapists, of some patients each, who stay in theirs; and of half
+    as many therapists or fewer than as many patients would have if chance had put them together.
+    Empty if there is none, or if groups are named already.
+    """
+    who = _people(raw.frame, study)[["patient_id", "therapist_id"]]
+    left = [] if "group_id" in {*study.columns, *study.without} else unused(study, [*raw.frame])
+    therapists = who["therapist_id"].nunique()
+    for column in [c for c in left if not (speaks_of("place", c) or speaks_of("no_group", c))]:
+        if therapists < raw.frame[column].nunique() < len(who) / 2:
+            rows = who.assign(group=raw.frame[column]).dropna().drop_duplicates()
+            sizes = rows.groupby("group").nunique()
+            chance = therapists * (1 - (1 - 1 / therapists) ** sizes["patient_id"])
+            apart = sizes["therapist_id"].sum() < chance.sum() / 2
+            stay = rows.groupby("patient_id")["group"].nunique().eq(1).mean() > 0.9
+            if apart and stay and 3 <= sizes["patient_id"].median() <= 30:
                 return column
     return ""
 

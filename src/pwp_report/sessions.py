@@ -109,9 +109,9 @@ def reduce_sessions(
     last = held.drop_duplicates("patient_id", keep="last").set_index("patient_id")
     groups, rows = (part.groupby("patient_id", sort=False) for part in (held, seen))
     parts: dict[str, pd.Series] = {str(c): v for c, v in choose_therapist(seen, several).items()}
-    if "service_id" in seen:
-        own = seen[seen["therapist_id"] == seen["patient_id"].map(parts["therapist_id"])]
-        parts["service_id"] = own.groupby("patient_id", sort=False)["service_id"].first()
+    own = seen[seen["therapist_id"] == seen["patient_id"].map(parts["therapist_id"])]
+    for role in [r for r in ("service_id", "group_id") if r in seen]:
+        parts[role] = own.groupby("patient_id", sort=False)[role].first()
     for name in measures:
         parts[f"{name}_pre"], parts[f"{name}_post"] = first[name], last[name]
         if scores == "recorded":

@@ -7,7 +7,6 @@ cohort shows, stay in the book.
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -187,18 +186,15 @@ def _place(path: Path) -> str:
 
 def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:
     """Write all files beside the folder's place, then move them there in one step."""
-    work = None
+    texts = {n: json.dumps(b, indent=1, ensure_ascii=False) + "\n" for n, b in notebooks.items()}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".start-", dir=folder.parent))
-        for name, notebook in notebooks.items():
-            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            (work / name).write_text(text, encoding="utf-8", newline="\n")
-        (work / "README.md").write_text(readme, encoding="utf-8", newline="\n")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(work, folder)
+        with tempfile.TemporaryDirectory(prefix=".start-", dir=folder.parent) as made:
+            (work := Path(made, "own")).mkdir(0o700)
+            for name, text in {**texts, "README.md": readme}.items():
+                (work / name).write_text(text, encoding="utf-8", newline="\n")
+            if folder.exists():
+                folder.rmdir()
+            os.replace(work, folder)
     except OSError:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
         raise refusal("start_folder_not_writable", file=folder) from None

@@ -94,8 +94,8 @@ class Study:
         had one.
     several_had : str
         How many patients had several therapists, as it may be said, where a tenth or more had.
-    place : str
-        A column that may be of services and has no use; empty where there is none.
+    perhaps : mapping of str to str
+        By question, the column without a use that it is about; empty where there is none.
     files : mapping of str to str
         SHA-256 by name of the files that were read; for the record.
     guessed : tuple of str
@@ -141,7 +141,7 @@ class Study:
     threshold: int = DisclosurePolicy.threshold
     people: str = ""
     several_had: str = ""
-    place: str = ""
+    perhaps: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()

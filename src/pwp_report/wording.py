@@ -60,12 +60,7 @@ def remark(key: str, **words: Any) -> str:
 
 
 def refusal(
-    key: str,
-    *,
-    file: str | Path | None = None,
-    row: int | None = None,
-    column: str | None = None,
-    **words: Any,
+    key: str, *, file: Any = None, row: int | None = None, column: str | None = None, **words: Any
 ) -> InputError:
     """Make the error of that key, to be raised.
 

@@ -38,7 +38,7 @@ from pwp_report.rates import Asked, fit_rate, rates_asked
 from pwp_report.release import release_results
 from pwp_report.released import ReleasedTable
 from pwp_report.report import _for_page
-from pwp_report.service_level import fit_services, service_effects
+from pwp_report.service_level import fit_levels, level_effects
 from pwp_report.study import ScoreColumns, Study
 
 
@@ -492,7 +492,7 @@ def test_no_service_that_is_shown_or_left_over_tells_of_one_therapist(seed: int)
 
 def test_services_are_a_level_where_there_are_enough(people: pd.DataFrame) -> None:
     def fitted(rows: pd.DataFrame) -> NestedFit:
-        return fit_services(case_mix_rows(rows, CaseMix()), PHQ9, [PHQ9])
+        return fit_levels(case_mix_rows(rows, CaseMix()), PHQ9, [PHQ9])
 
     assert fitted(people).levels == ("service_id", "therapist_id")
     with pytest.raises(InputError, match="takes 5 services"):
@@ -622,15 +622,15 @@ def test_terms_of_services_use_services_up(people: pd.DataFrame) -> None:
     place = people["service_id"].map({"S0": "x", "S1": "x", "S2": "x"}).fillna("y")
     mix = case_mix_rows(people.assign(mix_0=place), CaseMix(("place",)))
     assert [*mix.terms] == mix.of_services == ["term_mix_0_0"]
-    assert fit_services(mix, PHQ9, [PHQ9], WITH_MIX).converged
+    assert fit_levels(mix, PHQ9, [PHQ9], WITH_MIX).converged
     five = people[people["service_id"] != "S5"].assign(mix_0=place)
     two = five.assign(mix_0=np.where(five["service_id"] < "S3", "x", "y"))
     assert case_mix_rows(two, CaseMix(("place",))).terms == {}  # two services have the second
     numbers = five["service_id"].str[1:].astype(float)
     mix = case_mix_rows(five.assign(mix_0=numbers), CaseMix(("deprivation",)))
-    assert fit_services(mix, PHQ9, [PHQ9]).converged
+    assert fit_levels(mix, PHQ9, [PHQ9]).converged
     with pytest.raises(InputError, match="takes 6 services with two therapists or more"):
-        fit_services(mix, PHQ9, [PHQ9], WITH_MIX)
+        fit_levels(mix, PHQ9, [PHQ9], WITH_MIX)
 
 
 def test_where_entries_are_dropped_both_models_are_of_the_same_patients(
@@ -644,7 +644,7 @@ def test_where_entries_are_dropped_both_models_are_of_the_same_patients(
         assert before.rows.index.equals(after.rows.index)
         assert before.rows["mix_0"].notna().all()
     mix = case_mix_rows(gaps, CaseMix(("imd",), missing="drop"))
-    fits = [fit_services(mix, PHQ9, [PHQ9], words) for words in (FIRST, WITH_MIX)]
+    fits = [fit_levels(mix, PHQ9, [PHQ9], words) for words in (FIRST, WITH_MIX)]
     assert {fit.n for fit in fits} == {int(gaps["mix_0"].notna().sum())}
 
 
@@ -658,8 +658,8 @@ def test_a_service_variance_of_zero_is_shown_as_zero_and_its_change(people: pd.D
     rows = pd.DataFrame({"therapist_id": who, "service_id": who % 12, "mix_0": area})
     rows = rows.assign(phq9_pre=pre, phq9_post=post).astype({"therapist_id": str})
     mix = case_mix_rows(rows, CaseMix(("area",)))
-    fits = {words: fit_services(mix, PHQ9, [PHQ9], words) for words in (FIRST, WITH_MIX)}
-    table = service_effects(fits).set_index(["adjusted_for", "level"])
+    fits = {words: fit_levels(mix, PHQ9, [PHQ9], words) for words in (FIRST, WITH_MIX)}
+    table = level_effects(fits).set_index(["adjusted_for", "level"])
     before, after = (table.loc[(words, "services")] for words in (FIRST, WITH_MIX))
     assert before["vpc"] > 0.1
     assert after["vpc"] < 0.02

@@ -135,8 +135,7 @@ def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
     """
     text = (cells if _is_text(cells) else _whole(cells)).astype("str").str.strip()
     odd = text[text.str.contains("[^!-~]", na=False)]
-    plain = {t: " ".join(_UNSEEN.sub("", t).split()) for t in odd.unique()}
-    text.loc[odd.index] = odd.map(plain)
+    text.loc[odd.index] = odd.map({t: " ".join(_UNSEEN.sub("", t).split()) for t in odd.unique()})
     return text.mask(text.isin({"", *MISSING, *codes}))
 
 

@@ -255,7 +255,7 @@ def analyse(
     cluster_size: int | None = None,
     engines: Sequence[str] = ("ml", "gibbs"),
     optional: Sequence[str] = (),
-    case_mix: mixing.CaseMix | None = None,
+    case_mix: mixing.CaseMix = mixing.NO_MIX,
 ) -> Analysis:
     """Carry out the whole analysis of a cohort.
 
@@ -295,10 +295,8 @@ def analyse(
         raise refusal("engine_unknown", name=unknown[0], known=", ".join(ENGINES))
     # Of very many therapists fewer draws say as much.
     draws = min(draws, 50_000_000 // cohort.patients["therapist_id"].nunique())
-    attempts = _Attempts(
-        cohort, seed, draws, cluster_size, engines, optional, case_mix or mixing.CaseMix()
-    )
-    found = {m.name: _measure_result(attempts, m, sensitivity) for m in cohort.measures}
+    attempts = _Attempts(cohort, seed, draws, cluster_size, engines, optional, case_mix)
+    found = {m.name: _of_measure(attempts, m, sensitivity) for m in cohort.measures}
     results = {name: result for name, result in found.items() if result is not None}
     patients, mixed = cohort.patients, all(r.with_mix is not None for r in results.values())
     plain = {n: r.fit for n, r in results.items()}
@@ -373,9 +371,7 @@ def _national(attempts: _Attempts) -> pd.DataFrame | None:
     return attempts.attempt("national", lambda: pd.concat([*lines]))
 
 
-def _measure_result(
-    attempts: _Attempts, measure: Measure, sensitivity: bool
-) -> MeasureResult | None:
+def _of_measure(attempts: _Attempts, measure: Measure, sensitivity: bool) -> MeasureResult | None:
     """Fit the models of a measure, and find all that follows from them."""
     name, patients, listed = measure.name, attempts.cohort.patients, attempts.modelled_with(measure)
     models = attempts.attempt(f"models.{name}", lambda: fit_models(patients, measure, listed))

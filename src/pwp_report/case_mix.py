@@ -12,6 +12,7 @@ from multilevel.many import shares_without
 from multilevel.nested import NestedFit
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
+from pwp_lib.numbers import listing
 from pwp_report.read.cells import MISSING_CODES, read_codes, read_dates, read_numbers
 from pwp_report.read.raw import shown_name
 from pwp_report.recognise import NOBODY, guess_roles, speaks_of
@@ -44,6 +45,9 @@ class CaseMix(NamedTuple):
     therapist_mean: bool = False
     least: int = 20
     few: int = 5
+
+
+NO_MIX = CaseMix()
 
 
 def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[str, str]:
@@ -136,6 +140,22 @@ def _numbers_beside_words(text: pd.Series) -> bool:
     """Whether entries that are taken as categories are numbers for the most part."""
     numbers = pd.to_numeric(text.str.replace(",", "."), errors="coerce")
     return numbers.nunique() > _CATEGORIES and 2 * numbers.count() > text.count()
+
+
+def telling(patients: pd.DataFrame, measure: Measure, names: Sequence[str]) -> list[str]:
+    """Ask about covariates that tell over 15% of what first scores leave open of the last.
+
+    What is known before treatment hardly ever tells so much; what became of the patient does.
+    """
+    rows = patients.dropna(subset=[measure.pre, measure.post])
+    line = np.polyfit(rows[measure.pre], rows[measure.post], 1)
+    left, found = rows[measure.post] - np.polyval(line, rows[measure.pre]), []
+    for i, name in enumerate(names):
+        own = rows[f"mix_{i}"]
+        own = own if own.dtype.kind != "f" else pd.qcut(own, _CATEGORIES, duplicates="drop")
+        within = left - left.groupby(own, dropna=False, observed=True).transform("mean")
+        found += [shown_name(name)] * bool(within.var(ddof=own.nunique() + 1) < 0.85 * left.var())
+    return [remark("covariates_tell", measure=measure, names=listing(found))] * bool(found)
 
 
 class Term(NamedTuple):
@@ -338,9 +358,8 @@ def adjusted_effects(
     fits: list[MixedFit] = []
     for words, formula in formulas.items():
         fit = fit_mixed(formula, rows)
-        found = fit.profile_interval()
-        line = {"adjusted_for": words, "vpc": fit.vpc()}
-        line |= {"vpc_lower": found.lower, "vpc_upper": found.upper}
+        share = zip(("vpc", "vpc_lower", "vpc_upper"), fit.profile_interval()[:3], strict=True)
+        line = {"adjusted_for": words, **dict(share)}
         unit = "service_id" if mix.of_services and "case mix" in words else "therapist_id"
         unit_of = rows.groupby("therapist_id")[unit].first().reindex(fit.design.groups)
         lines.append(line | (_change(fits[-1], fit, unit_of) if fits else {}))
@@ -348,9 +367,7 @@ def adjusted_effects(
     return pd.DataFrame(lines), fits[1 + bool(terms)]
 
 
-def coefficients(
-    mix: CaseMixRows, fit: MixedFit, services: Mapping[str, NestedFit]
-) -> pd.DataFrame:
+def coefficients(mix: CaseMixRows, fit: MixedFit, services: dict[str, NestedFit]) -> pd.DataFrame:
     """Points of the last score for each term of the case mix, and whom they are of.
 
     Parameters

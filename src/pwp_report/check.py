@@ -9,6 +9,7 @@ import pandas as pd
 
 from pwp_lib.cohort import Cohort, FlowStep, Provenance
 from pwp_lib.measures import Measure
+from pwp_report.case_mix import telling
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, same_name, score_columns
@@ -127,6 +128,7 @@ def check_study_data(
         needed = [s.measure for s in done.measures if s.required]
         lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
         remarks += tuple(q for m in measures for q in _questions(included.patients, m, lack))
+        remarks += tuple(q for m in measures for q in telling(included.patients, m, done.adjust))
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
     known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
     remarks += (remark("groups_of_mode"),) * bool(together and not known)

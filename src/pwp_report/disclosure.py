@@ -16,7 +16,7 @@ Rules, in the order in which they act
 6. Figures that are a function of withheld counts alone are such counts: a logistic model of who has
    every score, or dropped out, of few therapists, may fit no other counts (`release`); how
    caseloads spread, and how many are enough for a reliable figure, tells those of whoever is shown
-   only together (`guarded_sample`, `how_sure`).
+   only together (`safe_sample`, `how_sure`).
 7. Where patients may lack a measure, the exact numbers on each, of all, tell how many do: of fewer
    than five the measure is as one that all must have (`inclusion`). Of a therapist they are shown
    rounded, and departures with one decimal, so that residuals do not tell them; who has too few
@@ -46,10 +46,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pwp_report.ledger import MARK as MARK
-from pwp_report.ledger import Cell, Ledger
+from pwp_report.ledger import Array, Cell, Ledger
 from pwp_report.ledger import DisclosurePolicy as DisclosurePolicy
 from pwp_report.ledger import Relation as Relation
 from pwp_report.wording import refusal
@@ -85,9 +84,7 @@ def share_between(part: float | None, whole: float | None, policy: DisclosurePol
     return f"{np.floor(100 * low / most):.0f} to {min(100, np.ceil(100 * high / least)):.0f}"
 
 
-def _set_bounds(
-    ledger: Ledger, truth: NDArray[np.float64], hidden: set[int], known: set[int]
-) -> None:
+def _set_bounds(ledger: Ledger, truth: Array, hidden: set[int], known: set[int]) -> None:
     for i, value in enumerate(truth):
         if ledger.is_rest(i):
             ledger.lower[i], ledger.upper[i] = 0.0, np.inf
@@ -99,7 +96,7 @@ def _set_bounds(
             ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(ledger.policy.count(value))
 
 
-def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
+def _safe(ledger: Ledger, target: int, truth: Array) -> bool:
     """Say whether the cell could hold two values, or any that is small."""
     of, value = all if ledger.any_small else any, float(truth[target])
     ends = {value - 1.0, value + 1.0}
@@ -113,7 +110,7 @@ def _safe(ledger: Ledger, target: int, truth: NDArray[np.float64]) -> bool:
 
 
 def _neighbour(
-    ledger: Ledger, target: int, truth: NDArray[np.float64], shown: set[int], told: set[int]
+    ledger: Ledger, target: int, truth: Array, shown: set[int], told: set[int]
 ) -> int | None:
     """Find the cell whose loss costs least: the smallest shown in a sum with the unsafe one.
 
@@ -217,7 +214,7 @@ def release_counts(
 
 
 def _protect(
-    ledger: Ledger, truth: NDArray[np.float64], todo: list[int], shown: set[int], told: set[int]
+    ledger: Ledger, truth: Array, todo: list[int], shown: set[int], told: set[int]
 ) -> set[int]:
     """Withhold further cells until each of those given could hold two values; say which."""
     extra, threshold = set[int](), ledger.policy.threshold
@@ -241,7 +238,7 @@ def _protect(
     return extra
 
 
-def _truth(ledger: Ledger, known: list[float]) -> NDArray[np.float64]:
+def _truth(ledger: Ledger, known: list[float]) -> Array:
     truth = np.full(len(ledger.cells), np.nan)
     truth[: len(known)] = known
     if (truth < 0).any():

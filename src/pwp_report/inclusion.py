@@ -148,17 +148,18 @@ def enough_for(
     # A group is shown of three or more therapists who are shown one by one.
     never = policy.active and (size < 3 or alone < 6)
     compared = "groups_no" if never else "groups_yes" if sure else "groups_perhaps"
-    wide = "more than 30 therapists give an interval worth reading" if t <= 30 else ""
-    together = "the others appear only together" if t > alone else ""
-    table = (t, "") if therapist_table else (0, "give one with --therapists")
     has = {
         "step_outcomes": (len(patients), 5, ""),
-        "step_effect": (pairs, LEAST_THERAPISTS, wide),
+        "step_effect": (pairs, LEAST_THERAPISTS, remark("interval_wide") * (t <= 30)),
         "step_slopes": (fives, 8, ""),
-        "step_ranks": (kinds, 2, "ranks are those on one measure" * (kinds < 2)),
+        "step_ranks": (kinds, 2, remark("ranks_of_one") * (kinds < 2)),
         "step_clusters": (t, clustered, remark(compared, size=size)),
-        "step_alone": (alone, 1, together),
-        "step_scales": (table[0], 8, table[1]),
+        "step_alone": (alone, 1, remark("others_together") * (t > alone)),
+        "step_scales": (
+            t * therapist_table,
+            8,
+            remark("no_therapist_table") * (not therapist_table),
+        ),
     }
     steps = []
     for key, (n, least, hint) in has.items():

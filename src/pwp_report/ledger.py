@@ -18,6 +18,7 @@ MARK = "*"
 REST = "(rest)"
 #: A cell of a table: label of the row, label of the column.
 Cell: TypeAlias = tuple[Any, Any]
+Array: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class DisclosurePolicy:
             return value
         return None if value < self.threshold else int(self.rounded(value))
 
-    def rounded(self, counts: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def rounded(self, counts: Array | float) -> Array:
         """Round counts to the nearest multiple of the base."""
         return np.asarray(self.base * np.floor((counts + self.base // 2) / self.base))
 
@@ -190,7 +191,7 @@ class Ledger:
             self._note(members, table)
         return self.knows(target, end)
 
-    def has_witness(self, target: int, truth: NDArray[np.float64], step: float) -> bool:
+    def has_witness(self, target: int, truth: Array, step: float) -> bool:
         """Whether a second table, in which the cell is `step` more, would look the same.
 
         A quick and sufficient proof: move the cell, and repair each broken sum by moving one other
@@ -200,9 +201,7 @@ class Ledger:
         there = self.lower[target] <= truth[target] + step <= self.upper[target]
         return bool(there) and self._repair({target: step}, list(self.rows_of[target]), truth)
 
-    def _repair(
-        self, moves: dict[int, float], broken: list[int], truth: NDArray[np.float64]
-    ) -> bool:
+    def _repair(self, moves: dict[int, float], broken: list[int], truth: Array) -> bool:
         if not broken:
             self._note([*moves], truth[[*moves]] + [*moves.values()])
             return True

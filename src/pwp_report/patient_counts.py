@@ -76,7 +76,7 @@ _OF_RULES = (Count.eligible, Count.analysed, Count.last)
 _ZEROS_SHOWN = (Count.excluded, Count.missing, Count.lacking, Count.category)
 OUTCOMES = (Count.n, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
 NATIONAL_COUNTS = tuple(
-    Count(f"n_{of}" if of else "n") for of in ("", "finished", "case", *NATIONAL_RATES)
+    Count(f"n_{c}".strip("_")) for c in ("", "finished", "case", *NATIONAL_RATES)
 )
 #: With more therapists the sums of who has which of two measures are not looked at: no integer
 #: programme is asked about tables of that size, and the quick proof would withhold nearly all.
@@ -192,9 +192,7 @@ class PatientCounts:
         ends = mine[Kind(Count.analysed)], mine.get(kind)
         return kind.count is Count.last and mine[Kind(Count.n, kind.of)] not in ends
 
-    def _release(
-        self, analysis: Analysis, policy: DisclosurePolicy, known: Sequence[Group]
-    ) -> None:
+    def _release(self, analysis: Analysis, policy: DisclosurePolicy, known: list[Group]) -> None:
         """Pass all of it through disclosure control; numbers of patients of `known` are known."""
         sizes = [Kind(Count.n, m.name) for m in analysis.cohort.measures] + [Kind(Count.analysed)]
         more = [Kind(Count.complete), Kind(Count.n, NATIONAL)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,9 +70,7 @@ class Problems:
         """Give the problems in the order of their first rows; those without a row come last."""
         return iter(sorted(self.items, key=lambda p: p.rows[0] if p.rows else 1 << 62))
 
-    def add(
-        self, key: str, column: str = "", where: pd.Series | None = None, **words: object
-    ) -> None:
+    def add(self, key: str, column: str = "", where: pd.Series | None = None, **words: Any) -> None:
         """Add the problem of that key; `where` says, by positions, which records have it."""
         problem, hint, kind = [*worded(key, **words), ""][:3]
         self._add(Problem(problem, hint, column, kind), where)

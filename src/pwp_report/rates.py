@@ -135,16 +135,14 @@ def _rates(
         for rate, (flag, among, label) in NATIONAL_RATES.items():
             rows = scored.assign(yes=flags[flag])[flags[among]]
             yield Asked(rate, "", label, rows, tuple(m.pre for m in pair))
-    for measure in measures:
-        flags = patient_outcomes(patients, measure)
+    for m in measures:
+        flags = patient_outcomes(patients, m)
         for rate in ("improvement", "rcsi", "deterioration"):
-            outcome = OUTCOMES[rate]
-            if outcome.defined(measure):
+            if (outcome := OUTCOMES[rate]).defined(m):
                 rows = patients.assign(yes=flags[outcome.flag])[flags["change"].notna()]
                 if outcome.among == "n_case_pre":
                     rows = rows[flags["case_pre"].loc[rows.index].astype(bool)]
-                of = measure.label
-                yield Asked(rate, measure.name, outcome.label, rows, (measure.pre,), of=of)
+                yield Asked(rate, m.name, outcome.label, rows, (m.pre,), of=m.label)
     if everybody is None:
         return
     if "dropped_out" in everybody:

@@ -76,12 +76,13 @@ def speaks_of(what: str, heading: str) -> bool:
 
     Examples
     --------
-    >>> [speaks_of("of_treatment", h) for h in ("PlannedEnding", "n_sessions", "planned_pregnancy")]
+    >>> [speaks_of("of_treatment", h) for h in ("PlannedEnding", "EndCode", "planned_pregnancy")]
     [True, True, False]
     >>> [speaks_of("place", h) for h in ("ClinicName", "Area team", "GP practice", "Clinician")]
     [True, True, False, False]
     """
-    return bool(re.match(_NAMES["words"][what], _spaced(heading)))
+    known = [heading, *guess_roles([heading], (*PATIENT_ROLES, *SESSION_ROLES))]
+    return any(re.match(_NAMES["words"][what], _spaced(name)) for name in known)
 
 
 def _spaced(heading: str) -> str:

@@ -160,7 +160,7 @@ def _flow(tables: _Tables) -> None:
 def _sample(tables: _Tables) -> None:
     table = tables.analysis.sample.table().reset_index()
     if tables.policy.active:
-        table = parts.guarded_sample(table, tables.analysis, tables.policy)
+        table = parts.safe_sample(table, tables.analysis, tables.policy)
     # Counts of therapists are known from the models; those of patients go through control.
     shown = table.astype({"n": object, "missing": object})
     mine = (table["of whom"] == "patients") & tables.policy.active
@@ -266,7 +266,7 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
         shown = values.round(3).mask(p, values.map(parts.significant))
         tables.add("checks", table.assign(value=shown).reset_index(), measure=result.measure)
     if (panel := result.sensitivity) is not None:
-        frame = parts.sensitivity(panel, result.measure, tables.of_everybody, tables.policy)
+        frame = parts.sensitivity(panel, result.measure, tables.counts.shown, tables.policy)
         by = FIRST if result.with_mix is None else WITH_MIX
         note = phrase("notes", "sensitivity_alike" * bool(frame["vpc"].iloc[0] == 0))
         tables.add("sensitivity", frame, measure=result.measure, note=note, by=by)
@@ -357,9 +357,7 @@ def _rates(tables: _Tables) -> None:
     tables.add("rates", pd.DataFrame(rows), threshold=tables.policy.threshold)
 
 
-def _by_measure(
-    tables: _Tables, name: str, found: Mapping[str, pd.DataFrame | None], note: str = ""
-) -> None:
+def _by_measure(tables: _Tables, name: str, found: Mapping[str, Any], note: str = "") -> None:
     """Put the effects of all measures in one table, as percentages."""
     there = {m: frame for m, frame in found.items() if frame is not None}
     if there:

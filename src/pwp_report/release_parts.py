@@ -14,7 +14,7 @@ from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import NONE, Analysis, MeasureResult
 from pwp_report.disclosure import aggregate_small, is_safe_group, percentage, share_between
 from pwp_report.ledger import MARK, DisclosurePolicy
-from pwp_report.patient_counts import LAST_SCORES, OUTCOMES, Count, Group, Kind, Whose
+from pwp_report.patient_counts import EVERYBODY, LAST_SCORES, OUTCOMES, Count, Group, Kind, Whose
 from pwp_report.rates import NATIONAL_RATES, RateModel
 from pwp_report.table_words import phrase
 
@@ -173,14 +173,13 @@ def _a_few(n: float, policy: DisclosurePolicy) -> bool:
 
 
 def sensitivity(
-    panel: SensitivityPanel,
-    measure: Measure,
-    size: Callable[[Kind], float],
-    policy: DisclosurePolicy,
+    panel: SensitivityPanel, measure: Measure, size: Shown, policy: DisclosurePolicy
 ) -> pd.DataFrame:
     """Sensitivity panel but for what could not be done, and `one_less`."""
     frame = panel.rows[(panel.rows["family"] != "leave one out") & ~panel.rows["note"].astype(bool)]
-    people = [marked(size(Kind(Count.modelled, measure.name, a))) for a in frame["analysis"]]
+    people = [
+        marked(size(EVERYBODY, Kind(Count.modelled, measure.name, a))) for a in frame["analysis"]
+    ]
     # Who else is left out where a few therapists fewer remain could be named.
     main = frame["n_therapists"].iloc[0]
     left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]
@@ -350,9 +349,7 @@ def service_rows(
     return rounded(ordered.rename_axis("service").reset_index(), 2 - policy.active + finer(measure))
 
 
-def guarded_sample(
-    table: pd.DataFrame, analysis: Analysis, policy: DisclosurePolicy
-) -> pd.DataFrame:
+def safe_sample(table: pd.DataFrame, analysis: Analysis, policy: DisclosurePolicy) -> pd.DataFrame:
     """Describe the sample without what is one person's, or one therapist's number of patients."""
     # A smallest or largest value is one person's; a mean of few tells how many they are.
     table = table.drop(columns=["minimum", "maximum"], errors="ignore")

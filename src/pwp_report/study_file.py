@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -209,11 +210,10 @@ def _study(content: dict[str, Any], place: Path) -> Study:
 
 
 def _is_date_format(form: str) -> bool:
-    try:
-        moment = dt.datetime(2021, 12, 31, 23, 58)
+    moment = dt.datetime(2021, 12, 31, 23, 58)
+    with suppress(ValueError):
         return not form or dt.datetime.strptime(moment.strftime(form), form).date() == moment.date()
-    except ValueError:
-        return False
+    return False
 
 
 def _entries(values: Any, name: str, place: Path) -> dict[str, tuple[str, ...]]:

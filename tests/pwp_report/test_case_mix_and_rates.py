@@ -31,10 +31,12 @@ from pwp_report.case_mix import (
     case_mix_rows,
     coefficients,
     read_case_mix,
+    telling,
 )
 from pwp_report.disclosure import MARK, DisclosurePolicy, is_safe_group
 from pwp_report.patient_counts import Count
 from pwp_report.rates import Asked, fit_rate, rates_asked
+from pwp_report.recognise import _NAMES
 from pwp_report.release import release_results
 from pwp_report.released import ReleasedTable
 from pwp_report.report import _for_page
@@ -115,6 +117,17 @@ def test_what_is_no_case_mix_is_refused_with_the_reason(name: str, words: str) -
         "case_status",
         "recovered",
         "finished",
+        "EndCode",
+        "Reliable change",
+        "Satisfaction (PEQ)",
+        "Therapy type",
+        "Type of treatment",
+        "Days in treatment",
+        "Medication at end",
+        "Employment at discharge",
+        "Post WSAS",
+        "Follow-up score",
+        *(n for r in ("status", "sessions", "attended", "mode") for n in _NAMES["roles"][r]),
     ],
 )
 def test_a_heading_of_what_happened_in_treatment_is_refused(name: str) -> None:
@@ -137,10 +150,41 @@ def test_a_heading_of_what_happened_in_treatment_is_refused(name: str) -> None:
         "obsession_score",
         "Edna",
         "medication",
+        "Medication at start",
+        "Postcode sector",
+        "Post-natal",
+        "Post-traumatic stress",
+        "job satisfaction",
+        "Waiting days",
+        "Intensity",
+        "Endocrine disorder",
     ],
 )
 def test_what_patients_brought_is_not_refused_for_its_name(name: str) -> None:
     assert case_mix_columns(Study(adjust=(name,)), [name], "") == {name: name}
+
+
+def _with_covariate(seed: int, share: float, kinds: int) -> pd.DataFrame:
+    """Patients with a covariate that tells this share of what first scores leave open."""
+    rng = np.random.default_rng(seed)
+    told, pre = rng.normal(size=600), rng.normal(15, 4, 600)
+    left = share**0.5 * told + (1 - share) ** 0.5 * rng.normal(size=600)
+    rows = pd.DataFrame({"phq9_pre": pre, "phq9_post": 4 + 0.5 * pre + 5 * left, "mix_0": told})
+    rows.loc[rng.random(600) < 0.1, "phq9_post"] = np.nan
+    if kinds:
+        rows["mix_0"] = pd.qcut(rows["mix_0"], kinds, labels=False).map("k{}".format)
+    return rows
+
+
+@pytest.mark.parametrize("kinds", [0, 3, 40])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_covariate_that_tells_more_than_case_mix_does_is_asked_about(
+    seed: int, kinds: int
+) -> None:
+    for share, asked in ((0.0, 0), (0.06, 0), (0.35, 1)):
+        found = telling(_with_covariate(seed, share, kinds), PHQ9, ["Band"])
+        assert len(found) == asked
+        assert all("Band" in q and "PHQ-9" in q for q in found)
 
 
 @pytest.mark.parametrize(("df", "shown"), [(9.2, 9), (39.9, 40), (60.4, None), (407.0, None)])

@@ -24,7 +24,7 @@ from pwp_report.check import check_study_data
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.pseudonyms import Pseudonyms, numbered, pseudonymise
 from pwp_report.release import release_results
-from pwp_report.release_parts import guarded_sample
+from pwp_report.release_parts import safe_sample
 from pwp_report.report import results
 from pwp_report.study_file import read_study
 
@@ -313,7 +313,7 @@ def test_a_category_of_few_is_in_no_table_whatever_its_code(
         gender = np.where(PEOPLE.index < count, codes[0], codes[1])
         patients = _cohort(tmp_path, PEOPLE.assign(gender=gender)).patients
         table = describe_sample(patients).table().reset_index()
-        tables.append(guarded_sample(table, small, POLICY))
+        tables.append(safe_sample(table, small, POLICY))
         assert not (tables[-1].astype(str) == str(count)).to_numpy().any()
     pd.testing.assert_frame_equal(*tables)
 

@@ -56,6 +56,12 @@ def _clinics(
     return rows.assign(**labels, **{heading: [f"place {s}" for s, _ in who]})
 
 
+def _groups() -> pd.DataFrame:
+    """Each therapist's patients in sets of four."""
+    turn = FRAME.groupby("therapist_id").cumcount() // 4
+    return FRAME.assign(Course=FRAME["therapist_id"] + " " + turn.astype("str"))
+
+
 #: By kind of question, a file that raises it and a study.
 RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "labels_alike": (_renamed("Kerr, Jo", "Jo Kerr"), ""),
@@ -70,6 +76,15 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
         '[measures.gad7]\npre = "gad7_pre"\npost = "gad7_post"\n',
     ),
     "services_not_named": (_clinics("Clinic site"), ""),
+    "covariates_tell": (
+        FRAME.assign(IMD=pd.cut(FRAME["phq9_post"].astype(float), 3, labels=["x", "y", "z"])),
+        _ADJUST,
+    ),
+    "groups_not_named": (_groups(), ""),
+    "groups_of_mode": (
+        FRAME.assign(mode=["group", "individual"] * (len(FRAME) // 2)),
+        "[inclusion]\none_to_one = false\n",
+    ),
     "numbers_restart_perhaps": (_restarting(), ""),
     "means_of_items": (_means_of_items(), ""),
     "worse_on_average": (_swapped(), ""),

@@ -137,14 +137,12 @@ def _filled(record: list[str]) -> int:
     return sum(bool(cell.strip()) for cell in record)
 
 
-def _body(
-    text: str, delimiter: str, header: tuple[int, int], place: Path
-) -> tuple[pd.DataFrame, int]:
+def _body(text: str, delimiter: str, at: tuple[int, int], place: Path) -> tuple[pd.DataFrame, int]:
     """Read the records below the header, by their rows, and count the notes below them."""
     import pyarrow as pa
     import pyarrow.csv as arrow
 
-    top, width = header
+    top, width = at
     names = list(map(str, range(width)))
     texts = dict.fromkeys(names, pa.string())
     lines = {"newlines_in_values": True, "ignore_empty_lines": False}

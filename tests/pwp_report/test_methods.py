@@ -166,7 +166,7 @@ def test_where_therapists_are_alike_no_analysis_shares_their_order(vpc: float) -
     row |= {"interval": "", "upper": 0.1, "analysis": "a", "vpc": vpc}
     other = row | {"analysis": "b", "vpc": 0.03, "upper_shared": 1.0, "lower_shared": 2.0}
     rows = pd.DataFrame([row, other | {"rank_correlation": 0.4}])
-    shown = sensitivity(SensitivityPanel(rows, "phq9"), PHQ9, lambda _: 80, POLICY)
+    shown = sensitivity(SensitivityPanel(rows, "phq9"), PHQ9, lambda *_: 80, POLICY)
     shared = shown[["rank_correlation", "upper_shared", "lower_shared"]]
     assert shared.isna().all(axis=None) == (vpc < 0.01)
 

@@ -94,6 +94,10 @@ class Study:
         had one.
     several_had : str
         How many patients had several therapists, as it may be said, where a tenth or more had.
+    tied : str
+        Of how many of these two had equally many sessions, as it may be said.
+    rows_out : float
+        The share of the file's rows that the study leaves out, in tenths.
     place : str
         A column that may be of services and has no use; empty where there is none.
     files : mapping of str to str
@@ -141,6 +145,8 @@ class Study:
     threshold: int = DisclosurePolicy.threshold
     people: str = ""
     several_had: str = ""
+    tied: str = ""
+    rows_out: float = 0.0
     place: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
@@ -153,9 +159,12 @@ class Study:
         return self.level == "session" and not {"attended", "missed"} & set(self.columns)
 
     def some(self, n: int, of: int) -> str:
-        """Write a count of patients in a sentence: in words where it or the others are too few."""
+        """Write a count of patients in a sentence: in words where it or the others are too few.
+
+        Empty where there are none.
+        """
         if n < self.threshold:
-            return "some"
+            return "some" * (n > 0)
         return "nearly all" if of - n < self.threshold else self.policy(True).text(n)
 
     def policy(self, active: bool) -> DisclosurePolicy:

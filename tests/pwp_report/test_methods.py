@@ -317,6 +317,23 @@ def test_who_is_left_out_for_one_measure_is_on_the_first_page(safe_analysis: Ana
         assert (f"{said} for want of {rule}." in page) == told
 
 
+@pytest.mark.parametrize(
+    ("share", "begun", "said"),
+    [(0.5, 100, "About 50% of the rows"), (1.0, 100, "Nearly all of the rows"), (0.0, 100, ""),
+     (0.1, 40, ""), (0.3, MARK, "")],
+)  # fmt: skip
+def test_that_rows_are_left_out_is_on_the_first_page(
+    share: float, begun: object, said: str, safe_analysis: Analysis
+) -> None:
+    released = _released(safe_analysis)
+    table = released.tables["flow"]
+    table = replace(table, frame=table.frame.assign(patients=begun))
+    released = replace(released, tables={**released.tables, "flow": table})
+    page = "\n".join(first_page(safe_analysis, Study(rows_out=share), released))
+    assert ("of the rows of the file are left out, as the study file says" in page) == bool(said)
+    assert said in page
+
+
 @pytest.mark.parametrize("several", ["most_sessions", "first", "exclude"])
 def test_that_many_had_several_therapists_is_on_the_first_page(
     several: str, safe_analysis: Analysis
@@ -329,6 +346,9 @@ def test_that_many_had_several_therapists_is_on_the_first_page(
     said = f"20 of the {begun} patients in the file had several therapists. "
     said += f"Each counts as a patient of {words} alone"
     assert (said in page) == (words is not None)
+    tied = "\n".join(first_page(safe_analysis, replace(study, tied="15"), released))
+    later = "whatever the others did; of two with equally many, as 15 of these patients had, of the"
+    assert (f"{later} later." in tied) == (several == "most_sessions")
     chosen = replace(study, keep={"Team": ("a",)})
     assert (
         "20 of all patients in the rows that were kept had"

@@ -105,6 +105,10 @@ def test_how_many_had_several_therapists_is_kept_where_they_are_over_a_tenth(
     others = SESSIONS["CarePersLocalId"].mask(SESSIONS.index.isin(last), "t-other")
     check = checked(tmp_path, SESSIONS.assign(CarePersLocalId=others))
     assert check.study.several_had == had
+    # Of as many sessions with either, as each of these patients has two.
+    by = SESSIONS.groupby("PathwayID")["CarePersLocalId"]
+    ties = int((by.transform("size").loc[last] == 2).sum())
+    assert check.study.tied == check.study.some(ties, moved)
 
 
 @pytest.mark.parametrize(("lost", "required", "told"), [(5, True, 1), (1, True, 0), (5, False, 0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,25 @@ def test_rows_are_kept_or_left_out_by_any_column(
     assert [s.patients for s in check.flow[:2]] == [80, left]
     with pytest.raises(InputError, match="did you mean Team"):
         checked(tmp_path, frame, f"[{section}]\nTeams = {entries}\n")
+
+
+def test_the_flow_counts_all_therapists_of_the_rows_that_are_left(tmp_path: Path) -> None:
+    """Not those of patients' first rows alone, who would be more after a later rule."""
+    roles = SESSIONS.assign(Role="lead", Site="north")
+    # Another leads each patient's last session, and a helper of one site stands beside each lead.
+    last = roles.groupby("PathwayID").tail(1).index
+    names = [f"late-{i % 7}" for i in range(len(last))]
+    roles.loc[last, "CarePersLocalId"] = names
+    helpers = roles.assign(Role="helper", CarePersLocalId="Help Er")
+    helpers.loc[helpers.index[::2], "CarePersLocalId"] = "help er"
+    rows = pd.concat([roles, helpers], ignore_index=True).sample(frac=1, random_state=1)
+    check = checked(tmp_path, rows, '[keep]\nRole = ["lead"]\n')
+    leads = roles["CarePersLocalId"].nunique()
+    assert [s.therapists for s in check.flow[:2]] == [leads + 1, leads]
+    assert all(a.therapists >= b.therapists for a, b in pairwise(check.flow))
+    assert check.study.rows_out == 0.5
+    whole = checked(tmp_path, roles)
+    assert (whole.flow[0].therapists, whole.study.rows_out) == (leads, 0.0)
 
 
 def test_repeated_rows_are_dropped_where_a_study_says_so(tmp_path: Path) -> None:

@@ -74,7 +74,10 @@ KINDS = {
         (),
         ("reliable", "sizes"),
     ),
-    "^Not that this holds": (("rates", "missing", "sensitivity", "last_scores"), ()),
+    "^Not that this holds": (
+        ("rates", "missing", "sensitivity", "last_scores", "completeness"),
+        (),
+    ),
     "unnel plot|^Each therapist's departure|^Reliably and clinically": ((), ("funnel", "sizes")),
     "most effective at the top by": ((), ("funnel", "reliable", "sizes")),
     "^Dot plot": (("sensitivity", "one_less"), ()),

@@ -29,7 +29,7 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import enough_for
 from pwp_report.ledger import MARK
 from pwp_report.methods import first_page, methods_and_results
-from pwp_report.rates import Asked, fit_rate
+from pwp_report.rates import Asked, RateModel, fit_rate
 from pwp_report.release import release_results
 from pwp_report.release_parts import sensitivity
 from pwp_report.released import ReleasedResults, ReleasedTable
@@ -298,6 +298,38 @@ def test_who_lacks_a_last_score_is_counted_where_that_may_be_told(safe_analysis:
         rates=[],
     )
     assert "have a first score, 320 of 1,140 on PHQ-9 have no last score. Had those" in page
+
+
+@pytest.mark.parametrize(
+    ("p", "rate", "shares", "figures"),
+    [
+        (2e-11, "complete", ["80 to 98", "38 to 52", MARK], "lowest has 38 to 52%, the highest 80"),
+        (2e-11, "complete", [90.0, 44.0, 60.0], "lowest has 44.0%, the highest 90.0%"),
+        (2e-11, "complete", ["38 to 52"], "no therapist's own can be shown"),
+        (0.03, "complete", ["80 to 98", "38 to 52"], ""),
+        (2e-11, "dropout", ["80 to 98", "38 to 52"], ""),
+    ],
+)
+def test_that_completeness_differs_by_therapist_is_on_the_first_page(
+    p: float, rate: str, shares: list[object], figures: str, safe_analysis: Analysis
+) -> None:
+    """Where it is more than chance; of few therapists the table of models gives no figure."""
+    asked = Asked(rate, "", "Every score recorded", pd.DataFrame(), ())
+    model = RateModel(asked, 400, 0.62, {"per_hundred_median": (62.0, 55.0, 70.0)}, p)
+    mixed = replace(model, asked=replace(asked, terms=("x",)), p_value=0.0)
+    table: list[dict[str, Any]] = [{"therapist": f"T{i}", "share": s} for i, s in enumerate(shares)]
+    table.append({"therapist": "others together", "share": "1 to 2"})
+    every = {"outcome": "Every score recorded", "measure": "all measures", "percent": 62.0}
+    every |= {"adjusted_for": "nothing", "per_hundred_low": np.nan}
+    analysis = replace(safe_analysis, rates=(model, mixed))
+    page = _page_with(analysis, False, completeness=table, rates=[every])
+    said = "have every score. This share differs between therapists by more than chance gives: "
+    assert (said in page) == bool(figures)
+    assert figures in page
+    many = [every | {"per_hundred_low": 44.0, "per_hundred_high": 77.0}]
+    page = _page_with(analysis, False, completeness=table, rates=many)
+    ends = "it is about 44% with a therapist at the 5th percentile of all therapists and 77% with"
+    assert (said + ends in page) == bool(figures)
 
 
 def test_who_is_left_out_for_one_measure_is_on_the_first_page(safe_analysis: Analysis) -> None:

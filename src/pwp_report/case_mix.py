@@ -13,7 +13,7 @@ from multilevel.nested import NestedFit
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.read.cells import MISSING_CODES, read_codes, read_dates, read_numbers
-from pwp_report.read.raw import shown_name
+from pwp_report.read.raw import did_you_mean, shown_name
 from pwp_report.recognise import NOBODY, guess_roles, tells_of_treatment
 from pwp_report.study import Study
 from pwp_report.wording import refusal, remark
@@ -72,7 +72,8 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
             taken = {*study.columns.values(), "synthetic"} - person | scores | done
             free = [c for c in columns if c not in taken and not tells_of_treatment(c)]
             listed = ", ".join(map(shown_name, free[:12])) or "(none)"
-            raise refusal(key, file=file, column=shown_name(name), listed=listed)
+            meant = did_you_mean(name, free, " (did you mean {}?)")
+            raise refusal(key, file=file, column=shown_name(name), listed=listed, meant=meant)
         found[name] = column
     return found
 

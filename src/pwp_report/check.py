@@ -20,7 +20,7 @@ from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_a
 from pwp_report.rows import choose_rows, least_shown, services_not_named
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
 from pwp_report.study_file import read_study
-from pwp_report.wording import Question, refusal, remark, render
+from pwp_report.wording import RELAX, Question, refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
 _FOR_RULES = "n_therapists tied by_rows joined assessment one_to_one order synthetic person_id"
@@ -237,7 +237,8 @@ def _feasible(included: Included, found: Problems, study: Study) -> None:
     people, therapist = included.patients, study.columns["therapist_id"]
     if people.empty:
         last = next((s for s in included.flow if s.patients == 0), included.flow[-1])
-        found.add("nobody_left", rule=last.rule)
+        how = next(words for part, words in RELAX.items() if part in last.rule)
+        found.add("nobody_left", rule=last.rule, how=how)
         return
     loads = people["therapist_id"].value_counts()
     if len(loads) < 2:

@@ -48,11 +48,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pwp_report.ledger import MARK as MARK
-from pwp_report.ledger import Cell, Ledger
-from pwp_report.ledger import DisclosurePolicy as DisclosurePolicy
-from pwp_report.ledger import Relation as Relation
+from pwp_report.ledger import MARK, Cell, DisclosurePolicy, Ledger, Relation
 from pwp_report.wording import refusal
+
+#: Of `ledger`, and handed on from here.
+__all__ = ["MARK", "DisclosurePolicy", "Relation"]
 
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000

@@ -132,3 +132,42 @@ def test_no_share_of_complete_courses_is_more_than_it_is(eligible: int, lacking:
 
 def _share(complete: int, eligible: int, policy: DisclosurePolicy) -> float | str:
     return share_between(policy.count(complete), policy.count(eligible), policy)
+
+
+_GAPS = FRAME.assign(
+    phq9_post=FRAME["phq9_post"].astype(object).mask(FRAME.index % 2 == 0, ""),
+    gad7_post=FRAME["gad7_post"].astype(object).mask(FRAME.index % 2 == 1, ""),
+)
+_PAIRS = pd.concat([SESSIONS, SESSIONS.assign(CarePersLocalId="another")])
+
+
+@pytest.mark.parametrize(
+    ("frame", "study", "key", "remedy"),
+    [
+        (FRAME.assign(mode="group"), "", "one_to_one = false", "[inclusion]\none_to_one = false"),
+        (SESSIONS.assign(AppType="02"), "", "assessment = false",
+         "[inclusion]\nassessment = false"),
+        (FRAME.assign(sessions=1), "", "minimum_sessions", "[inclusion]\nminimum_sessions = 1"),
+        (FRAME, "[inclusion]\nminimum_age = 99", "minimum_age", "[inclusion]\nminimum_age = 18"),
+        (FRAME, "[inclusion]\nmaximum_age = 9", "maximum_age", "[inclusion]\nmaximum_age = 99"),
+        (FRAME, "[inclusion]\nminimum_patients = 999", "minimum_patients",
+         "[inclusion]\nminimum_patients = 2"),
+        (FRAME.assign(therapist_id="n/a", who=FRAME["therapist_id"]), "", "therapist_id",
+         '[columns]\ntherapist_id = "who"'),
+        (FRAME.assign(status="declined"), "", "under closed of [codes]",
+         '[codes]\nclosed = ["declined"]\nneither = []'),
+        (_GAPS, "", "required = false",
+         "[measures.phq9]\nrequired = false\n[measures.gad7]\nrequired = false"),
+        (_PAIRS, '[therapists]\nseveral = "exclude"', 'several = "most_sessions"',
+         '[therapists]\nseveral = "most_sessions"'),
+    ],
+)  # fmt: skip
+def test_a_rule_that_leaves_nobody_is_named_with_the_key_that_relaxes_it(
+    frame: pd.DataFrame, study: str, key: str, remedy: str, tmp_path: Path
+) -> None:
+    (problem,) = checked(tmp_path, frame, study).problems
+    assert problem.problem.startswith("no patient is left after the rule: ")
+    assert key in problem.hint
+    assert "in a study file" in problem.hint
+    # And what it says is a remedy.
+    assert not [p for p in checked(tmp_path, frame, remedy).problems if "is left" in p.problem]

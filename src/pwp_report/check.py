@@ -131,9 +131,11 @@ def check_study_data(
     tied = int((patients.get("tied", pd.Series()) > 0).sum())
     several = done.some(had, len(patients)) * (had > len(patients) / 10)
     done = replace(done, people=_people(included.patients, policy), several_had=several)
-    rows_out = round(1 - len(raw.frame) / len(whole.frame), 1)
+    used, rows = len(raw.frame), len(whole.frame)
+    # Of fewer rows a tenth could be of fewer than the threshold.
+    rows_out = round(1 - used / rows, 1) * (rows >= 10 * done.threshold)
     done = replace(done, tied=done.some(tied, had), rows_out=rows_out)
-    words = {"raw": raw, "study": done, "rows": len(whole.frame), "unused": _unused(raw, done)}
+    words = {"raw": raw, "study": done, "rows": rows, "unused": _unused(raw, done)}
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),

@@ -96,7 +96,7 @@ class Study:
     tied : str
         Of how many of these two had equally many sessions, as it may be said.
     rows_out : float
-        The share of the file's rows that the study leaves out, in tenths.
+        The share of the file's rows that the study leaves out, in tenths; zero of few rows.
     place : str
         A column that may be of services and has no use; empty where there is none.
     files : mapping of str to str

@@ -44,6 +44,9 @@ def test_the_flow_counts_all_therapists_of_the_rows_that_are_left(tmp_path: Path
     assert [s.therapists for s in check.flow[:2]] == [leads + 1, leads]
     assert all(a.therapists >= b.therapists for a, b in pairwise(check.flow))
     assert check.study.rows_out == 0.5
+    # Of 40 rows a tenth could be of fewer than five.
+    few = checked(tmp_path, FRAME.head(40).assign(Team=["a", "b"] * 20), '[keep]\nTeam = ["a"]\n')
+    assert few.study.rows_out == 0.0
     whole = checked(tmp_path, roles)
     assert (whole.flow[0].therapists, whole.study.rows_out) == (leads, 0.0)
 

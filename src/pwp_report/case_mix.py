@@ -14,7 +14,7 @@ from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_lib.numbers import listing
 from pwp_report.read.cells import MISSING_CODES, read_codes, read_dates, read_numbers
-from pwp_report.read.raw import shown_name
+from pwp_report.read.raw import did_you_mean, shown_name
 from pwp_report.recognise import NOBODY, guess_roles, speaks_of
 from pwp_report.study import Study
 from pwp_report.wording import refusal, remark
@@ -76,7 +76,8 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
             taken = {*study.columns.values(), "synthetic"} - person | scores | done
             free = [c for c in columns if c not in taken and not speaks_of("of_treatment", c)]
             listed = ", ".join(map(shown_name, free[:12])) or "(none)"
-            raise refusal(key, file=file, column=shown_name(name), listed=listed)
+            meant = did_you_mean(name, free, " (did you mean {}?)")
+            raise refusal(key, file=file, column=shown_name(name), listed=listed, meant=meant)
         found[name] = column
     return found
 

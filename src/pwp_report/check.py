@@ -12,20 +12,19 @@ from pwp_lib.measures import Measure
 from pwp_report.case_mix import telling
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
-from pwp_report.patients import PatientReader, same_name, score_columns
+from pwp_report.patients import PatientReader, score_columns
 from pwp_report.problems import Problems
-from pwp_report.read.cells import read_codes, read_numbers, read_words
+from pwp_report.read.cells import read_codes, read_numbers, read_words, same_name
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import choose_rows, groups_not_named, least_shown, services_not_named
 from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
 from pwp_report.study_file import read_study
-from pwp_report.wording import Question, refusal, remark, render
+from pwp_report.wording import RELAX, Question, refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
-_FOR_RULES = ["n_therapists", "tied", "by_rows", "joined", "assessment", "one_to_one", "order"]
-_FOR_RULES += ["synthetic", "person_id"]
+_FOR_RULES = "n_therapists tied by_rows joined assessment one_to_one order synthetic person_id"
 #: Columns of a table of therapists that are text; the others are numbers from zero, up to:
 _THERAPIST_TEXT = ("therapist_id", "service_id", "gender")
 _THERAPIST_MOST = {"age": 100, "years_experience": 80}
@@ -120,8 +119,7 @@ def check_study_data(
     table, left = _therapists(therapists, included.patients, done, found)
     courses += [remark("scales_not_used", columns=headings_listed(left))] * bool(left)
     scales = table is not None and bool({*table} - {*_THERAPIST_TEXT})
-    if chosen:
-        included = replace(included, flow=(*chosen, *included.flow[1:]))
+    included = replace(included, flow=(*chosen, *included.flow[1:]))
     said = [*taken, *said, *[remark("every_row_attended")] * done.counts_every_row]
     remarks = (*raw.remarks, *said, *dropped, *reader.notes, *courses)
     if not found:
@@ -136,9 +134,14 @@ def check_study_data(
     remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
     had = int((patients.get("n_therapists", pd.Series()) > 1).sum())
+    tied = int((patients.get("tied", pd.Series()) > 0).sum())
     several = done.some(had, len(patients)) * (had > len(patients) / 10)
     done = replace(done, people=_people(included.patients, policy), several_had=several)
-    words = {"raw": raw, "study": done, "rows": len(whole.frame), "unused": _unused(raw, done)}
+    used, rows = len(raw.frame), len(whole.frame)
+    # Of fewer rows a tenth could be of fewer than the threshold.
+    rows_out = round(1 - used / rows, 1) * (rows >= 10 * done.threshold)
+    done = replace(done, tied=done.some(tied, had), rows_out=rows_out)
+    words = {"raw": raw, "study": done, "rows": rows, "unused": _unused(raw, done)}
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
@@ -242,7 +245,8 @@ def _feasible(included: Included, found: Problems, study: Study) -> None:
     people, therapist = included.patients, study.columns["therapist_id"]
     if people.empty:
         last = next((s for s in included.flow if s.patients == 0), included.flow[-1])
-        found.add("nobody_left", rule=last.rule)
+        how = next(words for part, words in RELAX.items() if part in last.rule)
+        found.add("nobody_left", rule=last.rule, how=how)
         return
     loads = people["therapist_id"].value_counts()
     if len(loads) < 2:
@@ -324,7 +328,7 @@ def _cohort(
 
 
 def _without_rules(people: pd.DataFrame) -> pd.DataFrame:
-    return people.drop(columns=_FOR_RULES, errors="ignore")
+    return people.drop(columns=_FOR_RULES.split(), errors="ignore")
 
 
 def _finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:

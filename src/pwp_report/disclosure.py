@@ -47,11 +47,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pwp_report.ledger import MARK as MARK
-from pwp_report.ledger import Array, Cell, Ledger
-from pwp_report.ledger import DisclosurePolicy as DisclosurePolicy
-from pwp_report.ledger import Relation as Relation
+from pwp_report.ledger import MARK, Array, Cell, DisclosurePolicy, Ledger, Relation
 from pwp_report.wording import refusal
+
+#: Of `ledger`, and handed on from here.
+__all__ = ["MARK", "DisclosurePolicy", "Relation"]
 
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000

@@ -65,10 +65,9 @@ def _masks(
     if study.minimum_sessions > 0 and "sessions" in has:
         words = f"{study.minimum_sessions} sessions or more"
         rules.append((words, patients["sessions"] >= study.minimum_sessions))
-    if study.assessment and "assessment" in has:
-        rules.append(("an assessment among the sessions", patients["assessment"] == True))  # noqa: E712
-    if study.one_to_one and "one_to_one" in has:
-        rules.append(("one-to-one", patients["one_to_one"] == True))  # noqa: E712
+    asked = {"assessment": "an assessment among the sessions", "one_to_one": "one-to-one"}
+    wanted = [name for name in asked if getattr(study, name) and name in has]
+    rules += [(asked[name], patients[name].eq(True)) for name in wanted]
     if "status" in has:
         words = " or ".join(s.replace("_", " ") for s in study.status)
         met = patients["status"].isin(study.status)

@@ -33,22 +33,6 @@ def score_columns(entry: ScoreColumns, level: str) -> list[tuple[str, str]]:
     return [(entry.measure.pre, entry.pre), (entry.measure.post, entry.post)]
 
 
-def same_name(name: str) -> str:
-    """Reduce an identifier so that two spellings of one name or number are equal.
-
-    Codes of letters and digits keep their capitals, which may tell them apart.
-
-    Examples
-    --------
-    >>> same_name("SMITH J") == same_name("Smith J"), same_name("007"), same_name("aB1")
-    (True, '7', 'aB1')
-    """
-    name = re.sub(r"^(\d+)\.0+$", r"\1", name)
-    if name.isdigit():
-        return name.lstrip("0") or "0"
-    return name if any(c.isdigit() for c in name) else name.casefold()
-
-
 def _bare(name: str) -> tuple[str, str]:
     """Reduce a label to its letters and digits, with words as they stand and in one order.
 
@@ -171,7 +155,7 @@ class PatientReader:
         names = text.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
         first: dict[str, str] = {}
         for name in names:
-            first.setdefault(same_name(name), name)
+            first.setdefault(cells.same_name(name), name)
         joined = len(names) - len(first)
         if joined:
             self._note("spellings_joined", role=role, count=joined)
@@ -179,7 +163,7 @@ class PatientReader:
         if again := list(bare.index[bare.apply(pd.Series.duplicated).any(axis=1)]):
             self._note("labels_alike", role=role)
             self._note("alike", count=len(again), row=self.raw.rows[text.isin(again).argmax()])
-        return text.map({name: first[same_name(name)] for name in names}).astype("str")
+        return text.map({name: first[cells.same_name(name)] for name in names}).astype("str")
 
     def _lone_code(self, therapists: pd.Series) -> None:
         """Name a therapist 99 or 999 where no staff number stands beside it."""

@@ -6,8 +6,8 @@ from functools import partial
 
 import pandas as pd
 
-from pwp_lib.cohort import FlowStep, flow_step
-from pwp_report.read.cells import read_codes, read_words
+from pwp_lib.cohort import FlowStep
+from pwp_report.read.cells import read_codes, read_words, same_name
 from pwp_report.read.raw import RawTable, said_of_rows, shown_name
 from pwp_report.recognise import NOBODY, speaks_of
 from pwp_report.study import Study, column_not_there, unused
@@ -38,7 +38,7 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
     raw : RawTable
         With the rows that are left.
     flow : tuple of FlowStep
-        Patients in the file, and after each choice; empty if there is none.
+        Who stands in the rows of the file, and in those left after each choice.
     remarks : list of str
     """
     said: list[str] = []
@@ -50,21 +50,30 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
         said += said_of_rows(int(again.sum()), "with the same entries as one above")
         raw = _rows(raw, ~again)
     people = _people(raw.frame, study)
-    said += _restarting(people, study)
-    if not (study.keep or study.leave_out):
-        return raw, (), said
-    left = people["patient_id"].notna()
-    flow = [flow_step("patients in the file", people[left].drop_duplicates("patient_id"), 0)]
+    if "service_id" in people and not study.numbers_restart:
+        # Whether services seem to number their patients each from one.
+        pairs = people.dropna().drop_duplicates(["patient_id", "service_id"])
+        many = pairs["patient_id"].duplicated().mean() >= _MANY
+        said += [remark("numbers_restart_perhaps")] * bool(many)
     met_all = pd.Series(True, index=raw.frame.index)
+    flow = [_step("patients in the file", people)]
     for section, verb in (("keep", "keeps"), ("leave_out", "leaves out")):
         for column, entries in getattr(study, section).items():
             met_all &= _met(raw, column, entries, section, said)
-            those = people[left & met_all].drop_duplicates("patient_id")
             words = f"{shown_name(column)} as the study {verb}"
-            flow.append(flow_step(words, those, flow[-1].patients - len(those)))
+            flow.append(_step(words, people[met_all], flow[-1].patients))
     if not met_all.any():
         raise refusal("study_leaves_no_row", file=raw.name)
     return _rows(raw, met_all), tuple(flow), said
+
+
+def _step(rule: str, rows: pd.DataFrame, before: int = 0) -> FlowStep:
+    """Count who stands in the rows that are left: a patient may have several therapists there."""
+    rows = rows.dropna(subset="patient_id")
+    labels = [rows.get(r, pd.Series()).dropna().unique() for r in ("therapist_id", "service_id")]
+    therapists, services = (len({*map(same_name, some)}) for some in labels)
+    patients = rows["patient_id"].nunique()
+    return FlowStep(rule, patients, therapists, services, max(0, before - patients))
 
 
 def least_shown(raw: RawTable, study: Study) -> int:
@@ -89,15 +98,6 @@ def _people(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
     roles = [r for r in (*_NUMBERED, "service_id") if r in study.columns]
     ids = pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing) for r in roles})
     return ids.mask(ids.apply(lambda column: column.str.lower().isin(NOBODY)))
-
-
-def _restarting(people: pd.DataFrame, study: Study) -> list[str]:
-    """Say where services seem to number their patients each from one."""
-    if study.numbers_restart or "service_id" not in people:
-        return []
-    pairs = people.dropna().drop_duplicates(["patient_id", "service_id"])
-    many = pairs["patient_id"].duplicated().mean() >= _MANY
-    return [remark("numbers_restart_perhaps")] * bool(many)
 
 
 def services_not_named(raw: RawTable, study: Study) -> str:

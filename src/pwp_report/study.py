@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +9,7 @@ from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report import recognise
 from pwp_report.ledger import DisclosurePolicy
-from pwp_report.read.raw import headings_listed, shown_name
+from pwp_report.read.raw import did_you_mean, headings_listed, shown_name
 from pwp_report.wording import refusal, remark
 
 #: Roles without which nothing can be done, and what they identify.
@@ -94,6 +93,10 @@ class Study:
         had one.
     several_had : str
         How many patients had several therapists, as it may be said, where a tenth or more had.
+    tied : str
+        Of how many of these two had equally many sessions, as it may be said.
+    rows_out : float
+        The share of the file's rows that the study leaves out, in tenths; zero of few rows.
     perhaps : mapping of str to str
         By question, the column without a use that it is about; empty where there is none.
     files : mapping of str to str
@@ -141,6 +144,8 @@ class Study:
     threshold: int = DisclosurePolicy.threshold
     people: str = ""
     several_had: str = ""
+    tied: str = ""
+    rows_out: float = 0.0
     perhaps: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
@@ -153,9 +158,12 @@ class Study:
         return self.level == "session" and not {"attended", "missed"} & set(self.columns)
 
     def some(self, n: int, of: int) -> str:
-        """Write a count of patients in a sentence: in words where it or the others are too few."""
+        """Write a count of patients in a sentence: in words where it or the others are too few.
+
+        Empty where there are none.
+        """
         if n < self.threshold:
-            return "some"
+            return "some" * (n > 0)
         return "nearly all" if of - n < self.threshold else self.policy(True).text(n)
 
     def policy(self, active: bool) -> DisclosurePolicy:
@@ -202,8 +210,8 @@ def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], fi
         if scores.measure.name in stated or bool(scores.pre) == bool(scores.post):
             continue
         end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
-        near = get_close_matches(other, [c for c in unused(study, columns) if c != other], n=1)
-        meant = f"did you mean {shown_name(near[0])}? N" if near else "n"
+        left = [c for c in unused(study, columns) if c != other]
+        meant = did_you_mean(other, left, " (did you mean {}?)")
         words: dict[str, Any] = {"measure": scores.measure, "end": end, "meant": meant}
         raise refusal("half_a_measure", file=file, column=shown_name(other), **words)
 
@@ -211,19 +219,23 @@ def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], fi
 def _refuse_unclear_ends(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where columns are named after a measure, and none says that it is first or last."""
     used = [] if given.measures else [s.measure for s in study.measures]
-    for measure in [m for m in MEASURES.values() if used and m not in used]:
-        if len(named := recognise.named_after(unused(study, columns), measure)) > 1:
-            words = headings_listed(named)
-            raise refusal("unclear_ends", file=file, measure=measure, columns=words)
+    for m in [m for m in MEASURES.values() if used and m not in used]:
+        if len(named := recognise.named_after(unused(study, columns), m)) > 1:
+            raise refusal("unclear_ends", file=file, measure=m, columns=headings_listed(named))
 
 
-def measures_not_used(study: Study, columns: Sequence[str]) -> list[str]:
-    """Ask about columns that no role has and that are named after a measure that is not used."""
+def columns_of_others(study: Study, columns: Sequence[str]) -> dict[Measure, list[str]]:
+    """Find columns that no role has and that are named after a measure that is not used."""
     used, left = {s.measure.name for s in study.measures}, unused(study, columns)
     others = [m for name, m in MEASURES.items() if name not in used]
     named = {m: recognise.named_after(left, m, r".*(?<![a-z])") for m in others}
-    listed = {m: headings_listed(there) for m, there in named.items() if there}
-    return [remark("scores_not_used", measure=m, columns=words) for m, words in listed.items()]
+    return {m: there for m, there in named.items() if there}
+
+
+def measures_not_used(study: Study, columns: Sequence[str]) -> list[str]:
+    """Ask about columns that are named after a measure that is not used."""
+    named = columns_of_others(study, columns).items()
+    return [remark("scores_not_used", measure=m, columns=headings_listed(c)) for m, c in named]
 
 
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
@@ -237,18 +249,15 @@ def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: s
 
 def column_not_there(where: str, column: str, columns: Sequence[str], file: str = "") -> InputError:
     """Make the error for a column that the study names and the file lacks."""
-    near = get_close_matches(column, list(map(str, columns)), n=1)
-    hint = f"did you mean {shown_name(near[0])}?" if near else "correct the study file"
+    hint = did_you_mean(column, columns) or "correct the study file"
     return refusal("column_not_there", file=file, column=shown_name(column), where=where, hint=hint)
 
 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Do what `complete_study` does, and leave open what is not recognised."""
     present = set(columns)
-    named = [*study.columns.items()]
-    named += [
-        (f"measures.{m.measure.name}", c) for m in study.measures for c in (m.pre, m.post, m.score)
-    ]
+    scored = ((m.measure.name, c) for m in study.measures for c in (m.pre, m.post, m.score))
+    named = [*study.columns.items(), *((f"measures.{name}", c) for name, c in scored)]
     for role, column in named:
         if column and column not in present:
             raise column_not_there(f"for {role}", column, columns, file)

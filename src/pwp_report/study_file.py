@@ -12,15 +12,14 @@ import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
-from pwp_report.read.raw import headings_listed, shown_name
+from pwp_report.read.raw import did_you_mean, headings_listed, shown_name
 from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
-from pwp_report.study import NEEDED, ScoreColumns, Study
+from pwp_report.study import NEEDED, ScoreColumns, Study, columns_of_others
 from pwp_report.wording import listed, refusal, render
 
 #: Beyond any number that a study file could mean.
@@ -139,8 +138,7 @@ def _hint(key: str, keys: Sequence[str]) -> str:
     home = next((s for s in _SECTIONS if key in _names(s)), "columns" if role else "")
     if home and "columns" in keys:
         return f"did you mean {role or key} under [{home}]?"
-    near = get_close_matches(key, keys, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
+    return did_you_mean(key, keys) or f"known are {', '.join(keys)}"
 
 
 def read_study(path: str | Path) -> Study:
@@ -289,5 +287,6 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
         needed=NEEDED,
         left=[r for r in roles if r not in {*study.columns, *study.without}],
         listed=headings_listed(headings),
+        named=columns_of_others(study, headings),
         toml=_toml,
     )

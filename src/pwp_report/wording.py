@@ -22,7 +22,9 @@ _WORDS = listed("wording.toml")
 KINDS: dict[str, list[str]] = _WORDS.pop("kinds")
 #: What a chapter or a tagged cell may need beside patients and their scores.
 NEEDS: dict[str, str] = _WORDS.pop("needs")
-#: Which therapist of several counts, in words of a rule of inclusion.
+#: What to do about a rule that leaves nobody, and which therapist of several counts, by the words
+#: of a rule of inclusion.
+RELAX: dict[str, str] = _WORDS.pop("relax")
 SEVERAL: dict[str, str] = _WORDS.pop("several")
 _REMARKS: dict[str, str] = _WORDS.pop("remarks")
 _QUESTIONS: dict[str, str] = _WORDS.pop("questions")

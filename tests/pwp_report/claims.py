@@ -102,6 +102,8 @@ class Asked:
     least: int = 20
     size: int | None = None
     therapists: Rows | None = None
+    #: The share of the file's rows that the study leaves out, in one step; of no patient all rows.
+    left_out: float = 0.0
 
     @cached_property
     def measures(self) -> list[str]:
@@ -112,7 +114,7 @@ class Asked:
     def rules(self) -> list[pd.Series]:
         """Who meets each rule of inclusion, in turn."""
         r = self.rows
-        met = [pd.Series(True, r.index), r["t"].notna()]
+        met = [pd.Series(True, r.index)] * (1 + bool(self.left_out)) + [r["t"].notna()]
         if "sessions" in r:
             met.append(r["sessions"] >= 2)
         if "closed" in r:

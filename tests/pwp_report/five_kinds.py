@@ -151,7 +151,8 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 
 #: What a study file says of them: between them, all that can be asked.
 STUDIES = {
-    "contacts": "engines = ['ml', 'gibbs']\ncluster_size = 4\n[disclosure]\nminimum_shown = 12\n",
+    "contacts": "engines = ['ml', 'gibbs']\ncluster_size = 4\n[disclosure]\nminimum_shown = 12\n"
+    "[leave_out]\n'Attendance status' = ['Cancelled by patient']\n",
     "counselling": "engines = ['ml']\n[case_mix]\nadjust = ['sex', 'age']\n"
     "[disclosure]\nminimum_shown = 15\n",
     "clinic": "engines = ['ml']\n"

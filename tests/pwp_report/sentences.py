@@ -61,6 +61,7 @@ KINDS = {
     "The answer rests on": (("outcomes",), ("sizes", "all")),
     "had several therapists": (("flow",), ("several",)),
     "are left out of all measures for want": (("flow",), ()),
+    "of the rows of the file are left out": ((), ("left_out",)),
     "mean score went|^Likewise on .* an improvement of": (("outcomes",), ("limits", "off")),
     "lie between therapists|^Likewise on [^,]*%.*(told from zero|alike)": (
         ("therapist_effect", "adjusted"),
@@ -74,7 +75,10 @@ KINDS = {
         (),
         ("reliable", "sizes"),
     ),
-    "^Not that this holds": (("rates", "missing", "sensitivity", "last_scores"), ()),
+    "^Not that this holds": (
+        ("rates", "missing", "sensitivity", "last_scores", "completeness"),
+        (),
+    ),
     "unnel plot|^Each therapist's departure|^Reliably and clinically": ((), ("funnel", "sizes")),
     "most effective at the top by": ((), ("funnel", "reliable", "sizes")),
     "^Dot plot": (("sensitivity", "one_less"), ()),
@@ -169,7 +173,8 @@ def computed(claims: Claims) -> dict[str, dict[str, list[float]]]:
     found["hidden"] = {"": [getattr(claims, "hidden_services", 0), a.least]}
     # Patients, and those who dropped out where a rule says how many were let in.
     counts = [len(a.patients), *(a.eligible[c].sum() for c in ("dropped_out",) if c in a.eligible)]
-    several = [a.rows["several"].sum()] if "several" in a.rows else []
+    several = [a.rows[c].sum() for c in ("several", "tied") if c in a.rows]
+    found["left_out"] = {"": [10.0 * round(10 * a.left_out)]}
     found["several"] = {"": [5 * ((int(n) + 2) // 5) for n in several]}
     found["all"] = {"": [5 * ((int(n) + 2) // 5) for n in counts]}
     found["together"] = {"": [len(a.together), a.least]}

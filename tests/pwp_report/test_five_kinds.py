@@ -51,6 +51,8 @@ class Run:
 def _asked(name: str, file: Path) -> Asked:
     study: dict[str, Any] = tomllib.loads(STUDIES[name])
     mix, staff = study.get("case_mix", {}), file.with_name("therapists.csv")
+    ((column, out),) = study.get("leave_out", {"": ()}).items()
+    whole = pd.read_csv(file, sep="\t", encoding="utf-16") if out else pd.DataFrame()
     return Asked(
         rows=read_alone(name, file),
         covariates=COVARIATES.get(name, ()),
@@ -59,6 +61,7 @@ def _asked(name: str, file: Path) -> Asked:
         least=study.get("disclosure", {}).get("minimum_shown", 20),
         size=study.get("cluster_size"),
         therapists=pd.read_csv(staff) if staff.exists() else None,
+        left_out=float(whole[column].isin(out).mean()) if out else 0.0,
     )
 
 

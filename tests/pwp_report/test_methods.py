@@ -29,7 +29,7 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import enough_for
 from pwp_report.ledger import MARK
 from pwp_report.methods import first_page, methods_and_results
-from pwp_report.rates import Asked, fit_rate
+from pwp_report.rates import Asked, RateModel, fit_rate
 from pwp_report.release import release_results
 from pwp_report.release_parts import sensitivity
 from pwp_report.released import ReleasedResults, ReleasedTable
@@ -304,6 +304,38 @@ def test_who_lacks_a_last_score_is_counted_where_that_may_be_told(safe_analysis:
     assert "have a first score, 320 of 1,140 on PHQ-9 have no last score. Had those" in page
 
 
+@pytest.mark.parametrize(
+    ("p", "rate", "shares", "figures"),
+    [
+        (2e-11, "complete", ["80 to 98", "38 to 52", MARK], "lowest has 38 to 52%, the highest 80"),
+        (2e-11, "complete", [90.0, 44.0, 60.0], "lowest has 44.0%, the highest 90.0%"),
+        (2e-11, "complete", ["38 to 52"], "no therapist's own can be shown"),
+        (0.03, "complete", ["80 to 98", "38 to 52"], ""),
+        (2e-11, "dropout", ["80 to 98", "38 to 52"], ""),
+    ],
+)
+def test_that_completeness_differs_by_therapist_is_on_the_first_page(
+    p: float, rate: str, shares: list[object], figures: str, safe_analysis: Analysis
+) -> None:
+    """Where it is more than chance; of few therapists the table of models gives no figure."""
+    asked = Asked(rate, "", "Every score recorded", pd.DataFrame(), ())
+    model = RateModel(asked, 400, 0.62, {"per_hundred_median": (62.0, 55.0, 70.0)}, p)
+    mixed = replace(model, asked=replace(asked, terms=("x",)), p_value=0.0)
+    table: list[dict[str, Any]] = [{"therapist": f"T{i}", "share": s} for i, s in enumerate(shares)]
+    table.append({"therapist": "others together", "share": "1 to 2"})
+    every = {"outcome": "Every score recorded", "measure": "all measures", "percent": 62.0}
+    every |= {"adjusted_for": "nothing", "per_hundred_low": np.nan}
+    analysis = replace(safe_analysis, rates=(model, mixed))
+    page = _page_with(analysis, False, completeness=table, rates=[every])
+    said = "have every score. This share differs between therapists by more than chance gives: "
+    assert (said in page) == bool(figures)
+    assert figures in page
+    many = [every | {"per_hundred_low": 44.0, "per_hundred_high": 77.0}]
+    page = _page_with(analysis, False, completeness=table, rates=many)
+    ends = "it is about 44% with a therapist at the 5th percentile of all therapists and 77% with"
+    assert (said + ends in page) == bool(figures)
+
+
 def test_who_is_left_out_for_one_measure_is_on_the_first_page(safe_analysis: Analysis) -> None:
     released = _released(safe_analysis)
     first, rule = released.frame("flow").head(1), "a score on GAD-7 at both ends"
@@ -321,6 +353,19 @@ def test_who_is_left_out_for_one_measure_is_on_the_first_page(safe_analysis: Ana
         assert (f"{said} for want of {rule}." in page) == told
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.5, "About 50% of the rows"), (1.0, "Nearly all of the rows"), (0.0, "")],
+)
+def test_that_rows_are_left_out_is_on_the_first_page(
+    share: float, said: str, safe_analysis: Analysis
+) -> None:
+    study = Study(rows_out=share)
+    page = "\n".join(first_page(safe_analysis, study, _released(safe_analysis)))
+    assert ("of the rows of the file are left out, as the study file says" in page) == bool(said)
+    assert said in page
+
+
 @pytest.mark.parametrize("several", ["most_sessions", "first", "exclude"])
 def test_that_many_had_several_therapists_is_on_the_first_page(
     several: str, safe_analysis: Analysis
@@ -333,6 +378,9 @@ def test_that_many_had_several_therapists_is_on_the_first_page(
     said = f"20 of the {begun} patients in the file had several therapists. "
     said += f"Each counts as a patient of {words} alone"
     assert (said in page) == (words is not None)
+    tied = "\n".join(first_page(safe_analysis, replace(study, tied="15"), released))
+    later = "whatever the others did; of two with equally many, as 15 of these patients had, of the"
+    assert (f"{later} later." in tied) == (several == "most_sessions")
     chosen = replace(study, keep={"Team": ("a",)})
     assert (
         "20 of all patients in the rows that were kept had"

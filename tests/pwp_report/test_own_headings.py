@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,9 @@ from checking import FRAME, checked, patients_of
 from running import run
 
 from multilevel.errors import InputError
+from pwp_report.check import check_study_data
+from pwp_report.study import Study
+from pwp_report.study_file import write_study
 
 
 @pytest.mark.parametrize(
@@ -182,3 +186,58 @@ def test_services_with_other_numbers_of_dropouts_are_chosen_by_the_same_rules(
         assert run("summarise", tmp_path / f"{i}.csv", "--out", parts[-1], *key) == 0
     assert run("pool", *parts) == 0
     assert "different rules" not in capsys.readouterr().err
+
+
+def test_the_study_file_that_is_begun_holds_headings_named_after_measures(tmp_path: Path) -> None:
+    names = {"patient_id": "Patientennummer", "therapist_id": "Therapeut"}
+    ends = {"pre": "vor", "post": "nach"}
+    names |= {f"{m}_{e}": f"{m.upper()} {w}" for m in ("phq9", "gad7") for e, w in ends.items()}
+    FRAME.rename(columns=names).to_csv(tmp_path / "own.csv", index=False)
+    study = tmp_path / "study.toml"
+    assert run("check", tmp_path / "own.csv", "--write-study", study) == 2
+    text = study.read_text(encoding="utf-8")
+    assert "No measure with" not in text
+    blocks = '[measures.phq9]\n# pre = "PHQ9 vor"\n# post = "PHQ9 nach"\n', "[measures.gad7]\n"
+    assert all(f"# {block}" in text for block in blocks)
+    # As whoever fills it in does it: the hash is taken away, and the patient named.
+    text = re.sub(r"(?m)^# (?=\[measures|pre =|post =|patient_id)", "", text)
+    text = text.replace('patient_id = "?"', 'patient_id = "Patientennummer"')
+    study.write_text(text, encoding="utf-8")
+    check = check_study_data(tmp_path / "own.csv", study)
+    pd.testing.assert_frame_equal(patients_of(check), patients_of(checked(tmp_path, FRAME)))
+
+
+def test_more_columns_of_a_measure_are_named_beside_and_a_lone_one_is_a_score() -> None:
+    text = write_study(Study(), ["PHQ9 a", "PHQ9 b", "PHQ9 c", "GAD7"])
+    assert '# pre = "PHQ9 a"\n# post = "PHQ9 b"  # or "PHQ9 c"\n' in text
+    assert '# [measures.gad7]\n# score = "GAD7"  # of a session' in text
+
+
+@pytest.mark.parametrize(
+    ("decimal", "form", "commas", "days"),
+    [("", "%d.%m.%Y", True, True), (",", "%d.%m.%Y", False, True), ("", "%Y-%m-%d", True, False)],
+)
+def test_how_commas_and_dates_are_read_is_said(
+    decimal: str, form: str, commas: bool, days: bool, tmp_path: Path
+) -> None:
+    began = pd.Timestamp("2022-05-26").strftime(form)
+    scores = {c: FRAME[c].astype("str") + ",0" for c in ("phq9_pre", "phq9_post")}
+    frame = FRAME.assign(**scores, started=began)
+    check = checked(tmp_path, frame, f'[file]\ndecimal = "{decimal}"\n')
+    assert patients_of(check)["phq9_pre"].sum() == FRAME["phq9_pre"].sum()
+    said = "a comma in a number is read as a decimal point, in phq9_pre and phq9_post; decimal"
+    assert any(line.startswith(said) for line in check.understood) == commas
+    assert any("year first or day first" in line for line in check.understood) == days
+    plain = checked(tmp_path, FRAME).understood
+    assert not any("comma in" in line or "day first" in line for line in plain)
+
+
+@pytest.mark.parametrize("name", ["deprivation decile", "DEPRIVATION DECILE", "Deprivaton decile"])
+def test_a_covariate_in_other_capitals_is_asked_about(name: str, tmp_path: Path) -> None:
+    frame = FRAME.assign(**{"Deprivation decile": FRAME.index % 10})
+    with pytest.raises(InputError, match=r"no column \(did you mean Deprivation decile\?\)"):
+        checked(tmp_path, frame, f'[case_mix]\nadjust = ["{name}"]\n')
+    with pytest.raises(InputError, match="the covariate has no column; these"):
+        checked(tmp_path, frame, '[case_mix]\nadjust = ["xyz"]\n')
+    with pytest.raises(InputError, match=r"not there; did you mean Deprivation decile\?"):
+        checked(tmp_path, frame, f'[keep]\n"{name}" = ["1"]\n')

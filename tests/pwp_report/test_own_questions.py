@@ -11,6 +11,7 @@ from checking import FRAME, SESSIONS, checked, patients_of
 from test_wording import WORDS
 
 from pwp_report.study_file import write_study
+from pwp_report.table_words import phrase
 from pwp_report.wording import Question
 
 _ADJUST = '[case_mix]\nadjust = ["IMD"]\n'
@@ -120,6 +121,10 @@ def test_how_many_had_several_therapists_is_kept_where_they_are_over_a_tenth(
     others = SESSIONS["CarePersLocalId"].mask(SESSIONS.index.isin(last), "t-other")
     check = checked(tmp_path, SESSIONS.assign(CarePersLocalId=others))
     assert check.study.several_had == had
+    # Of as many sessions with either, as each of these patients has two.
+    by = SESSIONS.groupby("PathwayID")["CarePersLocalId"]
+    ties = int((by.transform("size").loc[last] == 2).sum())
+    assert check.study.tied == check.study.some(ties, moved)
 
 
 @pytest.mark.parametrize(("lost", "required", "told"), [(5, True, 1), (1, True, 0), (5, False, 0)])
@@ -221,3 +226,38 @@ def test_what_is_spread_over_therapists_and_is_no_place_is_not_asked_about(tmp_p
         "Team name 2": [f"t{t // 4}" for t in number],
     }
     assert checked(tmp_path, frame.assign(**others)).study.questions == ()
+
+
+def test_what_is_said_of_pseudonyms_holds_where_numbers_restart(tmp_path: Path) -> None:
+    frame = _clinics("service_id").replace(
+        {"service_id": {f"place {i}": f"p{i}" for i in range(5)}}
+    )
+    study = "[file]\nnumbers_restart = {}\n"
+    for restart, said in {"true": "has another pseudonym", "false": "the same pseudonym"}.items():
+        understood = checked(tmp_path, frame, study.format(restart)).understood
+        (line,) = [line for line in understood if "number 1 of another service" in line]
+        assert said in line
+    withheld = phrase("withheld", "runs", threshold=5)
+    assert "or services are in one file and numbers_restart = true" in withheld
+
+
+@pytest.mark.parametrize(
+    ("sizes", "of", "doubted"),
+    [((4,) * 15, "", True), ((4,) * 12, "", False), ((4,) * 15, "T", False)],
+    ids=["so many each", "fewer", "letters"],
+)
+def test_so_many_patients_of_numbers_without_a_gap_are_doubted(
+    sizes: tuple[int, ...], of: str, doubted: bool, tmp_path: Path
+) -> None:
+    """Fifteen services of four therapists each, of which the file has no column."""
+    rows = _clinics("Site", sizes, of)
+    frame = rows.drop(columns="Site")
+    words = "therapists are numbered from 1 to 4, with 180 patients each in the mean"
+    check = checked(tmp_path, frame)
+    assert any(line.startswith(words) for line in check.understood) == doubted
+    assert not check.study.questions
+    gaps = frame.assign(therapist_id=frame["therapist_id"].replace(f"{of}4", f"{of}17"))
+    assert not any("numbered from" in line for line in checked(tmp_path, gaps).understood)
+    named = rows.rename(columns={"Site": "service_id"})
+    study = "[file]\nnumbers_restart = true\n"
+    assert not any("numbered from" in line for line in checked(tmp_path, named, study).understood)

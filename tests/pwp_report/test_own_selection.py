@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,28 @@ def test_rows_are_kept_or_left_out_by_any_column(
     assert [s.patients for s in check.flow[:2]] == [80, left]
     with pytest.raises(InputError, match="did you mean Team"):
         checked(tmp_path, frame, f"[{section}]\nTeams = {entries}\n")
+
+
+def test_the_flow_counts_all_therapists_of_the_rows_that_are_left(tmp_path: Path) -> None:
+    """Not those of patients' first rows alone, who would be more after a later rule."""
+    roles = SESSIONS.assign(Role="lead", Site="north")
+    # Another leads each patient's last session, and a helper of one site stands beside each lead.
+    last = roles.groupby("PathwayID").tail(1).index
+    names = [f"late-{i % 7}" for i in range(len(last))]
+    roles.loc[last, "CarePersLocalId"] = names
+    helpers = roles.assign(Role="helper", CarePersLocalId="Help Er")
+    helpers.loc[helpers.index[::2], "CarePersLocalId"] = "help er"
+    rows = pd.concat([roles, helpers], ignore_index=True).sample(frac=1, random_state=1)
+    check = checked(tmp_path, rows, '[keep]\nRole = ["lead"]\n')
+    leads = roles["CarePersLocalId"].nunique()
+    assert [s.therapists for s in check.flow[:2]] == [leads + 1, leads]
+    assert all(a.therapists >= b.therapists for a, b in pairwise(check.flow))
+    assert check.study.rows_out == 0.5
+    # Of 40 rows a tenth could be of fewer than five.
+    few = checked(tmp_path, FRAME.head(40).assign(Team=["a", "b"] * 20), '[keep]\nTeam = ["a"]\n')
+    assert few.study.rows_out == 0.0
+    whole = checked(tmp_path, roles)
+    assert (whole.flow[0].therapists, whole.study.rows_out) == (leads, 0.0)
 
 
 def test_repeated_rows_are_dropped_where_a_study_says_so(tmp_path: Path) -> None:
@@ -112,3 +135,42 @@ def test_no_share_of_complete_courses_is_more_than_it_is(eligible: int, lacking:
 
 def _share(complete: int, eligible: int, policy: DisclosurePolicy) -> float | str:
     return share_between(policy.count(complete), policy.count(eligible), policy)
+
+
+_GAPS = FRAME.assign(
+    phq9_post=FRAME["phq9_post"].astype(object).mask(FRAME.index % 2 == 0, ""),
+    gad7_post=FRAME["gad7_post"].astype(object).mask(FRAME.index % 2 == 1, ""),
+)
+_PAIRS = pd.concat([SESSIONS, SESSIONS.assign(CarePersLocalId="another")])
+
+
+@pytest.mark.parametrize(
+    ("frame", "study", "key", "remedy"),
+    [
+        (FRAME.assign(mode="group"), "", "one_to_one = false", "[inclusion]\none_to_one = false"),
+        (SESSIONS.assign(AppType="02"), "", "assessment = false",
+         "[inclusion]\nassessment = false"),
+        (FRAME.assign(sessions=1), "", "minimum_sessions", "[inclusion]\nminimum_sessions = 1"),
+        (FRAME, "[inclusion]\nminimum_age = 99", "minimum_age", "[inclusion]\nminimum_age = 18"),
+        (FRAME, "[inclusion]\nmaximum_age = 9", "maximum_age", "[inclusion]\nmaximum_age = 99"),
+        (FRAME, "[inclusion]\nminimum_patients = 999", "minimum_patients",
+         "[inclusion]\nminimum_patients = 2"),
+        (FRAME.assign(therapist_id="n/a", who=FRAME["therapist_id"]), "", "therapist_id",
+         '[columns]\ntherapist_id = "who"'),
+        (FRAME.assign(status="declined"), "", "under closed of [codes]",
+         '[codes]\nclosed = ["declined"]\nneither = []'),
+        (_GAPS, "", "required = false",
+         "[measures.phq9]\nrequired = false\n[measures.gad7]\nrequired = false"),
+        (_PAIRS, '[therapists]\nseveral = "exclude"', 'several = "most_sessions"',
+         '[therapists]\nseveral = "most_sessions"'),
+    ],
+)  # fmt: skip
+def test_a_rule_that_leaves_nobody_is_named_with_the_key_that_relaxes_it(
+    frame: pd.DataFrame, study: str, key: str, remedy: str, tmp_path: Path
+) -> None:
+    (problem,) = checked(tmp_path, frame, study).problems
+    assert problem.problem.startswith("no patient is left after the rule: ")
+    assert key in problem.hint
+    assert "in a study file" in problem.hint
+    # And what it says is a remedy.
+    assert not [p for p in checked(tmp_path, frame, remedy).problems if "is left" in p.problem]

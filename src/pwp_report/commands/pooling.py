@@ -38,8 +38,6 @@ def summarise_file(
     """Write the moments of a file, small caseloads withheld and therapists under pseudonyms."""
     if out.suffix.lower() != ".parquet":
         raise refusal("moments_not_parquet", file=out)
-    if not out.parent.is_dir():
-        raise refusal("no_such_folder", file=out.parent)
     _refuse_inputs(out, [file, *([study] if study else []), key])
     found = check_study_data(file, study)
     cohort, mark = found.required(), None
@@ -116,7 +114,9 @@ def _described(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to write over what is read, whatever the path to it."""
+    """Refuse to write where no folder is, or over what is read, whatever the path to it."""
+    if not out.parent.is_dir():
+        raise refusal("no_such_folder", file=out.parent)
     for given in inputs:
         if out.exists() and given.exists() and out.samefile(given):
             raise refusal("would_replace_input", file=out)
@@ -142,8 +142,6 @@ def pool_files(files: Sequence[Path], out: Path | None, same_therapists: bool) -
     say(remark("moments_pooled", files=len(files), **counts))
     show("Random intercept and slope, by measure", table.round(3).astype(str).replace("nan", ""))
     if out is not None:
-        if not out.parent.is_dir():
-            raise refusal("no_such_folder", file=out.parent)
         total.write(out, share=False)
         _describe(out, said)
         say(f"The sum is written to {out.name}.")

@@ -144,6 +144,22 @@ def read_words(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
     return read_codes(cells, codes).str.lower().str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
 
 
+def same_name(name: str) -> str:
+    """Reduce an identifier so that two spellings of one name or number are equal.
+
+    Codes of letters and digits keep their capitals, which may tell them apart.
+
+    Examples
+    --------
+    >>> same_name("SMITH J") == same_name("Smith J"), same_name("007"), same_name("aB1")
+    (True, '7', 'aB1')
+    """
+    name = re.sub(r"^(\d+)\.0+$", r"\1", name)
+    if name.isdigit():
+        return name.lstrip("0") or "0"
+    return name if any(c.isdigit() for c in name) else name.casefold()
+
+
 def _whole(cells: pd.Series) -> pd.Series:
     """Turn 7.0, stored so because a neighbour was missing, back into the identifier 7."""
     if pd.api.types.is_float_dtype(cells) and bool((cells.dropna() % 1 == 0).all()):

@@ -1,8 +1,9 @@
 """A table as it stood in its file, and how its header is understood."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,18 @@ def headings_listed(columns: Sequence[str]) -> str:
     """List the headings of a file, which are no entries, and not endlessly many."""
     more = f" and {len(columns) - 30:,} more" if len(columns) > 30 else ""
     return ", ".join(map(shown_name, columns[:30])) + more
+
+
+def did_you_mean(name: str, known: Iterable[object], form: str = "did you mean {}?") -> str:
+    """Ask whether the nearest of the known names is meant, in capitals or not; empty if none is.
+
+    Examples
+    --------
+    >>> did_you_mean("IMD DECILE", ["age", "IMD decile"]), did_you_mean("x", ["age"])
+    ('did you mean IMD decile?', '')
+    """
+    small = {str(k).lower(): shown_name(k) for k in known}
+    return "".join(form.format(small[k]) for k in get_close_matches(name.lower(), small, n=1))
 
 
 def check_width(width: int, place: Path) -> None:

@@ -54,11 +54,10 @@ def read_text(place: Path) -> raw.RawTable:
     below = raw.said_of_rows(odd + len(plain) - last, "below the table")
     rows = plain.index[:last].to_numpy()
     frame = raw.name_columns(plain.iloc[:last].reset_index(drop=True), header, place, top)
-    notes = [f"text in {encoding}, {_NAMES.get(delimiter, 'comma')} between columns"]
-    if blank := len(whole) - len(plain):
-        notes.append(f"{blank:,} blank lines left out")
-    remarks = (*above, *below)
-    return raw.RawTable(place.name, "CSV", frame, rows, delimiter, encoding, tuple(notes), remarks)
+    form = f"text in {encoding}, {_NAMES.get(delimiter, 'comma')} between columns"
+    blank, remarks = len(whole) - len(plain), (*above, *below)
+    notes = (form, *[f"{blank:,} blank lines left out"] * (blank > 0))
+    return raw.RawTable(place.name, "CSV", frame, rows, delimiter, encoding, notes, remarks)
 
 
 def _decoded(place: Path) -> tuple[str, str]:

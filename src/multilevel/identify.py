@@ -155,24 +155,31 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
     constant = np.diagonal(about) <= _SAME * np.diagonal(raw)
     columns = [*design.random, *design.fixed, design.response]
     _refuse_dependent(design, constant[columns] | ~(stack.left[0] > ROUNDING))
-    _refuse_far(design, about)
+    if (far := too_far(design, about)).any():
+        raise InputError(
+            "its values lie so far from zero that their spread is lost in rounding",
+            hint="take a constant off, as center() does for a predictor",
+            column=design.names[columns[int(far.argmax())]],
+        )
     return stack
 
 
-def _refuse_far(design: DesignMoments, about: Array) -> None:
-    """Refuse columns that have lost half their digits, as nothing could be taken off them."""
-    if "Intercept" not in design.names:
-        return
-    constant = design.names.index("Intercept")
-    squares = about.diagonal()
-    spread = squares - about[constant] ** 2 / squares[constant]
-    for column in {*design.fixed, *design.random, design.response} - {constant}:
-        if ROUNDING * squares[column] < spread[column] <= _FAR * squares[column]:
-            raise InputError(
-                "its values lie so far from zero that their spread is lost in rounding",
-                hint="take a constant off, as center() does for a predictor",
-                column=design.names[column],
-            )
+@np.errstate(divide="ignore", invalid="ignore")
+def too_far(roles: DesignMoments, total: Array) -> NDArray[np.bool_]:
+    """Tell columns that have lost half their digits, as nothing could be taken off them.
+
+    Parameters
+    ----------
+    roles : DesignMoments
+        Which columns are random, fixed and the response, in whose order they are told.
+    total : ndarray of shape (..., m, m)
+        Cross-products over all groups.
+    """
+    squares, constant = np.diagonal(total, axis1=-2, axis2=-1), roles.constant
+    taken = 0.0 if constant is None else total[..., constant, :] ** 2
+    spread = squares - taken / squares[..., constant or 0, None]
+    far: NDArray[np.bool_] = (ROUNDING * squares < spread) & (spread <= _FAR * squares)
+    return far[..., [*roles.random, *roles.fixed, roles.response]]
 
 
 def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> None:
@@ -197,8 +204,8 @@ def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> No
 
 def tells_variances(stack: Stack) -> NDArray[np.bool_]:
     """Whether the fixed terms leave something of the response and of the random ones, (R,)."""
-    between = np.linalg.eigvalsh(_unexplained(stack))[:, 0] > _LEAST_LEFT * stack.n
-    return np.asarray(between & (_left_within(stack) > ROUNDING * stack.n))
+    between = np.linalg.eigvalsh(_unexplained(stack)) > _LEAST_LEFT * stack.n[:, None]
+    return np.asarray(between.all(axis=1) & (_left_within(stack) > ROUNDING * stack.n))
 
 
 def _unexplained(stack: Stack) -> Array:

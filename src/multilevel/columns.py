@@ -164,9 +164,7 @@ class Writer:
                 ]
                 for chosen in product(*parts):
                     whole = reduce(multiply, [p for _, p in chosen], {_CONSTANT: 1.0})
-                    columns.append(
-                        (":".join(n for n, _ in chosen) if chosen else "Intercept", whole)
-                    )
+                    columns.append((":".join(n for n, _ in chosen) or "Intercept", whole))
         return columns
 
     def _is_category(self, name: str) -> bool:

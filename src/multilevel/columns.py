@@ -176,8 +176,7 @@ class Writer:
         if name in self.levels:
             levels = self.levels[name] if coding[name] else self.levels[name][1:]
             return [(dummy(name, level), self._dummy(name, level)) for level in levels]
-        polynomial = self._expand(factor)
-        if polynomial is None:
+        if (polynomial := self._expand(factor)) is None:
             raise self.refuse(factor)
         return [(name, polynomial)]
 

@@ -117,7 +117,8 @@ def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFit
     """Fit the designs that are identified; the others keep NaN."""
     every = standardise(cross, n, roles.fixed, roles.random, roles.response, reml)
     own = [f.name for f in fields(every) if f.init and f.name != "reml"]
-    known = (every.left > ROUNDING) & ~too_far(roles, cross.sum(axis=1))
+    columns = [*roles.random, *roles.fixed, roles.response]
+    known = (every.left > ROUNDING) & ~too_far(cross.sum(axis=1), columns, roles.constant)
     usable = np.flatnonzero((n > every.p) & known.all(axis=1))
     stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
     kept = tells_variances(stack)

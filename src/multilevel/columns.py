@@ -164,9 +164,7 @@ class Writer:
                 ]
                 for chosen in product(*parts):
                     whole = reduce(multiply, [p for _, p in chosen], {_CONSTANT: 1.0})
-                    columns.append(
-                        (":".join(n for n, _ in chosen) if chosen else "Intercept", whole)
-                    )
+                    columns.append((":".join(n for n, _ in chosen) or "Intercept", whole))
         return columns
 
     def _is_category(self, name: str) -> bool:
@@ -178,8 +176,7 @@ class Writer:
         if name in self.levels:
             levels = self.levels[name] if coding[name] else self.levels[name][1:]
             return [(dummy(name, level), self._dummy(name, level)) for level in levels]
-        polynomial = self._expand(factor)
-        if polynomial is None:
+        if (polynomial := self._expand(factor)) is None:
             raise self.refuse(factor)
         return [(name, polynomial)]
 

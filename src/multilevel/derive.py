@@ -262,8 +262,7 @@ def _matrix(terms: Flat, unknowns: Sequence[float], kind: Any = float) -> Array:
     """Weight of each product in each row."""
     numbers = np.array([*unknowns, 1], dtype=kind)
     found: Array = np.zeros(terms.shape, dtype=kind)
-    weights = terms.weights * numbers[terms.by].prod(axis=1)
-    np.add.at(found, (terms.rows, terms.places), weights)
+    np.add.at(found, (terms.rows, terms.places), terms.weights * numbers[terms.by].prod(axis=1))
     return found
 
 

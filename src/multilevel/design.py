@@ -72,7 +72,7 @@ class DesignMoments(Checked):
     Attributes
     ----------
     groups : ndarray of shape (J,)
-        Labels of the groups.
+        Labels of the groups; of a table as in `Moments`, all text where numbers and text are mixed.
     n : ndarray of int, shape (J,)
         Rows of each group.
     cross : ndarray of float, shape (J, m, m)

@@ -38,16 +38,10 @@ class InputError(ValueError):
         row: int | None = None,
         column: str | None = None,
     ) -> None:
-        self.problem = problem
-        self.hint = hint
+        self.problem, self.hint, self.row, self.column = problem, hint, row, column
         self.file = Path(file).name if file is not None else None
-        self.row = row
-        self.column = column
-        places = (
-            self.file,
-            f"row {row}" if row is not None else "",
-            f"column {column}" if column is not None else "",
-        )
+        told = {"row": row, "column": column}
+        places = self.file, *(f"{name} {at}" for name, at in told.items() if at is not None)
         place = ", ".join(filter(None, places))
         body = f"{problem}; {hint}" if hint else problem
         sentence = f"{place}: {body}" if place else body

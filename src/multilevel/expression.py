@@ -153,11 +153,8 @@ def stored_as_column(expression: Expression) -> bool:
     if not sign or len(expression.parts) != 2:
         return False
     right = expression.parts[1]
-    special = (
-        sign in _COMPARISONS
-        or (sign == "/" and any(names_in(right)))
-        or (sign == "**" and right.value not in range(1, 7))
-    )
+    power = sign == "**" and right.value not in range(1, 7)
+    special = power or sign in _COMPARISONS or (sign == "/" and any(names_in(right)))
     return special and all(map(is_rowwise, expression.parts))
 
 

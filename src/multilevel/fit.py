@@ -27,7 +27,7 @@ from multilevel.residuals import ErrorKind, covariance_parts, residual_table
 from multilevel.search import solve
 from multilevel.solution import Solution
 from multilevel.sources import design_moments
-from multilevel.spread import ScaledRows, Spread, profile_delta, scaled_rows
+from multilevel.spread import NO_FIT, ScaledRows, Spread, profile_delta, scaled_rows
 from multilevel.summary import summarise
 
 
@@ -260,7 +260,7 @@ def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
             fit = fit_design(rows.scaled(delta, middle), method)
             # Or only rounding is, in which a deviance that is no minimum's can lie far too low.
             return fit.deviance if fit.converged else max(fit.deviance, plain)
-        return 1e30  # beyond any deviance, and SciPy may subtract it
+        return NO_FIT
 
     def at(delta: float, neighbours: tuple[MixedFit, ...] = ()) -> MixedFit:
         scale, fit = rows.log_scale(delta), fit_design(rows.scaled(delta), method)
@@ -268,5 +268,6 @@ def _fit_spread(rows: ScaledRows, method: str) -> MixedFit:
         return replace(fit, spread=Spread(rows.text, delta, se, *about, neighbours))
 
     middle, plain = float(rows.log_unit.mean()), fit_design(rows.scaled(0.0), method).deviance
+    rows.refuse_unbounded(method_name(method) == "REML")
     delta, se = profile_delta(deviance, 0.1 / float(rows.log_unit.std()))
     return at(delta, (at(delta - se), at(delta + se)))

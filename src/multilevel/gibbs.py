@@ -119,10 +119,10 @@ def run_chains(
     width = columns - 1 + n_groups * q + q + q * (q - 1) // 2
     every = -(-chains * draws * n_groups * q * 8 // KEEP_BYTES)
     out = Draws(
-        fixed=np.empty((chains, draws, columns - 1)),
-        covariance=np.empty((chains, draws, q, q)),
+        beta=np.empty((chains, draws, columns - 1)),
+        random_covariance=np.empty((chains, draws, q, q)),
         residual_variance=np.empty((chains, draws)),
-        effects=np.empty((chains, -(-draws // every), n_groups, q)),
+        u=np.empty((chains, -(-draws // every), n_groups, q)),
     )
     belief = Belief(prior.df, prior.scale, prior.residual_rate, prior.power, prior.half)
     room = make_room(columns, n_groups, q)

@@ -57,14 +57,14 @@ class Noise(NamedTuple):
 class Draws(NamedTuple):
     """What a chain writes.
 
-    ``fixed`` (draws, p) in orthonormal columns; ``covariance`` (draws, q, q);
-    ``residual_variance`` (draws,); ``effects`` (kept, J, q), of every `every`-th draw.
+    Named as in `Posterior`: ``beta`` (draws, p) in orthonormal columns; ``random_covariance``
+    (draws, q, q); ``residual_variance`` (draws,); ``u`` (kept, J, q), of every `every`-th draw.
     """
 
-    fixed: Array
-    covariance: Array
+    beta: Array
+    random_covariance: Array
     residual_variance: Array
-    effects: Array
+    u: Array
 
 
 #: What an iteration fills: the fixed part's, the groups', and matrices of the random terms.
@@ -298,8 +298,8 @@ def run_chain(
             row = first + it
             out.residual_variance[row] = s2
             for m in range(columns - 1):
-                out.fixed[row, m] = room.delta[m]
-            copy(cov, out.covariance[row])
+                out.beta[row, m] = room.delta[m]
+            copy(cov, out.random_covariance[row])
             if row % every == 0:
-                copy(room.u, out.effects[row // every])
+                copy(room.u, out.u[row // every])
     return s2

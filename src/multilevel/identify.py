@@ -148,31 +148,40 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
             hint="drop terms or add rows",
         )
     roles = design.fixed, design.random, design.response
-    moved = () if design.centred is None else design.centres, design.constant
-    stack = standardise(products[None], np.array([float(rows)]), *roles, reml, *moved)
+    centres, constant = () if design.centred is None else design.centres, design.constant
+    stack = standardise(products[None], np.array([float(rows)]), *roles, reml, centres, constant)
     about = products.sum(axis=0)
     # What a constant leaves about its mean is rounding of its values, or nothing.
-    constant = np.diagonal(about) <= _SAME * np.diagonal(raw)
+    same = np.diagonal(about) <= _SAME * np.diagonal(raw)
     columns = [*design.random, *design.fixed, design.response]
-    _refuse_dependent(design, constant[columns] | ~(stack.left[0] > ROUNDING))
-    _refuse_far(design, about)
+    _refuse_dependent(design, same[columns] | ~(stack.left[0] > ROUNDING))
+    if (far := too_far(about, columns, constant)).any():
+        raise InputError(
+            "its values lie so far from zero that their spread is lost in rounding",
+            hint="take a constant off, as center() does for a predictor",
+            column=design.names[columns[int(far.argmax())]],
+        )
     return stack
 
 
-def _refuse_far(design: DesignMoments, about: Array) -> None:
-    """Refuse columns that have lost half their digits, as nothing could be taken off them."""
-    if "Intercept" not in design.names:
-        return
-    constant = design.names.index("Intercept")
-    squares = about.diagonal()
-    spread = squares - about[constant] ** 2 / squares[constant]
-    for column in {*design.fixed, *design.random, design.response} - {constant}:
-        if ROUNDING * squares[column] < spread[column] <= _FAR * squares[column]:
-            raise InputError(
-                "its values lie so far from zero that their spread is lost in rounding",
-                hint="take a constant off, as center() does for a predictor",
-                column=design.names[column],
-            )
+@np.errstate(divide="ignore", invalid="ignore")
+def too_far(total: Array, columns: list[int], constant: int | None) -> NDArray[np.bool_]:
+    """Tell columns that have lost half their digits, as nothing could be taken off them.
+
+    Parameters
+    ----------
+    total : ndarray of shape (..., m, m)
+        Cross-products over all groups.
+    columns : list of int
+        Positions of those to be told, in the order of the answer.
+    constant : int or None
+        Position of the constant, without which nothing is known.
+    """
+    squares = np.diagonal(total, axis1=-2, axis2=-1)
+    taken = 0.0 if constant is None else total[..., constant, :] ** 2
+    spread = squares - taken / squares[..., constant or 0, None]
+    far: NDArray[np.bool_] = (ROUNDING * squares < spread) & (spread <= _FAR * squares)
+    return far[..., columns]
 
 
 def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> None:
@@ -197,8 +206,8 @@ def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> No
 
 def tells_variances(stack: Stack) -> NDArray[np.bool_]:
     """Whether the fixed terms leave something of the response and of the random ones, (R,)."""
-    between = np.linalg.eigvalsh(_unexplained(stack))[:, 0] > _LEAST_LEFT * stack.n
-    return np.asarray(between & (_left_within(stack) > ROUNDING * stack.n))
+    between = np.linalg.eigvalsh(_unexplained(stack)) > _LEAST_LEFT * stack.n[:, None]
+    return np.asarray(between.all(axis=1) & (_left_within(stack) > ROUNDING * stack.n))
 
 
 def _unexplained(stack: Stack) -> Array:
@@ -222,7 +231,7 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     Neither within groups, for the residual, nor between them, once the fixed terms are taken
     out, for a random term.
     """
-    p, q, root, rows = stack.p, stack.q, stack.root[0], float(stack.n[0])
+    p, root, rows = stack.p, stack.root[0], float(stack.n[0])
     rest = _unexplained(stack)[0]
     if np.linalg.eigvalsh(rest)[0] <= _LEAST_LEFT * rows:
         z_root, vectors = stack.z_root[0], np.linalg.eigh(rest)[1]
@@ -235,11 +244,8 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
             column=design.group_name or None,
         )
     left = _left_within(stack)[0]
-    taken = p + q * len(root)
-    if rows <= taken:  # at most; more exactly where that matters
-        sizes = (root**2).max(axis=-1)
-        real = int(np.linalg.matrix_rank(stack.within[0, :p, :p], 1e-10))
-        taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum()) + real
+    sizes, real = (root**2).max(axis=-1), np.linalg.matrix_rank(stack.within[0, :p, :p], 1e-10)
+    taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum() + real)
     if rows <= taken or left <= ROUNDING * rows:
         raise InputError(
             "within groups there is no residual variance: the groups are too small for these "

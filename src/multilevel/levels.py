@@ -88,6 +88,9 @@ def sum_levels(formula: Formula, data: Any, *, cells: bool = False) -> Record:
     factors = [formula.above, formula.group]
     frame, known, lost = _with_both(factors, data)
     pairs = pd.DataFrame({f: pd.Series(known[f].to_list(), dtype=object) for f in factors})
+    for factor, labels in pairs.items():
+        if len({isinstance(label, str) for label in labels}) > 1:
+            raise InputError("labels are numbers and text", column=str(factor), hint="use one kind")
     if not formula.within and pairs[formula.group].duplicated().any():
         if pairs[formula.above].duplicated().any():
             # Neither is nested in the other.

@@ -47,8 +47,7 @@ def lower_factor(g: Array) -> Array:
     """Lower-triangular factor of a covariance that may be singular; no diagonal is negative."""
     values, vectors = np.linalg.eigh(g)
     upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
-    sign = np.where(np.diagonal(upper) < 0.0, -1.0, 1.0)
-    return np.asarray(upper.T * sign)
+    return np.asarray(upper.T * np.where(np.diagonal(upper) < 0.0, -1.0, 1.0))
 
 
 # -- the deviance ------------------------------------------------------------------------------
@@ -334,8 +333,7 @@ def pieces(stack: Stack, g: Array, determinants: bool = False) -> Pieces:
     """
     values, vectors = np.linalg.eigh(g)
     factors = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    found = _pieces(stack.arrays, factors, places(stack.q), determinants)
-    blocks, white, gamma, hessian = found
+    blocks, white, gamma, hessian = _pieces(stack.arrays, factors, places(stack.q), determinants)
     shape, q = (len(blocks), blocks.shape[1] * WIDTH, *blocks.shape[2:4]), stack.q
     whole = blocks.transpose(0, 1, 4, 2, 3).reshape(shape)[:, : stack.root.shape[1]]
     root, last = white[:, :-1, :-1], white[:, -1]

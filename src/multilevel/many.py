@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.identify import ROUNDING, method_name, standardise, tells_variances
+from multilevel.identify import ROUNDING, method_name, standardise, tells_variances, too_far
 from multilevel.likelihood import Array, Stack, pieces
 from multilevel.search import solve
 
@@ -62,8 +62,8 @@ def fit_many(
     Returns
     -------
     ManyFits
-        A design that is not identified has NaN and ``converged`` False: in a simulation it is a
-        result, not an error.
+        A design that is not identified, or has a column too far from zero for its spread to be
+        told, has NaN and ``converged`` False: in a simulation it is a result, not an error.
 
     Examples
     --------
@@ -105,8 +105,9 @@ def shares_without(designs: Sequence[DesignMoments], blocks: Sequence[Any]) -> A
     """
 
     def without(block: Any) -> list[float]:
+        # The share at the means is that of the raw columns, and far ones lose no digits.
         kept = np.delete(np.arange(len(designs[0].n)), block)
-        return [fit_many(d, d.cross[None, kept], d.n[kept]).vpc[0] for d in designs]
+        return [fit_many(d, d.products[None, kept], d.n[kept]).vpc[0] for d in designs]
 
     with ThreadPoolExecutor() as cores:
         return np.array(list(cores.map(without, blocks)))
@@ -116,12 +117,13 @@ def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFit
     """Fit the designs that are identified; the others keep NaN."""
     every = standardise(cross, n, roles.fixed, roles.random, roles.response, reml)
     own = [f.name for f in fields(every) if f.init and f.name != "reml"]
-    usable = np.flatnonzero((n > every.p) & (every.left > ROUNDING).all(axis=1))
+    columns = [*roles.random, *roles.fixed, roles.response]
+    known = (every.left > ROUNDING) & ~too_far(cross.sum(axis=1), columns, roles.constant)
+    usable = np.flatnonzero((n > every.p) & known.all(axis=1))
     stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
-    if every.q:
-        kept = tells_variances(stack)
-        usable = usable[kept]
-        stack = replace(stack, **{name: getattr(stack, name)[kept] for name in own})
+    kept = tells_variances(stack)
+    usable = usable[kept]
+    stack = replace(stack, **{name: getattr(stack, name)[kept] for name in own})
     out: dict[str, NDArray[Any]] = {}
     for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
         unknown = False if values.dtype == bool else np.nan

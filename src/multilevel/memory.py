@@ -317,9 +317,7 @@ class Table:
 
     def _coded(self, group: str) -> Coded:
         """Labels and codes of the groups, one for all rows without a grouping factor."""
-        if group:
-            return self[group].coded
-        return Coded(["all"], np.zeros(len(self.native), dtype=np.int64))
+        return self[group].coded if group else Coded(["all"], np.zeros(len(self.native), np.int64))
 
 
 def recorded(

@@ -224,7 +224,7 @@ def sample_posterior(
     start = off_the_boundary(design, *ml), fit.residual_variance
     run = {"n_rows": design.n_total, "draws": draws, "burn_in": burn_in, "chains": chains}
     out = run_chains(sums, values, start, seed=seed, **run)
-    beta = sums.least_squares + out.fixed @ sums.back.T
-    between = np.einsum("i,...ij,j->...", point, out.covariance, point)
+    drawn = out._replace(beta=sums.least_squares + out.beta @ sums.back.T)._asdict()
+    between = np.einsum("i,...ij,j->...", point, out.random_covariance, point)
     share = between / (between + out.residual_variance)
-    return Posterior(beta, *out[1:], share, design, values, seed, burn_in)
+    return Posterior(**drawn, vpc=share, design=design, prior=values, seed=seed, burn_in=burn_in)

@@ -95,13 +95,8 @@ def boundary_test(change: float, df: int, added: int) -> LikelihoodRatioTest:
     # Where nothing is gained two optima differ in their last digits, either way.
     statistic = change if change > _ROUNDING else 0.0
     p_value = float(chi2.sf(statistic, df))
-    if added == 0:
-        boundary = p_value
-    elif added == 1:
-        less = float(chi2.sf(statistic, df - 1)) if df > 1 else float(statistic <= 0.0)
-        boundary = 0.5 * less + 0.5 * p_value
-    else:
-        boundary = float("nan")
+    less = float(chi2.sf(statistic, df - 1)) if df > 1 else float(statistic <= 0.0)
+    boundary = {0: p_value, 1: 0.5 * less + 0.5 * p_value}.get(added, float("nan"))
     return LikelihoodRatioTest(statistic, df, p_value, boundary)
 
 

@@ -30,7 +30,8 @@ class Record:
     Attributes
     ----------
     groups : ndarray of object, shape (J,)
-        Labels of the groups, sorted.
+        Labels of the groups, sorted: whole numbers as int; where numbers and text are mixed, all as
+        text, and refused where two of them would read alike.
     n : ndarray of int64, shape (J,)
         Complete rows of each group.
     sums : mapping of Monomial to ndarray, shape (J,)

@@ -18,6 +18,15 @@ from multilevel.formula import parse_formula
 from multilevel.memory import grouped_sums
 from multilevel.rows import model_rows
 
+#: Where nothing can be told of a model: beyond any deviance, and SciPy may subtract it.
+NO_FIT = 1e30
+#: A deviance that changes by less, where scales do by a hundredth or so, is flat.
+_FLAT = 1e-6
+#: At one end of the variable more rows than this are not few.
+_FEW = 100
+#: The share of few rows' response that is left of it where they are predicted without error.
+_ROUNDING = 1e-9
+_HINT = "leave out the spread, or those rows"
 #: Scales are nearer to one than e to this power, so that products of them are numbers.
 _FARTHEST = 170.0
 
@@ -119,6 +128,32 @@ class ScaledRows:
             raise InputError("sigma, far from all data, is no number", hint=hint)
         return 2.0 * delta * float(self.log_unit.sum())
 
+    def refuse_unbounded(self, reml: bool) -> None:
+        """Refuse few rows at one end of the variable that can be predicted without error.
+
+        When their scales shrink against that of the first of the other rows, the deviance falls by
+        twice the log of each, less what each random effect takes, or each term under REML, and
+        rises by those of the rows beyond. Where it falls in all, it falls for ever, whatever
+        maximum the likelihood has elsewhere.
+        """
+        for log_scale in (self.log_unit, -self.log_unit):
+            few = log_scale <= log_scale.mean()
+            if few.sum() > _FEW:
+                continue
+            further, codes = log_scale - log_scale[~few].min(), self.codes[few]
+            rows = self.columns[few] / np.linalg.norm(self.columns, axis=0)
+            x, y = rows[:, list(self.design.fixed)], rows[:, self.design.response]
+            apart = (codes == np.unique(codes)[:, None])[:, :, None]
+            effects = np.hstack([0.0 * x, *(apart * rows[:, list(self.design.random)])])
+            for z in (0.0 * effects, effects):
+                known = np.hstack([x, z])
+                left = y - known @ np.linalg.lstsq(known, y)[0]
+                taken = np.sort(further[few])[: np.linalg.matrix_rank(known if reml else z)].sum()
+                falls = further.sum() - taken < -_ROUNDING * np.abs(further).sum()
+                if falls and np.linalg.norm(left) <= _ROUNDING * np.linalg.norm(y):
+                    why = "rows at one end of its variable can be predicted without error"
+                    raise InputError(f"the likelihood has no maximum in delta: {why}", hint=_HINT)
+
 
 def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     """Read the rows of a model, and the variable that the residual spread depends on.
@@ -182,7 +217,7 @@ def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[floa
     Raises
     ------
     InputError
-        Where there is no minimum.
+        Where there is no minimum, or a flat one.
     """
     from scipy.optimize import minimize_scalar
 
@@ -190,8 +225,13 @@ def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[floa
     found = minimize_scalar(lambda k: deviance(k * unit), bracket=(0.0, 1.0), tol=1e-9)
     delta, low, step = float(found.x) * unit, float(found.fun), 0.2 * unit
     below, above = deviance(delta - step) - low, deviance(delta + step) - low
+    flat = min(abs(above), abs(below)) < _FLAT
     # About a minimum the deviance rises alike on both sides.
-    if not abs(above - below) < 0.5 * (above + below):
-        why = "the likelihood has no maximum in delta: rows predicted without error count ever more"
-        raise InputError(why, hint="leave out the spread, or those rows")
-    return delta, step * float(np.sqrt(2.0 / (above + below)))
+    if not flat and not abs(above - below) < 0.5 * (above + below):
+        why = "the likelihood has no maximum in delta that can be computed: few rows count for all"
+        raise InputError(why, hint=_HINT)
+    se = step * float(np.sqrt(2.0 / max(above + below, _FLAT)))
+    if flat or max(deviance(delta - se), deviance(delta + se)) == NO_FIT:
+        why = "the likelihood is flat in delta where it is highest, so that the rows do not tell it"
+        raise InputError(why, hint="leave out the spread")
+    return delta, se

@@ -18,9 +18,8 @@ def summarise(fit: Solution) -> str:
 
 
 def _heading(fit: Solution) -> str:
-    by, name = "REML", "REML criterion"
-    if fit.method == "ML":
-        by, name = "maximum likelihood", "-2 log-likelihood"
+    names = {"ML": ("maximum likelihood", "-2 log-likelihood"), "REML": ("REML", "REML criterion")}
+    by, name = names[fit.method]
     kind = "Linear mixed model" if fit.design.random else "Single-level linear model"
     formula = f"\nFormula: {fit.design.formula}" if fit.design.formula else ""
     criteria = {"AIC": fit.aic, "BIC": fit.bic, name: fit.deviance}
@@ -49,11 +48,8 @@ def _random_part(fit: Solution) -> str:
 def _fixed_part(fit: Solution) -> str:
     names = ["Estimate", "Std. Error", "df", "t value", "Pr(>|t|)"]
     table = fixed_tests(fit).set_axis(names, axis=1).rename_axis(None)
-    how = {
-        "df": "{:.1f}".format,
-        "t value": "{:.2f}".format,
-        "Pr(>|t|)": lambda p: "<0.001" if p < 0.001 else f"{p:.3f}",
-    }
+    shown = "{:.1f}".format, "{:.2f}".format, lambda p: "<0.001" if p < 0.001 else f"{p:.3f}"
+    how = dict(zip(names[2:], shown, strict=True))
     return f"Fixed effects:\n{table.to_string(float_format='%.4g', formatters=how)}"
 
 

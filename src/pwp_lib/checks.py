@@ -260,8 +260,7 @@ def check_model(fit: MixedFit, patients: pd.DataFrame, measure: str | Measure) -
     upper = {}
     for name in fit.design.random_names:
         table = fit.residuals(name, se="diagnostic")
-        se = table["se"].where(table["se"] > 0)
-        upper[name] = table["residual"] / se
+        upper[name] = table["residual"] / table["se"].where(table["se"] > 0)
     therapists = pd.DataFrame(upper)
     levels = {"patients": normality(rows["standardised"])}
     levels |= {f"therapists, {name}": normality(column) for name, column in therapists.items()}

@@ -313,8 +313,7 @@ def read_cohort(
     chosen = _chosen(measures)
     if decimal not in (None, ".", ","):
         raise InputError("the decimal mark must be a point or a comma", hint="correct decimal")
-    sources = (patients, therapists, segments)
-    tables, problems = _check_tables(sources, chosen, decimal, missing)
+    tables, problems = _check_tables((patients, therapists, segments), chosen, decimal, missing)
     if problems:
         raise problems[0]
     present = {n: t for n, t in tables.items() if t is not None}

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from multilevel.draws import tail_of
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
+from multilevel.partition import random_row
 from pwp_lib.ranking import rank_uncertainty
 
 __all__ = ["funnel_limits", "overdispersion", "patients_needed", "rankability", "therapist_profile"]
@@ -167,8 +168,7 @@ def rankability(between: float, squared_errors: ArrayLike) -> float:
     errors = np.asarray(squared_errors, dtype=float)
     if not (0 <= between < np.inf and errors.size and (errors >= 0).all()):
         raise InputError("variances are numbers, none of them negative, one or more of the errors")
-    error = float(np.median(errors))
-    return between / (between + error) if between > 0 else 0.0
+    return between / (between + float(np.median(errors))) if between > 0 else 0.0
 
 
 def therapist_profile(
@@ -205,17 +205,19 @@ def therapist_profile(
     >>> table.loc["T20", ["n", "expected_rank"]].round(1).tolist()
     [134.0, 1.9]
     """
-    design = fit.design
-    if not np.allclose(design.random_means(design.total), np.eye(1, len(design.random)), atol=1e-6):
-        raise InputError("the bracket has no intercept at the mean first score: write center(x)")
+    design = fit.spread.plain if fit.spread else fit.design
     drawn = rank_uncertainty(fit, seed=seed, higher_is_worse=higher_is_worse, size=size)
-    totals = design.cross[:, design.names.index("Intercept")]
-    departure = totals[:, design.response] - totals[:, list(design.fixed)] @ fit.coefficients
-    found = pd.DataFrame({"n": design.n, "departure": departure / design.n}, design.groups)
-    found = found.reindex(drawn.index)
-    n, between = found["n"], float(fit.random_covariance.to_numpy()[0, 0])
+    size_of = np.sqrt(np.diagonal(design.total)[list(design.random)] / design.n_total)
+    elsewhere = (np.abs(random_row(design, None)) > 1e-6 * size_of)[1:].any()
+    if design.random_names[0] != "Intercept" or elsewhere:
+        problem = "the bracket has no intercept where its predictors have their means"
+        raise InputError(problem, hint="write center(x), and {center(x) ** 2} for its square")
+    means = design.cross[:, design.names.index("Intercept")] / design.n[:, None]
+    departure = means[:, design.response] - means[:, list(design.fixed)] @ fit.coefficients
+    found = pd.DataFrame({"n": design.n, "departure": departure}, design.groups).loc[drawn.index]
+    n, share = found["n"], fit.vpc()
     return found.assign(
-        reliability=n * between / (n * between + fit.residual_variance),
+        reliability=n * share / (1 + (n - 1) * share),
         expected_rank=drawn["mean_rank"],
         rank_lower=drawn["lower"],
         rank_upper=drawn["upper"],

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from multilevel import gibbs, sample_posterior
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
-from multilevel.gibbs_kernel import run_chain
+from multilevel.gibbs_kernel import Draws, run_chain
 from multilevel.priors import Prior
 from pwp_lib.grid import GridPosterior, grid_posterior
 
@@ -262,6 +262,19 @@ def test_the_interval_is_the_last_row_of_the_table() -> None:
     covariance = np.median(drawn.random_covariance[0, :, 0, 1])
     assert many.loc["cov(Intercept, x)", "median"] == pytest.approx(covariance, rel=1e-15)
     assert many.loc["x:w", "median"] == pytest.approx(np.median(drawn.beta[0, :, 3]), rel=1e-15)
+
+
+def test_what_is_drawn_is_called_as_in_the_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it goes to its field by name: arrays in another order are still where they belong."""
+    turned = NamedTuple("turned", [(name, Any) for name in Draws._fields[::-1]])  # type: ignore[misc]
+    usual = gibbs.run_chains
+    expected = sample_posterior(paper_design(SLOPE), draws=20)
+    monkeypatch.setattr(
+        "multilevel.posterior.run_chains", lambda *a, **k: turned(**usual(*a, **k)._asdict())
+    )
+    found = sample_posterior(paper_design(SLOPE), draws=20)
+    for name in (*Draws._fields, "vpc"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def test_no_order_of_memory_has_the_chain_compiled_once_more() -> None:

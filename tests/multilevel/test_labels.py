@@ -119,6 +119,34 @@ def test_numbers_and_text_that_read_alike_are_refused() -> None:
     assert "T" in Moments.for_formula(FORMULA, mixed).groups
 
 
+@pytest.mark.parametrize("dtype", [object, "category"])
+def test_numbers_and_text_that_read_apart_come_back_as_text(dtype: Any) -> None:
+    """Each label's rows stay its own, and a fit is that of labels which were text before."""
+    known = [1, 2, "a", 10, "1.0", 3, "b", 4, "c", 5, "d", 6]
+    mixed = frame("small whole numbers").assign(
+        g=pd.Series([known[code] for code in CODES], dtype=object).astype(dtype)
+    )
+    text = mixed.assign(g=mixed["g"].astype(object).map(str))
+    made = Moments.for_formula(FORMULA, mixed)
+    assert made.groups.tolist() == sorted(map(str, known))
+    assert _moments(mixed) == _by_group(text)
+    assert fit_mixed(FORMULA, mixed).residuals().equals(fit_mixed(FORMULA, text).residuals())
+
+
+@pytest.mark.parametrize("bars", ["(1 | u/g)", "(1 | u) + (1 | g)"])
+@pytest.mark.parametrize("mixed", ["u", "g"])
+def test_numbers_and_text_at_three_levels_are_refused(bars: str, mixed: str) -> None:
+    """Text of 1 and of "1" is the same: groups of two units were one, or none at all."""
+    data = frame("small whole numbers").assign(u=CODES % 3)
+    data[mixed] = data[mixed].astype(object).where(data[mixed] != 1, "1" if mixed == "u" else "T")
+    with pytest.raises(InputError, match=rf"column {mixed}: labels are numbers and text"):
+        fit_mixed(f"y ~ x + {bars}", data)
+    with pytest.raises(InputError, match="use one kind"):
+        Moments.for_formula(f"y ~ x + {bars}", data)
+    data[mixed] = data[mixed].map(str)
+    assert fit_mixed(f"y ~ x + {bars}", data).converged
+
+
 @pytest.mark.parametrize("value", [[1], {"a": 1}])
 def test_what_cannot_be_a_label_is_refused(value: Any) -> None:
     for table in (

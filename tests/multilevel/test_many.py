@@ -17,7 +17,7 @@ from benchmarks.replicate import replicate_moments
 from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
-from multilevel.many import ManyFits, fit_many
+from multilevel.many import ManyFits, fit_many, shares_without
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 _spec = importlib.util.spec_from_file_location("mixed_cohorts", REFERENCE / "mixed_cohorts.py")
@@ -135,6 +135,43 @@ def test_a_stack_fits_no_design_that_a_fit_refuses(method: str) -> None:
         assert not found.converged[0]
         assert np.isnan([found.deviance[0], found.vpc[0], found.residual_variance[0]]).all()
     assert fit_many(good, good.cross[None], good.n[None], method=method).converged[0]
+
+
+@pytest.mark.parametrize("method", ["ML", "REML"])
+@pytest.mark.parametrize("far", [1e3, 5e4, 3e5, 1e6, 1e7])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_column_too_far_from_zero_is_right_or_refused(
+    which: str, far: float, method: str
+) -> None:
+    """A million SDs away the raw products had the deviance wrong by .003, and were certified."""
+    rng = np.random.default_rng(0)
+    g, x = np.repeat(np.arange(12), 20), rng.normal(size=240)
+    y = rng.normal(size=12)[g] + 0.3 * x + rng.normal(size=240)
+
+    def design(far: float) -> DesignMoments:
+        x_far, y_far = (x + far, y) if which == "x" else (x, y + far)
+        fixed = {"Intercept": np.ones(240), "x": x_far}
+        return DesignMoments.from_arrays(y_far, fixed, ["Intercept"], g)
+
+    raw = design(far)
+    found, near = fit_many(raw, raw.cross[None], method=method), fit_design(design(0.0), method)
+    if far < 1e4:
+        assert found.converged[0]
+        assert found.deviance[0] == pytest.approx(near.deviance, abs=1e-7)
+        assert found.vpc[0] == pytest.approx(near.vpc(), abs=1e-7)
+    else:
+        with pytest.raises(InputError):
+            fit_design(replace(raw, centred=None, centres=()), method)
+        assert not found.converged[0]
+        assert np.isnan([found.deviance[0], found.vpc[0], found.residual_variance[0]]).all()
+    # Blocks of groups are left out of products about the centres, which have all digits.
+    without = shares_without([raw], [np.array([3]), np.array([], dtype=int)])
+    kept = g != 3
+    one = DesignMoments.from_arrays(
+        y[kept], {"Intercept": np.ones(220), "x": x[kept]}, ["Intercept"], g[kept]
+    )
+    expected = [[fit_design(one).vpc()], [fit_design(design(0.0)).vpc()]]
+    np.testing.assert_allclose(without, expected, rtol=1e-7)
 
 
 def test_stack_refusals() -> None:

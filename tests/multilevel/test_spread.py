@@ -236,6 +236,83 @@ def test_a_likelihood_without_a_maximum_is_refused(bracket: str, value: float) -
         fit_mixed("y ~ x" + bracket, data, spread="exp(b)")
 
 
+def few_rows(groups: list[int]) -> pd.DataFrame:
+    """Three hundred rows, of which as many as are listed have another value, in these groups."""
+    b = np.arange(300) < len(groups)
+    data = uneven(b.astype(float), np.zeros(300))
+    data.loc[b, "g"] = groups
+    return data
+
+
+def deviance_far_out(data: pd.DataFrame, bracket: str, depth: float) -> float:
+    """Of few rows' SD e to this power below the others'; fixed terms and variances held.
+
+    A line through two of the rows, and effects of groups of variance one.
+    """
+    few = data["v"] == 1.0
+    x = np.column_stack([np.ones(300), data["x"]])
+    beta = np.linalg.lstsq(x[few][:2], data["y"][few][:2])[0]
+    same = (data["g"].to_numpy()[:, None] == data["g"].to_numpy()) * float(bracket != "")
+    if bracket:  # the effects' means are no part of what is fitted: a slope alone, by differences
+        one, other = np.flatnonzero(few & (data["g"] == data["g"][0]))[:2]
+        slope = (data["y"][one] - data["y"][other]) / (data["x"][one] - data["x"][other])
+        beta = np.array([data["y"][few].mean() - slope * data["x"][few].mean(), slope])
+    whole = same + np.diag(np.where(few, np.exp(-2.0 * depth), 1.0))
+    left = data["y"].to_numpy() - x @ beta
+    root = np.linalg.cholesky(whole)
+    squares = float((np.linalg.solve(root, left) ** 2).sum())
+    return squares + 2.0 * float(np.log(np.diagonal(root)).sum()) + 300 * np.log(2 * np.pi)
+
+
+@pytest.mark.parametrize(
+    ("bracket", "groups"),
+    [("", [0]), ("", [0, 1]), (" + (1 | g)", [0, 0]), (" + (1 | g)", [0, 0, 1])],
+)
+def test_a_maximum_that_is_none_of_all_is_refused(bracket: str, groups: list[int]) -> None:
+    """Two terms predict two rows, and an effect one more: their density has no bound."""
+    data = few_rows(groups)
+    for frame in (data, data.assign(v=1.0 - data["v"])):
+        with pytest.raises(InputError, match="no maximum in delta: rows at one end of its"):
+            fit_mixed("y ~ x" + bracket, frame, spread="exp(v)")
+    if len(groups) > 1:
+        # The steps are those that the rule counts: rows less effects.
+        near, far = (deviance_far_out(data, bracket, depth) for depth in (8.0, 11.0))
+        falls = len(groups) - (len(set(groups)) if bracket else 0)
+        assert far - near == pytest.approx(-2.0 * falls * 3.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("bracket", "groups", "method"),
+    [
+        ("", [0, 1, 2], "ML"),
+        (" + (1 | g)", [0, 1, 2], "ML"),
+        ("", [0, 1], "REML"),
+        (" + (1 | g)", [0, 0, 1], "REML"),
+    ],
+)
+def test_few_rows_that_cannot_be_predicted_are_fitted(
+    bracket: str, groups: list[int], method: str
+) -> None:
+    fit = fit_mixed("y ~ x" + bracket, few_rows(groups), method, spread="exp(v)")
+    assert fit.converged
+    assert fit.spread is not None
+    assert abs(fit.spread.delta) < 3 * fit.spread.se
+
+
+def test_a_flat_likelihood_is_called_flat() -> None:
+    """Under REML a row that its own term predicts tells nothing: not of delta either."""
+    with pytest.raises(InputError, match="flat in delta where it is highest"):
+        fit_mixed("y ~ x", few_rows([0]), "REML", spread="exp(v)")
+
+
+@pytest.mark.parametrize("seed", [49, 54])
+def test_a_maximum_too_far_to_be_computed_is_said_to_be_there(seed: int) -> None:
+    """In exact arithmetic it is there, the SD of a few rows a ten-millionth of the others'."""
+    v = np.exp(2 * np.random.default_rng(seed).normal(size=24))
+    with pytest.raises(InputError, match="no maximum in delta that can be computed"):
+        fit_mixed("y ~ x", uneven(v, 0 * v, seed), spread="exp(v)")
+
+
 def test_a_place_where_the_scale_is_no_number_is_refused() -> None:
     z = np.random.default_rng(5).uniform(-1, 1, 400)
     data = uneven(z, 0.3 * z)

@@ -158,6 +158,49 @@ def test_a_profile_away_from_the_mean_first_score_is_refused(
     assert therapist_profile(centred)["reliability"].between(0, 1).all()
 
 
+@pytest.mark.parametrize("square", ["{center(x) ** 2}", "center({x ** 2})"])
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_a_profile_with_a_square_is_at_the_mean_first_score(
+    patients: pd.DataFrame, square: str, far: float
+) -> None:
+    """The square of what is centred is zero there, whatever its mean; a centred square is not."""
+    x = far + np.random.default_rng(2).integers(5, 25, len(patients))
+    data = patients.assign(x=x, y=patients["y"] + 0.3 * x)
+    formula = f"y ~ center(x) + {square} + (1 + center(x) + {square} | therapist_id)"
+    fit = fit_mixed(formula, data)
+    if square.startswith("center"):
+        with pytest.raises(InputError, match="no intercept where its predictors have their means"):
+            therapist_profile(fit)
+        return
+    table = therapist_profile(fit)
+    # The effect and its variance at the mean, by hand from the terms.
+    terms = np.column_stack([np.ones(len(x)), x - x.mean(), (x - x.mean()) ** 2])
+    at = np.array([1.0, 0.0, 0.0])
+    between = at @ fit.random_covariance.to_numpy() @ at
+    expected = table["n"] / (table["n"] + fit.residual_variance / between)
+    assert np.allclose(table["reliability"], expected)
+    by_hand = data["y"] - terms @ fit.fixed["estimate"].to_numpy()
+    departure = by_hand.groupby(data["therapist_id"]).mean()
+    assert np.allclose(table["departure"], departure.reindex(table.index), atol=1e-6)
+    effects = fit.residuals()["residual"]
+    assert table["expected_rank"].corr(effects.reindex(table.index), method="spearman") > 0.9
+
+
+def test_a_profile_of_uneven_spread_is_of_patients_as_they_are(patients: pd.DataFrame) -> None:
+    """Sums of rows divided by their scales are no sums of scores."""
+    x = np.random.default_rng(2).integers(5, 25, len(patients))
+    data = patients.assign(x=x, y=patients["y"] * np.exp(0.03 * x) + 0.3 * x)
+    fit = fit_mixed("y ~ center(x) + (1 | therapist_id)", data, spread="exp(x)")
+    table = therapist_profile(fit)
+    assert (table["n"] == data["therapist_id"].value_counts().reindex(table.index)).all()
+    left = data["y"] - fit.fixed["estimate"].to_numpy() @ [np.ones(len(x)), x - x.mean()]
+    departure = left.groupby(data["therapist_id"]).mean()
+    assert np.allclose(table["departure"], departure.reindex(table.index), atol=1e-9)
+    within = fit.residual_variance * np.exp(2 * fit.spread.delta * x.mean())
+    between = float(fit.random_covariance.to_numpy()[0, 0])
+    assert np.allclose(table["reliability"], table["n"] / (table["n"] + within / between))
+
+
 def test_a_percentile_is_the_chance_that_a_colleague_does_better(patients: pd.DataFrame) -> None:
     """Lingsma's formula: the sum over colleagues of the chance, half for oneself."""
     fit = fit_mixed("y ~ 1 + (1 | therapist_id)", patients)

@@ -13,6 +13,7 @@ from multilevel.design import DesignMoments
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
 from pwp_lib.measures import Measure, get_measure
+from pwp_lib.models import two_level
 from pwp_lib.schema import as_numbers, need_columns
 
 __all__ = [
@@ -34,8 +35,9 @@ def _column(design: DesignMoments, position: int, rows: pd.DataFrame) -> NDArray
     return total
 
 
-def _complete_rows(design: DesignMoments, patients: pd.DataFrame) -> pd.DataFrame:
-    variables = sorted({v for p in design.polynomials for key in p for v in key})
+def _complete_rows(fit: MixedFit, patients: pd.DataFrame) -> pd.DataFrame:
+    design, further = fit.design, fit.spread.means if fit.spread else ()
+    variables = sorted({*further, *(v for p in design.polynomials for key in p for v in key)})
     need_columns(patients, *variables, design.group_name)
     rows = as_numbers(patients, variables).assign(
         **{design.group_name: patients[design.group_name]}
@@ -63,16 +65,16 @@ def patient_residuals(fit: MixedFit, patients: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Indexed as `patients`, complete rows only: ``therapist_id``, ``expected`` (fixed part),
-        ``fitted`` (with the therapist's residuals), ``residual`` and ``standardised`` (over the
-        residual SD).
+        ``fitted`` (with the therapist's residuals), ``residual``, ``sd`` (the residual SD, with a
+        `spread` each patient's own) and ``standardised`` (the one over the other).
 
     Raises
     ------
     InputError
-        If the table is not the one to which the model was fitted.
+        If the table is not the one to which the model was fitted, or that is not one of two levels.
     """
-    design = fit.design
-    rows = _complete_rows(design, patients)
+    design = two_level(fit).design
+    rows = _complete_rows(fit, patients)
     columns = [_column(design, i, rows) for i in range(len(design.names))]
     expected = sum(b * columns[i] for b, i in zip(fit.coefficients, design.fixed, strict=True))
     fitted = np.asarray(expected, dtype=float).copy()
@@ -80,13 +82,17 @@ def patient_residuals(fit: MixedFit, patients: pd.DataFrame) -> pd.DataFrame:
         effect = rows[design.group_name].map(fit.residuals(name)["residual"])
         fitted += effect.to_numpy(dtype=float) * columns[position]
     residual = columns[design.response] - fitted
+    sd = np.full(len(rows), fit.residual_variance**0.5)
+    if fit.spread:
+        sd *= rows[[*fit.spread.means]].apply(fit.spread.factor, axis=1).to_numpy() ** 0.5
     return pd.DataFrame(
         {
             "therapist_id": rows[design.group_name],
             "expected": expected,
             "fitted": fitted,
             "residual": residual,
-            "standardised": residual / np.sqrt(fit.residual_variance),
+            "sd": sd,
+            "standardised": residual / sd,
         },
         index=rows.index,
     )
@@ -217,8 +223,9 @@ class ModelChecks:
     spread : SpreadByTherapist
         Level 1 residuals between therapists.
     spread_with_fitted : float
-        Spearman's correlation of fitted values with the residuals' size: about 0 when the spread
-        does not depend on the level, positive where a floor squeezes the low scores.
+        Spearman's correlation of fitted values with the standardised residuals' size: about 0
+        when the model has the spread right; positive where a floor squeezes the low scores, and
+        the model has one residual SD for all.
     """
 
     patients: pd.DataFrame
@@ -264,7 +271,7 @@ def check_model(fit: MixedFit, patients: pd.DataFrame, measure: str | Measure) -
     therapists = pd.DataFrame(upper)
     levels = {"patients": normality(rows["standardised"])}
     levels |= {f"therapists, {name}": normality(column) for name, column in therapists.items()}
-    size = spearmanr(rows["fitted"], rows["residual"].abs()).statistic
+    size = spearmanr(rows["fitted"], rows["standardised"].abs()).statistic
     return ModelChecks(
         patients=rows,
         therapists=therapists,

@@ -52,15 +52,15 @@ def recovery_by_therapist(
     if m.cutoff is None:
         raise InputError(f"{m.label} has no cut-off, so recovery is not defined")
     patients = patients.reset_index(drop=True)  # two tables put together repeat their index
-    expected = patient_residuals(fit, patients)["expected"]
-    cases = np.asarray(m.is_case(patients.loc[expected.index, m.pre]), dtype=bool)
+    rows = patient_residuals(fit, patients)
+    cases = np.asarray(m.is_case(patients.loc[rows.index, m.pre]), dtype=bool)
     if not cases.any():
         raise InputError("nobody was a case before, so nobody could recover")
-    at = expected.to_numpy(dtype=float)[cases]
+    at, sd = rows.loc[cases, ["expected", "sd"]].to_numpy(dtype=float).T
     # Scores are whole numbers: half a point below the cut-off parts recovered from not recovered.
     limit = m.cutoff - 0.5
     between = float(fit.random_covariance["Intercept"].loc["Intercept"]) ** 0.5
     shift = -m.sign * between * norm.ppf(_PERCENTILES / 100)
-    distance = m.sign * (limit - at - shift[:, None]) / fit.residual_variance**0.5
+    distance = m.sign * (limit - at - shift[:, None]) / sd
     columns = {"intercept": shift, "recovered_per_100": 100 * norm.cdf(distance).mean(axis=1)}
     return pd.DataFrame(columns, index=pd.Index(_PERCENTILES, name="percentile"))

@@ -14,7 +14,7 @@ from multilevel.fit import MixedFit, fit_mixed
 from multilevel.ratio_test import LikelihoodRatioTest, likelihood_ratio_test
 from pwp_lib.measures import Measure, get_measure
 
-__all__ = ["MeasureModels", "fit_models", "model_formula", "raw_and_shrunken"]
+__all__ = ["MeasureModels", "fit_models", "model_formula", "raw_and_shrunken", "two_level"]
 
 Level = Literal["single", "intercept", "slope"]
 
@@ -124,14 +124,16 @@ def fit_models(
         fit_mixed(model_formula(own, listed, level), patients, method="ML")
         for level in ("single", "intercept", "slope")
     )
-    return MeasureModels(
-        measure=own,
-        single=single,
-        intercept=intercept,
-        slope=slope,
-        test_intercept=likelihood_ratio_test(single, intercept),
-        test_slope=likelihood_ratio_test(intercept, slope),
-    )
+    tests = likelihood_ratio_test(single, intercept), likelihood_ratio_test(intercept, slope)
+    return MeasureModels(own, single, intercept, slope, *tests)
+
+
+def two_level(fit: object) -> MixedFit:
+    """Hand on a fit of scores at two levels; one of three, or of yes and no, is refused."""
+    if not isinstance(fit, MixedFit):
+        hint = "fit scores by fit_mixed, with (1 | therapist_id) and no level above"
+        raise InputError(f"a model of two levels is needed, not a {type(fit).__name__}", hint=hint)
+    return fit
 
 
 def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
@@ -150,11 +152,13 @@ def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
     DataFrame
         By therapist: ``n``, ``raw``, ``residual`` and ``kept``, the residual as a share of the raw
         departure. In a random-intercept model the share is the reliability of the raw departure.
+        With a `spread` it is missing: the residual then weighs patients by how sure they are, and
+        is no share of a mean in which all count alike.
 
     Raises
     ------
     InputError
-        If the intercept is not random.
+        If the intercept is not random, or the model is not one of two levels.
 
     Examples
     --------
@@ -165,7 +169,7 @@ def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
     >>> raw_and_shrunken(fit_design(d))["raw"].round(2).tolist()
     [-3.0, 3.0, 0.0]
     """
-    design = fit.design
+    design = spread.plain if (spread := two_level(fit).spread) else fit.design
     if "Intercept" not in design.random_names:
         raise InputError(
             "raw departures need a model with a random intercept", hint="add (1 | ...)"
@@ -176,5 +180,5 @@ def raw_and_shrunken(fit: MixedFit) -> pd.DataFrame:
     raw = (sums[:, design.response] - fixed) / design.n
     table = fit.residuals("Intercept")[["n", "residual"]].copy()
     table.insert(1, "raw", pd.Series(raw, index=pd.Index(design.groups)).reindex(table.index))
-    table["kept"] = table["residual"] / table["raw"].where(table["raw"] != 0)
+    table["kept"] = table["residual"] / table["raw"].where((table["raw"] != 0) & (not spread))
     return table

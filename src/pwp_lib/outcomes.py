@@ -426,9 +426,8 @@ def national_outcomes(
     kept = labels.notna().to_numpy()
     groups = rows[kept].groupby(labels[kept].to_numpy(), sort=True)
     sums = groups.sum()
-    table = pd.DataFrame(
-        {"n": groups.size(), "n_finished": sums["finished"], "n_case": sums["case"]}
-    )
+    counts = {"n": groups.size(), "n_finished": sums["finished"], "n_case": sums["case"]}
+    table = pd.DataFrame(counts)
     rates = {
         "recovery": ("recovered", "n_case"),
         "reliable_improvement": ("reliably_improved", "n_finished"),

@@ -16,6 +16,7 @@ from multilevel.draws import tail_of
 from multilevel.errors import InputError
 from multilevel.fit import MixedFit
 from multilevel.partition import random_row
+from pwp_lib.models import two_level
 from pwp_lib.ranking import rank_uncertainty
 
 __all__ = ["funnel_limits", "overdispersion", "patients_needed", "rankability", "therapist_profile"]
@@ -205,7 +206,7 @@ def therapist_profile(
     >>> table.loc["T20", ["n", "expected_rank"]].round(1).tolist()
     [134.0, 1.9]
     """
-    design = fit.spread.plain if fit.spread else fit.design
+    design = spread.plain if (spread := two_level(fit).spread) else fit.design
     drawn = rank_uncertainty(fit, seed=seed, higher_is_worse=higher_is_worse, size=size)
     size_of = np.sqrt(np.diagonal(design.total)[list(design.random)] / design.n_total)
     elsewhere = (np.abs(random_row(design, None)) > 1e-6 * size_of)[1:].any()

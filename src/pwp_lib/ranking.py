@@ -15,6 +15,7 @@ from multilevel.fit import MixedFit
 from multilevel.plan import FLOATS_END
 from multilevel.residuals import covariance_parts
 from pwp_lib.measures import Measure, every_measure
+from pwp_lib.models import two_level
 
 __all__ = [
     "RankCorrelation",
@@ -27,6 +28,8 @@ __all__ = [
     "shared_ranks",
 ]
 
+#: Digits of residuals, in SDs, that count in a rank: in the sixteenth the order of rows shows.
+_DIGITS = 9
 #: Draws that are held at once.
 _BLOCK = 500
 #: The p-value of a rank correlation of so many pairs is exact.
@@ -92,36 +95,39 @@ def composite_ranks(
         Indexed by therapist, best first: ``rank_<measure>`` (1 the most effective), ``composite``
         (mean of the ranks), ``position`` (1 to J) and ``cluster`` (``upper``, ``middle``,
         ``lower``). Equal composites are ordered by the mean of the residuals, each over the SD of
-        its measure's residuals.
+        its measure's residuals. Where therapists are alike in that too, as all are where each
+        variance is estimated at zero, their labels alone order them: then a further column,
+        ``by_label``, is true of those therapists, and a cluster of them says nothing.
 
     Raises
     ------
     InputError
-        If there is no model, the models are of different therapists, or there are fewer than five.
+        If there is no model, one is not of two levels, the models are of different therapists, or
+        there are fewer than five.
     """
     if not fits:
         raise InputError("ranks need a model of one measure at least")
     known = {**every_measure(), **{m.name: m for m in measures}}
-    ranks: dict[str, pd.Series] = {}
-    standardised = []
-    for name, fit in fits.items():
-        sign = known[name].sign if name in known else 1.0
-        residuals = fit.residuals(lower_is_better=sign > 0)
-        ranks[f"rank_{name}"] = residuals["rank"]
-        residual = residuals["residual"] * sign
-        spread = float(residual.std(ddof=0))
-        standardised.append(residual / spread if spread > 0 else residual)
-    table = pd.DataFrame(ranks)
-    if table.isna().any(axis=None):
+    worse = {name: name not in known or known[name].higher_is_worse for name in fits}
+    standings = pd.DataFrame({f"rank_{m}": standing(fit, worse[m]) for m, fit in fits.items()})
+    if standings.isna().any(axis=None):
         raise InputError("the models are of different therapists", hint="fit all to one cohort")
-    table = table.rename_axis("therapist_id")
+    table = standings.rank().rename_axis("therapist_id")
     table["composite"] = table.mean(axis=1)
-    tie = sum(standardised) / len(standardised)
-    order = table.assign(tie=tie).sort_values(["composite", "tie"], kind="stable").index
+    order = table[["composite"]].assign(tie=standings.mean(axis=1).round(_DIGITS))
+    order = order.sort_values(["composite", "tie"], kind="stable")
     n = len(table)
     size = cluster_size(n, size)
     cluster = ["upper"] * size + ["middle"] * (n - 2 * size) + ["lower"] * size
-    return table.loc[order].assign(position=np.arange(1, n + 1), cluster=cluster)
+    table = table.loc[order.index].assign(position=np.arange(1, n + 1), cluster=cluster)
+    alike = order.duplicated(keep=False)
+    return table.assign(by_label=alike) if alike.any() else table
+
+
+def standing(fit: MixedFit, higher_is_worse: bool) -> pd.Series:
+    """Residuals over their SD, the best the lowest, to be ranked: what only rounding parts ties."""
+    residual = two_level(fit).residuals()["residual"] * (1.0 if higher_is_worse else -1.0)
+    return (residual / (residual.std(ddof=0) or 1.0)).round(_DIGITS)
 
 
 def shared_ranks(ranks: pd.DataFrame, first: int, last: int) -> list[str]:
@@ -160,7 +166,7 @@ def differs_from_average(fit: MixedFit, measure: Measure | None = None) -> pd.Se
     Series of str
         By therapist: ``"better"``, ``"worse"`` or an empty string.
     """
-    residuals = fit.residuals()
+    residuals = two_level(fit).residuals()
     below, above = residuals["upper"] < 0, residuals["lower"] > 0
     if measure is not None and not measure.higher_is_worse:
         below, above = above, below
@@ -201,8 +207,8 @@ def rank_uncertainty(
     """
     if draws < 1:
         raise InputError("no draw is asked for", hint="ask for one or more")
-    residuals = fit.residuals(lower_is_better=higher_is_worse)
-    n = len(residuals)
+    place = standing(fit, higher_is_worse).rank()
+    n = len(place)
     ranks = _drawn_ranks(fit, 1.0 if higher_is_worse else -1.0, draws, seed)
     try:
         size = cluster_size(n, size)
@@ -210,7 +216,7 @@ def rank_uncertainty(
         size = None
     table = pd.DataFrame(
         {
-            "rank": residuals["rank"],
+            "rank": place,
             "mean_rank": ranks.mean(axis=0),
             **_bounds(ranks),
             "p_upper": (ranks <= size).mean(axis=0) if size else np.nan,
@@ -218,7 +224,7 @@ def rank_uncertainty(
             "p_first": (ranks == 1).mean(axis=0),
             "p_last": (ranks == n).mean(axis=0),
         },
-        index=residuals.index,
+        index=place.index,
     )
     return table.sort_values(["rank", "mean_rank"], kind="stable")
 

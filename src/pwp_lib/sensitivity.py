@@ -19,7 +19,7 @@ from pwp_lib.comparison import outcome_of_patients
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
 from pwp_lib.outcomes import completeness_by_therapist, summarise_outcomes
-from pwp_lib.ranking import cluster_size, rank_correlation
+from pwp_lib.ranking import cluster_size, rank_correlation, standing
 
 __all__ = ["SensitivityPanel", "sensitivity_panel"]
 
@@ -131,7 +131,7 @@ class _Panel:
         self.main = main
         self.size = size
         self.higher_is_worse = higher_is_worse
-        self.ranks = main.residuals(lower_is_better=higher_is_worse)["rank"]
+        self.ranks = standing(main, higher_is_worse).rank()
         self.rows: list[dict[str, Any]] = []
 
     def add(self, family: str, analysis: str, work: Callable[[], dict[str, Any]]) -> None:
@@ -170,7 +170,7 @@ class _Panel:
             "n_patients": fit.n,
             "n_therapists": fit.n_groups,
             "vpc": fit.vpc(),
-            "ranks": fit.residuals(lower_is_better=self.higher_is_worse)["rank"],
+            "ranks": standing(fit, self.higher_is_worse).rank(),
         }
 
     def profiled(self) -> dict[str, Any]:

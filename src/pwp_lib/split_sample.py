@@ -65,7 +65,8 @@ def split_sample_comparison(
     Ranking therapists and comparing the extremes on the same outcomes makes chance look like
     skill: whoever was lucky is in the upper cluster. Here each therapist's patients are divided at
     random; one half ranks the therapists, as the paper did, the other compares the clusters; then
-    the halves change places.
+    the halves change places. Where no therapist of a half differs from another, by its estimate,
+    labels alone choose (see `pwp_lib.composite_ranks`), and the other half shows nothing.
 
     Parameters
     ----------

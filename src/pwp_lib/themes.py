@@ -121,12 +121,10 @@ def lower_order_themes(segments: pd.DataFrame, clusters: Clusters) -> pd.DataFra
     for cluster in ("upper", "lower"):
         people[f"stays_{cluster}"] = (people[cluster] >= LOWER_ORDER_PEOPLE) & under
     people["unique"] = ""
-    only_upper = people["stays_upper"] & ~people["stays_lower"]
-    only_lower = people["stays_lower"] & ~people["stays_upper"]
-    people.loc[only_upper, "unique"] = "upper"
-    people.loc[only_lower, "unique"] = "lower"
-    rank = {theme: i for i, theme in enumerate(kept.index)}
-    place = people["high_order_theme"].map(rank)
+    for cluster, other in (("upper", "lower"), ("lower", "upper")):
+        here_alone = people[f"stays_{cluster}"] & ~people[f"stays_{other}"]
+        people.loc[here_alone, "unique"] = cluster
+    place = kept.index.get_indexer(pd.Index(people["high_order_theme"]))
     people = people.assign(place=place).sort_values(["role", "place", "lower_order_theme"])
     return people.drop(columns="place").reset_index(drop=True)
 
@@ -218,7 +216,7 @@ def coder_agreement(segments: pd.DataFrame) -> CoderAgreement:
     Raises
     ------
     InputError
-        If no interview was coded by both.
+        If no interview was coded by both, or one has two roles.
 
     Examples
     --------
@@ -235,7 +233,9 @@ def coder_agreement(segments: pd.DataFrame) -> CoderAgreement:
         raise InputError("no interview was coded by both coders", column="coder")
     theme = ["high_order_theme", "lower_order_theme"]
     template = segments.drop_duplicates(["role", *theme])["role"].value_counts()
-    role = segments.drop_duplicates("participant_id").set_index("participant_id")["role"]
+    whose = pd.concat(coded).drop_duplicates(["participant_id", "role"])
+    if not (role := whose.set_index("participant_id")["role"]).index.is_unique:
+        raise InputError("an interview has two roles", hint="give it one", column="role")
     given = [set(c[["participant_id", *theme]].itertuples(index=False, name=None)) for c in coded]
     rows = []
     for person in both:

@@ -104,3 +104,21 @@ def test_interviews_may_be_numbered_and_named(seed: int) -> None:
     found = coder_agreement(table.assign(participant_id=mixed))
     expected = coder_agreement(table).kappa
     assert found.kappa == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_interview_of_two_roles_is_refused(seed: int) -> None:
+    """What neither coder gave is counted by the role: there were -2 such codes, and kappa -4."""
+    table = segments(seed)
+    other = {"pwp": "supervisor", "supervisor": "pwp"}
+    wrong = table["participant_id"] == "P0"
+    for coder in ("first", "second"):
+        rows = wrong & (table["coder"] == coder)
+        changed = table.assign(role=table["role"].mask(rows, table["role"].map(other)))
+        with pytest.raises(InputError, match="column role: an interview has two roles"):
+            coder_agreement(changed)
+    # Of both coders alike it is another role, and no contradiction.
+    coder_agreement(table.assign(role=table["role"].mask(wrong, table["role"].map(other))))
+    # And a third coder is not compared.
+    third = table[wrong].assign(coder="third", role=table["role"].map(other))
+    coder_agreement(pd.concat([third, table]))

@@ -109,6 +109,63 @@ def test_models_of_different_therapists_are_refused() -> None:
         composite_ranks({})
 
 
+def twins(seed: int, shift: float = 0.0) -> pd.DataFrame:
+    """Ten therapists, of whom T5 to T9 have the patients of T0 to T4."""
+    rng = np.random.default_rng([61, seed])
+    of_five = (rng.normal(8, 4, (5, 7)) + rng.normal(0, 4, (5, 1))) / 3
+    pre, post = np.tile(rng.normal(10, 3, 7), 10), np.tile(of_five, (2, 1))
+    therapist = np.repeat([f"T{i}" for i in range(10)], 7)
+    scores = {"phq9_pre": pre + shift, "phq9_post": post.ravel() + shift}
+    return pd.DataFrame({"therapist_id": therapist, **scores})
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+@pytest.mark.parametrize("seed", range(6))
+def test_therapists_with_the_same_patients_tie_whatever_the_order_of_rows(
+    seed: int, shift: float
+) -> None:
+    patients = twins(seed, shift)
+    left = patients["phq9_post"].groupby(patients["therapist_id"]).mean().iloc[:5].round(6)
+    right = {f"T{i + k}": 2 * r - 0.5 for i, r in enumerate(left.rank()) for k in (0, 5)}
+    formula = "phq9_post ~ center(phq9_pre) + (1 | therapist_id)"
+    for order in range(5):
+        fit = fit_mixed(formula, patients.sample(frac=1, random_state=order))
+        assert not fit.singular
+        ranks = composite_ranks({"phq9": fit, "gad7": fit}, size=3)
+        assert ranks["rank_phq9"].to_dict() == right
+        assert rank_uncertainty(fit, 50)["rank"].to_dict() == right
+        other = composite_ranks({"phq9": fit}, [TURNED], size=3)["rank_phq9"]
+        assert (11 - other).to_dict() == right
+        # T0 to T4 stand before their twins, and the table says that it is for their labels.
+        assert ranks.index[0][:2] < ranks.index[1][:2]
+        assert ranks["by_label"].all()
+
+
+TURNED = Measure("phq9", "Turned", 0, 27, None, None, higher_is_worse=False)
+
+
+def test_only_therapists_who_are_alike_on_every_measure_are_ordered_by_label() -> None:
+    patients = twins(1)
+    alone = patients.copy()
+    alone.loc[alone["therapist_id"] == "T7", "phq9_post"] += 0.5
+    formula = "phq9_post ~ center(phq9_pre) + (1 | therapist_id)"
+    fits = {"phq9": fit_mixed(formula, patients), "gad7": fit_mixed(formula, alone)}
+    by_label = composite_ranks(fits)["by_label"]
+    assert set(by_label.index[~by_label]) == {"T2", "T7"}
+    assert "by_label" not in composite_ranks({"phq9": fit_of(np.arange(6.0))})
+
+
+def test_clusters_of_therapists_who_do_not_differ_are_said_to_be_by_label() -> None:
+    rng = np.random.default_rng(4)
+    same = {"phq9_pre": np.tile(rng.normal(10, 3, 7), 8), "phq9_post": np.tile(rng.random(7), 8)}
+    patients = pd.DataFrame({"therapist_id": np.repeat([f"T{i}" for i in range(8)], 7), **same})
+    fit = fit_mixed("phq9_post ~ center(phq9_pre) + (1 | therapist_id)", patients)
+    assert fit.vpc() == 0
+    ranks = composite_ranks({"phq9": fit})
+    assert ranks["by_label"].all()
+    assert set(ranks["composite"]) == {4.5}
+
+
 def test_rank_uncertainty_of_two_therapists_is_the_normal_probability() -> None:
     from scipy.stats import norm
 

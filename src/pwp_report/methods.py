@@ -100,7 +100,7 @@ def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
         lower = float(result.adjusted.set_index("adjusted_for")["vpc_lower"][WITH_MIX])
     return {
         "label": result.measure.label,
-        "sure": lower > 0,
+        "sure": lower > 0 and result.models.test_intercept.p_value_boundary < 0.05,
         "patients": f"{least:,.0f}",
         "enough": _who_have(n, n[together], least, policy) * (len(alone) >= LEAST_THERAPISTS),
         "alone": len(alone),

@@ -167,6 +167,8 @@ class PatientReader:
 
     def _lone_code(self, therapists: pd.Series) -> None:
         """Name a therapist 99 or 999 where no staff number stands beside it."""
+        # Where numbers restart the service stands before the number.
+        therapists = therapists.str.replace(r".* (?=\d+$)", "", regex=True)
         there = set(therapists.dropna())
         for code in cells.MISSING_CODES:
             if str(code) in there and not {str(code - 1), str(code + 1)} & there:

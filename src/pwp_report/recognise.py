@@ -154,16 +154,18 @@ def _stem(measure: Measure) -> str:
 def named_after(columns: Sequence[str], measure: Measure, before: str = "") -> list[str]:
     """Find the columns whose headings begin with the name of a measure, whatever follows.
 
-    A pattern `before` it says what may precede it.
+    A pattern `before` it says what may precede it. Relatives of it, and its items, are others.
 
     Examples
     --------
     >>> from pwp_lib.measures import PHQ9
-    >>> named_after(["PHQ-9 score 1", "PHQ_9 (2)", "Phase"], PHQ9)
+    >>> named_after(["PHQ-9 score 1", "PHQ_9 (2)", "Phase", "PHQ-15", "PHQ9 item 9"], PHQ9)
     ['PHQ-9 score 1', 'PHQ_9 (2)']
     """
+    others = "|".join(v for k, v in _NAMES["relatives"].items() if k in (measure.name, "every"))
     tight = {c: re.sub(r"(?<=[a-z])[^a-z0-9]+(?=\d)", "", c.lower()) for c in columns}
-    return [c for c in columns if re.match(rf"{before}{_stem(measure)}(?![a-z])", tight[c])]
+    there = [c for c in columns if re.match(rf"{before}{_stem(measure)}(?![a-z])", tight[c])]
+    return [c for c in there if not re.search(others, c.lower())]
 
 
 def _patterns(measure: Measure) -> dict[str, str]:

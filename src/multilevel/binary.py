@@ -47,12 +47,16 @@ _ROUNDING = 1e-24
 _SAME = 1e-9
 #: Numbers of nodes where none is stated, each taken if the next gives the same deviance.
 _NODES = (15, 25, 50, 100, 200, MOST_NODES)
+#: And further ones where a variance is held far above its estimate.
+_FURTHER = (1_000, 3_000, 10_000, 30_000)
 #: Deviances by two numbers of nodes are the same if they differ by no more.
 _ENOUGH = 2e-7
+#: So they are where a variance is held: it makes less than a thousandth of a bound.
+_HELD_ENOUGH = 1e-4
+#: Variances of an interval at which a share is looked at.
+_PATH = 9
 #: Steps of the model without groups before its optimum is looked for in earnest.
 _PLAIN_STEPS = 5
-#: Nodes and weights for means over a normal distribution that is known.
-_AVERAGE = np.polynomial.hermite_e.hermegauss(80) * np.array([[1.0], [(2.0 * np.pi) ** -0.5]])
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,6 +75,7 @@ class BinaryFit(Checked):
     nodes: int
     _cells: Cells
     _root: Array
+    _numbers: Sequence[int]
     _constant: float
     _boundary: Point
     _point: Point
@@ -178,7 +183,7 @@ class BinaryFit(Checked):
         columns = {
             "n": sums(cells.trials).astype(int),
             "successes": sums(cells.successes).astype(int),
-            "expected": sums(cells.trials * self._average(cells.x @ beta, sd)[0]),
+            "expected": sums(cells.trials * rate_average(cells.x @ beta, sd)[0]),
             **ranked(residual, se, multiplier, lower_is_better),
         }
         return pd.DataFrame(columns, pd.Index(self.design.groups, name=self.design.group_name))
@@ -212,31 +217,27 @@ class BinaryFit(Checked):
         at : mapping of str to float, optional
             Predictors in original units, for the probability scale; their means unless given.
         level : float
-            Of the profile interval. For the probability scale the fixed part is the one that
-            goes with each bound of the variance.
+            Of the profile interval. On the probability scale from the least to the greatest share
+            with a variance in its interval, each with the fixed part that goes with it.
         """
         if at and scale == "latent":
-            raise InputError(
-                "on the latent scale the share is the same whatever the predictors",
-                hint='leave at= out, or take the scale "probability"',
-            )
+            why = "on the latent scale the share is the same whatever the predictors"
+            raise InputError(why, hint='leave at= out, or take the scale "probability"')
         row = self._row(at or {}) if scale == "probability" else None
 
         def share(variance: float) -> float:
             if row is None or np.isinf(variance):
                 return 1.0 / (1.0 + _LOGISTIC / variance) if variance else 0.0
             point = self._point if variance == self.variance else self._held(variance)
-            eta, sd = row @ point.theta[:-1], variance**0.5
-            # One less the mean would leave nothing of a failure in 1e16.
-            (mean, between), missed = self._average(eta, sd), self._average(-eta, sd)[0]
-            if not mean * missed:
-                raise InputError(
-                    "at this place the outcome is certain, and there is no variance to divide",
-                    hint="give values nearer to those of the rows",
-                )
-            return float(between / (mean * missed))
+            return outcome_share(float(row @ point.theta[:-1]), variance**0.5)
 
-        return self.profile_interval(level).of(share)
+        found = self.profile_interval(level)
+        if row is None or np.isinf(found.upper):
+            return found.of(share)
+        # Far from the rows the fixed part may take the share down where the variance grows.
+        path = np.linspace(found.lower**0.5, found.upper**0.5, _PATH) ** 2
+        shares = [share(v) for v in (found.estimate, *path)]
+        return Interval(shares[0], min(shares), max(shares), level)
 
     def rates(
         self,
@@ -278,17 +279,11 @@ class BinaryFit(Checked):
         return self._point.bend[free, free]
 
     def _held(self, variance: float) -> Point:
-        """Find the optimum with the variance held."""
+        """Find the optimum with the variance held, with as many nodes as it takes there."""
         theta = np.append(self._point.theta[:-1], variance**0.5)
-        return minimise(self._cells, theta, self.nodes, self._point.modes, True)
-
-    def _average(self, eta: Any, sd: float) -> tuple[Array, Array]:
-        """Mean and variance of the probability over groups."""
-        # Where groups do not differ, rounding is no variance.
-        z, weights = _AVERAGE if sd else (np.zeros(1), np.ones(1))
-        p = expit(np.add.outer(eta, sd * z))
-        mean = p @ weights
-        return mean, (p - np.expand_dims(mean, -1)) ** 2 @ weights
+        point = minimise(self._cells, theta, self.nodes, self._point.modes, True)
+        numbers = [k for k in self._numbers if k >= self.nodes]
+        return _settle(self._cells, point, numbers, True)[1]
 
     def _row(self, at: Mapping[str, float]) -> Array:
         """Standardised fixed terms at a point; at the predictors' means where none is given."""
@@ -296,6 +291,29 @@ class BinaryFit(Checked):
         if not np.isfinite(row).all():
             raise InputError("the mean of a predictor is not known", hint="give its value in at=")
         return np.asarray(row @ self._root)
+
+
+def rate_average(eta: Any, sd: float) -> tuple[Array, Array]:
+    """Mean and variance of the rate over groups whose log odds are normal about `eta`."""
+    # Evenly spaced nodes are exact to rounding if closer than the logistic's poles, and as far out
+    # as the rarer outcome comes from. Where groups do not differ, rounding is no variance.
+    step = 0.6 / max(abs(sd), 1.2)
+    reach = 9.0 + min(2.0 * abs(sd), float(np.abs(eta).max()) / max(abs(sd), 1e-9))
+    z = step * np.arange(-(reach // step), reach // step + 1.0) if sd else np.zeros(1)
+    weights = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
+    p = expit(np.add.outer(eta, sd * z))
+    mean = p @ weights
+    return mean, (p - np.expand_dims(mean, -1)) ** 2 @ weights
+
+
+def outcome_share(eta: float, sd: float) -> float:
+    """Share of a yes-or-no outcome's variance between groups whose log odds are normal."""
+    # The same for either outcome: of the likelier one rounding would leave nothing.
+    (mean, between), missed = rate_average(-abs(eta), sd), rate_average(abs(eta), sd)[0]
+    if not mean * missed:
+        why = "at this place the outcome is certain, and there is no variance to divide"
+        raise InputError(why, hint="give values nearer to those of the rows")
+    return float(between / (mean * missed))
 
 
 def fit_binary(
@@ -335,15 +353,14 @@ def fit_binary(
     rows = model_rows(formula, data, (trials,) if trials else (), "a yes-or-no outcome")
     design = rows.design
     if design.random_names != ("Intercept",) or not design.fixed:
-        raise InputError(
-            "a yes-or-no outcome needs a fixed term, a random intercept and no other random term",
-            hint=f"write 1 + (1 | {design.group_name or 'g'})",
-        )
+        why = "a yes-or-no outcome needs a fixed term, a random intercept and no other random term"
+        raise InputError(why, hint=f"write 1 + (1 | {design.group_name or 'g'})")
     success, size = _counts(rows, trials)
     _refuse_without_variation(rows, success, size)
     cells, root = _cells(rows, success, size)
     without = _without(design, cells, root)
-    nodes, point = _settle(cells, root, without, numbers)
+    stated, point = nodes, _search(cells, root, without, numbers[0])
+    nodes, point = _settle(cells, point, numbers, False)
     if abs(point.theta[-1]) > _LARGEST:
         raise InputError(
             "within groups the fixed terms tell successes from failures without error, or nearly "
@@ -351,7 +368,8 @@ def fit_binary(
             hint="leave a term out, or take each group's mean off it",
             column=design.group_name,
         )
-    return BinaryFit(design, nodes, cells, root, _constant(success, size), without, point)
+    numbers, constant = numbers if stated else [*numbers, *_FURTHER], _constant(success, size)
+    return BinaryFit(design, nodes, cells, root, numbers, constant, without, point)
 
 
 def _numbers_of_nodes(nodes: Any) -> list[int]:
@@ -368,9 +386,8 @@ def _counts(rows: ModelRows, trials: str | None) -> tuple[Array, Array]:
     success = rows.columns[:, rows.design.response]
     size = rows.further[trials].astype(float) if trials else np.ones(len(success))
     if not (np.isfinite(size) & (size >= 1.0) & (size == np.rint(size))).all():
-        raise InputError(
-            "trials are whole numbers from 1", hint="leave rows without a trial out", column=trials
-        )
+        why = "trials are whole numbers from 1"
+        raise InputError(why, hint="leave rows without a trial out", column=trials)
     if not ((success >= 0.0) & (success <= size) & (success == np.rint(success))).all():
         raise InputError(
             "a yes-or-no outcome is 0 or 1 in every row, or counts successes from 0 to the trials",
@@ -456,15 +473,18 @@ def _plain(cells: Cells) -> Array:
     return beta
 
 
-def _settle(cells: Cells, root: Array, without: Point, numbers: Sequence[int]) -> tuple[int, Point]:
+def _settle(cells: Cells, point: Point, numbers: Sequence[int], held: bool) -> tuple[int, Point]:
     """Find the optimum with the first of some numbers of nodes that the next one confirms."""
-    point = _search(cells, root, without, numbers[0])
+    enough, largest = (_HELD_ENOUGH, np.inf) if held else (_ENOUGH, _LARGEST)
     for nodes, more in pairwise(numbers):
         again = measure(cells, point.theta, more, point.modes)
-        if abs(again.deviance - point.deviance) <= _ENOUGH or abs(point.theta[-1]) > _LARGEST:
+        if abs(again.deviance - point.deviance) <= enough or abs(point.theta[-1]) > largest:
             return nodes, point
         # A search from afar may fail with many nodes where one from nearby does not.
-        point = minimise(cells, point.theta, more, point.modes, False)
+        point = minimise(cells, point.theta, more, point.modes, held)
+    if held and len(numbers) > 1:
+        why = "the data allow variances so large that the likelihood cannot be integrated there"
+        raise InputError(why, hint="ask for a lower level, or state nodes= in fit_binary")
     return numbers[-1], point
 
 

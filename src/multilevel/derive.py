@@ -49,10 +49,8 @@ def derive(record: Record, formula: Formula) -> DesignMoments:
         raise InputError("a formula of three levels is for fit_mixed", hint="keep one factor")
     rows = int(record.n.sum())
     if not rows:
-        raise InputError(
-            "no row has a value in every column needed",
-            hint=f"check {', '.join(record.complete)} for missing values",
-        )
+        why = "no row has a value in every column needed"
+        raise InputError(why, hint=f"check {', '.join(record.complete)} for missing values")
     if formula.group and formula.group != record.group_name:
         raise InputError(
             f"these moments are grouped by {record.group_name or 'nothing'}, not by {formula.group}"
@@ -227,11 +225,8 @@ def _columns(text: str, stored: tuple[Monomial, ...], levels: Named, seen: Named
     names = frozenset(name for key in stored for name in key)
     for factor, found in seen:
         if factor in used and len(found) < 2:
-            raise InputError(
-                "this category has one level only among the rows analysed",
-                column=factor,
-                hint="leave it out",
-            )
+            why = "this category has one level only among the rows analysed"
+            raise InputError(why, column=factor, hint="leave it out")
 
     def refuse(factor: Expression) -> InputError:
         for name in names_in(factor):
@@ -278,10 +273,8 @@ def _unknowns(
             value = pivots.get(unknown.name, 0.0)
         elif unknown.kind == "scale":
             if value <= _SAME_IN_EVERY_ROW * bare[0]:
-                raise InputError(
-                    f"{unknown.name} cannot be computed: what is scaled is the same in every row",
-                    hint="leave it out",
-                )
+                why = f"{unknown.name} cannot be computed: what is scaled is the same in every row"
+                raise InputError(why, hint="leave it out")
             value = math.sqrt((1.0 - 1.0 / rows) / value)
         found.append(value)
     return found

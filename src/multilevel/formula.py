@@ -154,15 +154,11 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
     """Left and right side of the formula."""
     unquoted = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", text)
     if re.search(r"\|\s*\|", unquoted):
-        raise InputError(
-            "uncorrelated random terms (||) are not offered",
-            hint="write (1 + x | g): the terms are then correlated, as in lme4",
-        )
+        why = "uncorrelated random terms (||) are not offered"
+        raise InputError(why, hint="write (1 + x | g): the terms are then correlated, as in lme4")
     if unquoted.count("~") != 1:
-        raise InputError(
-            "a formula has one ~ between response and predictors",
-            hint='write for example "y ~ x + (1 | g)"',
-        )
+        why = "a formula has one ~ between response and predictors"
+        raise InputError(why, hint='write for example "y ~ x + (1 | g)"')
     # What is read of a formula is nested as deep as it has signs, and Python goes so deep only.
     deep = max(accumulate((c == "(") - (c == ")") for c in unquoted))
     if deep + len(re.findall(r"[-+*/:]", unquoted)) > 200:
@@ -262,10 +258,8 @@ def _power(below: Expression, above: Expression) -> list[Term]:
         raise InputError("a power in a formula is a whole number from 1 to 6")
     if len(base) == 1:
         name = base[0].name
-        raise InputError(
-            f"{name} ** {power} means {name} in a formula",
-            hint=f"write {{{name} ** {power}}} for the power",
-        )
+        why = f"{name} ** {power} means {name} in a formula"
+        raise InputError(why, hint=f"write {{{name} ** {power}}} for the power")
     return reduce(_star, [base] * power)
 
 
@@ -279,10 +273,8 @@ def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str, str, bo
         parts = [(parts[0][0], factor) for factor in parts[0][1].parts]
     groups = [_grouping_factor(factor) for _, factor in parts]
     if len(set(groups)) < len(groups):
-        raise InputError(
-            "two random parts on one factor mean uncorrelated terms, which are not offered",
-            hint=f"write one bracket, (1 + x | {groups[0]})",
-        )
+        why = "two random parts on one factor mean uncorrelated terms, which are not offered"
+        raise InputError(why, hint=f"write one bracket, (1 + x | {groups[0]})")
     if len(parts) > 2:
         raise InputError("more than three levels are asked for", hint="keep two grouping factors")
     if len(parts) == 1:
@@ -295,10 +287,8 @@ def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str, str, bo
 
 def _refuse_slopes(terms: tuple[Term, ...], above: str, below: str) -> None:
     if terms != (_CONSTANT,):
-        raise InputError(
-            "more than the intercept varies over the units above the groups",
-            hint=f"write (1 | {above}), and (1 + x | {below}) beside it",
-        )
+        why = "more than the intercept varies over the units above the groups"
+        raise InputError(why, hint=f"write (1 | {above}), and (1 + x | {below}) beside it")
 
 
 def _random_terms(bar: Expression) -> tuple[Term, ...]:
@@ -312,7 +302,5 @@ def _random_terms(bar: Expression) -> tuple[Term, ...]:
 def _grouping_factor(right: Expression) -> str:
     if right.kind == "name":
         return right.head
-    raise InputError(
-        "right of the bar stands one column, the grouping factor",
-        hint="write (1 | unit/group) where groups are nested in units",
-    )
+    why = "right of the bar stands one column, the grouping factor"
+    raise InputError(why, hint="write (1 | unit/group) where groups are nested in units")

@@ -113,11 +113,8 @@ def identified_stack(design: DesignMoments, method: str) -> Stack:
     if design.random:
         groups, terms = len(design.groups), len(design.random)
         if groups < max(terms, 2):
-            raise InputError(
-                f"the groups are too few ({groups}) to identify the random terms ({terms})",
-                hint="drop random terms",
-                column=design.group_name or None,
-            )
+            why = f"the groups are too few ({groups}) to identify the random terms ({terms})"
+            raise InputError(why, hint="drop random terms", column=design.group_name or None)
         _refuse_without_variation(design, stack)
     return stack
 
@@ -143,10 +140,8 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
     if not np.isfinite(raw).all():
         raise InputError("the moments hold values that are not finite numbers")
     if rows <= len(design.fixed):
-        raise InputError(
-            f"{rows} rows cannot identify {len(design.fixed)} fixed terms and a residual variance",
-            hint="drop terms or add rows",
-        )
+        why = f"{rows} rows cannot identify {len(design.fixed)} fixed terms and a residual variance"
+        raise InputError(why, hint="drop terms or add rows")
     roles = design.fixed, design.random, design.response
     centres, constant = () if design.centred is None else design.centres, design.constant
     stack = standardise(products[None], np.array([float(rows)]), *roles, reml, centres, constant)
@@ -247,12 +242,11 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     sizes, real = (root**2).max(axis=-1), np.linalg.matrix_rank(stack.within[0, :p, :p], 1e-10)
     taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum() + real)
     if rows <= taken or left <= ROUNDING * rows:
-        raise InputError(
+        why = (
             "within groups there is no residual variance: the groups are too small for these "
-            "random terms, or the model predicts the response without error",
-            hint="drop random terms",
-            column=design.names[design.response],
+            "random terms, or the model predicts the response without error"
         )
+        raise InputError(why, hint="drop random terms", column=design.names[design.response])
 
 
 def method_name(method: str) -> Literal["ML", "REML"]:

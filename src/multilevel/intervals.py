@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,6 +20,8 @@ from multilevel.solution import Solution
 
 #: Relative variances searched: the partition coefficient from 1e-9 to 1 - 1e-9.
 _LEAST, _MOST = 1e-9, 1e9
+#: Standardised random terms whose square is no more are zero but for rounding.
+_NOWHERE = 1e-16
 #: Of the log of a variance, from its estimate outwards.
 _STEP = math.log(4.0)
 
@@ -50,24 +53,41 @@ class Interval(NamedTuple):
         return pd.DataFrame([self._asdict()])
 
 
+def turned(z_root: Array, at: Array, shared: bool = True) -> tuple[Array, float]:
+    """Axes of the random terms, the first along a point, and what it is squared.
+
+    Raises
+    ------
+    InputError
+        Where the groups' variance there is to be `shared` out, and is none whatever the fit.
+    """
+    size = float((along := np.linalg.solve(z_root, at)) @ along)
+    if shared and not size > _NOWHERE:
+        why = "at the predictors' means all groups are alike in this model: no share can be held"
+        raise InputError(why, hint="add the intercept, (1 + x | g), or ask vpc(at=...) elsewhere")
+    return np.linalg.qr(np.column_stack([along, np.eye(len(at))]))[0][:, : len(at)], size
+
+
 def _profile(fit: Solution, at: Array) -> Profile:
     """Make the deviance, minimised with the random terms' variance at a point held."""
-    q = fit.stack.q
-    along = np.linalg.solve(fit.stack.z_root[0], at)
-    basis = np.linalg.qr(np.column_stack([along, np.eye(q)]))[0][:, :q]
+    q, (basis, size) = fit.stack.q, turned(fit.stack.z_root[0], at)
     row, col = places(q).T
     found = lower_factor(basis.T @ fit.optimum.g[0] @ basis)[row, col]
-    # From the optimum with its correlations kept, and from no correlation.
-    starts = np.array([found + 1e-3 * (row == col), 0.3 * (row == col)])
+    # From the optimum with its correlations kept, from no correlation, and from large variances
+    # along each direction, where a valley may lie that leads from none of these.
+    plain, ends = 0.3 * (row == col), product((-10.0, 10.0), repeat=q - 1)
+    far = (plain + np.append(0.0, end)[row] * (col == 0) for end in ends)
+    starts = np.array([found + plain / 300.0, plain, *far])
+    designs = np.zeros(len(starts), np.intp)
 
     def profile(relative: float) -> float:
-        held, free = (relative / float(along @ along)) ** 0.5, np.ones(starts.shape)
+        held, free = (relative / size) ** 0.5, np.ones(starts.shape)
         # Without variance in the first direction there is nothing to covary with.
         free[:, (col == 0) & (row > 0)] = held > 0.0
         free[:, 0] = 0.0
         theta = starts * free
         theta[:, 0] = held
-        return float(minimise(fit.stack, np.zeros(2, np.intp), basis.T, theta, free)[0].min())
+        return float(minimise(fit.stack, designs, basis.T, theta, free)[0].min())
 
     return profile
 

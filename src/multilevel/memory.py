@@ -413,11 +413,8 @@ def sorted_labels(labels: Sequence[Any], column: str) -> tuple[Array, Array]:
         found = list(map(str, found))
         order = sorted(range(len(found)), key=found.__getitem__)
     if len(set(found)) < len(found):
-        raise InputError(
-            "two labels of this column differ in kind and read alike",
-            column=column,
-            hint="use one kind of label, numbers or text",
-        )
+        why = "two labels of this column differ in kind and read alike"
+        raise InputError(why, column=column, hint="use one kind of label, numbers or text")
     groups = np.fromiter((found[i] for i in order), dtype=object, count=len(found))
     return groups, np.array(order, dtype=np.intp)
 

@@ -96,11 +96,8 @@ def read_record(path: str | Path) -> Record:
         raise InputError(
             "the file is damaged: its record and its columns are not those of moments", file=path
         ) from None
-    raise InputError(
-        "the file holds what only another version of the package reads",
-        file=path,
-        hint="use the version that wrote it, or make the moments anew",
-    )
+    why = "the file holds what only another version of the package reads"
+    raise InputError(why, file=path, hint="use the version that wrote it, or make the moments anew")
 
 
 def _record(facts: dict[str, Any], table: pa.Table) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -14,8 +14,9 @@ from multilevel.arguments import Checked
 from multilevel.design import Array, DesignMoments, coordinates
 from multilevel.errors import InputError
 from multilevel.identify import identified_stack
-from multilevel.intervals import Interval, share_interval
+from multilevel.intervals import Interval, share_interval, turned
 from multilevel.levels import Nesting
+from multilevel.likelihood import lower_factor
 from multilevel.nested_search import NestedLikelihood, Proof, Value, certify, differences, search
 from multilevel.partition import near, random_row
 from multilevel.ratio_test import boundary_test
@@ -135,9 +136,6 @@ class NestedFit(Checked):
             raise InputError(f"there is no level {level!r}", hint=hint)
         return self.levels.index(level)
 
-    def _variances(self, theta: Array, row: Array) -> tuple[float, float]:
-        return float(theta[-1] ** 2), float(row @ self._relative(theta) @ row)
-
     def vpc(self, level: str = "", at: Mapping[str, float] | str | None = None) -> float:
         """Share of variance that lies between the units, or between the groups of a unit.
 
@@ -148,7 +146,8 @@ class NestedFit(Checked):
         at : mapping of str to float, or "mean", optional
             Values of the random terms' predictors; their means unless given.
         """
-        variances = self._variances(self._theta, near(random_row(self.design, at)))
+        theta, row = self._theta, near(random_row(self.design, at))
+        variances = float(theta[-1] ** 2), float(row @ self._relative(theta) @ row)
         return variances[self._level(level)] / (sum(variances) + 1.0)
 
     def profile_interval(self, level: str = "", coverage: float = 0.95) -> Interval:
@@ -169,26 +168,31 @@ class NestedFit(Checked):
         """Deviance with a level's share of variance at the mean held, the rest at its best."""
         from scipy.optimize import minimize
 
-        which, row = self._level(level), random_row(self.design, None)
+        which, stack = self._level(level), self._likelihood.stack
         if not 0.0 <= share < 1.0:
             raise InputError("a share of variance lies between 0 and 1", hint="0.05 is 5%")
-        odds = share / (1.0 - share)
+        # With the groups' first axis along the mean one number is held, and all others are free.
+        basis, size = turned(stack.z_root[0], random_row(self.design, None), which == 1)
+        stack = replace(stack, z_root=stack.z_root @ basis)
+        likelihood = NestedLikelihood(self.design, self.nesting.codes, stack)
+        root = basis.T @ self._likelihood.factor(self._theta)
+        found = np.append(lower_factor(root @ root.T)[likelihood.places], self._theta[-1])
+        held, other, ratio = ((-1, 0, size), (0, -1, 1.0))[which]
+        odds = share / (1.0 - share) / (size if which else 1.0)
 
         def moved(theta: Array) -> Array:
-            theta, (unit, group) = theta.copy(), self._variances(theta, row)
-            if which == 0:
-                theta[-1] = np.sqrt(odds * (group + 1.0))
-            else:
-                theta[:-1] *= np.sqrt(odds * (unit + 1.0) / group)
+            theta = theta.copy()
+            theta[held] = np.sqrt(odds * (ratio * theta[other] ** 2 + 1.0))
             return theta
 
         def slope(theta: Array) -> tuple[float, Array]:
-            deviance, gradient = self._likelihood.slope(moved(theta))
+            deviance, gradient = likelihood.slope(moved(theta))
             return deviance, differences(moved, theta) @ gradient
 
-        # From a variance of zero no derivative leads away.
-        start = np.where(np.abs(self._theta) < 0.05, 0.05, self._theta)
-        return float(minimize(slope, start, jac=True, **self._likelihood.down).fun)
+        # From a variance of zero no derivative leads away. Another start has no correlations.
+        starts = [np.where(np.abs(found) < 0.05, 0.05, found)]
+        starts += [np.append(0.3 * np.eye(stack.q)[likelihood.places], 0.3)] * (stack.q > 1)
+        return min(float(minimize(slope, x, jac=True, **likelihood.down).fun) for x in starts)
 
     def tests(self) -> pd.DataFrame:
         """Test of each level: the fall in deviance against the model without it.
@@ -264,10 +268,8 @@ def fit_nested(
     """
     units = len(nesting.labels)
     if units < 2 or units == len(design.groups):
-        raise InputError(
-            f"{units} of {nesting.name} cannot be told from {len(design.groups)} groups",
-            hint="two units are needed at least, and one of them with two groups",
-        )
+        why = f"{units} of {nesting.name} cannot be told from {len(design.groups)} groups"
+        raise InputError(why, hint="two units are needed at least, and one of them with two groups")
     stack = identified_stack(design, method)
     likelihood = NestedLikelihood(design, nesting.codes, stack)
     theta, without = search(likelihood, solve(stack))

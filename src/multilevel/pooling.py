@@ -73,10 +73,8 @@ def pool_moments(moments: Sequence[_Moments], *, same_groups: bool = False) -> _
     _refuse_groups(rows.index, same_groups or not first.group_name)
     # Whole numbers would overflow in silence.
     if (rows.select_dtypes("int64").astype(float).abs().sum() >= 2.0**63).any():
-        raise InputError(
-            "the sums are too large to be added exactly",
-            hint="measure the column in larger units, or take a constant off it",
-        )
+        why = "the sums are too large to be added exactly"
+        raise InputError(why, hint="measure the column in larger units, or take a constant off it")
     grouped = rows.groupby(level=0)
     total = grouped.sum()
     counted = all(one.smallest_cell is not None for one in moments)
@@ -196,10 +194,8 @@ def withhold_small(moments: _Moments, minimum_rows: int = MINIMUM_ROWS) -> _Mome
         not.
     """
     if moments.smallest_cell is None:
-        raise InputError(
-            "whether these moments have small cells is not known",
-            hint="make them from the rows again, or write them with share=False",
-        )
+        why = "whether these moments have small cells is not known"
+        raise InputError(why, hint="make them from the rows again, or write them with share=False")
     power = max((key.count(name) for key in moments.monomials for name in key), default=0)
     times = _TIMES_BY_POWER.get(power, np.inf)
     small = (moments.n < minimum_rows * times) | (moments.smallest_cell < minimum_rows)

@@ -204,15 +204,11 @@ def sample_posterior(
     design = formula if isinstance(formula, DesignMoments) else design_moments(formula, data)
     q, n_groups = len(design.random), len(design.groups)
     if q == 0:
-        raise InputError(
-            "the model has no random term, so there is nothing between groups to sample",
-            hint="add one, as (1 | g)",
-        )
+        why = "the model has no random term, so there is nothing between groups to sample"
+        raise InputError(why, hint="add one, as (1 | g)")
     if n_groups < q + 2:
-        raise InputError(
-            f"{n_groups} groups are too few to sample {q} random term(s)",
-            hint=f"{q + 2} or more are needed",
-        )
+        why = f"{n_groups} groups are too few to sample {q} random term(s)"
+        raise InputError(why, hint=f"{q + 2} or more are needed")
     if draws < 1:
         raise InputError("no draw is asked for", hint="give 1 or more")
     point = random_row(design, None)

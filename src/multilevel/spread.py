@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -29,6 +30,9 @@ _ROUNDING = 1e-9
 _HINT = "leave out the spread, or those rows"
 #: Scales are nearer to one than e to this power, so that products of them are numbers.
 _FARTHEST = 170.0
+#: Steps in delta, of a tenth in the scales each, at which valleys are looked for.
+_SLOPE = 1e-4
+_SCAN = (*range(-24, -12, 2), *range(-12, 13), *range(14, 25, 2))
 
 
 @dataclass(frozen=True)
@@ -170,10 +174,8 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     design, codes, raw = rows.design, rows.codes, rows.further
     log_unit = _log_unit(spread, expression, lambda name: raw[name].astype(float))
     if not np.isfinite(log_unit).all() or np.ptp(log_unit) == 0.0:
-        raise InputError(
-            "the residual spread cannot depend on a variable that is undefined or does not vary",
-            hint=f"check {', '.join(own)}",
-        )
+        why = "the residual spread cannot depend on a variable that is undefined or does not vary"
+        raise InputError(why, hint=f"check {', '.join(own)}")
     if not design.group_name:
         codes = np.zeros_like(codes)
     means = {name: float(raw[name].mean()) for name in own}
@@ -221,8 +223,18 @@ def profile_delta(deviance: Callable[[float], float], unit: float) -> tuple[floa
     """
     from scipy.optimize import minimize_scalar
 
-    # In steps of the unit, as SciPy takes differences below 1e-11 for none.
-    found = minimize_scalar(lambda k: deviance(k * unit), bracket=(0.0, 1.0), tol=1e-9)
+    @cache
+    def height(steps: float) -> float:
+        # In steps of the unit, as SciPy takes differences below 1e-11 for none.
+        return deviance(steps * unit)
+
+    # Few rows leave several valleys, and the one that begins at zero need not be the deepest.
+    # Where the likelihood is flat but for rounding the nearest does.
+    scan = np.array([height(k) + _SLOPE * abs(k) for k in _SCAN])
+    around = np.minimum(np.append(np.inf, scan[:-1]), np.append(scan[1:], np.inf))
+    valleys = [_SCAN[i] for i in np.argsort(scan) if scan[i] <= around[i]][:3]
+    tried = (minimize_scalar(height, bracket=(k, k + 1.0), tol=1e-9) for k in valleys)
+    found = min(tried, key=lambda one: float(one.fun))
     delta, low, step = float(found.x) * unit, float(found.fun), 0.2 * unit
     below, above = deviance(delta - step) - low, deviance(delta + step) - low
     flat = min(abs(above), abs(below)) < _FLAT

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.integrate import quad
-from scipy.optimize import approx_fprime
+from scipy.optimize import approx_fprime, minimize_scalar
 from scipy.special import expit
 from scipy.stats import binom, chi2, norm
 
 import pwp_lib as pwp
-from multilevel import BinaryFit, fit_binary
-from multilevel.binary import _search
+from multilevel import BinaryFit, InputError, fit_binary
+from multilevel.binary import _search, outcome_share, rate_average
 from multilevel.quadrature import Cells, _measure, measure, minimise
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -159,7 +159,7 @@ def with_parameters(intercept: float, variance: float) -> BinaryFit:
 
 
 def probability_share(fit: BinaryFit) -> float:
-    mean, variance = fit._average(fit._row({}) @ fit._point.theta[:-1], fit.variance**0.5)
+    mean, variance = rate_average(fit._row({}) @ fit._point.theta[:-1], fit.variance**0.5)
     return float(variance / (mean * (1 - mean)))
 
 
@@ -365,6 +365,77 @@ def test_the_share_of_the_outcome_itself_is_that_of_simulated_groups() -> None:
     p = expit(b["Intercept"] + 12 * b["x"] + draws)
     share = p.var() / (p.mean() * (1 - p.mean()))
     assert fit.vpc("probability", at={"x": 12}).estimate == pytest.approx(share, rel=0.01)
+
+
+def risen(successes: list[int], trials: int, variance: float) -> float:
+    """Rise in deviance to a variance, groups integrated on an even grid and the intercept tried."""
+    u, tried = np.linspace(-9, 9, 9_001), np.linspace(-12, 12, 241)
+    weight = np.exp(-0.5 * u**2) / np.exp(-0.5 * u**2).sum()
+
+    def lowest(sd: float) -> float:
+        def deviance(b: float) -> float:
+            p, q = expit(b + sd * u), expit(-b - sd * u)
+            return -2 * float(sum(np.log(weight @ (p**s * q ** (trials - s))) for s in successes))
+
+        near = min(tried * max(sd, 1.0) / 4.0, key=deviance)
+        found = minimize_scalar(deviance, (near, near + 0.1))
+        return float(found.fun)
+
+    optimum = minimize_scalar(lambda log_sd: lowest(np.exp(log_sd)), bounds=(-9, 5))
+    return lowest(variance**0.5) - float(optimum.fun)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials"), [([0, 0, 1], 3), ([2, 0, 1, 0, 0, 1, 0, 0, 0, 0], 2), ([0, 1], 4)]
+)
+def test_a_bound_far_above_the_estimate_is_integrated_there(
+    successes: list[int], trials: int
+) -> None:
+    """The nodes that settle the estimate leave it up to a fifth too large, or too small."""
+    data = pd.DataFrame({"y": successes, "m": trials, "g": range(len(successes))})
+    interval = fit_binary("y ~ 1 + (1 | g)", data, trials="m").profile_interval()
+    assert interval.upper > 100
+    assert risen(successes, trials, interval.upper) == pytest.approx(3.841459, abs=2e-3)
+
+
+def test_a_bound_of_a_thousand_is_that_of_an_even_grid_and_does_not_move_with_the_nodes() -> None:
+    data = pd.DataFrame({"y": [2, 0, 0, 0, 0, 0], "m": 8, "g": range(6)})
+    fit = fit_binary("y ~ 1 + (1 | g)", data, trials="m")
+    upper = fit.profile_interval().upper
+    assert risen([2, 0, 0, 0, 0, 0], 8, upper) == pytest.approx(3.841459, abs=2e-3)
+    assert fit.median_odds_ratio().upper == pytest.approx(np.exp(0.9538725524 * upper**0.5))
+    with pytest.raises(InputError, match="so large that the likelihood cannot be integrated"):
+        fit.profile_interval(1 - 1e-9)
+
+
+@pytest.mark.parametrize("sd", [0.3, 2.0, 7.0, 30.0, 100.0])
+@pytest.mark.parametrize("place", [0.0, 0.5, -2.0])
+def test_the_share_of_the_outcome_is_right_however_far_apart_groups_lie(
+    sd: float, place: float
+) -> None:
+    u = np.linspace(-12, 12, 400_001)
+    weight = np.exp(-0.5 * u**2) / np.exp(-0.5 * u**2).sum()
+    p = expit(place * sd + sd * u)
+    mean, square = p @ weight, p**2 @ weight
+    right = (square - mean**2) / (mean - mean**2)
+    assert outcome_share(place * sd, sd) == pytest.approx(right, rel=1e-8)
+
+
+def test_far_out_the_estimate_lies_in_its_interval_and_both_outcomes_have_one() -> None:
+    rng = np.random.default_rng(2)
+    g, x = np.repeat(np.arange(12), 15), rng.normal(size=180)
+    y = rng.binomial(1, expit(2 * x + 1.2 * rng.normal(size=12)[g]))
+    data = pd.DataFrame({"y": y, "n": 1 - y, "x": x, "g": g})
+    yes, no = (fit_binary(f"{name} ~ x + (1 | g)", data) for name in "yn")
+    for place in (0, 8, 15, 20):
+        one, other = (fit.vpc("probability", {"x": place}) for fit in (yes, no))
+        assert one.lower < one.estimate < one.upper
+        np.testing.assert_allclose(one, other, rtol=1e-3)
+        # Where the rate is next to nothing it is log-normal: the share is its mean, and variance.
+        b, v = no.fixed["estimate"], yes.variance
+        if place >= 15:
+            mean = np.exp(-abs(b["Intercept"] + b["x"] * place) + v / 2)
+            assert one.estimate == pytest.approx(mean * np.expm1(v), rel=1e-3)
 
 
 def test_categories_and_comparisons_are_columns_like_others() -> None:

@@ -9,7 +9,7 @@ import moment_cases
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 import pwp_lib as pwp
 from multilevel.design import DesignMoments
@@ -371,3 +371,38 @@ def test_the_certificate_names_the_next_stationary_deviance() -> None:
     other = replace(proof, starts=(proof.deviance, proof.deviance + 2.0, proof.deviance + 1.0))
     assert other.best_other == proof.deviance + 1.0
     assert np.isnan(replace(proof, starts=(proof.deviance,)).best_other)
+
+
+def test_an_interval_of_three_terms_ends_at_the_lowest_profile() -> None:
+    """The profile has a valley that neither the optimum nor small variances lead to."""
+    rng = np.random.default_rng(389)
+    g = np.repeat(np.arange(j := int(rng.integers(4, 9))), rng.integers(1, 12, j))
+    x, z = rng.normal(2, 1, len(g)), rng.normal(size=len(g))
+    b = rng.normal(size=(j, 3)) * rng.choice([0, 0.3, 1.0], 3)
+    y = b[g, 0] + b[g, 1] * x + b[g, 2] * z + rng.normal(size=len(g))
+    data = pd.DataFrame({"y": y, "x": x, "z": z, "g": g})
+    fit = pwp.fit_mixed("y ~ x + z + (1 + x + z | g)", data, method="REML")
+    terms, same = np.column_stack([np.ones(len(g)), x, z]), g[:, None] == g
+    turn = np.linalg.qr(np.column_stack([terms.mean(axis=0), np.eye(3)]))[0][:, :3]
+
+    def risen(share: float) -> float:
+        """By the rows' own density, from where the valley is."""
+        held = (share / (1 - share) / float((terms.mean(axis=0) ** 2).sum())) ** 0.5
+
+        def deviance(p: np.ndarray) -> float:
+            along = terms @ turn @ np.array([[held, 0, 0], [p[0], p[1], 0], [p[2], p[3], p[4]]])
+            whole = np.eye(len(g)) + (along @ along.T) * same
+            inverse = np.linalg.inv(whole)
+            information = terms.T @ inverse @ terms
+            left = y - terms @ np.linalg.solve(information, terms.T @ inverse @ y)
+            dof, squares = len(g) - 3, float(left @ inverse @ left)
+            logs = np.linalg.slogdet(whole)[1] + np.linalg.slogdet(information)[1]
+            return dof * (np.log(2 * np.pi * squares / dof) + 1) + float(logs)
+
+        starts = ([5.7, 0.0, 2.1, 0.0, 0.0], [1.0, 0.3, 0.5, 0.3, 0.3], [8.0, 0.0, 3.0, 0.1, 0.1])
+        found = (optimize.minimize(deviance, s, method="L-BFGS-B").fun for s in starts)
+        return float(min(found)) - fit.deviance
+
+    upper = fit.profile_interval().upper
+    assert upper == pytest.approx(0.76696, abs=1e-4)
+    assert risen(upper) == pytest.approx(3.841459, abs=2e-3)

@@ -459,3 +459,72 @@ def test_the_unit_of_a_predictor_changes_no_flag_and_no_error() -> None:
     assert one.singular == far.singular
     scaled = far.components["se"] * [1, 1, 1e5, 1e10, 1]
     np.testing.assert_allclose(scaled, one.components["se"], rtol=1e-3)
+
+
+def slopes(seed: int, intercepts: float = 0.0) -> pd.DataFrame:
+    """Rows of 24 groups that differ in their slopes, in six units."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for unit in range(6):
+        of_unit = rng.normal(0, 0.5)
+        for group in range(4):
+            own = rng.normal(0, intercepts) if intercepts else 0.0
+            slope, n = rng.normal(0, 0.8), rng.integers(3, 16)
+            x = rng.normal(size=n)
+            y = 1 + 0.5 * x + of_unit + own + slope * x + rng.normal(size=n)
+            rows.append(pd.DataFrame({"s": unit, "t": 4 * unit + group, "x": x, "y": y}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def dense_profile(data: pd.DataFrame, level: str, share: float) -> float:
+    """Lowest deviance of the rows with a share held: the other variances and covariance free."""
+    x, y = (data["x"] - data["x"].mean()).to_numpy(), data["y"].to_numpy()
+    unit, group = (data[c].to_numpy()[:, None] == data[c].to_numpy() for c in "st")
+    fixed, odds = np.column_stack([np.ones(len(x)), x]), share / (1 - share)
+
+    def deviance(p: np.ndarray) -> float:
+        of_unit, first = p[0] ** 2, p[3] ** 2
+        if level == "s":
+            of_unit = odds * (first + 1)
+        else:
+            first = odds * (of_unit + 1)
+        z = np.column_stack([first**0.5 + p[1] * x, p[2] * x])
+        whole = np.eye(len(x)) + of_unit * unit + (z @ z.T) * group
+        inverse = np.linalg.inv(whole)
+        left = y - fixed @ np.linalg.solve(fixed.T @ inverse @ fixed, fixed.T @ inverse @ y)
+        squares = float(left @ inverse @ left) / len(x)
+        return len(x) * (np.log(2 * np.pi * squares) + 1) + float(np.linalg.slogdet(whole)[1])
+
+    starts = ([0.5, 0.0, 0.7, 0.1], [0.1, 0.3, 0.3, 0.5], [0.5, -0.3, 0.3, 0.5])
+    return min(float(minimize(deviance, s, method="L-BFGS-B").fun) for s in starts)
+
+
+@pytest.mark.parametrize("level", ["s", "t"])
+@pytest.mark.parametrize("share", [0.0, 1e-9, 1e-7, 0.01, 0.3])
+def test_a_profile_leaves_the_slopes_free(level: str, share: float) -> None:
+    """With the groups' variance at the mean held at zero their slopes' may be what it will."""
+    data = slopes(0)
+    fit = nested("y ~ center(x) + (1 | s) + (1 + center(x) | t)", data)
+    # The dense search ends a little high where the share is next to nothing.
+    assert -5e-4 < fit.profile(level, share) - dense_profile(data, level, share) < 1e-5
+
+
+def test_an_interval_that_holds_zero_begins_there() -> None:
+    fit = nested("y ~ center(x) + (1 | s) + (1 + center(x) | t)", slopes(0))
+    assert 0.0 < fit.profile("t", 0.0) - fit.deviance == pytest.approx(2.93804, abs=1e-4)
+    assert fit.profile_interval("t").lower == 0.0
+    clear = nested("y ~ center(x) + (1 | s) + (1 + center(x) | t)", slopes(3, 0.8))
+    assert clear.profile_interval("t").lower > 0.01
+
+
+def test_groups_that_are_alike_at_the_mean_have_no_share_to_hold_there() -> None:
+    three = nested("y ~ x + (1 | s) + (0 + center(x) | t)", slopes(0))
+    two = fit_mixed("y ~ x + (0 + center(x) | t)", slopes(0))
+    calls: list[Any] = [lambda: three.profile_interval("t"), lambda: three.profile("t", 0.1)]
+    for call in (*calls, two.profile_interval):
+        with pytest.raises(
+            InputError, match=r"all groups are alike in this model: no share .*; add the"
+        ):
+            call()
+    interval = three.profile_interval("s")
+    assert interval.lower <= interval.estimate < interval.upper

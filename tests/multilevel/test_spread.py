@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import pwp_lib as pwp
-from multilevel import InputError, Moments, fit_mixed, likelihood_ratio_test
+from multilevel import InputError, MixedFit, Moments, fit_mixed, likelihood_ratio_test
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FIGURES = pd.read_csv(REFERENCE / "spread.csv", comment="#")
@@ -324,3 +324,51 @@ def test_a_place_where_the_scale_is_no_number_is_refused() -> None:
             fit.vpc_curve("v", [0.0, far])
     with pytest.raises(InputError, match="undefined"):
         fit_mixed("y ~ x + (1 | g)", data.assign(v=data["v"].round()), spread="exp(1 / v)")
+
+
+def valleys(seed: int, base: int, groups: tuple[int, int], rows: tuple[int, int]) -> pd.DataFrame:
+    """A few rows of groups with slopes, whose residual SD is a power of the predictor."""
+    rng = np.random.default_rng(seed + base)
+    g = np.repeat(np.arange(j := int(rng.integers(*groups))), rng.integers(*rows, j))
+    x = rng.integers(0, 28, len(g)).astype(float)
+    y = x * 0.3 + rng.normal(0, rng.choice([0.1, 0.5, 1]), j)[g]
+    y = y + (x - 14) * rng.normal(0, 0.05, j)[g]
+    noise = [rng.standard_t(2, len(g)), rng.normal(size=len(g))][seed // 2 % 2]
+    return pd.DataFrame(
+        {"y": y + noise * (x + 1) ** rng.choice([-1.0, -0.5, 0.3, 0.8]), "x": x, "g": g}
+    )
+
+
+def dense_deviance(data: pd.DataFrame, fit: MixedFit) -> float:
+    """Of the rows themselves, at a fit's estimates."""
+    assert fit.spread is not None
+    x, same = data["x"].to_numpy(), data["g"].to_numpy()[:, None] == data["g"].to_numpy()
+    z = np.column_stack([np.ones(len(x)), x - x.mean()])
+    whole = fit.residual_variance * np.diag((x + 1) ** (2 * fit.spread.delta))
+    whole += (z @ fit.random_covariance.to_numpy() @ z.T) * same
+    fixed = np.column_stack([np.ones(len(x)), x])
+    left = data["y"].to_numpy() - fixed @ fit.fixed["estimate"].to_numpy()
+    squares = left @ np.linalg.solve(whole, left)
+    return float(squares + np.linalg.slogdet(whole)[1] + len(x) * np.log(2 * np.pi))
+
+
+@pytest.mark.parametrize(
+    ("seed", "base", "groups", "rows", "delta", "deviance"),
+    [(101, 5_000, (3, 7), (2, 9), -1.485, 11.261), (345, 90_000, (3, 9), (3, 12), -1.116, 156.567)],
+)
+def test_the_deepest_of_several_valleys_is_found(
+    seed: int,
+    base: int,
+    groups: tuple[int, int],
+    rows: tuple[int, int],
+    delta: float,
+    deviance: float,
+) -> None:
+    """Figures of a dense profile over delta; nlme finds the first, and fails with the second."""
+    data = valleys(seed, base, groups, rows)
+    fit = fit_mixed("y ~ x + (1 + center(x) | g)", data, spread="power(x + 1)")
+    assert fit.spread is not None
+    assert fit.converged
+    assert fit.spread.delta == pytest.approx(delta, abs=5e-3)
+    assert fit.deviance == pytest.approx(deviance, abs=1e-3)
+    assert fit.deviance == pytest.approx(dense_deviance(data, fit), abs=1e-6)

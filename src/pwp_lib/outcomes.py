@@ -328,8 +328,9 @@ def patient_national_outcomes(
     Parameters
     ----------
     patients : DataFrame
-        With the scores; ``sessions`` and ``status`` decide whose course is finished, and a column
-        that is absent excludes nobody.
+        With the scores; ``status`` and ``sessions``, or in its place ``treated`` (how many of the
+        sessions were of treatment, where that is known), decide whose course is finished, and a
+        column that is absent excludes nobody.
     measures : sequence of two str or Measure
         The depression measure and the anxiety measure: GAD-7, or the disorder-specific one where
         a service uses that in its place.
@@ -370,8 +371,8 @@ def patient_national_outcomes(
     finished = np.ones(len(patients), dtype=bool)
     if "status" in patients.columns:
         finished &= (patients["status"] == "closed").fillna(False).to_numpy(dtype=bool)
-    if "sessions" in patients.columns:
-        finished &= (patients["sessions"] >= CONTACTS).fillna(False).to_numpy(dtype=bool)
+    contacts = patients.get("treated", patients.get("sessions", pd.Series(np.inf, patients.index)))
+    finished &= (contacts >= CONTACTS).fillna(False).to_numpy(dtype=bool)
     flag = {
         name: [rows[name].fillna(False).to_numpy(dtype=bool) for rows in each]
         for name in ("case_pre", "case_post", "reliably_improved", "reliably_deteriorated")

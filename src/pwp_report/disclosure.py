@@ -42,7 +42,7 @@ what is needed here. An organisation can still run it on its own tables.
 """
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,7 @@ __all__ = ["MARK", "DisclosurePolicy", "Relation"]
 
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000
+Cells: TypeAlias = set[int]
 
 
 def percentage(part: float | None, whole: float | None) -> float | None:
@@ -84,7 +85,7 @@ def share_between(part: float | None, whole: float | None, policy: DisclosurePol
     return f"{np.floor(100 * low / most):.0f} to {min(100, np.ceil(100 * high / least)):.0f}"
 
 
-def _set_bounds(ledger: Ledger, truth: Array, hidden: set[int], known: set[int]) -> None:
+def _set_bounds(ledger: Ledger, truth: Array, hidden: Cells, known: Cells) -> None:
     for i, value in enumerate(truth):
         if ledger.is_rest(i):
             ledger.lower[i], ledger.upper[i] = 0.0, np.inf
@@ -109,9 +110,7 @@ def _safe(ledger: Ledger, target: int, truth: Array) -> bool:
     return small and of(ledger.knows(target, e) or ledger.reaches(target, e) for e in ends)
 
 
-def _neighbour(
-    ledger: Ledger, target: int, truth: Array, shown: set[int], told: set[int]
-) -> int | None:
+def _neighbour(ledger: Ledger, target: int, truth: Array, shown: Cells, told: Cells) -> int | None:
     """Find the cell whose loss costs least: the smallest shown in a sum with the unsafe one.
 
     Where its own sums show nothing more, those of the withheld cells in them are looked at, and so
@@ -128,7 +127,7 @@ def _neighbour(
     return None
 
 
-def _same_as_known(ledger: Ledger, told: set[int]) -> set[int]:
+def _same_as_known(ledger: Ledger, told: Cells) -> Cells:
     """Add what is the same count as a known one: its only part, or what it is the only part of."""
     pairs = [set(row) for row in ledger.rows if len(row) == 2]
     pairs = [p for p in pairs if not any(ledger.is_rest(i) for i in p)]
@@ -213,11 +212,9 @@ def release_counts(
     return pd.DataFrame(rows, counts.index, counts.columns).astype("Int64")
 
 
-def _protect(
-    ledger: Ledger, truth: Array, todo: list[int], shown: set[int], told: set[int]
-) -> set[int]:
+def _protect(ledger: Ledger, truth: Array, todo: list[int], shown: Cells, told: Cells) -> Cells:
     """Withhold further cells until each of those given could hold two values; say which."""
-    extra, threshold = set[int](), ledger.policy.threshold
+    extra, threshold = Cells(), ledger.policy.threshold
     while todo:
         if _safe(ledger, todo[-1], truth):
             # What is safe stays so: to hide more only widens what an attacker must allow for.

@@ -75,9 +75,8 @@ _OF_RULES = (Count.eligible, Count.analysed, Count.last)
 #: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
 _ZEROS_SHOWN = (Count.excluded, Count.missing, Count.lacking, Count.category)
 OUTCOMES = (Count.n, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
-NATIONAL_COUNTS = tuple(
-    Count(f"n_{c}".strip("_")) for c in ("", "finished", "case", *NATIONAL_RATES)
-)
+_RATES = [f"n_{c}" for c in NATIONAL_RATES]
+NATIONAL_COUNTS = tuple(map(Count, ("n", "n_finished", "n_case", *_RATES)))
 #: With more therapists the sums of who has which of two measures are not looked at: no integer
 #: programme is asked about tables of that size, and the quick proof would withhold nearly all.
 _SETTLED = 50

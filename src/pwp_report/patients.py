@@ -23,6 +23,8 @@ _FOLLOW_UP = r"follow[ -]?up|\bfu\b"
 #: A number as a spreadsheet writes one that is too long for it.
 _SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
 #: Columns of numbers, and from where to where they can go.
+#: Words of an assessment that was treatment too, and of a contact that was neither.
+_TREATED, _REVIEW = r"^0?3$|(?:and|&|[+]) ?(?:treatment|therapy)", r"0?4|review(?: only)?"
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
 
 
@@ -348,6 +350,9 @@ class PatientReader:
             others = (*study.codes["treatment"], *study.codes["follow_up"])
             kinds = self._means("contact_kind", "assessment", others)
             sessions["assessment"] = kinds.fillna(False).astype(bool)
+            text = cells.read_words(self._cells("contact_kind"), self.codes)
+            alone = sessions["assessment"] & ~text.str.contains(_TREATED, na=False)
+            sessions["treated"] = ~alone & ~text.str.fullmatch(_REVIEW).eq(True)
             sessions["attended"] &= self._in_treatment()
         if "one_to_one" in sessions:
             sessions["one_to_one"] = sessions["one_to_one"].fillna(True).astype(bool)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from multilevel.binary import BinaryFit, fit_binary
+from multilevel.binary import BinaryFit, fit_binary, outcome_share
 from pwp_lib.cohort import Cohort
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import OUTCOMES, patient_national_outcomes, patient_outcomes
@@ -21,9 +21,6 @@ NATIONAL_RATES: Mapping[str, Sequence[str]] = listed("counts.toml")["national_ra
 OTHER_RATES = {"dropout": "Dropped out, of closed cases", "complete": "Every score recorded"}
 #: Percentiles of therapists that patients per hundred are given for.
 _PLACES = {"median": 0.5, "low": 0.05, "high": 0.95}
-#: For means over normally distributed therapists.
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 #: With fewer yeses or noes a model says nothing, and could tell a count that is withheld.
 _LEAST = 20
 #: And so many more for each term of the case mix.
@@ -80,22 +77,17 @@ class RateModel:
 
 
 def _figures(fit: BinaryFit) -> dict[str, tuple[float, float, float]]:
-    from scipy.special import expit
     from scipy.stats import norm
 
     def rate(place: float, variance: float) -> float:
         return 100 * float(fit.rates([place], variance=variance)["rate"].iloc[0])
 
-    def share(variance: float) -> float:
-        rates = expit(fit.fixed["estimate"].iloc[0] + variance**0.5 * _NODES)
-        mean = float(rates @ _WEIGHTS)
-        return float(100 * ((rates - mean) ** 2 @ _WEIGHTS) / (mean * (1 - mean)))
-
+    at_mean = float(fit.fixed["estimate"].iloc[0])
     figures: dict[str, Callable[[float], float]] = {
         **{f"per_hundred_{name}": partial(rate, place) for name, place in _PLACES.items()},
         "median_odds_ratio": lambda v: float(np.exp(np.sqrt(2 * v) * norm.ppf(0.75))),
         "latent": lambda v: 100 * v / (v + np.pi**2 / 3),
-        "probability": share,
+        "probability": lambda v: 100 * outcome_share(at_mean, v**0.5),
     }
     variance, found = _interval(fit), {}
     for name, figure in figures.items():

@@ -173,13 +173,11 @@ def _a_few(n: float, policy: DisclosurePolicy) -> bool:
 
 
 def sensitivity(
-    panel: SensitivityPanel, measure: Measure, size: Shown, policy: DisclosurePolicy
+    panel: SensitivityPanel, m: Measure, size: Shown, policy: DisclosurePolicy
 ) -> pd.DataFrame:
     """Sensitivity panel but for what could not be done, and `one_less`."""
     frame = panel.rows[(panel.rows["family"] != "leave one out") & ~panel.rows["note"].astype(bool)]
-    people = [
-        marked(size(EVERYBODY, Kind(Count.modelled, measure.name, a))) for a in frame["analysis"]
-    ]
+    people = [marked(size(EVERYBODY, Kind(Count.modelled, m.name, a))) for a in frame["analysis"]]
     # Who else is left out where a few therapists fewer remain could be named.
     main = frame["n_therapists"].iloc[0]
     left = [MARK if _a_few(main - n, policy) else n for n in frame["n_therapists"]]

@@ -1,8 +1,8 @@
 """Which rows of a file are read: a study may keep some, leave some out, and drop repeated ones."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -131,8 +131,11 @@ def groups_not_named(raw: RawTable, study: Study) -> str:
     left = [] if "group_id" in {*study.columns, *study.without} else unused(study, [*raw.frame])
     therapists = who["therapist_id"].nunique()
     for column in [c for c in left if not (speaks_of("place", c) or speaks_of("no_group", c))]:
-        if therapists < raw.frame[column].nunique() < len(who) / 2:
-            rows = who.assign(group=raw.frame[column]).dropna().drop_duplicates()
+        labels = raw.frame[column]
+        if speaks_of("group", column):  # numbered anew by each therapist, perhaps
+            labels = labels.astype("str").where(labels.notna()) + who["therapist_id"]
+        if 0 < therapists < labels.nunique() < len(who) / 2:
+            rows = who.assign(group=labels).dropna().drop_duplicates()
             sizes = rows.groupby("group").nunique()
             chance = therapists * (1 - (1 - 1 / therapists) ** sizes["patient_id"])
             apart = sizes["therapist_id"].sum() < chance.sum() / 2
@@ -159,9 +162,7 @@ def _begin_anew(rows: pd.DataFrame) -> bool:
     return bool(ends and (rows.gt(0).sum() / last > 0.8).mean() > 0.9)
 
 
-def _met(
-    raw: RawTable, column: str, entries: Sequence[str], section: str, said: list[str]
-) -> pd.Series:
+def _met(raw: RawTable, column: str, entries: Any, section: str, said: list[str]) -> pd.Series:
     """Which rows have one of the entries, or have none of them; an empty entry is ""."""
     if column not in raw.frame:
         raise column_not_there(f"under [{section}]", column, list(raw.frame.columns), raw.name)

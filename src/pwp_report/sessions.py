@@ -73,8 +73,8 @@ def reduce_sessions(
     ----------
     sessions : DataFrame
         ``patient_id``, ``therapist_id``, ``order`` (a date or a number), ``attended`` (bool), a
-        column of scores for each measure; if known ``assessment`` and ``one_to_one`` (bool),
-        ``service_id``, ``age``, ``gender``, ``ethnicity``, ``status``.
+        column of scores for each measure; if known ``assessment``, ``one_to_one`` and ``treated``
+        (bool), ``service_id``, ``age``, ``gender``, ``ethnicity``, ``status``.
     measures : sequence of str
         Names of the columns of scores.
     several : str
@@ -120,8 +120,8 @@ def reduce_sessions(
             parts[f"{name}_pre"], parts[f"{name}_post"] = found.first(), found.last().where(twice)
     parts["sessions"] = groups.size()
     parts["joined"] = rows.size() - groups.size()
-    of_all = {"assessment": "any", "one_to_one": "all"}
-    parts |= {name: rows[name].agg(how) for name, how in of_all.items() if name in seen}
+    of_all = {"assessment": "any", "one_to_one": "all", "treated": "sum"}
+    parts |= {name: groups[name].agg(how) for name, how in of_all.items() if name in seen}
     by_patient = ordered.groupby("patient_id", sort=False)
     parts |= {c: by_patient[c].first() for c in map(str, ordered) if c.startswith(OF_PERSONS)}
     parts |= {c: by_patient[c].last() for c in ("status", "dropped_out") if c in ordered}

@@ -270,6 +270,9 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
     stated = {s.measure.name for s in study.measures if s.pre or s.score}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))
+    used = [c for s in usable for c in (s.pre, s.post, s.score) if c]
+    if len(used) > len({*used}):
+        raise refusal("column_twice", file=file, column=shown_name(max(used, key=used.count)))
     named_so = [s.measure.name for s in usable if s.measure.name not in stated]
     return replace(
         study,

@@ -127,6 +127,7 @@ def test_what_is_no_case_mix_is_refused_with_the_reason(name: str, words: str) -
         "Employment at discharge",
         "Post WSAS",
         "Follow-up score",
+        "SDQ parent end",
         *(n for r in ("status", "sessions", "attended", "mode") for n in _NAMES["roles"][r]),
     ],
 )

@@ -76,6 +76,18 @@ def test_a_column_of_groups_is_found_and_asked_about(seed: int, tmp_path: Path) 
     assert any("column Cohort ref" in q for q in check.study.questions)
 
 
+@pytest.mark.parametrize("heading", ["Group no", "Cohort", "Course group", "Gruppe"])
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_that_every_therapist_numbers_anew_are_asked_about_by_their_heading(
+    seed: int, heading: str, tmp_path: Path
+) -> None:
+    frame = _treated(seed, 8 + 3 * seed, (2, 4))
+    number = frame.pop("Cohort ref").str.extract(r"/(\d+)")[0]
+    assert _found(tmp_path, frame.assign(**{heading: number})) == heading
+    other = {"Age group": number, "Ethnic group": number, "Priority": number}
+    assert _found(tmp_path, frame.assign(**other)) == ""
+
+
 def _others(frame: pd.DataFrame, seed: int) -> dict[str, Any]:
     """Columns that are of no groups: where, when, who else, and what has nothing to do with it."""
     rng, n = np.random.default_rng(seed), len(frame)

@@ -138,8 +138,10 @@ def test_a_full_disk_leaves_no_empty_file(
         monkeypatch.setattr(Path, "write_text" if when == "open" else "replace", fail)
         command: list[str | Path] = ["check", tmp_path / "own.csv", "--write-study", written]
     else:
-        place = "pwp_report.pseudonyms." + ("os.open" if when == "open" else "os.fdopen")
-        monkeypatch.setattr(place, fail)
+        if when == "open":
+            monkeypatch.setattr("os.open", fail)
+        else:
+            monkeypatch.setattr(Path, "write_text", fail)
         command = ["analyse", tmp_path / "own.csv", "--out", tmp_path / "out", "--key", written]
     assert run(*command) != 0
     assert {p.name for p in tmp_path.iterdir()} <= {"own.csv"}

@@ -11,7 +11,9 @@ from checking import FRAME, checked, patients_of
 from running import run
 
 from multilevel.errors import InputError
+from pwp_lib.measures import MEASURES
 from pwp_report.check import check_study_data
+from pwp_report.recognise import named_after
 from pwp_report.study import Study
 from pwp_report.study_file import write_study
 
@@ -241,3 +243,37 @@ def test_a_covariate_in_other_capitals_is_asked_about(name: str, tmp_path: Path)
         checked(tmp_path, frame, '[case_mix]\nadjust = ["xyz"]\n')
     with pytest.raises(InputError, match=r"not there; did you mean Deprivation decile\?"):
         checked(tmp_path, frame, f'[keep]\n"{name}" = ["1"]\n')
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["PHQ-15", "PHQ-8", "PHQ-2", "PHQ-A", "PHQ-ADS", "PHQ9 item 9", "GAD-2", "YP-CORE", "LD-CORE",
+     "CORE-SF", "CORE 5", "CORE-OM risk", "OQ-30", "Y-OQ"],
+)  # fmt: skip
+def test_relatives_of_a_measure_are_not_proposed_as_it(heading: str) -> None:
+    found = {n: named_after([f"{heading} end"], m, r".*(?<![a-z])") for n, m in MEASURES.items()}
+    assert not any(found.values())
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [("PHQ-9 vor", "phq9"), ("PHQ total 2", "phq9"), ("GAD 7 Erst", "gad7"),
+     ("CORE pre", "core_om"),
+     ("CORE-10 pre", "core10"), ("OQ-45.2 eerste", "oq45")],
+)  # fmt: skip
+def test_a_measure_is_found_by_what_it_is_called(heading: str, name: str) -> None:
+    found = [n for n, m in MEASURES.items() if named_after([heading], m, r".*(?<![a-z])")]
+    assert found == [name]
+
+
+@pytest.mark.parametrize(
+    ("end", "column"),
+    [("gad7_post", "phq9_post"), ("gad7_pre", "phq9_post"), ("gad7_post", "phq9_pre")],
+)
+def test_one_column_for_two_scores_is_refused(end: str, column: str, tmp_path: Path) -> None:
+    named = {"pre": "gad7_pre", "post": "gad7_post", end.partition("_")[2]: column}
+    lines = [f'{key} = "{value}"' for key, value in named.items()]
+    first = '[measures.phq9]\npre = "phq9_pre"\npost = "phq9_post"\n'
+    with pytest.raises(InputError, match="for two scores") as raised:
+        checked(tmp_path, FRAME, first + "[measures.gad7]\n" + "\n".join(lines) + "\n")
+    assert raised.value.column == column

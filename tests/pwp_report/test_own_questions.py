@@ -261,3 +261,18 @@ def test_so_many_patients_of_numbers_without_a_gap_are_doubted(
     named = rows.rename(columns={"Site": "service_id"})
     study = "[file]\nnumbers_restart = true\n"
     assert not any("numbered from" in line for line in checked(tmp_path, named, study).understood)
+
+
+def test_a_code_for_missing_is_asked_about_where_numbers_restart(tmp_path: Path) -> None:
+    frame = _clinics("service_id").replace({"therapist_id": {"14": "77"}})
+    study = "[file]\nnumbers_restart = true\n"
+    for restarts in (study, ""):
+        rows = (
+            frame
+            if restarts
+            else frame.assign(therapist_id=frame["service_id"] + "x").replace(
+                {"therapist_id": {"place 2x": "77"}}
+            )
+        )
+        check = checked(tmp_path, rows, restarts)
+        assert any("often stands for missing" in q for q in check.study.questions)

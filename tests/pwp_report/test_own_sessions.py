@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
 
+from pwp_lib.outcomes import patient_national_outcomes
 from pwp_report.commands.pooling import _COUNTED
 from pwp_report.sessions import choose_therapist
 from pwp_report.wording import SEVERAL
@@ -48,6 +49,26 @@ def test_one_session_of_two_members_of_staff_is_not_two(tmp_path: Path) -> None:
     first = SESSIONS.drop_duplicates("PathwayID")["PathwayID"].iloc[0]
     once = _by_staff().query("PathwayID != @first or CareContDate == CareContDate.min()")
     assert first not in set(patients_of(checked(tmp_path, once))["patient_id"])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "treated"),
+    [(("01", "02", "02"), 2), (("01", "01", "02"), 1), (("03", "02", "04"), 2),
+     (("3", "5", "2"), 3), (("assessment", "assessment and treatment", "review"), 1),
+     (("1", "4", "2"), 1)],
+)  # fmt: skip
+def test_a_course_is_finished_by_its_sessions_of_treatment(
+    kinds: tuple[str, ...], treated: int, tmp_path: Path
+) -> None:
+    """By the national definition two appointments of treatment; the rule counts sessions of all."""
+    turn = SESSIONS.groupby("PathwayID").cumcount()
+    frame = SESSIONS.assign(AppType=turn.map(dict(enumerate(kinds))))
+    found = patients_of(checked(tmp_path, frame, "[inclusion]\nassessment = false\n"))
+    assert (found["treated"] == treated).all()
+    assert (found["sessions"] == 3).all()
+    scores = dict.fromkeys(("gad7_pre", "gad7_post"), found["phq9_pre"])
+    flags = patient_national_outcomes(found.assign(**scores))
+    assert (flags["finished"] == (treated >= 2)).all()
 
 
 def test_two_sessions_of_a_day_with_one_therapist_stay_two(tmp_path: Path) -> None:

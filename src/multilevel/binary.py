@@ -19,7 +19,7 @@ from multilevel.errors import InputError
 from multilevel.intervals import Interval, profile_bounds
 from multilevel.nested_search import Proof, prove
 from multilevel.partition import random_row
-from multilevel.quadrature import FEW_NODES, MOST_NODES, Cells, Point, measure, minimise
+from multilevel.quadrature import EDGE, FEW_NODES, MOST_NODES, Cells, Point, measure, minimise
 from multilevel.ratio_test import LikelihoodRatioTest, boundary_test
 from multilevel.residuals import ranked
 from multilevel.rows import ModelRows, model_rows
@@ -477,6 +477,9 @@ def _settle(cells: Cells, point: Point, numbers: Sequence[int], held: bool) -> t
     """Find the optimum with the first of some numbers of nodes that the next one confirms."""
     enough, largest = (_HELD_ENOUGH, np.inf) if held else (_ENOUGH, _LARGEST)
     for nodes, more in pairwise(numbers):
+        # Log odds beyond the edge are not told apart.
+        if held and np.abs(cells.x @ point.theta[:-1]).max() > EDGE:
+            break
         again = measure(cells, point.theta, more, point.modes)
         if abs(again.deviance - point.deviance) <= enough or abs(point.theta[-1]) > largest:
             return nodes, point

@@ -31,7 +31,7 @@ FEW_NODES = 9
 #: Cells whose groups are worked on at a time.
 _BLOCK = 16_000
 #: Log odds beyond these are as good as certain.
-_EDGE = 300.0
+EDGE = 300.0
 #: Newton stops when the decrease in deviance that it can still expect is below this.
 _TOLERANCE = 1e-14
 
@@ -198,7 +198,7 @@ def _integrate(cells: Any, sigma: Any, rule: Any, room: Any, out: Any) -> None:
             if abs(step) <= 1e-8:
                 break
         for c in range(first, end):
-            eta[c] = min(max(eta[c] + sigma * modes[j], -_EDGE), _EDGE)
+            eta[c] = min(max(eta[c] + sigma * modes[j], -EDGE), EDGE)
             chance = 1.0 / (1.0 + np.exp(-eta[c]))
             weight = trials[c] * chance * (1.0 - chance)
             skew = weight * (1.0 - 2.0 * chance)
@@ -211,7 +211,7 @@ def _integrate(cells: Any, sigma: Any, rule: Any, room: Any, out: Any) -> None:
         scale = 1.0 / np.sqrt(1.0 + sigma * sigma * sums[j, 1])
         for k in range(nodes):
             at[j, k] = modes[j] + scale * rule[0, k]
-            shift[k] = min(max(sigma * scale * rule[0, k], -_EDGE), _EDGE)
+            shift[k] = min(max(sigma * scale * rule[0, k], -EDGE), EDGE)
             odds[k] = np.exp(shift[k])
             share[j, k] = rule[1, k] - 0.5 * at[j, k] ** 2
         for c in range(first, end):

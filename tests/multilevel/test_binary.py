@@ -408,6 +408,14 @@ def test_a_bound_of_a_thousand_is_that_of_an_even_grid_and_does_not_move_with_th
         fit.profile_interval(1 - 1e-9)
 
 
+def test_log_odds_that_are_not_told_apart_are_refused_and_not_integrated() -> None:
+    """One group in two hundred has a success: at a variance of 1e4 log odds are beyond -300."""
+    data = pd.DataFrame({"y": [2] + [0] * 199, "m": 5, "g": range(200)})
+    fit = fit_binary("y ~ 1 + (1 | g)", data, trials="m")
+    with pytest.raises(InputError, match="so large that the likelihood cannot be integrated"):
+        fit._held(1e4)
+
+
 @pytest.mark.parametrize("sd", [0.3, 2.0, 7.0, 30.0, 100.0])
 @pytest.mark.parametrize("place", [0.0, 0.5, -2.0])
 def test_the_share_of_the_outcome_is_right_however_far_apart_groups_lie(

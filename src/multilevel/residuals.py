@@ -84,10 +84,12 @@ def ranked(
 
     if not 0 < multiplier < np.inf:
         raise InputError("the multiplier of a standard error is not a positive number")
+    # Of groups with the same rows only rounding, and so their order, would break the tie.
+    signed = (residual if lower_is_better else -residual) / (np.std(residual) or 1.0)
     return {
         "residual": residual,
         "se": error,
         "lower": residual - multiplier * error,
         "upper": residual + multiplier * error,
-        "rank": rankdata(residual if lower_is_better else -residual),
+        "rank": rankdata(np.round(signed, 9)),
     }

@@ -310,7 +310,7 @@ CATALOGUE: list[BadFile] = [
             "[inclusion]\nminimum_age = 120\n"),
     BadFile("study with one column for two things", csv(lambda f: None), "row above",
             '[columns]\npatient_id = "age"\ntherapist_id = "age"\n'),
-    BadFile("study with one column for both ends", csv(lambda f: None), "equals the first",
+    BadFile("study with one column for both ends", csv(lambda f: None), "for two scores",
             '[measures.phq9]\npre = "phq9_pre"\npost = "phq9_pre"\n'),
     BadFile("study with no number for a number", csv(lambda f: None), "minimum_shown must",
             "[disclosure]\nminimum_shown = nan\n"),

@@ -30,7 +30,8 @@ _ROUNDING = 1e-9
 _HINT = "leave out the spread, or those rows"
 #: Scales are nearer to one than e to this power, so that products of them are numbers.
 _FARTHEST = 170.0
-#: Steps in delta, of a tenth in the scales each, at which valleys are looked for.
+#: Steps in delta, of a tenth in the scales each, at which valleys are looked for; and by how much
+#: each step away from zero has to lower the deviance.
 _SLOPE = 1e-4
 _SCAN = (*range(-24, -12, 2), *range(-12, 13), *range(14, 25, 2))
 

@@ -66,11 +66,11 @@ def guess_therapist_columns(columns: Sequence[str]) -> dict[str, str]:
 
 
 def speaks_of(what: str, heading: str) -> bool:
-    """Say whether a heading or a role is of what happened in treatment, of a place, or of no group.
+    """Say whether a heading or a role is of what happened in treatment, a place, a group, or none.
 
     Parameters
     ----------
-    what : {"of_treatment", "place", "no_group"}
+    what : {"of_treatment", "place", "group", "no_group"}
         A pattern of ``names.toml``.
     heading : str
 

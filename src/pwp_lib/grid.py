@@ -31,7 +31,9 @@ DEPTH = 25.0
 #: Mass that may lie at an edge of the grid.
 EDGE = 1e-10
 #: Log ratios of the variances among which the mass is looked for.
-WIDEST = (-60.0, 60.0)
+WIDEST = (-300.0, 60.0)
+#: Nodes that a grid has to have each way.
+FEWEST = 101
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ class GridPosterior(Checked):
     def _nodes(self, quantity: Quantity) -> tuple[Array, Array]:
         """Log of a variance, or log odds of the share of variance, at nodes; their mass."""
         if quantity == "vpc":
+            if not self.point:
+                hint = "ask for the group variance"
+                raise InputError("at the means all groups are alike in this model", hint=hint)
             odds = self.log_ratio + 2 * np.log(abs(self.point))
             return odds[None], self.mass.sum(axis=1)[None]
         if quantity == "group variance":
@@ -127,7 +132,7 @@ def _laid(stack: Stack, log_ratio: Array, prior: PriorValues, size: int) -> tupl
     log_density = -a * x - b[:, None] * np.exp(-x) - c[:, None] * np.exp(x)
     # The deviance less its residual squares is the log of the determinants.
     by_ratio = -0.5 * (deviance - dof * np.log(squares) + prior.df * log_ratio)
-    return x, log_density + (by_ratio + np.log(x[:, 1] - x[:, 0]))[:, None]
+    return x, log_density + (by_ratio + np.log(depth + 2 * width))[:, None]
 
 
 def grid_posterior(
@@ -154,8 +159,8 @@ def grid_posterior(
     Raises
     ------
     InputError
-        If the model has another number of random terms or no proper posterior; or if more than
-        1e-10 of the mass lies at an edge of the grid.
+        If the model has another number of random terms or no proper posterior; if more than 1e-10
+        of the mass lies at an edge of the grid; or if a grid of so few nodes is none.
 
     Examples
     --------
@@ -169,6 +174,8 @@ def grid_posterior(
     """
     if len(design.random) != 1:
         raise InputError("the grid is for a model with one random term", hint="sample instead")
+    if min(size) < FEWEST:
+        raise InputError("so few nodes make no grid", hint=f"ask for {FEWEST} or more each way")
     # With a single random term no prior looks at the estimates.
     values = as_prior(prior).resolve(design, np.eye(1), 1.0)
     check_proper(standardise(design), values, design.n_total)
@@ -185,7 +192,7 @@ def grid_posterior(
     mass /= mass.sum()
     if max(mass[[0, -1]].sum(), mass[:, [0, -1]].sum()) > EDGE:
         raise InputError(
-            "the posterior reaches beyond any grid: its mass does not fall off",
+            "the posterior reaches beyond the grid: too much of its mass lies at an edge",
             hint="give the variances priors that keep them from zero and from infinity",
         )
     return GridPosterior(ratios, x, mass, float(random_row(design, None)[0]))

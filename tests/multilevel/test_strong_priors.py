@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,10 @@ def bounds(posterior: Posterior | GridPosterior) -> np.ndarray:
     return posterior.quantile("group variance", [0.025, 0.5, 0.975])
 
 
+#: Proper, and all but flat on the log of the variance down to forty powers of ten below one.
+TINY = Prior("inverse-wishart", df=1e-3, scale=1e-40)
+
+
 @pytest.mark.parametrize("n_groups", [3, 4, 5, 6, 7, 9])
 @pytest.mark.parametrize("spare", [1, 2, 3])
 @pytest.mark.parametrize("work", [sample_posterior, grid_posterior])
@@ -149,7 +154,17 @@ def test_a_residual_that_could_be_zero_is_refused() -> None:
     check_proper(standardise(design), kept_off, design.n_total)
 
 
-def test_a_posterior_beyond_any_grid_is_refused() -> None:
+def test_mass_spread_over_forty_powers_of_ten_is_kept() -> None:
+    """Where a group variance is too small to matter the posterior is as its prior there."""
+    grid = grid_posterior(between_design(8, 1, 12, seed=1), TINY)
+    tau = np.exp(np.linspace(-110, -20, 200_001))
+    prior = tau ** (-0.5 * TINY.df) * np.exp(-0.5 * TINY.scale / tau)
+    below = prior[np.log(tau) < -50].sum() / prior.sum()
+    found = grid.cdf("group variance", np.exp([-50, -20]))
+    assert found[0] / found[1] == pytest.approx(below, abs=2e-3)
+
+
+def test_a_posterior_beyond_the_grid_is_refused() -> None:
     design = strong_design(21, 1, 0.0, ("Intercept",))
-    with pytest.raises(InputError, match="reaches beyond any grid"):
-        grid_posterior(design, Prior("inverse-wishart", df=1e-3, scale=1e-40))
+    with pytest.raises(InputError, match="reaches beyond the grid"):
+        grid_posterior(design, replace(TINY, scale=1e-200))

@@ -113,6 +113,31 @@ def test_half_normal_mean_against_quadrature() -> None:
     assert mean(grid, "group variance") == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-9, 1e-20])
+def test_a_prior_however_tight_is_the_posterior(scale: float) -> None:
+    """The variance is that of a half-normal SD: no scale is too small for the grid."""
+    grid = grid_posterior(small_design(), Prior("half-normal", scale))
+    probs = [0.025, 0.5, 0.975]
+    found = grid.quantile("group variance", probs)
+    assert found == pytest.approx(stats.halfnorm.ppf(probs, scale=scale) ** 2, rel=2e-3)
+
+
+def test_no_share_where_all_groups_are_alike_at_the_means() -> None:
+    y, x, g = small_rows()
+    columns = {"Intercept": np.ones(len(y)), "x": x - x.mean()}
+    grid = grid_posterior(DesignMoments.from_arrays(y, columns, ["x"], g), "flat-sd")
+    for ask in (grid.cdf, grid.quantile):
+        with pytest.raises(InputError, match="at the means all groups are alike"):
+            ask("vpc", 0.5)
+    assert 0 < grid.quantile("group variance", 0.5) < 5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (100, 401), (2_001, 0)])
+def test_so_few_nodes_are_no_grid(size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match="ask for 101 or more each way"):
+        grid_posterior(small_design(), size=size)
+
+
 def test_two_random_terms_are_refused() -> None:
     y, x, g = small_rows()
     columns = {"Intercept": np.ones(len(y)), "x": x}

@@ -218,7 +218,8 @@ class BinaryFit(Checked):
             Predictors in original units, for the probability scale; their means unless given.
         level : float
             Of the profile interval. On the probability scale from the least to the greatest share
-            with a variance in its interval, each with the fixed part that goes with it.
+            with a variance in its interval, each with the fixed part that goes with it: what else
+            is uncertain in the fixed part is left out, and far from the rows that is most of it.
         """
         if at and scale == "latent":
             why = "on the latent scale the share is the same whatever the predictors"

@@ -18,8 +18,16 @@ from pwp_report.read.cells import read_codes, read_numbers, read_words, same_nam
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import choose_rows, groups_not_named, least_shown, services_not_named
-from pwp_report.study import NEEDED, ScoreColumns, Study, complete_study, measures_not_used, unused
+from pwp_report.rows import NOT_NAMED, choose_rows, least_shown
+from pwp_report.study import (
+    NEEDED,
+    ScoreColumns,
+    Study,
+    complete_study,
+    measures_not_used,
+    named_otherwise,
+    unused,
+)
 from pwp_report.study_file import read_study
 from pwp_report.wording import RELAX, Question, refusal, remark, render
 
@@ -102,10 +110,9 @@ def check_study_data(
     given, taken = _own_number(given, whole)
     done = complete_study(given, list(whole.frame.columns), whole.name)
     done, courses = _with_persons(whole, done)
-    courses += measures_not_used(done, [*whole.frame])
+    courses += [*measures_not_used(done, [*whole.frame]), *named_otherwise(given)]
     raw, chosen, said = choose_rows(whole, done)
-    perhaps = {"services_not_named": services_not_named, "groups_not_named": groups_not_named}
-    done = replace(done, perhaps={key: find(raw, done) for key, find in perhaps.items()})
+    done = replace(done, perhaps={key: find(raw, done) for key, find in NOT_NAMED.items()})
     courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)

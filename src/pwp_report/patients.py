@@ -103,7 +103,10 @@ class PatientReader:
         out = out.join(mix.assign(**{str(name): out["gender"] for name in coded}))
         self.notes += said
         if "mode" in has:
-            out["one_to_one"] = self._means("mode", "one_to_one", self.study.codes["group"])
+            # Where both are analysed, what matters is who was in a group.
+            known = ("one_to_one", "group") if self.study.one_to_one else ("group", "one_to_one")
+            means = self._means("mode", known[0], self.study.codes[known[1]])
+            out["one_to_one"] = means == self.study.one_to_one
         self._say_what_is_missing()
         self._second_header()
         self._totals()

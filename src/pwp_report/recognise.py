@@ -66,11 +66,11 @@ def guess_therapist_columns(columns: Sequence[str]) -> dict[str, str]:
 
 
 def speaks_of(what: str, heading: str) -> bool:
-    """Say whether a heading or a role is of what happened in treatment, a place, a group, or none.
+    """Say whether a heading is of what happened in treatment, a place, a group or who leads.
 
     Parameters
     ----------
-    what : {"of_treatment", "place", "group", "no_group"}
+    what : {"of_treatment", "place", "group", "no_group", "above"}
         A pattern of ``names.toml``.
     heading : str
 

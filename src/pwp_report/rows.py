@@ -145,6 +145,29 @@ def groups_not_named(raw: RawTable, study: Study) -> str:
     return ""
 
 
+def above_not_named(raw: RawTable, study: Study) -> str:
+    """Find a column without a use that may be of who or what therapists belong to.
+
+    Its heading says so, each of its entries has two therapists or more on average, and nearly every
+    therapist has one entry alone. Empty if there is none, or if services are named already.
+    """
+    therapists = _people(raw.frame, study)["therapist_id"]
+    left = [] if "service_id" in {*study.columns, *study.without} else unused(study, [*raw.frame])
+    for column in [c for c in left if speaks_of("above", c) or speaks_of("place", c)]:
+        rows = pd.crosstab(therapists, raw.frame[column]) > 0
+        if 2 < rows.shape[1] <= len(rows) / 2 and rows.sum(axis=1).eq(1).mean() > 0.9:
+            return column
+    return ""
+
+
+#: Questions on columns without a use.
+NOT_NAMED = {
+    "services_not_named": services_not_named,
+    "above_not_named": above_not_named,
+    "groups_not_named": groups_not_named,
+}
+
+
 def _begin_anew(rows: pd.DataFrame) -> bool:
     """Whether the therapists under each entry are number one and on, to an end of their own.
 

@@ -68,6 +68,7 @@ def reduce_sessions(
     p. 10): a patient without a score there has none, even if there is one in between. Or they are
     the first and the last that were *recorded* at an attended session, two at least. Rows of one
     time with the same scores that differ in the therapist are one session of several therapists.
+    Of a patient who was treated, whoever only assessed is no therapist.
 
     Parameters
     ----------
@@ -108,7 +109,8 @@ def reduce_sessions(
     first = held.drop_duplicates("patient_id", keep="first").set_index("patient_id")
     last = held.drop_duplicates("patient_id", keep="last").set_index("patient_id")
     groups, rows = (part.groupby("patient_id", sort=False) for part in (held, seen))
-    parts: dict[str, pd.Series] = {str(c): v for c, v in choose_therapist(seen, several).items()}
+    ours = _treating(seen) if "treated" in seen else seen
+    parts: dict[str, pd.Series] = {str(c): v for c, v in choose_therapist(ours, several).items()}
     own = seen[seen["therapist_id"] == seen["patient_id"].map(parts["therapist_id"])]
     for role in [r for r in ("service_id", "group_id") if r in seen]:
         parts[role] = own.groupby("patient_id", sort=False)[role].first()
@@ -128,3 +130,10 @@ def reduce_sessions(
     table = pd.DataFrame(parts, index=pd.Index(everybody["patient_id"]))
     table = table.fillna({"sessions": 0, "n_therapists": 0}).astype({"n_therapists": "int64"})
     return table.reset_index().set_index(pd.Index(everybody["_row"].to_numpy()))
+
+
+def _treating(seen: pd.DataFrame) -> pd.DataFrame:
+    """Leave out sessions of therapists who only assessed a patient whom another treated."""
+    both, whom = ["patient_id", "therapist_id"], ["patient_id"]
+    own, anybody = (seen.groupby(w, dropna=False)["treated"].transform("any") for w in (both, whom))
+    return seen[own | ~anybody]

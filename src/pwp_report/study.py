@@ -238,6 +238,18 @@ def measures_not_used(study: Study, columns: Sequence[str]) -> list[str]:
     return [remark("scores_not_used", measure=m, columns=headings_listed(c)) for m, c in named]
 
 
+def named_otherwise(given: Study) -> list[str]:
+    """Ask about a column that is named for whom or where, and is known as something else."""
+    said, roles = [], (*recognise.PATIENT_ROLES, *recognise.SESSION_ROLES)
+    for role in ("therapist_id", "service_id", "group_id"):
+        column = given.columns.get(role, "")
+        known = "".join(recognise.guess_roles([column], [role, *roles]))
+        if known not in ("", role):
+            words = {"column": shown_name(column), "role": role, "known": known}
+            said.append(remark("named_otherwise", **words))
+    return said
+
+
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where a heading that is not used misses a known one by a letter."""
     roles = recognise.PATIENT_ROLES if study.level == "patient" else recognise.SESSION_ROLES

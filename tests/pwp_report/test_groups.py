@@ -141,6 +141,21 @@ def test_who_was_treated_in_groups_that_no_column_names_is_asked_about(
     assert any("in which" in q for q in check.study.questions) == asked
 
 
+def test_a_word_of_the_mode_that_is_not_known_may_be_of_a_group(tmp_path: Path) -> None:
+    """It is no group until the study file says so, and then that is what is asked."""
+    mode = ["psych. course" if i % 3 == 0 else "individual" for i in range(len(FRAME))]
+    study = "[inclusion]\none_to_one = false\n"
+    check = checked(tmp_path, FRAME.assign(mode=mode), study)
+    (asked,) = check.study.questions
+    assert "count as not group: if they mean it, list them as group under [codes]" in asked
+    check = checked(
+        tmp_path, FRAME.assign(mode=mode), study + '[codes]\ngroup = ["psych. course"]\n'
+    )
+    (asked,) = check.study.questions
+    assert "no column says in which" in asked
+    assert len(patients_of(check)) == len(FRAME)
+
+
 @pytest.mark.parametrize("alone", [0.0, 0.3])
 def test_shares_of_groups_and_therapists_are_those_of_another_way(alone: float) -> None:
     frame = _treated(5, sds=(1.5, 2.0)).rename(columns={"Cohort ref": "group_id"})

@@ -10,6 +10,7 @@ import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
 from test_wording import WORDS
 
+from pwp_report.check import Check
 from pwp_report.study_file import write_study
 from pwp_report.table_words import phrase
 from pwp_report.wording import Question
@@ -63,6 +64,15 @@ def _groups() -> pd.DataFrame:
     return FRAME.assign(Course=FRAME["therapist_id"] + " " + turn.astype("str"))
 
 
+#: Without a column of services.
+FREE = FRAME.drop(columns="service_id")
+
+
+def _supervisors(n: int) -> pd.Series:
+    """Each therapist under one of so many supervisors."""
+    return FRAME["therapist_id"].map(lambda t: f"S{int(t[1:]) % n}")
+
+
 #: By kind of question, a file that raises it and a study.
 RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "labels_alike": (_renamed("Kerr, Jo", "Jo Kerr"), ""),
@@ -82,6 +92,11 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
         _ADJUST,
     ),
     "groups_not_named": (_groups(), ""),
+    "above_not_named": (FREE.assign(Supervisor=_supervisors(3)), ""),
+    "named_otherwise": (
+        FRAME.assign(Age=FRAME["therapist_id"].str[1:].astype(int) + 20),
+        '[columns]\ntherapist_id = "Age"\n',
+    ),
     "groups_of_mode": (
         FRAME.assign(mode=["group", "individual"] * (len(FRAME) // 2)),
         "[inclusion]\none_to_one = false\n",
@@ -125,6 +140,28 @@ def test_how_many_had_several_therapists_is_kept_where_they_are_over_a_tenth(
     by = SESSIONS.groupby("PathwayID")["CarePersLocalId"]
     ties = int((by.transform("size").loc[last] == 2).sum())
     assert check.study.tied == check.study.some(ties, moved)
+
+
+def _own_assessor(rule: str, tmp_path: Path) -> Check:
+    """Each patient is assessed by somebody else, but one patient, who is only assessed."""
+    rows = SESSIONS[(SESSIONS["PathwayID"] != "p0") | (SESSIONS["AppType"] == "01")]
+    whose = rows["CarePersLocalId"].mask(rows["AppType"] == "01", "an assessor")
+    study = f'[therapists]\nseveral = "{rule}"\n[inclusion]\nminimum_sessions = 0\n'
+    return checked(tmp_path, rows.assign(CarePersLocalId=whose), study)
+
+
+@pytest.mark.parametrize("rule", ["most_sessions", "first", "last", "exclude"])
+def test_who_only_assessed_is_not_one_of_several_therapists(rule: str, tmp_path: Path) -> None:
+    check = _own_assessor(rule, tmp_path)
+    assert check.cohort is not None
+    found = check.cohort.patients.set_index("patient_id")["therapist_id"].drop(
+        "p0", errors="ignore"
+    )
+    first = SESSIONS.drop_duplicates("PathwayID").set_index("PathwayID")["CarePersLocalId"]
+    assert len(found) > 60
+    assert (found == first[found.index]).all()
+    assert check.study.several_had == check.study.tied == ""
+    assert not any("throughout" in step.rule and step.excluded for step in check.flow)
 
 
 @pytest.mark.parametrize(("lost", "required", "told"), [(5, True, 1), (1, True, 0), (5, False, 0)])
@@ -222,8 +259,6 @@ def test_what_is_spread_over_therapists_and_is_no_place_is_not_asked_about(tmp_p
         "GP practice": [f"p{i % 11}" for i in n],
         # Of later years, therapists with higher numbers.
         "begun": [2016 + (t + i % 5) // 4 for i, t in zip(n, number, strict=True)],
-        # Of a place, and every therapist in one.
-        "Team name 2": [f"t{t // 4}" for t in number],
     }
     assert checked(tmp_path, frame.assign(**others)).study.questions == ()
 
@@ -276,3 +311,53 @@ def test_a_code_for_missing_is_asked_about_where_numbers_restart(tmp_path: Path)
         )
         check = checked(tmp_path, rows, restarts)
         assert any("often stands for missing" in q for q in check.study.questions)
+
+
+@pytest.mark.parametrize(
+    ("heading", "n", "study", "asked"),
+    [
+        ("Supervisor", 3, "", True),
+        ("Area team", 4, "", True),
+        ("Team leader", 4, "", True),
+        ("Line manager", 3, "", True),
+        ("Supervision hours", 3, "", False),
+        ("Case manager", 3, "", False),
+        ("Favourite colour", 3, "", False),
+        ("Supervisor", 2, "", False),  # of two nothing can be told
+        ("Supervisor", 10, "", False),  # each therapist has one of their own, or nearly
+        ("Supervisor", 3, '[columns]\nservice_id = ""\n', False),
+        ("Supervisor", 3, '[columns]\nservice_id = "Supervisor"\n', False),
+    ],
+)
+def test_who_therapists_belong_to_is_asked_about_where_no_service_is_named(
+    heading: str, n: int, study: str, asked: bool, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, FREE.assign(**{heading: _supervisors(n)}), study)
+    assert bool(check.study.perhaps["above_not_named"]) == asked
+    assert any("who supervises or leads them" in q for q in check.study.questions) == asked
+
+
+def test_therapists_who_change_between_supervisors_are_under_none(tmp_path: Path) -> None:
+    turn = FRAME.groupby("therapist_id").cumcount() % 3
+    check = checked(tmp_path, FREE.assign(Supervisor="S" + turn.astype("str")))
+    assert not check.study.perhaps["above_not_named"]
+
+
+@pytest.mark.parametrize(
+    ("role", "heading", "known"),
+    [
+        ("therapist_id", "Age", "age"),
+        ("therapist_id", "Team", "service_id"),
+        ("service_id", "Gender", "gender"),
+        ("therapist_id", "Practitioner", ""),
+        ("therapist_id", "Who saw them", ""),
+        ("service_id", "Supervisor", ""),
+    ],
+)
+def test_a_heading_that_is_known_as_something_else_is_asked_about(
+    role: str, heading: str, known: str, tmp_path: Path
+) -> None:
+    frame = FRAME.assign(**{heading: FRAME["therapist_id"].str[1:]})
+    check = checked(tmp_path, frame, f'[columns]\n{role} = "{heading}"\n')
+    asked = [q for q in check.study.questions if "and that heading is known as" in q]
+    assert [f"known as {known}:" in q for q in asked] == [True] * bool(known)

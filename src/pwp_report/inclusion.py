@@ -64,6 +64,8 @@ def _masks(
     rules.append((words, known))
     if study.minimum_sessions > 0 and "sessions" in has:
         words = f"{study.minimum_sessions} sessions or more"
+        if n := int(patients["sessions"].isna().sum()):
+            words += SEVERAL["sessions_unknown"].format(study.some(n, len(patients)))
         rules.append((words, patients["sessions"] >= study.minimum_sessions))
     asked = {"assessment": "an assessment among the sessions", "one_to_one": "one-to-one"}
     wanted = [name for name in asked if getattr(study, name) and name in has]

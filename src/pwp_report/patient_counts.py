@@ -13,7 +13,7 @@ therapist shown: standard errors and means are published of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -66,6 +66,8 @@ OTHERS = Group(Whose.OTHERS)
 #: `Kind.of` of the national definitions, which are of all measures together: of the patients
 #: analysed, and of every finished course.
 NATIONAL, PUBLISHED = "(national)", "(published)"
+#: `Kind.of` where those of therapists of whom no patient is analysed, who have no row, are counted.
+WITH_GONE = "(all)"
 #: `Kind.analysis` of the model that the report is about.
 MODEL = ""
 
@@ -201,7 +203,8 @@ class PatientCounts:
         finished = [] if open_too else [Kind(Count.n_finished, NATIONAL)]
         scored = [Kind(c, m.name) for m in analysis.cohort.measures for c in LAST_SCORES[:2]]
         scored = [k for k in scored if not self.unlike(k)]
-        self._merge([*sizes, *more, Kind(Count.eligible), *finished, *scored])
+        more += [Kind(c, of) for of in ("", WITH_GONE) for c in (Count.eligible, Count.complete)]
+        self._merge([*sizes, *more, *finished, *scored])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
@@ -276,6 +279,11 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
         if together:
             made.put(OTHERS, kind, column[few].sum(min_count=1))
         made.add_up(kind, EVERYBODY, people)
+    rows = analysis.cohort.patients if everybody is None else everybody
+    scored = has_every_score(rows, analysis.cohort.patients, analysis.cohort.measures)
+    for kind, n in {Kind(Count.eligible): len(rows), Kind(Count.complete): scored.sum()}.items():
+        made.put(EVERYBODY, whole := replace(kind, of=WITH_GONE), n)
+        made.link(EVERYBODY, whole, [kind])
     if analysis.lacking and len(analysis.cohort.measures) > 1 and len(people) <= _SETTLED:
         _add_scores_alone(made, analysis, people)
     for group in [EVERYBODY, *people]:
@@ -370,7 +378,8 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
             parts = [(rule, patients), (rule, excluded)]
             whole = (rules[i - 1], patients)
             made._relations.append(Relation(whole, tuple(parts[: 1 + bool(out[i])])))
-    kinds = [k for k in made.cells[EVERYBODY] if k.count in _OF_RULES and not made.unlike(k)]
+    kinds = [k for k in made.cells[EVERYBODY] if k.count in _OF_RULES or k.of == WITH_GONE]
+    kinds = [k for k in kinds if not made.unlike(k)]
     for kind in kinds:
         # The last rule that leaves as many: those therapists' patients are the flow's.
         same = np.flatnonzero(left == made.cells[EVERYBODY][kind])

@@ -227,8 +227,21 @@ def test_a_row_for_each_measure_of_a_patient_names_the_column(tmp_path: Path) ->
 def test_counts_in_the_words_of_a_rule_make_no_other_rule() -> None:
     several = SEVERAL["most_sessions"]
     plain = re.sub(_COUNTED, "", several.format("10"))
-    more = [SEVERAL[name] for name in ("tied", "by_rows", "joined")]
+    more = [SEVERAL[name] for name in ("tied", "by_rows", "joined", "sessions_unknown")]
     for said in ("some", "nearly all", "1,010"):
         words = [w.format(said) for w in (several, *more)]
         assert re.sub(_COUNTED, "", "".join(words)) == plain
     assert re.sub(_COUNTED, "", "2 sessions or more") == "2 sessions or more"
+
+
+@pytest.mark.parametrize(
+    ("unknown", "said"), [(0, ""), (3, "some"), (20, "20"), (78, "nearly all")]
+)
+def test_the_rule_on_sessions_says_of_whom_it_is_not_known(
+    unknown: int, said: str, tmp_path: Path
+) -> None:
+    numbers = FRAME["sessions"].where(FRAME.index >= unknown)
+    check = checked(tmp_path, FRAME.assign(sessions=numbers))
+    (rule,) = [step.rule for step in check.flow if "sessions or more" in step.rule]
+    more = f" (for {said} patients in the file it is not known how many)"
+    assert rule == "2 sessions or more" + more * bool(unknown)

@@ -4,7 +4,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from multilevel.errors import InputError
 from pwp_lib.numbers import listing
@@ -32,6 +32,10 @@ _QUESTIONS: dict[str, str] = _WORDS.pop("questions")
 OTHER_FILES: dict[bytes, list[str]] = {
     magic.encode("latin-1"): words for magic, words in _WORDS.pop("other_files").items()
 }
+
+
+#: A file concerned, where one is.
+File: TypeAlias = str | Path | None
 
 
 class Question(str):
@@ -62,7 +66,7 @@ def remark(key: str, **words: Any) -> str:
 
 
 def refusal(
-    key: str, *, file: Any = None, row: int | None = None, column: str | None = None, **words: Any
+    key: str, *, file: File = None, row: int | None = None, column: str | None = None, **words: Any
 ) -> InputError:
     """Make the error of that key, to be raised.
 

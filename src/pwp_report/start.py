@@ -66,7 +66,11 @@ def start_folder(asked: Request) -> Started:
         If the folder is not empty or cannot be written, if the file of data has problems, if it
         does not hold the two measures, or if a higher score on one of them is better.
     """
-    _refuse_what_is_there(asked.folder)
+    folder = asked.folder
+    if folder.exists() and not folder.is_dir():
+        raise refusal("file_not_new_folder", file=folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise refusal("folder_not_empty", file=folder)
     cohort = _cohort(asked)
     _refuse_other_measures(asked.measures, cohort)
     cell, there = _data_cell(asked), _what_is_there(asked, cohort)
@@ -82,7 +86,7 @@ def start_folder(asked: Request) -> Started:
     started = Started(tuple(notebooks), left_out)
     origin = f"`{asked.data.name}`" if asked.data else "the packaged synthetic cohort"
     readme = render("start.md.j2", origin=origin, own=bool(asked.data), **started._asdict())
-    _write(asked.folder, notebooks, readme)
+    _write(folder, notebooks, readme)
     return started
 
 
@@ -124,13 +128,6 @@ def _cell(kind: str, name: str, source: str, tags: list[str]) -> dict[str, Any]:
     metadata = {"tags": tags} if tags else {}
     cell = {"cell_type": kind, "id": name, "metadata": metadata, "source": source}
     return cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []}
-
-
-def _refuse_what_is_there(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise refusal("file_not_new_folder", file=folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise refusal("folder_not_empty", file=folder)
 
 
 def _cohort(asked: Request) -> Cohort:

@@ -87,14 +87,14 @@ def share_between(part: float | None, whole: float | None, policy: DisclosurePol
 
 def _set_bounds(ledger: Ledger, truth: Array, hidden: Cells, known: Cells) -> None:
     for i, value in enumerate(truth):
+        ends = ledger.policy.bounds(ledger.policy.count(value))
         if ledger.is_rest(i):
-            ledger.lower[i], ledger.upper[i] = 0.0, np.inf
+            ends = 0.0, np.inf
         elif i in known:
-            ledger.lower[i] = ledger.upper[i] = value
+            ends = value, value
         elif i in hidden:
-            ledger.lower[i], ledger.upper[i] = ledger.least[i], ledger.policy.bounds(None)[1]
-        else:
-            ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(ledger.policy.count(value))
+            ends = ledger.least[i], ledger.policy.bounds(None)[1]
+        ledger.lower[i], ledger.upper[i] = ends
 
 
 def _safe(ledger: Ledger, target: int, truth: Array) -> bool:

@@ -12,7 +12,7 @@ An attacker is taken to know the exact number of patients of the whole sample an
 therapist shown: standard errors and means are published of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from itertools import combinations
@@ -165,11 +165,10 @@ class PatientCounts:
             parts = [Kind(Count(p), of) for p in line["parts"]]
             self.link(group, Kind(Count(line["whole"]), of), parts)
 
-    def add_up(self, kind: Kind, whole: Group, groups: Iterable[Group]) -> None:
-        """Note that a group is made of other groups, on one kind of count."""
-        groups = tuple(groups)
-        if groups and all(kind in self.cells.get(g, {}) for g in (whole, *groups)):
-            self.relate((whole, kind), [(g, kind) for g in groups])
+    def add_up(self, kind: Kind, groups: Collection[Group]) -> None:
+        """Note that everybody is in one of these groups, on one kind of count."""
+        if groups and all(kind in self.cells.get(g, {}) for g in (EVERYBODY, *groups)):
+            self.relate((EVERYBODY, kind), [(g, kind) for g in groups])
 
     def shown(self, group: Group, kind: Kind) -> float:
         """Give a count as it may be shown, NaN where it is withheld or there is none.
@@ -235,24 +234,22 @@ class PatientCounts:
 
 
 def _add_outcomes(made: PatientCounts, analysis: Analysis, name: str, people: People) -> None:
-    together = people.get(OTHERS, ())
     tables: dict[Group, Any] = {EVERYBODY: analysis.outcomes.loc[name]}
-    for label, row in analysis.outcomes_by_therapist[name].to_dict("index").items():
-        if label not in together:
-            tables[Group(Whose.THERAPIST, str(label))] = row
-    if together:
-        tables[OTHERS] = analysis.summarise(name, together)
+    rows = analysis.outcomes_by_therapist[name].to_dict("index")
+    tables |= {group: rows[group.name] for group in people if group.name in rows}
+    if OTHERS in people:
+        tables[OTHERS] = analysis.summarise(name, people[OTHERS])
     for count in OUTCOMES:
         for group, table in tables.items():
             made.put(group, Kind(count, name), table[count])
-        made.add_up(Kind(count, name), EVERYBODY, people)
+        made.add_up(Kind(count, name), people)
     for group in tables:
         made.link_parts(group, "measure", name)
 
 
 def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, least: int) -> None:
     everybody: Any = analysis.cohort.eligible
-    together = people.get(OTHERS, ())
+    whose = {therapist: group for group, members in people.items() for therapist in members}
     table: Any = analysis.completeness
     columns = {
         Kind(Count.eligible): table["eligible"],
@@ -263,19 +260,16 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
         both = completeness_by_therapist(everybody, [m])["complete"]
         columns[Kind(Count.last, m.name)] = both.reindex(table.index)
     for kind, column in columns.items():
-        few = column.index.isin(list(together))
         made.put(EVERYBODY, kind, n := column.sum())
         # Not by therapist where few of all lack a score, or have one and are not analysed: the
         # bounds of all of them together, or of two reports, tell whose they are.
-        scored = analysis.outcomes["n"].get(kind.of, table["complete"].sum())
-        ends = table["eligible"].sum(), scored
+        ends = table["eligible"].sum(), analysis.outcomes["n"].get(kind.of, table["complete"].sum())
         if kind.count in (Count.eligible, Count.last) and any(0 < abs(n - e) < least for e in ends):
             column = column * np.nan
-        for label, n in column[~few].items():
-            made.put(Group(Whose.THERAPIST, str(label)), kind, n)
-        if together:
-            made.put(OTHERS, kind, column[few].sum(min_count=1))
-        made.add_up(kind, EVERYBODY, people)
+        sums = column.groupby(column.index.map(whose), sort=False).sum(min_count=1)
+        for group, n in sums.items():
+            made.put(group, kind, n)
+        made.add_up(kind, people)
     if analysis.lacking and len(analysis.cohort.measures) > 1 and len(people) <= _SETTLED:
         _add_scores_alone(made, analysis, people)
     for group in [EVERYBODY, *people]:

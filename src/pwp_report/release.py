@@ -183,12 +183,10 @@ def _outcomes(tables: _Tables) -> None:
     names = [m.name for m in analysis.cohort.measures]
     whole = {m: [("all", counted.EVERYBODY, analysis.outcomes.loc[m])] for m in names}
     tables.add("outcomes", tables.outcomes(whole).drop(columns="group"))
-    by_therapist = {}
+    by_therapist, alone = {}, [Group(Whose.THERAPIST, t) for t in tables.alone]
     for m in names:
-        rows, alone = analysis.outcomes_by_therapist[m].to_dict("index"), set(tables.alone)
-        by_therapist[m] = [
-            (str(t), Group(Whose.THERAPIST, str(t)), row) for t, row in rows.items() if t in alone
-        ]
+        rows = analysis.outcomes_by_therapist[m].to_dict("index")
+        by_therapist[m] = [(g.name, g, rows[g.name]) for g in alone if g.name in rows]
         if tables.together:
             few = analysis.summarise(m, tables.together)
             loads = [rows[t]["n"] for t in tables.together if t in rows]

@@ -29,11 +29,7 @@ SEVERAL: dict[str, str] = _WORDS.pop("several")
 _REMARKS: dict[str, str] = _WORDS.pop("remarks")
 _QUESTIONS: dict[str, str] = _WORDS.pop("questions")
 #: What is wrong with files of other kinds, and what to do, by their first bytes in small letters.
-OTHER_FILES: dict[bytes, list[str]] = {
-    magic.encode("latin-1"): words for magic, words in _WORDS.pop("other_files").items()
-}
-
-
+OTHER_FILES: dict[str, list[str]] = _WORDS.pop("other_files")
 #: A file concerned, where one is.
 File: TypeAlias = str | Path | None
 

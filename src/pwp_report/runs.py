@@ -19,12 +19,12 @@ from pathlib import Path
 from pwp_report.wording import refusal
 
 
-def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path:
+def publish(home: Path, fill: Callable[[Path], object]) -> Path:
     """Write a run, give it the next number, and point to it.
 
     Parameters
     ----------
-    out : path
+    home : Path
         Folder of runs; made if it does not exist.
     fill : callable
         Writes everything into the folder that it is given.
@@ -39,7 +39,6 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
     InputError
         If nothing can be written there.
     """
-    home = Path(out)
     try:
         made = not home.exists()
         home.mkdir(parents=True, exist_ok=True)

@@ -321,11 +321,10 @@ def services_shown(
 def coefficients(result: MeasureResult, policy: DisclosurePolicy) -> pd.DataFrame:
     """Coefficients of the case mix, rounded as means of so many patients would be."""
     found = pd.DataFrame(result.coefficients)
-    more = finer(result.measure)
     ends: dict[str, Any] = {}
     for end in ("estimate", "estimate_lower", "estimate_upper"):
         pairs = zip(found[end], found["n"], strict=True)
-        ends[end] = [statistic(v, n, end, policy, more) for v, n in pairs]
+        ends[end] = [statistic(v, n, end, policy, finer(result.measure)) for v, n in pairs]
     # Many degrees of freedom are the number of patients, but for the few terms of the model.
     few = found["df"] < min(100.0, found["n"].max() / 2)
     df = found["df"].round(0).where(few | (not policy.active))

@@ -53,6 +53,8 @@ from pwp_report.wording import refusal
 #: Of `ledger`, and handed on from here.
 __all__ = ["MARK", "DisclosurePolicy", "Relation"]
 
+#: The rules of release, where none are given.
+_USUAL = DisclosurePolicy()
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000
 Cells: TypeAlias = set[int]
@@ -140,7 +142,7 @@ def _same_as_known(ledger: Ledger, told: Cells) -> Cells:
 def release_counts(
     counts: pd.DataFrame,
     relations: Iterable[Relation] = (),
-    policy: DisclosurePolicy | None = None,
+    policy: DisclosurePolicy = _USUAL,
     *,
     known: Iterable[Cell] = (),
     kept: Iterable[Cell] = (),
@@ -188,7 +190,6 @@ def release_counts(
     Without the second suppression the total, 28 to 32, less four counts of 8 or more would say
     that *e* is 0.
     """
-    policy = policy or DisclosurePolicy()
     # Row by row; a missing entry is no count.
     there: Any = counts.astype("Float64").stack().dropna()
     by_cell: dict[Cell, float] = {cell: float(n) for cell, n in there.items()}
@@ -269,7 +270,7 @@ def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) 
 
 
 def aggregate_small(
-    caseloads: pd.Series, policy: DisclosurePolicy | None = None, also: Collection[Any] = ()
+    caseloads: pd.Series, policy: DisclosurePolicy = _USUAL, also: Collection[Any] = ()
 ) -> tuple[list[Any], list[Any]]:
     """Split therapists into those shown alone and those shown only together.
 
@@ -295,7 +296,6 @@ def aggregate_small(
     >>> aggregate_small(loads)
     (['A', 'E', 'F'], ['B', 'C', 'D'])
     """
-    policy = policy or DisclosurePolicy()
     if not policy.active:
         return list(caseloads.index), []
     ordered = caseloads.sort_values(kind="stable")

@@ -321,20 +321,19 @@ def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
 def _add_national(made: PatientCounts, analysis: Analysis) -> None:
     if analysis.national is None:
         return
-    first, last = analysis.national.iloc[0], analysis.national.iloc[-1]
-    for of, row in zip((NATIONAL, PUBLISHED), analysis.national.to_dict("records"), strict=False):
+    rows = dict(zip((NATIONAL, PUBLISHED), analysis.national.to_dict("records"), strict=False))
+    for of, row in rows.items():
         for count in NATIONAL_COUNTS:
             made.put(EVERYBODY, Kind(count, of), row[count])
         made.link_parts(EVERYBODY, "national", of)
-    for count in NATIONAL_COUNTS if len(analysis.national) > 1 else ():
-        if first[count] == last[count]:
+    for count in NATIONAL_COUNTS if PUBLISHED in rows else ():
+        if rows[NATIONAL][count] == rows[PUBLISHED][count]:
             made.same[Kind(count, PUBLISHED)] = Kind(count, NATIONAL)
         else:
             made.link(EVERYBODY, Kind(count, PUBLISHED), [Kind(count, NATIONAL)])
     # Who is analysed and is no case is none on either measure, and is among those of all finished
     # courses who are none.
-    lines = (NATIONAL, PUBLISHED)[: len(analysis.national)]
-    ends = dict.fromkeys(lines, (Count.n_finished, Count.n_case))
+    ends = dict.fromkeys(rows, (Count.n_finished, Count.n_case))
     ends |= dict.fromkeys(("phq9", "gad7"), (Count.n, Count.n_case_pre))
     for of, kinds in ends.items():
         whole, case = ((EVERYBODY, Kind(c, of)) for c in kinds)
@@ -387,8 +386,7 @@ def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
     for name, result in analysis.measures.items():
         sizes = {MODEL: result.fit.n}
         if result.sensitivity is not None:
-            rows = result.sensitivity.rows
-            rows = rows[rows["family"] != "leave one out"]
+            rows = result.sensitivity.rows.query("family != 'leave one out'")
             sizes |= dict(zip(rows["analysis"], rows["n_patients"], strict=True))
         for what, n in sizes.items():
             made.put(EVERYBODY, Kind(Count.modelled, name, what), n)

@@ -289,8 +289,7 @@ def analyse(
     InputError
         If an engine is not one of `ENGINES`.
     """
-    unknown = [name for name in engines if name not in ENGINES]
-    if unknown:
+    if unknown := [name for name in engines if name not in ENGINES]:
         raise refusal("engine_unknown", name=unknown[0], known=", ".join(ENGINES))
     # Of very many therapists fewer draws say as much.
     draws = min(draws, 50_000_000 // cohort.patients["therapist_id"].nunique())

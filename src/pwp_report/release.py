@@ -232,8 +232,7 @@ def _last_scores(tables: _Tables) -> None:
 
 
 def _national(tables: _Tables) -> None:
-    national = tables.analysis.national
-    if national is None:
+    if (national := tables.analysis.national) is None:
         return
     lines = []
     kinds = counted.NATIONAL, counted.PUBLISHED
@@ -357,8 +356,7 @@ def _rates(tables: _Tables) -> None:
 
 def _by_measure(tables: _Tables, name: str, found: Mapping[str, Any], note: str = "") -> None:
     """Put the effects of all measures in one table, as percentages."""
-    there = {m: frame for m, frame in found.items() if frame is not None}
-    if there:
+    if there := {m: frame for m, frame in found.items() if frame is not None}:
         frame = parts.in_percent(pd.concat(there, names=["measure"]).reset_index(level=0))
         if "adjusted_for" in frame:  # of the figures that are shown, which a reader subtracts
             by = frame.columns.intersection(["measure", "level"])
@@ -372,8 +370,7 @@ def _adjusted(tables: _Tables) -> None:
     _by_measure(tables, "adjusted", {m: r.adjusted for m, r in results.items()}, note)
     _by_measure(tables, "missing", {m: r.bounds for m, r in results.items()})
     there = {m: r for m, r in results.items() if r.coefficients is not None}
-    shown = {m: parts.coefficients(r, tables.policy) for m, r in there.items()}
-    if shown:
+    if shown := {m: parts.coefficients(r, tables.policy) for m, r in there.items()}:
         tables.add("case_mix", pd.concat(shown, names=["measure"]).reset_index(level=0))
 
 
@@ -409,6 +406,5 @@ def _reporting(tables: _Tables) -> None:
 
 
 def _predictors(tables: _Tables) -> None:
-    found = tables.analysis.predictors
-    if found is not None:
+    if (found := tables.analysis.predictors) is not None:
         tables.add("predictors", parts.rounded(found.reset_index(), 3))

@@ -263,14 +263,13 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy, beside: str = "") 
     means, kinds = frame.filter(regex=_MEANS).astype(object), frame.get("measure", frame.index * 0)
     alike = [decimals(means[kinds == kind].to_numpy().ravel()) for kind in kinds]
     columns = [_written(frame[c].astype(object), str(c), alike, table.name) for c in frame]
-    rows = [list(row) for row in zip(*columns, strict=True)]
     word = [any(isinstance(v, str) and v != MARK for v in frame[c]) for c in frame]
     return {
         "title": table.title,
         "file": table.name,
         "note": note,
         "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
-        "rows": rows,
+        "rows": [list(row) for row in zip(*columns, strict=True)],
         "count": len(table.frame),
     }
 

@@ -79,8 +79,7 @@ def start_folder(asked: Request) -> Started:
     left_out: dict[str, str] = {}
     for file in chapter_files():
         notebook = json.loads(file.read_text(encoding="utf-8"))
-        lacking = [need for need in notebook["metadata"].get("needs", []) if need not in there]
-        if lacking:
+        if lacking := [need for need in notebook["metadata"].get("needs", []) if need not in there]:
             left_out[file.name] = " and ".join(NEEDS[need] for need in lacking)
         else:
             notebooks[file.name] = own_chapter(notebook, cell, there)

@@ -164,8 +164,7 @@ def _body(text: str, delimiter: str, at: tuple[int, int], place: Path) -> tuple[
     frame = frame.set_axis(np.delete(rows, [row.number - 1 for row in odd])).loc[top + 1 :]
     odd = [row for row in odd if row.number > top]
     end = frame.index.max() if len(frame) else 0
-    ragged = [row for row in odd if row.number < end or not _is_note(row.text, delimiter)]
-    if ragged:
+    if ragged := [row for row in odd if row.number < end or not _is_note(row.text, delimiter)]:
         more = f" ({len(ragged) - 1:,} more such rows)" if len(ragged) > 1 else ""
         first, cells = ragged[0], ragged[0].actual_columns
         what = f"{cells} cell" + "s" * (cells != 1)

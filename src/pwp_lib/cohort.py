@@ -321,7 +321,7 @@ def read_cohort(
     name = "a data frame" if isinstance(patients, pd.DataFrame) else Path(patients).name
     origin = provenance or Provenance(synthetic=marked, source=name)
     people, steps = _complete_cases(present["patients"], chosen, tuple(flow))
-    present = {n: _finish(t, _ORDER[n]) for n, t in {**present, "patients": people}.items()}
+    present = {n: finished(t, _ORDER[n]) for n, t in {**present, "patients": people}.items()}
     return Cohort(
         patients=present["patients"],
         therapists=present.get("therapists"),
@@ -363,7 +363,7 @@ def _complete_cases(
     return left, (*start, flow_step(rule, left, len(people) - len(left)))
 
 
-def _finish(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+def finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     """Drop the mark, sort, number the rows anew, and make whole columns integers."""
     table = table.drop(columns="synthetic", errors="ignore")
     if order:

@@ -200,8 +200,7 @@ class Analysis:
         """Summarise the outcomes of these therapists' patients together, on one measure."""
         patients = self.cohort.patients
         few = patients[patients["therapist_id"].isin(list(therapists))]
-        row: pd.Series = summarise_outcomes(few, self.cohort.measure(measure)).iloc[0]
-        return row
+        return summarise_outcomes(few, self.cohort.measure(measure)).iloc[0]
 
     @property
     def moved(self) -> int | None:
@@ -290,17 +289,19 @@ def analyse(
     InputError
         If an engine is not one of `ENGINES`.
     """
-    unknown = [name for name in engines if name not in ENGINES]
-    if unknown:
+    if unknown := [name for name in engines if name not in ENGINES]:
         raise refusal("engine_unknown", name=unknown[0], known=", ".join(ENGINES))
     # Of very many therapists fewer draws say as much.
     draws = min(draws, 50_000_000 // cohort.patients["therapist_id"].nunique())
     attempts = _Attempts(cohort, seed, draws, cluster_size, engines, optional, case_mix)
-    found = {m.name: _of_measure(attempts, m, sensitivity) for m in cohort.measures}
+    patients, measures = cohort.patients, cohort.measures
+    found = {m.name: _of_measure(attempts, m, sensitivity) for m in measures}
     results = {name: result for name, result in found.items() if result is not None}
-    patients, mixed = cohort.patients, all(r.with_mix is not None for r in results.values())
+    mixed = all(r.with_mix is not None for r in results.values())
     plain = {n: r.fit for n, r in results.items()}
     ranked = {n: r.ranked if mixed else r.fit for n, r in results.items()}
+    outcomes = {m.name: summarise_outcomes(patients, m) for m in measures}
+    by_therapist = {m.name: summarise_outcomes(patients, m, by="therapist_id") for m in measures}
     return Analysis(
         cohort=cohort,
         seed=seed,
@@ -308,13 +309,9 @@ def analyse(
         flow=pd.DataFrame([asdict(step) for step in cohort.flow]),
         sample=describe_sample(patients, cohort.therapists),
         completeness=_completeness(cohort),
-        last_scores=last_scores(cohort.eligible, cohort.measures, [*cohort.caseloads().index]),
-        outcomes=pd.concat(
-            {m.name: summarise_outcomes(patients, m) for m in cohort.measures}, names=["measure"]
-        ).droplevel(1),
-        outcomes_by_therapist={
-            m.name: summarise_outcomes(patients, m, by="therapist_id") for m in cohort.measures
-        },
+        last_scores=last_scores(cohort.eligible, measures, [*cohort.caseloads().index]),
+        outcomes=pd.concat(outcomes, names=["measure"]).droplevel(1),
+        outcomes_by_therapist=by_therapist,
         national=_national(attempts),
         measures=results,
         rates=_rates(attempts),
@@ -450,9 +447,8 @@ def _predictors(attempts: _Attempts, results: Mapping[str, MeasureResult]) -> pd
         attempts.not_done[key] = "No table of therapists has numbers to predict with."
         return None
     for name, result in results.items():
-        work = partial(therapist_predictors, cohort.patients, therapists, result.measure, names)
-        listed = attempts.modelled_with(result.measure)
-        part = attempts.attempt(f"predictors.{name}", partial(work, listed))
-        if part is not None:
-            parts[name] = part
+        asked = result.measure, names, attempts.modelled_with(result.measure)
+        work = partial(therapist_predictors, cohort.patients, therapists, *asked)
+        parts[name] = attempts.attempt(f"predictors.{name}", work)
+    parts = {name: part for name, part in parts.items() if part is not None}
     return pd.concat(parts, names=["measure"]) if parts else None

@@ -1,13 +1,13 @@
 """Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pwp_lib.cohort import Cohort, FlowStep, Provenance
+from pwp_lib.cohort import Cohort, FlowStep, Provenance, finished
 from pwp_lib.measures import Measure
 from pwp_report.case_mix import telling
 from pwp_report.disclosure import DisclosurePolicy
@@ -32,7 +32,9 @@ from pwp_report.study_file import read_study
 from pwp_report.wording import RELAX, Question, refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
-_FOR_RULES = "n_therapists tied by_rows joined assessment one_to_one order synthetic person_id"
+_FOR_RULES = ("n_therapists", "tied", "by_rows", "joined", "assessment", "one_to_one", "order")
+#: Nor are these: what the file says of itself, and who had several courses of treatment.
+_TOLD_APART = ("synthetic", "person_id")
 #: Columns of a table of therapists that are text; the others are numbers from zero, up to:
 _THERAPIST_TEXT = ("therapist_id", "service_id", "gender")
 _THERAPIST_MOST = {"age": 100, "years_experience": 80}
@@ -324,8 +326,8 @@ def _cohort(
     if "sessions" in people:
         people["sessions"] = people["sessions"].where(people["sessions"] >= 1)
     return Cohort(
-        patients=_finished(people, ["therapist_id", "patient_id"]),
-        therapists=None if table is None else _finished(table, ["therapist_id"]),
+        patients=finished(people, ["therapist_id", "patient_id"]),
+        therapists=None if table is None else finished(table, ["therapist_id"]),
         segments=None,
         measures=measures,
         provenance=Provenance(synthetic=synthetic, source=raw.name),
@@ -335,12 +337,4 @@ def _cohort(
 
 
 def _without_rules(people: pd.DataFrame) -> pd.DataFrame:
-    return people.drop(columns=_FOR_RULES.split(), errors="ignore")
-
-
-def _finished(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
-    """Sort, number the rows anew, and make whole columns integers."""
-    table = table.sort_values(list(order), kind="stable").reset_index(drop=True)
-    floats = table.select_dtypes("float")
-    whole = floats.columns[(floats.notna() & (floats % 1 == 0)).all()]
-    return table.astype(dict.fromkeys(whole, "int64"))
+    return people.drop(columns=[*_FOR_RULES, *_TOLD_APART], errors="ignore")

@@ -53,6 +53,8 @@ from pwp_report.wording import refusal
 #: Of `ledger`, and handed on from here.
 __all__ = ["MARK", "DisclosurePolicy", "Relation"]
 
+#: The rules of release, where none are given.
+_USUAL = DisclosurePolicy()
 #: Tables with more linked cells than this are not given to the integer programmes.
 _PROGRAMMED = 2_000
 Cells: TypeAlias = set[int]
@@ -87,14 +89,14 @@ def share_between(part: float | None, whole: float | None, policy: DisclosurePol
 
 def _set_bounds(ledger: Ledger, truth: Array, hidden: Cells, known: Cells) -> None:
     for i, value in enumerate(truth):
+        ends = ledger.policy.bounds(ledger.policy.count(value))
         if ledger.is_rest(i):
-            ledger.lower[i], ledger.upper[i] = 0.0, np.inf
+            ends = 0.0, np.inf
         elif i in known:
-            ledger.lower[i] = ledger.upper[i] = value
+            ends = value, value
         elif i in hidden:
-            ledger.lower[i], ledger.upper[i] = ledger.least[i], ledger.policy.bounds(None)[1]
-        else:
-            ledger.lower[i], ledger.upper[i] = ledger.policy.bounds(ledger.policy.count(value))
+            ends = ledger.least[i], ledger.policy.bounds(None)[1]
+        ledger.lower[i], ledger.upper[i] = ends
 
 
 def _safe(ledger: Ledger, target: int, truth: Array) -> bool:
@@ -140,7 +142,7 @@ def _same_as_known(ledger: Ledger, told: Cells) -> Cells:
 def release_counts(
     counts: pd.DataFrame,
     relations: Iterable[Relation] = (),
-    policy: DisclosurePolicy | None = None,
+    policy: DisclosurePolicy = _USUAL,
     *,
     known: Iterable[Cell] = (),
     kept: Iterable[Cell] = (),
@@ -188,7 +190,6 @@ def release_counts(
     Without the second suppression the total, 28 to 32, less four counts of 8 or more would say
     that *e* is 0.
     """
-    policy = policy or DisclosurePolicy()
     # Row by row; a missing entry is no count.
     there: Any = counts.astype("Float64").stack().dropna()
     by_cell: dict[Cell, float] = {cell: float(n) for cell, n in there.items()}
@@ -269,7 +270,7 @@ def is_safe_group(caseloads: pd.Series | list[float], policy: DisclosurePolicy) 
 
 
 def aggregate_small(
-    caseloads: pd.Series, policy: DisclosurePolicy | None = None, also: Collection[Any] = ()
+    caseloads: pd.Series, policy: DisclosurePolicy = _USUAL, also: Collection[Any] = ()
 ) -> tuple[list[Any], list[Any]]:
     """Split therapists into those shown alone and those shown only together.
 
@@ -295,7 +296,6 @@ def aggregate_small(
     >>> aggregate_small(loads)
     (['A', 'E', 'F'], ['B', 'C', 'D'])
     """
-    policy = policy or DisclosurePolicy()
     if not policy.active:
         return list(caseloads.index), []
     ordered = caseloads.sort_values(kind="stable")

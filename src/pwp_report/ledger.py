@@ -153,8 +153,7 @@ class Ledger:
             size = (len(self.cells), len(self.cells))
             graph = coo_matrix((np.ones(ends.shape[1]), (ends[0], ends[1])), size)
             self._part_of = connected_components(graph, directed=False)[1]
-        members: NDArray[np.int64] = np.flatnonzero(self._part_of == self._part_of[target])
-        return members
+        return np.flatnonzero(self._part_of == self._part_of[target])
 
     def knows(self, target: int, end: float) -> bool:
         """Whether a table that was found shows that the cell could be as far off as `end`.

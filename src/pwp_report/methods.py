@@ -51,12 +51,7 @@ def methods_and_results(analysis: Analysis, study: Study, released: ReleasedResu
     study : Study
     released : ReleasedResults
     """
-    text = render(
-        "methods.txt.j2",
-        **_told_to_all(analysis, study, released),
-        results={r.measure.label: r for r in analysis.measures.values()},
-        software=software(),
-    )
+    text = render("methods.txt.j2", **_told_to_all(analysis, study, released))
     return [" ".join(p.split()) for p in text.split("\n\n") if p.strip()]
 
 
@@ -70,7 +65,6 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
         return with_interval(places, row[name], low, high, unit=unit, word="95% interval ")
 
     return {
-        "patients": released.patients,
         "therapists": count(released.therapists, "therapist"),
         "where": f" in {count(services, 'service')}" if services else "",
         "least": LEAST_THERAPISTS,
@@ -78,6 +72,8 @@ def _told_to_all(analysis: Analysis, study: Study, released: ReleasedResults) ->
         "told": told,
         "alike": lambda *some: [number(v, max(1, decimals(some)), missing="") for v in some],
         "p_value": p_value,
+        "software": software(),
+        "results": {r.measure.label: r for r in analysis.measures.values()},
         "analysis": analysis,
         "study": study,
         "released": released,

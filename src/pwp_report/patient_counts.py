@@ -12,7 +12,7 @@ An attacker is taken to know the exact number of patients of the whole sample an
 therapist shown: standard errors and means are published of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from itertools import combinations
@@ -26,7 +26,7 @@ from pwp_lib.outcomes import completeness_by_therapist
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import DisclosurePolicy, Relation, release_counts
 from pwp_report.every_score import has_every_score
-from pwp_report.ledger import REST
+from pwp_report.ledger import REST, Cell
 from pwp_report.rates import NATIONAL_RATES
 from pwp_report.register import changes_by_therapist, differ_by_few
 from pwp_report.wording import listed
@@ -77,8 +77,7 @@ _OF_RULES = (Count.eligible, Count.analysed, Count.last)
 #: Of these a zero is shown, so that whoever sees another mark knows of one patient at least.
 _ZEROS_SHOWN = (Count.excluded, Count.missing, Count.lacking, Count.category)
 OUTCOMES = (Count.n, *(Count(outcome.count) for outcome in outcomes.OUTCOMES.values()))
-_RATES = [f"n_{c}" for c in NATIONAL_RATES]
-NATIONAL_COUNTS = tuple(map(Count, ("n", "n_finished", "n_case", *_RATES)))
+NATIONAL_COUNTS = (Count.n, *(Count(f"n_{c}") for c in ("finished", "case", *NATIONAL_RATES)))
 #: With more therapists the sums of who has which of two measures are not looked at: no integer
 #: programme is asked about tables of that size, and the quick proof would withhold nearly all.
 _SETTLED = 50
@@ -151,12 +150,16 @@ class PatientCounts:
         else:
             self.cells.setdefault(group, {})[kind] = int(n)
 
-    def link(self, group: Group, whole: Kind, parts: Iterable[Kind]) -> None:
+    def relate(self, whole: Cell, parts: Iterable[Cell], exhaustive: bool = True) -> None:
+        """Note that a count is made of others, whatever groups they are of."""
+        self._relations.append(Relation(whole, tuple(parts), exhaustive))
+
+    def link(self, group: Group, whole: Kind, parts: Iterable[Kind], wholly: bool = False) -> None:
         """Note that counts of a group are parts of another of its counts."""
         have = self.cells.get(group, {})
-        there = tuple((group, p) for p in parts if p in have)
+        there = [(group, p) for p in parts if p in have]
         if whole in have and there:
-            self._relations.append(Relation((group, whole), there, exhaustive=False))
+            self.relate((group, whole), there, wholly)
 
     def link_parts(self, group: Group, table: str, of: str) -> None:
         """Note all that is part of something else in a table, of one measure."""
@@ -164,11 +167,10 @@ class PatientCounts:
             parts = [Kind(Count(p), of) for p in line["parts"]]
             self.link(group, Kind(Count(line["whole"]), of), parts)
 
-    def add_up(self, kind: Kind, whole: Group, groups: Iterable[Group]) -> None:
-        """Note that a group is made of other groups, on one kind of count."""
-        groups = tuple(groups)
-        if groups and all(kind in self.cells.get(g, {}) for g in (whole, *groups)):
-            self._relations.append(Relation((whole, kind), tuple((g, kind) for g in groups)))
+    def add_up(self, kind: Kind, groups: Collection[Group]) -> None:
+        """Note that everybody is in one of these groups, on one kind of count."""
+        if groups and all(kind in self.cells.get(g, {}) for g in (EVERYBODY, *groups)):
+            self.relate((EVERYBODY, kind), [(g, kind) for g in groups])
 
     def shown(self, group: Group, kind: Kind) -> float:
         """Give a count as it may be shown, NaN where it is withheld or there is none.
@@ -196,15 +198,13 @@ class PatientCounts:
     def _release(self, analysis: Analysis, policy: DisclosurePolicy, known: list[Group]) -> None:
         """Pass all of it through disclosure control; numbers of patients of `known` are known."""
         sizes = [Kind(Count.n, m.name) for m in analysis.cohort.measures] + [Kind(Count.analysed)]
-        more = [Kind(Count.complete), Kind(Count.n, NATIONAL)]
         # Who was eligible may be the same number, and is not known where it is not.
+        more = [Kind(Count.complete), Kind(Count.n, NATIONAL), Kind(Count.eligible)]
         # Where no status is recorded, every course is finished by definition.
-        open_too = "status" in analysis.cohort.patients
-        finished = [] if open_too else [Kind(Count.n_finished, NATIONAL)]
+        more += [Kind(Count.n_finished, NATIONAL)] * ("status" not in analysis.cohort.patients)
         scored = [Kind(c, m.name) for m in analysis.cohort.measures for c in LAST_SCORES[:2]]
-        scored = [k for k in scored if not self.unlike(k)]
-        more += [Kind(c, of) for of in ("", WITH_GONE) for c in (Count.eligible, Count.complete)]
-        self._merge([*sizes, *more, *finished, *scored])
+        more += [Kind(c, WITH_GONE) for c in (Count.eligible, Count.complete)]
+        self._merge([*sizes, *more, *(k for k in scored if not self.unlike(k))])
         frame: Any = pd.DataFrame.from_dict(self.cells, orient="index")
         sizes = [k for k in dict.fromkeys(self.same.get(s, s) for s in sizes) if k in frame]
         counts, these = [(g, k) for g, kinds in self.cells.items() for k in kinds], {*known}
@@ -212,9 +212,8 @@ class PatientCounts:
         # Where some lack a measure those of therapists are shown rounded, and not told.
         own = [(g, k) for g, k in told if g != EVERYBODY and len(sizes) > 1]
         some = [(g, k) for g, k in counts if k.count in _ZEROS_SHOWN]
-        told_of: Any = {"known": {*told} - {*own}, "kept": own, "not_zero": some}
-        told_of["compared"] = self.compared
-        found: Any = release_counts(frame, self._relations, policy, **told_of)
+        also: Any = {"known": {*told} - {*own}, "kept": own, "not_zero": some}
+        found: Any = release_counts(frame, self._relations, policy, compared=self.compared, **also)
         self._released = found.to_dict("index")
 
     def _merge(self, sizes: Sequence[Kind]) -> None:
@@ -238,24 +237,22 @@ class PatientCounts:
 
 
 def _add_outcomes(made: PatientCounts, analysis: Analysis, name: str, people: People) -> None:
-    together = people.get(OTHERS, ())
     tables: dict[Group, Any] = {EVERYBODY: analysis.outcomes.loc[name]}
-    for label, row in analysis.outcomes_by_therapist[name].to_dict("index").items():
-        if label not in together:
-            tables[Group(Whose.THERAPIST, str(label))] = row
-    if together:
-        tables[OTHERS] = analysis.summarise(name, together)
+    rows = analysis.outcomes_by_therapist[name].to_dict("index")
+    tables |= {group: rows[group.name] for group in people if group.name in rows}
+    if OTHERS in people:
+        tables[OTHERS] = analysis.summarise(name, people[OTHERS])
     for count in OUTCOMES:
         for group, table in tables.items():
             made.put(group, Kind(count, name), table[count])
-        made.add_up(Kind(count, name), EVERYBODY, people)
+        made.add_up(Kind(count, name), people)
     for group in tables:
         made.link_parts(group, "measure", name)
 
 
 def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, least: int) -> None:
     everybody: Any = analysis.cohort.eligible
-    together = people.get(OTHERS, ())
+    whose = {therapist: group for group, members in people.items() for therapist in members}
     table: Any = analysis.completeness
     columns = {
         Kind(Count.eligible): table["eligible"],
@@ -266,19 +263,16 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
         both = completeness_by_therapist(everybody, [m])["complete"]
         columns[Kind(Count.last, m.name)] = both.reindex(table.index)
     for kind, column in columns.items():
-        few = column.index.isin(list(together))
         made.put(EVERYBODY, kind, n := column.sum())
         # Not by therapist where few of all lack a score, or have one and are not analysed: the
         # bounds of all of them together, or of two reports, tell whose they are.
-        scored = analysis.outcomes["n"].get(kind.of, table["complete"].sum())
-        ends = table["eligible"].sum(), scored
+        ends = table["eligible"].sum(), analysis.outcomes["n"].get(kind.of, table["complete"].sum())
         if kind.count in (Count.eligible, Count.last) and any(0 < abs(n - e) < least for e in ends):
             column = column * np.nan
-        for label, n in column[~few].items():
-            made.put(Group(Whose.THERAPIST, str(label)), kind, n)
-        if together:
-            made.put(OTHERS, kind, column[few].sum(min_count=1))
-        made.add_up(kind, EVERYBODY, people)
+        sums = column.groupby(column.index.map(whose), sort=False).sum(min_count=1)
+        for group, n in sums.items():
+            made.put(group, kind, n)
+        made.add_up(kind, people)
     rows = analysis.cohort.patients if everybody is None else everybody
     scored = has_every_score(rows, analysis.cohort.patients, analysis.cohort.measures)
     for kind, n in {Kind(Count.eligible): len(rows), Kind(Count.complete): scored.sum()}.items():
@@ -316,49 +310,45 @@ def _add_scores_alone(made: PatientCounts, analysis: Analysis, people: People) -
             some[Kind(Count.last, m.name)] = mine = [w for w in patterns if w[i]]
             some[Kind(Count.n, m.name)] = [w for w in mine if patterns[w]]
         for of in [k for k in some if k in made.cells.get(group, {})]:
-            parts = tuple(alone[group, w] for w in some[of])
-            made._relations.append(Relation((group, of), parts))
+            made.relate((group, of), [alone[group, w] for w in some[of]])
     for w in patterns:
-        parts = tuple(alone[group, w] for group in people)
-        made._relations.append(Relation(alone[EVERYBODY, w], parts))
+        made.relate(alone[EVERYBODY, w], [alone[group, w] for group in people])
 
 
 def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
     table: Any = analysis.last_scores
     # Where nobody lacks one there is no count beside those of everybody.
     for name in analysis.lacking:
-        first, last, lacking = [(EVERYBODY, Kind(c, name)) for c in LAST_SCORES]
-        made.put(*first, table.at[name, "first"])
-        made.put(*lacking, table.at[name, "lacking"])
-        made.link(EVERYBODY, Kind(Count.eligible), [first[1]])
-        made._relations.append(Relation(first, (last, lacking)))
+        first, last, lacking = (Kind(c, name) for c in LAST_SCORES)
+        made.put(EVERYBODY, first, table.at[name, "first"])
+        made.put(EVERYBODY, lacking, table.at[name, "lacking"])
+        made.link(EVERYBODY, Kind(Count.eligible), [first])
+        made.link(EVERYBODY, first, [last, lacking], wholly=True)
 
 
 def _add_national(made: PatientCounts, analysis: Analysis) -> None:
     if analysis.national is None:
         return
-    first, last = analysis.national.iloc[0], analysis.national.iloc[-1]
-    for of, row in zip((NATIONAL, PUBLISHED), analysis.national.to_dict("records"), strict=False):
+    rows = dict(zip((NATIONAL, PUBLISHED), analysis.national.to_dict("records"), strict=False))
+    for of, row in rows.items():
         for count in NATIONAL_COUNTS:
             made.put(EVERYBODY, Kind(count, of), row[count])
         made.link_parts(EVERYBODY, "national", of)
-    for count in NATIONAL_COUNTS if len(analysis.national) > 1 else ():
-        if first[count] == last[count]:
+    for count in NATIONAL_COUNTS if PUBLISHED in rows else ():
+        if rows[NATIONAL][count] == rows[PUBLISHED][count]:
             made.same[Kind(count, PUBLISHED)] = Kind(count, NATIONAL)
         else:
             made.link(EVERYBODY, Kind(count, PUBLISHED), [Kind(count, NATIONAL)])
     # Who is analysed and is no case is none on either measure, and is among those of all finished
     # courses who are none.
-    lines = (NATIONAL, PUBLISHED)[: len(analysis.national)]
-    ends = dict.fromkeys(lines, (Count.n_finished, Count.n_case))
+    ends = dict.fromkeys(rows, (Count.n_finished, Count.n_case))
     ends |= dict.fromkeys(("phq9", "gad7"), (Count.n, Count.n_case_pre))
     for of, kinds in ends.items():
         whole, case = ((EVERYBODY, Kind(c, of)) for c in kinds)
         rest = (REST, (EVERYBODY, of))
-        made._relations.append(Relation(whole, (case, rest)))
+        made.relate(whole, [case, rest])
         if of != NATIONAL:
-            clear = (REST, (EVERYBODY, NATIONAL))
-            made._relations.append(Relation(rest, (clear,), exhaustive=False))
+            made.relate(rest, [(REST, (EVERYBODY, NATIONAL))], exhaustive=False)
     made.link(EVERYBODY, Kind(Count.analysed), [Kind(Count.n, NATIONAL)])
     # Patients of therapists who have nobody left are in the published figures alone.
     both = [Kind(Count.eligible), Kind(Count.n, PUBLISHED)]
@@ -375,9 +365,8 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
         made.put(rule, patients, left[i])
         made.put(rule, excluded, out[i] or None)
         if i and left[i - 1] == left[i] + out[i]:
-            parts = [(rule, patients), (rule, excluded)]
-            whole = (rules[i - 1], patients)
-            made._relations.append(Relation(whole, tuple(parts[: 1 + bool(out[i])])))
+            parts = [(rule, patients), (rule, excluded)][: 1 + bool(out[i])]
+            made.relate((rules[i - 1], patients), parts)
     kinds = [k for k in made.cells[EVERYBODY] if k.count in _OF_RULES or k.of == WITH_GONE]
     kinds = [k for k in kinds if not made.unlike(k)]
     for kind in kinds:
@@ -385,11 +374,10 @@ def _add_flow(made: PatientCounts, analysis: Analysis) -> None:
         same = np.flatnonzero(left == made.cells[EVERYBODY][kind])
         more = np.flatnonzero(left > made.cells[EVERYBODY][kind])
         if len(same):
-            made._relations.append(Relation((EVERYBODY, kind), ((rules[same[-1]], patients),)))
+            made.relate((EVERYBODY, kind), [(rules[same[-1]], patients)])
         elif len(more) and not kind.of:
             # Therapists of whom no patient is left have no row.
-            whole = (rules[more[-1]], patients)
-            made._relations.append(Relation(whole, ((EVERYBODY, kind),), exhaustive=False))
+            made.relate((rules[more[-1]], patients), [(EVERYBODY, kind)], exhaustive=False)
 
 
 def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
@@ -403,13 +391,11 @@ def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
             continue
         made.put(EVERYBODY, recorded, row["n"])
         made.put(EVERYBODY, missing, row["missing"])
-        parts = ((EVERYBODY, recorded), (EVERYBODY, missing))
-        made._relations.append(Relation((EVERYBODY, Kind(Count.analysed)), parts))
+        made.link(EVERYBODY, Kind(Count.analysed), [recorded, missing], wholly=True)
     for name, result in analysis.measures.items():
         sizes = {MODEL: result.fit.n}
         if result.sensitivity is not None:
-            rows = result.sensitivity.rows
-            rows = rows[rows["family"] != "leave one out"]
+            rows = result.sensitivity.rows.query("family != 'leave one out'")
             sizes |= dict(zip(rows["analysis"], rows["n_patients"], strict=True))
         for what, n in sizes.items():
             made.put(EVERYBODY, Kind(Count.modelled, name, what), n)
@@ -425,5 +411,4 @@ def _add_categories(made: PatientCounts, analysis: Analysis, policy: DisclosureP
         sizes = mine.groupby(mine.index.where(~few, "other categories"), sort=False).sum()
         kinds = {Kind(Count.category, variable, str(name)): n for name, n in sizes.items()}
         made.cells.setdefault(EVERYBODY, {}).update(kinds)
-        whole, parts = (EVERYBODY, Kind(Count.analysed)), tuple((EVERYBODY, k) for k in kinds)
-        made._relations.append(Relation(whole, parts))
+        made.link(EVERYBODY, Kind(Count.analysed), kinds, wholly=True)

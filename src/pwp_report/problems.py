@@ -82,13 +82,12 @@ class Problems:
             self._add(Problem(f"{need}, and this is {kind}", hint, column, kind), kinds == key)
 
     def _add(self, problem: Problem, where: pd.Series | None) -> None:
-        if where is None:
-            self.items.append(problem)
-            return
-        at = np.sort(where.index[where.fillna(False).astype(bool)].to_numpy(dtype=int))
-        if len(at):
+        if where is not None:
+            at = np.sort(where.index[where.fillna(False).astype(bool)].to_numpy(dtype=int))
             listed = tuple(int(r) for r in self.rows[at[:_LISTED]])
-            self.items.append(replace(problem, rows=listed, count=len(at)))
+            problem = replace(problem, rows=listed, count=len(at))
+        if where is None or problem.count:
+            self.items.append(problem)
 
     def replace_rows(self, key: str, where: pd.Series) -> None:
         """Add a problem of whole rows, and forget what is wrong in those rows alone."""

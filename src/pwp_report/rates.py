@@ -138,8 +138,7 @@ def _rates(
     if everybody is None:
         return
     if "dropped_out" in everybody:
-        closed = everybody[everybody["status"] == "closed"]
-        closed = closed.assign(yes=closed["dropped_out"])
+        closed = everybody.assign(yes=everybody["dropped_out"])[everybody["status"] == "closed"]
         yield Asked("dropout", "", OTHER_RATES["dropout"], closed, ())
     rows = everybody.assign(yes=has_every_score(everybody, patients, measures))
     if not rows["yes"].all():  # where nobody lacks one, nobody misses a model of it

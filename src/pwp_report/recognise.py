@@ -82,11 +82,8 @@ def speaks_of(what: str, heading: str) -> bool:
     [True, True, False, False]
     """
     known = [heading, *guess_roles([heading], (*PATIENT_ROLES, *SESSION_ROLES))]
-    return any(re.match(_NAMES["words"][what], _spaced(name)) for name in known)
-
-
-def _spaced(heading: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", heading).lower()
+    spaced = (re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", name).lower() for name in known)
+    return any(re.match(_NAMES["words"][what], name) for name in spaced)
 
 
 def one_letter_off(column: str, roles: Sequence[str]) -> str:

@@ -130,7 +130,7 @@ def nearest(mine: Mark, key: Path) -> tuple[float, str]:
     Not those before a run of the same patients: they were compared with that.
     """
     earlier = ((c.sum(), name) for name, _, changes in _earlier(mine, key) for c in changes)
-    apart = ((float(_apart(change)), name) for change, name in earlier)
+    apart = ((float(_apart(total.to_frame().T).iloc[0]), name) for total, name in earlier)
     return min((each for each in apart if each[0]), default=(np.inf, ""))
 
 
@@ -174,10 +174,10 @@ def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:
     return pd.DataFrame({"unlike": unlike, "more": a[:, -1] - b[:, -1]}, labels)
 
 
-def _apart(change: Any) -> Any:
+def _apart(change: pd.DataFrame) -> pd.Series:
     """Patients in one run who are not in the other, of those in the larger of the two."""
     more = np.abs(change["more"])
-    return np.maximum(more, (change["unlike"] + more) / 2)
+    return pd.Series(np.maximum(more, (change["unlike"] + more) / 2))
 
 
 def _runs(register: Path) -> Iterator[tuple[str, Mark]]:

@@ -183,12 +183,10 @@ def _outcomes(tables: _Tables) -> None:
     names = [m.name for m in analysis.cohort.measures]
     whole = {m: [("all", counted.EVERYBODY, analysis.outcomes.loc[m])] for m in names}
     tables.add("outcomes", tables.outcomes(whole).drop(columns="group"))
-    by_therapist = {}
+    by_therapist, alone = {}, [Group(Whose.THERAPIST, t) for t in tables.alone]
     for m in names:
-        rows, alone = analysis.outcomes_by_therapist[m].to_dict("index"), set(tables.alone)
-        by_therapist[m] = [
-            (str(t), Group(Whose.THERAPIST, str(t)), row) for t, row in rows.items() if t in alone
-        ]
+        rows = analysis.outcomes_by_therapist[m].to_dict("index")
+        by_therapist[m] = [(g.name, g, rows[g.name]) for g in alone if g.name in rows]
         if tables.together:
             few = analysis.summarise(m, tables.together)
             loads = [rows[t]["n"] for t in tables.together if t in rows]
@@ -234,8 +232,7 @@ def _last_scores(tables: _Tables) -> None:
 
 
 def _national(tables: _Tables) -> None:
-    national = tables.analysis.national
-    if national is None:
+    if (national := tables.analysis.national) is None:
         return
     lines = []
     kinds = counted.NATIONAL, counted.PUBLISHED
@@ -360,8 +357,7 @@ def _rates(tables: _Tables) -> None:
 
 def _by_measure(tables: _Tables, name: str, found: Mapping[str, Any], note: str = "") -> None:
     """Put the effects of all measures in one table, as percentages."""
-    there = {m: frame for m, frame in found.items() if frame is not None}
-    if there:
+    if there := {m: frame for m, frame in found.items() if frame is not None}:
         frame = parts.in_percent(pd.concat(there, names=["measure"]).reset_index(level=0))
         if "adjusted_for" in frame:  # of the figures that are shown, which a reader subtracts
             by = frame.columns.intersection(["measure", "level"])
@@ -375,8 +371,7 @@ def _adjusted(tables: _Tables) -> None:
     _by_measure(tables, "adjusted", {m: r.adjusted for m, r in results.items()}, note)
     _by_measure(tables, "missing", {m: r.bounds for m, r in results.items()})
     there = {m: r for m, r in results.items() if r.coefficients is not None}
-    shown = {m: parts.coefficients(r, tables.policy) for m, r in there.items()}
-    if shown:
+    if shown := {m: parts.coefficients(r, tables.policy) for m, r in there.items()}:
         tables.add("case_mix", pd.concat(shown, names=["measure"]).reset_index(level=0))
 
 
@@ -412,6 +407,5 @@ def _reporting(tables: _Tables) -> None:
 
 
 def _predictors(tables: _Tables) -> None:
-    found = tables.analysis.predictors
-    if found is not None:
+    if (found := tables.analysis.predictors) is not None:
         tables.add("predictors", parts.rounded(found.reset_index(), 3))

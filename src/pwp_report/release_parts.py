@@ -1,5 +1,6 @@
 """How each kind of table is made fit to be published; see `release`."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,11 +34,9 @@ RATE_COUNTS: Mapping[str, tuple[Count, Count]] = {**OUTCOME_SHARES, **NATIONAL_S
 #: Of so many patients a second decimal of a mean could tell a sum of scores.
 _FEW = 999
 GROUP_MEANS = ("mean_pre", "mean_post", "mean_change")
-#: Columns of counts and of places beside those that begin with n_; `excluded` of the flow is not
-#: among them, since what reads that file knows it as it is.
-_WHOLE = {"df", "n", "patients", "missing", "upper_shared", "lower_shared"} | {
-    f"rank{end}" for end in ("", "_unadjusted", "_lower", "_upper")
-}
+#: Columns of counts and of places; `excluded` of the flow is not among them, since what reads that
+#: file knows it as it is.
+_WHOLE = r"df|n|n_.*|patients|missing|(upper|lower)_shared|rank(_(unadjusted|lower|upper))?"
 #: A count as it may be shown, NaN if it may not.
 Shown = Callable[[Group, Kind], float]
 
@@ -64,7 +63,7 @@ def as_written(frame: pd.DataFrame) -> pd.DataFrame:
     for name, cells in made.items():
         if cells.dtype.kind == "f":
             made[name] = cells + 0.0
-            if (name in _WHOLE or name.startswith("n_")) and (cells.dropna() % 1 == 0).all():
+            if re.fullmatch(_WHOLE, name) and (cells.dropna() % 1 == 0).all():
                 made[name] = cells.astype("Int64").astype(object).where(cells.notna(), np.nan)
         elif cells.dtype == object:
             made[name] = cells.map(lambda v: v + 0.0 if isinstance(v, float) else v)
@@ -322,11 +321,10 @@ def services_shown(
 def coefficients(result: MeasureResult, policy: DisclosurePolicy) -> pd.DataFrame:
     """Coefficients of the case mix, rounded as means of so many patients would be."""
     found = pd.DataFrame(result.coefficients)
-    more = finer(result.measure)
     ends: dict[str, Any] = {}
     for end in ("estimate", "estimate_lower", "estimate_upper"):
         pairs = zip(found[end], found["n"], strict=True)
-        ends[end] = [statistic(v, n, end, policy, more) for v, n in pairs]
+        ends[end] = [statistic(v, n, end, policy, finer(result.measure)) for v, n in pairs]
     # Many degrees of freedom are the number of patients, but for the few terms of the model.
     few = found["df"] < min(100.0, found["n"].max() / 2)
     df = found["df"].round(0).where(few | (not policy.active))

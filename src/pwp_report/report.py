@@ -6,12 +6,10 @@ the same bytes.
 
 import base64
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -89,9 +87,9 @@ def write_run(
     analysis: Analysis,
     study: Study,
     policy: DisclosurePolicy,
-    out: str | os.PathLike[str],
+    out: Path,
     step: Callable[[str], None] = lambda _: None,
-    names: Mapping[str, str] = MappingProxyType({}),
+    names: Mapping[str, str] | None = None,
 ) -> Path:
     """Write everything that may be published of an analysis, and point to it.
 
@@ -100,7 +98,7 @@ def write_run(
     analysis : Analysis
     study : Study
     policy : DisclosurePolicy
-    out : path
+    out : Path
         Folder of runs; made if it does not exist.
     step : callable, optional
     names : mapping of str to str, optional
@@ -117,7 +115,7 @@ def write_run(
         If nothing can be written there.
     """
     step("disclosure control")
-    released = release_results(analysis, policy).renamed(names)
+    released = release_results(analysis, policy).renamed(names or {})
     step("figures")
     drawn = draw_all(analysis, released)
     step("report")
@@ -175,13 +173,20 @@ def results(
         The analysis, and what `release_results` and `methods_and_results` made of it.
     """
     policy = released.policy
+    # How the file was read: files, columns, codes and rules.
+    record = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(study).items()}
+    keys = ("pre", "post", "score", "required")
+    scores = {s.measure.name: {k: getattr(s, k) for k in keys} for s in study.measures}
+    record |= {"score_columns": scores, "measures": [asdict(m) for m in analysis.cohort.measures]}
+    if policy.active:
+        # What is kept or left out may name a service or a person: its columns alone.
+        record |= {name: list(record[name]) for name in ("keep", "leave_out")}
     return {
         "schema": "pwp_lib/results",
         "schema_version": SCHEMA_VERSION,
         "synthetic": analysis.cohort.provenance.synthetic,
         "disclosure": asdict(policy) | {"mark": MARK},
-        "study": _record(study, policy)
-        | {"measures": [asdict(m) for m in analysis.cohort.measures]},
+        "study": record,
         "software": software(),
         "sample": {"patients": released.patients, "therapists": released.therapists},
         "tables": {name: _as_json(table) for name, table in released.tables.items()},
@@ -189,18 +194,6 @@ def results(
         "not_done": _not_done(analysis, released),
         "withheld": list(released.withheld),
     }
-
-
-def _record(study: Study, policy: DisclosurePolicy) -> dict[str, Any]:
-    """How the file was read: files, columns, codes and rules."""
-    record = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(study).items()}
-    keys = ("pre", "post", "score", "required")
-    scores = {s.measure.name: {k: getattr(s, k) for k in keys} for s in study.measures}
-    record["score_columns"] = scores
-    if policy.active:
-        # What is kept or left out may name a service or a person: its columns alone.
-        record |= {name: list(record[name]) for name in ("keep", "leave_out")}
-    return record
 
 
 def _as_json(table: ReleasedTable) -> dict[str, Any]:
@@ -270,14 +263,13 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy, beside: str = "") 
     means, kinds = frame.filter(regex=_MEANS).astype(object), frame.get("measure", frame.index * 0)
     alike = [decimals(means[kinds == kind].to_numpy().ravel()) for kind in kinds]
     columns = [_written(frame[c].astype(object), str(c), alike, table.name) for c in frame]
-    rows = [list(row) for row in zip(*columns, strict=True)]
     word = [any(isinstance(v, str) and v != MARK for v in frame[c]) for c in frame]
     return {
         "title": table.title,
         "file": table.name,
         "note": note,
         "head": [{"name": n, "word": w} for n, w in zip(names, word, strict=True)],
-        "rows": rows,
+        "rows": [list(row) for row in zip(*columns, strict=True)],
         "count": len(table.frame),
     }
 

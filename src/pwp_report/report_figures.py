@@ -128,8 +128,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
         places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result], released))
-    services = released.tables.get(f"by_service_{name}")
-    if services is not None:
+    if services := released.tables.get(f"by_service_{name}"):
         rows = both_ends(services.frame.set_index("service"), _MOST)
         order, of = list(rows.index), len(services.frame)
         axes = figures.caterpillar_plot({name: rows}, order=order, of=of, unit="service")

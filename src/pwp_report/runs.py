@@ -18,15 +18,13 @@ from pathlib import Path
 
 from pwp_report.wording import refusal
 
-_DAY = 86_400
 
-
-def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path:
+def publish(home: Path, fill: Callable[[Path], object]) -> Path:
     """Write a run, give it the next number, and point to it.
 
     Parameters
     ----------
-    out : path
+    home : Path
         Folder of runs; made if it does not exist.
     fill : callable
         Writes everything into the folder that it is given.
@@ -41,11 +39,13 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
     InputError
         If nothing can be written there.
     """
-    home = Path(out)
     try:
         made = not home.exists()
         home.mkdir(parents=True, exist_ok=True)
-        _sweep(home)
+        # What runs that were killed have left, a day ago or more.
+        for left in home.glob(".run-*.partial"):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=home))
     except OSError:
         raise refusal("folder_not_writable", file=home) from None
@@ -63,13 +63,6 @@ def publish(out: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path
         raise
     _point(home, run)
     return run
-
-
-def _sweep(home: Path) -> None:
-    """Remove what runs that were killed have left."""
-    for left in home.glob(".run-*.partial"):
-        if time.time() - left.stat().st_mtime > _DAY:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _move(work: Path, home: Path) -> Path:

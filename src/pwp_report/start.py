@@ -66,23 +66,25 @@ def start_folder(asked: Request) -> Started:
         If the folder is not empty or cannot be written, if the file of data has problems, if it
         does not hold the two measures, or if a higher score on one of them is better.
     """
-    _refuse_what_is_there(asked.folder)
+    folder = asked.folder
+    if folder.exists() and not folder.is_dir():
+        raise refusal("file_not_new_folder", file=folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise refusal("folder_not_empty", file=folder)
     cohort = _cohort(asked)
     _refuse_other_measures(asked.measures, cohort)
-    cell, there = _data_cell(asked), _what_is_there(asked, cohort)
+    cell = render("start.py.j2", asked=asked, quoted=json.dumps)
+    there = _what_is_there(asked, cohort)
     notebooks: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     for file in chapter_files():
         notebook = json.loads(file.read_text(encoding="utf-8"))
-        lacking = [need for need in notebook["metadata"].get("needs", []) if need not in there]
-        if lacking:
+        if lacking := [need for need in notebook["metadata"].get("needs", []) if need not in there]:
             left_out[file.name] = " and ".join(NEEDS[need] for need in lacking)
         else:
             notebooks[file.name] = own_chapter(notebook, cell, there)
     started = Started(tuple(notebooks), left_out)
-    origin = f"`{asked.data.name}`" if asked.data else "the packaged synthetic cohort"
-    readme = render("start.md.j2", origin=origin, own=bool(asked.data), **started._asdict())
-    _write(asked.folder, notebooks, readme)
+    _write(folder, notebooks, render("start.md.j2", data=asked.data, **started._asdict()))
     return started
 
 
@@ -126,13 +128,6 @@ def _cell(kind: str, name: str, source: str, tags: list[str]) -> dict[str, Any]:
     return cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []}
 
 
-def _refuse_what_is_there(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise refusal("file_not_new_folder", file=folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise refusal("folder_not_empty", file=folder)
-
-
 def _cohort(asked: Request) -> Cohort:
     if asked.data is None:
         if asked.study is not None or asked.therapists is not None:
@@ -166,22 +161,6 @@ def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
         "thresholds": all(None not in (m.cutoff, m.reliable_change) for m in measures),
     }
     return {need for need, is_held in held.items() if is_held}
-
-
-def _data_cell(asked: Request) -> str:
-    """Write the cell that reads the cohort and names the two measures."""
-    given = {"study": asked.study, "therapists": asked.therapists}
-    return render(
-        "start.py.j2",
-        data=asked.data and _place(asked.data),
-        given={key: _place(path) for key, path in given.items() if path is not None},
-        measures=[json.dumps(name) for name in asked.measures],
-    )
-
-
-def _place(path: Path) -> str:
-    """Give a path as a Python string, whole, so that the notebook may be moved."""
-    return json.dumps(path.resolve().as_posix(), ensure_ascii=False)
 
 
 def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:

@@ -4,7 +4,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from multilevel.errors import InputError
 from pwp_lib.numbers import listing
@@ -29,9 +29,9 @@ SEVERAL: dict[str, str] = _WORDS.pop("several")
 _REMARKS: dict[str, str] = _WORDS.pop("remarks")
 _QUESTIONS: dict[str, str] = _WORDS.pop("questions")
 #: What is wrong with files of other kinds, and what to do, by their first bytes in small letters.
-OTHER_FILES: dict[bytes, list[str]] = {
-    magic.encode("latin-1"): words for magic, words in _WORDS.pop("other_files").items()
-}
+OTHER_FILES: dict[str, list[str]] = _WORDS.pop("other_files")
+#: A file concerned, where one is.
+File: TypeAlias = str | Path | None
 
 
 class Question(str):
@@ -62,7 +62,7 @@ def remark(key: str, **words: Any) -> str:
 
 
 def refusal(
-    key: str, *, file: Any = None, row: int | None = None, column: str | None = None, **words: Any
+    key: str, *, file: File = None, row: int | None = None, column: str | None = None, **words: Any
 ) -> InputError:
     """Make the error of that key, to be raised.
 

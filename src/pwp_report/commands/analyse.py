@@ -61,21 +61,8 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
     return cohort, names, found.study, policy, mark
 
 
-def _say_where(asked: Request, run: Path, cohort: Cohort, policy: DisclosurePolicy) -> None:
-    """Say what to open, what the key is, and that all must stay there if control was off."""
-    # A whole path may hold a user's name; one that is given from here opens from here.
-    out = asked.out.name if asked.out.is_absolute() else asked.out.as_posix()
-    leads = f"; {out}/latest leads there" * ((asked.out / "latest").resolve() == run.resolve())
-    say(f"Done: open {out}/{run.name}/report.html{leads}.")
-    if policy.active:
-        # Its name alone: a path may hold a user's.
-        say(remark("who_is_behind", name=asked.key.name))
-    if not policy.active and not cohort.provenance.synthetic:
-        say("Disclosure control was off: this must not leave the service.", stderr=True)
-
-
 def analyse_file(asked: Request) -> None:
-    """Check, analyse and write."""
+    """Check, analyse and write; say what to open, and that all must stay if control was off."""
     cohort, names, known, policy, mark = _ready(asked)
     from pwp_report.analysis import analyse
     from pwp_report.case_mix import CaseMix
@@ -94,6 +81,14 @@ def analyse_file(asked: Request) -> None:
     read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
     known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
     run = write_run(analysis, known, policy, asked.out, progress, names)
-    _say_where(asked, run, cohort, policy)
+    # A whole path may hold a user's name; one that is given from here opens from here.
+    out = asked.out.name if asked.out.is_absolute() else asked.out.as_posix()
+    leads = f"; {out}/latest leads there" * ((asked.out / "latest").resolve() == run.resolve())
+    say(f"Done: open {out}/{run.name}/report.html{leads}.")
+    if policy.active:
+        # Its name alone: a path may hold a user's.
+        say(remark("who_is_behind", name=asked.key.name))
+    elif not cohort.provenance.synthetic:
+        say("Disclosure control was off: this must not leave the service.", stderr=True)
     if mark is not None:
         keep(mark, asked.key, f"{asked.out.name}/{run.name}", asked.despite_earlier)

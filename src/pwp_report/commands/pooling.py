@@ -24,7 +24,7 @@ from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
 from pwp_report.register import changes_by_therapist, compared, differ_by_few, keep
-from pwp_report.wording import refusal, remark
+from pwp_report.wording import listed, refusal, remark
 
 #: What the file says of its measures, beside the moments.
 _KEY = b"pwp_report"
@@ -161,6 +161,4 @@ def pool_table(moments: Moments) -> pd.DataFrame:
             between = float(fit.random_covariance.to_numpy()[0, 0])
             figures = fit.deviance, between, fit.residual_variance, *fit.profile_interval()[:3]
             lines.append((m.label, f"random {level}", *figures))
-    ends = ["therapist effect", "lower 95%", "upper 95%"]
-    columns = ["measure", "model", "deviance", "intercept variance", "residual variance", *ends]
-    return pd.DataFrame(lines, columns=columns)
+    return pd.DataFrame(lines, columns=listed("commands.toml")["pooled"])

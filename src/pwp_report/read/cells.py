@@ -198,7 +198,7 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
     return ReadColumn(values, none.mask(values.isna() & text.notna(), "not_date"))
 
 
-def _moments_of(pool: pd.Series) -> Any:
+def _moments_of(pool: pd.Series) -> pd.Series:
     """Read each entry as a day and, where there is one, a time."""
     times = pool.str.extract(_CELLS["time"])
     seconds = times[0].str.replace(r"^(\d+:\d+)$", r"\1:00", regex=True)
@@ -209,7 +209,7 @@ def _moments_of(pool: pd.Series) -> Any:
     days = pool.str.replace(_CELLS["time"], "", regex=True).str.strip(" ,")
     days = days.str.replace(_CELLS["weekday"], "", regex=True)
     days = days.str.replace(r"[/. ,]+", "-", regex=True)
-    best: Any = pd.Series(pd.NaT, index=pool.index, dtype="datetime64[us]")
+    best = pd.Series(pd.NaT, index=pool.index, dtype="datetime64[us]")
     for form in _CELLS["days"]:
         best = best.fillna(pd.to_datetime(days, format=form, errors="coerce").astype(best.dtype))
     # A spreadsheet counts days from the end of 1899; these are the years 1954 to 2119.
@@ -222,7 +222,5 @@ def _moments_of(pool: pd.Series) -> Any:
 def read_times(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
     """Read times of day as what they add to the day; zero where there is none."""
     text = read_codes(cells, codes)
-    midnight = pd.Timestamp("2000-01-01")
     text = text.fillna("0:00").str.replace(r"^(\d{1,2})[.:]?(\d{2})$", r"\1:\2", regex=True)
-    times: pd.Series = _moments_of("2000-01-01 " + text) - midnight
-    return times
+    return _moments_of("2000-01-01 " + text) - pd.Timestamp("2000-01-01")

@@ -79,8 +79,7 @@ def _plain(column: Any) -> pd.Series:
         column = pa.array([None] * len(column), pa.string())
     elif pa.types.is_date(kind):
         column = column.cast(pa.timestamp("us"))
-    values: pd.Series = column.to_pandas()
-    return values.reset_index(drop=True)
+    return pd.Series(column.to_pandas())
 
 
 def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTable:
@@ -131,9 +130,8 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
     except sqlite3.Error:
         raise refusal("sqlite_unreadable", file=place) from None
     # Text throughout: a column of SQLite may hold any type in any row.
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    series = {i: pd.Series(map(_text, column), dtype="str") for i, column in enumerate(columns)}
-    return _raw(pd.DataFrame(series), names, place, "SQLite")
+    frame = pd.DataFrame(rows, columns=range(len(names)), dtype=object).map(_text)
+    return _raw(frame.astype("str"), names, place, "SQLite")
 
 
 def _text(entry: object) -> str | None:

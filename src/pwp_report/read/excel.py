@@ -23,8 +23,6 @@ _LARGEST, _LARGEST_TEXTS = 1 << 30, 1 << 28
 _NO_RESULT = re.compile(
     rb'<c (?![^>]*t="str")[^>]*><f(?:[^>]*/>|[^>]*>[^<]*</f>)(?:<v></v>|<v ?/>)?</c>'
 )
-
-
 _MERGED = re.compile(rb'<mergeCell [^>]*ref="[A-Z]+(\d+):[A-Z]+(\d+)"')
 _HIDDEN = re.compile(rb'<row [^>]*hidden="(?:1|true)"')
 Row = tuple[int, tuple[Any, ...]]
@@ -81,8 +79,7 @@ def _check_cells(place: Path, part: str, header: int) -> list[str]:
 
 def _choose(book: Any, wanted: str | None, place: Path) -> Any:
     """Choose the sheet that is named, or the only one with a table in it."""
-    filled = {s.title: max(map(_filled, _top(s)), default=0) for s in book.worksheets}
-    filled = {name: widest for name, widest in filled.items() if widest}
+    filled = {s.title: n for s in book.worksheets if (n := max(map(_filled, _top(s)), default=0))}
     tables = [name for name, widest in filled.items() if widest >= raw.WIDE]
     names = list(filled) if wanted or not tables else tables
     return book[raw.choose_table(names, wanted, "workbook", place)]

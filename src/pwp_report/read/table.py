@@ -60,7 +60,7 @@ def read_table(path: str | Path, *, table: str | None = None) -> RawTable:
     if head.startswith(b"PAR1"):
         return read_parquet(place)
     for magic, (problem, hint) in OTHER_FILES.items():
-        if head.lstrip().lower().startswith(magic):
+        if head.lstrip().lower().decode("latin-1").startswith(magic):
             raise InputError(problem, hint=hint, file=place)
     return read_text(place)
 

@@ -69,9 +69,8 @@ def _decoded(place: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         if encoding:
             raise refusal("encoding_broken", file=place) from None
-        around = content[max(0, error.start - 20_000) : error.start + 20_000]
-    encoding = _legacy_encoding(around)
-    return content.decode(encoding, "replace"), encoding
+        encoding = _legacy_encoding(content[max(0, error.start - 20_000) : error.start + 20_000])
+        return content.decode(encoding, "replace"), encoding
 
 
 def _marked_encoding(content: bytes, place: Path) -> str:
@@ -105,10 +104,8 @@ def _legacy_encoding(sample: bytes) -> str:
 
 def _guard_header(sample: str, place: Path) -> None:
     """Refuse an absurd header before anything is parsed: it would cost memory for nothing."""
-    lines = sample.lstrip("\r\n\ufeff")
-    end = re.search(r"[\r\n]", lines)
-    line = lines if end is None else lines[: end.start()]
-    endless = end is None and len(line) >= _SAMPLE - 1
+    line, *more = re.split(r"[\r\n]", sample.lstrip("\r\n\ufeff"), maxsplit=1)
+    endless = not more and len(line) >= _SAMPLE - 1
     raw.check_width(raw.WIDEST + 1 if endless else 1 + max(line.count(d) for d in _NAMES), place)
     if sum(c < " " and c not in "\t\r\n\f" for c in sample[:4096]) > 8:
         raise refusal("not_text", file=place)
@@ -167,8 +164,7 @@ def _body(text: str, delimiter: str, at: tuple[int, int], place: Path) -> tuple[
     frame = frame.set_axis(np.delete(rows, [row.number - 1 for row in odd])).loc[top + 1 :]
     odd = [row for row in odd if row.number > top]
     end = frame.index.max() if len(frame) else 0
-    ragged = [row for row in odd if row.number < end or not _is_note(row.text, delimiter)]
-    if ragged:
+    if ragged := [row for row in odd if row.number < end or not _is_note(row.text, delimiter)]:
         more = f" ({len(ragged) - 1:,} more such rows)" if len(ragged) > 1 else ""
         first, cells = ragged[0], ragged[0].actual_columns
         what = f"{cells} cell" + "s" * (cells != 1)

@@ -79,6 +79,8 @@ class Study:
     engines : tuple of str
     adjust : tuple of str
         Covariates of the case mix, by role or by the name of their column.
+    categories : tuple of str
+        Those whose numbers are codes and no amounts.
     missing_covariates : {"category", "drop"}
         Whether patients without one are a category of their own, or left out of the adjustment.
     therapist_mean : bool
@@ -138,6 +140,7 @@ class Study:
     seed: int = 1
     engines: tuple[str, ...] = ("ml", "gibbs")
     adjust: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     missing_covariates: str = "category"
     therapist_mean: bool = False
     minimum_shown: int = 20

@@ -16,7 +16,7 @@ from pwp_lib.numbers import listing
 from pwp_report.read.cells import MISSING_CODES, read_codes, read_dates, read_numbers
 from pwp_report.read.raw import did_you_mean, shown_name
 from pwp_report.recognise import NOBODY, guess_roles, speaks_of
-from pwp_report.study import Study
+from pwp_report.study import Study, column_not_there
 from pwp_report.wording import refusal, remark
 
 #: What a model is adjusted for, in words.
@@ -24,6 +24,8 @@ FIRST, WITH_MIX = "first scores", "first scores and case mix"
 
 #: Numbers with more values than this are numbers, others are categories.
 _CATEGORIES = 6
+#: Of more different numbers none is looked at as a code.
+_CODES = 30
 #: Roles that say who and where a patient was, and when.
 _WHO = ("patient_id", "therapist_id", "service_id", "person_id")
 _WHEN = ("started", "ended", "date", "time")
@@ -79,6 +81,8 @@ def case_mix_columns(study: Study, columns: Sequence[str], file: str) -> dict[st
             meant = did_you_mean(name, free, " (did you mean {}?)")
             raise refusal(key, file=file, column=shown_name(name), listed=listed, meant=meant)
         found[name] = column
+    for column in {study.columns.get(n, n) for n in study.categories} - {*columns}:
+        raise column_not_there("under categories", column, columns, file)
     return found
 
 
@@ -105,12 +109,13 @@ def read_case_mix(
         if key := _no_covariate(text, column, patients[text.notna()].nunique()):
             raise refusal(key, file=file, column=shown_name(column))
         read = read_numbers(frame[column], {*study.missing, *NOBODY}, study.decimal or None)
-        numeric = read.values.nunique() > _CATEGORIES and not read.wrong.any()
+        coded = {name, column} & {*study.categories}
+        numeric = read.values.nunique() > _CATEGORIES and not (read.wrong.any() or coded)
         made[f"mix_{i}"] = read.values if numeric else text
         worth_saying = {
             "words_for_missing": numeric and read.values.count() < text.count(),
             "number_far_off": numeric and _has_code(read.values),
-            "numbers_as_categories": not numeric and _numbers_beside_words(text),
+            "numbers_as_categories": not (numeric or coded) and _numbers_beside_words(text),
         }
         said += [remark(key, name=shown_name(name)) for key, so in worth_saying.items() if so]
     return pd.DataFrame(made, index=frame.index), said
@@ -146,17 +151,34 @@ def _numbers_beside_words(text: pd.Series) -> bool:
 def telling(patients: pd.DataFrame, measure: Measure, names: Sequence[str]) -> list[str]:
     """Ask about covariates that tell over 15% of what first scores leave open of the last.
 
-    What is known before treatment hardly ever tells so much; what became of the patient does.
+    What is known before treatment hardly ever tells so much; what became of the patient does. And
+    about numbers that tell far more each by itself than by a straight line, as codes do.
     """
     rows = patients.dropna(subset=[measure.pre, measure.post])
     line = np.polyfit(rows[measure.pre], rows[measure.post], 1)
-    left, found = rows[measure.post] - np.polyval(line, rows[measure.pre]), []
+    left, found, codes = rows[measure.post] - np.polyval(line, rows[measure.pre]), [], []
     for i, name in enumerate(names):
         own = rows[f"mix_{i}"]
+        codes += [shown_name(name)] * (own.dtype.kind == "f" and _as_codes(own, left))
         own = own if own.dtype.kind != "f" else pd.qcut(own, _CATEGORIES, duplicates="drop")
         within = left - left.groupby(own, dropna=False, observed=True).transform("mean")
         found += [shown_name(name)] * bool(within.var(ddof=own.nunique() + 1) < 0.85 * left.var())
-    return [remark("covariates_tell", measure=measure, names=listing(found))] * bool(found)
+    asked = {"covariates_tell": found, "numbers_as_codes": codes}.items()
+    return [remark(key, measure=measure, names=listing(n)) for key, n in asked if n]
+
+
+def _as_codes(values: pd.Series, left: pd.Series) -> bool:
+    """Whether few different numbers leave a straight line by more than chance, and by 1%."""
+    from scipy.stats import f
+
+    own, n, k = left[values.notna()], values.count(), values.nunique()
+    if not 2 < k < min(n, _CODES):
+        return False
+    by = values.dropna()
+    line = own - np.polyval(np.polyfit(by, own, 1), by)
+    rest = ((own - own.groupby(by).transform("mean")) ** 2).sum()
+    more = ((line**2).sum() - rest) / (k - 2) / rest * (n - k)
+    return bool((line**2).sum() - rest > 0.01 * own.var() * n and f.sf(more, k - 2, n - k) < 0.001)
 
 
 class Term(NamedTuple):

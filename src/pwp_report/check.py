@@ -1,6 +1,6 @@
 """Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,6 +135,7 @@ def check_study_data(
         needed = [s.measure for s in done.measures if s.required]
         lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
         remarks += tuple(q for m in measures for q in _questions(included.patients, m, lack))
+        remarks += tuple(_filled_in(included.patients, measures, done))
         remarks += tuple(q for m in measures for q in telling(included.patients, m, done.adjust))
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
     known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
@@ -247,6 +248,18 @@ def _questions(people: pd.DataFrame, measure: Measure, lack: Mapping[str, float]
         "measure_costs": (few := lack.get(measure.label, 0.0)) > min([*lack.values(), 1.0]) + 0.1,
     }
     return [remark(key, measure=measure, few=f"{few:.0%}") for key, so in asked.items() if so]
+
+
+def _filled_in(people: pd.DataFrame, measures: Sequence[Measure], study: Study) -> list[str]:
+    """Ask where last scores of many are the first ones, or the lowest, on each of the measures."""
+    pre, post = (people[[getattr(m, end) for m in measures]].to_numpy() for end in ("pre", "post"))
+    copied, lowest = (post == pre).all(axis=1), (post == [m.minimum for m in measures]).all(axis=1)
+    kinds = {"scores_copied": (copied, 0.2), "scores_all_lowest": (lowest, 1.0)}
+    found = []
+    for key, (who, least) in kinds.items():
+        if who.mean() > (least if len(measures) == 1 else 0.1):
+            found.append(remark(key, some=study.some(int(who.sum()), len(who))))
+    return found
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

@@ -13,13 +13,22 @@ from pwp_report.disclosure import DisclosurePolicy, percentage
 from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
-from pwp_report.recognise import NO_PATIENT, NOBODY, NOT_ATTENDED, NOT_MISSED, NOT_SAID
+from pwp_report.recognise import (
+    NO_PATIENT,
+    NOBODY,
+    NOT_ATTENDED,
+    NOT_MISSED,
+    NOT_SAID,
+    one_edit,
+)
 from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
 from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
 
 #: Within the words for a session after the end of treatment.
 _FOLLOW_UP = r"follow[ -]?up|\bfu\b"
+#: A label with fewer rows, of so many labels at most, may be another but for a letter.
+_SLIPS, _COMPARED = 5, 300
 #: A number as a spreadsheet writes one that is too long for it.
 _SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
 #: Columns of numbers, and from where to where they can go.
@@ -165,7 +174,11 @@ class PatientReader:
         if joined:
             self._note("spellings_joined", role=role, count=joined)
         bare = pd.DataFrame(map(_bare, first.values()), index=[*first.values()])
-        if again := list(bare.index[bare.apply(pd.Series.duplicated).any(axis=1)]):
+        again = list(bare.index[bare.apply(pd.Series.duplicated).any(axis=1)])
+        few = bare[text.value_counts().reindex(bare.index) < _SLIPS][1]
+        if len(bare) <= _COMPARED:  # a slip of the pen has few rows
+            again += [a for a, own in few.items() if any(one_edit(own, o) for o in bare[1])]
+        if again:
             self._note("labels_alike", role=role)
             self._note("alike", count=len(again), row=self.raw.rows[text.isin(again).argmax()])
         return text.map({name: first[cells.same_name(name)] for name in names}).astype("str")
@@ -207,6 +220,9 @@ class PatientReader:
         none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
         unknown = text.isin([*"90xz", *NOBODY]) | text.str.fullmatch(NOT_SAID)
+        # Nought and one are no national codes: which is which, only their list can tell.
+        if (text == "0").mean() > 0.2 and not (female | male)[text == "0"].any():
+            unknown, female, male = ((x & ~text.isin(["0", "1"])) for x in (unknown, female, male))
         if (~unknown & ~female & ~male).mean() > 0.2:
             self._note("gender_codes", column=shown_name(self.study.columns["gender"]))
         return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
@@ -337,7 +353,8 @@ class PatientReader:
 
     def _attended(self) -> pd.Series:
         if "attended" in self.study.columns:
-            return self._means("attended", "attended", NOT_ATTENDED).fillna(False).astype(bool)
+            others = *NOT_ATTENDED, *self.study.codes["missed"]
+            return self._means("attended", "attended", others).fillna(False).astype(bool)
         if "missed" in self.study.columns:
             return ~self._means("missed", "missed", NOT_MISSED).fillna(False).astype(bool)
         return pd.Series(True, index=self.frame.index)
@@ -364,6 +381,7 @@ class PatientReader:
         if not sessions["attended"].any():
             self.found.add("nobody_attended", study.columns.get("attended", ""))
         known = sessions[sessions["patient_id"].notna() & ~repeated]
+        self._courses(known[known["attended"]])
         how = [s.measure.name for s in study.measures], study.several, study.scores
         whole, turned = (reduce_sessions(rows, *how) for rows in (known, known[::-1]))
         if rows := int(whole["joined"].sum()):
@@ -371,6 +389,18 @@ class PatientReader:
         if not study.rows_in_order:
             self._same_day(known[known["attended"]], whole, turned)
         return whole
+
+    def _courses(self, attended: pd.DataFrame) -> None:
+        """Ask where the numbers of patients' sessions fall in the order of their dates."""
+        if {"date", "session_number"} <= {*self.study.columns}:
+            numbers = cells.read_numbers(self._cells("session_number"), self.codes).values
+            rows = attended.assign(number=numbers).sort_values("order", kind="stable")
+            fall = rows.groupby("patient_id")["number"].diff() < 0
+            count, of = rows["patient_id"][fall].nunique(), rows["patient_id"].nunique()
+            if count > HANDFUL * of:
+                column = shown_name(self.study.columns["session_number"])
+                some = self.study.some(count, of)
+                self._note("sessions_begin_again", column=column, some=some)
 
     def _same_day(self, held: pd.DataFrame, here: pd.DataFrame, there: pd.DataFrame) -> None:
         """Ask where first or last scores are others once the rows are turned round."""

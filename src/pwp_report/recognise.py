@@ -66,12 +66,12 @@ def guess_therapist_columns(columns: Sequence[str]) -> dict[str, str]:
 
 
 def speaks_of(what: str, heading: str) -> bool:
-    """Say whether a heading is of what happened in treatment, a place, a group or who leads.
+    """Say whether a heading is of something: its pattern is one of ``names.toml``.
 
     Parameters
     ----------
-    what : {"of_treatment", "place", "group", "no_group", "above"}
-        A pattern of ``names.toml``.
+    what : {"of_treatment", "treatment", "place", "group", "no_group", "above"}
+        What happened in treatment, which it was, where, with whom (or not), and who leads.
     heading : str
 
     Examples
@@ -97,7 +97,7 @@ def one_letter_off(column: str, roles: Sequence[str]) -> str:
     own = _plain(column)
     if any(own in names for names in _NAMES["roles"].values()):
         return ""  # another heading, spelt as it should be
-    near = (r for r in roles if any(_one_edit(own, name) for name in _NAMES["roles"][r]))
+    near = (r for r in roles if any(one_edit(own, name) for name in _NAMES["roles"][r]))
     return next(near, "")
 
 
@@ -132,7 +132,7 @@ def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
     return "attended" if entries & came else "missed"
 
 
-def _one_edit(a: str, b: str) -> bool:
+def one_edit(a: str, b: str) -> bool:
     """Whether a letter too many, too few, wrong, or two exchanged make one name of the other."""
     digits = [re.sub(r"[^0-9]", "", x) for x in (a, b)]
     if min(len(a), len(b)) < 6 or digits[0] != digits[1] or a.rstrip("s") == b.rstrip("s"):

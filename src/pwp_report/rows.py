@@ -1,5 +1,6 @@
 """Which rows of a file are read: a study may keep some, leave some out, and drop repeated ones."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -151,12 +152,24 @@ def above_not_named(raw: RawTable, study: Study) -> str:
     Its heading says so, each of its entries has two therapists or more on average, and nearly every
     therapist has one entry alone. Empty if there is none, or if services are named already.
     """
+    known = "service_id" in {*study.columns, *study.without}
+    return "" if known else _one_each(raw, study, ("above", "place"), 3)
+
+
+def apart_by_column(raw: RawTable, study: Study) -> str:
+    """Find such a column of what treatment was, unless it is adjusted for or decides on rows."""
+    return _one_each(raw, study, ("treatment",), 2)
+
+
+def _one_each(raw: RawTable, study: Study, kinds: Sequence[str], least: int) -> str:
     therapists = _people(raw.frame, study)["therapist_id"]
-    left = [] if "service_id" in {*study.columns, *study.without} else unused(study, [*raw.frame])
-    for column in [c for c in left if speaks_of("above", c) or speaks_of("place", c)]:
-        rows = pd.crosstab(therapists, raw.frame[column]) > 0
-        if 2 < rows.shape[1] <= len(rows) / 2 and rows.sum(axis=1).eq(1).mean() > 0.9:
-            return column
+    used = {*study.adjust, *study.keep, *study.leave_out}
+    for column in [c for c in unused(study, [*raw.frame]) if c not in used]:
+        if any(speaks_of(kind, column) for kind in kinds):
+            rows = pd.crosstab(therapists, raw.frame[column]) > 0
+            nested = rows.sum(axis=1).eq(1).mean() > 0.9
+            if least <= rows.shape[1] <= len(rows) / 2 and nested:
+                return column
     return ""
 
 
@@ -164,6 +177,7 @@ def above_not_named(raw: RawTable, study: Study) -> str:
 NOT_NAMED = {
     "services_not_named": services_not_named,
     "above_not_named": above_not_named,
+    "apart_by_column": apart_by_column,
     "groups_not_named": groups_not_named,
 }
 

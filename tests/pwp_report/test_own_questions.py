@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
 from test_wording import WORDS
 
+from multilevel.errors import InputError
 from pwp_report.check import Check
 from pwp_report.study_file import write_study
 from pwp_report.table_words import phrase
 from pwp_report.wording import Question
 
+_BOTH = ("phq9", "gad7")
+#: Ten times as many patients.
+MANY = pd.concat([FRAME.assign(patient_id=FRAME["patient_id"] + f"-{i}") for i in range(10)])
+MANY = MANY.reset_index(drop=True)
 _ADJUST = '[case_mix]\nadjust = ["IMD"]\n'
 _IMD = [str(1 + i % 10) for i in range(len(FRAME))]
 
@@ -64,6 +70,33 @@ def _groups() -> pd.DataFrame:
     return FRAME.assign(Course=FRAME["therapist_id"] + " " + turn.astype("str"))
 
 
+def _coded(seed: int, kinds: int = 8, tells: float = 4.0) -> pd.DataFrame:
+    """Codes of which each tells something of its own, in no order."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(1, kinds + 1, len(MANY))
+    own = rng.permutation(np.linspace(-tells, tells, kinds) * (-1) ** np.arange(kinds))
+    posts = {f"{m}_post": (MANY[f"{m}_post"] + own[codes - 1]).round().clip(0, 21) for m in _BOTH}
+    return MANY.assign(Problem=codes, **posts)
+
+
+def _two_courses(n: int) -> pd.DataFrame:
+    """So many patients come a second time, and their sessions are counted from one again."""
+    number = SESSIONS.groupby("PathwayID").cumcount() + 1
+    rows = SESSIONS.assign(**{"Session number": number}).drop(columns="AppType")
+    again = rows[rows["PathwayID"].isin(rows["PathwayID"].unique()[:n])]
+    later = again["CareContDate"].str.replace("2021", "2022")
+    return pd.concat([rows, again.assign(CareContDate=later)])
+
+
+def _filled_in(how: str, n: int) -> pd.DataFrame:
+    """Of so many patients the last scores are the first ones again, or nought."""
+    frame, filled = FRAME.copy(), FRAME.index < n
+    for m in _BOTH:
+        other = frame[f"{m}_pre"] if how == "pre" else 0
+        frame[f"{m}_post"] = frame[f"{m}_post"].mask(filled, other)
+    return frame
+
+
 #: Without a column of services.
 FREE = FRAME.drop(columns="service_id")
 
@@ -92,6 +125,11 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
         _ADJUST,
     ),
     "groups_not_named": (_groups(), ""),
+    "apart_by_column": (FRAME.assign(Arm=FRAME["therapist_id"].isin(["t0", "t1", "t2"])), ""),
+    "numbers_as_codes": (_coded(1), '[case_mix]\nadjust = ["Problem"]\n'),
+    "sessions_begin_again": (_two_courses(30), ""),
+    "scores_copied": (_filled_in("pre", 20), ""),
+    "scores_all_lowest": (_filled_in("zero", 20), ""),
     "above_not_named": (FREE.assign(Supervisor=_supervisors(3)), ""),
     "named_otherwise": (
         FRAME.assign(Age=FRAME["therapist_id"].str[1:].astype(int) + 20),
@@ -361,3 +399,143 @@ def test_a_heading_that_is_known_as_something_else_is_asked_about(
     check = checked(tmp_path, frame, f'[columns]\n{role} = "{heading}"\n')
     asked = [q for q in check.study.questions if "and that heading is known as" in q]
     assert [f"known as {known}:" in q for q in asked] == [True] * bool(known)
+
+
+def _asked(check: Check, words: str) -> bool:
+    return any(words in q for q in check.study.questions)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("kinds", "tells"), [(8, 4.0), (12, 4.0), (20, 5.0), (8, 0.0), (15, 0.0)])
+def test_codes_that_are_taken_for_numbers_are_asked_about(
+    seed: int, kinds: int, tells: float, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, _coded(seed, kinds, tells), '[case_mix]\nadjust = ["Problem"]\n')
+    assert _asked(check, "Problem is adjusted for as a number") == (tells > 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_numbers_that_tell_by_a_straight_line_are_not(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    decile = rng.integers(1, 11, len(MANY))
+    posts = {f"{m}_post": (MANY[f"{m}_post"] + decile / 2).round().clip(0, 21) for m in _BOTH}
+    frame = MANY.assign(IMD=decile, **posts)
+    assert not _asked(checked(tmp_path, frame, _ADJUST), "as a number")
+
+
+def test_codes_are_categories_where_the_study_file_says_so(tmp_path: Path) -> None:
+    frame = _coded(1)
+    study = '[case_mix]\nadjust = ["Problem"]\ncategories = ["Problem"]\n'
+    check = checked(tmp_path, frame, study)
+    words = frame.assign(Problem="p" + frame["Problem"].astype("str"))
+    other = checked(tmp_path, words, '[case_mix]\nadjust = ["Problem"]\n')
+    assert not _asked(check, "as a number")
+    told = [patients_of(c)["mix_0"].str.removeprefix("p") for c in (check, other)]
+    pd.testing.assert_series_equal(*told)
+    with pytest.raises(InputError, match="under categories") as problem:
+        checked(tmp_path, frame, study.replace('s = ["Problem"]', 's = ["Problm"]'))
+    assert "Problem" in str(problem.value)
+
+
+@pytest.mark.parametrize(("n", "asked"), [(3, False), (30, True), (78, True)])
+def test_sessions_that_are_counted_anew_are_asked_about(
+    n: int, asked: bool, tmp_path: Path
+) -> None:
+    rows = _two_courses(n)
+    assert _asked(checked(tmp_path, rows), "begin again") == asked
+    # Told as courses of persons nothing is open.
+    course = rows["PathwayID"] + "-" + rows["CareContDate"].str[:4]
+    named = rows.rename(columns={"PathwayID": "Client ID"}).assign(**{"Course ID": course})
+    check = checked(tmp_path, named)
+    assert not _asked(check, "begin again")
+    assert check.study.columns["person_id"] == "Client ID"
+
+
+def test_sessions_counted_without_those_missed_do_not_begin_again(tmp_path: Path) -> None:
+    rows = SESSIONS.assign(AttendOrDNACode=["5", "3", "5"] * (len(SESSIONS) // 3))
+    came = rows["AttendOrDNACode"] == "5"
+    number = came.groupby(rows["PathwayID"]).cumsum()
+    assert not _asked(checked(tmp_path, rows.assign(**{"Session no": number})), "begin again")
+
+
+@pytest.mark.parametrize(
+    ("how", "n", "asked"),
+    [
+        ("pre", 20, "the first ones again"),
+        ("zero", 20, "the lowest"),
+        ("pre", 4, ""),
+        ("zero", 4, ""),
+    ],
+)
+def test_last_scores_that_were_filled_in_are_asked_about(
+    how: str, n: int, asked: str, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, _filled_in(how, n))
+    found = [q for q in check.study.questions if "the last score" in q]
+    assert [asked in q for q in found] == [True] * bool(asked)
+
+
+@pytest.mark.parametrize(
+    ("heading", "by_therapist", "study", "asked"),
+    [
+        ("Arm", True, "", True),
+        ("Treatment type", True, "", True),
+        ("Therapy", True, "", True),
+        ("Intensity", True, "", True),
+        ("Arm", False, "", False),  # therapists work in both
+        ("Treatment weeks", True, "", False),
+        ("Favourite", True, "", False),
+        ("Arm", True, '[case_mix]\nadjust = ["Arm"]\n', False),
+        ("Arm", True, '[keep]\nArm = ["CBT"]\n', False),
+    ],
+)
+def test_a_treatment_that_therapists_do_not_share_is_asked_about(
+    heading: str, by_therapist: bool, study: str, asked: bool, tmp_path: Path
+) -> None:
+    turn = FRAME["therapist_id"].str[1:].astype(int) if by_therapist else FRAME.index
+    arm = ["CBT" if i % 2 else "GSH" for i in turn]
+    check = checked(tmp_path, FRAME.assign(**{heading: arm}), study)
+    assert _asked(check, "each therapist stands under one entry") == asked
+
+
+@pytest.mark.parametrize(
+    ("codes", "study", "women"),
+    [
+        (["0", "1"], "", None),  # which is which?
+        (["1", "2"], "", "2"),
+        (["0", "1"], '[codes]\nfemale = ["1"]\nmale = ["0"]\n', "1"),
+        (["0", "1"], '[codes]\nfemale = ["0"]\nmale = ["1"]\n', "0"),
+        (["0", "1", "2", "2"], "", None),
+    ],
+)
+def test_nought_and_one_are_no_gender_until_their_list_is_given(
+    codes: list[str], study: str, women: str | None, tmp_path: Path
+) -> None:
+    gender = pd.Series(codes * 40)[: len(FRAME)]
+    check = checked(tmp_path, FRAME.assign(gender=gender), study)
+    assert _asked(check, "not known to mean female or male") == (women is None)
+    found = patients_of(check)["gender"]
+    if women is not None:
+        assert (found == "female").sum() == (gender == women).sum()
+    elif "2" not in codes:
+        assert set(found) == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("slip", "rows", "asked"),
+    [
+        ("Tom Ainsly", 3, True),
+        ("Tom Ainsley", 3, False),
+        ("Tom Ainsly", 5, False),
+        ("Ann Lee", 3, False),
+    ],
+)
+def test_a_name_of_few_rows_one_letter_off_is_asked_about(
+    slip: str, rows: int, asked: bool, tmp_path: Path
+) -> None:
+    names = FRAME["therapist_id"].replace(
+        {"t0": "Tom Ainsley", "t1": "Mary Okafor", "t2": "Kim Burr"}
+    )
+    names = names.mask(FRAME.index < rows, slip)
+    check = checked(tmp_path, FRAME.assign(therapist_id=names))
+    assert _asked(check, "one letter") == asked

@@ -175,8 +175,8 @@ class PatientReader:
             self._note("spellings_joined", role=role, count=joined)
         bare = pd.DataFrame(map(_bare, first.values()), index=[*first.values()])
         again = list(bare.index[bare.apply(pd.Series.duplicated).any(axis=1)])
-        few = bare[text.value_counts().reindex(bare.index) < _SLIPS][1]
-        if len(bare) <= _COMPARED:  # a slip of the pen has few rows
+        if 1 < len(bare) <= _COMPARED:  # a slip of the pen has few rows
+            few = bare[text.value_counts().reindex(bare.index) < _SLIPS][1]
             again += [a for a, own in few.items() if any(one_edit(own, o) for o in bare[1])]
         if again:
             self._note("labels_alike", role=role)

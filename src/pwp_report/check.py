@@ -136,7 +136,8 @@ def check_study_data(
         lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
         remarks += tuple(q for m in measures for q in _questions(included.patients, m, lack))
         remarks += tuple(_filled_in(included.patients, measures, done))
-        remarks += tuple(q for m in measures for q in telling(included.patients, m, done.adjust))
+        asked = [q for m in measures for q in telling(included.patients, m, done.adjust)]
+        remarks += tuple(dict.fromkeys(asked))  # of codes once, whatever the measure
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
     known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
     remarks += (remark("groups_of_mode"),) * bool(together and not known)

@@ -411,7 +411,8 @@ def test_codes_that_are_taken_for_numbers_are_asked_about(
     seed: int, kinds: int, tells: float, tmp_path: Path
 ) -> None:
     check = checked(tmp_path, _coded(seed, kinds, tells), '[case_mix]\nadjust = ["Problem"]\n')
-    assert _asked(check, "Problem is adjusted for as a number") == (tells > 0)
+    asked = [q for q in check.study.questions if "Problem is adjusted for as a number" in q]
+    assert len(asked) == (tells > 0)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -19,15 +19,7 @@ from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import NOT_NAMED, choose_rows, least_shown
-from pwp_report.study import (
-    NEEDED,
-    ScoreColumns,
-    Study,
-    complete_study,
-    measures_not_used,
-    named_otherwise,
-    unused,
-)
+from pwp_report.study import NEEDED, ScoreColumns, Study, asked_of_headings, complete_study, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import RELAX, Question, refusal, remark, render
 
@@ -112,7 +104,7 @@ def check_study_data(
     given, taken = _own_number(given, whole)
     done = complete_study(given, list(whole.frame.columns), whole.name)
     done, courses = _with_persons(whole, done)
-    courses += [*measures_not_used(done, [*whole.frame]), *named_otherwise(given)]
+    courses += asked_of_headings(given, done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
     done = replace(done, perhaps={key: find(raw, done) for key, find in NOT_NAMED.items()})
     courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
@@ -160,7 +152,7 @@ def check_study_data(
         remarks=remarks,
         rules=included.rules,
         flow=included.flow,
-        enough=enough_for(included.patients, done, policy, therapist_table=scales),
+        enough=enough_for(included.patients, done, policy, scales=scales),
         cohort=cohort,
     )
 

@@ -129,7 +129,7 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
 
 
 def enough_for(
-    patients: pd.DataFrame, study: Study, policy: DisclosurePolicy, *, therapist_table: bool
+    patients: pd.DataFrame, study: Study, policy: DisclosurePolicy, *, scales: bool
 ) -> pd.DataFrame:
     """Say of each step of the analysis whether there are enough therapists and patients.
 
@@ -156,11 +156,7 @@ def enough_for(
         "step_ranks": (kinds, 2, remark("ranks_of_one") * (kinds < 2)),
         "step_clusters": (t, clustered, remark(compared, size=size)),
         "step_alone": (alone, 1, remark("others_together") * (t > alone)),
-        "step_scales": (
-            t * therapist_table,
-            8,
-            remark("no_therapist_table") * (not therapist_table),
-        ),
+        "step_scales": (t * scales, 8, remark("no_therapist_table") * (not scales)),
     }
     steps = []
     for key, (n, least, hint) in has.items():

@@ -235,15 +235,12 @@ def columns_of_others(study: Study, columns: Sequence[str]) -> dict[Measure, lis
     return {m: there for m, there in named.items() if there}
 
 
-def measures_not_used(study: Study, columns: Sequence[str]) -> list[str]:
-    """Ask about columns that are named after a measure that is not used."""
+def asked_of_headings(given: Study, study: Study, columns: Sequence[str]) -> list[str]:
+    """Ask about columns that are named after a measure that is not used, or after another role."""
     named = columns_of_others(study, columns).items()
-    return [remark("scores_not_used", measure=m, columns=headings_listed(c)) for m, c in named]
-
-
-def named_otherwise(given: Study) -> list[str]:
-    """Ask about a column that is named for whom or where, and is known as something else."""
-    said, roles = [], (*recognise.PATIENT_ROLES, *recognise.SESSION_ROLES)
+    said = [remark("scores_not_used", measure=m, columns=headings_listed(c)) for m, c in named]
+    # One that is named for whom or where, and is known as something else.
+    roles = (*recognise.PATIENT_ROLES, *recognise.SESSION_ROLES)
     for role in ("therapist_id", "service_id", "group_id"):
         column = given.columns.get(role, "")
         known = "".join(recognise.guess_roles([column], [role, *roles]))
@@ -280,8 +277,8 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)
     level = study.level or ("session" if by_session else "patient")
     wanted = recognise.PATIENT_ROLES if level == "patient" else recognise.SESSION_ROLES
-    taken = {c for s in scores for c in (s.pre, s.post, s.score)} | set(study.columns.values())
-    roles = recognise.guess_roles([c for c in columns if c not in taken], wanted)
+    left = unused(replace(study, measures=tuple(scores)), columns)
+    roles = recognise.guess_roles(left, wanted)
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
     stated = {s.measure.name for s in study.measures if s.pre or s.score}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))

@@ -274,7 +274,6 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
         TOML that `read_study` reads back as the same study.
     """
     roles = SESSION_ROLES if study.level == "session" else PATIENT_ROLES
-    sections = ("inclusion", "therapists", "case_mix", "disclosure")
     return render(
         "study.toml.j2",
         study=study,
@@ -282,7 +281,6 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
         values=vars(study) | ({} if study.measures else {"level": ""}),
         all_keys=_KEYS,
         measure_keys=_MEASURE_KEYS,
-        sections=("sessions", *sections) if study.level == "session" else sections,
         roles=_ROLES,
         needed=NEEDED,
         left=[r for r in roles if r not in {*study.columns, *study.without}],

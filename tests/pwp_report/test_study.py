@@ -394,13 +394,13 @@ ONE = Study(measures=(ScoreColumns(PHQ9),))
 
 def test_enough_is_said_for_every_step() -> None:
     people = FRAME[FRAME["therapist_id"].isin(["t0", "t1", "t2"])]
-    table = enough_for(people, ONE, DisclosurePolicy(), therapist_table=False).set_index("step")
+    table = enough_for(people, ONE, DisclosurePolicy(), scales=False).set_index("step")
     assert table.loc["outcomes by patient", "enough"] == "yes"
     assert table.loc["upper and lower group", "enough"] == "no"
     assert table.loc["ranks over two measures", "enough"] == "no"
     # One of 12 has too few: two join them, so that nobody there can be told.
     people = pd.DataFrame({"therapist_id": np.repeat([*"abcdefghijkl"], [21] * 11 + [19])})
-    table = enough_for(people, ONE, DisclosurePolicy(), therapist_table=False).set_index("step")
+    table = enough_for(people, ONE, DisclosurePolicy(), scales=False).set_index("step")
     assert table.loc["therapists shown one by one", "has"] == "9"
     assert table.loc["upper and lower group", "enough"] == "perhaps"
 
@@ -414,7 +414,7 @@ def test_check_and_report_say_the_same_of_the_two_groups(sizes: list[int], activ
     """Whoever is of a group: what check calls sure is shown in every order, and never what not."""
     loads = pd.Series(sizes, index=[f"t{i}" for i in range(len(sizes))])
     people = pd.DataFrame({"therapist_id": np.repeat(loads.index, sizes)})
-    table = enough_for(people, ONE, DisclosurePolicy(active), therapist_table=False)
+    table = enough_for(people, ONE, DisclosurePolicy(active), scales=False)
     said = table.set_index("step").loc["upper and lower group", "enough"]
     policy, size = DisclosurePolicy(active), max(2, int(len(sizes) / 4 + 0.5))
     alone, shown = aggregate_small(loads, policy)[0], set()

@@ -18,7 +18,7 @@ from pwp_report.read.cells import read_codes, read_numbers, read_words, same_nam
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import NOT_NAMED, choose_rows, least_shown
+from pwp_report.rows import choose_rows, columns_to_ask_about, least_shown
 from pwp_report.study import NEEDED, ScoreColumns, Study, asked_of_headings, complete_study, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import RELAX, Question, refusal, remark, render
@@ -106,7 +106,7 @@ def check_study_data(
     done, courses = _with_persons(whole, done)
     courses += asked_of_headings(given, done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
-    done = replace(done, perhaps={key: find(raw, done) for key, find in NOT_NAMED.items()})
+    done = replace(done, perhaps=columns_to_ask_about(raw, done))
     courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)

@@ -161,9 +161,8 @@ def enough_for(
     steps = []
     for key, (n, least, hint) in has.items():
         words, enough = worded(key, least=least, shown=shown), ("no", "yes")[n >= least]
-        steps.append((*words, f"{n:,}", enough, hint))
-    frame = pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])
-    frame.loc[0, "has"] = policy.text(len(patients))
-    if t >= clustered:
-        frame.loc[list(has).index("step_clusters"), "enough"] = compared.removeprefix("groups_")
-    return frame
+        if key == "step_clusters" and n >= least:
+            enough = compared.removeprefix("groups_")
+        number = policy.text(n) if key == "step_outcomes" else f"{n:,}"
+        steps.append((*words, number, enough, hint))
+    return pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])

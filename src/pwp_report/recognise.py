@@ -163,10 +163,8 @@ def named_after(columns: Sequence[str], measure: Measure, before: str = "") -> l
 def _patterns(measure: Measure) -> dict[str, str]:
     """Give what headings of a measure's scores look like: before, after, and of a session."""
     stem, filler = _stem(measure), WORDS["filler"]
-    patterns = {}
-    for end, words in _NAMES["ends"].items():
-        word = "(?:" + "|".join(words) + ")"
-        patterns[end] = f"{stem}{filler}{word}{filler}|{filler}{word}{filler}{stem}{filler}"
+    ends = {end: f"{filler}(?:{'|'.join(words)}){filler}" for end, words in _NAMES["ends"].items()}
+    patterns = {end: f"{stem}{word}|{word}{stem}{filler}" for end, word in ends.items()}
     return {**patterns, "score": f"{stem}{filler}"}
 
 

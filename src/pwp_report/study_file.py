@@ -57,9 +57,9 @@ _CODE_KEYS = tuple(_Key("codes", name, "texts") for name in CODES)
 
 
 class _Section:
-    """One table of the file, read strictly."""
+    """One table of the file, read strictly: without `keys`, any key is one."""
 
-    def __init__(self, values: Any, name: str, file: Path, keys: Sequence[str]) -> None:
+    def __init__(self, values: Any, name: str, file: Path, keys: Sequence[str] | None) -> None:
         self.name, self.file = name, file
         if not isinstance(values, dict):
             raise self.error("must be a table", f"write it as [{name}]")
@@ -68,7 +68,7 @@ class _Section:
             if not shown_name(key):
                 where = f"[{name}]" if name else "the study file"
                 raise refusal("key_without_name", file=file, where=where)
-            if key not in keys:
+            if keys is not None and key not in keys:
                 raise self.error("is not known", _hint(key, keys), key)
 
     def error(self, problem: str, hint: str, key: str = "") -> InputError:
@@ -216,13 +216,12 @@ def _is_date_format(form: str) -> bool:
 
 def _entries(values: Any, name: str, place: Path) -> dict[str, tuple[str, ...]]:
     """Read the entries of columns whose rows are kept or left out."""
-    columns = list(values) if isinstance(values, dict) else []
-    part = _Section(values, name, place, columns)
-    return part.read([_Key(name, column, "texts") for column in columns])
+    part = _Section(values, name, place, None)
+    return part.read([_Key(name, column, "texts") for column in part.values])
 
 
 def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
-    outer = _Section(values, "measures", place, list(values) if isinstance(values, dict) else [])
+    outer = _Section(values, "measures", place, None)
     found = []
     for name, entry in outer.values.items():
         keys = [k.name for k in _MEASURE_KEYS]

@@ -152,9 +152,7 @@ class PatientReader:
     def _one_spelling(self, text: pd.Series, role: str) -> pd.Series:
         """Take spellings that differ in capitals or leading zeros alone for one, and say so."""
         names = text.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
-        first: dict[str, str] = {}
-        for name in names:
-            first.setdefault(cells.same_name(name), name)
+        first = names.to_series().groupby(cells.same_name, sort=False).first().to_dict()
         joined = len(names) - len(first)
         if joined:
             self._note("spellings_joined", role=role, count=joined)
@@ -353,13 +351,7 @@ class PatientReader:
         self.found.add("missing_entry", study.columns[role], read.values.isna() & ~read.wrong)
         sessions["order"], sessions["attended"] = read.values, self._attended()
         if "contact_kind" in study.columns:
-            others = (*study.codes["treatment"], *study.codes["follow_up"])
-            kinds = self._means("contact_kind", "assessment", others)
-            sessions["assessment"] = kinds.fillna(False).astype(bool)
-            text = cells.read_words(self._cells("contact_kind"), self.codes)
-            alone = sessions["assessment"] & ~text.str.contains(WORDS["treated"], na=False)
-            sessions["treated"] = ~alone & ~text.str.fullmatch(WORDS["review"]).eq(True)
-            sessions["attended"] &= self._in_treatment()
+            self._contacts(sessions)
         if "one_to_one" in sessions:
             sessions["one_to_one"] = sessions["one_to_one"].fillna(True).astype(bool)
         repeated = sessions.duplicated() & sessions["patient_id"].notna() & ~read.wrong
@@ -375,6 +367,20 @@ class PatientReader:
         if not study.rows_in_order:
             self._same_day(known[known["attended"]], whole, turned)
         return whole
+
+    def _contacts(self, sessions: pd.DataFrame) -> None:
+        """Say which sessions assessed and treated; those after the end count only if asked for."""
+        codes = self.study.codes
+        text = cells.read_words(self._cells("contact_kind"), self.codes)
+        others = (*codes["treatment"], *codes["follow_up"])
+        assessed = self._means("contact_kind", "assessment", others).fillna(False).astype(bool)
+        alone = assessed & ~text.str.contains(WORDS["treated"], na=False)
+        treated = ~alone & ~text.str.fullmatch(WORDS["review"]).eq(True)
+        sessions["assessment"], sessions["treated"] = assessed, treated
+        later = text.isin(codes["follow_up"]) | text.str.contains(WORDS["later"], na=False)
+        if later.any() and not self.study.follow_ups:
+            self._note("follow_ups_left_out", count=int(later.sum()))
+            sessions["attended"] &= ~later
 
     def _courses(self, attended: pd.DataFrame) -> None:
         """Ask where the numbers of patients' sessions fall in the order of their dates."""
@@ -401,13 +407,3 @@ class PatientReader:
             self.found.add("same_day", "", rows["attended"], some=some, columns=self._apart(rows))
         elif count:
             self._note("sessions_tied", some=some)
-
-    def _in_treatment(self) -> pd.Series:
-        """Which sessions are not after the end of treatment, unless those count too."""
-        text = cells.read_words(self._cells("contact_kind"), self.codes)
-        named = text.str.contains(WORDS["later"], na=False)
-        later = named | text.isin(self.study.codes["follow_up"])
-        later &= not self.study.follow_ups
-        if later.any():
-            self._note("follow_ups_left_out", count=int(later.sum()))
-        return ~later

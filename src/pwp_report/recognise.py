@@ -17,7 +17,8 @@ CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 WORDS: Mapping[str, Any] = _NAMES["words"]
 #: Words that stand where nobody is named.
 NOBODY = tuple(WORDS["nobody"])
-PATIENT_ROLES, SESSION_ROLES = (tuple(_NAMES["rows"][row]) for row in ("patient", "session"))
+#: What a row may say, by what it is: of a ``patient`` or a ``session``.
+ROLES: Mapping[str, list[str]] = _NAMES["rows"]
 
 
 def _plain(name: str) -> str:
@@ -41,7 +42,7 @@ def guess_roles(columns: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
 
     Examples
     --------
-    >>> guess_roles(["PathwayID", "CarePersLocalId", "Remarks"], PATIENT_ROLES)
+    >>> guess_roles(["PathwayID", "CarePersLocalId", "Remarks"], ROLES["patient"])
     {'patient_id': 'PathwayID', 'therapist_id': 'CarePersLocalId'}
     """
     return _matched(columns, {role: _NAMES["roles"][role] for role in roles})
@@ -76,7 +77,7 @@ def speaks_of(what: str, heading: str) -> bool:
     >>> [speaks_of("place", h) for h in ("ClinicName", "Area team", "GP practice", "Clinician")]
     [True, True, False, False]
     """
-    known = [heading, *guess_roles([heading], (*PATIENT_ROLES, *SESSION_ROLES))]
+    known = [heading, *guess_roles([heading], [*ROLES["patient"], *ROLES["session"]])]
     spaced = (re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", name).lower() for name in known)
     return any(re.match(WORDS[what], name) for name in spaced)
 

@@ -202,11 +202,9 @@ def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, int]:
     if "service_id" not in study.columns:
         raise refusal("restart_without_services", file=raw.name)
     ids = _people(raw.frame, study)
-    whole = {}
-    for role in [r for r in _NUMBERED if r in ids]:
-        column = study.columns[role]
-        # A word for nobody stays one.
-        numbered = ids["service_id"] + " " + ids[role]
-        whole[column] = numbered.where(ids[role].notna(), raw.frame[column])
+    place = ids["service_id"] + " "
+    numbers = {study.columns[role]: ids[role] for role in _NUMBERED if role in ids}
+    # A word for nobody stays one.
+    whole = {c: (place + n).where(n.notna(), raw.frame[c]) for c, n in numbers.items()}
     several = ids.groupby("therapist_id")["service_id"].nunique() > 1
     return replace(raw, frame=raw.frame.assign(**whole)), int(several.sum())

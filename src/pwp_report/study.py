@@ -240,7 +240,7 @@ def asked_of_headings(given: Study, study: Study, columns: Sequence[str]) -> lis
     named = columns_of_others(study, columns).items()
     said = [remark("scores_not_used", measure=m, columns=headings_listed(c)) for m, c in named]
     # One that is named for whom or where, and is known as something else.
-    roles = (*recognise.PATIENT_ROLES, *recognise.SESSION_ROLES)
+    roles = [*recognise.ROLES["patient"], *recognise.ROLES["session"]]
     for role in ("therapist_id", "service_id", "group_id"):
         column = given.columns.get(role, "")
         known = "".join(recognise.guess_roles([column], [role, *roles]))
@@ -252,8 +252,7 @@ def asked_of_headings(given: Study, study: Study, columns: Sequence[str]) -> lis
 
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where a heading that is not used misses a known one by a letter."""
-    roles = recognise.PATIENT_ROLES if study.level == "patient" else recognise.SESSION_ROLES
-    left = [r for r in roles if r not in study.columns and r not in given.columns]
+    left = [r for r in recognise.ROLES[study.level] if r not in {*study.columns, *given.columns}]
     for column in unused(study, columns):
         if role := recognise.one_letter_off(column, left):
             raise refusal("heading_misspelt", file=file, column=shown_name(column), role=role)
@@ -276,16 +275,14 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     scores = _complete_scores(study, columns)
     by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)
     level = study.level or ("session" if by_session else "patient")
-    wanted = recognise.PATIENT_ROLES if level == "patient" else recognise.SESSION_ROLES
     left = unused(replace(study, measures=tuple(scores)), columns)
-    roles = recognise.guess_roles(left, wanted)
+    roles = recognise.guess_roles(left, recognise.ROLES[level])
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
-    stated = {s.measure.name for s in study.measures if s.pre or s.score}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))
     used = [c for s in usable for c in (s.pre, s.post, s.score) if c]
     if len(used) > len({*used}):
         raise refusal("column_twice", file=file, column=shown_name(max(used, key=used.count)))
-    named_so = [s.measure.name for s in usable if s.measure.name not in stated]
+    named_so = [s.measure.name for s in usable if s not in study.measures]
     return replace(
         study,
         level=level,

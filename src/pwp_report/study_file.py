@@ -18,7 +18,7 @@ from typing import Any
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import did_you_mean, headings_listed, shown_name
-from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
+from pwp_report.recognise import CODES, ROLES, guess_roles
 from pwp_report.study import NEEDED, ScoreColumns, Study, columns_of_others
 from pwp_report.wording import listed, refusal, render
 
@@ -50,8 +50,7 @@ _MEASURE_KEYS = tuple(_Key("measure", name, **key) for name, key in _DATA.pop("m
 _KEYS = tuple(_Key(part, k, **v) for part, keys in _DATA.items() for k, v in keys.items())
 _SECTIONS = ("columns", "measures", *_CHOICES, "codes", *filter(None, _DATA))
 _COLUMN_KEYS = tuple(
-    _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column")
-    for r in dict.fromkeys((*PATIENT_ROLES, *SESSION_ROLES))
+    _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column") for r in _ROLES
 )
 _CODE_KEYS = tuple(_Key("codes", name, "texts") for name in CODES)
 
@@ -272,7 +271,7 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
     str
         TOML that `read_study` reads back as the same study.
     """
-    roles = SESSION_ROLES if study.level == "session" else PATIENT_ROLES
+    roles = ROLES[study.level or "patient"]
     return render(
         "study.toml.j2",
         study=study,

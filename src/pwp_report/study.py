@@ -33,6 +33,11 @@ class ScoreColumns:
     score: str = ""
     required: bool = True
 
+    @property
+    def names(self) -> list[str]:
+        """The columns that are named, one or two."""
+        return [c for c in (self.pre, self.post, self.score) if c]
+
 
 @dataclass(frozen=True)
 class Study:
@@ -202,8 +207,8 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
 
 def unused(study: Study, columns: Sequence[str]) -> list[str]:
     """List the columns that are no role and no score."""
-    used = {c for s in study.measures for c in (s.pre, s.post, s.score)}
-    return [c for c in columns if c not in used | set(study.columns.values())]
+    used = {c for s in study.measures for c in s.names} | set(study.columns.values())
+    return [c for c in columns if c not in used]
 
 
 def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
@@ -267,7 +272,7 @@ def column_not_there(where: str, column: str, columns: Sequence[str], file: str 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Do what `complete_study` does, and leave open what is not recognised."""
     present = set(columns)
-    scored = ((m.measure.name, c) for m in study.measures for c in (m.pre, m.post, m.score))
+    scored = ((m.measure.name, c) for m in study.measures for c in m.names)
     named = [*study.columns.items(), *((f"measures.{name}", c) for name, c in scored)]
     for role, column in named:
         if column and column not in present:
@@ -279,7 +284,7 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     roles = recognise.guess_roles(left, recognise.ROLES[level])
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))
-    used = [c for s in usable for c in (s.pre, s.post, s.score) if c]
+    used = [c for s in usable for c in s.names]
     if len(used) > len({*used}):
         raise refusal("column_twice", file=file, column=shown_name(max(used, key=used.count)))
     named_so = [s.measure.name for s in usable if s not in study.measures]
@@ -295,18 +300,11 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
 
 
 def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]:
-    chosen = {s.measure.name: s for s in study.measures}
-    pool = [s.measure for s in study.measures] or list(MEASURES.values())
-    found = recognise.guess_scores(columns, pool)
-    scores = []
-    for measure in pool:
-        mine = chosen.get(measure.name)
-        if mine is not None and (mine.score or mine.pre or mine.post):
-            scores.append(mine)
-        elif measure.name in found:
-            required = mine is None or mine.required
-            scores.append(ScoreColumns(measure, **found[measure.name], required=required))
-    return scores
+    """Give measures of the study, or all known, with columns; those not stated by their names."""
+    asked = study.measures or tuple(map(ScoreColumns, MEASURES.values()))
+    found: Mapping[str, Any] = recognise.guess_scores(columns, [s.measure for s in asked])
+    scores = [s if s.names else replace(s, **found.get(s.measure.name, {})) for s in asked]
+    return [s for s in scores if s.names]
 
 
 def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> None:

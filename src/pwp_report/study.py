@@ -250,8 +250,7 @@ def asked_of_headings(given: Study, study: Study, columns: Sequence[str]) -> lis
         column = given.columns.get(role, "")
         known = "".join(recognise.guess_roles([column], [role, *roles]))
         if known not in ("", role):
-            words = {"column": shown_name(column), "role": role, "known": known}
-            said.append(remark("named_otherwise", **words))
+            said += [remark("named_otherwise", column=shown_name(column), role=role, known=known)]
     return said
 
 

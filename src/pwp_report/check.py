@@ -1,6 +1,6 @@
 """Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,16 +18,8 @@ from pwp_report.read.cells import read_codes, read_numbers, read_words, same_nam
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import NOT_NAMED, choose_rows, least_shown
-from pwp_report.study import (
-    NEEDED,
-    ScoreColumns,
-    Study,
-    complete_study,
-    measures_not_used,
-    named_otherwise,
-    unused,
-)
+from pwp_report.rows import choose_rows, columns_to_ask_about, least_shown
+from pwp_report.study import NEEDED, ScoreColumns, Study, asked_of_headings, complete_study, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import RELAX, Question, refusal, remark, render
 
@@ -112,9 +104,9 @@ def check_study_data(
     given, taken = _own_number(given, whole)
     done = complete_study(given, list(whole.frame.columns), whole.name)
     done, courses = _with_persons(whole, done)
-    courses += [*measures_not_used(done, [*whole.frame]), *named_otherwise(given)]
+    courses += asked_of_headings(given, done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
-    done = replace(done, perhaps={key: find(raw, done) for key, find in NOT_NAMED.items()})
+    done = replace(done, perhaps=columns_to_ask_about(raw, done))
     courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
@@ -130,38 +122,28 @@ def check_study_data(
     scales = table is not None and bool({*table} - {*_THERAPIST_TEXT})
     included = replace(included, flow=(*chosen, *included.flow[1:]))
     said = [*taken, *said, *[remark("every_row_attended")] * done.counts_every_row]
-    remarks = (*raw.remarks, *said, *dropped, *reader.notes, *courses)
-    if not found:
-        needed = [s.measure for s in done.measures if s.required]
-        lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
-        remarks += tuple(q for m in measures for q in _questions(included.patients, m, lack))
-        remarks += tuple(_filled_in(included.patients, measures, done))
-        asked = [q for m in measures for q in telling(included.patients, m, done.adjust)]
-        remarks += tuple(dict.fromkeys(asked))  # of codes once, whatever the measure
+    remarks = [*raw.remarks, *said, *dropped, *reader.notes, *courses]
+    remarks += [] if found else _asked_of_scores(patients, included.patients, done)
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
     known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
-    remarks += (remark("groups_of_mode"),) * bool(together and not known)
+    remarks += [remark("groups_of_mode")] * bool(together and not known)
     cohort = None if found else _cohort(raw, included, measures, table)
-    remarks += (remark("synthetic"),) * bool(cohort and cohort.provenance.synthetic)
+    remarks += [remark("synthetic")] * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
-    had = int((patients.get("n_therapists", pd.Series()) > 1).sum())
-    tied = int((patients.get("tied", pd.Series()) > 0).sum())
-    several = done.some(had, len(patients)) * (had > len(patients) / 10)
-    done = replace(done, people=_people(included.patients, policy), several_had=several)
     used, rows = len(raw.frame), len(whole.frame)
+    done = _with_counts(done, patients, included.patients, policy)
     # Of fewer rows a tenth could be of fewer than the threshold.
-    rows_out = round(1 - used / rows, 1) * (rows >= 10 * done.threshold)
-    done = replace(done, tied=done.some(tied, had), rows_out=rows_out)
+    done = replace(done, rows_out=round(1 - used / rows, 1) * (rows >= 10 * done.threshold))
     words = {"raw": raw, "study": done, "rows": rows, "unused": _unused(raw, done)}
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(
         study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
         problems=found,
         understood=(*filter(None, understood.split("\n")), *remarks),
-        remarks=remarks,
+        remarks=tuple(remarks),
         rules=included.rules,
         flow=included.flow,
-        enough=enough_for(included.patients, done, policy, therapist_table=scales),
+        enough=enough_for(included.patients, done, policy, scales=scales),
         cohort=cohort,
     )
 
@@ -230,25 +212,38 @@ def _with_persons(raw: RawTable, study: Study) -> tuple[Study, list[str]]:
     return done, [remark("courses_of_persons", least=done.threshold, **names)]
 
 
-def _people(patients: pd.DataFrame, policy: DisclosurePolicy) -> str:
-    """Write how many persons had these courses of treatment; empty where each had one."""
-    own = len(patients)
-    if (theirs := patients.get("person_id", patients["patient_id"]).nunique()) == own:
-        return ""
-    more = policy.count(own - theirs)
-    return f"{(policy.count(own) or 0) - more:,}" if more else "nearly as many"
+def _with_counts(
+    study: Study, patients: pd.DataFrame, people: pd.DataFrame, policy: DisclosurePolicy
+) -> Study:
+    """Keep with the study the counts of patients that sentences tell, as they may be said."""
+    had = int((patients.get("n_therapists", pd.Series()) > 1).sum())
+    tied = int((patients.get("tied", pd.Series()) > 0).sum())
+    several = study.some(had, len(patients)) * (had > len(patients) / 10)
+    courses, persons = len(people), people.get("person_id", people["patient_id"]).nunique()
+    more = policy.count(courses - persons)
+    of = f"{(policy.count(courses) or 0) - more:,}" if more else "nearly as many"
+    of *= courses > persons
+    return replace(study, people=of, several_had=several, tied=study.some(tied, had))
 
 
-def _questions(people: pd.DataFrame, measure: Measure, lack: Mapping[str, float]) -> list[str]:
-    """Ask what scores suggest that is not what the measure says; tell if many lack it."""
-    pre, post = people[measure.pre], people[measure.post]
-    quarter = measure.minimum + (measure.maximum - measure.minimum) / 4
-    asked = {
-        "means_of_items": max(pre.max(), post.max()) <= quarter,
-        "worse_on_average": float(np.mean(measure.improvement(pre, post))) < 0,
-        "measure_costs": (few := lack.get(measure.label, 0.0)) > min([*lack.values(), 1.0]) + 0.1,
-    }
-    return [remark(key, measure=measure, few=f"{few:.0%}") for key, so in asked.items() if so]
+def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study) -> list[str]:
+    """Ask what the scores of those analysed suggest, and tell if many patients lack some."""
+    measures, asked = [s.measure for s in study.measures], []
+    needed = [s.measure for s in study.measures if s.required]
+    lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
+    for m in measures:
+        pre, post, few = people[m.pre], people[m.post], lack.get(m.label, 0.0)
+        quarter = m.minimum + (m.maximum - m.minimum) / 4
+        suggested = {
+            "means_of_items": max(pre.max(), post.max()) <= quarter,
+            "worse_on_average": float(np.mean(m.improvement(pre, post))) < 0,
+            "measure_costs": few > min([*lack.values(), 1.0]) + 0.1,
+        }
+        keys = [key for key, so in suggested.items() if so]
+        asked += [remark(key, measure=m, few=f"{few:.0%}") for key in keys]
+    asked += _filled_in(people, measures, study)
+    asked += [q for m in measures for q in telling(people, m, study.adjust)]
+    return list(dict.fromkeys(asked))  # of codes once, whatever the measure
 
 
 def _filled_in(people: pd.DataFrame, measures: Sequence[Measure], study: Study) -> list[str]:
@@ -288,12 +283,11 @@ def _feasible(included: Included, found: Problems, study: Study) -> None:
 
 def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:
     pre, post = people[entry.measure.pre], people[entry.measure.post]
-    for values, column in ((pre, entry.pre or entry.score), (post, entry.post or entry.score)):
-        if values.nunique() < 2:
-            found.add("scores_equal", column)
-            return
-    if bool((pre == post).all()):
-        found.add("ends_equal", entry.post or entry.score)
+    first, last = entry.pre or entry.score, entry.post or entry.score
+    if alike := [c for c, values in ((first, pre), (last, post)) if values.nunique() < 2]:
+        found.add("scores_equal", alike[0])
+    elif bool((pre == post).all()):
+        found.add("ends_equal", last)
 
 
 def _therapists(

@@ -129,7 +129,7 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
 
 
 def enough_for(
-    patients: pd.DataFrame, study: Study, policy: DisclosurePolicy, *, therapist_table: bool
+    patients: pd.DataFrame, study: Study, policy: DisclosurePolicy, *, scales: bool
 ) -> pd.DataFrame:
     """Say of each step of the analysis whether there are enough therapists and patients.
 
@@ -156,18 +156,13 @@ def enough_for(
         "step_ranks": (kinds, 2, remark("ranks_of_one") * (kinds < 2)),
         "step_clusters": (t, clustered, remark(compared, size=size)),
         "step_alone": (alone, 1, remark("others_together") * (t > alone)),
-        "step_scales": (
-            t * therapist_table,
-            8,
-            remark("no_therapist_table") * (not therapist_table),
-        ),
+        "step_scales": (t * scales, 8, remark("no_therapist_table") * (not scales)),
     }
     steps = []
     for key, (n, least, hint) in has.items():
         words, enough = worded(key, least=least, shown=shown), ("no", "yes")[n >= least]
-        steps.append((*words, f"{n:,}", enough, hint))
-    frame = pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])
-    frame.loc[0, "has"] = policy.text(len(patients))
-    if t >= clustered:
-        frame.loc[list(has).index("step_clusters"), "enough"] = compared.removeprefix("groups_")
-    return frame
+        if key == "step_clusters" and n >= least:
+            enough = compared.removeprefix("groups_")
+        number = policy.text(n) if key == "step_outcomes" else f"{n:,}"
+        steps.append((*words, number, enough, hint))
+    return pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])

@@ -13,27 +13,14 @@ from pwp_report.disclosure import DisclosurePolicy, percentage
 from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
-from pwp_report.recognise import (
-    NO_PATIENT,
-    NOBODY,
-    NOT_ATTENDED,
-    NOT_MISSED,
-    NOT_SAID,
-    one_edit,
-)
+from pwp_report.recognise import NOBODY, WORDS, one_edit
 from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
 from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
 
-#: Within the words for a session after the end of treatment.
-_FOLLOW_UP = r"follow[ -]?up|\bfu\b"
 #: A label with fewer rows, of so many labels at most, may be another but for a letter.
 _SLIPS, _COMPARED = 5, 300
-#: A number as a spreadsheet writes one that is too long for it.
-_SHORTENED = r"\d+(?:[.,]\d+)?[eE]\+\d+"
 #: Columns of numbers, and from where to where they can go.
-#: Words of an assessment that was treatment too, and of a contact that was neither.
-_TREATED, _REVIEW = r"^0?3$|(?:and|&|[+]) ?(?:treatment|therapy)", r"0?4|review(?: only)?"
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
 
 
@@ -92,12 +79,10 @@ class PatientReader:
         for place in sorted({"service_id", "group_id"} & has):
             out[place] = self._identifier(place)
         out = pd.concat([out, self._scores()], axis=1)
-        for role in [r for r in _NUMBERS if r in has]:
-            out[role] = self._number(role, *_NUMBERS[role])
-        if "gender" in has:
-            out["gender"] = self._gender()
-        if "ethnicity" in has:
-            out["ethnicity"] = self._text("ethnicity")
+        readers = dict.fromkeys(_NUMBERS, self._number)
+        readers |= {"gender": self._gender, "ethnicity": self._text}
+        for role in [r for r in readers if r in has]:
+            out[role] = readers[role](role)
         if {"status", "ended"} & has:
             out["status"] = self._status()
         if {"status"} & has:
@@ -156,9 +141,9 @@ class PatientReader:
         text = text.mask(text.str.lower().isin(NOBODY))
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())
-        coded, shortened = no_identifiers(text), text.str.fullmatch(_SHORTENED).fillna(False)
-        kinds = pd.Series(None, index=text.index, dtype="str").mask(coded, "no_identifier")
-        kinds = kinds.mask(shortened.astype(bool), "scientific")
+        shortened = text.str.fullmatch(WORDS["shortened"]).fillna(False).astype(bool)
+        kinds = pd.Series(None, index=text.index, dtype="str")
+        kinds = kinds.mask(no_identifiers(text), "no_identifier").mask(shortened, "scientific")
         self.found.add_kinds("an identifier is needed", self.study.columns[role], kinds)
         if role != "patient_id":
             text = self._one_spelling(text, role)
@@ -167,9 +152,7 @@ class PatientReader:
     def _one_spelling(self, text: pd.Series, role: str) -> pd.Series:
         """Take spellings that differ in capitals or leading zeros alone for one, and say so."""
         names = text.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
-        first: dict[str, str] = {}
-        for name in names:
-            first.setdefault(cells.same_name(name), name)
+        first = names.to_series().groupby(cells.same_name, sort=False).first().to_dict()
         joined = len(names) - len(first)
         if joined:
             self._note("spellings_joined", role=role, count=joined)
@@ -193,7 +176,8 @@ class PatientReader:
                 self._note("lone_code")
                 self._note("lone_first", row=self.raw.rows[(therapists == str(code)).argmax()])
 
-    def _number(self, role: str, low: float, high: float) -> pd.Series:
+    def _number(self, role: str) -> pd.Series:
+        low, high = _NUMBERS[role]
         read = cells.read_numbers(self._cells(role), self.codes, self.study.decimal or None)
         outside = read.values.notna() & ~read.values.between(low, high)
         need = f"a number from {low:g} to {high:g} is needed"
@@ -215,16 +199,16 @@ class PatientReader:
             self._note("words_unknown", share=percent, column=column, code=code, what=means_not)
         return means.astype("boolean").mask(text.isna())
 
-    def _gender(self) -> pd.Series:
-        text = cells.read_words(self._cells("gender"), self.codes).fillna("x")
+    def _gender(self, role: str) -> pd.Series:
+        text = cells.read_words(self._cells(role), self.codes).fillna("x")
         none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
-        unknown = text.isin([*"90xz", *NOBODY]) | text.str.fullmatch(NOT_SAID)
+        unknown = text.isin([*"90xz", *NOBODY]) | text.str.fullmatch(WORDS["not_said"])
         # Nought and one are no national codes: which is which, only their list can tell.
         if (text == "0").mean() > 0.2 and not (female | male)[text == "0"].any():
             unknown, female, male = ((x & ~text.isin(["0", "1"])) for x in (unknown, female, male))
         if (~unknown & ~female & ~male).mean() > 0.2:
-            self._note("gender_codes", column=shown_name(self.study.columns["gender"]))
+            self._note("gender_codes", column=shown_name(self.study.columns[role]))
         return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:
@@ -272,7 +256,7 @@ class PatientReader:
         """Name a row of sums or a footer for what it is, in the place of each entry in it."""
         patient, therapist = self._text("patient_id"), self._text("therapist_id")
         text = patient.fillna(therapist).str.lower()
-        where = text.str.fullmatch(NO_PATIENT).fillna(False).astype(bool)
+        where = text.str.fullmatch(WORDS["no_patient"]).fillna(False).astype(bool)
         self.found.replace_rows("no_patient", where)
 
     # --- One row a patient ------------------------------------------------------------------------
@@ -353,10 +337,10 @@ class PatientReader:
 
     def _attended(self) -> pd.Series:
         if "attended" in self.study.columns:
-            others = *NOT_ATTENDED, *self.study.codes["missed"]
+            others = *WORDS["not_attended"], *self.study.codes["missed"]
             return self._means("attended", "attended", others).fillna(False).astype(bool)
         if "missed" in self.study.columns:
-            return ~self._means("missed", "missed", NOT_MISSED).fillna(False).astype(bool)
+            return ~self._means("missed", "missed", WORDS["not_missed"]).fillna(False).astype(bool)
         return pd.Series(True, index=self.frame.index)
 
     def _by_session(self, sessions: pd.DataFrame) -> pd.DataFrame:
@@ -367,13 +351,7 @@ class PatientReader:
         self.found.add("missing_entry", study.columns[role], read.values.isna() & ~read.wrong)
         sessions["order"], sessions["attended"] = read.values, self._attended()
         if "contact_kind" in study.columns:
-            others = (*study.codes["treatment"], *study.codes["follow_up"])
-            kinds = self._means("contact_kind", "assessment", others)
-            sessions["assessment"] = kinds.fillna(False).astype(bool)
-            text = cells.read_words(self._cells("contact_kind"), self.codes)
-            alone = sessions["assessment"] & ~text.str.contains(_TREATED, na=False)
-            sessions["treated"] = ~alone & ~text.str.fullmatch(_REVIEW).eq(True)
-            sessions["attended"] &= self._in_treatment()
+            self._contacts(sessions)
         if "one_to_one" in sessions:
             sessions["one_to_one"] = sessions["one_to_one"].fillna(True).astype(bool)
         repeated = sessions.duplicated() & sessions["patient_id"].notna() & ~read.wrong
@@ -389,6 +367,20 @@ class PatientReader:
         if not study.rows_in_order:
             self._same_day(known[known["attended"]], whole, turned)
         return whole
+
+    def _contacts(self, sessions: pd.DataFrame) -> None:
+        """Say which sessions assessed and treated; those after the end count only if asked for."""
+        codes = self.study.codes
+        text = cells.read_words(self._cells("contact_kind"), self.codes)
+        others = (*codes["treatment"], *codes["follow_up"])
+        assessed = self._means("contact_kind", "assessment", others).fillna(False).astype(bool)
+        alone = assessed & ~text.str.contains(WORDS["treated"], na=False)
+        treated = ~alone & ~text.str.fullmatch(WORDS["review"]).eq(True)
+        sessions["assessment"], sessions["treated"] = assessed, treated
+        later = text.isin(codes["follow_up"]) | text.str.contains(WORDS["later"], na=False)
+        if later.any() and not self.study.follow_ups:
+            self._note("follow_ups_left_out", count=int(later.sum()))
+            sessions["attended"] &= ~later
 
     def _courses(self, attended: pd.DataFrame) -> None:
         """Ask where the numbers of patients' sessions fall in the order of their dates."""
@@ -415,12 +407,3 @@ class PatientReader:
             self.found.add("same_day", "", rows["attended"], some=some, columns=self._apart(rows))
         elif count:
             self._note("sessions_tied", some=some)
-
-    def _in_treatment(self) -> pd.Series:
-        """Which sessions are not after the end of treatment, unless those count too."""
-        later = cells.read_words(self._cells("contact_kind"), self.codes)
-        known = later.isin(self.study.codes["follow_up"]) | later.str.contains(_FOLLOW_UP, na=False)
-        later = known & (not self.study.follow_ups)
-        if later.any():
-            self._note("follow_ups_left_out", count=int(later.sum()))
-        return ~later

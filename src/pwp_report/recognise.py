@@ -13,16 +13,12 @@ _NAMES: dict[str, dict[str, Any]] = listed("names.toml")
 CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {name: tuple(entries) for name, entries in _NAMES["codes"].items()}
 )
+#: Lists of words, and patterns of them, that say what an entry or a heading is of.
+WORDS: Mapping[str, Any] = _NAMES["words"]
 #: Words that stand where nobody is named.
-NOBODY, NOT_SAID = tuple(_NAMES["words"]["nobody"]), _NAMES["words"]["not_said"]
-#: What stands in the place of an identifier where a row is made of the others, or is none.
-NO_PATIENT = f"(?:{'|'.join(_NAMES['words']['no_patient'])})[ :=]*"
-NOT_ATTENDED, NOT_MISSED = (_NAMES["words"][w] for w in ("not_attended", "not_missed"))
-PATIENT_ROLES, SESSION_ROLES = (tuple(_NAMES["rows"][row]) for row in ("patient", "session"))
-#: Entries that stand for attendance, and for everything else that is so or not.
-_YES_OR_NO = {"0", "1", "y", "n", "yes", "no", "true", "false", "t", "f", "x"}
-#: Words that headings of scores may hold besides.
-_FILLER = f"(?:{'|'.join(_NAMES['words']['filler'])})*"
+NOBODY = tuple(WORDS["nobody"])
+#: What a row may say, by what it is: of a ``patient`` or a ``session``.
+ROLES: Mapping[str, list[str]] = _NAMES["rows"]
 
 
 def _plain(name: str) -> str:
@@ -46,7 +42,7 @@ def guess_roles(columns: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
 
     Examples
     --------
-    >>> guess_roles(["PathwayID", "CarePersLocalId", "Remarks"], PATIENT_ROLES)
+    >>> guess_roles(["PathwayID", "CarePersLocalId", "Remarks"], ROLES["patient"])
     {'patient_id': 'PathwayID', 'therapist_id': 'CarePersLocalId'}
     """
     return _matched(columns, {role: _NAMES["roles"][role] for role in roles})
@@ -81,9 +77,9 @@ def speaks_of(what: str, heading: str) -> bool:
     >>> [speaks_of("place", h) for h in ("ClinicName", "Area team", "GP practice", "Clinician")]
     [True, True, False, False]
     """
-    known = [heading, *guess_roles([heading], (*PATIENT_ROLES, *SESSION_ROLES))]
+    known = [heading, *guess_roles([heading], [*ROLES["patient"], *ROLES["session"]])]
     spaced = (re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", name).lower() for name in known)
-    return any(re.match(_NAMES["words"][what], name) for name in spaced)
+    return any(re.match(WORDS[what], name) for name in spaced)
 
 
 def one_letter_off(column: str, roles: Sequence[str]) -> str:
@@ -116,18 +112,18 @@ def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
     >>> role_of_attendance("Kept", {"5": 0.8, "3": 0.2}), role_of_attendance("Note", {"dna": 1.0})
     ('attended', 'missed')
     """
-    entries, name = set(shares), _plain(heading)
+    entries, name, yes_or_no = set(shares), _plain(heading), {*WORDS["yes_or_no"]}
     numbers = {entry.lstrip("0") for entry in entries}
     if entries and numbers <= set("234567"):
         return "attended" if numbers & {"5", "6"} and numbers - {"5", "6"} else ""
-    if entries and entries <= _YES_OR_NO:
+    if entries and entries <= yes_or_no:
         said = re.search("attend|seen|arrived|dna|noshow|miss|absen|cancel", name)
         no = re.search("not?attend|nonattend|notseen|^dna|noshow|miss|absen|cancel", name)
         return "missed" if no else "attended" if said else ""
-    said_so = CODES["attended"], NOT_ATTENDED
+    said_so = CODES["attended"], WORDS["not_attended"]
     came, did_not = ({w for w in words if len(w) > 2} for words in said_so)
     known = sum(shares[entry] for entry in entries & (came | did_not))
-    if known < 0.5 or not entries & did_not - _YES_OR_NO:
+    if known < 0.5 or not entries & did_not - yes_or_no:
         return ""
     return "attended" if entries & came else "missed"
 
@@ -167,12 +163,10 @@ def named_after(columns: Sequence[str], measure: Measure, before: str = "") -> l
 
 def _patterns(measure: Measure) -> dict[str, str]:
     """Give what headings of a measure's scores look like: before, after, and of a session."""
-    stem = _stem(measure)
-    patterns = {}
-    for end, words in _NAMES["ends"].items():
-        word = "(?:" + "|".join(words) + ")"
-        patterns[end] = f"{stem}{_FILLER}{word}{_FILLER}|{_FILLER}{word}{_FILLER}{stem}{_FILLER}"
-    return {**patterns, "score": f"{stem}{_FILLER}"}
+    stem, filler = _stem(measure), WORDS["filler"]
+    ends = {end: f"{filler}(?:{'|'.join(words)}){filler}" for end, words in _NAMES["ends"].items()}
+    patterns = {end: f"{stem}{word}|{word}{stem}{filler}" for end, word in ends.items()}
+    return {**patterns, "score": f"{stem}{filler}"}
 
 
 def guess_scores(

@@ -1,6 +1,5 @@
 """Which rows of a file are read: a study may keep some, leave some out, and drop repeated ones."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -101,85 +100,70 @@ def _people(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
     return ids.mask(ids.apply(lambda column: column.str.lower().isin(NOBODY)))
 
 
-def services_not_named(raw: RawTable, study: Study) -> str:
-    """Find a column without a use that may be of services which number their own therapists.
+def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
+    """Find by question the first column without a use that it is about; empty if there is none.
+
+    Of columns of services and of what therapists belong to it is not asked where services are
+    named already, of groups where groups are, and of treatments where the column is adjusted for or
+    decides on rows.
+    """
+    who, known = _people(raw.frame, study), {*study.columns, *study.without}
+    left, of_place = unused(study, [*raw.frame]), partial(speaks_of, "place")
+    free = [c for c in left if c not in {*study.adjust, *study.keep, *study.leave_out}]
+    # A column of services with one entry alone tells none apart.
+    told = raw.frame.get(study.columns.get("service_id", ""), pd.Series()).nunique() > 1
+    told = told or "service_id" in study.without
+    services = sorted(left, key=of_place, reverse=True) * (not told)
+    above = [c for c in free if of_place(c) or speaks_of("above", c)] * ("service_id" not in known)
+    groups = [c for c in left if not (of_place(c) or speaks_of("no_group", c))]
+    groups *= "group_id" not in known
+    treatments = [c for c in free if speaks_of("treatment", c)]
+    asked = {
+        "services_not_named": (c for c in services if _of_services(raw.frame[c], who)),
+        "above_not_named": (c for c in above if _one_each(raw.frame[c], who, 3)),
+        "apart_by_column": (c for c in treatments if _one_each(raw.frame[c], who, 2)),
+        "groups_not_named": (c for c in groups if _of_groups(raw.frame[c], who)),
+    }
+    return {question: next(columns, "") for question, columns in asked.items()}
+
+
+def _of_services(labels: pd.Series, who: pd.DataFrame) -> bool:
+    """Whether a column may be of services which number their own therapists.
 
     Under several of its entries stand the labels of many therapists; its heading is of places, or
-    the numbers of therapists begin anew under each entry. Empty if there is none, or if services
-    are named already.
+    the numbers of therapists begin anew under each entry.
     """
-    therapists = _people(raw.frame, study)["therapist_id"]
-    known = raw.frame.get(study.columns.get("service_id", ""), pd.Series()).nunique() > 1
-    left = [] if known or "service_id" in study.without else unused(study, [*raw.frame])
-    of_place = partial(speaks_of, "place")
-    for column in sorted(left, key=of_place, reverse=True):
-        if 1 < raw.frame[column].nunique() <= _MOST_SERVICES:
-            rows = pd.crosstab(therapists, raw.frame[column])
-            several = ((rows > 1).sum(axis=1) > 1).mean() >= _SEVERAL
-            if several and (of_place(column) or _begin_anew(rows)):
-                return column
-    return ""
+    if not 1 < labels.nunique() <= _MOST_SERVICES:
+        return False
+    rows = pd.crosstab(who["therapist_id"], labels)
+    several = ((rows > 1).sum(axis=1) > 1).mean() >= _SEVERAL
+    return bool(several) and (speaks_of("place", str(labels.name)) or _begin_anew(rows))
 
 
-def groups_not_named(raw: RawTable, study: Study) -> str:
-    """Find a column without a use that may be of groups of patients who are treated together.
+def _one_each(labels: pd.Series, who: pd.DataFrame, least: int) -> bool:
+    """Whether nearly every therapist has one entry alone, and each entry two or more on average."""
+    rows = pd.crosstab(who["therapist_id"], labels) > 0
+    nested = rows.sum(axis=1).eq(1).mean() > 0.9
+    return bool(nested and least <= rows.shape[1] <= len(rows) / 2)
+
+
+def _of_groups(labels: pd.Series, who: pd.DataFrame) -> bool:
+    """Whether a column may be of groups of patients who are treated together.
 
     More entries than there are therapists, of some patients each, who stay in theirs; and of half
     as many therapists or fewer than as many patients would have if chance had put them together.
-    Empty if there is none, or if groups are named already.
     """
-    who = _people(raw.frame, study)[["patient_id", "therapist_id"]]
-    left = [] if "group_id" in {*study.columns, *study.without} else unused(study, [*raw.frame])
+    if speaks_of("group", str(labels.name)):  # numbered anew by each therapist, perhaps
+        labels = labels.astype("str").where(labels.notna()) + who["therapist_id"]
     therapists = who["therapist_id"].nunique()
-    for column in [c for c in left if not (speaks_of("place", c) or speaks_of("no_group", c))]:
-        labels = raw.frame[column]
-        if speaks_of("group", column):  # numbered anew by each therapist, perhaps
-            labels = labels.astype("str").where(labels.notna()) + who["therapist_id"]
-        if 0 < therapists < labels.nunique() < len(who) / 2:
-            rows = who.assign(group=labels).dropna().drop_duplicates()
-            sizes = rows.groupby("group").nunique()
-            chance = therapists * (1 - (1 - 1 / therapists) ** sizes["patient_id"])
-            apart = sizes["therapist_id"].sum() < chance.sum() / 2
-            stay = rows.groupby("patient_id")["group"].nunique().eq(1).mean() > 0.9
-            if apart and stay and 3 <= sizes["patient_id"].median() <= 30:
-                return column
-    return ""
-
-
-def above_not_named(raw: RawTable, study: Study) -> str:
-    """Find a column without a use that may be of who or what therapists belong to.
-
-    Its heading says so, each of its entries has two therapists or more on average, and nearly every
-    therapist has one entry alone. Empty if there is none, or if services are named already.
-    """
-    known = "service_id" in {*study.columns, *study.without}
-    return "" if known else _one_each(raw, study, ("above", "place"), 3)
-
-
-def apart_by_column(raw: RawTable, study: Study) -> str:
-    """Find such a column of what treatment was, unless it is adjusted for or decides on rows."""
-    return _one_each(raw, study, ("treatment",), 2)
-
-
-def _one_each(raw: RawTable, study: Study, kinds: Sequence[str], least: int) -> str:
-    therapists = _people(raw.frame, study)["therapist_id"]
-    used = {*study.adjust, *study.keep, *study.leave_out}
-    for column in [c for c in unused(study, [*raw.frame]) if c not in used]:
-        if any(speaks_of(kind, column) for kind in kinds):
-            rows = pd.crosstab(therapists, raw.frame[column]) > 0
-            nested = rows.sum(axis=1).eq(1).mean() > 0.9
-            if least <= rows.shape[1] <= len(rows) / 2 and nested:
-                return column
-    return ""
-
-
-#: Questions on columns without a use.
-NOT_NAMED = {
-    "services_not_named": services_not_named,
-    "above_not_named": above_not_named,
-    "apart_by_column": apart_by_column,
-    "groups_not_named": groups_not_named,
-}
+    if not 0 < therapists < labels.nunique() < len(who) / 2:
+        return False
+    rows = who[["patient_id", "therapist_id"]].assign(group=labels).dropna().drop_duplicates()
+    sizes = rows.groupby("group").nunique()
+    chance = therapists * (1 - (1 - 1 / therapists) ** sizes["patient_id"])
+    apart = sizes["therapist_id"].sum() < chance.sum() / 2
+    stay = rows.groupby("patient_id")["group"].nunique().eq(1).mean() > 0.9
+    return bool(apart and stay and 3 <= sizes["patient_id"].median() <= 30)
 
 
 def _begin_anew(rows: pd.DataFrame) -> bool:
@@ -218,11 +202,9 @@ def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, int]:
     if "service_id" not in study.columns:
         raise refusal("restart_without_services", file=raw.name)
     ids = _people(raw.frame, study)
-    whole = {}
-    for role in [r for r in _NUMBERED if r in ids]:
-        column = study.columns[role]
-        # A word for nobody stays one.
-        numbered = ids["service_id"] + " " + ids[role]
-        whole[column] = numbered.where(ids[role].notna(), raw.frame[column])
+    place = ids["service_id"] + " "
+    numbers = {study.columns[role]: ids[role] for role in _NUMBERED if role in ids}
+    # A word for nobody stays one.
+    whole = {c: (place + n).where(n.notna(), raw.frame[c]) for c, n in numbers.items()}
     several = ids.groupby("therapist_id")["service_id"].nunique() > 1
     return replace(raw, frame=raw.frame.assign(**whole)), int(several.sum())

@@ -9,17 +9,14 @@ from multilevel.nested import NestedFit
 from pwp_lib.measures import Measure
 from pwp_lib.models import model_formula
 from pwp_report.case_mix import FIRST, WITH_MIX, CaseMixRows
-from pwp_report.wording import refusal
+from pwp_report.wording import listed, refusal
 
 #: Services with two therapists or more that a variance between services takes; and therapists
 #: with two groups or more.
 LEAST_SERVICES = 5
 SERVICES, GROUPS = ("service_id", "therapist_id"), ("therapist_id", "group_id")
-#: What the two levels are called.
-_WORDS = {
-    SERVICES: ("services", "therapists of a service"),
-    GROUPS: ("therapists", "groups of a therapist"),
-}
+#: What the two levels are called, by the upper one.
+_LEVELS = listed("tables.toml")["levels"]
 
 
 def fit_levels(
@@ -76,6 +73,6 @@ def level_effects(fits: Mapping[str, NestedFit]) -> pd.DataFrame:
     """
     rows = []
     for adjusted_for, fit in fits.items():
-        for level, words in zip(fit.levels, _WORDS[fit.levels], strict=True):
+        for level, words in zip(fit.levels, _LEVELS[fit.levels[0]], strict=True):
             rows.append((adjusted_for, words, *fit.profile_interval(level)[:3]))
     return pd.DataFrame(rows, columns=["adjusted_for", "level", "vpc", "vpc_lower", "vpc_upper"])

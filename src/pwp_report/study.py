@@ -33,6 +33,11 @@ class ScoreColumns:
     score: str = ""
     required: bool = True
 
+    @property
+    def names(self) -> list[str]:
+        """The columns that are named, one or two."""
+        return [c for c in (self.pre, self.post, self.score) if c]
+
 
 @dataclass(frozen=True)
 class Study:
@@ -202,8 +207,8 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
 
 def unused(study: Study, columns: Sequence[str]) -> list[str]:
     """List the columns that are no role and no score."""
-    used = {c for s in study.measures for c in (s.pre, s.post, s.score)}
-    return [c for c in columns if c not in used | set(study.columns.values())]
+    used = {c for s in study.measures for c in s.names} | set(study.columns.values())
+    return [c for c in columns if c not in used]
 
 
 def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
@@ -235,28 +240,23 @@ def columns_of_others(study: Study, columns: Sequence[str]) -> dict[Measure, lis
     return {m: there for m, there in named.items() if there}
 
 
-def measures_not_used(study: Study, columns: Sequence[str]) -> list[str]:
-    """Ask about columns that are named after a measure that is not used."""
+def asked_of_headings(given: Study, study: Study, columns: Sequence[str]) -> list[str]:
+    """Ask about columns that are named after a measure that is not used, or after another role."""
     named = columns_of_others(study, columns).items()
-    return [remark("scores_not_used", measure=m, columns=headings_listed(c)) for m, c in named]
-
-
-def named_otherwise(given: Study) -> list[str]:
-    """Ask about a column that is named for whom or where, and is known as something else."""
-    said, roles = [], (*recognise.PATIENT_ROLES, *recognise.SESSION_ROLES)
+    said = [remark("scores_not_used", measure=m, columns=headings_listed(c)) for m, c in named]
+    # One that is named for whom or where, and is known as something else.
+    roles = [*recognise.ROLES["patient"], *recognise.ROLES["session"]]
     for role in ("therapist_id", "service_id", "group_id"):
         column = given.columns.get(role, "")
         known = "".join(recognise.guess_roles([column], [role, *roles]))
         if known not in ("", role):
-            words = {"column": shown_name(column), "role": role, "known": known}
-            said.append(remark("named_otherwise", **words))
+            said += [remark("named_otherwise", column=shown_name(column), role=role, known=known)]
     return said
 
 
 def _refuse_misspelt(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where a heading that is not used misses a known one by a letter."""
-    roles = recognise.PATIENT_ROLES if study.level == "patient" else recognise.SESSION_ROLES
-    left = [r for r in roles if r not in study.columns and r not in given.columns]
+    left = [r for r in recognise.ROLES[study.level] if r not in {*study.columns, *given.columns}]
     for column in unused(study, columns):
         if role := recognise.one_letter_off(column, left):
             raise refusal("heading_misspelt", file=file, column=shown_name(column), role=role)
@@ -271,7 +271,7 @@ def column_not_there(where: str, column: str, columns: Sequence[str], file: str 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Do what `complete_study` does, and leave open what is not recognised."""
     present = set(columns)
-    scored = ((m.measure.name, c) for m in study.measures for c in (m.pre, m.post, m.score))
+    scored = ((m.measure.name, c) for m in study.measures for c in m.names)
     named = [*study.columns.items(), *((f"measures.{name}", c) for name, c in scored)]
     for role, column in named:
         if column and column not in present:
@@ -279,16 +279,14 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     scores = _complete_scores(study, columns)
     by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)
     level = study.level or ("session" if by_session else "patient")
-    wanted = recognise.PATIENT_ROLES if level == "patient" else recognise.SESSION_ROLES
-    taken = {c for s in scores for c in (s.pre, s.post, s.score)} | set(study.columns.values())
-    roles = recognise.guess_roles([c for c in columns if c not in taken], wanted)
+    left = unused(replace(study, measures=tuple(scores)), columns)
+    roles = recognise.guess_roles(left, recognise.ROLES[level])
     fresh = {r: c for r, c in roles.items() if r not in study.columns}
-    stated = {s.measure.name for s in study.measures if s.pre or s.score}
     usable = tuple(s for s in scores if (s.pre and s.post if level == "patient" else s.score))
-    used = [c for s in usable for c in (s.pre, s.post, s.score) if c]
+    used = [c for s in usable for c in s.names]
     if len(used) > len({*used}):
         raise refusal("column_twice", file=file, column=shown_name(max(used, key=used.count)))
-    named_so = [s.measure.name for s in usable if s.measure.name not in stated]
+    named_so = [s.measure.name for s in usable if s not in study.measures]
     return replace(
         study,
         level=level,
@@ -301,18 +299,11 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
 
 
 def _complete_scores(study: Study, columns: Sequence[str]) -> list[ScoreColumns]:
-    chosen = {s.measure.name: s for s in study.measures}
-    pool = [s.measure for s in study.measures] or list(MEASURES.values())
-    found = recognise.guess_scores(columns, pool)
-    scores = []
-    for measure in pool:
-        mine = chosen.get(measure.name)
-        if mine is not None and (mine.score or mine.pre or mine.post):
-            scores.append(mine)
-        elif measure.name in found:
-            required = mine is None or mine.required
-            scores.append(ScoreColumns(measure, **found[measure.name], required=required))
-    return scores
+    """Give measures of the study, or all known, with columns; those not stated by their names."""
+    asked = study.measures or tuple(map(ScoreColumns, MEASURES.values()))
+    found: Mapping[str, Any] = recognise.guess_scores(columns, [s.measure for s in asked])
+    scores = [s if s.names else replace(s, **found.get(s.measure.name, {})) for s in asked]
+    return [s for s in scores if s.names]
 
 
 def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import did_you_mean, headings_listed, shown_name
-from pwp_report.recognise import CODES, PATIENT_ROLES, SESSION_ROLES, guess_roles
+from pwp_report.recognise import CODES, ROLES, guess_roles
 from pwp_report.study import NEEDED, ScoreColumns, Study, columns_of_others
 from pwp_report.wording import listed, refusal, render
 
@@ -50,16 +50,15 @@ _MEASURE_KEYS = tuple(_Key("measure", name, **key) for name, key in _DATA.pop("m
 _KEYS = tuple(_Key(part, k, **v) for part, keys in _DATA.items() for k, v in keys.items())
 _SECTIONS = ("columns", "measures", *_CHOICES, "codes", *filter(None, _DATA))
 _COLUMN_KEYS = tuple(
-    _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column")
-    for r in dict.fromkeys((*PATIENT_ROLES, *SESSION_ROLES))
+    _Key("columns", r, "filled" if r in NEEDED else "text", note="name the column") for r in _ROLES
 )
 _CODE_KEYS = tuple(_Key("codes", name, "texts") for name in CODES)
 
 
 class _Section:
-    """One table of the file, read strictly."""
+    """One table of the file, read strictly: without `keys`, any key is one."""
 
-    def __init__(self, values: Any, name: str, file: Path, keys: Sequence[str]) -> None:
+    def __init__(self, values: Any, name: str, file: Path, keys: Sequence[str] | None) -> None:
         self.name, self.file = name, file
         if not isinstance(values, dict):
             raise self.error("must be a table", f"write it as [{name}]")
@@ -68,7 +67,7 @@ class _Section:
             if not shown_name(key):
                 where = f"[{name}]" if name else "the study file"
                 raise refusal("key_without_name", file=file, where=where)
-            if key not in keys:
+            if keys is not None and key not in keys:
                 raise self.error("is not known", _hint(key, keys), key)
 
     def error(self, problem: str, hint: str, key: str = "") -> InputError:
@@ -216,13 +215,12 @@ def _is_date_format(form: str) -> bool:
 
 def _entries(values: Any, name: str, place: Path) -> dict[str, tuple[str, ...]]:
     """Read the entries of columns whose rows are kept or left out."""
-    columns = list(values) if isinstance(values, dict) else []
-    part = _Section(values, name, place, columns)
-    return part.read([_Key(name, column, "texts") for column in columns])
+    part = _Section(values, name, place, None)
+    return part.read([_Key(name, column, "texts") for column in part.values])
 
 
 def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
-    outer = _Section(values, "measures", place, list(values) if isinstance(values, dict) else [])
+    outer = _Section(values, "measures", place, None)
     found = []
     for name, entry in outer.values.items():
         keys = [k.name for k in _MEASURE_KEYS]
@@ -273,8 +271,7 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
     str
         TOML that `read_study` reads back as the same study.
     """
-    roles = SESSION_ROLES if study.level == "session" else PATIENT_ROLES
-    sections = ("inclusion", "therapists", "case_mix", "disclosure")
+    roles = ROLES[study.level or "patient"]
     return render(
         "study.toml.j2",
         study=study,
@@ -282,7 +279,6 @@ def write_study(study: Study, headings: Sequence[str] = ()) -> str:
         values=vars(study) | ({} if study.measures else {"level": ""}),
         all_keys=_KEYS,
         measure_keys=_MEASURE_KEYS,
-        sections=("sessions", *sections) if study.level == "session" else sections,
         roles=_ROLES,
         needed=NEEDED,
         left=[r for r in roles if r not in {*study.columns, *study.without}],

@@ -776,7 +776,7 @@ def test_too_few_therapists_are_said_to_be_so_first_as_check_says_it(
 ) -> None:
     analysis = _of_few(safe_analysis, therapists)
     study = Study(measures=tuple(map(ScoreColumns, analysis.cohort.measures)))
-    enough = enough_for(analysis.cohort.patients, study, POLICY, therapist_table=False)
+    enough = enough_for(analysis.cohort.patients, study, POLICY, scales=False)
     few = enough.set_index("step")["enough"]["therapist effect (random intercept)"] == "no"
     page = first_page(analysis, Study(), _released(safe_analysis))
     assert page[1].startswith("Do patients of some therapists end treatment better off")

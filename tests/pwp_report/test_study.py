@@ -20,7 +20,7 @@ from pwp_report.check import check_study_data
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.inclusion import apply_rules, enough_for
 from pwp_report.problems import Problems
-from pwp_report.recognise import PATIENT_ROLES, SESSION_ROLES, guess_roles, guess_scores
+from pwp_report.recognise import ROLES, guess_roles, guess_scores
 from pwp_report.sessions import choose_therapist, reduce_sessions
 from pwp_report.study import ScoreColumns, Study, complete_study, recognise_study
 from pwp_report.study_file import read_study, write_study
@@ -49,7 +49,7 @@ def test_national_names_are_recognised() -> None:
         "PHQ9_LastScore", "GAD_FirstScore", "GAD_LastScore", "TreatmentCareContact_Count",
         "Age_ReferralRequest_ReceivedDate", "Gender", "Validated_EthnicCategory", "ServDischDate",
     ]  # fmt: skip
-    roles = guess_roles(columns, PATIENT_ROLES)
+    roles = guess_roles(columns, ROLES["patient"])
     assert roles["patient_id"] == "PathwayID"
     assert roles["therapist_id"] == "CarePersLocalId"
     assert roles["sessions"] == "TreatmentCareContact_Count"
@@ -58,7 +58,7 @@ def test_national_names_are_recognised() -> None:
         "phq9": {"pre": "PHQ9_FirstScore", "post": "PHQ9_LastScore"},
         "gad7": {"pre": "GAD_FirstScore", "post": "GAD_LastScore"},
     }
-    sessions = guess_roles(["CareContDate", "AttendOrDNACode", "AppType"], SESSION_ROLES)
+    sessions = guess_roles(["CareContDate", "AttendOrDNACode", "AppType"], ROLES["session"])
     assert sessions == {
         "date": "CareContDate", "attended": "AttendOrDNACode", "contact_kind": "AppType",
     }  # fmt: skip
@@ -86,18 +86,18 @@ def test_names_of_other_exports_are_recognised(
     patient: str, therapist: str, service: str, sessions: str
 ) -> None:
     names = [patient, therapist, service, sessions, "imd_score", "person_hours", "thighs"]
-    found = guess_roles(names, PATIENT_ROLES)
+    found = guess_roles(names, ROLES["patient"])
     wanted = ("patient_id", "therapist_id", "service_id", "sessions")
     assert found == dict(zip(wanted, names[:4], strict=True))
 
 
 def test_names_of_a_hand_made_export_are_recognised() -> None:
     columns = ["Case No", "Therapist Name", "Team", "No. of sessions", "Age", "Sex"]
-    assert guess_roles(columns, PATIENT_ROLES) == {
+    assert guess_roles(columns, ROLES["patient"]) == {
         "patient_id": "Case No", "therapist_id": "Therapist Name", "service_id": "Team",
         "sessions": "No. of sessions", "age": "Age", "gender": "Sex",
     }  # fmt: skip
-    assert guess_roles(["CareProfLocalID"], SESSION_ROLES)["therapist_id"] == "CareProfLocalID"
+    assert guess_roles(["CareProfLocalID"], ROLES["session"])["therapist_id"] == "CareProfLocalID"
 
 
 def test_the_study_file_names_what_was_not_recognised(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_how_many_had_several_therapists_is_rounded_or_withheld(
 
 
 def test_no_column_serves_two_roles() -> None:
-    roles = guess_roles(["id", "therapist", "date"], SESSION_ROLES)
+    roles = guess_roles(["id", "therapist", "date"], ROLES["session"])
     assert len(set(roles.values())) == len(roles)
 
 
@@ -394,13 +394,13 @@ ONE = Study(measures=(ScoreColumns(PHQ9),))
 
 def test_enough_is_said_for_every_step() -> None:
     people = FRAME[FRAME["therapist_id"].isin(["t0", "t1", "t2"])]
-    table = enough_for(people, ONE, DisclosurePolicy(), therapist_table=False).set_index("step")
+    table = enough_for(people, ONE, DisclosurePolicy(), scales=False).set_index("step")
     assert table.loc["outcomes by patient", "enough"] == "yes"
     assert table.loc["upper and lower group", "enough"] == "no"
     assert table.loc["ranks over two measures", "enough"] == "no"
     # One of 12 has too few: two join them, so that nobody there can be told.
     people = pd.DataFrame({"therapist_id": np.repeat([*"abcdefghijkl"], [21] * 11 + [19])})
-    table = enough_for(people, ONE, DisclosurePolicy(), therapist_table=False).set_index("step")
+    table = enough_for(people, ONE, DisclosurePolicy(), scales=False).set_index("step")
     assert table.loc["therapists shown one by one", "has"] == "9"
     assert table.loc["upper and lower group", "enough"] == "perhaps"
 
@@ -414,7 +414,7 @@ def test_check_and_report_say_the_same_of_the_two_groups(sizes: list[int], activ
     """Whoever is of a group: what check calls sure is shown in every order, and never what not."""
     loads = pd.Series(sizes, index=[f"t{i}" for i in range(len(sizes))])
     people = pd.DataFrame({"therapist_id": np.repeat(loads.index, sizes)})
-    table = enough_for(people, ONE, DisclosurePolicy(active), therapist_table=False)
+    table = enough_for(people, ONE, DisclosurePolicy(active), scales=False)
     said = table.set_index("step").loc["upper and lower group", "enough"]
     policy, size = DisclosurePolicy(active), max(2, int(len(sizes) / 4 + 0.5))
     alone, shown = aggregate_small(loads, policy)[0], set()
@@ -555,6 +555,6 @@ def test_a_written_study_file_says_what_each_column_is(session: bool, tmp_path: 
     check = check_study_data(_file(tmp_path, frame))
     lines = write_study(check.study).split("[columns]")[1].split("\n[")[0].splitlines()[1:]
     roles = [line for line in lines if " = " in line]
-    assert len(roles) == len(SESSION_ROLES if session else PATIENT_ROLES)
+    assert len(roles) == len(ROLES["session" if session else "patient"])
     for line in roles:
         assert len(line.split("  # ")[1].split("; guessed")[0]) > 5, line

@@ -25,8 +25,6 @@ from pwp_report.wording import RELAX, Question, refusal, remark, render
 
 #: Used by the rules of inclusion and not kept with the patients.
 _FOR_RULES = ("n_therapists", "tied", "by_rows", "joined", "assessment", "one_to_one", "order")
-#: Nor are these: what the file says of itself, and who had several courses of treatment.
-_TOLD_APART = ("synthetic", "person_id")
 #: Columns of a table of therapists that are text; the others are numbers from zero, up to:
 _THERAPIST_TEXT = ("therapist_id", "service_id", "gender")
 _THERAPIST_MOST = {"age": 100, "years_experience": 80}
@@ -345,4 +343,4 @@ def _cohort(
 
 
 def _without_rules(people: pd.DataFrame) -> pd.DataFrame:
-    return people.drop(columns=[*_FOR_RULES, *_TOLD_APART], errors="ignore")
+    return people.drop(columns=[*_FOR_RULES, "synthetic"], errors="ignore")

@@ -24,11 +24,12 @@ Rules, in the order in which they act
 
 What rounding does not protect against: two runs over nearly the same patients, compared. Where one
 more patient turns a withheld count into a 5, it was 4. So a run that differs by few from one under
-the same key is refused, and of groups of therapists that differ by few nothing is shown
-(`register`); where others differ by more, a count under 5 that a run withholds or leaves over could
-be any from 0 to 4, and not two of them alone, since the earlier run may rule some out. A run
-of some of three measures tells exactly how many have their scores, and is refused too. Of runs
-under other keys whoever publishes is told.
+the same key is refused, and of groups of therapists that differ by few, or that less those of
+whom another run shows the figures would be too few, nothing is shown (`register`); where others
+differ by more, a count under 5 that a run withholds or leaves over could be any from 0 to 4, and
+not two of them alone, since the earlier run may rule some out. A run of some of three measures
+tells exactly how many have their scores, and is refused too. Of runs under other keys whoever
+publishes is told.
 
 Why not ``acro``
 ----------------

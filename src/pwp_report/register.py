@@ -5,9 +5,12 @@ comparing them, whatever either withholds. Of each run there are kept, by therap
 patients who could be analysed, and of those with scores on each measure, and sums of their digests
 in buckets. Whoever is in one run alone, or has other scores there, changes the sum of one bucket:
 as many differ as patients do, fewer of many. Of runs of other measures the numbers of those who
-could be analysed and of those with a score are compared too. All of it is covered by a pad from
-the key, used once: who does not hold the key sees names of runs and measures and random bytes. Keys
-in one folder know of each other's runs.
+could be analysed and of those with a score are compared too. Where patients are courses of
+persons all is kept by person as well, and so known in a run of persons. Who was shown one by one
+and who together is kept, so that no run shows one by one those whose figures, taken from those of
+an earlier group, leave another's. All of it is covered by a pad from the key, used once: who does
+not hold the key sees names of runs and measures and random bytes. Keys in one folder know of each
+other's runs.
 """
 
 import json
@@ -15,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import shake_256
+from itertools import product
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeAlias
@@ -25,17 +29,20 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
+from pwp_report.disclosure import aggregate_small, is_safe_group
 from pwp_report.ledger import DisclosurePolicy
 from pwp_report.pseudonyms import open_key
 from pwp_report.wording import refusal
 
 _BUCKETS = 64
-#: The name, among those of sums, of nothing: it is in a run that was meant despite earlier ones.
-_DESPITE = "despite"
+#: Names among those of sums: of nothing, in a run that was meant despite earlier ones; and how
+#: those by person begin.
+_DESPITE, _PERSONS = "despite", "by person "
 #: Buckets as they were that would be missed, if none is.
 _TELLING = 7.0
-#: Columns of patients: by how many patients their therapist differs from an earlier run.
-CHANGED = "changed_"
+#: Columns of patients: by how many patients their therapist differs from an earlier run; and
+#: whether the therapist is shown only together.
+CHANGED, TOGETHER = "changed_", "only_together"
 #: Names in the mark of two measures. Of more, how many have the scores of some of them, as a run of
 #: those tells, tells with rounded counts how few have the others.
 _PAIR = 3
@@ -48,11 +55,14 @@ Mark: TypeAlias = dict[str, NDArray[np.uint64]]
 
 def mark_of(cohort: Cohort) -> Mark:
     """Sum up who could be analysed, and who was on each measure, with which scores."""
-    people, analysed = ["patient_id", "therapist_id"], cohort.patients
+    analysed, mark = cohort.patients, dict[str, Any]()
     everybody = analysed if cohort.eligible is None else cohort.eligible
-    scores = {m.name: [m.pre, m.post] for m in cohort.measures}
-    rows = {name: analysed[[*people, *two]].dropna() for name, two in scores.items()}
-    return {name: _sums(r, people) for name, r in {"": everybody[people], **rows}.items()}
+    for who in analysed.columns.intersection(["patient_id", "person_id"]).sort_values():
+        people, by = [who, "therapist_id"], _PERSONS * (who == "person_id")
+        mark[by] = _sums(everybody[people], people)
+        for m in cohort.measures:
+            mark[by + m.name] = _sums(analysed[[*people, m.pre, m.post]].dropna(), people)
+    return mark
 
 
 def _sums(rows: pd.DataFrame, people: list[str]) -> NDArray[np.uint64]:
@@ -80,7 +90,8 @@ def compared(
         With columns of patients that say by how many their therapist differs from earlier runs,
         of runs and measures where any differs by few, or that some differ by more. Patients of
         therapists who are gone count for the one with the fewest: those with whom they were shown
-        are still there.
+        are still there. One is of whom nothing is shown because of an earlier group, as if few
+        differed; and one of who is shown only together.
     mark : Mark
 
     Raises
@@ -91,27 +102,61 @@ def compared(
     """
     mark = mark_of(cohort)
     apart, run = nearest(mark, key)
-    if despite:
-        return cohort, mark
-    if apart < policy.threshold:
+    if apart < policy.threshold and not despite:
         raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
-    loads, made = cohort.caseloads().sort_values(), cohort.patients.copy(deep=False)
-    labels = _digests(loads.index.to_series().astype("str"))
-    for name, names, changes in _earlier(mark, key, _DESPITE):
+    earlier = [] if despite else [*_earlier(mark, key, _DESPITE)]
+    made = cohort.patients.drop(columns="person_id", errors="ignore")
+    therapists = pd.Series(_digests(made["therapist_id"].astype("str")), made.index)
+    # Of equally many patients always the same are shown together, whatever the order of rows.
+    loads = therapists.value_counts().sort_index().sort_values(kind="stable")
+    for name, of, changes, _ in earlier:
         same = changes[0].index[~changes[0].any(axis=1)]
         more = any(c["more"].reindex(same, fill_value=0).any() for c in changes[1:])
-        if more and len(max(mark.keys(), names, key=len)) > _PAIR:
+        if more and len(max(of, key=len)) > _PAIR:
             raise refusal("run_of_other_measures", run=name)
         for change in map(_apart, changes):
-            mine = change.reindex(labels, fill_value=0.0).set_axis(loads.index)
-            mine.iloc[0] += change.drop(labels, errors="ignore").sum()
+            mine = change.reindex(loads.index, fill_value=0.0)
+            mine.iloc[0] += change.drop(loads.index, errors="ignore").sum()
             # Of other measures it is told, where nobody lacks a score, that nobody does.
-            mine += _NONE * (mark.keys() != names and mine.any())
+            mine += _NONE * (of[0] != of[1] and mine.any())
             if mine.between(0, policy.threshold, "neither").any():
-                made[f"{CHANGED}{len(made.columns)}"] = made["therapist_id"].map(mine)
+                made[f"{CHANGED}{len(made.columns)}"] = therapists.map(mine)
             elif mine.any():
                 made[f"{CHANGED}by_more"] = np.inf
+    alone, together = aggregate_small(loads, policy)
+    made[TOGETHER] = therapists.isin(together)
+    if hidden := _hidden(loads, alone, [run for *_, run in earlier], policy):
+        made[f"{CHANGED}{TOGETHER}"] = _NONE * therapists.isin(hidden)
+    # Above 32 bits of the number who could be analysed: 1 for who is shown one by one, and for
+    # together one more than the number of patients. All together are no group, and not shown.
+    shown = dict((loads + 1) * bool(alone)) | dict.fromkeys(alone, 1) | dict.fromkeys(hidden, 0)
+    mark[""][:, -1] |= np.array([shown.get(t, 0) for t in mark[""][:, 0]], np.uint64) << 32
     return replace(cohort, patients=made), mark
+
+
+def _hidden(loads: Any, alone: list[Any], runs: list[Any], policy: DisclosurePolicy) -> set[Any]:
+    """Who is not shown, one by one or together, since with earlier runs it would tell of others.
+
+    Those together in a run, less all whom any run shows one by one, have to be a safe group, and
+    so have those in one of two such groups alone.
+    """
+    groups, hidden = [run[run > 1] - 1 for run in runs], set[Any]()
+    ever = {t for run in runs for t in run.index[run == 1]}
+
+    def safe(group: pd.Series) -> bool:
+        return is_safe_group(group.drop([*ever.union(alone) - hidden], errors="ignore"), policy)
+
+    for group, therapist in product(groups, alone):
+        hidden.update([therapist] * (therapist in group and not safe(group)))
+    mine = loads.drop(alone)
+    apart = [mine.combine_first(g)[mine.index.symmetric_difference(g.index)] for g in groups]
+    unsafe = runs and alone and not all(safe(group) for group in (mine, *apart) if len(group))
+    return hidden.union(mine.index if unsafe else [])
+
+
+def joined(cohort: Cohort, columns: str = f"^{TOGETHER}") -> set[Any]:
+    """Therapists who are shown only together: with `together$`, or are not for an earlier group."""
+    return {*cohort.patients.loc[lambda p: p.filter(regex=columns).any(axis=1), "therapist_id"]}
 
 
 def changes_by_therapist(patients: pd.DataFrame) -> pd.DataFrame:
@@ -124,20 +169,22 @@ def differ_by_few(changes: pd.DataFrame, who: Sequence[Any], policy: DisclosureP
     return bool(changes.loc[[*who]].sum().between(0, policy.threshold, "neither").any())
 
 
-def nearest(mine: Mark, key: Path) -> tuple[float, str]:
+def nearest(mark: Mark, key: Path) -> tuple[float, str]:
     """How many patients the nearest run differs by, and its name; infinity if there is none.
 
     Not those before a run of the same patients: they were compared with that.
     """
-    earlier = ((c.sum(), name) for name, _, changes in _earlier(mine, key) for c in changes)
-    apart = ((float(_apart(total.to_frame().T).iloc[0]), name) for total, name in earlier)
-    return min((each for each in apart if each[0]), default=(np.inf, ""))
+    earlier = ((_apart(c.sum()), name) for name, _, cs, _ in _earlier(mark, key) for c in cs)
+    return min((each for each in earlier if each[0]), default=(np.inf, ""))
 
 
-def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, set[str], list[Any]]]:
-    """Earlier runs, of what, and what changed since, up to one of the same patients with a name."""
-    for register in key.expanduser().parent.glob("*.runs"):
-        for name, old in _runs(register):
+def _earlier(mark: Mark, key: Path, has: str = "") -> Iterator[tuple[str, Any, list[Any], Any]]:
+    """Earlier runs, of what both are, what changed since, and how therapists were shown.
+
+    Up to one of the same patients with a name.
+    """
+    for mine, register in product(_ways(mark), key.expanduser().parent.glob("*.runs")):
+        for name, old, shown in _runs(register):
             if _of_others(mine[""], old[""]):
                 continue
             changes = [_change(mine[k], old[k]) for k in mine if k in old]
@@ -148,7 +195,15 @@ def _earlier(mine: Mark, key: Path, has: str = "") -> Iterator[tuple[str, set[st
                 # Those who could be analysed less those with a score are those who lack it.
                 ends = [*((mine[k], old[""]) for k in mine), *((old[k], mine[""]) for k in old)]
                 changes += [_change(*two).assign(unlike=0) for two in ends if len(two[0])]
-            yield name, old.keys() - {_DESPITE}, changes
+            # Of the same patients, with another least caseload, fewer or more of the smallest are
+            # together: that tells of nobody.
+            yield name, (mine.keys(), old.keys() - {_DESPITE}), changes, shown * (not same)
+
+
+def _ways(mark: Mark) -> list[Mark]:
+    """Tell what is by patient from what, where persons are known, is by person."""
+    own = {k: v for k, v in mark.items() if not k.startswith(_PERSONS)}
+    return [own, {k.removeprefix(_PERSONS): v for k, v in mark.items()}][: 1 + (_PERSONS in mark)]
 
 
 def _of_others(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> bool:
@@ -174,14 +229,17 @@ def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:
     return pd.DataFrame({"unlike": unlike, "more": a[:, -1] - b[:, -1]}, labels)
 
 
-def _apart(change: pd.DataFrame) -> pd.Series:
+def _apart(change: Any) -> Any:
     """Patients in one run who are not in the other, of those in the larger of the two."""
     more = np.abs(change["more"])
-    return pd.Series(np.maximum(more, (change["unlike"] + more) / 2))
+    return np.maximum(more, (change["unlike"] + more) / 2)
 
 
-def _runs(register: Path) -> Iterator[tuple[str, Mark]]:
-    """Read the runs of a register, the latest first; a line that a full disk has cut is none."""
+def _runs(register: Path) -> Iterator[tuple[str, Mark, pd.Series]]:
+    """Read the runs of a register, the latest first; a line that a full disk has cut is none.
+
+    And how therapists were shown: of a line of before that was kept, nobody is known to have been.
+    """
     lines: list[str] = []
     # Of runs under a key that is gone, or is none, nobody can say anything.
     with suppress(InputError):
@@ -191,10 +249,12 @@ def _runs(register: Path) -> Iterator[tuple[str, Mark]]:
         # Lines of before sums by therapist have no sizes, and cannot be compared.
         if line.endswith('"]') and "{" in line:
             name, sizes, once, text = json.loads(line)
-            sums = np.frombuffer(bytes.fromhex(text), dtype="<u8")
-            sums = (sums ^ _pad(key, once, len(sums))).reshape(-1, _BUCKETS + 2)
-            parts = np.split(sums, np.cumsum([*sizes.values()])[:-1])
-            yield name, dict(zip(sizes, parts, strict=True))
+            sums = np.frombuffer(bytes.fromhex(text), "<u8") ^ _pad(key, once, len(text) // 16)
+            parts = np.split(sums.reshape(-1, _BUCKETS + 2), np.cumsum([*sizes.values()])[:-1])
+            mark = dict(zip(sizes, parts, strict=True))
+            shown = pd.Series(mark[""][:, -1] >> 32, mark[""][:, 0])
+            mark[""][:, -1] %= 2**32
+            yield from ((name, way, shown) for way in _ways(mark))
 
 
 def _pad(key: bytes, once: str, size: int) -> NDArray[np.uint64]:
@@ -206,6 +266,5 @@ def keep(mine: Mark, key: Path, name: str, despite: bool = False) -> None:
     place, once, sums = key.expanduser(), token_hex(16), np.concatenate([*mine.values()]).ravel()
     sizes = {k: len(v) for k, v in mine.items()} | ({_DESPITE: 0} if despite else {})
     text = (sums ^ _pad(open_key(place), once, len(sums))).astype("<u8").tobytes().hex()
-    line = json.dumps([name, sizes, once, text])
     with place.with_name(f"{place.name}.runs").open("a", encoding="utf-8") as out:
-        out.write("\n" + line)
+        out.write("\n" + json.dumps([name, sizes, once, text]))

@@ -23,7 +23,7 @@ from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_gro
 from pwp_report.ledger import MARK
 from pwp_report.patient_counts import Count, Group, Kind, PatientCounts, Whose
 from pwp_report.rates import OTHER_RATES
-from pwp_report.register import changes_by_therapist, differ_by_few
+from pwp_report.register import changes_by_therapist, differ_by_few, joined
 from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.service_level import level_effects
 from pwp_report.table_words import phrase
@@ -46,9 +46,9 @@ class _Tables:
     withheld: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        analysis, policy = self.analysis, self.policy
-        self.alone, self.together = aggregate_small(analysis.cohort.caseloads(), policy)
-        self.counts = PatientCounts.of_analysis(analysis, self.alone, self.together, policy)
+        cohort, policy = self.analysis.cohort, self.policy
+        self.alone, self.together = aggregate_small(cohort.caseloads(), policy, joined(cohort))
+        self.counts = PatientCounts.of_analysis(self.analysis, self.alone, self.together, policy)
         self.beside = phrase("withheld", "beside") if self.counts.compared else ""
 
     def add(

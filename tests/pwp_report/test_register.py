@@ -21,6 +21,7 @@ from pwp_report.register import (
     changes_by_therapist,
     compared,
     differ_by_few,
+    joined,
     keep,
     mark_of,
     nearest,
@@ -356,3 +357,66 @@ def test_who_is_compared_is_told_so(
     said = capsys.readouterr().err
     assert ("much more is withheld than of a first run" in said) == bool(same)
     assert ("--despite-earlier-run" in said) == bool(same)
+
+
+def _courses(persons: pd.DataFrame, again: Sequence[int]) -> pd.DataFrame:
+    """The same persons by course: of some a second one, with other scores."""
+    second = persons.iloc[[*again]].assign(phq9_post=lambda rows: (rows["phq9_post"] + 9) % 28)
+    both = pd.concat([persons, second], ignore_index=True)
+    return both.assign(person_id=both["patient_id"], patient_id=[f"c{i}" for i in range(len(both))])
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("back", [False, True])
+def test_a_run_by_person_and_one_by_course_are_of_the_same_people(
+    seed: int, back: bool, tmp_path: Path
+) -> None:
+    rng, people, key = np.random.default_rng(seed), _people(1_500, seed), tmp_path / "a.key"
+    open_key(key)
+    again = {
+        f"T{t}": rng.choice(np.flatnonzero(people["therapist_id"] == f"T{t}"), n, replace=False)
+        for t, n in enumerate([0, 1, 2, 4, 9, 12])
+    }
+    courses = _courses(people, np.concatenate([*again.values()]))
+    before, now = (courses, people) if back else (people, courses)
+    keep(_mark(before), key, "first")
+    cohort, mark = compared(_cohort(now), key, DisclosurePolicy(), False)
+    changes = changes_by_therapist(cohort.patients)
+    assert "person_id" not in cohort.patients
+    for therapist, who in again.items():
+        few = differ_by_few(changes, [therapist], DisclosurePolicy())
+        assert few == (0 < len(who) < 5)
+    # Without the persons they would be others.
+    open_key(alone := tmp_path / "elsewhere" / "a.key")
+    keep(_mark(before.drop(columns="person_id", errors="ignore")), alone, "first")
+    other = now.drop(columns="person_id", errors="ignore")
+    found, _ = compared(_cohort(other), alone, DisclosurePolicy(), False)
+    assert not len(changes_by_therapist(found.patients).columns)
+    # What is kept of both is compared by course as well, where persons were not known.
+    keep(mark, key, "second")
+    assert nearest(_mark(other.iloc[1:]), key) == (1.0, "second")
+
+
+@pytest.mark.parametrize("more", [1, 4, 5, 40])
+def test_a_run_by_course_with_few_courses_more_than_persons_is_refused(
+    more: int, tmp_path: Path
+) -> None:
+    people, key = _people(1_500), tmp_path / "a.key"
+    open_key(key)
+    keep(_mark(people), key, "first")
+    apart, _ = nearest(_mark(_courses(people, range(more))), key)
+    assert (apart < 5) == (more < 5)
+
+
+def test_a_line_without_who_was_shown_together_is_read(tmp_path: Path) -> None:
+    """As lines were before: of nobody it says how they were shown."""
+    people, key, policy = _people(900), tmp_path / "a.key", DisclosurePolicy()
+    open_key(key)
+    keep(_mark(people), key, "first")
+    cohort, mark = compared(_cohort(people), key, policy, False)
+    assert not len(changes_by_therapist(cohort.patients).columns)
+    small = joined(cohort)
+    loads = people["therapist_id"].value_counts()
+    assert {*loads.index[loads < 20]} <= small < {*loads.index}
+    keep(mark, key, "first")
+    assert nearest(_mark(people.iloc[1:]), key) == (1.0, "first")

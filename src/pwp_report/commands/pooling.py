@@ -23,7 +23,7 @@ from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.pseudonyms import Pseudonyms, open_key, pseudonymise
-from pwp_report.register import changes_by_therapist, compared, differ_by_few, keep
+from pwp_report.register import changes_by_therapist, compared, differ_by_few, joined, keep
 from pwp_report.wording import listed, refusal, remark
 
 #: What the file says of its measures, beside the moments.
@@ -58,8 +58,8 @@ def summarise_file(
     groups = cohort.patients.groupby("therapist_id")
     # Nearly all with one score: what the few others have follows from its sum and its squares.
     commonest = [groups[m].value_counts().groupby(level=0).max() for m in columns]
-    unlike = groups.size() - pd.concat(commonest, axis=1).max(axis=1)
-    written = _shared(moments, policy, unlike.index[policy.active & (unlike < least / 2)])
+    few = groups.size() - pd.concat(commonest, axis=1).max(axis=1) < least / 2 * policy.active
+    written = _shared(moments, policy, {*few.index[few], *joined(cohort, "together$")})
     changes = changes_by_therapist(cohort.patients)
     if any(differ_by_few(changes, [t], policy) for t in written.groups):
         raise refusal("moments_differ_by_few", threshold=policy.threshold)
@@ -117,9 +117,8 @@ def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse to write where no folder is, or over what is read, whatever the path to it."""
     if not out.parent.is_dir():
         raise refusal("no_such_folder", file=out.parent)
-    for given in inputs:
-        if out.exists() and given.exists() and out.samefile(given):
-            raise refusal("would_replace_input", file=out)
+    if out.exists() and any(given.exists() and out.samefile(given) for given in inputs):
+        raise refusal("would_replace_input", file=out)
 
 
 def _formula(measures: Sequence[Measure]) -> str:

@@ -276,8 +276,7 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
     rows, fixed = kept.assign(**{t: made[t] for t in terms}), []
     if "service_id" in rows and terms and not outcome:
         within = rows.groupby("service_id")[[*terms]]
-        apart = (within.max() - within.min()).max()
-        fixed = [t for t in terms if apart[t] == 0]
+        fixed = [t for t in terms if (within[t].max() == within[t].min()).all()]
         names = ", ".join(dict.fromkeys(terms[t].covariate for t in fixed))
         said += [remark("of_services", names=names, least=_LEAST_SERVICES)] if fixed else []
     return CaseMixRows(rows, terms, fixed, tuple(said), len(kept) == len(patients))

@@ -14,7 +14,7 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, score_columns
 from pwp_report.problems import Problems
-from pwp_report.read.cells import read_codes, read_numbers, read_words, same_name
+from pwp_report.read.cells import MISSING_CODES, read_codes, read_numbers, read_words, same_name
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
@@ -217,10 +217,9 @@ def _with_counts(
     had = int((patients.get("n_therapists", pd.Series()) > 1).sum())
     tied = int((patients.get("tied", pd.Series()) > 0).sum())
     several = study.some(had, len(patients)) * (had > len(patients) / 10)
-    courses, persons = len(people), people.get("person_id", people["patient_id"]).nunique()
-    more = policy.count(courses - persons)
-    of = f"{(policy.count(courses) or 0) - more:,}" if more else "nearly as many"
-    of *= courses > persons
+    own, theirs = len(people), people.get("person_id", people["patient_id"]).nunique()
+    more = policy.count(own - theirs)
+    of = (f"{(policy.count(own) or 0) - more:,}" if more else "nearly as many") * (own > theirs)
     return replace(study, people=of, several_had=several, tied=study.some(tied, had))
 
 
@@ -233,8 +232,8 @@ def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study)
         pre, post, few = people[m.pre], people[m.post], lack.get(m.label, 0.0)
         quarter = m.minimum + (m.maximum - m.minimum) / 4
         suggested = {
-            "means_of_items": max(pre.max(), post.max()) <= quarter,
-            "worse_on_average": float(np.mean(m.improvement(pre, post))) < 0,
+            "means_of_items": min(pre.max(), post.max()) <= quarter,
+            "worse_on_average": float(np.nanmean(m.improvement(pre, post))) < 0,
             "measure_costs": few > min([*lack.values(), 1.0]) + 0.1,
         }
         keys = [key for key, so in suggested.items() if so]
@@ -245,15 +244,21 @@ def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study)
 
 
 def _filled_in(people: pd.DataFrame, measures: Sequence[Measure], study: Study) -> list[str]:
-    """Ask where last scores of many are the first ones, or the lowest, on each of the measures."""
-    pre, post = (people[[getattr(m, end) for m in measures]].to_numpy() for end in ("pre", "post"))
-    copied, lowest = (post == pre).all(axis=1), (post == [m.minimum for m in measures]).all(axis=1)
-    kinds = {"scores_copied": (copied, 0.2), "scores_all_lowest": (lowest, 1.0)}
-    found = []
-    for key, (who, least) in kinds.items():
-        if who.mean() > (least if len(measures) == 1 else 0.1):
-            found.append(remark(key, some=study.some(int(who.sum()), len(who))))
-    return found
+    """Ask where last scores of many are the first ones, or one number stands out among scores."""
+    same = pd.concat([people[m.post] == people[m.pre] for m in measures], axis=1).all(axis=1)
+    many = bool(same.mean() > (0.1 if len(measures) > 1 else 0.2))
+    asked = [remark("scores_copied", some=study.some(int(same.sum()), len(same)))] * many
+    for m in measures:
+        if any(_stands_out(people[c], v, m) for c in (m.pre, m.post) for v in (0, *MISSING_CODES)):
+            asked.append(remark("scores_stand_out", measure=m))
+    return asked
+
+
+def _stands_out(scores: pd.Series, value: float, measure: Measure) -> bool:
+    """Whether far more scores are a number than are any other within a seventh of the scale."""
+    near = scores[(scores - value).abs() <= (measure.maximum - measure.minimum) / 7].value_counts()
+    own, times = near.get(value, 0), 4 if value else 8  # on a floor nought is frequent anyway
+    return bool(own > 0.05 * scores.count() and not own <= times * near.drop(value).max())
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

@@ -161,6 +161,9 @@ class PatientReader:
         if 1 < len(bare) <= _COMPARED:  # a slip of the pen has few rows
             few = bare[text.value_counts().reindex(bare.index) < _SLIPS][1]
             again += [a for a, own in few.items() if any(one_edit(own, o) for o in bare[1])]
+        parts = {n: {*re.split(r"\s*(?:[/&+;]|\band\b)\s*", n)} for n in first.values()}
+        if any(len(some) > 1 and some <= {*parts} for some in parts.values()):
+            self._note("labels_joined", role=role)
         if again:
             self._note("labels_alike", role=role)
             self._note("alike", count=len(again), row=self.raw.rows[text.isin(again).argmax()])
@@ -391,8 +394,7 @@ class PatientReader:
             count, of = rows["patient_id"][fall].nunique(), rows["patient_id"].nunique()
             if count > HANDFUL * of:
                 column = shown_name(self.study.columns["session_number"])
-                some = self.study.some(count, of)
-                self._note("sessions_begin_again", column=column, some=some)
+                self._note("sessions_begin_again", column=column, some=self.study.some(count, of))
 
     def _same_day(self, held: pd.DataFrame, here: pd.DataFrame, there: pd.DataFrame) -> None:
         """Ask where first or last scores are others once the rows are turned round."""

@@ -82,6 +82,18 @@ def speaks_of(what: str, heading: str) -> bool:
     return any(re.match(WORDS[what], name) for name in spaced)
 
 
+def of_second_therapist(heading: str) -> bool:
+    """Whether a heading is of a further therapist: one of a therapist, with a number or a word.
+
+    Examples
+    --------
+    >>> [of_second_therapist(h) for h in ("Therapist 2", "Second clinician", "Therapist", "PHQ9 2")]
+    [True, True, False, False]
+    """
+    first = re.sub(r"(?i)[ _-]*(?:2|second|two|other|co(?=[ _-]))[ _-]*", "", heading)
+    return first != heading and bool(guess_roles([first], ["therapist_id"]))
+
+
 def one_letter_off(column: str, roles: Sequence[str]) -> str:
     """Find the role of which a heading misses a known name by one letter; empty if there is none.
 
@@ -93,8 +105,7 @@ def one_letter_off(column: str, roles: Sequence[str]) -> str:
     own = _plain(column)
     if any(own in names for names in _NAMES["roles"].values()):
         return ""  # another heading, spelt as it should be
-    near = (r for r in roles if any(one_edit(own, name) for name in _NAMES["roles"][r]))
-    return next(near, "")
+    return next((r for r in roles if any(one_edit(own, n) for n in _NAMES["roles"][r])), "")
 
 
 def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:

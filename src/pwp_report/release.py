@@ -338,8 +338,7 @@ def _rates(tables: _Tables) -> None:
     for model in tables.analysis.rates:
         asked = model.asked
         kinds = parts.RATE_COUNTS.get(asked.rate)  # of dropout none is told
-        other = asked.rate in OTHER_RATES
-        of = counted.WITH_GONE if other else asked.measure or counted.NATIONAL
+        of = counted.WITH_GONE if asked.rate in OTHER_RATES else asked.measure or counted.NATIONAL
         counts = [tables.of_everybody(Kind(c, of)) for c in kinds] if kinds else None
         row = parts.rate_row(model, counts, tables.policy)
         if tables.policy.active and therapists < _MANY.get(asked.rate, 0):

@@ -9,7 +9,7 @@ import pandas as pd
 from pwp_lib.cohort import FlowStep
 from pwp_report.read.cells import read_codes, read_words, same_name
 from pwp_report.read.raw import RawTable, said_of_rows, shown_name
-from pwp_report.recognise import NOBODY, speaks_of
+from pwp_report.recognise import NOBODY, of_second_therapist, speaks_of
 from pwp_report.study import Study, column_not_there, unused
 from pwp_report.wording import refusal, remark
 
@@ -123,6 +123,7 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
         "above_not_named": (c for c in above if _one_each(raw.frame[c], who, 3)),
         "apart_by_column": (c for c in treatments if _one_each(raw.frame[c], who, 2)),
         "groups_not_named": (c for c in groups if _of_groups(raw.frame[c], who)),
+        "second_therapist": (c for c in free if of_second_therapist(c)),
     }
     return {question: next(columns, "") for question, columns in asked.items()}
 
@@ -143,8 +144,7 @@ def _of_services(labels: pd.Series, who: pd.DataFrame) -> bool:
 def _one_each(labels: pd.Series, who: pd.DataFrame, least: int) -> bool:
     """Whether nearly every therapist has one entry alone, and each entry two or more on average."""
     rows = pd.crosstab(who["therapist_id"], labels) > 0
-    nested = rows.sum(axis=1).eq(1).mean() > 0.9
-    return bool(nested and least <= rows.shape[1] <= len(rows) / 2)
+    return bool(rows.sum(axis=1).eq(1).mean() > 0.9 and least <= rows.shape[1] <= len(rows) / 2)
 
 
 def _of_groups(labels: pd.Series, who: pd.DataFrame) -> bool:
@@ -153,7 +153,8 @@ def _of_groups(labels: pd.Series, who: pd.DataFrame) -> bool:
     More entries than there are therapists, of some patients each, who stay in theirs; and of half
     as many therapists or fewer than as many patients would have if chance had put them together.
     """
-    if speaks_of("group", str(labels.name)):  # numbered anew by each therapist, perhaps
+    # Groups may be numbered anew by each therapist; years are not.
+    if speaks_of("group", str(labels.name)) and not labels.astype("str").str.contains(_YEAR).any():
         labels = labels.astype("str").where(labels.notna()) + who["therapist_id"]
     therapists = who["therapist_id"].nunique()
     if not 0 < therapists < labels.nunique() < len(who) / 2:

@@ -97,6 +97,12 @@ def _filled_in(how: str, n: int) -> pd.DataFrame:
     return frame
 
 
+def _referrals() -> pd.DataFrame:
+    """Sessions of which every two courses are one client's."""
+    rows = SESSIONS.rename(columns={"PathwayID": "Referral ID"})
+    return rows.assign(Client="c" + (pd.factorize(rows["Referral ID"])[0] // 2).astype("str"))
+
+
 #: Without a column of services.
 FREE = FRAME.drop(columns="service_id")
 
@@ -129,7 +135,10 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "numbers_as_codes": (_coded(1), '[case_mix]\nadjust = ["Problem"]\n'),
     "sessions_begin_again": (_two_courses(30), ""),
     "scores_copied": (_filled_in("pre", 20), ""),
-    "scores_all_lowest": (_filled_in("zero", 20), ""),
+    "scores_stand_out": (_filled_in("zero", 20), ""),
+    "labels_joined": (FRAME.replace({"therapist_id": {"t3": "t1 / t2"}}), ""),
+    "second_therapist": (FRAME.assign(**{"Therapist 2": "t1"}), ""),
+    "several_courses": (_referrals(), '[columns]\npatient_id = "Client"\n'),
     "above_not_named": (FREE.assign(Supervisor=_supervisors(3)), ""),
     "named_otherwise": (
         FRAME.assign(Age=FRAME["therapist_id"].str[1:].astype(int) + 20),
@@ -463,7 +472,7 @@ def test_sessions_counted_without_those_missed_do_not_begin_again(tmp_path: Path
     ("how", "n", "asked"),
     [
         ("pre", 20, "the first ones again"),
-        ("zero", 20, "the lowest"),
+        ("zero", 20, "are nought"),
         ("pre", 4, ""),
         ("zero", 4, ""),
     ],
@@ -472,8 +481,8 @@ def test_last_scores_that_were_filled_in_are_asked_about(
     how: str, n: int, asked: str, tmp_path: Path
 ) -> None:
     check = checked(tmp_path, _filled_in(how, n))
-    found = [q for q in check.study.questions if "the last score" in q]
-    assert [asked in q for q in found] == [True] * bool(asked)
+    found = [q for q in check.study.questions if "the last score" in q or "are nought" in q]
+    assert {asked in q for q in found} == ({True} if asked else set())
 
 
 @pytest.mark.parametrize(
@@ -540,3 +549,77 @@ def test_a_name_of_few_rows_one_letter_off_is_asked_about(
     names = names.mask(FRAME.index < rows, slip)
     check = checked(tmp_path, FRAME.assign(therapist_id=names))
     assert _asked(check, "one letter") == asked
+
+
+@pytest.mark.parametrize(
+    ("label", "asked"), [("t1 / t2", True), ("t1&t2", True), ("t1 and t2", True), ("t1 / x", False)]
+)
+def test_a_label_of_two_therapists_is_asked_about(label: str, asked: bool, tmp_path: Path) -> None:
+    check = checked(tmp_path, FRAME.replace({"therapist_id": {"t3": label}}))
+    assert _asked(check, "is made of two others") == asked
+
+
+@pytest.mark.parametrize(
+    ("heading", "asked"),
+    [("Therapist 2", True), ("Second clinician", True), ("Co-therapist", True), ("Room 2", False)],
+)
+def test_a_column_of_second_therapists_is_asked_about(
+    heading: str, asked: bool, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, FRAME.assign(**{heading: "t1"}))
+    assert _asked(check, "headed as of a further therapist") == asked
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_measure_that_patients_may_lack_is_asked_about_too(
+    required: bool, tmp_path: Path
+) -> None:
+    frame = _swapped().assign(phq9_post=lambda t: t["phq9_post"].mask(t.index % 9 == 0))
+    study = '[measures.gad7]\npre = "gad7_pre"\npost = "gad7_post"\n[measures.phq9]\n'
+    study += f'pre = "phq9_pre"\npost = "phq9_post"\nrequired = {str(required).lower()}\n'
+    assert _asked(checked(tmp_path, frame, study), "patients got worse on average on PHQ-9")
+
+
+def test_means_of_items_at_one_end_alone_are_asked_about(tmp_path: Path) -> None:
+    frame = FRAME.assign(core_om_pre=FRAME["phq9_pre"], core_om_post=FRAME["phq9_post"] / 7)
+    assert _asked(checked(tmp_path, frame), "are these means of items?")
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("code", [0, 99])
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.3])
+def test_a_number_that_stands_out_among_scores_is_asked_about(
+    share: float, code: int, seed: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(seed)
+    pre = np.clip(rng.normal(85, 20, 240).round(), 30, 170)
+    post = np.clip(pre - 25 + rng.normal(0, 22, 240).round(), 30, 170)
+    post = np.where(rng.random(240) < share, code, post)
+    frame = FRAME.loc[np.arange(240) % len(FRAME)].reset_index(drop=True)
+    frame = frame.assign(patient_id=range(240), OQ45_pre=pre, OQ45_post=post)
+    check = checked(
+        tmp_path, frame.drop(columns=["phq9_pre", "phq9_post", "gad7_pre", "gad7_post"])
+    )
+    assert _asked(check, "than are any number next to it") == (share > 0)
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_dates_of_which_a_spreadsheet_turned_half_are_refused(half: bool, tmp_path: Path) -> None:
+    day = pd.to_datetime(SESSIONS["CareContDate"]) + pd.to_timedelta(
+        3 * pd.factorize(SESSIONS["PathwayID"])[0], unit="D"
+    )
+    text = day.dt.strftime("%d/%m/%Y")
+    turned = day.dt.strftime("%Y-%d-%m").where(half & (day.dt.day <= 12), text)
+    check = checked(tmp_path, SESSIONS.assign(CareContDate=turned))
+    assert bool(check.problems) == half
+    assert all("a spreadsheet has exchanged" in p.problem for p in check.problems)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nought_on_a_floor_does_not_stand_out(seed: int, tmp_path: Path) -> None:
+    """A fifth or a quarter end at nought, and more next to it."""
+    rng = np.random.default_rng(seed)
+    post = np.clip((MANY["phq9_pre"] - 11 + rng.normal(0, 6, len(MANY))).round(), 0, 27)
+    frame = MANY.assign(phq9_post=post)
+    assert (post == 0).mean() > 0.2
+    assert not _asked(checked(tmp_path, frame), "of PHQ-9 are nought")

@@ -64,8 +64,7 @@ def _write_what_is_known(file: Path, study: Path | None, write: Path, which: boo
         headings: list[str] = []
         if not which:
             raw = read_table(file, table=done.table or None)
-            headings = list(raw.frame.columns)
-            done = recognise_study(done, headings, raw.name)
+            done = recognise_study(done, headings := list(raw.frame.columns), raw.name)
     except InputError:
         return  # the error that is raised anyway says why
     _write_text(write, write_study(done, headings))

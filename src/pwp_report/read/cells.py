@@ -195,7 +195,11 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
     found = pd.to_datetime(pool, format=fmt, errors="coerce") if fmt else _moments_of(pool)
     filled = np.append(found.to_numpy(dtype="datetime64[us]"), np.datetime64("NaT"))
     values = pd.Series(filled[labels], index=cells.index)
-    return ReadColumn(values, none.mask(values.isna() & text.notna(), "not_date"))
+    kinds = none.mask(values.isna() & text.notna(), "not_date")
+    # Of days and months a spreadsheet has exchanged those that it could, and made dates of them.
+    made, left = (pool.str.extract(p, expand=False).astype(float) for p in _CELLS["half_turned"])
+    turned = min(made.count(), left.count()) > 4 and made.max() <= 12 < left.min()
+    return ReadColumn(values, kinds.mask(np.append(made.notna() & turned, False)[labels], "turned"))
 
 
 def _moments_of(pool: pd.Series) -> pd.Series:

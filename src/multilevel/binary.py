@@ -283,8 +283,7 @@ class BinaryFit(Checked):
         """Find the optimum with the variance held, with as many nodes as it takes there."""
         theta = np.append(self._point.theta[:-1], variance**0.5)
         point = minimise(self._cells, theta, self.nodes, self._point.modes, True)
-        numbers = [k for k in self._numbers if k >= self.nodes]
-        return _settle(self._cells, point, numbers, True)[1]
+        return _settle(self._cells, point, [k for k in self._numbers if k >= self.nodes], True)[1]
 
     def _row(self, at: Mapping[str, float]) -> Array:
         """Standardised fixed terms at a point; at the predictors' means where none is given."""

@@ -65,7 +65,7 @@ class PosteriorInterval(Checked):
 
 def tail_of(level: float) -> float:
     """Probability on either side of an interval of this level."""
-    if not isinstance(level, (int, float)) or not 0 < level < 1:
+    if not isinstance(level, (int, float)) or not 1e-6 <= level < 1:
         raise InputError("the level of an interval lies between 0 and 1", hint="use 0.95")
     return (1 - level) / 2
 

@@ -209,9 +209,8 @@ def _right_side(parts: Iterable[tuple[str, Expression]]) -> tuple[Term, ...]:
     terms = [_CONSTANT]
     for sign, part in parts:
         zero = part.value == 0
-        found = [_CONSTANT] if zero else _terms(part)
-        combined = _ALGEBRA["+" if (sign == "+") != zero else "-"](terms, found)
-        terms = list(dict.fromkeys(combined))
+        join = _ALGEBRA["+" if (sign == "+") != zero else "-"]
+        terms = list(dict.fromkeys(join(terms, [_CONSTANT] if zero else _terms(part))))
     return tuple(sorted(terms, key=lambda term: bool(term.factors)))
 
 

@@ -22,6 +22,8 @@ ROUNDING = 1e-12
 _SAME = 1e-26
 #: Where nothing was taken off, squares about the mean below this share have lost half their digits.
 _FAR = 1e-8
+#: A row's part of such a share from which on a deviance is right to 1e-6.
+_LOST = 2e-10
 #: Fixed terms that leave no more than this share of a random one leave nothing.
 _LEAST_LEFT = 1e-10
 #: A direction of a group's random terms with less than this share of the largest is none.
@@ -150,7 +152,11 @@ def design_stack(design: DesignMoments, reml: bool) -> Stack:
     same = np.diagonal(about) <= _SAME * np.diagonal(raw)
     columns = [*design.random, *design.fixed, design.response]
     _refuse_dependent(design, same[columns] | ~(stack.left[0] > ROUNDING))
-    if (far := too_far(about, columns, constant)).any():
+    far = too_far(about, columns, constant)
+    # Nothing was taken off a response without a constant: of its sum of squares, what is left has
+    # lost so many digits that a deviance may be off by 1e-6.
+    far[-1] |= constant not in design.fixed and bool(stack.left[0, -1] < _LOST * rows)
+    if far.any():
         raise InputError(
             "its values lie so far from zero that their spread is lost in rounding",
             hint="take a constant off, as center() does for a predictor",

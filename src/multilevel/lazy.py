@@ -122,8 +122,7 @@ class LazyTable:
         found, dtype = nw.col(name), self.schema[name]
         if dtype.is_float():
             return found
-        whole = dtype.is_integer() or dtype == nw.Boolean
-        return found.cast(nw.Int64 if whole else nw.Float64)
+        return found.cast(nw.Int64 if dtype.is_integer() or dtype == nw.Boolean else nw.Float64)
 
     def _labels(self, group: str) -> nw.Expr:
         if not group:
@@ -142,8 +141,7 @@ class LazyTable:
         facts: list[nw.Expr] = []
         for source in looked_at.values():
             value = self._expression(source).cast(nw.Float64)
-            part = (value - value.round()).abs()
-            facts += [value.min(), value.max(), value.mean(), part.max()]
+            facts += [value.min(), value.max(), value.mean(), (value - value.round()).abs().max()]
         named = [fact.alias(f"f{i}") for i, fact in enumerate(facts)]
         row = iter(complete.select(*named).collect().rows()[0])
         sizes, whole, far = dict.fromkeys(plan.variables, 1.0), set(plan.variables), set[str]()
@@ -151,8 +149,7 @@ class LazyTable:
         for name, source in looked_at.items():
             # No value at all gives None.
             low, high, mean, rest = (float(next(row) or 0.0) for _ in range(4))
-            finite = math.isfinite(low + high + mean + rest)
-            size = max(abs(low), abs(high)) if finite else math.inf
+            size = max(-low, high) if math.isfinite(low + high + mean + rest) else math.inf
             if source.kind == "name" and FLOATS_END <= size < math.inf:
                 dtype = self.schema[source.head]
                 if dtype.is_decimal() or (dtype.is_integer() and source.head in inner):

@@ -105,6 +105,8 @@ def _held(series: nw.Series[Any]) -> Any:
         if series.dtype != nw.Object:
             values = series.to_arrow()
             if pa.types.is_dictionary(values.type):
+                if pa.types.is_primitive(values.type.value_type):
+                    return values.to_pandas()._values  # numbers, and yet categories
                 values = values.cast(values.type.value_type)
             if pa.types.is_string_view(values.type):
                 values = values.cast(pa.string())
@@ -161,7 +163,8 @@ class Column:
             found = np.unique(values if self.missing is None else values[~self.missing])
             return tuple(map(label_text, found.tolist()))
         # By pandas and an Enum of Polars; a Categorical of Polars keeps what it has met.
-        labels = getattr(self.native.dtype, "categories", None)
+        declared = self.values if hasattr(self.values.dtype, "categories") else self.native
+        labels = getattr(declared.dtype, "categories", None)
         if labels is None:
             labels = self.coded.labels
             kinds = {str if isinstance(label, str) else type(label) for label in labels}

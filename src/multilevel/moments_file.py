@@ -65,8 +65,10 @@ def write_record(path: str | Path, record: Record) -> None:
 def _stored_labels(labels: list[Any]) -> Any:
     """Labels as a column; those that Parquet has no type for, such as intervals, as text."""
     for kind in (None, pa.uint64()):
-        with suppress(pa.ArrowException, OverflowError, TypeError):
-            return pa.array(labels, kind)
+        with suppress(pa.ArrowException, OverflowError, TypeError, ValueError):
+            stored = pa.array(labels, kind)
+            if stored.to_pylist() == labels:
+                return stored
     return pa.array(map(str, labels))
 
 
@@ -117,8 +119,6 @@ def _record(facts: dict[str, Any], table: pa.Table) -> Record:
         is_square = key[::2] == key[1::2]
         if not np.isfinite(values).all() or (is_square and (values < 0).any()):
             raise ValueError("sums are impossible")
-    if len(set(groups)) < len(groups):
-        raise ValueError("a group is there twice")
     has = table.column_names
     cells = table["smallest_cell"].to_numpy().astype(np.int64) if "smallest_cell" in has else None
     units = dict(zip(groups, _labels(table["unit"]), strict=True)) if "unit" in has else None
@@ -126,8 +126,9 @@ def _record(facts: dict[str, Any], table: pa.Table) -> Record:
     facts["complete"] = tuple(facts["complete"])
     facts["levels"] = {name: tuple(levels) for name, levels in facts["levels"].items()}
     kinds = get_type_hints(Record)
-    if not all(fits(value, kinds[name]) for name, value in facts.items()):
-        raise ValueError("a fact is of another kind")
+    known = all(fits(value, kinds[name]) for name, value in facts.items())
+    if not known or len(set(groups)) < len(groups):
+        raise ValueError("a fact is of another kind, or a group is there twice")
     largest = max(map(abs, facts["pivots"].values()), default=0)
     if largest > 1e100 or not all(facts["levels"].values()):
         raise ValueError("levels or pivots are impossible")

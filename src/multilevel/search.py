@@ -211,8 +211,7 @@ def _lay_face(run: Any, order: Any, rank: Any, room: Any, g: Any) -> None:
         i, j = places[t, 0], places[t, 1]
         value = values[q - 1 - order[i], q - 1 - order[i]]
         run.free[t] = 1.0 if j < rank else 0.0
-        start = i == j and j < rank and value > 0.0
-        run.theta[t] = math.sqrt(value) if start else 0.0
+        run.theta[t] = math.sqrt(value) if i == j and j < rank and value > 0.0 else 0.0
 
 
 @inner  # type: ignore[untyped-decorator]

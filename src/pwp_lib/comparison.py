@@ -18,7 +18,7 @@ from multilevel.fit import MixedFit, fit_mixed
 from pwp_lib.measures import Measure, get_measure
 from pwp_lib.models import model_formula
 from pwp_lib.outcomes import OUTCOMES, patient_outcomes, summarise_outcomes
-from pwp_lib.schema import as_numbers, need_columns
+from pwp_lib.schema import as_numbers, need_columns, once_each, same_labels
 
 __all__ = [
     "RATES",
@@ -58,6 +58,13 @@ def as_cluster_series(clusters: Clusters) -> pd.Series:
     return labels
 
 
+def clusters_of(therapists: pd.Series, clusters: Clusters) -> pd.Series:
+    """Give the cluster of each row's therapist; missing for whoever is in none."""
+    labels = as_cluster_series(clusters)
+    same_labels(therapists, labels.index)
+    return therapists.map(labels)
+
+
 def patients_in_clusters(
     patients: pd.DataFrame,
     clusters: Clusters,
@@ -92,7 +99,7 @@ def patients_in_clusters(
     ['lower', 'upper']
     """
     need_columns(patients, "therapist_id")
-    labels = patients["therapist_id"].map(as_cluster_series(clusters))
+    labels = clusters_of(patients["therapist_id"], clusters)
     # By position: two tables, one put below the other, carry every index twice.
     chosen = patients.assign(cluster=labels.to_numpy())[labels.isin(compare).to_numpy()]
     for name in compare:
@@ -210,12 +217,10 @@ def ancova(
     import statsmodels.formula.api as smf
 
     chosen = get_measure(measure)
-    need_columns(patients, chosen.pre, chosen.post)
-    rows = patients_in_clusters(patients, groups, compare)
-    rows = rows.dropna(subset=[chosen.pre, chosen.post], ignore_index=True)
-    scores = as_numbers(rows, [chosen.post, chosen.pre]).set_axis(["post", "pre"], axis=1)
+    rows = patients_in_clusters(patients, groups, compare).reset_index(drop=True)
+    scores = as_numbers(rows, [chosen.post, chosen.pre]).set_axis(["post", "pre"], axis=1).dropna()
     scores -= scores.mean()  # far from zero it would be lost that they differ
-    scores["first"] = (rows["cluster"] == compare[0]).to_numpy(dtype=float)
+    scores["first"] = (rows.loc[scores.index, "cluster"] == compare[0]).to_numpy(dtype=float)
     if len(scores) < 4 or np.linalg.matrix_rank(scores.assign(post=1.0)) < 3:
         raise InputError(
             "the clusters cannot be compared at equal pre scores",
@@ -457,22 +462,15 @@ def therapist_predictors(
     own, listed, rows = get_measure(measure), tuple(measures), {}
     others = [m.pre for m in map(get_measure, listed) if m.name != own.name]
     need_columns(patients, "therapist_id", own.pre, own.post, *others)
-    need_columns(therapists, "therapist_id")
-    if therapists["therapist_id"].duplicated().any():
-        raise InputError("a therapist has more than one row", column="therapist_id")
+    once_each(therapists)
     complete = patients.dropna(subset=[own.pre, own.post, *others])
-    ids = [set(table["therapist_id"].dropna()) for table in (complete, therapists)]
-    plain = [{str(label).strip().lstrip("0") for label in labels} for labels in ids]
-    if len(plain[0] & plain[1]) > len(ids[0] & ids[1]) or (ids[0] and not ids[0] & ids[1]):
-        no = "therapists are written in two ways, or no patient's therapist is in their table"
-        raise InputError(no, hint='is one of them "01" and the other 1?', column="therapist_id")
+    same_labels(complete["therapist_id"], therapists["therapist_id"])
+    if len(complete) and not complete["therapist_id"].isin(therapists["therapist_id"]).any():
+        raise InputError("no patient's therapist is in their table", column="therapist_id")
     for name in predictors:
         if name not in therapists:
             raise InputError("the therapists' table has no such column", column=name)
-        told = therapists.set_index("therapist_id")[name].dropna()
-        values = pd.to_numeric(told, errors="coerce").dropna()
-        if len(values) < len(told):
-            raise InputError("a predictor of therapists is a number", column=name)
+        values = as_numbers(therapists.set_index("therapist_id"), [name])[name].dropna()
         # A therapist without a complete patient is not in the model, and is no degree of freedom.
         values = values[values.index.isin(complete["therapist_id"])]
         row: dict[str, Any] = {"n_therapists": len(values)}

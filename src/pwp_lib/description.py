@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pwp_lib.schema import as_numbers, need_columns
+from multilevel.errors import InputError
+from pwp_lib.schema import as_numbers, need_columns, once_each, same_labels
 
 __all__ = ["SampleDescription", "describe_sample"]
 
@@ -45,6 +46,7 @@ def _categories(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Count the categories that are there, with percentages, missing entries last."""
     parts = {}
     for name in (c for c in columns if c in frame and frame[c].notna().any()):
+        need_columns(frame, name)
         counts = frame[name].replace("", None).value_counts()
         if missing := len(frame) - int(counts.sum()):
             counts[NOT_AVAILABLE] = missing
@@ -113,8 +115,11 @@ def describe_sample(
         Only those who have a patient are described.
     """
     need_columns(patients, "therapist_id")
+    if patients.empty:
+        raise InputError("there are no patients to describe")
     staff = pd.DataFrame({"therapist_id": []}) if therapists is None else therapists
-    need_columns(staff, "therapist_id")
+    once_each(staff)
+    same_labels(patients["therapist_id"], staff["therapist_id"])
     staff = staff[staff["therapist_id"].isin(patients["therapist_id"])]
     caseloads = _caseloads(patients)
     return SampleDescription(

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multilevel.arguments import Checked
 from multilevel.errors import InputError
 
 __all__ = ["GAD7", "MEASURES", "PHQ9", "Measure", "get_measure", "known_measures", "use_measures"]
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(Checked):
     """An outcome measure: what its scores can be, and what they mean.
 
     Parameters
@@ -68,7 +69,7 @@ class Measure:
     integer: bool = True
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", str(self.name)):
             raise InputError(
                 "a measure's name is made of small letters, digits and underscores",
                 hint="rename it, for instance core_om",

@@ -206,8 +206,7 @@ def _labels(patients: pd.DataFrame, by: Grouping) -> pd.Series[Any]:
     if by is None:
         return pd.Series("all", index=patients.index, name="group")
     if isinstance(by, str):
-        if by not in patients.columns:
-            raise InputError("the column to group by is missing", hint="choose another", column=by)
+        need_columns(patients, by)
         return patients[by]
     if len(by) != len(patients):
         raise InputError("the grouping has another length than the patients")
@@ -371,7 +370,8 @@ def patient_national_outcomes(
     finished = np.ones(len(patients), dtype=bool)
     if "status" in patients.columns:
         finished &= (patients["status"] == "closed").fillna(False).to_numpy(dtype=bool)
-    contacts = patients.get("treated", patients.get("sessions", pd.Series(np.inf, patients.index)))
+    counted = [name for name in ("treated", "sessions") if name in patients][:1]
+    contacts = as_numbers(patients, counted).assign(always=np.inf).iloc[:, 0]
     finished &= (contacts >= CONTACTS).fillna(False).to_numpy(dtype=bool)
     flag = {
         name: [rows[name].fillna(False).to_numpy(dtype=bool) for rows in each]

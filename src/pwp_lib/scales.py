@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from multilevel.errors import InputError
-from pwp_lib.comparison import Clusters, as_cluster_series
+from pwp_lib.comparison import Clusters, clusters_of
 from pwp_lib.ranking import as_scores
+from pwp_lib.schema import once_each
 
 __all__ = ["SCALES", "MannWhitney", "Scale", "compare_scales", "mann_whitney"]
 
@@ -215,10 +216,9 @@ def compare_scales(therapists: pd.DataFrame, clusters: Clusters) -> pd.DataFrame
     >>> compare_scales(therapists, dict(zip("abcdef", ["upper"] * 3 + ["lower"] * 3)))["U"].item()
     0.0
     """
+    once_each(therapists)
+    labels = clusters_of(therapists["therapist_id"], clusters)
     by_therapist = therapists.set_index("therapist_id")
-    if not by_therapist.index.is_unique:
-        raise InputError("a therapist has more than one row", column="therapist_id")
-    labels = as_cluster_series(clusters).reindex(by_therapist.index)
     rows = {}
     for scale in (known for known in SCALES if known.name in by_therapist):
         scores = by_therapist[scale.name]

@@ -7,15 +7,19 @@ description of the check. Pandera's own messages print the offending value and a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import normalize
 
+import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
+from multilevel.plan import FLOATS_END
 from pwp_lib.measures import Measure
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ MISSING = frozenset(
 )
 #: A negative number, or signs alone: nobody is called so.
 _NO_IDENTIFIER = r"-\d+([.,]\d+)?|[\W_]+"
+#: Numbers that no table or file takes.
+_ODD = (np.float16, np.longdouble, complex, np.complex64)
 #: A wider header is no table of outcomes, and reading it would cost memory for nothing.
 WIDEST = 5_000
 
@@ -92,20 +98,49 @@ def need_columns(frame: pd.DataFrame, *columns: str) -> None:
         raise InputError("a pandas DataFrame is needed", hint="convert the table")
     for column in columns:
         if column not in frame:
-            hint = "add it, or choose another measure"
+            hint = "add it, or choose another"
             raise InputError("the column is missing", hint=hint, column=column)
-        if not frame[column].iloc[:1].map(pd.api.types.is_hashable).all():
+        values = frame[column]
+        if values.ndim > 1 or isinstance(values.dtype, pd.SparseDtype) or values.dtype in _ODD:
+            raise InputError("the column is of a kind that has no use here", column=column)
+        if not values.iloc[:1].map(pd.api.types.is_hashable).all():
             raise InputError("the column holds lists", hint="give single values", column=column)
+
+
+def same_labels(one: pd.Series[Any], other: pd.Series[Any] | pd.Index[Any]) -> None:
+    """Refuse therapists whom two tables write in two ways, so that a join would lose them."""
+    ids = [{*pd.Series(labels).dropna().unique()} for labels in (one, other)]
+    rest = [{_plain(label) for label in mine - others} for mine, others in (ids, ids[::-1])]
+    if rest[0] & rest[1]:
+        raise InputError(
+            "therapists are written in two ways",
+            hint='is one of them "01" or "t1" where the other is 1 or "T1"?',
+            column="therapist_id",
+        )
+
+
+def once_each(therapists: pd.DataFrame) -> None:
+    """Refuse a table that is of therapists and has two rows for one."""
+    need_columns(therapists, "therapist_id")
+    if therapists["therapist_id"].duplicated().any():
+        raise InputError("a therapist has more than one row", column="therapist_id")
+
+
+def _plain(label: Any) -> str:
+    """Reduce a label to what is left of it in another spelling."""
+    text = normalize("NFKC", str(label)).casefold()
+    return re.sub(r"[\s_]|(?<!\d)-|-(?!\d)|(?<!\d)0+(?=\d)", "", text)
 
 
 def as_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Read columns as floats, or refuse what is no number in them."""
     try:
+        need_columns(frame, *columns)
         numbers: pd.DataFrame = frame[[*columns]].apply(pd.to_numeric).astype(float)
         if numbers.isin([float("inf"), float("-inf")]).any(axis=None):
             raise ValueError
         return numbers
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, NotImplementedError):
         message = f"numbers are needed in {', '.join(columns)}"
         raise InputError(message, hint="correct what is none") from None
 
@@ -195,11 +230,15 @@ def _header_problems(
 
 def _read_text(values: pd.Series[Any]) -> pd.Series[Any]:
     """Entries as trimmed text; an empty one is missing."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if pd.api.types.is_float_dtype(values):
         # Identifiers such as 7 that pandas turned into 7.0 because one entry was missing.
-        numbers = pd.to_numeric(values).astype(float)
-        if bool((numbers.dropna() % 1 == 0).all()):
-            values = numbers.astype("Int64")
+        numbers = values.dropna().astype(float)
+        if bool((numbers % 1 == 0).all()):
+            if numbers.abs().max() >= FLOATS_END:
+                hint = "read the column as text"
+                name = str(values.name)
+                raise InputError("floats have rounded identifiers", hint=hint, column=name)
+            values = values.astype("float64").astype("Int64")
     text = values.astype("string").str.strip()
     return text.mask(text.isin(MISSING)).astype("str")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_lib.comparison import Clusters, as_cluster_series
+from pwp_lib.comparison import Clusters, clusters_of
 from pwp_lib.schema import SEGMENT_FIELDS, need_columns
 
 __all__ = [
@@ -44,9 +44,10 @@ def _codes(segments: pd.DataFrame, clusters: Clusters | None, coder: str = "firs
     for column in _COLUMNS:
         if codes[column].isna().any():
             raise InputError("a segment lacks a value", hint="leave it out", column=column)
+    codes = codes.astype(dict.fromkeys(codes.columns.difference(["therapist_id"]), "str"))
     if clusters is None:
         return codes
-    return codes.assign(cluster=codes["therapist_id"].map(as_cluster_series(clusters)))
+    return codes.assign(cluster=clusters_of(codes["therapist_id"], clusters))
 
 
 def high_order_themes(segments: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
@@ -232,7 +233,9 @@ def coder_agreement(segments: pd.DataFrame) -> CoderAgreement:
     if not both:
         raise InputError("no interview was coded by both coders", column="coder")
     theme = ["high_order_theme", "lower_order_theme"]
-    template = segments.drop_duplicates(["role", *theme])["role"].value_counts()
+    template = (
+        segments.astype({"role": "str"}).drop_duplicates(["role", *theme])["role"].value_counts()
+    )
     whose = pd.concat(coded).drop_duplicates(["participant_id", "role"])
     if not (role := whose.set_index("participant_id")["role"]).index.is_unique:
         raise InputError("an interview has two roles", hint="give it one", column="role")

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multilevel.arguments import Checked
 from multilevel.errors import InputError
 from pwp_lib.measures import GAD7, PHQ9, Measure
 
@@ -41,7 +42,7 @@ _PAPER_RESIDUAL = _covariance([29.164**0.5, 23.443**0.5], [[1.0, 0.72], [0.72, 1
 
 
 @dataclass(frozen=True)
-class Truth:
+class Truth(Checked):
     """What is true of a simulated cohort. The defaults have the paper's shape.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_lib.cohort import Cohort, Provenance
+from pwp_lib.cohort import Cohort
 from pwp_lib.models import MeasureModels, fit_models
 from pwp_lib.ranking import composite_ranks
 from pwp_lib.simulate import simulate_cohort
@@ -119,11 +118,10 @@ def student_cohort(student: int, seed: int) -> StudentCohort:
     truth = replace(base, caseloads=loads).with_vpc(float(rng.uniform(*_EFFECTS)))
     cohort = simulate_cohort(truth, seed=int(rng.integers(2**31)))
     # Neither the truth nor the seed that would give it back goes with the student's files.
-    origin = Provenance(
-        synthetic=True,
+    origin = replace(
+        cohort.provenance,
         source=f"simulated for student {student}",
         note="Drawn from a stated truth, which the marking key holds.",
-        licence="CC0 1.0",
     )
     return StudentCohort(student, replace(cohort, provenance=origin), truth)
 
@@ -170,8 +168,9 @@ def make_classroom(
         raise InputError("the seed must be from 0 to 4,294,967,295", hint="correct it")
     _require_free(home)
     keys = []
-    work = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.resolve().parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{home.name}.", dir=home.resolve().parent) as beside:
+        work = Path(beside, "class")
+        work.mkdir()
         width = max(3, len(str(students)))
         for student in range(1, students + 1):
             if on_step:
@@ -187,9 +186,6 @@ def make_classroom(
         if home.exists():
             home.rmdir()
         work.replace(home)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
     return key
 
 

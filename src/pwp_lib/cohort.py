@@ -34,11 +34,7 @@ Measures: TypeAlias = "str | Measure | Sequence[str | Measure]"
 PACKAGED = Path(__file__).parent / "packaged"
 MANIFEST_VERSION = 1
 TABLES = ("patients", "therapists", "segments")
-_ORDER = {
-    "patients": ["therapist_id", "patient_id"],
-    "therapists": ["therapist_id"],
-    "segments": [],
-}
+_ORDER = {"patients": ["therapist_id", "patient_id"], "therapists": ["therapist_id"]}
 
 
 @dataclass(frozen=True)
@@ -320,8 +316,8 @@ def read_cohort(
     marked = all(_is_marked_synthetic(t) for t in present.values())
     name = "a data frame" if isinstance(patients, pd.DataFrame) else Path(patients).name
     origin = provenance or Provenance(synthetic=marked, source=name)
-    people, steps = _complete_cases(present["patients"], chosen, tuple(flow))
-    present = {n: finished(t, _ORDER[n]) for n, t in {**present, "patients": people}.items()}
+    present["patients"], steps = _complete_cases(present["patients"], chosen, tuple(flow))
+    present = {n: finished(t, _ORDER.get(n, ())) for n, t in present.items()}
     return Cohort(
         patients=present["patients"],
         therapists=present.get("therapists"),
@@ -465,11 +461,10 @@ def verify_folder(home: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         hashes = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
-        known = manifest["schema_version"] == MANIFEST_VERSION
+        if manifest["schema_version"] != MANIFEST_VERSION:
+            raise _unreadable(path)
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
         raise _unreadable(path) from None
-    if not known:
-        raise _unreadable(path)
     for name, expected in hashes.items():
         _verify(home / name, expected)
     return manifest

@@ -10,7 +10,7 @@ import csv
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from multilevel.errors import InputError
 
@@ -125,24 +125,14 @@ def _rounding(printed: str, unit: str, relation: str) -> float:
 
 
 def _figure(row: dict[str, str]) -> PublishedFigure:
-    printed, unit, relation = row["printed"], row["unit"], row["relation"]
-    return PublishedFigure(
-        id=row["id"],
-        topic=row["topic"],
-        measure=row["measure"],
-        quantity=row["quantity"],
-        relation=cast(Relation, relation),
-        printed=printed,
-        value=1.0 if relation == "holds" else float(printed.replace(",", "")),
-        rounding=_rounding(printed, unit, relation),
-        unit=unit,
-        page=row["page"],
-        definition=row["definition"],
-        status=cast(Status, row["status"]),
-        testable=row["testable"] == "yes",
-        contradicted=row["contradicted"] == "yes",
-        note=row["note"],
-    )
+    printed, relation = row["printed"], row["relation"]
+    read: dict[str, Any] = {
+        "value": 1.0 if relation == "holds" else float(printed.replace(",", "")),
+        "rounding": _rounding(printed, row["unit"], relation),
+        "testable": row["testable"] == "yes",
+        "contradicted": row["contradicted"] == "yes",
+    }
+    return PublishedFigure(**{**row, **read})
 
 
 @cache

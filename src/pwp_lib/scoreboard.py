@@ -42,6 +42,8 @@ Computed = dict[str, Any]
 _MEASURES = ("phq9", "gad7")
 _SAMPLED = ("median", "lower", "upper")
 _CLUSTERS = ("upper", "middle", "lower")
+#: What the board repeats of a printed figure.
+_AS_PRINTED = ("topic", "measure", "relation", "printed", "unit", "status", "contradicted")
 
 
 @dataclass(frozen=True)
@@ -149,25 +151,19 @@ def _outcomes(work: _Work, m: str) -> Computed:
 
 
 def _models(work: _Work, m: str) -> Computed:
-    models = work.models[m]
-    fit, own = models.slope, f"center({work.measure(m).pre})"
-    se = fit.variance_se()
-    fixed, covariance = fit.fixed, fit.random_covariance
-    return {
-        f"models.{m}.lr_intercept": models.test_intercept.statistic,
-        f"models.{m}.lr_intercept_p": models.test_intercept.p_value,
-        f"models.{m}.intercept": fixed.loc["Intercept", "estimate"],
-        f"models.{m}.intercept_se": fixed.loc["Intercept", "se"],
-        f"models.{m}.intercept_variance": covariance.loc["Intercept", "Intercept"],
-        f"models.{m}.intercept_variance_se": se["var(Intercept)"],
-        f"models.{m}.slope": fixed.loc[own, "estimate"],
-        f"models.{m}.slope_se": fixed.loc[own, "se"],
-        f"models.{m}.slope_variance": covariance.loc[own, own],
-        f"models.{m}.slope_variance_se": se[f"var({own})"],
-        f"models.{m}.lr_slope": models.test_slope.statistic,
-        f"models.{m}.lr_slope_p": models.test_slope.p_value,
-        f"models.{m}.vpc": 100 * fit.vpc(),
-    }
+    models, own = work.models[m], f"center({work.measure(m).pre})"
+    fixed, covariance = models.slope.fixed, models.slope.random_covariance
+    se = models.slope.variance_se()
+    out: Computed = {f"models.{m}.vpc": 100 * models.slope.vpc()}
+    terms = ("intercept", "Intercept", models.test_intercept), ("slope", own, models.test_slope)
+    for name, term, test in terms:
+        out[f"models.{m}.lr_{name}"] = test.statistic
+        out[f"models.{m}.lr_{name}_p"] = test.p_value
+        out[f"models.{m}.{name}"] = fixed.loc[term, "estimate"]
+        out[f"models.{m}.{name}_se"] = fixed.loc[term, "se"]
+        out[f"models.{m}.{name}_variance"] = covariance.loc[term, term]
+        out[f"models.{m}.{name}_variance_se"] = se[f"var({term})"]
+    return out
 
 
 def _mcmc(work: _Work, m: str) -> Computed:
@@ -329,13 +325,7 @@ def _row(figure: PublishedFigure, computed: Computed) -> dict[str, object]:
         "rounding": figure.rounding,
         "state": "not testable" if match is None else "match" if match else "no match",
         "match": match,
-        "topic": figure.topic,
-        "measure": figure.measure,
-        "relation": figure.relation,
-        "printed": figure.printed,
-        "unit": figure.unit,
-        "status": figure.status,
-        "contradicted": figure.contradicted,
+        **{name: getattr(figure, name) for name in _AS_PRINTED},
         "monte_carlo_error": error,
         "note": figure.note,
     }

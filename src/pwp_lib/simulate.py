@@ -163,11 +163,28 @@ def simulate_cohort(
             variance = truth.residual_covariance[i][i]
             z_post = noise[:, i] / np.sqrt(variance) if variance > 0 else noise[:, i]
             post[:, i] = _bounded(mean[:, i], max(variance, 1e-9), z_post, measure)
-    further = {"deprivation": deprivation[codes]} if truth.deprivation else {}
     rows = therapists.loc[codes, ["therapist_id", "service_id"]].reset_index(drop=True)
     for i, measure in enumerate(truth.measures):
         rows[measure.pre], rows[measure.post] = pre[:, i], post[:, i]
-    return _assemble(truth, rows.assign(**further), therapists, effective, seed, rng, interviews)
+    if truth.deprivation:
+        rows["deprivation"] = deprivation[codes]
+    width = max(len(str(len(rows))), 4)
+    rows.insert(0, "patient_id", [f"P{i + 1:0{width}d}" for i in range(len(rows))])
+    details = simulate_patients_details(len(rows), rng)
+    coded = interviews and len(ids) >= 12
+    return read_cohort(
+        pd.concat([rows, details], axis=1),
+        therapists,
+        _segments(therapists, effective, rng) if coded else None,
+        measures=[_widened(m, rows[m.post].to_numpy()) for m in truth.measures],
+        provenance=Provenance(
+            synthetic=True,
+            source=f"simulated by pwp_lib with seed {seed}",
+            note="Drawn from a stated truth, not fitted to any figure.",
+            licence="CC0 1.0",
+        ),
+        flow=[FlowStep("simulated", len(rows), len(ids), truth.services, 0)],
+    )
 
 
 def _above(
@@ -189,35 +206,6 @@ def _context(
     """Points that the mean of a caseload adds for its patients, shape (n, M)."""
     total = pd.DataFrame(pre - pre.mean(axis=0)).groupby(codes).transform("mean").to_numpy()
     return np.asarray(total * truth.above_therapists[2][:, 1])
-
-
-def _assemble(
-    truth: Truth,
-    rows: pd.DataFrame,
-    therapists: pd.DataFrame,
-    effective: NDArray[np.float64],
-    seed: int,
-    rng: np.random.Generator,
-    interviews: bool,
-) -> Cohort:
-    n, j = len(rows), len(therapists)
-    width = max(len(str(n)), 4)
-    rows.insert(0, "patient_id", [f"P{i + 1:0{width}d}" for i in range(n)])
-    details = simulate_patients_details(n, rng)
-    segments = _segments(therapists, effective, rng) if interviews and j >= 12 else None
-    return read_cohort(
-        pd.concat([rows, details], axis=1),
-        therapists,
-        segments,
-        measures=[_widened(m, rows[m.post].to_numpy()) for m in truth.measures],
-        provenance=Provenance(
-            synthetic=True,
-            source=f"simulated by pwp_lib with seed {seed}",
-            note="Drawn from a stated truth, not fitted to any figure.",
-            licence="CC0 1.0",
-        ),
-        flow=[FlowStep("simulated", n, j, truth.services, 0)],
-    )
 
 
 def _effectiveness(truth: Truth, u: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -72,9 +72,7 @@ def quota(n: int, shares: Mapping[Any, float], rng: np.random.Generator) -> NDAr
     counts = np.floor(exact).astype(int)
     short = n - counts.sum()
     counts[np.argsort(counts - exact, kind="stable")[:short]] += 1
-    labels = np.empty(n, dtype=object)
-    labels[:] = [label for label, k in zip(shares, counts, strict=True) for _ in range(k)]
-    return rng.permutation(labels)
+    return rng.permutation(np.repeat(np.array([*shares], dtype=object), counts))
 
 
 def numbers_with(

@@ -17,30 +17,9 @@ from pwp_lib.cohort import MANIFEST_VERSION, TABLES, Cohort, file_hash
 
 __all__ = ["COLUMNS", "describe_cohort", "write_cohort"]
 
+_LISTED = pd.read_csv(Path(__file__).with_name("columns.csv"))
 #: What each column holds. Scores of the cohort's own measures are described from the measure.
-COLUMNS: dict[str, str] = {
-    "patient_id": "Patient; one row each.",
-    "therapist_id": "Psychological Wellbeing Practitioner (PWP) who treated the patient.",
-    "service_id": "Service in which the therapist works.",
-    "sessions": "Sessions attended, the assessment included.",
-    "age": "Age in years.",
-    "gender": "female or male.",
-    "ethnicity": "As recorded by the service; empty where it was not.",
-    "status": "closed, or in_treatment when the download was made.",
-    "years_experience": "Years in mental health settings before training as a PWP.",
-    "ego_strength": "Psychosocial Inventory of Ego Strengths, 64 items: 64 to 320.",
-    "rationality": "Rational-Experiential Inventory, rationality, 20 items: 20 to 100.",
-    "experientiality": "Rational-Experiential Inventory, experientiality, 20 items: 20 to 100.",
-    "resilience": "Connor-Davidson Resilience Scale, 25 items: 0 to 100.",
-    "supervisor_rationality": "The supervisor's rating, reworded inventory; may be empty.",
-    "supervisor_experientiality": "The supervisor's rating, reworded inventory; may be empty.",
-    "participant_id": "Who was interviewed.",
-    "role": "pwp or supervisor.",
-    "coder": "Who coded the interview: first, or second where it was coded twice.",
-    "high_order_theme": "Theme of the interview schedule.",
-    "lower_order_theme": "Code given to the segment.",
-    "synthetic": "TRUE in every row: no row describes a person.",
-}
+COLUMNS: dict[str, str] = dict(zip(_LISTED["column"], _LISTED["meaning"], strict=True))
 
 
 def describe_cohort(cohort: Cohort) -> str:
@@ -137,13 +116,8 @@ def write_cohort(
 
 def _replace_text(path: Path, text: str) -> Path:
     """Write a file beside its place and move it there, so that no half-written one is seen."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
-            out.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as beside:
+        draft = Path(beside, path.name)
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.chmod(0o644)
+        return draft.replace(path)

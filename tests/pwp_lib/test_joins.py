@@ -169,8 +169,8 @@ def test_an_identifier_that_only_looks_the_same_is_another(kind: str, seed: int)
         lambda: ancova(patients, "phq9", pd.Series(others)),
         lambda: nested_ancova(patients, "phq9", others),
     ):
-        with pytest.raises(InputError, match="upper cluster has no patient"):
+        with pytest.raises(InputError, match=r"upper cluster has no patient|in two ways"):
             call()
     told = therapists.assign(therapist_id=therapists["therapist_id"].map(change))
-    with pytest.raises(InputError, match="or no patient's therapist is in their table"):
+    with pytest.raises(InputError, match=r"no patient's therapist is in their table|in two ways"):
         therapist_predictors(patients, told, "phq9", ["resilience"])

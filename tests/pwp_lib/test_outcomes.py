@@ -218,7 +218,7 @@ def test_national_groups_add_up(people):
 def test_bad_requests_are_said_in_a_sentence(people):
     with pytest.raises(InputError, match="column oci_pre: the column is missing"):
         patient_outcomes(people, "oci")
-    with pytest.raises(InputError, match="the column to group by is missing"):
+    with pytest.raises(InputError, match="column ward: the column is missing"):
         summarise_outcomes(people, "phq9", by="ward")
     with pytest.raises(InputError, match="another length"):
         summarise_outcomes(people, "phq9", by=pd.Series(["a"]))

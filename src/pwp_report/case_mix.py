@@ -275,8 +275,8 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
     terms = {t: terms[t] for t, values in made.items() if values.max() > values.min()}
     rows, fixed = kept.assign(**{t: made[t] for t in terms}), []
     if "service_id" in rows and terms and not outcome:
-        values_within = rows.groupby("service_id")[[*terms]].nunique().max()
-        fixed = [t for t in terms if values_within[t] == 1]
+        within = rows.groupby("service_id")
+        fixed = [t for t in terms if (within[t].max() == within[t].min()).all()]
         names = ", ".join(dict.fromkeys(terms[t].covariate for t in fixed))
         said += [remark("of_services", names=names, least=_LEAST_SERVICES)] if fixed else []
     return CaseMixRows(rows, terms, fixed, tuple(said), len(kept) == len(patients))

@@ -217,7 +217,9 @@ def ancova(
     import statsmodels.formula.api as smf
 
     chosen = get_measure(measure)
-    rows = patients_in_clusters(patients, groups, compare).reset_index(drop=True)
+    used = ["therapist_id", chosen.pre, chosen.post]
+    need_columns(patients, *used)
+    rows = patients_in_clusters(patients[used], groups, compare).reset_index(drop=True)
     scores = as_numbers(rows, [chosen.post, chosen.pre]).set_axis(["post", "pre"], axis=1).dropna()
     scores -= scores.mean()  # far from zero it would be lost that they differ
     scores["first"] = (rows.loc[scores.index, "cluster"] == compare[0]).to_numpy(dtype=float)

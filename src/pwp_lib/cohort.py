@@ -127,7 +127,7 @@ class Cohort:
         own = {m.name: m for m in self.measures}
         wanted = name.name if isinstance(name, Measure) else name
         if wanted not in own:
-            wanted = get_measure(name).name
+            wanted = get_measure(str(wanted)).name
         if wanted not in own:
             raise InputError(f"the cohort has no measure {wanted}", hint=f"it has {', '.join(own)}")
         return own[wanted]

@@ -195,6 +195,8 @@ def precision_grid(
     therapists, caseloads, effects = list(therapists), list(caseloads), np.atleast_1d(vpc).tolist()
     if not (therapists and caseloads and effects):
         raise InputError("a grid needs one value of each at least")
+    if min(*therapists, *caseloads) < 1:
+        raise InputError("a design has one therapist at least, and one patient of each")
     rows = [
         {"therapists": count, "patients": size, "total_patients": one.patients, **vars(one)}
         | {"patients": size}

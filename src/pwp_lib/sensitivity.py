@@ -212,7 +212,8 @@ def _other_models(
         variants["No case mix"] = model_formula(own, listed)
 
     def work(formula: str) -> dict[str, Any]:
-        if "service_id" in formula and patients.get("service_id", pd.Series()).nunique() < 2:
+        services = patients.get("service_id", pd.Series()).map(str, na_action="ignore")
+        if "service_id" in formula and services.nunique() < 2:
             raise InputError("there are not two services", column="service_id")
         return panel.fitted(fit_mixed(formula, patients))
 

@@ -96,6 +96,9 @@ class Truth(Checked):
     caseload_mix: Matrix = ()
 
     def __post_init__(self) -> None:
+        many = ("measures", "pre_mean", "pre_sd", "caseloads")
+        if odd := [name for name in many if not isinstance(getattr(self, name), Sequence)]:
+            raise InputError(f"{odd[0]} of a cohort that is simulated is a sequence, one each")
         m = len(self.measures)
         shapes = {
             "pre_mean": len(self.pre_mean) == m,

@@ -137,6 +137,11 @@ def test_floats_that_have_rounded_identifiers_are_refused() -> None:
         lambda: pwp.Truth().with_vpc(None),  # type: ignore[arg-type]
         lambda: pwp.Truth().with_therapists(float("inf")),  # type: ignore[arg-type]
         lambda: FITS["phq9"].profile_interval(1e-16),
+        lambda: pwp.Truth(measures=3),  # type: ignore[arg-type]
+        lambda: pwp.Truth(caseloads=3),  # type: ignore[arg-type]
+        lambda: COHORT.measure(None),  # type: ignore[arg-type]
+        lambda: pwp.precision_grid([-1, 2], [20], 0.1),
+        lambda: pwp.precision_grid([10], [0], 0.1),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_words(work: Callable[[], Any]) -> None:
@@ -151,3 +156,10 @@ def test_numbers_written_as_text_or_categories_are_numbers() -> None:
     # A role that is no word is one more.
     themes = pwp.high_order_themes(S.assign(role=1), CLUSTERS)
     assert themes["stays"].tolist() == pwp.high_order_themes(S, CLUSTERS)["stays"].tolist()
+
+
+def test_services_that_are_lists_leave_one_analysis_out() -> None:
+    odd = P.assign(service_id=[[i % 3] for i in range(len(P))])
+    panel = pwp.sensitivity_panel(odd, "phq9", ["phq9", "gad7"], draws=0).rows.set_index("analysis")
+    assert panel.at["Service as a fixed effect", "note"]
+    assert not panel.at["Random slope, REML", "note"]

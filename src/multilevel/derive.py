@@ -299,11 +299,10 @@ def _cancelled(recipe: Recipe, weights: Array, table: Array) -> NDArray[np.bool_
     levels, its squares are what is left of far larger sums.
     """
 
-    def squares(by: Array, sums: Array) -> Array:
-        products = sums.sum(axis=1)[recipe.places].reshape(by.shape[1], -1)
-        return np.asarray(((by @ products) * by).sum(axis=1))
-
-    return squares(weights, table) <= _LOST * squares(np.abs(weights), np.abs(table))
+    by, sums = np.array([weights, np.abs(weights)]), np.array([table, np.abs(table)]).sum(axis=2)
+    products = sums[:, recipe.places].reshape(2, by.shape[2], -1)
+    squares, size = ((by @ products) * by).sum(axis=2)
+    return np.asarray(squares <= _LOST * size)
 
 
 def _crosses(recipe: Recipe, weights: Array, table: Array, means: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 from multilevel.lanes import WIDTH, zeros
-from multilevel.small import cholesky, congruent, invert_lower
+from multilevel.small import cholesky, congruent, copy, diagonalise, invert_lower
 from multilevel.tiers import compiled, folded
 
 #: A sum of squares below this share of what it was is nothing but rounding.
@@ -60,6 +60,9 @@ class Stack:
     left : ndarray of shape (R, q + p + 1)
         Share of each random and fixed term, and of the response, that is left when terms before
         it of its part, or all fixed terms, are taken out.
+    told : ndarray of shape (R, 3 + q)
+        Least share of any random term that the fixed ones leave, mean square of the response that
+        all leave within groups, rank of the fixed terms there, and which random term that is.
     q, p : int
         Numbers of random and of fixed terms.
     dof : ndarray of shape (R,)
@@ -80,6 +83,7 @@ class Stack:
     ols: Array
     scale: Array
     left: Array
+    told: Array
 
     q: int = field(init=False)
     p: int = field(init=False)
@@ -207,23 +211,7 @@ def _refuse_dependent(design: DesignMoments, predicted: NDArray[np.bool_]) -> No
 
 def tells_variances(stack: Stack) -> NDArray[np.bool_]:
     """Whether the fixed terms leave something of the response and of the random ones, (R,)."""
-    between = np.linalg.eigvalsh(_unexplained(stack)) > _LEAST_LEFT * stack.n[:, None]
-    return np.asarray(between.all(axis=1) & (_left_within(stack) > ROUNDING * stack.n))
-
-
-def _unexplained(stack: Stack) -> Array:
-    """Take the fixed terms out of the random ones, all of them orthonormal, shape (R, q, q)."""
-    shared = stack.root.swapaxes(-1, -2) @ stack.outer[..., : stack.p]
-    taken = np.einsum("rjap,rjbp->rab", shared, shared)
-    return np.asarray(stack.n[:, None, None] * np.eye(stack.q) - taken)
-
-
-def _left_within(stack: Stack) -> Array:
-    """Sum the squares that all terms leave of the response within groups, shape (R,)."""
-    within, p = stack.within, stack.p
-    known = np.linalg.pinv(within[:, :p, :p], 1e-10, hermitian=True)
-    pull = within[:, :p, p]
-    return np.asarray(within[:, p, p] - np.einsum("ra,rab,rb->r", pull, known, pull))
+    return np.asarray((stack.told[:, 0] > _LEAST_LEFT) & (stack.told[:, 1] > ROUNDING))
 
 
 def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
@@ -232,11 +220,10 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
     Neither within groups, for the residual, nor between them, once the fixed terms are taken
     out, for a random term.
     """
-    p, root, rows = stack.p, stack.root[0], float(stack.n[0])
-    rest = _unexplained(stack)[0]
-    if np.linalg.eigvalsh(rest)[0] <= _LEAST_LEFT * rows:
-        z_root, vectors = stack.z_root[0], np.linalg.eigh(rest)[1]
-        part = np.linalg.solve(z_root.T, vectors[:, 0]) * np.linalg.norm(z_root, axis=1)
+    rows, (between, left, rank, *axis) = float(stack.n[0]), stack.told[0].tolist()
+    if not between > _LEAST_LEFT:
+        z_root = stack.z_root[0]
+        part = np.linalg.solve(z_root.T, axis) * np.linalg.norm(z_root, axis=1)
         term = design.random_names[int(np.abs(part).argmax())]
         raise InputError(
             f"the fixed terms leave nothing of the random term {term} to estimate its variance "
@@ -244,10 +231,11 @@ def _refuse_without_variation(design: DesignMoments, stack: Stack) -> None:
             hint="leave it out of the random part, or leave out fixed terms that stand for groups",
             column=design.group_name or None,
         )
-    left = _left_within(stack)[0]
-    sizes, real = (root**2).max(axis=-1), np.linalg.matrix_rank(stack.within[0, :p, :p], 1e-10)
-    taken = int((sizes > 1e-10 * sizes.max(axis=1, keepdims=True)).sum() + real)
-    if rows <= taken or left <= ROUNDING * rows:
+    most = len(design.groups) * stack.q + rank
+    if rows <= most:  # of which random terms that are zero throughout a group take none
+        sizes = (stack.root[0] ** 2).max(axis=-1)
+        most = rank + (sizes > _LEAST_LEFT * sizes.max(axis=1, keepdims=True)).sum()
+    if rows <= most or not left > ROUNDING:
         why = (
             "within groups there is no residual variance: the groups are too small for these "
             "random terms, or the model predicts the response without error"
@@ -299,15 +287,11 @@ def standardise(
     root, outer = np.zeros((designs, groups, q, q)), np.zeros((designs, groups, q, p + 1))
     within, left = np.zeros((designs, p + 1, p + 1)), np.zeros((designs, q + p + 1))
     roots, ols = np.zeros((designs, q + p, q + p)), np.zeros((designs, p))
-    squares = np.zeros(designs)
+    scale, told = np.zeros(designs), np.zeros((designs, 3 + q))
     roles = np.array([*random, *fixed, response])
-    parts = root, outer, within, left, roots, ols, squares
+    parts = root, outer, within, left, roots, ols, scale, told
     _standardise(np.ascontiguousarray(cross), n, roles, parts)
     z_root, x_root = roots[:, :q, :q].copy(), roots[:, q:, q:].copy()
-    scale = np.sqrt(squares / n)
-    outer[..., p] /= scale[:, None, None]
-    within[:, p] /= scale[:, None]
-    within[..., p] /= scale[:, None]
     shift = 2.0 * (n - p if reml else n) * np.log(scale)
     if reml:
         shift += 2.0 * np.log(np.diagonal(x_root, axis1=1, axis2=2)).sum(axis=1)
@@ -317,13 +301,13 @@ def standardise(
         x_root += taken[q:-1, None] * x_root[:, place, None]
         if constant in random:
             z_root += taken[:q, None] * z_root[:, random.index(constant), None]
-    return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale, left)
+    return Stack(root, outer, within, n, reml, shift, z_root, x_root, ols, scale, left, told)
 
 
 @compiled(20_000)  # type: ignore[untyped-decorator]
 def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
     """Fill the parts of a stack, design by design; `roles` are the positions of z, x and y."""
-    root, outer, within, left, roots, ols, squares = parts
+    root, outer, within, left, roots, ols, scale, told = parts
     width, q, p, m = len(roles), root.shape[2], ols.shape[1], cross.shape[2]
     block = zeros((width, width))
     for r in range(len(cross)):
@@ -338,9 +322,17 @@ def _standardise(cross: Any, n: Any, roles: Any, parts: Any) -> None:
         _least_squares(total, q, roles, change, ols, r)
         for j in range(cross.shape[1]):
             congruent(change, cross[r, j], block)
-            squares[r] += block[q + p, q + p]
+            scale[r] += block[q + p, q + p]
             _split(block, q, root[r, j], outer[r, j], within[r])
-        left[r, q + p] = squares[r] / total[q + p, q + p]
+        left[r, q + p] = scale[r] / total[q + p, q + p]
+        scale[r] = math.sqrt(scale[r] / n[r])
+        for j in range(cross.shape[1]):
+            for i in range(q):
+                outer[r, j, i, p] /= scale[r]
+        for i in range(p + 1):
+            within[r, i, p] /= scale[r]
+            within[r, p, i] /= scale[r]
+        _tell(root[r], outer[r], within[r], n[r], told[r])
 
 
 @folded  # type: ignore[untyped-decorator]
@@ -418,3 +410,35 @@ def _split(block: Any, q: Any, root: Any, outer: Any, within: Any) -> None:
     for i in range(width - q):
         for m in range(width - q):
             within[i, m] += block[q + i, q + m]
+
+
+@folded  # type: ignore[untyped-decorator]
+def _tell(root: Any, outer: Any, within: Any, n: Any, told: Any) -> None:
+    """Fill what the fixed terms leave to tell variances from; all terms are orthonormal."""
+    q, p = root.shape[1], len(within) - 1
+    rest, kept, axes, shared = zeros((q, q)), zeros((p, p)), zeros((q + p, q + p)), zeros((q,))
+    for i in range(q):
+        rest[i, i] = 1.0
+    for j in range(len(root)):
+        for k in range(p):
+            for i in range(q):
+                shared[i] = 0.0
+                for a in range(q):
+                    shared[i] += root[j, a, i] * outer[j, a, k]
+            for i in range(q):
+                for m in range(q):
+                    rest[i, m] -= shared[i] * shared[m] / n
+    diagonalise(rest, axes, q)
+    told[0] = rest[0, 0] if q else 1.0
+    for i in range(q):
+        told[3 + i] = axes[0, i]
+    copy(within, kept)
+    diagonalise(kept, axes, p)
+    told[1] = within[p, p] / n
+    for k in range(p):
+        along = 0.0
+        for i in range(p):
+            along += axes[k, i] * within[i, p]
+        if kept[k, k] > _LEAST_LEFT:
+            told[1] -= along * along / (kept[k, k] * n)
+            told[2] += 1.0

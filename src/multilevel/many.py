@@ -119,11 +119,8 @@ def _fitted(roles: DesignMoments, cross: Array, n: Array, reml: bool) -> ManyFit
     own = [f.name for f in fields(every) if f.init and f.name != "reml"]
     columns = [*roles.random, *roles.fixed, roles.response]
     known = (every.left > ROUNDING) & ~too_far(cross.sum(axis=1), columns, roles.constant)
-    usable = np.flatnonzero((n > every.p) & known.all(axis=1))
+    usable = np.flatnonzero((n > every.p) & known.all(axis=1) & tells_variances(every))
     stack = replace(every, **{name: getattr(every, name)[usable] for name in own})
-    kept = tells_variances(stack)
-    usable = usable[kept]
-    stack = replace(stack, **{name: getattr(stack, name)[kept] for name in own})
     out: dict[str, NDArray[Any]] = {}
     for key, values in _raw(stack, roles.random_means(cross[usable].sum(axis=1))).items():
         unknown = False if values.dtype == bool else np.nan

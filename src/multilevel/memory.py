@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class Coded:
 
     def __init__(self, labels: Sequence[Any], codes: Codes) -> None:
         self.labels, self.codes = labels, codes
+        self._whole: tuple[NDArray[np.object_], NDArray[np.intp]] | None = None
 
     def ordered(self, counts: Array, column: str) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
         """Sort the labels that have rows, and say where each was.
@@ -83,9 +85,29 @@ class Coded:
         column : str
             The grouping factor; empty where all rows are one group.
         """
-        here = np.flatnonzero(counts) if column else np.arange(len(self.labels))
+        if counts.all() or not column:
+            self._whole = self._whole or sorted_labels(self.labels, column)
+            return self._whole[0].copy(), self._whole[1]
+        here = np.flatnonzero(counts)
         groups, order = sorted_labels([self.labels[i] for i in here.tolist()], column)
         return groups, here[order]
+
+
+#: Codes of text in Arrow's memory, by the identity of what holds it. That cannot be changed: a
+#: column that is given other values holds another.
+_REMEMBERED: dict[int, tuple[weakref.ref[Any], Coded]] = {}
+
+
+def _coded_text(held: Any) -> Coded:
+    """Code text in Arrow's memory, once for as long as it lives."""
+    key = id(held)
+    known = _REMEMBERED.get(key)
+    if known is None or known[0]() is not held:
+        found = held.dictionary_encode().combine_chunks()
+        codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        forget = weakref.ref(held, lambda _: _REMEMBERED.pop(key, None))
+        known = _REMEMBERED[key] = forget, Coded(found.dictionary.to_pylist(), codes)
+    return known[1]
 
 
 def _coded_range(values: Array) -> Coded | None:
@@ -198,14 +220,15 @@ class Column:
         """Labels and the code of each row, which may come with labels that no row has."""
         values = self.values
         try:
+            if isinstance(values.dtype, pd.StringDtype) and values.dtype.storage == "pyarrow":
+                return _coded_text(values._pa_array)
             if isinstance(values, np.ndarray) and (found := _coded_range(values)):
                 return found
             floats = pd.api.types.is_float_dtype(values.dtype)
             codes, labels = pd.factorize(values + 0.0 if floats else values)  # zero has no sign
         except (TypeError, NotImplementedError, pa.ArrowException):
             raise InputError(_OF_ONE_KIND, column=self.name) from None
-        if getattr(values.dtype, "storage", "") != "pyarrow":  # which holds nothing else
-            refuse_unwritable(labels, self.name)
+        refuse_unwritable(labels, self.name)
         return Coded(labels.tolist(), codes.astype(np.int64, copy=False))
 
     @cached_property

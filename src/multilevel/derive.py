@@ -298,7 +298,6 @@ def _cancelled(recipe: Recipe, weights: Array, table: Array) -> NDArray[np.bool_
     The dummy of a first level is one less all the others: so where no row has a combination of
     levels, its squares are what is left of far larger sums.
     """
-
     by, sums = np.array([weights, np.abs(weights)]), np.array([table, np.abs(table)]).sum(axis=2)
     products = sums[:, recipe.places].reshape(2, by.shape[2], -1)
     squares, size = ((by @ products) * by).sum(axis=2)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pwp_lib.cohort import Cohort, FlowStep, Provenance, finished
@@ -119,7 +118,9 @@ def check_study_data(
     courses += [remark("scales_not_used", columns=headings_listed(left))] * bool(left)
     scales = table is not None and bool({*table} - {*_THERAPIST_TEXT})
     included = replace(included, flow=(*chosen, *included.flow[1:]))
-    said = [*taken, *said, *[remark("every_row_attended")] * done.counts_every_row]
+    recorded = " that were recorded" * (done.scores == "recorded")
+    whole_file = [remark("every_row_attended", recorded=recorded)] * done.counts_every_row
+    said = [*taken, *said, *whole_file]
     remarks = [*raw.remarks, *said, *dropped, *reader.notes, *courses]
     remarks += [] if found else _asked_of_scores(patients, included.patients, done)
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
@@ -233,7 +234,7 @@ def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study)
         quarter = m.minimum + (m.maximum - m.minimum) / 4
         suggested = {
             "means_of_items": min(pre.max(), post.max()) <= quarter,
-            "worse_on_average": float(np.nanmean(m.improvement(pre, post))) < 0,
+            "worse_on_average": bool(pd.Series(m.improvement(pre, post)).mean() < 0),
             "measure_costs": few > min([*lack.values(), 1.0]) + 0.1,
         }
         keys = [key for key, so in suggested.items() if so]
@@ -249,16 +250,24 @@ def _filled_in(people: pd.DataFrame, measures: Sequence[Measure], study: Study) 
     many = bool(same.mean() > (0.1 if len(measures) > 1 else 0.2))
     asked = [remark("scores_copied", some=study.some(int(same.sum()), len(same)))] * many
     for m in measures:
-        if any(_stands_out(people[c], v, m) for c in (m.pre, m.post) for v in (0, *MISSING_CODES)):
+        ends = people[[m.pre, m.post]], people[[m.post, m.pre]]
+        if any(_stands_out(both, v, m) for both in ends for v in (0, *MISSING_CODES)):
             asked.append(remark("scores_stand_out", measure=m))
     return asked
 
 
-def _stands_out(scores: pd.Series, value: float, measure: Measure) -> bool:
-    """Whether far more scores are a number than are any other within a seventh of the scale."""
-    near = scores[(scores - value).abs() <= (measure.maximum - measure.minimum) / 7].value_counts()
-    own, times = near.get(value, 0), 4 if value else 8  # on a floor nought is frequent anyway
-    return bool(own > 0.05 * scores.count() and not own <= times * near.drop(value).max())
+def _stands_out(ends: pd.DataFrame, value: float, measure: Measure) -> bool:
+    """Whether far more scores are a number than are any other within a seventh of the scale.
+
+    Of the scores at one end, first in `ends`. On a floor nought is frequent anyway, and then of
+    patients whose other scores lie as far out as those of the patients next to it.
+    """
+    scores, others = ends.iloc[:, 0], (ends.iloc[:, 1] - ends.iloc[:, 1].mean())
+    near = scores[(scores - value).abs() <= (measure.maximum - measure.minimum) / 7]
+    beside, here = (abs(others[near.index][w].mean()) for w in (near != value, near == value))
+    times, counts = 8 if value == 0 and here > 0.8 * beside else 4, near.value_counts()
+    own = counts.get(value, 0)
+    return bool(own > 0.05 * scores.count() and not own <= times * counts.drop(value).max())
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

@@ -7,13 +7,14 @@ from unicodedata import category, normalize
 import numpy as np
 import pandas as pd
 
+from pwp_lib.measures import Measure
 from pwp_lib.schema import no_identifiers
 from pwp_report.case_mix import case_mix_columns, read_case_mix
 from pwp_report.disclosure import DisclosurePolicy, percentage
 from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
-from pwp_report.recognise import NOBODY, WORDS, one_edit
+from pwp_report.recognise import NOBODY, WORDS, of_nobody, one_edit
 from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
 from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
@@ -22,6 +23,7 @@ from pwp_report.wording import refusal, remark
 _SLIPS, _COMPARED = 5, 300
 #: Columns of numbers, and from where to where they can go.
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
+_HALF_A_YEAR = pd.Timedelta(days=183)
 
 
 def score_columns(entry: ScoreColumns, level: str) -> list[tuple[str, str]]:
@@ -41,8 +43,10 @@ def _bare(name: str) -> tuple[str, str]:
     >>> _bare("O'Hara, Zoë (B7)")[1] == _bare("zoe ohara")[1], _bare("1.2") == _bare("2.1")
     (True, False)
     """
-    # Marks on letters (of category Mn) are lost on the way from one system to another.
-    letters = (c for c in normalize("NFKD", name.casefold()) if category(c) != "Mn")
+    # Marks on letters (of category Mn) are lost on the way from one system to another, and of an
+    # address what follows the person changes with the employer.
+    own = re.sub(r"(?<=\w)@[\w.-]+$", "", name.casefold())
+    letters = (c for c in normalize("NFKD", own) if category(c) != "Mn")
     whole = re.sub(r"\(.*?\)|\[.*?\]|['’]", "", "".join(letters))
     # Between digits a point or a dash may tell two numbers apart.
     words = re.split(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", whole)
@@ -120,7 +124,7 @@ class PatientReader:
         return self.frame[self.study.columns[role]]
 
     def _text(self, role: str) -> pd.Series:
-        return cells.read_codes(self._cells(role), self.codes)
+        return cells.read_codes(self._cells(role), self.study.missing_of(role))
 
     def _say_what_is_missing(self) -> None:
         """Say in how many rows each code for missing stands, and each word for no therapist."""
@@ -130,7 +134,7 @@ class PatientReader:
         for column in [c for c in used if c in whose or self.codes]:
             rows = self.frame[column].value_counts()
             text = cells.read_codes(rows.index.to_series())
-            known = text.isin(self.codes) | (text.str.lower().isin(NOBODY) & (column in whose))
+            known = text.isin(self.codes) | (of_nobody(text) & (column in whose))
             found = rows.groupby(text.where(known)).sum()
             if listed := ", ".join(f"{shown_name(entry)} {n:,}" for entry, n in found.items()):
                 self._note("read_as_missing", column=shown_name(column), listed=listed)
@@ -138,7 +142,7 @@ class PatientReader:
     def _identifier(self, role: str) -> pd.Series:
         """Read who or where: a word for nobody is missing, a code for it has to be corrected."""
         text = self._text(role).str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
-        text = text.mask(text.str.lower().isin(NOBODY))
+        text = text.mask(of_nobody(text))
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())
         shortened = text.str.fullmatch(WORDS["shortened"]).fillna(False).astype(bool)
@@ -242,8 +246,18 @@ class PatientReader:
                 self.found.add_kinds(need, column, read.kinds)
                 if not bool(read.values.notna().any() or read.kinds.notna().any()):
                     self.found.add("empty_column", column)
+                self._missing_on_scale(column, entry.measure, read.values)
         self.reads = [*reads.values()]
         return pd.DataFrame({name: read.values for name, read in reads.items()})
+
+    def _missing_on_scale(self, column: str, measure: Measure, scores: pd.Series) -> None:
+        """Ask about codes for missing that look like any other score of the scale."""
+        text = cells.read_codes(self.frame[column])
+        there = pd.to_numeric(text[text.isin(self.codes)], errors="coerce").value_counts()
+        for code, own in there.items():
+            near = scores[(scores - code).abs() <= (measure.maximum - measure.minimum) / 7]
+            if near.value_counts().max() >= own / 2:
+                self._note("missing_on_scale", code=f"{code:g}", measure=measure)
 
     # --- Rows that are no patients ----------------------------------------------------------------
 
@@ -265,7 +279,8 @@ class PatientReader:
     # --- One row a patient ------------------------------------------------------------------------
 
     def _once_each(self, patients: pd.DataFrame) -> pd.DataFrame:
-        if self.study.several_stated and patients["patient_id"].dropna().duplicated().any():
+        several = patients[~patients.duplicated()]["patient_id"].dropna().duplicated().any()
+        if self.study.several_stated and several:
             patients = self._one_therapist(patients)
         patient = patients["patient_id"]
         again = patient.notna() & patient.duplicated()
@@ -315,8 +330,11 @@ class PatientReader:
 
     def _repeated(self, rows: pd.DataFrame, again: pd.Series) -> None:
         """Note rows with the entries of one above: wholly, or in the columns that are used."""
-        column, whole = self.study.columns["patient_id"], self.frame.duplicated().loc[rows.index]
-        apart = self._apart(rows[rows.duplicated(keep=False)])
+        if not again.any():
+            return
+        several = rows[rows.duplicated(keep=False)]
+        whole = cells.repeated(self.frame.loc[several.index]).reindex(rows.index, fill_value=False)
+        column, apart = self.study.columns["patient_id"], self._apart(several)
         self.found.add("repeated_row", column, again & whole)
         self.found.add("repeated_but_for", column, again & ~whole, columns=apart)
 
@@ -375,26 +393,39 @@ class PatientReader:
         """Say which sessions assessed and treated; those after the end count only if asked for."""
         codes = self.study.codes
         text = cells.read_words(self._cells("contact_kind"), self.codes)
-        others = (*codes["treatment"], *codes["follow_up"])
+        later = text.isin(codes["follow_up"]) | text.str.contains(WORDS["later"], na=False)
+        others = (*codes["treatment"], *text[later].unique())
         assessed = self._means("contact_kind", "assessment", others).fillna(False).astype(bool)
         alone = assessed & ~text.str.contains(WORDS["treated"], na=False)
         treated = ~alone & ~text.str.fullmatch(WORDS["review"]).eq(True)
         sessions["assessment"], sessions["treated"] = assessed, treated
-        later = text.isin(codes["follow_up"]) | text.str.contains(WORDS["later"], na=False)
         if later.any() and not self.study.follow_ups:
             self._note("follow_ups_left_out", count=int(later.sum()))
             sessions["attended"] &= ~later
 
     def _courses(self, attended: pd.DataFrame) -> None:
-        """Ask where the numbers of patients' sessions fall in the order of their dates."""
-        if {"date", "session_number"} <= {*self.study.columns}:
+        """Ask where the numbers of sessions fall in the order of dates, or dates lie apart."""
+        columns = self.study.columns
+        if "date" not in columns:
+            return
+        rows = attended.sort_values("order", kind="stable")
+        by_patient = rows.groupby("patient_id")
+        # Whoever was assessed may have waited for treatment.
+        found = {
+            "long_gaps": (by_patient["order"].diff() > _HALF_A_YEAR) & (by_patient.cumcount() > 1)
+        }
+        if "session_number" in columns:
             numbers = cells.read_numbers(self._cells("session_number"), self.codes).values
-            rows = attended.assign(number=numbers).sort_values("order", kind="stable")
-            fall = rows.groupby("patient_id")["number"].diff() < 0
-            count, of = rows["patient_id"][fall].nunique(), rows["patient_id"].nunique()
-            if count > HANDFUL * of:
-                column = shown_name(self.study.columns["session_number"])
-                self._note("sessions_begin_again", column=column, some=self.study.some(count, of))
+            rows["number"] = numbers.loc[rows.index]
+            found = {
+                "sessions_begin_again": rows.groupby("patient_id")["number"].diff() < 0
+            } | found
+        of = rows["patient_id"].nunique()
+        for key, where in found.items():
+            if (count := rows["patient_id"][where].nunique()) > HANDFUL * of:
+                column = shown_name(columns.get("session_number", ""))
+                self._note(key, column=column, some=self.study.some(count, of))
+                break
 
     def _same_day(self, held: pd.DataFrame, here: pd.DataFrame, there: pd.DataFrame) -> None:
         """Ask where first or last scores are others once the rows are turned round."""

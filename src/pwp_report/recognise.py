@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import pandas as pd
+
 from pwp_lib.measures import MEASURES, Measure
 from pwp_report.wording import listed
 
@@ -19,6 +21,20 @@ WORDS: Mapping[str, Any] = _NAMES["words"]
 NOBODY = tuple(WORDS["nobody"])
 #: What a row may say, by what it is: of a ``patient`` or a ``session``.
 ROLES: Mapping[str, list[str]] = _NAMES["rows"]
+
+
+def of_nobody(labels: pd.Series) -> pd.Series:
+    """Whether labels are words for nobody, whoever the address is of.
+
+    Examples
+    --------
+    >>> of_nobody(pd.Series(["Vacant post", "duty.worker@service.org", "J. Doe", None])).tolist()
+    [True, True, False, False]
+    """
+    text = labels.astype("str").str.lower()
+    return text.isin(NOBODY) | text.str.replace(r"@.*|[\W_]+", " ", regex=True).str.strip().isin(
+        NOBODY
+    )
 
 
 def _plain(name: str) -> str:

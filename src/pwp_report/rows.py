@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from pwp_lib.cohort import FlowStep
-from pwp_report.read.cells import read_codes, read_words, same_name
+from pwp_report.read.cells import read_codes, read_words, repeated, same_name
 from pwp_report.read.raw import RawTable, said_of_rows, shown_name
-from pwp_report.recognise import NOBODY, of_second_therapist, speaks_of
+from pwp_report.recognise import WORDS, of_nobody, of_second_therapist, speaks_of
 from pwp_report.study import Study, column_not_there, unused
 from pwp_report.wording import refusal, remark
 
@@ -20,6 +20,8 @@ _MANY = 0.1
 #: Of a column that may be of services: its entries at the most, and the share of therapists with
 #: rows under several of them.
 _MOST_SERVICES, _SEVERAL = 200, 0.25
+#: Entries of a column of kinds of contacts, or of years, at the most.
+_MOST_KINDS = 12
 #: The number of a therapist, and what stands in the entries of a column of time.
 _NUMBER, _YEAR = r"^[A-Za-z]{0,3}[ ._-]?0*(\d{1,4})$", r"(?:19|20)\d\d"
 
@@ -46,7 +48,7 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
         raw, several = _apart_by_service(raw, study)
         said += [remark("numbers_restarted", count=several)] * bool(several)
     if study.drop_repeated_rows:
-        again = raw.frame.duplicated()
+        again = repeated(raw.frame)
         said += said_of_rows(int(again.sum()), "with the same entries as one above")
         raw = _rows(raw, ~again)
     people = _people(raw.frame, study)
@@ -96,8 +98,8 @@ def _rows(raw: RawTable, where: pd.Series) -> RawTable:
 
 def _people(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
     roles = [r for r in (*_NUMBERED, "service_id") if r in study.columns]
-    ids = pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing) for r in roles})
-    return ids.mask(ids.apply(lambda column: column.str.lower().isin(NOBODY)))
+    ids = pd.DataFrame({r: read_codes(frame[study.columns[r]], study.missing_of(r)) for r in roles})
+    return ids.mask(ids.apply(of_nobody))
 
 
 def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
@@ -118,12 +120,16 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
     groups = [c for c in left if not (of_place(c) or speaks_of("no_group", c))]
     groups *= "group_id" not in known
     treatments = [c for c in free if speaks_of("treatment", c)]
+    scored = raw.frame[[s.score for s in study.measures if s.score]].notna().any(axis=1)
+    kinds = free * (study.counts_every_row and study.scores != "recorded")
     asked = {
         "services_not_named": (c for c in services if _of_services(raw.frame[c], who)),
         "above_not_named": (c for c in above if _one_each(raw.frame[c], who, 3)),
         "apart_by_column": (c for c in treatments if _one_each(raw.frame[c], who, 2)),
         "groups_not_named": (c for c in groups if _of_groups(raw.frame[c], who)),
         "second_therapist": (c for c in free if of_second_therapist(c)),
+        "contacts_not_named": (c for c in kinds if _of_contacts(raw.frame[c], scored)),
+        "trainees_by_year": (c for c in free if _of_years(raw.frame[c], who)),
     }
     return {question: next(columns, "") for question, columns in asked.items()}
 
@@ -165,6 +171,24 @@ def _of_groups(labels: pd.Series, who: pd.DataFrame) -> bool:
     apart = sizes["therapist_id"].sum() < chance.sum() / 2
     stay = rows.groupby("patient_id")["group"].nunique().eq(1).mean() > 0.9
     return bool(apart and stay and 3 <= sizes["patient_id"].median() <= 30)
+
+
+def _of_contacts(labels: pd.Series, scored: pd.Series) -> bool:
+    """Whether rows with some entries of a column have scores, and those with the others none."""
+    if not 1 < labels.nunique() <= _MOST_KINDS:
+        return False
+    rows = scored.groupby(labels).agg(["mean", "size"])
+    with_scores, without = (rows["size"][w].sum() for w in (rows["mean"] > 0.9, rows["mean"] < 0.1))
+    return bool(min(with_scores, without) > 0.1 * len(labels) <= (with_scores + without) / 9)
+
+
+def _of_years(labels: pd.Series, who: pd.DataFrame) -> bool:
+    """Whether a column is of years, and most trainees who have numbers stand under several."""
+    trainee = who["therapist_id"].str.fullmatch(WORDS["trainee"]).fillna(False).astype(bool)
+    if labels.nunique() > _MOST_KINDS or not labels.astype("str").str.contains(_YEAR).mean() > 0.9:
+        return False
+    years = labels[trainee].groupby(who["therapist_id"]).nunique()
+    return bool(len(years) > 1 and (years > 1).mean() > 0.5)
 
 
 def _begin_anew(rows: pd.DataFrame) -> bool:

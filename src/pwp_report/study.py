@@ -165,6 +165,11 @@ class Study:
         """Whether rows are sessions and no column says which were attended: then all count."""
         return self.level == "session" and not {"attended", "missed"} & set(self.columns)
 
+    def missing_of(self, role: str) -> list[str]:
+        """Codes that mean missing in the column of a role; a number may be a patient's own."""
+        own = role in ("patient_id", "person_id")
+        return [code for code in self.missing if not (own and code.isdigit())]
+
     def some(self, n: int, of: int) -> str:
         """Write a count of patients in a sentence: in words where it or the others are too few.
 

@@ -167,6 +167,17 @@ def _whole(cells: pd.Series) -> pd.Series:
     return cells
 
 
+def repeated(frame: pd.DataFrame) -> pd.Series:
+    """Tell rows with the entries of one above, whatever their capitals and spaces.
+
+    Examples
+    --------
+    >>> repeated(pd.DataFrame({"who": ["Ann ", "ann", "Ben"]})).tolist()
+    [False, True, False]
+    """
+    return frame.apply(read_words).duplicated()
+
+
 def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = None) -> ReadColumn:
     """Read a column of dates, with a time or without: year first, day first, or a named month.
 

@@ -1,0 +1,189 @@
+"""What the check asks about sessions, their dates and who held them, and how it reads labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from checking import FRAME, SESSIONS, checked, patients_of
+from question_frames import is_asked, later, messages, trainees
+
+from pwp_report.recognise import of_nobody
+
+_KEEP = '[keep]\nActivity = ["Review"]\n'
+_RECORDED = '[sessions]\nscores = "recorded"\n'
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+@pytest.mark.parametrize(("study", "asked"), [("", True), (_KEEP, False), (_RECORDED, False)])
+def test_rows_that_have_no_scores_and_are_of_another_kind_are_asked_about(
+    every: int, study: str, asked: bool, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, messages(every), study)
+    assert is_asked(check, "no sessions of treatment") == asked
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_column_that_tells_nothing_of_scores_is_not(seed: int, tmp_path: Path) -> None:
+    kinds = np.random.default_rng(seed).choice(["phone", "video"], len(messages()))
+    check = checked(tmp_path, messages().assign(Activity=kinds))
+    assert not is_asked(check, "no sessions of treatment")
+
+
+def test_sessions_known_to_be_missed_need_no_scores(tmp_path: Path) -> None:
+    missed = SESSIONS.groupby("PathwayID").tail(1).assign(AttendOrDNACode="3", PHQ9="", GAD7="")
+    both = pd.concat([SESSIONS, missed.assign(CareContDate="2021-06-01")])
+    told = both.assign(Kind=both["PHQ9"].eq("").map({True: "none", False: "held"}))
+    assert not is_asked(checked(tmp_path, told), "no sessions of treatment")
+
+
+@pytest.mark.parametrize(
+    ("label", "years", "asked"),
+    [
+        ("TR{}", 3, True),
+        ("Trainee {}", 2, True),
+        ("student-0{}", 4, True),
+        ("TR{}", 1, False),
+        ("T{}", 3, False),
+        ("Trainer {}", 3, False),
+    ],
+)
+def test_trainees_who_stand_under_several_years_are_asked_about(
+    label: str, years: int, asked: bool, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, trainees(label, years))
+    assert is_asked(check, "numbered anew each year") == asked
+
+
+def test_trainees_with_the_year_in_their_label_are_not(tmp_path: Path) -> None:
+    frame = trainees()
+    own = frame.assign(therapist_id=frame["therapist_id"] + " " + frame["Year"])
+    assert not is_asked(checked(tmp_path, own), "numbered anew each year")
+
+
+@pytest.mark.parametrize(
+    ("n", "days", "after", "study", "asked"),
+    [
+        (20, 200, 2, "", True),
+        (20, 400, 3, "", True),
+        (4, 400, 2, "", False),  # of a handful of patients
+        (80, 150, 2, "", False),
+        (80, 400, 1, "", False),  # who waited for treatment after an assessment
+    ],
+)
+def test_sessions_that_lie_far_apart_are_asked_about(
+    n: int, days: int, after: int, study: str, asked: bool, tmp_path: Path
+) -> None:
+    assert is_asked(checked(tmp_path, later(n, days, after), study), "half a year") == asked
+
+
+def test_days_and_months_exchanged_lie_far_apart(tmp_path: Path) -> None:
+    """A session a week for ten weeks, of patients who begin on any day of a year."""
+    rows = pd.DataFrame([(p, s) for p in range(60) for s in range(10)], columns=["p", "s"])
+    day = pd.Timestamp("2022-01-03") + pd.to_timedelta(6 * rows["p"] + 7 * rows["s"], unit="D")
+    other = pd.Series([d.replace(month=d.day, day=d.month) if d.day <= 12 else d for d in day])
+    frame = pd.DataFrame({"PathwayID": "p" + rows["p"].astype("str")})
+    frame["CarePersLocalId"] = "t" + (rows["p"] % 6).astype("str")
+    frame["PHQ9"] = (20 - rows["s"] + rows["p"] % 5).astype("str")
+    for dates, asked in ((day, False), (other, True)):
+        file = frame.assign(CareContDate=dates.dt.strftime("%d/%m/%Y"), Attended="yes")
+        assert is_asked(checked(tmp_path, file), "exchanged days and months") == asked
+
+
+def test_one_person_at_two_addresses_is_asked_about(tmp_path: Path) -> None:
+    names = [
+        "ann.lee",
+        "bo.kerr",
+        "cy.dunn",
+        "di.ford",
+        "ed.gale",
+        "flo.hay",
+        "gus.ives",
+        "hal.joy",
+    ]
+    whose = FRAME["therapist_id"].str[1:].astype(int).map(lambda i: names[i % 8])
+    at = pd.Series(np.where(FRAME.index % 2, "@old.org", "@new.nhs.uk"))
+    one = checked(tmp_path, FRAME.assign(therapist_id=whose + "@old.org"))
+    two = checked(tmp_path, FRAME.assign(therapist_id=whose + at))
+    assert not is_asked(one, "after an @")
+    assert is_asked(two, "after an @")
+
+
+@pytest.mark.parametrize(
+    ("label", "nobody"),
+    [
+        ("Vacant post", True),
+        ("LOCUM", True),
+        ("left service", True),
+        ("duty.worker@north.nhs.uk", True),
+        ("duty_team", True),
+        ("n/a", False),  # which is read as missing
+        ("Locumba, A", False),
+        ("A. Banks", False),
+    ],
+)
+def test_words_for_nobody_are_known_in_an_address_too(label: str, nobody: bool) -> None:
+    assert of_nobody(pd.Series([label, None])).tolist() == [nobody, False]
+
+
+def test_a_patient_may_have_the_number_that_means_missing_elsewhere(tmp_path: Path) -> None:
+    numbered = FRAME.assign(patient_id=range(60, 60 + len(FRAME)))
+    numbered["phq9_post"] = numbered["phq9_post"].mask(FRAME.index == 3, 99)
+    check = checked(tmp_path, numbered, '[file]\nmissing = ["99"]\n')
+    assert not check.problems
+    assert "99" in set(patients_of(check)["patient_id"])
+    assert len(patients_of(check)) == len(FRAME) - 1
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"), [("9", True), ("12", True), ("27", False), ("99", False)]
+)
+def test_a_code_for_missing_that_is_a_score_like_others_is_asked_about(
+    code: str, asked: bool, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, FRAME, f'[file]\nmissing = ["{code}"]\n')
+    assert is_asked(check, "is listed as missing") == asked
+
+
+def test_a_code_that_stands_where_scores_are_missing_is_not(tmp_path: Path) -> None:
+    """Nought, of a quarter of the patients, on a scale on which hardly anybody ends there."""
+    post = FRAME["phq9_post"].clip(lower=3).mask(FRAME.index % 4 == 0, 0)
+    check = checked(tmp_path, FRAME.assign(phq9_post=post), '[file]\nmissing = ["0"]\n')
+    assert not is_asked(check, "0 is listed as missing, and stands among the scores of PHQ-9")
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title, lambda text: f" {text}  "])
+def test_a_row_that_stands_twice_in_other_capitals_is_dropped_as_one(
+    change: Callable[[str], str], tmp_path: Path
+) -> None:
+    names = FRAME["therapist_id"].map(lambda t: "ann lee" if t == "t1" else "bo kerr")
+    frame = FRAME.assign(therapist_id=names).drop(columns="service_id")
+    again = frame.head(5).assign(therapist_id=frame["therapist_id"].head(5).map(change))
+    twice = pd.concat([frame, again])
+    found = checked(tmp_path, twice)
+    assert [p.problem for p in found.problems] == [
+        "this stands in a row above with the same entries"
+    ]
+    check = checked(tmp_path, twice, "[file]\ndrop_repeated_rows = true\n")
+    assert len(patients_of(check)) == len(FRAME)
+
+
+def test_rows_that_stand_twice_are_no_patients_of_several_therapists(tmp_path: Path) -> None:
+    """Said at once, whatever the rule on several asks for."""
+    twice = pd.concat([FRAME.drop(columns="sessions"), FRAME.drop(columns="sessions").head(3)])
+    check = checked(tmp_path, twice, '[therapists]\nseveral = "most_sessions"\n')
+    assert [p.problem for p in check.problems] == [
+        "this stands in a row above with the same entries"
+    ]
+
+
+def test_sessions_known_as_follow_ups_are_not_unknown_words(tmp_path: Path) -> None:
+    last = SESSIONS.groupby("PathwayID").tail(1)
+    after = last.assign(AppType="6 month follow-up call", CareContDate="2021-11-01")
+    kinds = pd.concat([SESSIONS, after])
+    check = checked(tmp_path, kinds)
+    assert any("80 follow-up sessions" in r for r in check.remarks)
+    assert not is_asked(check, "AppType")

@@ -125,7 +125,7 @@ def test_nought_on_a_floor_does_not_stand_out(seed: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.35])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.35])
 def test_nought_for_a_missing_score_stands_out_on_a_short_scale(
     share: float, seed: int, tmp_path: Path
 ) -> None:

@@ -177,8 +177,6 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     if not np.isfinite(log_unit).all() or np.ptp(log_unit) == 0.0:
         why = "the residual spread cannot depend on a variable that is undefined or does not vary"
         raise InputError(why, hint=f"check {', '.join(own)}")
-    if not design.group_name:
-        codes = np.zeros_like(codes)
     means = {name: float(raw[name].mean()) for name in own}
     columns = rows.columns - np.array(design.centres)
     return ScaledRows(design, columns, codes, log_unit, spread.strip(), expression, means)

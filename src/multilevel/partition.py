@@ -25,24 +25,8 @@ def random_row(
 
     A point may have values of `further` variables, on which the residual variance depends.
     """
-    values = {**design.means, **_given(design, at, further)}
-    if not design.polynomials:
-        return design.random_means(design.total)
-    return np.array([value_of(design.polynomials[i], values) for i in design.random], dtype=float)
-
-
-def near(row: Array) -> Array:
-    """Refuse a place at which a variance is no number."""
-    if not (np.abs(row) < _FARTHEST).all():
-        raise InputError("this place is too far from the data", hint="give one among them")
-    return row
-
-
-def _given(
-    design: DesignMoments, at: Mapping[str, float] | str | None, further: Iterable[str] = ()
-) -> Mapping[str, float]:
     if at is None or (isinstance(at, str) and at == "mean"):
-        return {}
+        at = {}
     if not isinstance(at, Mapping):
         raise InputError("this is no place", hint='give "mean" or values by predictor')
     random = [design.polynomials[i] for i in design.random] if design.polynomials else []
@@ -57,32 +41,34 @@ def _given(
                 hint=f"choose from {', '.join(known)}" if known else "leave it out",
                 column=name,
             )
-    return at
+    if not design.polynomials:
+        return design.random_means(design.total)
+    return np.array([value_of(p, {**design.means, **at}) for p in random], dtype=float)
 
 
-def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
-    """Variance between groups at a point, in squared units of the response."""
+def near(row: Array) -> Array:
+    """Refuse a place at which a variance is no number."""
+    if not (np.abs(row) < _FARTHEST).all():
+        raise InputError("this place is too far from the data", hint="give one among them")
+    return row
+
+
+def _variances(fit: Solution, at: Mapping[str, float] | str | None) -> tuple[Array, float, float]:
+    """Values of the random terms at a point, the variance between groups and the residual one."""
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no variance between groups")
-    row = near(random_row(fit.design, at, _spread_columns(fit)))
-    return fit.residual_variance * float(row @ fit.ingredients.relative @ row)
+    row = near(random_row(fit.design, at, fit.spread.means if fit.spread else ()))
+    between = fit.residual_variance * float(row @ fit.ingredients.relative @ row)
+    residual = fit.residual_variance
+    if fit.spread:
+        residual *= fit.spread.factor(at if isinstance(at, Mapping) else {})
+    return row, between, residual
 
 
 def partition_coefficient(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
     """Share of the variance that lies between groups at a point."""
-    between = group_variance(fit, at)
-    return between / (between + residual_variance(fit, at))
-
-
-def _spread_columns(fit: Solution) -> tuple[str, ...]:
-    return tuple(fit.spread.means) if fit.spread else ()
-
-
-def residual_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
-    """Residual variance at a point; at the mean of what it depends on unless given."""
-    if fit.spread is None:
-        return fit.residual_variance
-    return fit.residual_variance * fit.spread.factor(_given(fit.design, at, fit.spread.means))
+    _, between, residual = _variances(fit, at)
+    return between / (between + residual)
 
 
 def _by_delta(fit: Solution, at: Mapping[str, float]) -> float:
@@ -110,8 +96,7 @@ def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: floa
     records = []
     for value in np.ravel(np.asarray(values, dtype=float)).tolist():
         at = {variable: value}
-        row = random_row(fit.design, at, _spread_columns(fit))
-        between, residual = group_variance(fit, at), residual_variance(fit, at)
+        row, between, residual = _variances(fit, at)
         slope = row @ symmetric_basis(len(row)) @ row
         # The logit of the coefficient is log(between) - log(residual).
         error = np.nan

@@ -129,7 +129,15 @@ class Posterior(Checked):
         names = ["beta", "random_covariance", "residual_variance", "vpc"]
         names += ["u"] * (self.u.shape[1] == self.vpc.shape[1])
         random, group = list(self.design.random_names), self.design.group_name or "group"
-        data = az.from_dict(
+        about = {
+            "model": self.design.formula,
+            "prior": self.prior.name,
+            "seed": self.seed,
+            "burn_in": self.burn_in,
+            "software": "; ".join(f"{n} {version(n)}" for n in ("pwp-lib", "numpy", "numba")),
+            "notes": " ".join(self.prior.notes),
+        }
+        return az.from_dict(
             {name: getattr(self, name) for name in names},
             coords={
                 "term": list(self.design.fixed_names),
@@ -141,18 +149,9 @@ class Posterior(Checked):
                 "random_covariance": ["random_term", "random_term_other"],
                 "u": [group, "random_term"],
             },
+            attrs=about,
+            posterior_attrs=about,
         )
-        about = {
-            "model": self.design.formula,
-            "prior": self.prior.name,
-            "seed": self.seed,
-            "burn_in": self.burn_in,
-            "software": "; ".join(f"{n} {version(n)}" for n in ("pwp-lib", "numpy", "numba")),
-            "notes": " ".join(self.prior.notes),
-        }
-        data.attrs.update(about)
-        data.posterior.attrs.update(about)
-        return data
 
 
 def sample_posterior(

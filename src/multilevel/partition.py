@@ -71,19 +71,6 @@ def partition_coefficient(fit: Solution, at: Mapping[str, float] | str | None = 
     return between / (between + residual)
 
 
-def _by_delta(fit: Solution, at: Mapping[str, float]) -> float:
-    """Half the change of the coefficient's logit from one standard error below delta to above.
-
-    The other parameters follow delta, so that this is delta's whole part of the standard error.
-    """
-    from scipy.special import logit
-
-    if fit.spread is None or not fit.spread.neighbours:
-        return 0.0
-    low, high = (partition_coefficient(near, at) for near in fit.spread.neighbours)
-    return float(logit(high) - logit(low)) / 2.0
-
-
 def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: float) -> pd.DataFrame:
     """Variance partition coefficient over values of a predictor, with pointwise intervals."""
     from scipy.special import expit, logit
@@ -93,6 +80,7 @@ def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: floa
 
     width = float(norm.isf(tail_of(level)))
     sampling = variance_covariance(fit, "expected")
+    neighbours = fit.spread.neighbours if fit.spread else ()
     records = []
     for value in np.ravel(np.asarray(values, dtype=float)).tolist():
         at = {variable: value}
@@ -102,7 +90,10 @@ def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: floa
         error = np.nan
         if between:
             gradient = np.array([*(slope / between), -1.0 / fit.residual_variance])
-            error = np.sqrt(gradient @ sampling @ gradient + _by_delta(fit, at) ** 2)
+            # From one standard error below delta to above. The other parameters follow delta, so
+            # that half of this is delta's whole part of the standard error.
+            change = np.diff(logit([partition_coefficient(one, at) for one in neighbours])).sum()
+            error = np.sqrt(gradient @ sampling @ gradient + (change / 2.0) ** 2)
         share = between / (between + residual)
         low, high = expit(logit(share) + np.array([-width, width]) * error)
         records.append((value, between, share, float(low), float(high)))

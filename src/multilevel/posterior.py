@@ -15,7 +15,7 @@ from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
 from multilevel.gibbs import check_proper, run_chains, standardise
-from multilevel.likelihood import places
+from multilevel.information import elements
 from multilevel.partition import random_row
 from multilevel.priors import Prior, PriorValues, as_prior, off_the_boundary
 from multilevel.residuals import term_position
@@ -64,8 +64,7 @@ class Posterior(Checked):
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """One row a quantity, ``vpc`` last: median, bounds, Monte Carlo errors, ESS and R-hat."""
-        row, col = places(len(self.design.random)).T
-        components = self.random_covariance[..., row, col]
+        components = elements(self.random_covariance)
         drawn = [*np.moveaxis(self.beta, -1, 0), *np.moveaxis(components, -1, 0)]
         rows = [PosteriorInterval.of(x, level) for x in (*drawn, self.residual_variance, self.vpc)]
         names = [*self.design.fixed_names, *self.design.component_names, "residual variance", "vpc"]

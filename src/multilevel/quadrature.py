@@ -12,7 +12,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,7 @@ class Cells:
         return np.flatnonzero(np.diff(self.group, prepend=-1, append=-1))
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """The deviance at some parameters.
 
     Attributes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from multilevel.search import Optimum
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(NamedTuple):
     """Why the optimum is believed to be one.
 
     Derivatives are by the elements of the relative covariance factor, in standardised random

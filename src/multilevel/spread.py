@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations_with_replacement
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +85,7 @@ class Spread:
         return float(np.exp(2.0 * self.delta * log_unit))
 
 
-@dataclass(frozen=True)
-class ScaledRows:
+class ScaledRows(NamedTuple):
     """Rows of a design, to be divided by what the residual standard deviation is made of.
 
     Attributes

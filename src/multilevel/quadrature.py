@@ -12,7 +12,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,8 @@ class Cells:
         return np.flatnonzero(np.diff(self.group, prepend=-1, append=-1))
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True)
+class Point:
     """The deviance at some parameters.
 
     Attributes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from multilevel.search import Optimum
 
 
-class Certificate(NamedTuple):
+@dataclass(frozen=True)
+class Certificate:
     """Why the optimum is believed to be one.
 
     Derivatives are by the elements of the relative covariance factor, in standardised random

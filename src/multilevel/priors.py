@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,7 +35,8 @@ LEAST_LKJ = 0.5
 _LARGEST = 1e100
 
 
-class PriorValues(NamedTuple):
+@dataclass(frozen=True)
+class PriorValues:
     """A prior with its numbers, for given data.
 
     Attributes

@@ -187,15 +187,9 @@ class Writer:
             return {((dummy(factor, level),), ()): 1.0}
         return {_CONSTANT: 1.0} | {((dummy(factor, other),), ()): -1.0 for other in others}
 
-    def _unknown(
-        self, kind: Literal["pivot", "mean", "scale"], name: str, of: Polynomial | None = None
-    ) -> Polynomial:
-        unknown = Unknown(kind, name, tuple((of or {}).items()))
+    def _written(self, unknown: Unknown) -> Polynomial:
+        """Write an unknown, by its number."""
         return {((), (self._unknowns.setdefault(unknown, len(self._unknowns)),)): 1.0}
-
-    def _variable(self, name: str) -> Polynomial:
-        pivot = self._unknown("pivot", name) if name in self.pivoted else {}
-        return {((name,), ()): 1.0} | pivot
 
     def _expand(self, expression: Expression) -> Polynomial | None:
         """Write an expression as a polynomial, or None when it is not one in what is stored."""
@@ -204,7 +198,9 @@ class Writer:
         if expression.value is not None:
             return {_CONSTANT: float(expression.value)}
         if self.is_stored(expression):
-            return self._variable(str(expression))
+            name = str(expression)
+            pivot = self._written(Unknown("pivot", name)) if name in self.pivoted else {}
+            return {((name,), ()): 1.0} | pivot
         if not expression.sign:
             return self._call(expression)
         operands = [self._expand(part) for part in expression.parts]
@@ -221,11 +217,12 @@ class Writer:
             return None
         # The constant cancels; taking it out first saves the digits that it would cost.
         bare = {key: weight for key, weight in inner.items() if key[0]}
-        centred = _add(bare, self._unknown("mean", str(call), bare), -1.0)
+        centred = _add(bare, self._written(Unknown("mean", str(call), tuple(bare.items()))), -1.0)
         if call.head == "center":
             return centred
         # The standard deviation is R's, by rows less one; formulae's is by rows.
-        return multiply(centred, self._unknown("scale", str(call), centred))
+        scale = Unknown("scale", str(call), tuple(centred.items()))
+        return multiply(centred, self._written(scale))
 
     def _codings(self, terms: Sequence[Term]) -> dict[Term, list[dict[str, bool]]]:
         """Which categories keep all their levels, in the columns of each term.
@@ -269,9 +266,7 @@ class Writer:
 
 def _combine(symbol: str, operands: list[Polynomial]) -> Polynomial | None:
     """Arithmetic on polynomials; None where the result is not one."""
-    if len(operands) == 1:
-        return {"+": operands[0], "-": _add({}, operands[0], -1.0)}.get(symbol)
-    left, right = operands
+    left, right = ({}, *operands)[-2:]  # a sign alone is applied to nothing and what follows it
     if symbol in "+-":
         return _add(left, right, 1.0 if symbol == "+" else -1.0)
     result: Polynomial = {}

@@ -14,24 +14,26 @@ import numpy as np
 
 from multilevel.errors import InputError
 
-#: Signs by the names that formulae's scanner gives them, and what they do.
-_SIGNS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "PLUS": ("+", operator.add),
-    "MINUS": ("-", operator.sub),
-    "STAR": ("*", operator.mul),
-    "SLASH": ("/", operator.truediv),
-    "STAR_STAR": ("**", operator.pow),
-    "EQUAL_EQUAL": ("==", operator.eq),
-    "BANG_EQUAL": ("!=", operator.ne),
-    "LESS": ("<", operator.lt),
-    "LESS_EQUAL": ("<=", operator.le),
-    "GREATER": (">", operator.gt),
-    "GREATER_EQUAL": (">=", operator.ge),
+#: Signs of comparisons, and what they do.
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+#: Those of arithmetic too.
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+    **_COMPARISONS,
 }
 #: Signs that stand between terms, not between numbers.
-_BETWEEN_TERMS = {"COLON": (":", None), "PIPE": ("|", None), "TILDE": ("~", None)}
-_OPERATORS = dict(_SIGNS.values())
-_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_BETWEEN_TERMS = (":", "|", "~")
 _RANK = {"**": 3, "*": 2, "/": 2, "+": 1, "-": 1}
 _BASES = {"log": math.e, "log2": 2.0, "log10": 10.0}
 #: Functions of one value, which any kind of frame can compute row by row.
@@ -117,13 +119,12 @@ def read_expression(node: Any, inside: bool = False) -> Expression:
         return Expression("call", node.callee.name.lexeme, arguments)
     if kind == "Assign" and inside:
         return Expression("keyword", node.name.name.lexeme, (read_expression(node.value, True),))
-    signs = _SIGNS if inside else _SIGNS | _BETWEEN_TERMS
-    if kind in ("Binary", "Unary") and node.operator.kind in signs:
+    symbol = node.operator.lexeme if kind in ("Binary", "Unary") else ""
+    if symbol in _OPERATORS or (symbol in _BETWEEN_TERMS and not inside):
         sides = (node.left, node.right) if kind == "Binary" else (node.right,)
-        symbol, _ = signs[node.operator.kind]
         of = [side.operator.lexeme for side in sides if hasattr(side, "operator")]
         # formulae reads -x ** 2 as (-x) ** 2, a ** b ** c from the left, and a < x < b as R never.
-        chained = symbol in _COMPARISONS and not set(_COMPARISONS).isdisjoint(of)
+        chained = symbol in _COMPARISONS and not _COMPARISONS.keys().isdisjoint(of)
         if chained or (symbol == "**" and hasattr(sides[0], "operator")):
             hint = "put brackets around it, as in -(x ** 2) or in (0 < x) * (x < 9)"
             raise InputError(f"it is not clear what {symbol} is applied to", hint=hint)
@@ -147,21 +148,17 @@ def names_in(expression: Expression) -> Iterator[str]:
 
 def stored_as_column(expression: Expression) -> bool:
     """Whether an expression is no polynomial but can be computed row by row, as ``log(x)``."""
-    sign, inner = expression.sign, expression.only
-    if inner is not None:
-        return expression.head.removeprefix("np.") in _ELEMENTWISE and is_rowwise(inner)
-    if not sign or len(expression.parts) != 2:
-        return False
-    right = expression.parts[1]
-    power = sign == "**" and right.value not in range(1, 7)
-    special = power or sign in _COMPARISONS or (sign == "/" and any(names_in(right)))
-    return special and all(map(is_rowwise, expression.parts))
+    sign = expression.sign
+    function = expression.kind == "call" and expression.head != "I"
+    power = sign == "**" and expression.parts[1].value not in range(1, 7)
+    quotient = sign == "/" and any(names_in(expression.parts[1]))
+    return (function or power or quotient or sign in _COMPARISONS) and is_rowwise(expression)
 
 
 def is_rowwise(expression: Expression) -> bool:
     """Whether `evaluate` can compute an expression."""
     if expression.kind == "call":
-        known = expression.head == "I" or stored_as_column(expression)
+        known = expression.head.removeprefix("np.") in _ELEMENTWISE or expression.head == "I"
         return known and expression.only is not None and is_rowwise(expression.only)
     text = isinstance(expression.value, str) or expression.kind == "keyword"
     return not text and all(map(is_rowwise, expression.parts))

@@ -134,9 +134,12 @@ def parse_formula(text: str) -> Formula:
     ('site', 'g')
     """
     left, right = _syntax(text)
-    plain, bars = _split_bars(right)
-    fixed = _right_side(plain)
-    random, group, above, within = _random_part(bars)
+    parts = _summands(right, "+")
+    bars = [(sign, part) for sign, part in parts if part.sign == "|"]
+    if any(sign == "-" for sign, _ in bars):
+        raise InputError("a random part can be added, not taken away")
+    fixed = _right_side(one for one in parts if one not in bars)
+    random, group, above, within = _random_part([part for _, part in bars])
     response = Term((left,))
     if not tuple(names_in(left)):
         raise InputError("left of the ~ stands the response, a column of the data")
@@ -182,15 +185,6 @@ def _syntax(text: str) -> tuple[Expression, Expression]:
         raise InputError("part of the formula cannot be read", hint=in_brackets)
     # What stands left of the ~ is one number a row.
     return read_expression(tree.left, inside=True), read_expression(tree.right)
-
-
-def _split_bars(side: Expression) -> tuple[list[tuple[str, Expression]], list[Expression]]:
-    """Signed summands of the right side without bars, and the bars."""
-    parts = _summands(side, "+")
-    bars = [(sign, part) for sign, part in parts if part.sign == "|"]
-    if any(sign == "-" for sign, _ in bars):
-        raise InputError("a random part can be added, not taken away")
-    return [one for one in parts if one not in bars], [part for _, part in bars]
 
 
 def _summands(side: Expression, sign: str) -> list[tuple[str, Expression]]:
@@ -266,11 +260,16 @@ def _random_part(bars: list[Expression]) -> tuple[tuple[Term, ...], str, str, bo
     """Random terms, their grouping factor, and the units above it: see `Formula`."""
     if not bars:
         return (), "", "", False
-    parts = [(_random_terms(bar), bar.parts[1]) for bar in bars]
+    parts = [(_right_side(_summands(bar.parts[0], "+")), bar.parts[1]) for bar in bars]
+    if not all(terms for terms, _ in parts):
+        raise InputError("the random part has no term", hint="write (1 | g)")
     within = len(parts) == 1 and parts[0][1].sign == "/"
     if within:
         parts = [(parts[0][0], factor) for factor in parts[0][1].parts]
-    groups = [_grouping_factor(factor) for _, factor in parts]
+    if any(factor.kind != "name" for _, factor in parts):
+        why = "right of the bar stands one column, the grouping factor"
+        raise InputError(why, hint="write (1 | unit/group) where groups are nested in units")
+    groups = [factor.head for _, factor in parts]
     if len(set(groups)) < len(groups):
         why = "two random parts on one factor mean uncorrelated terms, which are not offered"
         raise InputError(why, hint=f"write one bracket, (1 + x | {groups[0]})")
@@ -288,18 +287,3 @@ def _refuse_slopes(terms: tuple[Term, ...], above: str, below: str) -> None:
     if terms != (_CONSTANT,):
         why = "more than the intercept varies over the units above the groups"
         raise InputError(why, hint=f"write (1 | {above}), and (1 + x | {below}) beside it")
-
-
-def _random_terms(bar: Expression) -> tuple[Term, ...]:
-    """Read what varies over the factor of a bar."""
-    terms = _right_side(_summands(bar.parts[0], "+"))
-    if not terms:
-        raise InputError("the random part has no term", hint="write (1 | g)")
-    return terms
-
-
-def _grouping_factor(right: Expression) -> str:
-    if right.kind == "name":
-        return right.head
-    why = "right of the bar stands one column, the grouping factor"
-    raise InputError(why, hint="write (1 | unit/group) where groups are nested in units")

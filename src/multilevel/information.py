@@ -19,24 +19,19 @@ def variance_covariance(fit: Solution, information: Information) -> Array:
     matrix = kind(stack, fit.pieces, fit.optimum.g[0])
     if information == "observed" and fit.singular:
         matrix *= np.nan
-    back = _to_raw(stack)
+    z_back = np.linalg.inv(stack.z_root[0]).T
+    # From standardised to raw components.
+    back = np.eye(len(matrix))
+    back[:-1, :-1] = elements(z_back @ symmetric_basis(stack.q) @ z_back.T).T
+    back *= float(stack.scale[0]) ** 2
     out: Array = back @ np.linalg.inv(matrix) @ back.T
     return (out + out.T) / 2
 
 
-def _elements(matrix: Array) -> Array:
+def elements(matrix: Array) -> Array:
     """Elements of symmetric matrices in the order of the components, shape (..., k)."""
     row, col = places(matrix.shape[-1]).T
     return np.asarray(matrix[..., row, col])
-
-
-def _to_raw(stack: Stack) -> Array:
-    """Linear map from standardised to raw variance components, shape (k + 1, k + 1)."""
-    back = np.linalg.inv(stack.z_root[0]).T
-    moved = _elements(back @ symmetric_basis(stack.q) @ back.T)
-    out = np.eye(len(moved) + 1)
-    out[:-1, :-1] = moved.T
-    return out * float(stack.scale[0]) ** 2
 
 
 def _expected(stack: Stack, at: Pieces, g: Array) -> Array:
@@ -49,7 +44,7 @@ def _expected(stack: Stack, at: Pieces, g: Array) -> Array:
     """
     determinants = pieces(stack, g[None], determinants=True)
     variance = float(at.squares[0] / stack.dof[0])
-    components = variance * _elements(g)
+    components = variance * elements(g)
     inner = -determinants.hessian[0] / (2.0 * variance**2)
     score = np.einsum("aij,ij->a", symmetric_basis(stack.q), determinants.gamma[0])
     score = score / (2.0 * variance)
@@ -69,7 +64,7 @@ def _observed(stack: Stack, at: Pieces, g: Array) -> Array:
     relative = np.block([[inner, cross[:, None]], [cross[None, :], dof / variance**2]])
     change = np.eye(len(relative))
     change[:-1] /= variance
-    change[:-1, -1] = -_elements(g) / variance
+    change[:-1, -1] = -elements(g) / variance
     return np.asarray(change.T @ relative @ change / 2.0)
 
 

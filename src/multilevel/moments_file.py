@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -42,7 +41,7 @@ def write_record(path: str | Path, record: Record) -> None:
     if record.units is not None:
         columns["unit"] = _stored_labels([record.units[group] for group in record.groups])
     columns |= {_column_name(key): pa.array(record.sums[key]) for key in keys}
-    facts = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _IN_TABLE}
+    facts = {name: fact for name, fact in vars(record).items() if name not in _IN_TABLE}
     # Earlier versions stored splines as blocks of columns.
     facts |= {"keys": keys, "blocks": {}, "schema_version": SCHEMA_VERSION}
     text = json.dumps(facts, default=dict, sort_keys=True)
@@ -110,7 +109,8 @@ def _record(facts: dict[str, Any], table: pa.Table) -> Record:
     if len(keys) != sum(name.startswith("sum(") for name in table.column_names):
         raise ValueError("columns are missing")
     facts.setdefault("unit_name", "")  # the first version knew no units
-    if set(facts) != {f.name for f in fields(Record)} - {*_IN_TABLE}:
+    kinds = get_type_hints(Record)
+    if facts.keys() != kinds.keys() - {*_IN_TABLE}:
         raise ValueError("the record is not complete")
     n = table["n"].to_numpy().astype(np.int64)
     sums: dict[Monomial, Totals] = {key: table[_column_name(key)].to_numpy() for key in keys}
@@ -125,13 +125,11 @@ def _record(facts: dict[str, Any], table: pa.Table) -> Record:
     facts["monomials"] = tuple(map(tuple, facts["monomials"]))
     facts["complete"] = tuple(facts["complete"])
     facts["levels"] = {name: tuple(levels) for name, levels in facts["levels"].items()}
-    kinds = get_type_hints(Record)
     known = all(fits(value, kinds[name]) for name, value in facts.items())
-    if not known or len(set(groups)) < len(groups):
-        raise ValueError("a fact is of another kind, or a group is there twice")
-    largest = max(map(abs, facts["pivots"].values()), default=0)
-    if largest > 1e100 or not all(facts["levels"].values()):
-        raise ValueError("levels or pivots are impossible")
+    if not known or len(set(groups)) < len(groups) or not all(facts["levels"].values()):
+        raise ValueError("a fact is of another kind, a group there twice, or a category empty")
+    if max(map(abs, facts["pivots"].values()), default=0) > 1e100:
+        raise ValueError("pivots are impossible")
     labels = np.fromiter(groups, dtype=object)
     return Record(labels, n, {(): n, **sums}, smallest_cell=cells, units=units, **facts)
 

@@ -110,23 +110,20 @@ class NestedFit(Checked):
         rows = [(group, names[j], names[i] if i > j else "") for i, j in coordinates(len(names))]
         rows = [(unit, "Intercept", ""), *rows, ("residual", "", "")]
         table = pd.DataFrame(rows, columns=["level", "term", "other"])
-        return table.assign(estimate=self._natural(self._theta), se=self._component_se())
+        theta, likelihood = self._theta, self._likelihood
+        free, estimate = theta != 0.0, self._natural(theta)
+        sampling = 2.0 * np.linalg.inv(likelihood.bend(theta)[np.ix_(free, free)])
+        by_theta = differences(self._natural, theta)[free]
+        variance = np.einsum("ia,ij,ja->a", by_theta, sampling, by_theta)
+        # All are in proportion to the residual variance, which varies beyond what theta says.
+        variance += 2.0 / likelihood.stack.dof[0] * estimate**2
+        held = np.array([not free[-1], *[self._flat] * (len(theta) - 1), False])
+        return table.assign(estimate=estimate, se=np.where(held, np.nan, np.sqrt(variance)))
 
     def _natural(self, theta: Array) -> Array:
         """Every variance and covariance, the residual variance at its best."""
         groups = self._relative(theta)[self._likelihood.places]
         return self._likelihood(theta).variance * np.array([theta[-1] ** 2, *groups, 1.0])
-
-    def _component_se(self) -> Array:
-        theta, likelihood = self._theta, self._likelihood
-        free = theta != 0.0
-        sampling = 2.0 * np.linalg.inv(likelihood.bend(theta)[np.ix_(free, free)])
-        by_theta = differences(self._natural, theta)[free]
-        variance = np.einsum("ia,ij,ja->a", by_theta, sampling, by_theta)
-        # All are in proportion to the residual variance, which varies beyond what theta says.
-        variance += 2.0 / likelihood.stack.dof[0] * self._natural(theta) ** 2
-        held = np.array([not free[-1], *[self._flat] * (len(theta) - 1), False])
-        return np.where(held, np.nan, np.sqrt(variance))
 
     # -- shares of variance ---------------------------------------------------------------------
 
@@ -206,8 +203,7 @@ class NestedFit(Checked):
         """
         without = zip(self.certificate.faces.values(), (1, len(self.design.random)), strict=True)
         tests = [boundary_test(face - self.deviance, k * (k + 1) // 2, k) for face, k in without]
-        tables = pd.concat([test.table() for test in tests])
-        return tables.set_axis(pd.Index(self.levels, name="level"))
+        return pd.DataFrame(tests, index=pd.Index(self.levels, name="level"))
 
     # -- residuals ------------------------------------------------------------------------------
 

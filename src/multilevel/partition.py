@@ -25,24 +25,8 @@ def random_row(
 
     A point may have values of `further` variables, on which the residual variance depends.
     """
-    values = {**design.means, **_given(design, at, further)}
-    if not design.polynomials:
-        return design.random_means(design.total)
-    return np.array([value_of(design.polynomials[i], values) for i in design.random], dtype=float)
-
-
-def near(row: Array) -> Array:
-    """Refuse a place at which a variance is no number."""
-    if not (np.abs(row) < _FARTHEST).all():
-        raise InputError("this place is too far from the data", hint="give one among them")
-    return row
-
-
-def _given(
-    design: DesignMoments, at: Mapping[str, float] | str | None, further: Iterable[str] = ()
-) -> Mapping[str, float]:
     if at is None or (isinstance(at, str) and at == "mean"):
-        return {}
+        at = {}
     if not isinstance(at, Mapping):
         raise InputError("this is no place", hint='give "mean" or values by predictor')
     random = [design.polynomials[i] for i in design.random] if design.polynomials else []
@@ -57,45 +41,34 @@ def _given(
                 hint=f"choose from {', '.join(known)}" if known else "leave it out",
                 column=name,
             )
-    return at
+    if not design.polynomials:
+        return design.random_means(design.total)
+    return np.array([value_of(p, {**design.means, **at}) for p in random], dtype=float)
 
 
-def group_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
-    """Variance between groups at a point, in squared units of the response."""
+def near(row: Array) -> Array:
+    """Refuse a place at which a variance is no number."""
+    if not (np.abs(row) < _FARTHEST).all():
+        raise InputError("this place is too far from the data", hint="give one among them")
+    return row
+
+
+def _variances(fit: Solution, at: Mapping[str, float] | str | None) -> tuple[Array, float, float]:
+    """Values of the random terms at a point, the variance between groups and the residual one."""
     if not fit.design.random:
         raise InputError("the model has no random term, so there is no variance between groups")
-    row = near(random_row(fit.design, at, _spread_columns(fit)))
-    return fit.residual_variance * float(row @ fit.ingredients.relative @ row)
+    row = near(random_row(fit.design, at, fit.spread.means if fit.spread else ()))
+    between = fit.residual_variance * float(row @ fit.ingredients.relative @ row)
+    residual = fit.residual_variance
+    if fit.spread:
+        residual *= fit.spread.factor(at if isinstance(at, Mapping) else {})
+    return row, between, residual
 
 
 def partition_coefficient(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
     """Share of the variance that lies between groups at a point."""
-    between = group_variance(fit, at)
-    return between / (between + residual_variance(fit, at))
-
-
-def _spread_columns(fit: Solution) -> tuple[str, ...]:
-    return tuple(fit.spread.means) if fit.spread else ()
-
-
-def residual_variance(fit: Solution, at: Mapping[str, float] | str | None = None) -> float:
-    """Residual variance at a point; at the mean of what it depends on unless given."""
-    if fit.spread is None:
-        return fit.residual_variance
-    return fit.residual_variance * fit.spread.factor(_given(fit.design, at, fit.spread.means))
-
-
-def _by_delta(fit: Solution, at: Mapping[str, float]) -> float:
-    """Half the change of the coefficient's logit from one standard error below delta to above.
-
-    The other parameters follow delta, so that this is delta's whole part of the standard error.
-    """
-    from scipy.special import logit
-
-    if fit.spread is None or not fit.spread.neighbours:
-        return 0.0
-    low, high = (partition_coefficient(near, at) for near in fit.spread.neighbours)
-    return float(logit(high) - logit(low)) / 2.0
+    _, between, residual = _variances(fit, at)
+    return between / (between + residual)
 
 
 def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: float) -> pd.DataFrame:
@@ -107,17 +80,20 @@ def partition_curve(fit: Solution, variable: str, values: ArrayLike, level: floa
 
     width = float(norm.isf(tail_of(level)))
     sampling = variance_covariance(fit, "expected")
+    neighbours = fit.spread.neighbours if fit.spread else ()
     records = []
     for value in np.ravel(np.asarray(values, dtype=float)).tolist():
         at = {variable: value}
-        row = random_row(fit.design, at, _spread_columns(fit))
-        between, residual = group_variance(fit, at), residual_variance(fit, at)
+        row, between, residual = _variances(fit, at)
         slope = row @ symmetric_basis(len(row)) @ row
         # The logit of the coefficient is log(between) - log(residual).
         error = np.nan
         if between:
             gradient = np.array([*(slope / between), -1.0 / fit.residual_variance])
-            error = np.sqrt(gradient @ sampling @ gradient + _by_delta(fit, at) ** 2)
+            # From one standard error below delta to above. The other parameters follow delta, so
+            # that half of this is delta's whole part of the standard error.
+            change = np.diff(logit([partition_coefficient(one, at) for one in neighbours])).sum()
+            error = np.sqrt(gradient @ sampling @ gradient + (change / 2.0) ** 2)
         share = between / (between + residual)
         low, high = expit(logit(share) + np.array([-width, width]) * error)
         records.append((value, between, share, float(low), float(high)))

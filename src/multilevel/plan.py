@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, combinations_with_replacement
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import narwhals as nw
 
@@ -29,8 +29,7 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Named: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
 
-@dataclass(frozen=True)
-class Dummy:
+class Dummy(NamedTuple):
     """1 where a category has a level, 0 elsewhere."""
 
     column: str

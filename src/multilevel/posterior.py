@@ -15,7 +15,7 @@ from multilevel.draws import PosteriorInterval, tail_of
 from multilevel.errors import InputError
 from multilevel.fit import fit_design
 from multilevel.gibbs import check_proper, run_chains, standardise
-from multilevel.likelihood import places
+from multilevel.information import elements
 from multilevel.partition import random_row
 from multilevel.priors import Prior, PriorValues, as_prior, off_the_boundary
 from multilevel.residuals import term_position
@@ -64,8 +64,7 @@ class Posterior(Checked):
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """One row a quantity, ``vpc`` last: median, bounds, Monte Carlo errors, ESS and R-hat."""
-        row, col = places(len(self.design.random)).T
-        components = self.random_covariance[..., row, col]
+        components = elements(self.random_covariance)
         drawn = [*np.moveaxis(self.beta, -1, 0), *np.moveaxis(components, -1, 0)]
         rows = [PosteriorInterval.of(x, level) for x in (*drawn, self.residual_variance, self.vpc)]
         names = [*self.design.fixed_names, *self.design.component_names, "residual variance", "vpc"]
@@ -129,7 +128,15 @@ class Posterior(Checked):
         names = ["beta", "random_covariance", "residual_variance", "vpc"]
         names += ["u"] * (self.u.shape[1] == self.vpc.shape[1])
         random, group = list(self.design.random_names), self.design.group_name or "group"
-        data = az.from_dict(
+        about = {
+            "model": self.design.formula,
+            "prior": self.prior.name,
+            "seed": self.seed,
+            "burn_in": self.burn_in,
+            "software": "; ".join(f"{n} {version(n)}" for n in ("pwp-lib", "numpy", "numba")),
+            "notes": " ".join(self.prior.notes),
+        }
+        return az.from_dict(
             {name: getattr(self, name) for name in names},
             coords={
                 "term": list(self.design.fixed_names),
@@ -141,18 +148,9 @@ class Posterior(Checked):
                 "random_covariance": ["random_term", "random_term_other"],
                 "u": [group, "random_term"],
             },
+            attrs=about,
+            posterior_attrs=about,
         )
-        about = {
-            "model": self.design.formula,
-            "prior": self.prior.name,
-            "seed": self.seed,
-            "burn_in": self.burn_in,
-            "software": "; ".join(f"{n} {version(n)}" for n in ("pwp-lib", "numpy", "numba")),
-            "notes": " ".join(self.prior.notes),
-        }
-        data.attrs.update(about)
-        data.posterior.attrs.update(about)
-        return data
 
 
 def sample_posterior(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,7 @@ from multilevel.solution import Solution
 _ROUNDING = 1e-8
 
 
-@dataclass(frozen=True)
-class LikelihoodRatioTest:
+class LikelihoodRatioTest(NamedTuple):
     """A likelihood-ratio test.
 
     Attributes
@@ -40,7 +39,7 @@ class LikelihoodRatioTest:
 
     def table(self) -> pd.DataFrame:
         """Return the test as a table of one row."""
-        return pd.DataFrame([asdict(self)])
+        return pd.DataFrame([self])
 
 
 def likelihood_ratio_test(smaller: Solution, larger: Solution) -> LikelihoodRatioTest:

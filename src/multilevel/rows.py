@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from multilevel.record import Record
 from multilevel.sources import open_table
 
 
-@dataclass(frozen=True)
-class ModelRows:
+class ModelRows(NamedTuple):
     """Complete rows of a model.
 
     Attributes

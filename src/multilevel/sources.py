@@ -94,9 +94,8 @@ def open_frame(data: Any) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
         # narwhals announces that its Dask support moves to another package.
         warnings.filterwarnings("ignore", "Dask support is moving out", FutureWarning)
         try:
-            found: nw.DataFrame[Any] | nw.LazyFrame[Any] = nw.from_native(
-                _file(data) if isinstance(data, (str, Path)) else data
-            )
+            native = _file(data) if isinstance(data, (str, Path)) else data
+            found: nw.DataFrame[Any] | nw.LazyFrame[Any] = nw.from_native(native)
         except TypeError:
             raise InputError(
                 "this is no table that can be read",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations_with_replacement
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +85,7 @@ class Spread:
         return float(np.exp(2.0 * self.delta * log_unit))
 
 
-@dataclass(frozen=True)
-class ScaledRows:
+class ScaledRows(NamedTuple):
     """Rows of a design, to be divided by what the residual standard deviation is made of.
 
     Attributes
@@ -177,8 +176,6 @@ def scaled_rows(formula: str, data: Any, spread: str) -> ScaledRows:
     if not np.isfinite(log_unit).all() or np.ptp(log_unit) == 0.0:
         why = "the residual spread cannot depend on a variable that is undefined or does not vary"
         raise InputError(why, hint=f"check {', '.join(own)}")
-    if not design.group_name:
-        codes = np.zeros_like(codes)
     means = {name: float(raw[name].mean()) for name in own}
     columns = rows.columns - np.array(design.centres)
     return ScaledRows(design, columns, codes, log_unit, spread.strip(), expression, means)

@@ -295,8 +295,7 @@ def analyse(
     draws = min(draws, 50_000_000 // cohort.patients["therapist_id"].nunique())
     attempts = _Attempts(cohort, seed, draws, cluster_size, engines, optional, case_mix)
     patients, measures = cohort.patients, cohort.measures
-    found = {m.name: _of_measure(attempts, m, sensitivity) for m in measures}
-    results = {name: result for name, result in found.items() if result is not None}
+    results = {m.name: r for m in measures if (r := _of_measure(attempts, m, sensitivity))}
     mixed = all(r.with_mix is not None for r in results.values())
     plain = {n: r.fit for n, r in results.items()}
     ranked = {n: r.ranked if mixed else r.fit for n, r in results.items()}

@@ -6,7 +6,6 @@ cohort shows, stay in the book.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -174,6 +173,6 @@ def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> N
                 (work / name).write_text(text, encoding="utf-8", newline="\n")
             if folder.exists():
                 folder.rmdir()
-            os.replace(work, folder)
+            work.replace(folder)
     except OSError:
         raise refusal("start_folder_not_writable", file=folder) from None

@@ -198,10 +198,8 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
         scores are not found.
     """
     done = recognise_study(study, columns, file)
-    _refuse_half_measures(study, done, columns, file)
-    _refuse_unclear_ends(study, done, columns, file)
-    _require(study, done, columns, file)
-    _refuse_misspelt(study, done, columns, file)
+    for check in (_refuse_half_measures, _refuse_unclear_ends, _require, _refuse_misspelt):
+        check(study, done, columns, file)
     return done
 
 
@@ -270,11 +268,10 @@ def column_not_there(where: str, column: str, columns: Sequence[str], file: str 
 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Do what `complete_study` does, and leave open what is not recognised."""
-    present = set(columns)
     scored = ((m.measure.name, c) for m in study.measures for c in m.names)
     named = [*study.columns.items(), *((f"measures.{name}", c) for name, c in scored)]
     for role, column in named:
-        if column and column not in present:
+        if column and column not in columns:
             raise column_not_there(f"for {role}", column, columns, file)
     scores = _complete_scores(study, columns)
     by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)

@@ -133,7 +133,10 @@ def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
     >>> read_codes(pd.Series([" Smith\u00a0 J", "n/a", "7"], dtype="str")).tolist()
     ['Smith J', nan, '7']
     """
-    text = (cells if _is_text(cells) else _whole(cells)).astype("str").str.strip()
+    if pd.api.types.is_float_dtype(cells) and bool((cells.dropna() % 1 == 0).all()):
+        # 7.0, stored so because a neighbour was missing, is the identifier 7.
+        cells = cells.astype("Int64")
+    text = cells.astype("str").str.strip()
     odd = text[text.str.contains("[^!-~]", na=False)]
     text.loc[odd.index] = odd.map({t: " ".join(_UNSEEN.sub("", t).split()) for t in odd.unique()})
     return text.mask(text.isin({"", *MISSING, *codes}))
@@ -158,13 +161,6 @@ def same_name(name: str) -> str:
     if name.isdigit():
         return name.lstrip("0") or "0"
     return name if any(c.isdigit() for c in name) else name.casefold()
-
-
-def _whole(cells: pd.Series) -> pd.Series:
-    """Turn 7.0, stored so because a neighbour was missing, back into the identifier 7."""
-    if pd.api.types.is_float_dtype(cells) and bool((cells.dropna() % 1 == 0).all()):
-        return cells.astype("Int64")
-    return cells
 
 
 def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = None) -> ReadColumn:

@@ -130,12 +130,9 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
     except sqlite3.Error:
         raise refusal("sqlite_unreadable", file=place) from None
     # Text throughout: a column of SQLite may hold any type in any row.
-    frame = pd.DataFrame(rows, columns=range(len(names)), dtype=object).map(_text)
-    return _raw(frame.astype("str"), names, place, "SQLite")
-
-
-def _text(entry: object) -> str | None:
-    return None if entry is None or isinstance(entry, bytes) else str(entry)
+    frame = pd.DataFrame(rows, columns=range(len(names)), dtype=object)
+    blobs = frame.map(lambda entry: isinstance(entry, bytes))
+    return _raw(frame.mask(blobs).astype("str"), names, place, "SQLite")
 
 
 def _quoted(name: str) -> str:

@@ -5,6 +5,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -34,17 +35,14 @@ def read_excel(place: Path, sheet: str | None = None) -> raw.RawTable:
 
     _check_archive(place)
     try:
-        with warnings.catch_warnings():
-            # openpyxl warns of styles and extensions that it drops; none bears on values.
-            warnings.simplefilter("ignore", UserWarning)
-            book = openpyxl.load_workbook(place, read_only=True, data_only=True, keep_links=False)
-            try:
+        # openpyxl warns of styles and extensions that it drops; none bears on values.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            how = {"read_only": True, "data_only": True, "keep_links": False}
+            with closing(openpyxl.load_workbook(place, **how)) as book:
                 chosen = _choose(book, sheet, place)
                 name = str(chosen.title)
                 rows, said = _trimmed(list(_rows(chosen, place)))
                 said += _check_cells(place, chosen._worksheet_path, rows[0][0])
-            finally:
-                book.close()
     except InputError:
         raise
     except Exception:  # a damaged workbook fails in any of a dozen ways, none of them of interest
@@ -125,12 +123,10 @@ def _table(rows: list[Row], said: list[str], place: Path) -> raw.RawTable:
 
 def _text(cell: Any) -> str | None:
     """Write a cell as text: whole numbers without a point, dates in ISO form."""
-    if cell is None:
-        return None
     if isinstance(cell, bool):
-        return "true" if cell else "false"
+        return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     if isinstance(cell, dt.datetime):
         return cell.strftime("%Y-%m-%d") if cell.time() == dt.time() else cell.isoformat(" ")
-    return str(cell)
+    return None if cell is None else str(cell)

@@ -1,31 +1,22 @@
 """Keyed pseudonyms for therapists and services: the same key gives the same names."""
 
-from __future__ import annotations
-
 import base64
 import hmac
-import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from pandas.util import hash_pandas_object
+
+from pwp_lib.cohort import Cohort
 from pwp_report.wording import refusal
-
-if TYPE_CHECKING:
-    from pwp_lib.cohort import Cohort
-
 
 _KEY_BYTES = 32
 _TABLES = ("patients", "therapists", "segments", "eligible")
 _IDENTIFIERS = ("therapist_id", "service_id")
-
-
-def default_key_file() -> Path:
-    """Where the key is kept unless told otherwise: the user's own settings folder."""
-    base = os.environ.get("APPDATA") or os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "pwp" / "pseudonym.key"
 
 
 def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
@@ -98,19 +89,18 @@ class Pseudonyms:
         if len(self.key) < 16:
             raise refusal("key_too_short")
 
-    def names(self, identifiers: Iterable[object], kind: str) -> dict[object, str]:
+    def names(self, identifiers: Collection[object], kind: str) -> dict[object, str]:
         """Pseudonym of each identifier.
 
         Parameters
         ----------
-        identifiers : iterable
+        identifiers : collection
         kind : str
             ``"T"`` for therapists, ``"S"`` for services: the two never share a name.
         """
-        unique = list(dict.fromkeys(identifiers))
         for length in (8, 16, 32):
-            names = {item: f"{kind}-{self._digest(kind, item)[:length]}" for item in unique}
-            if len(set(names.values())) == len(unique):
+            names = {item: f"{kind}-{self._digest(kind, item)[:length]}" for item in identifiers}
+            if len(set(names.values())) == len(names):
                 return names
         raise refusal("pseudonyms_collide")
 
@@ -158,20 +148,15 @@ def _order(cohort: Cohort) -> Any:
     Neither names nor the key decide it: the order tells nothing, and what is drawn at random is
     the same under any key.
     """
-    import numpy as np
-    from pandas.util import hash_pandas_object
-
     patients = cohort.patients
     scores = patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
     rows = hash_pandas_object(scores.astype("float64"), index=False)
-    therapists = rows.groupby(patients["therapist_id"]).transform("sum")
-    return np.lexsort((rows, therapists))
+    return np.lexsort((rows, rows.groupby(patients["therapist_id"]).transform("sum")))
 
 
 def tables_of(cohort: Cohort) -> dict[str, Any]:
     """Give the tables that a cohort has, by name."""
-    frames = {name: getattr(cohort, name) for name in _TABLES}
-    return {name: frame for name, frame in frames.items() if frame is not None}
+    return {n: table for n in _TABLES if (table := getattr(cohort, n)) is not None}
 
 
 def all_values(column: str, cohort: Cohort) -> list[object]:

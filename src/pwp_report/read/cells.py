@@ -48,10 +48,6 @@ class ReadColumn:
         return self.kinds.notna()
 
 
-def _is_text(cells: pd.Series) -> bool:
-    return bool(pd.api.types.is_string_dtype(cells) or pd.api.types.is_object_dtype(cells))
-
-
 def read_numbers(
     cells: pd.Series, codes: Collection[str] = (), decimal: str | None = None
 ) -> ReadColumn:
@@ -74,7 +70,7 @@ def read_numbers(
     >>> read.kinds.dropna().tolist()
     ['percentage', 'date']
     """
-    if not _is_text(cells):
+    if not (pd.api.types.is_string_dtype(cells) or pd.api.types.is_object_dtype(cells)):
         return _native_numbers(cells, codes)
     labels, distinct = pd.factorize(cells)
     texts = [str(t).strip() for t in distinct]
@@ -214,8 +210,7 @@ def _moments_of(pool: pd.Series) -> pd.Series:
         best = best.fillna(pd.to_datetime(days, format=form, errors="coerce").astype(best.dtype))
     # A spreadsheet counts days from the end of 1899; these are the years 1954 to 2119.
     serial = pd.to_numeric(pool.where(pool.str.fullmatch(r"[2-7]\d{4}(?:\.\d+)?")))
-    origin = pd.Timestamp("1899-12-30")
-    best = best.fillna((origin + pd.to_timedelta(serial, unit="D")).astype(best.dtype))
+    best = best.fillna(pd.to_datetime(serial, unit="D", origin="1899-12-30").astype(best.dtype))
     return best + clock.fillna(pd.Timedelta(0))
 
 

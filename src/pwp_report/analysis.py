@@ -116,15 +116,6 @@ class MeasureResult:
         """The model of residuals, ranks and groups: with the case mix, where there is one."""
         return self.fit if self.with_mix is None else self.with_mix
 
-    def effect(self) -> dict[str, float]:
-        """Return the therapist effect with its intervals, as shares."""
-        row = {"vpc": self.vpc}
-        if self.profile is not None:
-            row |= {"profile_lower": self.profile.lower, "profile_upper": self.profile.upper}
-        if self.posterior is not None:
-            row |= {k: getattr(self.posterior, k) for k in ("median", "lower", "upper")}
-        return row
-
 
 @dataclass(frozen=True)
 class Analysis:
@@ -187,7 +178,13 @@ class Analysis:
 
     def table(self) -> pd.DataFrame:
         """Return the therapist effects: one row a measure, shares, with both intervals."""
-        rows = {name: result.effect() for name, result in self.measures.items()}
+        rows = {}
+        for name, r in self.measures.items():
+            rows[name] = {"vpc": r.vpc}
+            if r.profile is not None:
+                rows[name] |= {"profile_lower": r.profile.lower, "profile_upper": r.profile.upper}
+            if r.posterior is not None:
+                rows[name] |= {k: getattr(r.posterior, k) for k in ("median", "lower", "upper")}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
 
     @property
@@ -241,8 +238,7 @@ class _Attempts:
 
     def modelled_with(self, measure: Measure) -> list[Measure]:
         """Measures whose first scores are in the model: those that every patient has."""
-        free = set(self.optional) - {measure.name}
-        return [m for m in self.cohort.measures if m.name not in free]
+        return [m for m in self.cohort.measures if m == measure or m.name not in self.optional]
 
 
 def analyse(
@@ -295,8 +291,7 @@ def analyse(
     draws = min(draws, 50_000_000 // cohort.patients["therapist_id"].nunique())
     attempts = _Attempts(cohort, seed, draws, cluster_size, engines, optional, case_mix)
     patients, measures = cohort.patients, cohort.measures
-    found = {m.name: _of_measure(attempts, m, sensitivity) for m in measures}
-    results = {name: result for name, result in found.items() if result is not None}
+    results = {m.name: r for m in measures if (r := _of_measure(attempts, m, sensitivity))}
     mixed = all(r.with_mix is not None for r in results.values())
     plain = {n: r.fit for n, r in results.items()}
     ranked = {n: r.ranked if mixed else r.fit for n, r in results.items()}

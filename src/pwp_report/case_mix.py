@@ -414,8 +414,7 @@ def coefficients(mix: CaseMixRows, fit: MixedFit, services: dict[str, NestedFit]
     found = fit.satterthwaite().loc[[*terms], ["estimate", "se", "df"]]
     found.loc[mix.of_services, "df"] = np.nan
     if WITH_MIX in services:
-        fixed = services[WITH_MIX].fixed
-        found[["estimate", "se"]] = fixed.loc[[*terms], ["estimate", "se"]]
+        found[["estimate", "se"]] = services[WITH_MIX].fixed.loc[[*terms], ["estimate", "se"]]
         found.loc[mix.of_services, "df"] = rows["service_id"].nunique() - 1 - len(mix.of_services)
     estimate, half = found["estimate"], found["se"] * t.ppf(0.975, found["df"])
     table = pd.DataFrame([term[:2] for term in terms.values()], found.index, Term._fields[:2])

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from multilevel.errors import InputError
-from pwp_report.pseudonyms import default_key_file
 from pwp_report.wording import listed, remark
 
 _WORDS = listed("commands.toml")
@@ -44,18 +43,18 @@ Caseload = Annotated[int | None, _option("--minimum-shown", "minimum_shown", "--
 NoControl = Annotated[bool, _option("--no-disclosure-control", "no_control")]
 
 
-def _say_version(asked: bool) -> None:
+def default_key_file() -> Path:
+    """Where the key is kept unless told otherwise: the user's own settings folder."""
+    base = os.environ.get("APPDATA") or os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "pwp" / "pseudonym.key"
+
+
+@app.callback(invoke_without_command=True)
+def options(asked: Annotated[bool, _option("--version", "version")] = False) -> None:
+    """Take the options that belong to no command."""
     if asked:
         print(f"pwp {version('pwp-lib')}")
         raise typer.Exit
-
-
-Version = Annotated[bool, _option("--version", "version", is_eager=True, callback=_say_version)]
-
-
-@app.callback()
-def options(said: Version = False) -> None:
-    """Take the options that belong to no command."""
 
 
 @app.command(epilog=_EXAMPLE["check"])
@@ -91,10 +90,10 @@ def analyse(
     The whole analysis, in a folder of its own for each run; through disclosure control, unless
     every row says that it is synthetic.
     """
-    from pwp_report.commands.analyse import Request, analyse_file
+    from pwp_report.commands.analyse import analyse_file
 
-    flags = no_disclosure_control, adjust, despite_earlier_run
-    analyse_file(Request(file, out, study, therapists, key or default_key_file(), *flags))
+    flags = despite_earlier_run, no_disclosure_control
+    analyse_file(file, out, study, therapists, key or default_key_file(), adjust, *flags)
 
 
 @app.command(epilog=_EXAMPLE["start"])

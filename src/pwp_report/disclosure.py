@@ -88,16 +88,14 @@ def share_between(part: float | None, whole: float | None, policy: DisclosurePol
     return f"{np.floor(100 * low / most):.0f} to {min(100, np.ceil(100 * high / least)):.0f}"
 
 
-def _set_bounds(ledger: Ledger, truth: Array, hidden: Cells, known: Cells) -> None:
+def _set_bounds(ledger: Ledger, truth: Array, known: Cells) -> None:
     for i, value in enumerate(truth):
-        ends = ledger.policy.bounds(ledger.policy.count(value))
+        low, high = ledger.policy.bounds(ledger.policy.count(value))
         if ledger.is_rest(i):
-            ends = 0.0, np.inf
+            low, high = 0.0, np.inf
         elif i in known:
-            ends = value, value
-        elif i in hidden:
-            ends = ledger.least[i], ledger.policy.bounds(None)[1]
-        ledger.lower[i], ledger.upper[i] = ends
+            low, high = value, value
+        ledger.lower[i], ledger.upper[i] = max(low, ledger.least[i]), high
 
 
 def _safe(ledger: Ledger, target: int, truth: Array) -> bool:
@@ -134,9 +132,8 @@ def _same_as_known(ledger: Ledger, told: Cells) -> Cells:
     """Add what is the same count as a known one: its only part, or what it is the only part of."""
     pairs = [set(row) for row in ledger.rows if len(row) == 2]
     pairs = [p for p in pairs if not any(ledger.is_rest(i) for i in p)]
-    told = set(told)
     while fresh := {i for p in pairs if p & told for i in p} - told:
-        told |= fresh
+        told = told | fresh
     return told
 
 
@@ -192,8 +189,7 @@ def release_counts(
     that *e* is 0.
     """
     # Row by row; a missing entry is no count.
-    there: Any = counts.astype("Float64").stack().dropna()
-    by_cell: dict[Cell, float] = {cell: float(n) for cell, n in there.items()}
+    by_cell: Any = counts.astype("Float64").stack().dropna().astype(float).to_dict()
     if not policy.active:
         return counts.astype("Int64")
     ledger = Ledger(list(by_cell), tuple(relations), policy)
@@ -204,7 +200,7 @@ def release_counts(
     told = _same_as_known(ledger, {ledger.position[c] for c in known}) - hidden
     ledger.least[[ledger.position[c] for c in not_zero]] = 1.0
     ledger.any_small = compared
-    _set_bounds(ledger, truth, hidden, told)
+    _set_bounds(ledger, truth, told)
     shown = {i for i in range(len(by_cell)) if not ledger.is_rest(i)} - hidden - told
     shown -= {ledger.position[c] for c in kept}
     hidden |= _protect(ledger, truth, sorted(small), shown, told)

@@ -56,10 +56,9 @@ class DisclosurePolicy:
 
     def count(self, n: float) -> int | None:
         """Give the number that may be shown for a count, or ``None`` if none may."""
-        value = int(n)
         if not self.active:
-            return value
-        return None if value < self.threshold else int(self.rounded(value))
+            return int(n)
+        return None if n < self.threshold else int(self.rounded(n))
 
     def rounded(self, counts: Array | float) -> Array:
         """Round counts to the nearest multiple of the base."""

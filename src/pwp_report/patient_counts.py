@@ -109,7 +109,7 @@ class PatientCounts:
     held: set[Group] = field(default_factory=set)
     compared: bool = False
     _relations: list[Relation] = field(default_factory=list)
-    _released: Mapping[Group, Mapping[Kind, Any]] = field(default_factory=dict)
+    _released: Mapping[Group, Mapping[Kind, float]] = field(default_factory=dict)
 
     @classmethod
     def of_analysis(
@@ -184,10 +184,9 @@ class PatientCounts:
             return float("nan")
         while kind in self.same:
             kind = self.same[kind]
-        value = self._released[group][kind]
         if kind not in self.cells[group]:
             raise LookupError(f"{kind} was not counted for {group}")
-        return float("nan") if pd.isna(value) else float(value)
+        return self._released[group][kind]
 
     def unlike(self, kind: Kind) -> bool:
         """Whether a count is of a measure that some lack: what is as large is so by chance."""
@@ -214,7 +213,7 @@ class PatientCounts:
         some = [(g, k) for g, k in counts if k.count in _ZEROS_SHOWN]
         also: Any = {"known": {*told} - {*own}, "kept": own, "not_zero": some}
         found: Any = release_counts(frame, self._relations, policy, compared=self.compared, **also)
-        self._released = found.to_dict("index")
+        self._released = found.astype(float).to_dict("index")
 
     def _merge(self, sizes: Sequence[Kind]) -> None:
         """Make one of numbers of patients that are the same for everybody."""
@@ -299,8 +298,7 @@ def _add_scores_alone(made: PatientCounts, analysis: Analysis, people: People) -
     table: Any = pd.crosstab(everybody["therapist_id"], has).reindex(analysis.completeness.index)
     alone, patterns = {}, {w: w in whole for w in table}
     for group in [EVERYBODY, *people]:
-        counts = table.fillna(0).loc[[*people.get(group, table.index)]].sum()
-        for which, n in counts.items():
+        for which, n in table.fillna(0).loc[[*people.get(group, table.index)]].sum().items():
             rest = REST, Kind(Count.alone, f"{which}", f"{group}")
             # Where all measures are required, those with all of them are counted already.
             alone[group, which] = cell = (group, Kind(Count.complete)) if whole == {which} else rest

@@ -1,31 +1,22 @@
 """Keyed pseudonyms for therapists and services: the same key gives the same names."""
 
-from __future__ import annotations
-
 import base64
 import hmac
-import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from pandas.util import hash_pandas_object
+
+from pwp_lib.cohort import Cohort
 from pwp_report.wording import refusal
-
-if TYPE_CHECKING:
-    from pwp_lib.cohort import Cohort
-
 
 _KEY_BYTES = 32
 _TABLES = ("patients", "therapists", "segments", "eligible")
 _IDENTIFIERS = ("therapist_id", "service_id")
-
-
-def default_key_file() -> Path:
-    """Where the key is kept unless told otherwise: the user's own settings folder."""
-    base = os.environ.get("APPDATA") or os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "pwp" / "pseudonym.key"
 
 
 def open_key(path: str | Path, *, outside: str | Path | None = None) -> bytes:
@@ -98,19 +89,18 @@ class Pseudonyms:
         if len(self.key) < 16:
             raise refusal("key_too_short")
 
-    def names(self, identifiers: Iterable[object], kind: str) -> dict[object, str]:
+    def names(self, identifiers: Collection[object], kind: str) -> dict[object, str]:
         """Pseudonym of each identifier.
 
         Parameters
         ----------
-        identifiers : iterable
+        identifiers : collection
         kind : str
             ``"T"`` for therapists, ``"S"`` for services: the two never share a name.
         """
-        unique = list(dict.fromkeys(identifiers))
         for length in (8, 16, 32):
-            names = {item: f"{kind}-{self._digest(kind, item)[:length]}" for item in unique}
-            if len(set(names.values())) == len(unique):
+            names = {item: f"{kind}-{self._digest(kind, item)[:length]}" for item in identifiers}
+            if len(set(names.values())) == len(names):
                 return names
         raise refusal("pseudonyms_collide")
 
@@ -125,16 +115,15 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     Therapists and services get keyed pseudonyms, the same in all tables; patients get running
     numbers. Rows are put in an order that tells nothing and that the key does not decide.
     """
-    maps = {c: pseudonyms.names(_all_values(c, cohort), c[0].upper()) for c in _IDENTIFIERS}
-    patients = _renamed(cohort.patients, maps)
-    patients = patients.iloc[_order(cohort)].reset_index(drop=True)
+    maps = {c: pseudonyms.names(all_values(c, cohort), c[0].upper()) for c in _IDENTIFIERS}
+    named = renamed(cohort, maps)
+    patients = named.patients.iloc[_order(cohort)].reset_index(drop=True)
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
-    tables = {n: _renamed(getattr(cohort, n), maps) for n in _TABLES} | {"patients": patients}
-    if cohort.therapists is not None:
+    if (therapists := named.therapists) is not None:
         place = {t: i for i, t in enumerate(patients["therapist_id"].unique())}
-        order = tables["therapists"]["therapist_id"].map(place).argsort(kind="stable")
-        tables["therapists"] = tables["therapists"].iloc[order].reset_index(drop=True)
-    return replace(cohort, **tables)
+        order = therapists["therapist_id"].map(place).argsort(kind="stable")
+        therapists = therapists.iloc[order].reset_index(drop=True)
+    return replace(named, patients=patients, therapists=therapists)
 
 
 def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:
@@ -148,10 +137,9 @@ def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:
     names : dict of str to str
         By number, what it stands for.
     """
-    seen = {c: enumerate(_all_values(c, cohort), start=1) for c in _IDENTIFIERS}
+    seen = {c: enumerate(all_values(c, cohort), start=1) for c in _IDENTIFIERS}
     maps = {c: {t: f"{c[0].upper()}-{i:06d}" for i, t in rows} for c, rows in seen.items()}
-    tables = {n: _renamed(getattr(cohort, n), maps) for n in _TABLES}
-    return replace(cohort, **tables), {n: str(t) for m in maps.values() for t, n in m.items()}
+    return renamed(cohort, maps), {n: str(t) for m in maps.values() for t, n in m.items()}
 
 
 def _order(cohort: Cohort) -> Any:
@@ -160,22 +148,26 @@ def _order(cohort: Cohort) -> Any:
     Neither names nor the key decide it: the order tells nothing, and what is drawn at random is
     the same under any key.
     """
-    import numpy as np
-    from pandas.util import hash_pandas_object
-
     patients = cohort.patients
     scores = patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
     rows = hash_pandas_object(scores.astype("float64"), index=False)
-    therapists = rows.groupby(patients["therapist_id"]).transform("sum")
-    return np.lexsort((rows, therapists))
+    return np.lexsort((rows, rows.groupby(patients["therapist_id"]).transform("sum")))
 
 
-def _all_values(column: str, cohort: Cohort) -> list[object]:
-    frames = [getattr(cohort, name) for name in _TABLES]
-    seen = [f[column].dropna().unique() for f in frames if f is not None and column in f]
+def tables_of(cohort: Cohort) -> dict[str, Any]:
+    """Give the tables that a cohort has, by name."""
+    return {n: table for n in _TABLES if (table := getattr(cohort, n)) is not None}
+
+
+def all_values(column: str, cohort: Cohort) -> list[object]:
+    """List what stands in a column of any table, once each."""
+    seen = [f[column].dropna().unique() for f in tables_of(cohort).values() if column in f]
     return list(dict.fromkeys(value for values in seen for value in values))
 
 
-def _renamed(frame: Any, maps: Mapping[str, Mapping[object, str]]) -> Any:
-    there = [] if frame is None else [c for c in maps if c in frame]
-    return frame.assign(**{c: frame[c].map(maps[c]) for c in there}) if there else frame
+def renamed(cohort: Cohort, maps: Mapping[str, Mapping[Any, str]]) -> Cohort:
+    """Put names in the place of labels, by column, in every table."""
+    tables = tables_of(cohort)
+    for name, f in tables.items():
+        tables[name] = f.assign(**{c: f[c].map(names) for c, names in maps.items() if c in f})
+    return replace(cohort, **tables)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,8 +110,7 @@ def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[list[Asked]]:
 
 def _coded(table: pd.DataFrame) -> pd.DataFrame:
     """Look at each label and entry once, and not once for each outcome."""
-    labels: Any = table.filter(regex=_LABELS).select_dtypes("str")
-    return table.astype(dict.fromkeys(labels, "category"))
+    return table.astype(dict.fromkeys(table.filter(regex=_LABELS).select_dtypes("str"), "category"))
 
 
 def _rates(

@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
-from pwp_report.disclosure import aggregate_small, is_safe_group
-from pwp_report.ledger import DisclosurePolicy
+from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.pseudonyms import open_key
 from pwp_report.wording import refusal
 

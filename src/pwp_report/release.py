@@ -106,15 +106,10 @@ def release_results(analysis: Analysis, policy: DisclosurePolicy) -> ReleasedRes
     policy : DisclosurePolicy
     """
     tables = _Tables(analysis, policy)
-    for make in (_flow, _sample, _outcomes, _last_scores, _national):
+    described = _flow, _sample, _outcomes, _completeness, _last_scores, _national
+    modelled = _models, _effects, _therapists, _groups, _rates, _adjusted, _services, _predictors
+    for make in (*described, *modelled, _reporting, _say_what_is_withheld):
         make(tables)
-    for result in analysis.measures.values():
-        _models(tables, result)
-        _checks(tables, result)
-    for make in (_effects, _therapists, _groups, _rates, _adjusted, _services, _predictors):
-        make(tables)
-    _reporting(tables)
-    _say_what_is_withheld(tables)
     total = tables.of_everybody(Kind(Count.analysed))
     return ReleasedResults(
         tables=tables.made,
@@ -163,8 +158,7 @@ def _sample(tables: _Tables) -> None:
         table = parts.safe_sample(table, tables.analysis, tables.policy)
     # Counts of therapists are known from the models; those of patients go through control.
     shown = table.astype({"n": object, "missing": object})
-    mine = (table["of whom"] == "patients") & tables.policy.active
-    for i, row in table[mine].iterrows():
+    for i, row in table[(table["of whom"] == "patients") & tables.policy.active].iterrows():
         for column, count in (("n", Count.recorded), ("missing", Count.missing)):
             found = tables.of_everybody(Kind(count, str(row["variable"])))
             shown.at[i, column] = row[column] and parts.marked(found)
@@ -194,7 +188,6 @@ def _outcomes(tables: _Tables) -> None:
             by_therapist[m].append((parts.OTHERS_TOGETHER, counted.OTHERS, few.to_dict()))
     frame = tables.outcomes(by_therapist).rename(columns={"group": "therapist"})
     tables.add("outcomes_by_therapist", frame)
-    _completeness(tables)
 
 
 def _completeness(tables: _Tables) -> None:
@@ -243,11 +236,13 @@ def _national(tables: _Tables) -> None:
     tables.add("national", pd.DataFrame(lines))
 
 
-def _models(tables: _Tables, result: MeasureResult) -> None:
-    models, fixed = result.models.table().reset_index(), result.fit.fixed.reset_index()
-    found = {"models": models, "fixed": fixed, "variances": parts.variances(result.fit)}
-    for name, frame in found.items():
-        tables.add(name, parts.rounded(frame, 3), measure=result.measure)
+def _models(tables: _Tables) -> None:
+    for result in tables.analysis.measures.values():
+        models, fixed = result.models.table().reset_index(), result.fit.fixed.reset_index()
+        found = {"models": models, "fixed": fixed, "variances": parts.variances(result.fit)}
+        for name, frame in found.items():
+            tables.add(name, parts.rounded(frame, 3), measure=result.measure)
+        _checks(tables, result)
 
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:
@@ -349,8 +344,7 @@ def _rates(tables: _Tables) -> None:
             words = _GIVEN[len(asked.predictors)] + ["case mix"] * bool(asked.terms)
             rows.append({**whose, "adjusted_for": " and ".join(words) or "nothing", **row})
         elif not asked.terms:
-            labels = {m.name: f", {m.label}" for m in tables.analysis.cohort.measures}
-            tables.withhold("rate", outcome=asked.label, of=labels.get(asked.measure, ""))
+            tables.withhold("rate", outcome=asked.label, of=f", {asked.of}" * bool(asked.measure))
     tables.add("rates", pd.DataFrame(rows), threshold=tables.policy.threshold)
 
 

@@ -258,16 +258,15 @@ def rate_row(
     patients or more.
     """
     row: dict[str, object] = {"n": model.n, "percent": round(100 * model.share, 1)}
-    step: float | None = 0.1
+    step = 0.1
     if policy.active:
         part, whole = (np.nan, np.nan) if counts is None else counts
-        if counts is not None and not whole - part >= policy.threshold:  # NaN is withheld
+        step = next((s for s in (1, 2, 5) if s * model.n >= 100 * policy.base), np.nan)
+        few = counts is not None and not whole - part >= policy.threshold  # NaN is withheld
+        if few or np.isnan(step):
             return None
-        step = next((s for s in (1, 2, 5) if s * model.n >= 100 * policy.base), None)
         # Of dropout no number is released.
         row = {"n": marked(whole), "percent": MARK if counts is None else percentage(part, whole)}
-    if step is None:
-        return None
     for name, values in model.figures.items():
         for end, value in zip(("", "_lower", "_upper"), values, strict=True):
             value = round(value / step) * step if name.startswith("per_hundred") else value
@@ -307,14 +306,13 @@ def services_shown(
         both = members, members[~members["alone"]]
         return all(is_safe_group(g["n"].tolist(), policy) for g in both if len(g))
 
-    hidden = [str(s) for s, members in loads.groupby("service_id") if not safe(members)]
+    hidden = {s for s, members in loads.groupby("service_id") if not safe(members)}
     sizes: Any = loads.groupby("service_id")["n"].agg(therapists="size", n="sum")
     for service in sizes["n"].sort_values(kind="stable").index:
         # What is left over of a total is an aggregate too.
         if safe(loads[loads["service_id"].isin(hidden)]):
             break
-        if service not in hidden:
-            hidden.append(str(service))
+        hidden.add(service)
     return sizes[~sizes.index.isin(hidden)], len(hidden)
 
 

@@ -20,6 +20,7 @@ from pwp_lib.numbers import bare_p, decimals, with_interval
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.methods import first_page, methods_and_results, software
+from pwp_report.pseudonyms import all_values, renamed, tables_of
 from pwp_report.release import release_results
 from pwp_report.released import ReleasedResults, ReleasedTable
 from pwp_report.report_figures import Drawn, draw_all
@@ -51,22 +52,16 @@ def safe_labels(cohort: Cohort) -> Cohort:
     endless names are replaced before anything is computed, and labels stay different from each
     other. So are the measures' labels, which the chapters' code holds, and the file's name.
     """
-    tables = ("patients", "therapists", "segments", "eligible")
-    frames: dict[str, Any] = {n: getattr(cohort, n) for n in tables}
-    there = [f for f in frames.values() if f is not None]
-    for column in dict.fromkeys(c for f in there for c in f.select_dtypes(["object", "str"])):
-        texts = pd.concat([f[column] for f in there if column in f]).dropna().astype(str)
-        if texts.str.fullmatch(_HARMLESS).all():
-            continue
-        names = _labels(pd.unique(texts))
-        for name, frame in frames.items():
-            if frame is not None and column in frame:
-                frames[name] = frame.assign(**{column: frame[column].map(names)})
+    tables, maps = tables_of(cohort).values(), dict[str, Mapping[str, str]]()
+    for column in {c for f in tables for c in f.select_dtypes(["object", "str"])}:
+        texts = [str(value) for value in all_values(column, cohort)]
+        if not all(re.fullmatch(_HARMLESS, text) for text in texts):
+            maps[column] = _labels(texts)
     measures = tuple(
         replace(m, label=_plain_label(m.label.replace("'", " ")) or m.name) for m in cohort.measures
     )
     source = replace(cohort.provenance, source=_SAFE.sub("_", cohort.provenance.source)[:200])
-    return replace(cohort, measures=measures, provenance=source, **frames)
+    return replace(renamed(cohort, maps), measures=measures, provenance=source)
 
 
 def _plain_label(label: str) -> str:

@@ -43,12 +43,11 @@ def _drawn(name: str, caption: str, axes: Any, alt: str = "") -> Drawn:
     What it shows is said in words of its own or, without such, of who drew it; never in those of
     the caption, which stands beside it.
     """
-    import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     listed, sink = list(np.atleast_1d(axes)), io.BytesIO()
     # Text as text: it can be searched and set anew, in whatever font there is.
-    with style.context(), mpl.rc_context({"svg.fonttype": "none"}):
+    with style.context(), plt.rc_context({"svg.fonttype": "none"}):
         listed[0].figure.savefig(sink, format="svg", metadata={"Date": None}, bbox_inches="tight")
     alt = alt or describe(listed)
     plt.close(listed[0].figure)

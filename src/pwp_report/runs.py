@@ -8,7 +8,6 @@ is not released. A later run in the same folder removes it once it is a day old,
 still be writing it.
 """
 
-import os
 import re
 import shutil
 import tempfile
@@ -84,8 +83,8 @@ def _point(home: Path, run: Path) -> None:
     new.unlink(missing_ok=True)
     try:
         new.symlink_to(run.name, target_is_directory=True)
-        os.replace(new, home / "latest")
+        new.replace(home / "latest")
     except OSError:
         new.unlink(missing_ok=True)
         new.write_text(run.name + "\n", encoding="utf-8", newline="\n")
-        os.replace(new, home / "latest.txt")
+        new.replace(home / "latest.txt")

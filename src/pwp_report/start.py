@@ -6,7 +6,6 @@ cohort shows, stay in the book.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +70,12 @@ def start_folder(asked: Request) -> Started:
         raise refusal("file_not_new_folder", file=folder)
     if folder.exists() and any(folder.iterdir()):
         raise refusal("folder_not_empty", file=folder)
-    cohort = _cohort(asked)
+    if asked.data is not None:
+        cohort = check_study_data(asked.data, asked.study, asked.therapists).required()
+    elif asked.study is not None or asked.therapists is not None:
+        raise refusal("study_without_data")
+    else:
+        cohort = load_cohort()
     _refuse_other_measures(asked.measures, cohort)
     cell = render("start.py.j2", asked=asked, quoted=json.dumps)
     there = _what_is_there(asked, cohort)
@@ -128,14 +132,6 @@ def _cell(kind: str, name: str, source: str, tags: list[str]) -> dict[str, Any]:
     return cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []}
 
 
-def _cohort(asked: Request) -> Cohort:
-    if asked.data is None:
-        if asked.study is not None or asked.therapists is not None:
-            raise refusal("study_without_data")
-        return load_cohort()
-    return check_study_data(asked.data, asked.study, asked.therapists).required()
-
-
 def _refuse_other_measures(measures: Sequence[str], cohort: Cohort) -> None:
     known = [measure.name for measure in cohort.measures]
     if len(measures) != 2 or len(set(measures)) != 2:
@@ -174,6 +170,6 @@ def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> N
                 (work / name).write_text(text, encoding="utf-8", newline="\n")
             if folder.exists():
                 folder.rmdir()
-            os.replace(work, folder)
+            work.replace(folder)
     except OSError:
         raise refusal("start_folder_not_writable", file=folder) from None

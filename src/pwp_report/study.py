@@ -203,10 +203,8 @@ def complete_study(study: Study, columns: Sequence[str], file: str = "") -> Stud
         scores are not found.
     """
     done = recognise_study(study, columns, file)
-    _refuse_half_measures(study, done, columns, file)
-    _refuse_unclear_ends(study, done, columns, file)
-    _require(study, done, columns, file)
-    _refuse_misspelt(study, done, columns, file)
+    for check in (_refuse_half_measures, _refuse_unclear_ends, _require, _refuse_misspelt):
+        check(study, done, columns, file)
     return done
 
 
@@ -241,8 +239,7 @@ def columns_of_others(study: Study, columns: Sequence[str]) -> dict[Measure, lis
     """Find columns that no role has and that are named after a measure that is not used."""
     used, left = {s.measure.name for s in study.measures}, unused(study, columns)
     others = [m for name, m in MEASURES.items() if name not in used]
-    named = {m: recognise.named_after(left, m, r".*(?<![a-z])") for m in others}
-    return {m: there for m, there in named.items() if there}
+    return {m: there for m in others if (there := recognise.named_after(left, m, r".*(?<![a-z])"))}
 
 
 def asked_of_headings(given: Study, study: Study, columns: Sequence[str]) -> list[str]:
@@ -275,11 +272,9 @@ def column_not_there(where: str, column: str, columns: Sequence[str], file: str 
 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Do what `complete_study` does, and leave open what is not recognised."""
-    present = set(columns)
-    scored = ((m.measure.name, c) for m in study.measures for c in m.names)
-    named = [*study.columns.items(), *((f"measures.{name}", c) for name, c in scored)]
-    for role, column in named:
-        if column and column not in present:
+    scored = [(f"measures.{m.measure.name}", c) for m in study.measures for c in m.names]
+    for role, column in [*study.columns.items(), *scored]:
+        if column and column not in columns:
             raise column_not_there(f"for {role}", column, columns, file)
     scores = _complete_scores(study, columns)
     by_session = any(s.score for s in scores) and not any(s.pre or s.post for s in scores)

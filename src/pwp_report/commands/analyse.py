@@ -1,39 +1,31 @@
 """``pwp analyse``: the whole analysis of a file, written to a folder of its own."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from pwp_lib.cohort import Cohort
 from pwp_report.check import check_study_data
 from pwp_report.commands.terminal import progress, say
-from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.pseudonyms import Pseudonyms, numbered, open_key, pseudonymise
-from pwp_report.register import Mark, changes_by_therapist, compared, keep
+from pwp_report.register import changes_by_therapist, compared, keep
 from pwp_report.study import Study
 from pwp_report.study_file import read_study
 from pwp_report.wording import refusal, remark
 
 
-@dataclass(frozen=True)
-class Request:
-    """What ``pwp analyse`` is asked for."""
+def analyse_file(
+    file: Path,
+    out: Path,
+    study: Path | None,
+    therapists: Path | None,
+    key: Path,
+    adjust: str,
+    despite: bool,
+    no_control: bool,
+) -> None:
+    """Check, analyse and write; say what to open, and that all must stay if control was off.
 
-    file: Path
-    out: Path
-    study: Path | None
-    therapists: Path | None
-    key: Path
-    no_disclosure_control: bool = False
-    adjust: str = ""
-    despite_earlier: bool = False
-
-
-def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePolicy, Mark | None]:
-    """Give a file's cohort as it may be analysed, and the names to release it under.
-
-    They are pseudonyms unless it is synthetic, or unless told not to; then the mark of the
-    patients is None.
+    What is released is under pseudonyms unless all is synthetic, or unless told not to.
 
     Raises
     ------
@@ -41,29 +33,22 @@ def _ready(asked: Request) -> tuple[Cohort, dict[str, str], Study, DisclosurePol
         If there is no cohort, the folder is a file, the key lies where the results go, or an
         earlier run was of nearly the same patients.
     """
-    if asked.out.exists() and not asked.out.is_dir():
-        raise refusal("file_not_folder", file=asked.out)
-    study = read_study(asked.study) if asked.study else Study()
-    if asked.adjust:
-        study = replace(study, adjust=tuple(n.strip() for n in asked.adjust.split(",")))
-    found = check_study_data(asked.file, study, asked.therapists)
-    cohort = found.required()
+    if out.exists() and not out.is_dir():
+        raise refusal("file_not_folder", file=out)
+    asked = read_study(study) if study else Study()
+    if adjust:
+        asked = replace(asked, adjust=tuple(n.strip() for n in adjust.split(",")))
+    found = check_study_data(file, asked, therapists)
+    cohort, known, mark = found.required(), found.study, None
     say(*found.understood, stderr=True)
     names: dict[str, str] = {}
-    active, mark = not asked.no_disclosure_control and not cohort.provenance.synthetic, None
-    policy = found.study.policy(active)
-    if active:
-        key = open_key(asked.key, outside=asked.out)
-        cohort, mark = compared(cohort, asked.key, policy, asked.despite_earlier)
+    policy = known.policy(not no_control and not cohort.provenance.synthetic)
+    if policy.active:
+        pseudonyms = Pseudonyms(open_key(key, outside=out))
+        cohort, mark = compared(cohort, key, policy, despite)
         if len(changes_by_therapist(cohort.patients).columns):
-            say(remark("run_compared", name=asked.key.name), stderr=True)
-        cohort, names = numbered(pseudonymise(cohort, Pseudonyms(key)))
-    return cohort, names, found.study, policy, mark
-
-
-def analyse_file(asked: Request) -> None:
-    """Check, analyse and write; say what to open, and that all must stay if control was off."""
-    cohort, names, known, policy, mark = _ready(asked)
+            say(remark("run_compared", name=key.name), stderr=True)
+        cohort, names = numbered(pseudonymise(cohort, pseudonyms))
     from pwp_report.analysis import analyse
     from pwp_report.case_mix import CaseMix
     from pwp_report.report import safe_labels, write_run
@@ -78,17 +63,17 @@ def analyse_file(asked: Request) -> None:
         optional=[entry.measure.name for entry in known.measures if not entry.required],
         case_mix=CaseMix(*mix, policy.smallest_caseload, policy.threshold),
     )
-    read = [f for f in (asked.file, asked.study, asked.therapists) if f is not None]
+    read = [f for f in (file, study, therapists) if f is not None]
     known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
-    run = write_run(analysis, known, policy, asked.out, progress, names)
+    run = write_run(analysis, known, policy, out, progress, names)
     # A whole path may hold a user's name; one that is given from here opens from here.
-    out = asked.out.name if asked.out.is_absolute() else asked.out.as_posix()
-    leads = f"; {out}/latest leads there" * ((asked.out / "latest").resolve() == run.resolve())
-    say(f"Done: open {out}/{run.name}/report.html{leads}.")
+    shown = out.name if out.is_absolute() else out.as_posix()
+    leads = f"; {shown}/latest leads there" * ((out / "latest").resolve() == run.resolve())
+    say(f"Done: open {shown}/{run.name}/report.html{leads}.")
     if policy.active:
         # Its name alone: a path may hold a user's.
-        say(remark("who_is_behind", name=asked.key.name))
+        say(remark("who_is_behind", name=key.name))
     elif not cohort.provenance.synthetic:
         say("Disclosure control was off: this must not leave the service.", stderr=True)
     if mark is not None:
-        keep(mark, asked.key, f"{asked.out.name}/{run.name}", asked.despite_earlier)
+        keep(mark, key, f"{out.name}/{run.name}", despite)

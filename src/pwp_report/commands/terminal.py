@@ -11,8 +11,7 @@ from rich.text import Text
 def _console(stderr: bool = False) -> Console:
     file = sys.stderr if stderr else sys.stdout
     # In a log or a pipe nothing is cut to the width of a screen.
-    width = None if file.isatty() else 200
-    return Console(file=file, width=width, soft_wrap=True, highlight=False)
+    return Console(file=file, width=None if file.isatty() else 200, soft_wrap=True, highlight=False)
 
 
 def say(*lines: str, stderr: bool = False) -> None:

@@ -48,10 +48,6 @@ class ReadColumn:
         return self.kinds.notna()
 
 
-def _is_text(cells: pd.Series) -> bool:
-    return bool(pd.api.types.is_string_dtype(cells) or pd.api.types.is_object_dtype(cells))
-
-
 def read_numbers(
     cells: pd.Series, codes: Collection[str] = (), decimal: str | None = None
 ) -> ReadColumn:
@@ -74,7 +70,7 @@ def read_numbers(
     >>> read.kinds.dropna().tolist()
     ['percentage', 'date']
     """
-    if not _is_text(cells):
+    if not (pd.api.types.is_string_dtype(cells) or pd.api.types.is_object_dtype(cells)):
         return _native_numbers(cells, codes)
     labels, distinct = pd.factorize(cells)
     texts = [str(t).strip() for t in distinct]
@@ -133,7 +129,10 @@ def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
     >>> read_codes(pd.Series([" Smith\u00a0 J", "n/a", "7"], dtype="str")).tolist()
     ['Smith J', nan, '7']
     """
-    text = (cells if _is_text(cells) else _whole(cells)).astype("str").str.strip()
+    if pd.api.types.is_float_dtype(cells) and bool((cells.dropna() % 1 == 0).all()):
+        # 7.0, stored so because a neighbour was missing, is the identifier 7.
+        cells = cells.astype("Int64")
+    text = cells.astype("str").str.strip()
     odd = text[text.str.contains("[^!-~]", na=False)]
     text.loc[odd.index] = odd.map({t: " ".join(_UNSEEN.sub("", t).split()) for t in odd.unique()})
     return text.mask(text.isin({"", *MISSING, *codes}))
@@ -158,13 +157,6 @@ def same_name(name: str) -> str:
     if name.isdigit():
         return name.lstrip("0") or "0"
     return name if any(c.isdigit() for c in name) else name.casefold()
-
-
-def _whole(cells: pd.Series) -> pd.Series:
-    """Turn 7.0, stored so because a neighbour was missing, back into the identifier 7."""
-    if pd.api.types.is_float_dtype(cells) and bool((cells.dropna() % 1 == 0).all()):
-        return cells.astype("Int64")
-    return cells
 
 
 def repeated(frame: pd.DataFrame) -> pd.Series:
@@ -229,8 +221,7 @@ def _moments_of(pool: pd.Series) -> pd.Series:
         best = best.fillna(pd.to_datetime(days, format=form, errors="coerce").astype(best.dtype))
     # A spreadsheet counts days from the end of 1899; these are the years 1954 to 2119.
     serial = pd.to_numeric(pool.where(pool.str.fullmatch(r"[2-7]\d{4}(?:\.\d+)?")))
-    origin = pd.Timestamp("1899-12-30")
-    best = best.fillna((origin + pd.to_timedelta(serial, unit="D")).astype(best.dtype))
+    best = best.fillna(pd.to_datetime(serial, unit="D", origin="1899-12-30").astype(best.dtype))
     return best + clock.fillna(pd.Timedelta(0))
 
 

@@ -77,9 +77,7 @@ def _plain(column: Any) -> pd.Series:
         column = pa.array(["(nested)"] * len(column), pa.string())
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column = pa.array([None] * len(column), pa.string())
-    elif pa.types.is_date(kind):
-        column = column.cast(pa.timestamp("us"))
-    return pd.Series(column.to_pandas())
+    return pd.Series(column.to_pandas(date_as_object=False))
 
 
 def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTable:
@@ -118,11 +116,9 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
     try:
         with closing(sqlite3.connect(address, uri=True)) as base:
             base.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            found = base.execute(
-                "select name from sqlite_master where type in ('table', 'view') "
-                "and name not like 'sqlite_%' order by name"
-            ).fetchall()
-            name = choose_table([str(row[0]) for row in found], table, "database", place)
+            tables = "select name from sqlite_master where type in ('table', 'view') order by name"
+            found = [str(n) for (n,) in base.execute(tables) if not n.startswith("sqlite_")]
+            name = choose_table(found, table, "database", place)
             cursor = base.execute(f"select * from {_quoted(name)}")
             names = [str(column[0]) for column in cursor.description]
             check_width(len(names), place)
@@ -130,12 +126,9 @@ def read_sqlite(place: Path, table: str | None) -> RawTable:
     except sqlite3.Error:
         raise refusal("sqlite_unreadable", file=place) from None
     # Text throughout: a column of SQLite may hold any type in any row.
-    frame = pd.DataFrame(rows, columns=range(len(names)), dtype=object).map(_text)
-    return _raw(frame.astype("str"), names, place, "SQLite")
-
-
-def _text(entry: object) -> str | None:
-    return None if entry is None or isinstance(entry, bytes) else str(entry)
+    frame = pd.DataFrame(rows, columns=range(len(names)), dtype=object)
+    blobs = frame.map(lambda entry: isinstance(entry, bytes))
+    return _raw(frame.mask(blobs).astype("str"), names, place, "SQLite")
 
 
 def _quoted(name: str) -> str:

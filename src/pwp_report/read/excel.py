@@ -5,7 +5,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,22 +34,18 @@ def read_excel(place: Path, sheet: str | None = None) -> raw.RawTable:
 
     _check_archive(place)
     try:
-        with warnings.catch_warnings():
-            # openpyxl warns of styles and extensions that it drops; none bears on values.
-            warnings.simplefilter("ignore", UserWarning)
-            book = openpyxl.load_workbook(place, read_only=True, data_only=True, keep_links=False)
-            try:
+        # openpyxl warns of styles and extensions that it drops; none bears on values.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            how = {"read_only": True, "data_only": True, "keep_links": False}
+            with closing(openpyxl.load_workbook(place, **how)) as book:
                 chosen = _choose(book, sheet, place)
-                name = str(chosen.title)
                 rows, said = _trimmed(list(_rows(chosen, place)))
                 said += _check_cells(place, chosen._worksheet_path, rows[0][0])
-            finally:
-                book.close()
     except InputError:
         raise
     except Exception:  # a damaged workbook fails in any of a dozen ways, none of them of interest
         raise refusal("excel_damaged", file=place) from None
-    return replace(_table(rows, said, place), notes=(f"the sheet read is {raw.shown_name(name)}",))
+    return _table(rows, said, place, f"the sheet read is {raw.shown_name(chosen.title)}")
 
 
 def _check_archive(place: Path) -> None:
@@ -97,8 +93,7 @@ def _filled(cells: Sequence[Any]) -> int:
 
 def _rows(sheet: Any, place: Path) -> Iterator[Row]:
     for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
-        filled = [i for i, cell in enumerate(cells) if cell is not None]
-        if filled:
+        if filled := [i for i, cell in enumerate(cells) if cell is not None]:
             row = cells[: filled[-1] + 1]
             raw.check_width(len(row), place)
             yield number, row
@@ -113,24 +108,22 @@ def _trimmed(rows: list[Row]) -> tuple[list[Row], list[str]]:
     return rows[first:last], above + raw.said_of_rows(len(rows) - last, "below the table")
 
 
-def _table(rows: list[Row], said: list[str], place: Path) -> raw.RawTable:
+def _table(rows: list[Row], said: list[str], place: Path, note: str) -> raw.RawTable:
     (top, header), *records = rows
     width = max(len(cells) for _, cells in rows)
     texts = pd.DataFrame([[*map(_text, cells)] for _, cells in records], dtype="str")
     names = [*header, *[None] * (width - len(header))]
     frame = raw.name_columns(texts.reindex(columns=range(width)).astype("str"), names, place, top)
     numbers = np.array([number for number, _ in records], dtype=np.int64)
-    return raw.RawTable(place.name, "Excel", frame, numbers, remarks=tuple(said))
+    return raw.RawTable(place.name, "Excel", frame, numbers, notes=(note,), remarks=tuple(said))
 
 
 def _text(cell: Any) -> str | None:
     """Write a cell as text: whole numbers without a point, dates in ISO form."""
-    if cell is None:
-        return None
     if isinstance(cell, bool):
-        return "true" if cell else "false"
+        return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     if isinstance(cell, dt.datetime):
         return cell.strftime("%Y-%m-%d") if cell.time() == dt.time() else cell.isoformat(" ")
-    return str(cell)
+    return None if cell is None else str(cell)

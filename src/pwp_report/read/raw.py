@@ -32,7 +32,7 @@ class RawTable:
         One row a record. Text columns are trimmed, with empty cells missing.
     rows : ndarray of int, shape (N,)
         The row of each record as a spreadsheet counts it: the header is row 1.
-    delimiter, encoding : str
+    delimiter : str
         Of a CSV file.
     notes : tuple of str
         What was understood, in words.
@@ -45,7 +45,6 @@ class RawTable:
     frame: pd.DataFrame
     rows: NDArray[np.int64]
     delimiter: str = ""
-    encoding: str = ""
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 

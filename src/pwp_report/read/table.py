@@ -41,8 +41,8 @@ def read_table(path: str | Path, *, table: str | None = None) -> RawTable:
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "scores.csv"
     >>> _ = file.write_bytes("id;score\r\nMüller;12,5\r\n".encode("cp1252"))
     >>> raw = read_table(file)
-    >>> raw.delimiter, raw.encoding, raw.frame.columns.tolist()
-    (';', 'cp1252', ['id', 'score'])
+    >>> raw.delimiter, raw.frame.columns.tolist(), raw.notes[0]
+    (';', ['id', 'score'], 'text in cp1252, semicolon between columns')
     """
     place = Path(path)
     head = _first_bytes(place)

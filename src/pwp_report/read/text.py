@@ -11,6 +11,7 @@ import csv
 import io
 import re
 from collections import Counter
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def read_text(place: Path) -> raw.RawTable:
     form = f"text in {encoding}, {_NAMES.get(delimiter, 'comma')} between columns"
     blank, remarks = len(whole) - len(plain), (*above, *below)
     notes = (form, *[f"{blank:,} blank lines left out"] * (blank > 0))
-    return raw.RawTable(place.name, "CSV", frame, rows, delimiter, encoding, notes, remarks)
+    return raw.RawTable(place.name, "CSV", frame, rows, delimiter, notes, remarks)
 
 
 def _decoded(place: Path) -> tuple[str, str]:
@@ -115,18 +116,15 @@ def _dialect(sample: str) -> tuple[bool, str]:
     """Elect the delimiter that gives most rows equally many cells."""
     if hint := re.match(r"\ufeff?sep=(.)\r?\n", sample):
         return True, hint.group(1)
-    best, delimiter = (0.0, 1), ","
-    for candidate in _NAMES:
-        try:
-            reader = csv.reader(io.StringIO(sample, newline=""), delimiter=candidate)
+    scores = {",": (0.0, 1)}
+    for delimiter in _NAMES:
+        with suppress(csv.Error):
+            reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
             widths = Counter(len(r) for r in islice(reader, 200) if any(r))
-        except csv.Error:
-            continue
-        for width, count in widths.most_common(1):
-            score = (count / widths.total(), width)
-            if width > 1 and score > best:
-                best, delimiter = score, candidate
-    return False, delimiter
+            for width, count in widths.most_common(1):
+                if width > 1:
+                    scores[delimiter] = (count / widths.total(), width)
+    return False, max(scores, key=scores.__getitem__)
 
 
 def _filled(record: list[str]) -> int:

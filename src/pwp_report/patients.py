@@ -254,7 +254,7 @@ class PatientReader:
         """Ask about codes for missing that look like any other score of the scale."""
         text = cells.read_codes(self.frame[column])
         there = pd.to_numeric(text[text.isin(self.codes)], errors="coerce").value_counts()
-        for code, own in there.items():
+        for code, own in zip(there.index.to_numpy(float), there, strict=True):
             near = scores[(scores - code).abs() <= (measure.maximum - measure.minimum) / 7]
             if near.value_counts().max() >= own / 2:
                 self._note("missing_on_scale", code=f"{code:g}", measure=measure)

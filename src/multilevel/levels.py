@@ -72,7 +72,11 @@ def nested_design(
         )
     design = derive(record, replace(formula, above=""))
     unit_of = pd.Series(list(map(units.get, design.groups)), dtype=object)
-    codes, known = pd.factorize(unit_of, sort=True)
+    try:
+        codes, known = pd.factorize(unit_of, sort=True)
+    except TypeError:
+        hint = "use numbers or text"
+        raise InputError("labels cannot be sorted", column=formula.above, hint=hint) from None
     if (codes < 0).any():
         raise InputError("a group has no unit", hint="give units= one for each group")
     return design, Nesting(formula.above, np.asarray(known, dtype=object), codes)

@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from multilevel.arguments import Checked
 from multilevel.design import Array, DesignMoments
 from multilevel.errors import InputError
 
@@ -66,7 +67,7 @@ class PriorValues:
 
 
 @dataclass(frozen=True)
-class Prior:
+class Prior(Checked):
     """A prior as chosen, before it meets data; the fixed effects have flat ones.
 
     Attributes
@@ -120,6 +121,8 @@ class Prior:
             If the prior is incomplete or does not fit the model.
         """
         q = len(design.random)
+        if np.shape(covariance) != (q, q):
+            raise InputError(f"the covariance of {q} random terms has {q} rows and columns")
         # With df = -1 the kernel and the factor |R|^(q/2) are flat SDs and correlations together.
         df, scale, half, power = -1.0, np.zeros((q, q)), np.zeros(q), 0.0
         notes: tuple[str, ...] = ()

@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multilevel import DesignMoments, InputError, PosteriorInterval, fit_design, fit_many
+from multilevel import (
+    DesignMoments,
+    InputError,
+    PosteriorInterval,
+    Prior,
+    fit_design,
+    fit_many,
+    fit_mixed,
+)
 
 
 def design() -> DesignMoments:
@@ -35,6 +43,8 @@ NUMBERS: list[Any] = [
 ]  # fmt: skip
 OUTSIDE: list[Any] = [-1.0, 0.0, 1.0, 2.0, float("nan"), float("inf"), "0.95", [0.95], None]
 
+UNITS = pd.DataFrame({"y": np.sin(np.arange(24.0)), "g": np.arange(24) // 4})
+
 CALLS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "cross": (lambda v: fit_many(DESIGN, v), [*TEXTS, [], CROSS[0], CROSS[..., :2], CROSS[:0]]),
     "rows": (lambda v: fit_many(DESIGN, CROSS, v), [*TEXTS, [], [1, 2], np.ones((2, 8))]),
@@ -42,6 +52,15 @@ CALLS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "level of a profile": (FIT.profile_interval, OUTSIDE),
     "level of draws": (lambda v: PosteriorInterval.of(np.arange(9.0), v), OUTSIDE),
     "draws": (PosteriorInterval.of, [*TEXTS, [], np.zeros((0, 3)), np.zeros((2, 2, 2))]),
+    "covariance of a prior": (
+        lambda v: Prior("mlwin").resolve(DESIGN, v, 1.0),
+        [*TEXTS, None, np.eye(2), np.eye(3)[:2]],
+    ),
+    "design of a prior": (lambda v: Prior("flat-sd").resolve(v, np.eye(1), 1.0), [*TEXTS, None]),
+    "labels of units": (
+        lambda v: fit_mixed("y ~ 1 + (1 | s/g)", UNITS.assign(s=v)),
+        [np.repeat([1j, 2j, 3j], 8), np.repeat(np.array([1, 2, 3], dtype=complex), 8)],
+    ),
     "place": (FIT.vpc, ["x", "", 3, [1.0], {"z": 1.0}, *({"x": v} for v in [*TEXTS, np.nan])]),
     "values": (lambda v: FIT.vpc_curve("x", [v]), [*TEXTS, None, np.inf]),
     "term": (FIT.residuals, ["z", "", 1, 1.5, b"x"]),

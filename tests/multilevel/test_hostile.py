@@ -54,7 +54,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "draws": (PosteriorInterval.of, [*TEXTS, [], np.zeros((0, 3)), np.zeros((2, 2, 2))]),
     "covariance of a prior": (
         lambda v: Prior("mlwin").resolve(DESIGN, v, 1.0),
-        [*TEXTS, None, np.eye(2), np.eye(3)[:2]],
+        [*TEXTS, None, np.eye(3), np.eye(3)[:2]],
     ),
     "design of a prior": (lambda v: Prior("flat-sd").resolve(v, np.eye(1), 1.0), [*TEXTS, None]),
     "labels of units": (

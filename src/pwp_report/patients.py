@@ -408,18 +408,14 @@ class PatientReader:
         columns = self.study.columns
         if "date" not in columns:
             return
-        rows = attended.sort_values("order", kind="stable")
-        by_patient = rows.groupby("patient_id")
-        # Whoever was assessed may have waited for treatment.
-        found = {
-            "long_gaps": (by_patient["order"].diff() > _HALF_A_YEAR) & (by_patient.cumcount() > 1)
-        }
+        rows, found = attended.sort_values("order", kind="stable"), {}
         if "session_number" in columns:
             numbers = cells.read_numbers(self._cells("session_number"), self.codes).values
-            rows["number"] = numbers.loc[rows.index]
-            found = {
-                "sessions_begin_again": rows.groupby("patient_id")["number"].diff() < 0
-            } | found
+            fall = numbers.loc[rows.index].groupby(rows["patient_id"]).diff() < 0
+            found["sessions_begin_again"] = fall
+        by_patient = rows.groupby("patient_id")["order"]
+        # Whoever was assessed may have waited for treatment.
+        found["long_gaps"] = (by_patient.diff() > _HALF_A_YEAR) & (by_patient.cumcount() > 1)
         of = rows["patient_id"].nunique()
         for key, where in found.items():
             if (count := rows["patient_id"][where].nunique()) > HANDFUL * of:

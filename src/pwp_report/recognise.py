@@ -31,10 +31,9 @@ def of_nobody(labels: pd.Series) -> pd.Series:
     >>> of_nobody(pd.Series(["Vacant post", "duty.worker@service.org", "J. Doe", None])).tolist()
     [True, True, False, False]
     """
-    text = labels.astype("str").str.lower()
-    return text.isin(NOBODY) | text.str.replace(r"@.*|[\W_]+", " ", regex=True).str.strip().isin(
-        NOBODY
-    )
+    text = pd.Series(labels.dropna().unique(), dtype="str")
+    bare = text.str.lower().str.replace(r"@.*|[\W_]+", " ", regex=True).str.strip()
+    return labels.isin(text[text.str.lower().isin(NOBODY) | bare.isin(NOBODY)])
 
 
 def _plain(name: str) -> str:

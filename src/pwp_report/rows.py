@@ -178,8 +178,8 @@ def _of_contacts(labels: pd.Series, scored: pd.Series) -> bool:
     if not 1 < labels.nunique() <= _MOST_KINDS:
         return False
     rows = scored.groupby(labels).agg(["mean", "size"])
-    with_scores, without = (rows["size"][w].sum() for w in (rows["mean"] > 0.9, rows["mean"] < 0.1))
-    return bool(min(with_scores, without) > 0.1 * len(labels) <= (with_scores + without) / 9)
+    parts = [rows["size"][w].sum() / len(labels) for w in (rows["mean"] > 0.9, rows["mean"] < 0.1)]
+    return bool(min(parts) > 0.1 and sum(parts) > 0.9)
 
 
 def _of_years(labels: pd.Series, who: pd.DataFrame) -> bool:

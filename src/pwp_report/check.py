@@ -103,7 +103,10 @@ def check_study_data(
     done, courses = _with_persons(whole, done)
     courses += asked_of_headings(given, done, [*whole.frame])
     raw, chosen, said = choose_rows(whole, done)
-    done = replace(done, perhaps=columns_to_ask_about(raw, done))
+    used, rows = len(raw.frame), len(whole.frame)
+    # Of fewer rows a tenth could be of fewer than the threshold.
+    out = round(1 - used / rows, 1) * (rows >= 10 * done.threshold)
+    done = replace(done, perhaps=columns_to_ask_about(raw, done), rows_out=out)
     courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
@@ -119,9 +122,8 @@ def check_study_data(
     scales = table is not None and bool({*table} - {*_THERAPIST_TEXT})
     included = replace(included, flow=(*chosen, *included.flow[1:]))
     recorded = " that were recorded" * (done.scores == "recorded")
-    whole_file = [remark("every_row_attended", recorded=recorded)] * done.counts_every_row
-    said = [*taken, *said, *whole_file]
-    remarks = [*raw.remarks, *said, *dropped, *reader.notes, *courses]
+    said += [remark("every_row_attended", recorded=recorded)] * done.counts_every_row
+    remarks = [*raw.remarks, *taken, *said, *dropped, *reader.notes, *courses]
     remarks += [] if found else _asked_of_scores(patients, included.patients, done)
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
     known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
@@ -129,10 +131,7 @@ def check_study_data(
     cohort = None if found else _cohort(raw, included, measures, table)
     remarks += [remark("synthetic")] * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
-    used, rows = len(raw.frame), len(whole.frame)
     done = _with_counts(done, patients, included.patients, policy)
-    # Of fewer rows a tenth could be of fewer than the threshold.
-    done = replace(done, rows_out=round(1 - used / rows, 1) * (rows >= 10 * done.threshold))
     words = {"raw": raw, "study": done, "rows": rows, "unused": _unused(raw, done)}
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(
@@ -234,14 +233,29 @@ def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study)
         quarter = m.minimum + (m.maximum - m.minimum) / 4
         suggested = {
             "means_of_items": min(pre.max(), post.max()) <= quarter,
+            "scores_unrelated": len(people) >= 100 and pre.corr(post) < 0.1,
+            "scale_of_some": _on_another_scale(people, m.pre, quarter),
             "worse_on_average": bool(pd.Series(m.improvement(pre, post)).mean() < 0),
             "measure_costs": few > min([*lack.values(), 1.0]) + 0.1,
         }
         keys = [key for key, so in suggested.items() if so]
         asked += [remark(key, measure=m, few=f"{few:.0%}") for key in keys]
+    counted = {"therapists_missing": (patients["therapist_id"].isna(), 0.2)}
+    if study.counts_every_row and study.minimum_sessions > 1 and (study.keep or study.leave_out):
+        counted["one_row_left"] = patients["sessions"] == 1, 0.05
+    for key, (whom, more) in counted.items():
+        asked += [remark(key, some=study.some(int(whom.sum()), len(whom)))] * (whom.mean() > more)
     asked += _filled_in(people, measures, study)
     asked += [q for m in measures for q in telling(people, m, study.adjust)]
     return list(dict.fromkeys(asked))  # of codes once, whatever the measure
+
+
+def _on_another_scale(people: pd.DataFrame, scores: str, quarter: float) -> bool:
+    """Whether all of some therapists' scores lie so low, where most of the others' do not."""
+    firsts = people.groupby("therapist_id")[scores].agg(["max", "count"])
+    low = firsts.index[(firsts["max"] <= quarter) & (firsts["count"] >= 10)]
+    others = people.loc[~people["therapist_id"].isin(low), scores]
+    return bool(len(low) and others.median() > quarter)
 
 
 def _filled_in(people: pd.DataFrame, measures: Sequence[Measure], study: Study) -> list[str]:
@@ -266,8 +280,10 @@ def _stands_out(ends: pd.DataFrame, value: float, measure: Measure) -> bool:
     near = scores[(scores - value).abs() <= (measure.maximum - measure.minimum) / 7]
     beside, here = (abs(others[near.index][w].mean()) for w in (near != value, near == value))
     times, counts = 8 if value == 0 and here > 0.8 * beside else 4, near.value_counts()
-    own = counts.get(value, 0)
-    return bool(own > 0.05 * scores.count() and not own <= times * counts.drop(value).max())
+    own, most = counts.get(value, 0), counts.drop(value, errors="ignore").max()
+    # Of few the next number has to be nearly absent.
+    times = times if own > 0.05 * scores.count() else 10
+    return bool(own > 10 and not own <= times * most)
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

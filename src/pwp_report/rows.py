@@ -110,7 +110,8 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
     decides on rows.
     """
     who, known = _people(raw.frame, study), {*study.columns, *study.without}
-    left, of_place = unused(study, [*raw.frame]), partial(speaks_of, "place")
+    left = [c for c in unused(study, [*raw.frame]) if c not in study.set_aside]
+    of_place = partial(speaks_of, "place")
     free = [c for c in left if c not in {*study.adjust, *study.keep, *study.leave_out}]
     # A column of services with one entry alone tells none apart.
     told = raw.frame.get(study.columns.get("service_id", ""), pd.Series()).nunique() > 1
@@ -121,7 +122,9 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
     groups *= "group_id" not in known
     treatments = [c for c in free if speaks_of("treatment", c)]
     scored = raw.frame[[s.score for s in study.measures if s.score]].notna().any(axis=1)
-    kinds = free * (study.counts_every_row and study.scores != "recorded")
+    few = [c for c in free if 1 < raw.frame[c].nunique() <= _MOST_KINDS]
+    kinds = few * (study.counts_every_row and study.scores != "recorded")
+    stages = few * (study.level == "session" and "contact_kind" not in known)
     asked = {
         "services_not_named": (c for c in services if _of_services(raw.frame[c], who)),
         "above_not_named": (c for c in above if _one_each(raw.frame[c], who, 3)),
@@ -129,7 +132,8 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
         "groups_not_named": (c for c in groups if _of_groups(raw.frame[c], who)),
         "second_therapist": (c for c in free if of_second_therapist(c)),
         "contacts_not_named": (c for c in kinds if _of_contacts(raw.frame[c], scored)),
-        "trainees_by_year": (c for c in free if _of_years(raw.frame[c], who)),
+        "follow_ups_not_named": (c for c in stages if _of_stages(raw.frame[c])),
+        "trainees_by_year": (c for c in few if _of_years(raw.frame[c], who)),
     }
     return {question: next(columns, "") for question, columns in asked.items()}
 
@@ -148,47 +152,57 @@ def _of_services(labels: pd.Series, who: pd.DataFrame) -> bool:
 
 
 def _one_each(labels: pd.Series, who: pd.DataFrame, least: int) -> bool:
-    """Whether nearly every therapist has one entry alone, and each entry two or more on average."""
-    rows = pd.crosstab(who["therapist_id"], labels) > 0
-    return bool(rows.sum(axis=1).eq(1).mean() > 0.9 and least <= rows.shape[1] <= len(rows) / 2)
+    """Whether nearly every therapist has one entry, and each entry two or more on average.
+
+    A row in twenty under another, as of somebody who stood in, does not count.
+    """
+    rows = pd.crosstab(who["therapist_id"], labels)
+    alone = rows.max(axis=1) >= 0.95 * rows.sum(axis=1)
+    return bool(alone.mean() > 0.9 and least <= rows.shape[1] <= len(rows) / 2)
 
 
 def _of_groups(labels: pd.Series, who: pd.DataFrame) -> bool:
     """Whether a column may be of groups of patients who are treated together.
 
     More entries than there are therapists, of some patients each, who stay in theirs; and of half
-    as many therapists or fewer than as many patients would have if chance had put them together.
+    as many further therapists or fewer than as many patients would have if chance had put them
+    together. A family may be of one or two.
     """
+    heading = str(labels.name)
     # Groups may be numbered anew by each therapist; years are not.
-    if speaks_of("group", str(labels.name)) and not labels.astype("str").str.contains(_YEAR).any():
+    if speaks_of("group", heading) and not labels.astype("str").str.contains(_YEAR).any():
         labels = labels.astype("str").where(labels.notna()) + who["therapist_id"]
-    therapists = who["therapist_id"].nunique()
-    if not 0 < therapists < labels.nunique() < len(who) / 2:
+    therapists, least = who["therapist_id"].nunique(), 1.2 if speaks_of("family", heading) else 2
+    if not 0 < therapists < labels.nunique() < len(who) / least:
         return False
     rows = who[["patient_id", "therapist_id"]].assign(group=labels).dropna().drop_duplicates()
     sizes = rows.groupby("group").nunique()
     chance = therapists * (1 - (1 - 1 / therapists) ** sizes["patient_id"])
-    apart = sizes["therapist_id"].sum() < chance.sum() / 2
+    apart = (sizes["therapist_id"] - 1).sum() < (chance - 1).sum() / 2
     stay = rows.groupby("patient_id")["group"].nunique().eq(1).mean() > 0.9
-    return bool(apart and stay and 3 <= sizes["patient_id"].median() <= 30)
+    small = least < 2 and sizes["patient_id"].mean() > least
+    return bool(apart and stay and (small or 3 <= sizes["patient_id"].median() <= 30))
 
 
 def _of_contacts(labels: pd.Series, scored: pd.Series) -> bool:
     """Whether rows with some entries of a column have scores, and those with the others none."""
-    if not 1 < labels.nunique() <= _MOST_KINDS:
-        return False
     rows = scored.groupby(labels).agg(["mean", "size"])
     parts = [rows["size"][w].sum() / len(labels) for w in (rows["mean"] > 0.9, rows["mean"] < 0.1)]
     return bool(min(parts) > 0.1 and sum(parts) > 0.9)
 
 
+def _of_stages(labels: pd.Series) -> bool:
+    """Whether some entries of a column speak of a follow-up, and others do not."""
+    entries = pd.Series(labels.dropna().unique(), dtype="str").str.lower()
+    return entries.str.contains(WORDS["later"]).nunique() > 1
+
+
 def _of_years(labels: pd.Series, who: pd.DataFrame) -> bool:
     """Whether a column is of years, and most trainees who have numbers stand under several."""
     trainee = who["therapist_id"].str.fullmatch(WORDS["trainee"]).fillna(False).astype(bool)
-    if labels.nunique() > _MOST_KINDS or not labels.astype("str").str.contains(_YEAR).mean() > 0.9:
-        return False
     years = labels[trainee].groupby(who["therapist_id"]).nunique()
-    return bool(len(years) > 1 and (years > 1).mean() > 0.5)
+    several = len(years) > 1 and (years > 1).mean() > 0.5
+    return bool(several and labels.astype("str").str.contains(_YEAR).mean() > 0.9)
 
 
 def _begin_anew(rows: pd.DataFrame) -> bool:

@@ -53,6 +53,8 @@ class Study:
     table, decimal, date_format : str
     missing : tuple of str
         Entries that mean missing, besides words such as NULL and n/a.
+    set_aside : tuple of str
+        Columns without a use of which nothing is asked.
     drop_repeated_rows : bool
         Whether a row with the same entries as one above is left out.
     numbers_restart : bool
@@ -124,6 +126,7 @@ class Study:
     decimal: str = ""
     date_format: str = ""
     missing: tuple[str, ...] = ()
+    set_aside: tuple[str, ...] = ()
     drop_repeated_rows: bool = False
     numbers_restart: bool = False
     keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -273,7 +276,8 @@ def column_not_there(where: str, column: str, columns: Sequence[str], file: str 
 def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Study:
     """Do what `complete_study` does, and leave open what is not recognised."""
     scored = [(f"measures.{m.measure.name}", c) for m in study.measures for c in m.names]
-    for role, column in [*study.columns.items(), *scored]:
+    aside = [("set_aside", c) for c in study.set_aside]
+    for role, column in [*study.columns.items(), *scored, *aside]:
         if column and column not in columns:
             raise column_not_there(f"for {role}", column, columns, file)
     scores = _complete_scores(study, columns)

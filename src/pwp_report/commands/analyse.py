@@ -44,11 +44,12 @@ def analyse_file(
     names: dict[str, str] = {}
     policy = known.policy(not no_control and not cohort.provenance.synthetic)
     if policy.active:
-        pseudonyms = Pseudonyms(open_key(key, outside=out))
+        opened = open_key(key, outside=out)
         cohort, mark = compared(cohort, key, policy, despite)
         if len(changes_by_therapist(cohort.patients).columns):
             say(remark("run_compared", name=key.name), stderr=True)
-        cohort, names = numbered(pseudonymise(cohort, pseudonyms))
+        cohort, names = numbered(pseudonymise(cohort, Pseudonyms(opened)))
+    del found  # of a million patients it holds a hundred megabytes
     from pwp_report.analysis import analyse
     from pwp_report.case_mix import CaseMix
     from pwp_report.report import safe_labels, write_run

@@ -244,7 +244,9 @@ def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study)
     if study.counts_every_row and study.minimum_sessions > 1 and (study.keep or study.leave_out):
         counted["one_row_left"] = patients["sessions"] == 1, 0.05
     for key, (whom, more) in counted.items():
-        asked += [remark(key, some=study.some(int(whom.sum()), len(whom)))] * (whom.mean() > more)
+        asked += [remark(key, some=study.some(int(whom.sum()), len(whom)))] * bool(
+            whom.mean() > more
+        )
     asked += _filled_in(people, measures, study)
     asked += [q for m in measures for q in telling(people, m, study.adjust)]
     return list(dict.fromkeys(asked))  # of codes once, whatever the measure

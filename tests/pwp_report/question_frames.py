@@ -119,6 +119,51 @@ def later(n: int, days: int, after: int = 2) -> pd.DataFrame:
     return rows.assign(CareContDate=dates.dt.strftime("%Y-%m-%d"))
 
 
+def points(heading: str = "Point") -> pd.DataFrame:
+    """Points of assessment: baseline, end and follow-up, which the last twenty have not."""
+    rows = SESSIONS.drop(columns=["AttendOrDNACode", "AppType"])
+    words = ["Baseline", "End of therapy", "Follow-up 6m"]
+    turn = rows.groupby("PathwayID").cumcount()
+    rows = rows.assign(**{heading: turn.map(dict(enumerate(words)))})
+    late = rows["PathwayID"].isin(rows["PathwayID"].unique()[-20:])
+    return rows[~(late & (turn > 0))]
+
+
+def blocks(n: int) -> pd.DataFrame:
+    """Names of therapists in every `n`-th row alone."""
+    return FRAME.assign(therapist_id=FRAME["therapist_id"].mask(FRAME.index % n > 0))
+
+
+def unrelated(seed: int = 0) -> pd.DataFrame:
+    """Last scores of anybody else."""
+    posts = {f"{m}_post": MANY[f"{m}_post"].sample(frac=1, random_state=seed) for m in BOTH}
+    return MANY.assign(**{c: values.to_numpy() for c, values in posts.items()})
+
+
+def on_another_scale(of: list[str], by: float = 9.0) -> pd.DataFrame:
+    """These therapists write the scores as means of items."""
+    here = MANY["therapist_id"].isin(of)
+    scores = {c: (MANY[c] / by).round(1).where(here, MANY[c]) for c in ("phq9_pre", "phq9_post")}
+    return MANY.rename(columns={c: f"q_{c[5:]}" for c in scores}).assign(
+        **{f"q_{c[5:]}": values for c, values in scores.items()}
+    )
+
+
+#: A measure of whole scores that may be means of items.
+Q = '[measures.q]\npre = "q_pre"\npost = "q_post"\nminimum = 0\nmaximum = 27\n'
+Q += "higher_is_worse = true\ninteger = false\n"
+
+
+def families(size: int) -> pd.DataFrame:
+    """Cases of so many patients, each with one therapist."""
+    case = (
+        FRAME["therapist_id"]
+        + "-"
+        + (FRAME.groupby("therapist_id").cumcount() // size).astype("str")
+    )
+    return FRAME.assign(**{"Family case": case})
+
+
 #: Without a column of services.
 FREE = FRAME.drop(columns="service_id")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from checking import FRAME, SESSIONS, checked, patients_of
-from question_frames import is_asked, later, messages, trainees
+from checking import FRAME, SESSIONS, checked, completeness_of, patients_of
+from question_frames import MANY, blocks, families, is_asked, later, messages, points, trainees
 
+from multilevel.errors import InputError
 from pwp_report.recognise import of_nobody
 
 _KEEP = '[keep]\nActivity = ["Review"]\n'
@@ -187,3 +188,64 @@ def test_sessions_known_as_follow_ups_are_not_unknown_words(tmp_path: Path) -> N
     check = checked(tmp_path, kinds)
     assert any("80 follow-up sessions" in r for r in check.remarks)
     assert not is_asked(check, "AppType")
+
+
+@pytest.mark.parametrize("heading", ["Point", "timepoint", "Wave label"])
+@pytest.mark.parametrize(
+    ("study", "asked"),
+    [
+        ("", True),
+        ('[keep]\n{} = ["Baseline", "End of therapy"]\n', False),
+        ('[leave_out]\n{} = ["Follow-up 6m"]\n', False),
+        ('[columns]\ncontact_kind = ""\n', False),
+        ('[file]\nset_aside = ["{}"]\n', False),
+    ],
+)
+def test_rows_of_follow_ups_are_asked_about_whatever_their_heading(
+    heading: str, study: str, asked: bool, tmp_path: Path
+) -> None:
+    quoted = f'"{heading}"' if " " in heading and "set_aside" not in study else heading
+    check = checked(tmp_path, points(heading), study.format(quoted))
+    assert is_asked(check, "speak of follow-ups") == asked
+
+
+def test_who_lacks_the_row_of_the_end_counts_among_those_without_a_last_score(
+    tmp_path: Path,
+) -> None:
+    keep = '[keep]\nPoint = ["Baseline", "End of therapy"]\n'
+    rest = '[inclusion]\nminimum_sessions = 1\n[sessions]\nscores = "recorded"\n'
+    alone, both = (checked(tmp_path, points(), keep + more) for more in ("", rest))
+    assert is_asked(alone, "one row is left")
+    assert not is_asked(both, "one row is left")
+    assert int(completeness_of(alone)["complete"].sum()) == 60
+    found = completeness_of(both)
+    assert (int(found["n"].sum()), int(found["complete"].sum())) == (80, 60)
+
+
+@pytest.mark.parametrize(("n", "asked"), [(1, False), (2, True), (5, True)])
+def test_names_that_stand_in_the_first_row_of_a_block_alone_are_asked_about(
+    n: int, asked: bool, tmp_path: Path
+) -> None:
+    assert is_asked(checked(tmp_path, blocks(n)), "no therapist stands beside") == asked
+
+
+@pytest.mark.parametrize("stood_in", [0, 1, 3])
+def test_arms_are_asked_about_though_somebody_stood_in(stood_in: int, tmp_path: Path) -> None:
+    arm = MANY["therapist_id"].isin(["t0", "t1", "t2"])
+    arm = arm.mask(MANY.groupby("therapist_id").cumcount() < stood_in, ~arm)
+    check = checked(tmp_path, MANY.assign(Arm=arm.map({True: "a", False: "b"})))
+    assert is_asked(check, "under one entry of column Arm alone")
+
+
+@pytest.mark.parametrize(("size", "asked"), [(1, False), (2, True), (3, True), (5, True)])
+def test_families_are_asked_about(size: int, asked: bool, tmp_path: Path) -> None:
+    assert is_asked(checked(tmp_path, families(size)), "column Family case") == asked
+
+
+def test_a_column_set_aside_is_asked_about_no_more(tmp_path: Path) -> None:
+    study = '[file]\nset_aside = ["Therapist 2"]\n'
+    frame = FRAME.assign(**{"Therapist 2": "t1"})
+    assert is_asked(checked(tmp_path, frame), "headed as of a further therapist")
+    assert not is_asked(checked(tmp_path, frame, study), "headed as of a further therapist")
+    with pytest.raises(InputError, match="for set_aside that is not there"):
+        checked(tmp_path, FRAME, study)

@@ -8,7 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from checking import FRAME, checked, patients_of
-from question_frames import ADJUST, BOTH, MANY, coded, filled_in, is_asked, swapped
+from question_frames import (
+    ADJUST,
+    BOTH,
+    MANY,
+    Q,
+    coded,
+    filled_in,
+    is_asked,
+    on_another_scale,
+    swapped,
+    unrelated,
+)
 
 from multilevel.errors import InputError
 
@@ -140,3 +151,34 @@ def test_nought_for_a_missing_score_stands_out_on_a_short_scale(
         tmp_path, MANY.assign(a=pre, b=post), f'{study}higher_is_worse = true\nlabel = "NRS"\n'
     )
     assert is_asked(check, "scores of NRS are nought") == (share > 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_scores_that_tell_nothing_of_each_other_are_asked_about(seed: int, tmp_path: Path) -> None:
+    assert is_asked(checked(tmp_path, unrelated(seed)), "tell hardly anything of the last")
+    other = MANY.assign(patient_id=MANY["patient_id"].sample(frac=1, random_state=seed).to_numpy())
+    assert not is_asked(checked(tmp_path, other), "tell hardly anything of the last")
+
+
+@pytest.mark.parametrize(
+    ("of", "asked"),
+    [
+        ([], False),
+        (["t1"], True),
+        (["t1", "t5"], True),
+        (["t0", "t1", "t2", "t3", "t4", "t6"], True),
+    ],
+)
+def test_therapists_on_another_scale_are_asked_about(
+    of: list[str], asked: bool, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, on_another_scale(of), Q)
+    assert is_asked(check, "do they record means of items") == asked
+
+
+@pytest.mark.parametrize(("zeros", "asked"), [(9, False), (17, True)])
+def test_a_few_noughts_where_nobody_scores_next_to_them_are_asked_about(
+    zeros: int, asked: bool, tmp_path: Path
+) -> None:
+    frame = MANY.assign(phq9_pre=MANY["phq9_pre"].mask(MANY.index < zeros, 0))
+    assert is_asked(checked(tmp_path, frame), "of PHQ-9 are nought") == asked

@@ -12,6 +12,8 @@ from question_frames import (
     ADJUST,
     FREE,
     IMD,
+    Q,
+    blocks,
     clinics,
     coded,
     filled_in,
@@ -20,7 +22,9 @@ from question_frames import (
     later,
     means_of_items,
     messages,
+    on_another_scale,
     one_day,
+    points,
     referrals,
     renamed,
     restarting,
@@ -29,6 +33,7 @@ from question_frames import (
     trainees,
     two_courses,
     two_of_staff,
+    unrelated,
 )
 from test_wording import WORDS
 
@@ -61,6 +66,11 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "contacts_not_named": (messages(), ""),
     "trainees_by_year": (trainees(), ""),
     "long_gaps": (later(20, 200), ""),
+    "follow_ups_not_named": (points(), ""),
+    "one_row_left": (points(), '[keep]\nPoint = ["Baseline", "End of therapy"]\n'),
+    "therapists_missing": (blocks(3), ""),
+    "scores_unrelated": (unrelated(), ""),
+    "scale_of_some": (on_another_scale(["t1", "t5"]), Q),
     "missing_on_scale": (FRAME, '[file]\nmissing = ["9"]\n'),
     "sessions_begin_again": (two_courses(30), ""),
     "scores_copied": (filled_in("pre", 20), ""),

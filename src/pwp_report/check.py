@@ -8,6 +8,7 @@ import pandas as pd
 
 from pwp_lib.cohort import Cohort, FlowStep, Provenance, finished
 from pwp_lib.measures import Measure
+from pwp_lib.plausible import in_lowest_quarter, on_another_scale, stands_out
 from pwp_report.case_mix import telling
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
@@ -230,17 +231,18 @@ def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study)
     lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
     for m in measures:
         pre, post, few = people[m.pre], people[m.post], lack.get(m.label, 0.0)
-        quarter = m.minimum + (m.maximum - m.minimum) / 4
         suggested = {
-            "means_of_items": min(pre.max(), post.max()) <= quarter,
+            "means_of_items": in_lowest_quarter(pre, m) or in_lowest_quarter(post, m),
             "scores_unrelated": len(people) >= 100 and pre.corr(post) < 0.1,
-            "scale_of_some": _on_another_scale(people, m.pre, quarter),
+            "scale_of_some": on_another_scale(pre, people["therapist_id"], m),
             "worse_on_average": bool(pd.Series(m.improvement(pre, post)).mean() < 0),
             "measure_costs": few > min([*lack.values(), 1.0]) + 0.1,
         }
         keys = [key for key, so in suggested.items() if so]
         asked += [remark(key, measure=m, few=f"{few:.0%}") for key in keys]
-    counted = {"therapists_missing": (patients["therapist_id"].isna(), 0.2)}
+    held = patients.reindex(columns=["sessions", "n_therapists"])
+    lost = patients["therapist_id"].isna() & held["sessions"].ne(0) & ~held["n_therapists"].gt(1)
+    counted = {"therapists_missing": (lost, 0.2)}
     if study.counts_every_row and study.minimum_sessions > 1 and (study.keep or study.leave_out):
         counted["one_row_left"] = patients["sessions"] == 1, 0.05
     for key, (whom, more) in counted.items():
@@ -252,40 +254,16 @@ def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study)
     return list(dict.fromkeys(asked))  # of codes once, whatever the measure
 
 
-def _on_another_scale(people: pd.DataFrame, scores: str, quarter: float) -> bool:
-    """Whether all of some therapists' scores lie so low, where most of the others' do not."""
-    firsts = people.groupby("therapist_id")[scores].agg(["max", "count"])
-    low = firsts.index[(firsts["max"] <= quarter) & (firsts["count"] >= 10)]
-    others = people.loc[~people["therapist_id"].isin(low), scores]
-    return bool(len(low) and others.median() > quarter)
-
-
 def _filled_in(people: pd.DataFrame, measures: Sequence[Measure], study: Study) -> list[str]:
     """Ask where last scores of many are the first ones, or one number stands out among scores."""
     same = pd.concat([people[m.post] == people[m.pre] for m in measures], axis=1).all(axis=1)
     many = bool(same.mean() > (0.1 if len(measures) > 1 else 0.2))
     asked = [remark("scores_copied", some=study.some(int(same.sum()), len(same)))] * many
     for m in measures:
-        ends = people[[m.pre, m.post]], people[[m.post, m.pre]]
-        if any(_stands_out(both, v, m) for both in ends for v in (0, *MISSING_CODES)):
+        ends = (people[m.pre], people[m.post]), (people[m.post], people[m.pre])
+        if any(stands_out(*both, v, m) for both in ends for v in (0, *MISSING_CODES)):
             asked.append(remark("scores_stand_out", measure=m))
     return asked
-
-
-def _stands_out(ends: pd.DataFrame, value: float, measure: Measure) -> bool:
-    """Whether far more scores are a number than are any other within a seventh of the scale.
-
-    Of the scores at one end, first in `ends`. On a floor nought is frequent anyway, and then of
-    patients whose other scores lie as far out as those of the patients next to it.
-    """
-    scores, others = ends.iloc[:, 0], (ends.iloc[:, 1] - ends.iloc[:, 1].mean())
-    near = scores[(scores - value).abs() <= (measure.maximum - measure.minimum) / 7]
-    beside, here = (abs(others[near.index][w].mean()) for w in (near != value, near == value))
-    times, counts = 8 if value == 0 and here > 0.8 * beside else 4, near.value_counts()
-    own, most = counts.get(value, 0), counts.drop(value, errors="ignore").max()
-    # Of few the next number has to be nearly absent.
-    times = times if own > 0.05 * scores.count() else 10
-    return bool(own > 10 and not own <= times * most)
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

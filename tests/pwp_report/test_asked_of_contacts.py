@@ -219,7 +219,7 @@ def test_who_lacks_the_row_of_the_end_counts_among_those_without_a_last_score(
     assert not is_asked(both, "one row is left")
     assert int(completeness_of(alone)["complete"].sum()) == 60
     found = completeness_of(both)
-    assert (int(found["n"].sum()), int(found["complete"].sum())) == (80, 60)
+    assert (int(found["eligible"].sum()), int(found["complete"].sum())) == (80, 60)
 
 
 @pytest.mark.parametrize(("n", "asked"), [(1, False), (2, True), (5, True)])

@@ -157,15 +157,17 @@ class PatientReader:
         """Take spellings that differ in capitals or leading zeros alone for one, and say so."""
         names = text.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
         first = names.to_series().groupby(cells.same_name, sort=False).first().to_dict()
-        joined = len(names) - len(first)
-        if joined:
+        if joined := len(names) - len(first):
             self._note("spellings_joined", role=role, count=joined)
         bare = pd.DataFrame(map(_bare, first.values()), index=[*first.values()])
         again = list(bare.index[bare.apply(pd.Series.duplicated).any(axis=1)])
+        parts = {n: {*re.split(r"\s*(?:[/&+;]|\band\b)\s*", n)} for n in first.values()}
         if 1 < len(bare) <= _COMPARED:  # a slip of the pen has few rows
             few = bare[text.value_counts().reindex(bare.index) < _SLIPS][1]
             again += [a for a, own in few.items() if any(one_edit(own, o) for o in bare[1])]
-        parts = {n: {*re.split(r"\s*(?:[/&+;]|\band\b)\s*", n)} for n in first.values()}
+            whole = [n for n, some in parts.items() if len(some) == 1 and not re.search(r"\d", n)]
+            words = {n: {*re.findall(r"\w+", n.casefold())} for n in whole}
+            again += [n for n, own in words.items() if any(own < o for o in words.values())]
         if any(len(some) > 1 and some <= {*parts} for some in parts.values()):
             self._note("labels_joined", role=role)
         if again:

@@ -249,3 +249,29 @@ def test_a_column_set_aside_is_asked_about_no_more(tmp_path: Path) -> None:
     assert not is_asked(checked(tmp_path, frame, study), "headed as of a further therapist")
     with pytest.raises(InputError, match="for set_aside that is not there"):
         checked(tmp_path, FRAME, study)
+
+
+@pytest.mark.parametrize(
+    ("names", "asked"),
+    [
+        (("Kath", "Kath M"), True),
+        (("Kath Brown", "Kath Brown Miles"), True),
+        (("Smith", "Dr Smith"), True),
+        (("Kath", "Katherine"), False),
+        (("Kath Brown", "Kath Miles"), False),  # of whom nothing tells
+        (("Team 1", "Team"), False),
+    ],
+)
+def test_a_name_with_a_further_one_is_asked_about(
+    names: tuple[str, str], asked: bool, tmp_path: Path
+) -> None:
+    others = {
+        "t2": "Omar Nour",
+        "t3": "Bea Lund",
+        "t4": "Cy Dunn",
+        "t5": "Di Ford",
+        "t6": "Ed Gale",
+    }
+    known = {"t0": names[0], "t1": names[1], "t7": "Flo Hay", **others}
+    check = checked(tmp_path, FRAME.assign(therapist_id=FRAME["therapist_id"].map(known)))
+    assert is_asked(check, "a further word") == asked

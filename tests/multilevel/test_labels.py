@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from multilevel import fit_mixed
+from multilevel import fit_mixed, memory
 from multilevel.errors import InputError
 from multilevel.moments import Moments
 
@@ -264,6 +264,33 @@ def test_whole_numbers_near_and_far_are_told_apart(seed: int) -> None:
     data = pd.DataFrame({"y": Y, "x": X, "g": np.array(labels, dtype=kind)})
     assert _moments(data) == _by_group(data)
     assert list(_moments(data)) == sorted(set(labels))
+
+
+def test_labels_are_remembered_no_longer_than_their_column() -> None:
+    data, held = frame("text"), len(memory._REMEMBERED)
+    assert Moments.for_formula(FORMULA, data).groups.tolist() == KINDS["text"]
+    assert len(memory._REMEMBERED) == held + 1
+    del data
+    assert len(memory._REMEMBERED) == held
+
+
+@pytest.mark.parametrize("how", ["at", "loc", "whole", "missing"])
+def test_labels_that_are_changed_are_read_anew(how: str) -> None:
+    data = frame("text")
+    before, place = Moments.for_formula(FORMULA, data), data.columns.get_loc("g")
+    if how == "at":
+        data.iat[0, place] = "another"
+    elif how == "loc":
+        data.loc[data.index[:2], "g"] = "another"
+    elif how == "whole":
+        data["g"] = "another " + data["g"]
+    else:
+        data.loc[data["g"] == KINDS["text"][0], "g"] = None
+    after = Moments.for_formula(FORMULA, data)
+    assert sorted(after.groups) == sorted(data["g"].dropna().unique())
+    counts = data["g"].value_counts()
+    assert after.n.tolist() == counts[list(after.groups)].tolist()
+    assert before.groups.tolist() == KINDS["text"]
 
 
 def test_columns_with_names_of_several_levels_are_refused() -> None:

@@ -28,6 +28,9 @@ PATIENCE = 3.0
 GLANCE = 0.4
 #: numba's own variable, for debuggers and for tools that measure coverage.
 _NEVER = (os.environ.get("NUMBA_DISABLE_JIT") or "0") != "0"
+#: When a file here was last changed. What was compiled before that is not looked for: numba sees
+#: whether a function's own file has changed, not whether those of functions that it calls have.
+_CHANGED = max(file.stat().st_mtime_ns for file in Path(__file__).parent.glob("*.py"))
 #: What numba is told of each function.
 _OPTIONS: dict[Any, dict[str, Any]] = {}
 _ONE_AT_A_TIME = Lock()
@@ -126,6 +129,7 @@ def lowered(function: Any) -> Any:
     options = _OPTIONS[function]
     # What it calls is compiled in the same way, unless told otherwise.
     own = _bound(function, COMPILED, lambda called: lowered(compiler(**options)(called)))
+    own.__name__ = own.__qualname__ = f"{function.__name__}_{_CHANGED}"
     try:
         return njit(error_model="numpy", **options)(own)
     except RuntimeError:  # numba found no folder that can be written to

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import multilevel as ml
 from multilevel import tiers
 
+HOME = Path(ml.__file__).parent
 FIXED = "Intercept", "x", "w"
 
 
@@ -135,6 +138,7 @@ def test_first_fits_compile_nothing_until_they_take_long(tmp_path: Path) -> None
 
 SMALL = """
 import sys
+import time
 import pwp_lib as pwp
 patients = pwp.load_cohort().patients
 pwp.fit_mixed("phq9_post ~ phq9_pre + (1 + phq9_pre | therapist_id)", patients)
@@ -161,3 +165,29 @@ def test_a_call_with_much_to_do_is_compiled_at_once() -> None:
         call(np.arange(float(size)), out)
         assert (*out,) == (*range(0, 2 * size, 2),)
         assert len(call.compiled.signatures) == compiled
+
+
+CALLED = """
+import multilevel.small as s
+from multilevel.tiers import lowered
+print(lowered(s.gram).__name__)
+"""
+
+
+def test_what_was_compiled_before_a_file_changed_is_not_looked_for(tmp_path: Path) -> None:
+    """Numba sees a change in a function's own file alone, and would keep what that calls."""
+    home = tmp_path / "multilevel"
+    shutil.copytree(HOME, home, ignore=shutil.ignore_patterns("__pycache__"))
+    found = []
+    for change in (None, None, "likelihood.py"):
+        if change:
+            os.utime(home / change, ns=(time.time_ns(), time.time_ns()))
+        ran = subprocess.run(
+            [sys.executable, "-B", "-c", CALLED],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(ran.stdout)
+    assert found[0] == found[1] != found[2]

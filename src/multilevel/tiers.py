@@ -30,7 +30,7 @@ GLANCE = 0.4
 _NEVER = (os.environ.get("NUMBA_DISABLE_JIT") or "0") != "0"
 #: When a file here was last changed. What was compiled before that is not looked for: numba sees
 #: whether a function's own file has changed, not whether those of functions that it calls have.
-_CHANGED = max(file.stat().st_mtime_ns for file in Path(__file__).parent.glob("*.py"))
+_CHANGED = max((f.stat().st_mtime_ns for f in Path(__file__).parent.glob("*.py")), default=0)
 #: What numba is told of each function.
 _OPTIONS: dict[Any, dict[str, Any]] = {}
 _ONE_AT_A_TIME = Lock()

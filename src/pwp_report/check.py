@@ -1,6 +1,5 @@
 """Own data: from a file and a study to a cohort, or to a list of all that has to be corrected."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,17 +7,16 @@ import pandas as pd
 
 from pwp_lib.cohort import Cohort, FlowStep, Provenance, finished
 from pwp_lib.measures import Measure
-from pwp_lib.plausible import in_lowest_quarter, on_another_scale, stands_out
-from pwp_report.case_mix import telling
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, score_columns
 from pwp_report.problems import Problems
-from pwp_report.read.cells import MISSING_CODES, read_codes, read_numbers, read_words, same_name
+from pwp_report.questions import asked_of_scores, columns_to_ask_about
+from pwp_report.read.cells import read_codes, read_numbers, read_words, same_name
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
-from pwp_report.rows import choose_rows, columns_to_ask_about, least_shown
+from pwp_report.rows import choose_rows, least_shown
 from pwp_report.study import NEEDED, ScoreColumns, Study, asked_of_headings, complete_study, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import RELAX, Question, refusal, remark, render
@@ -125,7 +123,7 @@ def check_study_data(
     recorded = " that were recorded" * (done.scores == "recorded")
     said += [remark("every_row_attended", recorded=recorded)] * done.counts_every_row
     remarks = [*raw.remarks, *taken, *said, *dropped, *reader.notes, *courses]
-    remarks += [] if found else _asked_of_scores(patients, included.patients, done)
+    remarks += [] if found else asked_of_scores(patients, included.patients, done)
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
     known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
     remarks += [remark("groups_of_mode")] * bool(together and not known)
@@ -222,48 +220,6 @@ def _with_counts(
     more = policy.count(own - theirs)
     of = (f"{(policy.count(own) or 0) - more:,}" if more else "nearly as many") * (own > theirs)
     return replace(study, people=of, several_had=several, tied=study.some(tied, had))
-
-
-def _asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study) -> list[str]:
-    """Ask what the scores of those analysed suggest, and tell if many patients lack some."""
-    measures, asked = [s.measure for s in study.measures], []
-    needed = [s.measure for s in study.measures if s.required]
-    lack = {m.label: float(patients[[m.pre, m.post]].isna().any(axis=1).mean()) for m in needed}
-    for m in measures:
-        pre, post, few = people[m.pre], people[m.post], lack.get(m.label, 0.0)
-        suggested = {
-            "means_of_items": in_lowest_quarter(pre, m) or in_lowest_quarter(post, m),
-            "scores_unrelated": len(people) >= 100 and pre.corr(post) < 0.1,
-            "scale_of_some": on_another_scale(pre, people["therapist_id"], m),
-            "worse_on_average": bool(pd.Series(m.improvement(pre, post)).mean() < 0),
-            "measure_costs": few > min([*lack.values(), 1.0]) + 0.1,
-        }
-        keys = [key for key, so in suggested.items() if so]
-        asked += [remark(key, measure=m, few=f"{few:.0%}") for key in keys]
-    held = patients.reindex(columns=["sessions", "n_therapists"])
-    lost = patients["therapist_id"].isna() & held["sessions"].ne(0) & ~held["n_therapists"].gt(1)
-    counted = {"therapists_missing": (lost, 0.2)}
-    if study.counts_every_row and study.minimum_sessions > 1 and (study.keep or study.leave_out):
-        counted["one_row_left"] = patients["sessions"] == 1, 0.05
-    for key, (whom, more) in counted.items():
-        asked += [remark(key, some=study.some(int(whom.sum()), len(whom)))] * bool(
-            whom.mean() > more
-        )
-    asked += _filled_in(people, measures, study)
-    asked += [q for m in measures for q in telling(people, m, study.adjust)]
-    return list(dict.fromkeys(asked))  # of codes once, whatever the measure
-
-
-def _filled_in(people: pd.DataFrame, measures: Sequence[Measure], study: Study) -> list[str]:
-    """Ask where last scores of many are the first ones, or one number stands out among scores."""
-    same = pd.concat([people[m.post] == people[m.pre] for m in measures], axis=1).all(axis=1)
-    many = bool(same.mean() > (0.1 if len(measures) > 1 else 0.2))
-    asked = [remark("scores_copied", some=study.some(int(same.sum()), len(same)))] * many
-    for m in measures:
-        ends = (people[m.pre], people[m.post]), (people[m.post], people[m.pre])
-        if any(stands_out(*both, v, m) for both in ends for v in (0, *MISSING_CODES)):
-            asked.append(remark("scores_stand_out", measure=m))
-    return asked
 
 
 def _feasible(included: Included, found: Problems, study: Study) -> None:

@@ -132,9 +132,12 @@ def check_study_data(
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
     done = _with_counts(done, patients, included.patients, policy)
     words = {"raw": raw, "study": done, "rows": rows, "unused": _unused(raw, done)}
+    asked = [r for r in remarks if isinstance(r, Question)]
+    settled = tuple(q for q in asked if q.key in done.answered)
+    asked = tuple(q for q in asked if q not in settled)
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(
-        study=replace(done, questions=tuple(r for r in remarks if isinstance(r, Question))),
+        study=replace(done, questions=asked, settled=settled),
         problems=found,
         understood=(*filter(None, understood.split("\n")), *remarks),
         remarks=tuple(remarks),

@@ -55,6 +55,8 @@ class Study:
         Entries that mean missing, besides words such as NULL and n/a.
     set_aside : tuple of str
         Columns without a use of which nothing is asked.
+    answered : tuple of str
+        Questions of ``pwp check``, by name, about what is as it should be.
     drop_repeated_rows : bool
         Whether a row with the same entries as one above is left out.
     numbers_restart : bool
@@ -116,6 +118,8 @@ class Study:
         Roles that no column has, whatever its name: stated as ``""``.
     questions : tuple of str
         What the file leaves open, to be answered by who knows it: what ``pwp check`` ends with.
+    settled : tuple of str
+        What was asked, and answered in the study file.
     """
 
     title: str = ""
@@ -127,6 +131,7 @@ class Study:
     date_format: str = ""
     missing: tuple[str, ...] = ()
     set_aside: tuple[str, ...] = ()
+    answered: tuple[str, ...] = ()
     drop_repeated_rows: bool = False
     numbers_restart: bool = False
     keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -162,6 +167,7 @@ class Study:
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
 
     @property
     def counts_every_row(self) -> bool:

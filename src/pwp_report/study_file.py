@@ -20,7 +20,7 @@ from pwp_lib.measures import MEASURES, Measure
 from pwp_report.read.raw import did_you_mean, headings_listed, shown_name
 from pwp_report.recognise import CODES, ROLES, guess_roles
 from pwp_report.study import NEEDED, ScoreColumns, Study, columns_of_others
-from pwp_report.wording import listed, refusal, render
+from pwp_report.wording import QUESTIONS, listed, refusal, render
 
 #: Beyond any number that a study file could mean.
 _FAR = 10**10
@@ -46,6 +46,7 @@ class _Key:
 
 _DATA: dict[str, dict[str, Any]] = listed("study_keys.toml")
 _ROLES = _DATA.pop("roles")
+_DATA["file"]["answered"]["allowed"] = [*QUESTIONS]
 _MEASURE_KEYS = tuple(_Key("measure", name, **key) for name, key in _DATA.pop("measure").items())
 _KEYS = tuple(_Key(part, k, **v) for part, keys in _DATA.items() for k, v in keys.items())
 _SECTIONS = ("columns", "measures", *_CHOICES, "codes", *filter(None, _DATA))
@@ -97,10 +98,11 @@ class _Section:
         if not isinstance(items, list) or any(isinstance(i, dict | list) for i in items):
             raise self.error("must be a list", 'write it as ["one", "two"]', key.name)
         texts = tuple(str(i) for i in items)
-        choice = ", ".join(key.allowed)
-        if choice and not set(texts) <= set(key.allowed):
-            raise self.error("has an unknown entry", f"known are {choice}", key.name)
-        if choice and not texts:
+        choice = ", ".join(key.allowed) if key.kind == "words" else key.note
+        if strange := [t for t in texts if key.allowed and t not in key.allowed]:
+            hint = did_you_mean(strange[0], key.allowed) or f"known are {choice}"
+            raise self.error("has an unknown entry", hint, key.name)
+        if key.kind == "words" and not texts:
             raise self.error("is empty", f"give one or more of {choice}", key.name)
         return texts
 

@@ -27,7 +27,8 @@ NEEDS: dict[str, str] = _WORDS.pop("needs")
 RELAX: dict[str, str] = _WORDS.pop("relax")
 SEVERAL: dict[str, str] = _WORDS.pop("several")
 _REMARKS: dict[str, str] = _WORDS.pop("remarks")
-_QUESTIONS: dict[str, str] = _WORDS.pop("questions")
+#: By the key that a study file may name as answered.
+QUESTIONS: dict[str, str] = _WORDS.pop("questions")
 #: What is wrong with files of other kinds, and what to do, by their first bytes in small letters.
 OTHER_FILES: dict[str, list[str]] = _WORDS.pop("other_files")
 #: A file concerned, where one is.
@@ -35,7 +36,15 @@ File: TypeAlias = str | Path | None
 
 
 class Question(str):
-    """A remark that asks what the file does not tell, and whose answer changes the results."""
+    """A remark that asks what the file does not tell, and whose answer changes the results.
+
+    Attributes
+    ----------
+    key : str
+        By which a study file says that it is answered.
+    """
+
+    key = ""
 
 
 def worded(key: str, **words: Any) -> list[str]:
@@ -57,8 +66,11 @@ def remark(key: str, **words: Any) -> str:
     >>> remark("rows_hidden", count=3)
     'rows hidden in the sheet, by a filter perhaps, and read: 3'
     """
-    text = {**_REMARKS, **_QUESTIONS}[key].format(**words)
-    return Question(text) if key in _QUESTIONS else text
+    if key not in QUESTIONS:
+        return _REMARKS[key].format(**words)
+    question = Question(QUESTIONS[key].format(**words))
+    question.key = key
+    return question
 
 
 def refusal(

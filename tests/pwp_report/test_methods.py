@@ -86,6 +86,16 @@ def test_questions_that_are_open_stand_before_the_answer(safe_analysis: Analysis
     assert "Open, and" not in "\n".join(first_page(safe_analysis, Study(), released))
 
 
+def test_questions_that_the_study_file_answers_are_listed_in_the_methods(
+    safe_analysis: Analysis,
+) -> None:
+    released, study = _released(safe_analysis), Study(settled=("is it 0 to 40", "who is a / b"))
+    assert "is it 0 to 40" not in "\n".join(first_page(safe_analysis, study, released))
+    said = "as being as it should be: (1) is it 0 to 40 (2) who is a / b."
+    assert [p for p in methods_and_results(safe_analysis, study, released) if said in p]
+    assert "Asked about" not in "\n".join(methods_and_results(safe_analysis, Study(), released))
+
+
 def test_the_order_of_rows_that_a_study_states_is_said_first(safe_analysis: Analysis) -> None:
     released = _released(safe_analysis)
     said = "on one day are taken in the order of the file's rows"

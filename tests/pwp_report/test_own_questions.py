@@ -102,6 +102,21 @@ def test_an_example_stands_here_of_every_kind_of_question() -> None:
 
 
 @pytest.mark.parametrize("kind", RAISED)
+def test_a_question_that_the_study_file_answers_is_open_no_longer(
+    kind: str, tmp_path: Path
+) -> None:
+    frame, study = RAISED[kind]
+    asked = checked(tmp_path, frame, study).study.questions
+    mine = [q for q in asked if q.key == kind]
+    answers = f'[file]\nanswered = ["{kind}"]\n'
+    both = study.replace("[file]\n", answers) if "[file]" in study else answers + study
+    done = checked(tmp_path, frame, both).study
+    assert mine
+    assert list(done.settled) == mine
+    assert list(done.questions) == [q for q in asked if q.key != kind]
+
+
+@pytest.mark.parametrize("kind", RAISED)
 def test_what_the_check_asks_is_kept_for_the_report(kind: str, tmp_path: Path) -> None:
     frame, study = RAISED[kind]
     check = checked(tmp_path, frame, study)

@@ -456,6 +456,8 @@ def test_study_is_strict_about_its_values(tmp_path: Path) -> None:
             '[measures.phq9]\ncutoff = ""',
             "measures.phq9.cutoff must be a number from -1,000,000 to 1,000,000",
         ),
+        ('[file]\nanswered = ["score_stands_out"]', "did you mean scores_stand_out?"),
+        ('[file]\nanswered = ["all"]', "known are names of questions"),
         ("engines = []", "engines is empty; give one or more of ml, gibbs."),
         ("[inclusion]\nstatus = []", "inclusion.status is empty; give one or more of closed, in_"),
         ('cluster_size = ""', 'cluster_size is empty; give a number, or write "quarter".'),

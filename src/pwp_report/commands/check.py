@@ -1,5 +1,6 @@
 """``pwp check``: what a file holds, all that is wrong with it, and what it is enough for."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def check_file(
     found.required()
     asked = found.study.questions
     say(remark("questions_open" if asked else "nothing_to_correct", count=len(asked)), *asked)
+    if asked:
+        names = json.dumps([*dict.fromkeys(q.key for q in asked)])
+        say(remark("questions_answered", names=names))
 
 
 def _write_what_is_known(file: Path, study: Path | None, write: Path, which: bool) -> None:

@@ -58,8 +58,12 @@ def in_lowest_quarter(scores: pd.Series[float], m: Measure) -> bool:
     return bool(scores.max() <= m.minimum + (m.maximum - m.minimum) / 4)
 
 
-def on_another_scale(scores: pd.Series[float], therapists: pd.Series[str], m: Measure) -> bool:
-    """Whether all scores of some therapists, of ten or more, lie so low, and most of others do not.
+def on_another_scale(
+    scores: pd.Series[float], therapists: pd.Series[str], m: Measure, least: int = _FEW
+) -> bool:
+    """Whether all scores of some therapists lie so low, and most of others do not.
+
+    Of therapists with `least` scores or more: last ones of some patients may all be low.
 
     Examples
     --------
@@ -71,6 +75,6 @@ def on_another_scale(scores: pd.Series[float], therapists: pd.Series[str], m: Me
     (False, True)
     """
     by_therapist = scores.groupby(therapists)
-    low = [who for who, own in by_therapist if own.count() >= _FEW and in_lowest_quarter(own, m)]
+    low = [who for who, own in by_therapist if own.count() >= least and in_lowest_quarter(own, m)]
     others = scores[~therapists.isin(low)]
     return bool(low and others.median() > m.minimum + (m.maximum - m.minimum) / 4)

@@ -11,7 +11,7 @@ from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, score_columns
 from pwp_report.problems import Problems
-from pwp_report.questions import asked_of_scores, columns_to_ask_about
+from pwp_report.questions import asked_of_scores, columns_to_ask_about, left_out_undated
 from pwp_report.read.cells import read_codes, read_numbers, read_words, same_name
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
@@ -107,6 +107,7 @@ def check_study_data(
     out = round(1 - used / rows, 1) * (rows >= 10 * done.threshold)
     done = replace(done, perhaps=columns_to_ask_about(raw, done), rows_out=out)
     courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
+    courses += left_out_undated(whole, raw, done)
     found = Problems(raw.name, raw.rows)
     reader = PatientReader(raw, done, found)
     patients = reader.patients()

@@ -2,13 +2,14 @@
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from pwp_lib.measures import Measure
 from pwp_lib.plausible import in_lowest_quarter, on_another_scale, stands_out
 from pwp_report.case_mix import telling
 from pwp_report.read.cells import MISSING_CODES
-from pwp_report.read.raw import RawTable
+from pwp_report.read.raw import RawTable, shown_name
 from pwp_report.recognise import WORDS, of_second_therapist, speaks_of
 from pwp_report.rows import people_of
 from pwp_report.study import Study, unused
@@ -84,12 +85,13 @@ def asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study) 
 
 def _signs(people: pd.DataFrame, m: Measure) -> dict[str, bool]:
     """Say by question of a measure whether its scores suggest it."""
-    pre, post = people[m.pre], people[m.post]
+    pre, post, who = people[m.pre], people[m.post], people["therapist_id"]
     codes = [(*ends, v, m) for ends in ((pre, post), (post, pre)) for v in (0, *MISSING_CODES)]
     return {
         "means_of_items": in_lowest_quarter(pre, m) or in_lowest_quarter(post, m),
-        "scores_unrelated": len(people) >= 100 and pre.corr(post) < 0.1,
-        "scale_of_some": on_another_scale(pre, people["therapist_id"], m),
+        # Less than a third is little on any measure; of few patients chance alone may make it less.
+        "scores_unrelated": bool(pre.corr(post) < 1 / 3 - 2 / np.sqrt(max(len(people), 1))),
+        "scale_of_some": on_another_scale(pre, who, m) or on_another_scale(post, who, m, 20),
         "worse_on_average": bool(pd.Series(m.improvement(pre, post)).mean() < 0),
         "scores_stand_out": any(stands_out(*code) for code in codes),
     }
@@ -110,6 +112,17 @@ def _groups(
         "one_row_left": (left, 0.05),
         "scores_copied": copied,
     }
+
+
+def left_out_undated(whole: RawTable, kept: RawTable, study: Study) -> list[str]:
+    """Ask where many rows that a study leaves out have scores and no date."""
+    scores, date = [s.score for s in study.measures if s.score], study.columns.get("date")
+    if study.level != "session" or date is None:
+        return []
+    frames = whole.frame, kept.frame
+    some = [int((f[scores].notna().any(axis=1) & f[date].isna()).sum()) for f in frames]
+    patients = kept.frame[study.columns["patient_id"]].nunique()
+    return [remark("left_out_undated", date=shown_name(date))] * (some[0] - some[1] > patients / 5)
 
 
 def _of_services(labels: pd.Series, who: pd.DataFrame) -> bool:

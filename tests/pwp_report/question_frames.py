@@ -129,6 +129,14 @@ def points(heading: str = "Point") -> pd.DataFrame:
     return rows[~(late & (turn > 0))]
 
 
+def baselines(undated: int) -> pd.DataFrame:
+    """Sessions, and before them a baseline of each patient, so many of these without a date."""
+    first = SESSIONS.drop_duplicates("PathwayID").reset_index(drop=True)
+    date = first["CareContDate"].where(first.index >= undated)
+    rows = [first.assign(event="baseline", CareContDate=date), SESSIONS.assign(event="session")]
+    return pd.concat(rows, ignore_index=True)
+
+
 def blocks(n: int) -> pd.DataFrame:
     """Names of therapists in every `n`-th row alone."""
     return FRAME.assign(therapist_id=FRAME["therapist_id"].mask(FRAME.index % n > 0))
@@ -138,6 +146,18 @@ def unrelated(seed: int = 0) -> pd.DataFrame:
     """Last scores of anybody else."""
     posts = {f"{m}_post": MANY[f"{m}_post"].sample(frac=1, random_state=seed) for m in BOTH}
     return MANY.assign(**{c: values.to_numpy() for c, values in posts.items()})
+
+
+def simulated(rng: np.random.Generator, size: int, correlation: float) -> pd.DataFrame:
+    """Patients of twenty therapists whose first and last scores correlate so."""
+    first = rng.normal(size=size)
+    last = correlation * first + np.sqrt(1 - correlation**2) * rng.normal(size=size)
+    ends = {"phq9_pre": 15 + 4 * first, "phq9_post": 11 + 4 * last}
+    who = {
+        "patient_id": np.arange(size) + 1000,
+        "therapist_id": [f"t{i % 20}" for i in range(size)],
+    }
+    return pd.DataFrame(who | {c: np.clip(v.round(), 0, 27).astype(int) for c, v in ends.items()})
 
 
 def on_another_scale(of: list[str], by: float = 9.0) -> pd.DataFrame:

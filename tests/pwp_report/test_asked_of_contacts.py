@@ -9,13 +9,31 @@ import numpy as np
 import pandas as pd
 import pytest
 from checking import FRAME, SESSIONS, checked, completeness_of, patients_of
-from question_frames import MANY, blocks, families, is_asked, later, messages, points, trainees
+from question_frames import (
+    MANY,
+    baselines,
+    blocks,
+    families,
+    is_asked,
+    later,
+    messages,
+    points,
+    trainees,
+)
 
 from multilevel.errors import InputError
 from pwp_report.recognise import of_nobody
 
 _KEEP = '[keep]\nActivity = ["Review"]\n'
 _RECORDED = '[sessions]\nscores = "recorded"\n'
+
+
+@pytest.mark.parametrize(("undated", "asked"), [(0, False), (5, False), (40, True)])
+def test_scores_without_a_date_that_are_left_out_are_asked_about(
+    undated: int, asked: bool, tmp_path: Path
+) -> None:
+    check = checked(tmp_path, baselines(undated), '[leave_out]\nevent = ["baseline"]\n')
+    assert is_asked(check, "have scores and no entry in CareContDate") == asked
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5])

@@ -17,6 +17,7 @@ from question_frames import (
     filled_in,
     is_asked,
     on_another_scale,
+    simulated,
     swapped,
     unrelated,
 )
@@ -158,6 +159,40 @@ def test_scores_that_tell_nothing_of_each_other_are_asked_about(seed: int, tmp_p
     assert is_asked(checked(tmp_path, unrelated(seed)), "tell hardly anything of the last")
     other = MANY.assign(patient_id=MANY["patient_id"].sample(frac=1, random_state=seed).to_numpy())
     assert not is_asked(checked(tmp_path, other), "tell hardly anything of the last")
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(40, True), (150, True), (0, False)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_column_shifted_from_some_row_on_is_asked_about(
+    rows: int, asked: bool, seed: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(seed)
+    frame = simulated(rng, 600, 0.5)
+    posts = frame["phq9_post"].copy()
+    posts[rows:] = posts[rows:].shift(-1) if rows else posts[rows:]
+    check = checked(tmp_path, frame.assign(phq9_post=posts).iloc[:-1])
+    assert is_asked(check, "tell hardly anything of the last") == asked
+
+
+@pytest.mark.parametrize(("size", "correlation"), [(110, 0.45), (600, 0.4), (3000, 0.38)])
+def test_first_scores_that_tell_something_are_not_asked_about(
+    size: int, correlation: float, tmp_path: Path
+) -> None:
+    frames = (simulated(np.random.default_rng(seed), size, correlation) for seed in range(10))
+    asked = [is_asked(checked(tmp_path, f), "tell hardly anything of the last") for f in frames]
+    assert not any(asked)
+
+
+@pytest.mark.parametrize(("of", "asked"), [("t1", True), ("t12", False), ("", False)])
+def test_therapists_with_last_scores_on_another_scale_are_asked_about(
+    of: str, asked: bool, tmp_path: Path
+) -> None:
+    """Of therapist t12 there are fewer than twenty."""
+    frame = simulated(np.random.default_rng(1), 600, 0.5)
+    frame = frame[(frame["therapist_id"] != "t12") | (frame.index % 3 == 0)]
+    posts = (frame["phq9_post"] / 9).round().where(frame["therapist_id"] == of, frame["phq9_post"])
+    check = checked(tmp_path, frame.assign(phq9_post=posts))
+    assert is_asked(check, "do they record means of items") == asked
 
 
 @pytest.mark.parametrize(

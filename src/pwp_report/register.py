@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import shake_256
-from itertools import product
+from itertools import combinations, islice, product
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeAlias
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from multilevel.errors import InputError
 from pwp_lib.cohort import Cohort
+from pwp_lib.numbers import listing
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small, is_safe_group
 from pwp_report.pseudonyms import open_key
 from pwp_report.wording import refusal
@@ -45,11 +46,14 @@ CHANGED, TOGETHER = "changed_", "only_together"
 #: Names in the mark of two measures. Of more, how many have the scores of some of them, as a run of
 #: those tells, tells with rounded counts how few have the others.
 _PAIR = 3
+#: So many of the latest runs are taken together by twos and threes.
+_LATEST = 20
 #: Nobody, where that is a number under the threshold as any other.
 _NONE = 1e-9
 #: By measure, and without a name of all who could be analysed: a row a therapist, with a digest of
 #: the label, sums by bucket and the number of patients.
 Mark: TypeAlias = dict[str, NDArray[np.uint64]]
+_Earlier: TypeAlias = tuple[str, Mark, Mark, list[pd.DataFrame], pd.Series]
 
 
 def mark_of(cohort: Cohort) -> Mark:
@@ -104,11 +108,17 @@ def compared(
     if apart < policy.threshold and not despite:
         raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
     earlier = [] if despite else [*_earlier(mark, key, _DESPITE)]
+    some, runs = (set[Any](), "") if despite else _of_several(mark, key, policy.threshold)
+    if runs:
+        raise refusal("runs_leave_few", runs=runs, threshold=policy.threshold)
     made = cohort.patients.drop(columns="person_id", errors="ignore")
     therapists = pd.Series(_digests(made["therapist_id"].astype("str")), made.index)
     # Of equally many patients always the same are shown together, whatever the order of rows.
     loads = therapists.value_counts().sort_index().sort_values(kind="stable")
-    for name, of, changes, _ in earlier:
+    if some:
+        made[f"{CHANGED}several"] = _NONE * therapists.isin(some)
+    for name, mark_then, old, changes, _ in earlier:
+        of = mark_then.keys(), old.keys() - {_DESPITE}
         same = changes[0].index[~changes[0].any(axis=1)]
         more = any(c["more"].reindex(same, fill_value=0).any() for c in changes[1:])
         if more and len(max(of, key=len)) > _PAIR:
@@ -173,19 +183,43 @@ def nearest(mark: Mark, key: Path) -> tuple[float, str]:
 
     Not those before a run of the same patients: they were compared with that.
     """
-    earlier = ((_apart(c.sum()), name) for name, _, cs, _ in _earlier(mark, key) for c in cs)
+    earlier = ((_apart(c.sum()), name) for name, *_, cs, _ in _earlier(mark, key) for c in cs)
     return min((each for each in earlier if each[0]), default=(np.inf, ""))
 
 
-def _earlier(mark: Mark, key: Path, has: str = "") -> Iterator[tuple[str, Any, list[Any], Any]]:
-    """Earlier runs, of what both are, what changed since, and how therapists were shown.
+def _of_several(mark: Mark, key: Path, threshold: int) -> tuple[set[Any], str]:
+    """Say of which therapists, or by which runs of all, two or three earlier runs leave few.
+
+    Each is added to this one or taken from it: of two runs that each leave out a therapist, and of
+    one that leaves out both and a third, the patients of the third are left.
+    """
+    some, latest = set[Any](), [*islice(_all_earlier(mark, key), _LATEST)]
+    for mine, k in {(id(m), k): (m, k) for _, m, *_ in latest for k in m}.values():
+        runs = [(name, old[k]) for name, m, old, *_ in latest if m is mine and k in old]
+        labels, (own, *others) = _aligned(mine[k], *[sums for _, sums in runs])
+        for size, signs in ((n, s) for n in (2, 3) for s in product((1, -1), repeat=n)):
+            for which in combinations(range(len(others)), size):
+                left = _left(sum((s * others[i] for s, i in zip(signs, which, strict=True)), own))
+                if 0 < _apart({n: v.sum() for n, v in left.items()}) < threshold:
+                    return some, listing([runs[i][0] for i in which])
+                apart = _apart(left)
+                some.update(labels[(apart > 0) & (apart < threshold)])
+    return some, ""
+
+
+def _earlier(mark: Mark, key: Path, has: str = "") -> Iterator[_Earlier]:
+    """Earlier runs of some of the same patients."""
+    runs = _all_earlier(mark, key, has)
+    return (run for run in runs if not _of_others(run[1][""], run[2][""]))
+
+
+def _all_earlier(mark: Mark, key: Path, has: str = "") -> Iterator[_Earlier]:
+    """Earlier runs, what this and each are, what changed since, and how therapists were shown.
 
     Up to one of the same patients with a name.
     """
     for mine, register in product(_ways(mark), key.expanduser().parent.glob("*.runs")):
         for name, old, shown in _runs(register):
-            if _of_others(mine[""], old[""]):
-                continue
             changes = [_change(mine[k], old[k]) for k in mine if k in old]
             same = mine.keys() <= old.keys() and not any(c.to_numpy().any() for c in changes)
             if same and has in old:
@@ -196,7 +230,7 @@ def _earlier(mark: Mark, key: Path, has: str = "") -> Iterator[tuple[str, Any, l
                 changes += [_change(*two).assign(unlike=0) for two in ends if len(two[0])]
             # Of the same patients, with another least caseload, fewer or more of the smallest are
             # together: that tells of nobody.
-            yield name, (mine.keys(), old.keys() - {_DESPITE}), changes, shown * (not same)
+            yield name, mine, old, changes, shown * (not same)
 
 
 def _ways(mark: Mark) -> list[Mark]:
@@ -221,11 +255,20 @@ def _of_others(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> bool:
 
 def _change(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> pd.DataFrame:
     """By digest of the therapist: buckets that differ, and by how many patients they are more."""
-    labels = pd.Index(one[:, 0]).union(pd.Index(other[:, 0]))
-    both = (pd.DataFrame(x[:, 1:], x[:, 0]).reindex(labels, fill_value=0) for x in (one, other))
-    a, b = (frame.to_numpy(np.int64) for frame in both)
-    unlike = np.count_nonzero(a[:, :-1] != b[:, :-1], axis=1)
-    return pd.DataFrame({"unlike": unlike, "more": a[:, -1] - b[:, -1]}, labels)
+    labels, (a, b) = _aligned(one, other)
+    return pd.DataFrame(_left(a - b), labels)
+
+
+def _aligned(*sums: NDArray[np.uint64]) -> tuple[pd.Index, list[NDArray[np.int64]]]:
+    """Give the therapists of all runs, and the sums of each in that order."""
+    labels = pd.Index(np.unique(np.concatenate([s[:, 0] for s in sums])))
+    frames = (pd.DataFrame(s[:, 1:], s[:, 0]).reindex(labels, fill_value=0) for s in sums)
+    return labels, [frame.to_numpy(np.int64) for frame in frames]
+
+
+def _left(sums: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Count by therapist the buckets in which something is left, and the patients."""
+    return {"unlike": np.count_nonzero(sums[:, :-1], axis=1), "more": sums[:, -1]}
 
 
 def _apart(change: Any) -> Any:

@@ -111,7 +111,8 @@ class Study:
     perhaps : mapping of str to str
         By question, the column without a use that it is about; empty where there is none.
     files : mapping of str to str
-        SHA-256 by name of the files that were read; for the record.
+        SHA-256 by name of the files that were read, under disclosure control of the key and the
+        file; for the record.
     guessed : tuple of str
         Roles and measures that were recognised rather than stated.
     without : tuple of str

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,11 @@ def test_command_analyses_own_data_without_a_trace_of_it(
     key = tmp_path / "settings" / "pwp" / "pseudonym.key"
     secret = key.read_text().strip()
     assert not any(secret in text for text in texts(one).values())
+    # Nobody without the key can try out what a study file may have named.
+    own = (tmp_path / "own.csv").read_bytes()
+    recorded = json.loads((one / "results.json").read_text(encoding="utf-8"))
+    of_key = sha256(bytes.fromhex(secret) + own).hexdigest()
+    assert recorded["study"]["files"] == {"own.csv": of_key}
     assert os.path.realpath(main_out / "latest") == os.path.realpath(two)
 
 

@@ -304,6 +304,61 @@ def test_without_the_key_the_register_is_random_bytes(tmp_path: Path) -> None:
         assert chisquare(counts).pvalue > 1e-6
 
 
+def _without(people: pd.DataFrame, *therapists: str) -> pd.DataFrame:
+    return people[~people["therapist_id"].isin(therapists)]
+
+
+@pytest.mark.parametrize(("last", "refused"), [(4, True), (5, False)])
+def test_three_runs_that_leave_few_are_noticed(
+    last: int, refused: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Of two therapists in turn, and of both and a third: what is left are the third's patients."""
+    people = PEOPLE
+    a, b = people["therapist_id"].value_counts().index[:2]
+    third = people.index[~people["therapist_id"].isin([a, b])][:last]
+    people = people.assign(therapist_id=people["therapist_id"].mask(people.index.isin(third), "Z"))
+    assert _report(tmp_path, people) == 0
+    assert _report(tmp_path, _without(people, a)) == 0
+    assert _report(tmp_path, _without(people, b)) == 0
+    capsys.readouterr()
+    assert _report(tmp_path, _without(people, a, b, "Z")) == (2 if refused else 0)
+    said = capsys.readouterr().err
+    assert ("with the runs" in said) == refused
+    if refused:
+        assert all(f"out/run-000{i}" in said for i in (1, 2, 3))
+        more = ("--despite-earlier-run",)
+        assert _report(tmp_path, _without(people, a, b, "Z"), "out", *more) == 0
+
+
+@pytest.mark.parametrize("both", [0, 3, 8])
+def test_a_run_of_two_parts_tells_who_is_in_neither(both: int, tmp_path: Path) -> None:
+    """Two services, and all: whoever is in no service is left."""
+    people = PEOPLE.reset_index(drop=True)
+    odd = people["therapist_id"].rank(method="dense") % 2 == 1
+    at = people.index[people["therapist_id"] == people["therapist_id"].iloc[0]][:both]
+    assert _report(tmp_path, people[odd].drop(at, errors="ignore")) == 0
+    assert _report(tmp_path, people[~odd].drop(at, errors="ignore")) == 0
+    assert _report(tmp_path, people) == (2 if both == 3 else 0)
+
+
+@pytest.mark.parametrize("few", [3, 30])
+def test_of_a_therapist_too_three_runs_are_taken_together(few: int, tmp_path: Path) -> None:
+    """All therapists lose many patients from run to run, one of them the same but for few."""
+    people, key = _people(8_000), tmp_path / "a.key"
+    open_key(key)
+    turn = people.groupby("therapist_id").cumcount()
+    one, two = turn < 50, turn.between(50, 99)
+    three = turn.between(100, 99 + few) & (people["therapist_id"] == "T7")
+    three |= turn.between(100, 150) & (people["therapist_id"] != "T7")
+    for n, rows in enumerate((one & False, one, two)):
+        keep(_mark(people[~rows]), key, f"run {n}")
+    last = _cohort(people[~(one | two | three)])
+    cohort, _ = compared(last, key, DisclosurePolicy(), False)
+    changes = changes_by_therapist(cohort.patients)
+    assert differ_by_few(changes, ["T7"], DisclosurePolicy()) == (few == 3)
+    assert not differ_by_few(changes, ["T8"], DisclosurePolicy())
+
+
 def _years(size: int, same: float, therapists: int = 40) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Patients of two years under the same therapists, of whom a share is in both."""
     both = _people(2 * size)

@@ -41,7 +41,7 @@ def analyse_file(
     found = check_study_data(file, asked, therapists)
     cohort, known, mark = found.required(), found.study, None
     say(*found.understood, stderr=True)
-    names: dict[str, str] = {}
+    names, opened = dict[str, str](), b""
     policy = known.policy(not no_control and not cohort.provenance.synthetic)
     if policy.active:
         opened = open_key(key, outside=out)
@@ -65,7 +65,9 @@ def analyse_file(
         case_mix=CaseMix(*mix, policy.smallest_caseload, policy.threshold),
     )
     read = [f for f in (file, study, therapists) if f is not None]
-    known = replace(known, files={f.name: sha256(f.read_bytes()).hexdigest() for f in read})
+    # With the key before it: or else who guesses a name in a study file could see it confirmed.
+    files = {f.name: sha256(opened + f.read_bytes()).hexdigest() for f in read}
+    known = replace(known, files=files)
     run = write_run(analysis, known, policy, out, progress, names)
     # A whole path may hold a user's name; one that is given from here opens from here.
     shown = out.name if out.is_absolute() else out.as_posix()

@@ -78,8 +78,10 @@ class Measure(Checked):
             raise InputError(f"the minimum of measure {self.name} is not below its maximum")
         if self.cutoff is not None and not self.minimum <= self.cutoff <= self.maximum:
             raise InputError(f"the cut-off of measure {self.name} lies outside its range")
-        if self.reliable_change is not None and not self.reliable_change > 0:
-            raise InputError(f"the reliable change of measure {self.name} must be above 0")
+        least, most = self.reliable_change, self.maximum - self.minimum
+        if least is not None and not 0 < least <= most:
+            what = f"the reliable change of measure {self.name}"
+            raise InputError(f"{what} must be above 0, and no more than the {most:g} of its range")
 
     @property
     def pre(self) -> str:

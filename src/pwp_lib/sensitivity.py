@@ -206,7 +206,9 @@ def _other_models(
         "Random intercept, ML": model_formula(own, listed, "intercept", extra=extra),
         "Own pre score only": model_formula(own, extra=extra),
         "No pre scores": f"{own.post} ~ {' + '.join(['1', *extra])} + (1 | therapist_id)",
-        "Service as a fixed effect": model_formula(own, listed, extra=[*extra, "C(service_id)"]),
+        "Service as a fixed effect, REML": model_formula(
+            own, listed, extra=[*extra, "C(service_id)"]
+        ),
     }
     if extra:
         variants["No case mix"] = model_formula(own, listed)
@@ -215,7 +217,9 @@ def _other_models(
         services = patients.get("service_id", pd.Series()).map(str, na_action="ignore")
         if "service_id" in formula and services.nunique() < 2:
             raise InputError("there are not two services", column="service_id")
-        return panel.fitted(fit_mixed(formula, patients))
+        # Maximum likelihood would take the services' effects as known.
+        method = "REML" if "service_id" in formula else "ML"
+        return panel.fitted(fit_mixed(formula, patients, method))
 
     panel.add_each("model", variants, work)
 

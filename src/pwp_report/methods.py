@@ -91,18 +91,33 @@ def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
     alone, together = aggregate_small(n, policy)
     known = len(alone) >= LEAST_THERAPISTS and len(together) <= (len(n) - 1) // 2
     least = patients_needed(between, within)
-    lower = 0.0 if result.profile is None else result.profile.lower
+    ends = (0.0, 0.0) if result.profile is None else result.profile[1:3]
     if result.with_mix is not None and result.adjusted is not None:
-        lower = float(result.adjusted.set_index("adjusted_for")["vpc_lower"][WITH_MIX])
+        row = result.adjusted.set_index("adjusted_for").loc[WITH_MIX]
+        ends = row["vpc_lower"], row["vpc_upper"]
     return {
         "label": result.measure.label,
-        "sure": lower > 0 and result.models.test_intercept.p_value_boundary < 0.05,
-        "patients": f"{least:,.0f}",
+        "sure": ends[0] > 0 and result.models.test_intercept.p_value_boundary < 0.05,
+        "patients": f"{least:,.0f}" + _where_the_share_lies(*ends),
         "enough": _who_have(n, n[together], least, policy) * (len(alone) >= LEAST_THERAPISTS),
         "alone": len(alone),
         "all": f"{len(n):,}",
         "rankability": f"{100 * rankability(between, within / n):.0f}" if known else "",
     }
+
+
+def _where_the_share_lies(lower: float, upper: float) -> str:
+    """Say from which caseload a figure would be reliable at each end of the share's interval.
+
+    Examples
+    --------
+    >>> _where_the_share_lies(0.05, 0.1), _where_the_share_lies(0.0, 0.1)
+    (' (95% interval 21 to 45)', ' (95% interval 21 to any number)')
+    """
+    # As the shares stand on the page.
+    least, most = (patients_needed(s, 1 - s) for s in (round(upper, 3), round(lower, 3)))
+    end = "any number" if np.isinf(most) else f"{most:,.0f}"
+    return f" (95% interval {least:,.0f} to {end})" if upper > 0 else ""
 
 
 def _who_have(n: pd.Series, others: pd.Series, least: float, policy: DisclosurePolicy) -> str:

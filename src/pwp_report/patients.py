@@ -14,7 +14,7 @@ from pwp_report.disclosure import DisclosurePolicy, percentage
 from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
-from pwp_report.recognise import NOBODY, WORDS, of_nobody, one_edit
+from pwp_report.recognise import NOBODY, WORDS, in_short, of_nobody, one_edit
 from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
 from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
@@ -168,6 +168,7 @@ class PatientReader:
             whole = [n for n, some in parts.items() if len(some) == 1 and not re.search(r"\d", n)]
             words = {n: {*re.findall(r"\w+", n.casefold())} for n in whole}
             again += [n for n, own in words.items() if any(own < o for o in words.values())]
+            again += [n for n in whole if any(in_short(n, o) for o in whole)]
         if any(len(some) > 1 and some <= {*parts} for some in parts.values()):
             self._note("labels_joined", role=role)
         if again:

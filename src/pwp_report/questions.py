@@ -107,10 +107,12 @@ def _groups(
     left = patients["sessions"] == 1 if rows and (study.keep or study.leave_out) else lost & False
     ends = [people[s.measure.post] == people[s.measure.pre] for s in study.measures]
     copied = pd.concat(ends, axis=1).all(axis=1), 0.1 if len(ends) > 1 else 0.2
+    scored = patients[[c for s in study.measures for c in (s.measure.pre, s.measure.post)]]
     return {
         "therapists_missing": (lost, 0.2),
         "one_row_left": (left, 0.05),
         "scores_copied": copied,
+        "scored_unseen": (held["sessions"].eq(0) & scored.notna().all(axis=1), 0.01),
     }
 
 

@@ -165,6 +165,22 @@ def one_edit(a: str, b: str) -> bool:
     return a in shorter[1] or b in shorter[0] or bool(shorter[0] & shorter[1])
 
 
+def in_short(name: str, whole: str) -> bool:
+    """Whether a name is another with initials in the place of words, but for the last.
+
+    Examples
+    --------
+    >>> [in_short("K. Whyte", w) for w in ("Karen Whyte", "John Whyte", "K. Whyte", "Karen White")]
+    [True, False, False, False]
+    """
+    short, long = (re.findall(r"\w+", n.casefold()) for n in (name, whole))
+    if short == long or len(short) != len(long) or short[-1:] != long[-1:]:
+        return False
+    return all(
+        a == b or (len(a) == 1 and b.startswith(a)) for a, b in zip(short, long, strict=True)
+    )
+
+
 def _stem(measure: Measure) -> str:
     """Give what the headings of a measure are called by."""
     stems = {_plain(measure.name), _plain(measure.label.split("(")[0])}

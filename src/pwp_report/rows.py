@@ -38,7 +38,9 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
     said: list[str] = []
     if study.numbers_restart:
         raw, several = _apart_by_service(raw, study)
-        said += [remark("numbers_restarted", count=several)] * bool(several)
+        said += [remark("numbers_restarted", count=len(several))] * bool(len(several))
+        names = several.str.contains(r"[^\W\d]{3}") & ~several.str.contains(r"\d")
+        said += [remark("names_restarted")] * bool(len(several) and names.mean() > 0.5)
     if study.drop_repeated_rows:
         again = repeated(raw.frame)
         said += said_of_rows(int(again.sum()), "with the same entries as one above")
@@ -106,10 +108,10 @@ def _met(raw: RawTable, column: str, entries: Any, section: str, said: list[str]
     return text.isin(wanted) == (section == "keep")
 
 
-def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, int]:
+def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, pd.Index]:
     """Put the service before each number, where every service counts from one again.
 
-    And count the therapists' numbers that stand in several.
+    And give the therapists' numbers that stand in several.
     """
     if "service_id" not in study.columns:
         raise refusal("restart_without_services", file=raw.name)
@@ -119,4 +121,4 @@ def _apart_by_service(raw: RawTable, study: Study) -> tuple[RawTable, int]:
     # A word for nobody stays one.
     whole = {c: (place + n).where(n.notna(), raw.frame[c]) for c, n in numbers.items()}
     several = ids.groupby("therapist_id")["service_id"].nunique() > 1
-    return replace(raw, frame=raw.frame.assign(**whole)), int(several.sum())
+    return replace(raw, frame=raw.frame.assign(**whole)), several.index[several]

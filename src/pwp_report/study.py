@@ -261,7 +261,7 @@ def asked_of_headings(given: Study, study: Study, columns: Sequence[str]) -> lis
     for role in ("therapist_id", "service_id", "group_id"):
         column = given.columns.get(role, "")
         known = "".join(recognise.guess_roles([column], [role, *roles]))
-        if known not in ("", role):
+        if known not in ("", role, *given.columns):
             said += [remark("named_otherwise", column=shown_name(column), role=role, known=known)]
     return said
 

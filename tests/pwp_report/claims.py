@@ -794,8 +794,8 @@ class Claims:
             "Own pre score only": lambda: a.model(d, m, columns=own, extra=mix).fit(),
             "No pre scores": lambda: a.model(d, m, "one", {"one": own["Intercept"]}, mix).fit(),
             "No case mix": lambda: a.fits[m],
-            "Service as a fixed effect": lambda: a.model(
-                d, m, extra=mix | {k: services[k].astype(float) for k in services}
+            "Service as a fixed effect, REML": lambda: a.model(
+                d, m, extra=mix | {k: services[k].astype(float) for k in services}, reml=True
             ).fit(),
             "Closed cases only": lambda: of(d[d["closed"]]).fit(),
             "Therapists with 80% or more complete": lambda: of(

@@ -53,6 +53,12 @@ def clinics(heading: str, sizes: tuple[int, ...] = (4, 9, 14, 6, 11), of: str = 
     return rows.assign(**labels, **{heading: [f"place {s}" for s, _ in who]})
 
 
+def named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Therapists with names in the place of numbers."""
+    names = frame["therapist_id"].str.strip("t").astype(int).map(lambda n: f"Ada {chr(97 + n) * 3}")
+    return frame.assign(therapist_id=names)
+
+
 def groups() -> pd.DataFrame:
     """Each therapist's patients in sets of four."""
     turn = FRAME.groupby("therapist_id").cumcount() // 4

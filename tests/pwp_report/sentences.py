@@ -125,6 +125,14 @@ def _reliable(claims: Claims, m: str) -> Iterator[float]:
         return
     needed = np.ceil(round(0.7 / 0.3 * within / between, 6))
     yield needed
+    # And at the ends of the share's interval, as they stand on the page.
+    shares = claims.tables["therapist_effect"]
+    names = ["profile_lower", "profile_upper"]
+    if fit is not a.fits[m]:
+        shares, names = claims.tables["adjusted"], ["vpc_lower", "vpc_upper"]
+        shares = shares[shares["adjusted_for"] == "first scores and case mix"]
+    ends = shares[shares["measure"] == SCALES[m][0]][names].to_numpy(dtype=float).ravel()
+    yield from (np.ceil(round(70 / 30 * (100 - s) / s, 6)) for s in ends if s > 0)
     yield len(n)
     if len(a.alone) >= 5 and len(a.together) < len(n) / 2:
         yield round(100 * between / (between + np.median(within / n)))

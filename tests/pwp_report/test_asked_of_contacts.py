@@ -28,6 +28,24 @@ _KEEP = '[keep]\nActivity = ["Review"]\n'
 _RECORDED = '[sessions]\nscores = "recorded"\n'
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "asked"),
+    [
+        ("Karen Whyte", "K Whyte", True),
+        ("Karen M. Whyte", "K. M. Whyte", True),
+        ("Karen Whyte", "J Whyte", False),
+        ("Karen Whyte", "K White", False),
+        ("Karen Whyte", "Whyte", True),  # a further word
+        ("Unit 1 A", "U 2 A", False),
+    ],
+)
+def test_a_name_and_its_initials_are_asked_about(
+    one: str, other: str, asked: bool, tmp_path: Path
+) -> None:
+    frame = MANY.replace({"therapist_id": {"t1": one, "t2": other}})
+    assert is_asked(checked(tmp_path, frame), "labels that differ from another") == asked
+
+
 @pytest.mark.parametrize(("undated", "asked"), [(0, False), (5, False), (40, True)])
 def test_scores_without_a_date_that_are_left_out_are_asked_about(
     undated: int, asked: bool, tmp_path: Path

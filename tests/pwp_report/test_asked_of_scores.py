@@ -161,6 +161,18 @@ def test_scores_that_tell_nothing_of_each_other_are_asked_about(seed: int, tmp_p
     assert not is_asked(checked(tmp_path, other), "tell hardly anything of the last")
 
 
+@pytest.mark.parametrize(("unseen", "asked"), [(0, False), (1, False), (10, True)])
+def test_scores_of_patients_without_a_session_are_asked_about(
+    unseen: int, asked: bool, tmp_path: Path
+) -> None:
+    """Of eight hundred; others without a session lack a score, as they do."""
+    frame = MANY.assign(sessions=5)
+    frame.loc[frame.index % 9 == 0, ["sessions", "phq9_post"]] = [0, np.nan]
+    frame.loc[frame.index[:unseen], ["sessions", "phq9_post"]] = [0, 9]
+    check = checked(tmp_path, frame)
+    assert is_asked(check, "have no session and have every score") == asked
+
+
 @pytest.mark.parametrize(("rows", "asked"), [(40, True), (150, True), (0, False)])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_column_shifted_from_some_row_on_is_asked_about(

@@ -361,7 +361,7 @@ def test_who_is_left_out_for_one_measure_is_on_the_first_page(safe_analysis: Ana
             )
         )
         said = f"{gone:,} patients who meet the rules before it are left out of all measures"
-        assert (f"{said} for want of {rule}." in page) == told
+        assert (f"{said} for want of {rule}, whether they have the others or not." in page) == told
 
 
 @pytest.mark.parametrize(
@@ -868,41 +868,52 @@ def test_bounds_of_missing_last_scores_are_told_wherever_they_differ(
 def test_the_share_within_services_stands_on_the_first_page(
     safe_analysis: Analysis, within: float | None, level: bool
 ) -> None:
-    rows = [{"analysis": "Random slope, ML, all patients", "vpc": 14.1}]
-    rows += [{"analysis": "Service as a fixed effect", "vpc": within}] * (within is not None)
+    rows = [{"analysis": "Random slope, REML", "vpc": 14.1}]
+    rows += [{"analysis": "Service as a fixed effect, REML", "vpc": within}] * (within is not None)
     row = {"measure": "PHQ-9", "adjusted_for": "first scores", "vpc": 3.0}
     row |= {"vpc_lower": 0.0, "vpc_upper": 9.0}
     levels = [row | {"level": words} for words in ("services", "therapists of a service")]
     page = _page_with(safe_analysis, False, sensitivity_phq9=rows, services=levels * level)
     said = [p for p in page.split("\n") if p.startswith("Within services")]
     assert len(said) == (within == 9.5 and not level)
-    assert not said or said[0].endswith("the share is 9.5% on PHQ-9 (see Other analyses).")
+    assert not said or said[0].endswith(
+        "the share is 9.5% on PHQ-9 (14.1% without services), by REML, which counts what it"
+        " costs to estimate the services (see Other analyses)."
+    )
 
 
 def test_a_share_within_services_that_is_that_of_all_is_named_beside_others(
     safe_analysis: Analysis,
 ) -> None:
     """It was left out without a word."""
-    main = {"analysis": "Random slope, ML, all patients", "vpc": 14.1}
+    main = {"analysis": "Random slope, REML", "vpc": 14.1}
     rows = {
-        f"sensitivity_{m}": [main, {"analysis": "Service as a fixed effect", "vpc": within}]
+        f"sensitivity_{m}": [main, {"analysis": "Service as a fixed effect, REML", "vpc": within}]
         for m, within in {"phq9": 9.5, "gad7": 14.1}.items()
     }
     page = _page_with(safe_analysis, False, services=[], **rows)
-    assert "the share is 9.5% on PHQ-9 and 14.1% on GAD-7 (see Other analyses)." in page
+    said = "9.5% on PHQ-9 (14.1% without services) and 14.1% on GAD-7 (14.1% without services), by"
+    assert f"the share is {said} REML" in page
 
 
 def test_two_recoveries_are_not_one_word_on_the_first_page(safe_analysis: Analysis) -> None:
     label = OUTCOMES["rcsi"].label
     row = {"measure": "PHQ-9", "outcome": label, "p_value_boundary": 0.2, "percent": 40.0}
     row |= {f"per_hundred_{name}": 40.0 for name in ("low", "median", "high")}
-    page = _page_with(safe_analysis, False, rates=[row | {"adjusted_for": "its own first score"}])
+    row |= {"adjusted_for": "its own first score", "per_hundred_low": 25.0}
+    page = _page_with(safe_analysis, False, rates=[row])
     assert "ecovery of cases" not in page
     assert "together RCSI, reliable and clinically significant improvement)" in page
     means = "(no longer a case, and improved by more than error of measurement explains)"
     assert f"{label} on PHQ-9 {means}: of 100 patients" in page
     # Rounded as counts are, they are not those of the rates that stand above.
-    assert "about 40 do with a therapist at the 5th percentile" in page
+    assert "about 25 do with a therapist at the 5th percentile" in page
+    # Where nobody differs one figure is said, as of dropping out.
+    rows = [row | {"per_hundred_low": 40.0, "measure": m} for m in ("PHQ-9", "GAD-7")]
+    page = _page_with(safe_analysis, False, rates=rows)
+    assert "about 40 do, whoever their therapist is: no difference between therapists was" in page
+    assert "\nLikewise on GAD-7 40, whoever their therapist is.\n" in page
+    assert "cannot be told from chance" not in page
 
 
 def test_what_the_model_of_a_rate_is_adjusted_for_is_said_as_it_is(safe_run: Path) -> None:
@@ -942,7 +953,7 @@ def test_nothing_is_said_of_all_therapists_that_is_not_known_of_all(
     shown = alone > 0
     assert (f"{rankability}% of the differences" in never) == (shown and rankability != "")
     assert ("the median caseload of all 75 therapists" in never) == (shown and rankability != "")
-    counted = shown and rankability != "0"
+    counted = not shown or rankability != "0"
     assert ("a caseload of 15" in never) == counted
     assert ("about 60 of 75 therapists have that" in never) == (counted and enough != "")
     assert ", ." not in never

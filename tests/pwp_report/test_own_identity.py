@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
+from question_frames import named
 from running import run
 
 from multilevel.errors import InputError
@@ -60,7 +61,9 @@ def test_codes_of_letters_and_digits_keep_their_capitals(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("word", ["Unallocated", "UNASSIGNED", "TBC", "Waiting list", "vacant"])
+@pytest.mark.parametrize(
+    "word", ["Unallocated", "UNASSIGNED", "TBC", "Waiting list", "vacant", "Onbekend", "#N/B"]
+)
 def test_nobody_is_no_therapist(word: str, tmp_path: Path) -> None:
     check = checked(
         tmp_path, FRAME.assign(therapist_id=[word] * 10 + [*FRAME["therapist_id"][10:]])
@@ -234,6 +237,8 @@ def test_who_stands_in_several_services_is_told_what_each_remedy_counts(
     n = FRAME["therapist_id"].nunique()
     assert patients_of(told)["therapist_id"].nunique() == services * n
     assert not told.study.questions
+    (asked,) = checked(tmp_path, named(frame), "[file]\nnumbers_restart = true\n").study.questions
+    assert asked.key == "names_restarted"
     (said,) = (r for r in told.remarks if "in several services" in r)
     assert said.startswith(f"{n} labels of therapists stand in several services, and each counts")
 

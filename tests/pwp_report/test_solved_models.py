@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from test_solved import POLICY, cohort_of, counted
 
+from multilevel.intervals import Interval
 from pwp_lib.measures import PHQ9
-from pwp_report.case_mix import CaseMix
+from pwp_report.case_mix import WITH_MIX, CaseMix
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.methods import how_sure
 from pwp_report.rates import fit_rate, rates_asked
@@ -163,13 +164,37 @@ def test_how_many_have_enough_leaves_open_how_many_of_those_not_shown() -> None:
         if found["alone"] < len(shown) or not found["enough"]:
             continue
         told += 1
-        needed, n = int(found["patients"]), len(shown) + len(some)
+        needed, n = int(found["patients"].split(" (")[0]), len(shown) + len(some)
         has = sum(k >= needed for k in shown)
         low, high = POLICY.bounds(int(found["enough"].removeprefix("about ")))
         fits = [t for t in range(len(some) + 1) if low <= has + t <= min(high, n - 5)]
         assert sum(k >= needed for k in some) in fits
         assert len(fits) > 1 or max(some) < 20 <= least
     assert told > 50
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.05, 0.1), "4 (95% interval 21 to 45)"),
+        ((0.0, 0.1), "4 (95% interval 21 to any number)"),
+        ((0.0004, 0.5), "4 (95% interval 3 to any number)"),  # on the page it is 0.0%
+        ((0.0, 0.0), "4"),
+    ],
+)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_caseload_for_a_reliable_figure_has_an_interval(
+    ends: tuple[float, float], said: str, mixed: bool
+) -> None:
+    result = _result([20, 30, 40, 50, 60], 3.5)
+    result.models = SimpleNamespace(test_intercept=SimpleNamespace(p_value_boundary=0.001))
+    result.profile = Interval(0.05, *ends, 0.95)
+    if mixed:
+        row = {"adjusted_for": WITH_MIX, "vpc_lower": ends[0], "vpc_upper": ends[1]}
+        result.profile, result.with_mix = Interval(0.05, 0.2, 0.3, 0.95), object()
+        result.adjusted = pd.DataFrame([row])
+    found = how_sure(result, POLICY)
+    assert (found["patients"], found["sure"]) == (said, ends[0] > 0)
 
 
 def test_where_nobody_is_shown_alone_no_caseload_is_said_to_be_enough() -> None:

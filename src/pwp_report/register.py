@@ -38,6 +38,10 @@ _BUCKETS = 64
 #: Names among those of sums: of nothing, in a run that was meant despite earlier ones; and how
 #: those by person begin.
 _DESPITE, _PERSONS = "despite", "by person "
+#: And those of scores alone, whoever the patients and their therapists are said to be.
+_SCORES = "scores of "
+#: And how those by score alone begin, whoever the patients and their therapists are said to be.
+_SCORES = "scores of "
 #: Buckets as they were that would be missed, if none is.
 _TELLING = 7.0
 #: Columns of patients: by how many patients their therapist differs from an earlier run; and
@@ -65,6 +69,12 @@ def mark_of(cohort: Cohort) -> Mark:
         mark[by] = _sums(everybody[people], people)
         for m in cohort.measures:
             mark[by + m.name] = _sums(analysed[[*people, m.pre, m.post]].dropna(), people)
+    for m in cohort.measures:
+        scores = analysed[[m.pre, m.post]].dropna().assign(therapist_id="")
+        mark[_SCORES + m.name] = _sums(scores, ["therapist_id"])
+    for m in cohort.measures:
+        scores = analysed[[m.pre, m.post]].dropna().assign(therapist_id="")
+        mark[_SCORES + m.name] = _sums(scores, ["therapist_id"])
     return mark
 
 
@@ -107,6 +117,8 @@ def compared(
     apart, run = nearest(mark, key)
     if apart < policy.threshold and not despite:
         raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
+    if not despite and (run := _under_other_labels(mark, key, policy.threshold)):
+        raise refusal("run_of_other_labels", run=run)
     earlier = [] if despite else [*_earlier(mark, key, _DESPITE)]
     some, runs = (set[Any](), "") if despite else _of_several(mark, key, policy.threshold)
     if runs:
@@ -207,6 +219,16 @@ def _of_several(mark: Mark, key: Path, threshold: int) -> tuple[set[Any], str]:
     return some, ""
 
 
+def _under_other_labels(mark: Mark, key: Path, threshold: int) -> str:
+    """Name a run with the same scores but for few, and no label of a therapist in common."""
+    for name, old, _ in (run for register in _registers(key) for run in _runs(register)):
+        kept = [k for k in mark.keys() & old.keys() if k.startswith(_SCORES)]
+        few = any(_apart(_change(mark[k], old[k]).sum()) < threshold for k in kept)
+        if few and not np.isin(mark[""][:, 0], old[""][:, 0]).any():
+            return name
+    return ""
+
+
 def _earlier(mark: Mark, key: Path, has: str = "") -> Iterator[_Earlier]:
     """Earlier runs of some of the same patients."""
     runs = _all_earlier(mark, key, has)
@@ -218,8 +240,9 @@ def _all_earlier(mark: Mark, key: Path, has: str = "") -> Iterator[_Earlier]:
 
     Up to one of the same patients with a name.
     """
-    for mine, register in product(_ways(mark), key.expanduser().parent.glob("*.runs")):
-        for name, old, shown in _runs(register):
+    for mine, register in product(_ways(mark), _registers(key)):
+        runs = ((name, way, shown) for name, old, shown in _runs(register) for way in _ways(old))
+        for name, old, shown in runs:
             changes = [_change(mine[k], old[k]) for k in mine if k in old]
             same = mine.keys() <= old.keys() and not any(c.to_numpy().any() for c in changes)
             if same and has in old:
@@ -235,8 +258,9 @@ def _all_earlier(mark: Mark, key: Path, has: str = "") -> Iterator[_Earlier]:
 
 def _ways(mark: Mark) -> list[Mark]:
     """Tell what is by patient from what, where persons are known, is by person."""
-    own = {k: v for k, v in mark.items() if not k.startswith(_PERSONS)}
-    return [own, {k.removeprefix(_PERSONS): v for k, v in mark.items()}][: 1 + (_PERSONS in mark)]
+    known = {k: v for k, v in mark.items() if not k.startswith(_SCORES)}
+    own = {k: v for k, v in known.items() if not k.startswith(_PERSONS)}
+    return [own, {k.removeprefix(_PERSONS): v for k, v in known.items()}][: 1 + (_PERSONS in mark)]
 
 
 def _of_others(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> bool:
@@ -277,6 +301,10 @@ def _apart(change: Any) -> Any:
     return np.maximum(more, (change["unlike"] + more) / 2)
 
 
+def _registers(key: Path) -> Iterator[Path]:
+    return key.expanduser().parent.glob("*.runs")
+
+
 def _runs(register: Path) -> Iterator[tuple[str, Mark, pd.Series]]:
     """Read the runs of a register, the latest first; a line that a full disk has cut is none.
 
@@ -296,7 +324,7 @@ def _runs(register: Path) -> Iterator[tuple[str, Mark, pd.Series]]:
             mark = dict(zip(sizes, parts, strict=True))
             shown = pd.Series(mark[""][:, -1] >> 32, mark[""][:, 0])
             mark[""][:, -1] %= 2**32
-            yield from ((name, way, shown) for way in _ways(mark))
+            yield name, mark, shown
 
 
 def _pad(key: bytes, once: str, size: int) -> NDArray[np.uint64]:

@@ -25,7 +25,7 @@ def test_moments_on_other_scales_are_not_added(tmp_path: Path, capsys) -> None:
         (tmp_path / f"{name}.toml").write_text(study)
         out = tmp_path / "out" / f"{name}.parquet"
         out.parent.mkdir(exist_ok=True)
-        key = tmp_path / "keys" / name
+        key = tmp_path / f"keys of {name}" / "key"
         data = pd.read_csv(tmp_path / f"{name}.csv").iloc[:, 1:]
         data.to_csv(tmp_path / f"{name}.csv", index=False)
         made = run("summarise", tmp_path / f"{name}.csv", "--out", out, "--key", key, "--study",

@@ -296,12 +296,42 @@ def test_without_the_key_the_register_is_random_bytes(tmp_path: Path) -> None:
         keep(_mark(_people(30)), key, "run")
     lines = (tmp_path / "a.key.runs").read_text().split("\n")[1:]
     one, two = (np.frombuffer(bytes.fromhex(json.loads(x)[-1]), dtype=np.uint8) for x in lines)
-    # Of each measure, and of all, a row a therapist.
-    assert len(one) == 2 * 8 * 66 * _people(30)["therapist_id"].nunique()
+    # Of each measure, and of all, a row a therapist; of the scores of each measure one.
+    assert len(one) == 8 * 66 * (2 * _people(30)["therapist_id"].nunique() + 1)
     for drawn in (one, two, one ^ two):
         # As often each byte as any other: chi-square of 255 degrees of freedom.
         counts = np.bincount(drawn, minlength=256)
         assert chisquare(counts).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("gone", [0, 1, 4, 5])
+@pytest.mark.parametrize("how", ["teams", "services", "others"])
+def test_the_same_patients_under_other_labels_are_noticed(
+    gone: int, how: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Teams, of which all but one therapist are shown; or the service before each number."""
+    people = PEOPLE.drop(columns="service_id")
+    codes = pd.factorize(people["therapist_id"])[0]
+    again = {
+        "teams": people.assign(therapist_id=[f"team {c // 3}" for c in codes]),
+        "services": people.assign(
+            therapist_id="North " + people["therapist_id"],
+            patient_id="North " + people["patient_id"].astype("str"),
+        ),
+        # Other people of other therapists.
+        "others": people.assign(
+            therapist_id="X" + people["therapist_id"],
+            **{
+                c: people[c].sample(frac=1, random_state=i).to_numpy() for i, c in enumerate(SCORES)
+            },
+        ),
+    }[how]
+    assert _report(tmp_path, people) == 0
+    capsys.readouterr()
+    refused = how != "others" and gone < 5
+    assert _report(tmp_path, again.iloc[gone:]) == (2 if refused else 0)
+    assert ("under other labels of therapists" in capsys.readouterr().err) == refused
+    assert _report(tmp_path, again.iloc[gone:], "out", "--despite-earlier-run") == 0
 
 
 def _without(people: pd.DataFrame, *therapists: str) -> pd.DataFrame:

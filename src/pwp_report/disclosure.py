@@ -239,14 +239,13 @@ def _truth(ledger: Ledger, known: list[float]) -> Array:
     if (truth < 0).any():
         raise refusal("count_negative")
     for row in ledger.rows:
-        rest = next((i for i in row if np.isnan(truth[i])), None)
-        left = -sum(weight * truth[i] for i, weight in row.items() if i != rest)
-        if rest is None and left != 0:
+        rest = [i for i in row if np.isnan(truth[i])][:1]
+        left = -sum(weight * truth[i] for i, weight in row.items() if i not in rest)
+        if left != 0 and not rest:
             raise refusal("sum_does_not_add_up")
-        if rest is not None:
-            if left < 0:
-                raise refusal("parts_exceed_total")
-            truth[rest] = left
+        if left < 0:
+            raise refusal("parts_exceed_total")
+        truth[rest] = left
     return truth
 
 

@@ -389,13 +389,12 @@ def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
     """Patients with a value of a variable, and those of the sensitivity panel's analyses."""
     for variable, row in analysis.sample.patients.iterrows():
         recorded, missing = (Kind(c, str(variable)) for c in (Count.recorded, Count.missing))
-        if not row["missing"]:
+        if row["missing"]:
+            made.put(EVERYBODY, recorded, row["n"])
+        else:
             # Everybody has a value: the same count, and nothing beside it.
             made.same[recorded] = Kind(Count.analysed)
-            made.put(EVERYBODY, missing, None)
-            continue
-        made.put(EVERYBODY, recorded, row["n"])
-        made.put(EVERYBODY, missing, row["missing"])
+        made.put(EVERYBODY, missing, row["missing"] or None)
         made.link(EVERYBODY, Kind(Count.analysed), [recorded, missing], wholly=True)
     for name, result in analysis.measures.items():
         sizes = {MODEL: result.fit.n}

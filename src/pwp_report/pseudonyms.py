@@ -121,8 +121,8 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
     if (therapists := named.therapists) is not None:
         place = {t: i for i, t in enumerate(patients["therapist_id"].unique())}
-        order = therapists["therapist_id"].map(place).argsort(kind="stable")
-        therapists = therapists.iloc[order].reset_index(drop=True)
+        how: Any = {"key": lambda t: t.map(place), "kind": "stable", "ignore_index": True}
+        therapists = therapists.sort_values("therapist_id", **how)
     return replace(named, patients=patients, therapists=therapists)
 
 

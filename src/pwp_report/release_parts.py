@@ -221,15 +221,13 @@ def residuals(
     shown = table.loc[table.index.isin(list(alone)), ["n", "residual", "se", "rank"]].astype(float)
     between = float(result.ranked.random_covariance.to_numpy()[0, 0])
     within = result.ranked.residual_variance
-    if policy.active:
-        # The exact interval would tell the exact caseload.
-        n = shown["n"].map(lambda k: policy.count(k) or 0)
-        width = np.sqrt((shown["n"] * between + within) / (n * between + within))
-        shown = shown.assign(n=n, se=shown["se"] * width)
+    # The exact interval would tell the exact caseload.
+    n = shown["n"].map(lambda k: policy.count(k) or 0)
+    width = np.sqrt((shown["n"] * between + within) / (n * between + within))
+    shown = shown.assign(n=n, se=shown["se"] * width)
     shown.insert(2, "lower", shown["residual"] - 1.96 * shown["se"])
     shown.insert(3, "upper", shown["residual"] + 1.96 * shown["se"])
     # By the released caseload, as the interval.
-    n = shown["n"]
     profile = result.rank_uncertainty.drop(columns=["n", "percentile"])
     shown = shown.join(profile.assign(reliability=n * between / (n * between + within)))
     if result.with_mix is not None:

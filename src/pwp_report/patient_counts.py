@@ -12,7 +12,7 @@ An attacker is taken to know the exact number of patients of the whole sample an
 therapist shown: standard errors and means are published of them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from itertools import combinations
@@ -173,10 +173,10 @@ class PatientCounts:
             parts = [Kind(Count(p), of) for p in line["parts"]]
             self.link(group, Kind(Count(line["whole"]), of), parts)
 
-    def add_up(self, kind: Kind, groups: Collection[Group]) -> None:
-        """Note that everybody is in one of these groups, on one kind of count."""
-        if groups and all(kind in self.cells.get(g, {}) for g in (EVERYBODY, *groups)):
-            self.relate((EVERYBODY, kind), [(g, kind) for g in groups])
+    def add_up(self, kind: Kind) -> None:
+        """Note that everybody is in one of the groups of people, on one kind of count."""
+        if self.people and all(kind in self.cells.get(g, {}) for g in (EVERYBODY, *self.people)):
+            self.relate((EVERYBODY, kind), [(g, kind) for g in self.people])
 
     def shown(self, group: Group, kind: Kind) -> float:
         """Give a count as it may be shown, NaN where it is withheld or there is none.
@@ -250,15 +250,14 @@ def _add_outcomes(made: PatientCounts, analysis: Analysis, name: str) -> None:
     for count in OUTCOMES:
         for group, table in tables.items():
             made.put(group, Kind(count, name), table[count])
-        made.add_up(Kind(count, name), people)
+        made.add_up(Kind(count, name))
     for group in tables:
         made.link_parts(group, "measure", name)
 
 
 def _add_completeness(made: PatientCounts, analysis: Analysis, least: int) -> None:
     everybody: Any = analysis.cohort.eligible
-    people = made.people
-    whose = {therapist: group for group, members in people.items() for therapist in members}
+    whose = {therapist: group for group, members in made.people.items() for therapist in members}
     table: Any = analysis.completeness
     columns = {
         Kind(Count.eligible): table["eligible"],
@@ -278,15 +277,15 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, least: int) -> No
         sums = column.groupby(column.index.map(whose), sort=False).sum(min_count=1)
         for group, n in sums.items():
             made.put(group, kind, n)
-        made.add_up(kind, people)
+        made.add_up(kind)
     rows = analysis.cohort.patients if everybody is None else everybody
     scored = has_every_score(rows, analysis.cohort.patients, analysis.cohort.measures)
     for kind, n in {Kind(Count.eligible): len(rows), Kind(Count.complete): scored.sum()}.items():
         made.put(EVERYBODY, whole := replace(kind, of=WITH_GONE), n)
         made.link(EVERYBODY, whole, [kind])
-    if analysis.lacking and len(analysis.cohort.measures) > 1 and len(people) <= _SETTLED:
+    if analysis.lacking and len(analysis.cohort.measures) > 1 and len(made.people) <= _SETTLED:
         _add_scores_alone(made, analysis)
-    for group in [EVERYBODY, *people]:
+    for group in [EVERYBODY, *made.people]:
         made.link(group, Kind(Count.eligible), [Kind(Count.analysed)])
         made.link(group, Kind(Count.analysed), [Kind(Count.complete)])
         for m in analysis.cohort.measures:

@@ -121,13 +121,13 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     # the same under any key.
     scores = cohort.patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
     rows = hash_pandas_object(scores.astype("float64"), index=False)
-    order = np.lexsort((rows, rows.groupby(cohort.patients["therapist_id"]).transform("sum")))
-    patients = named.patients.iloc[order].reset_index(drop=True)
+    digests = rows.groupby(cohort.patients["therapist_id"]).transform("sum")
+    patients = named.patients.iloc[np.lexsort((rows, digests))].reset_index(drop=True)
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
     if (therapists := named.therapists) is not None:
         place = {t: i for i, t in enumerate(patients["therapist_id"].unique())}
-        how: Any = {"key": lambda t: t.map(place), "kind": "stable", "ignore_index": True}
-        therapists = therapists.sort_values("therapist_id", **how)
+        order = therapists["therapist_id"].map(place).argsort(kind="stable")
+        therapists = therapists.iloc[order].reset_index(drop=True)
     return replace(named, patients=patients, therapists=therapists)
 
 

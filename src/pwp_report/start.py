@@ -116,11 +116,11 @@ def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> di
         packaged cohort alone has `downloads`, and needs no mark that it is not cleared.
     """
     without = LEFT_OUT | (set(NEEDS) - there)
-    cells = [] if "downloads" in there else [_cell("markdown", "mark", remark("not_cleared"), [])]
+    cells = [] if "downloads" in there else [_cell("markdown", "mark", remark("not_cleared"))]
     for cell in notebook["cells"]:
         tags = set(cell["metadata"].get("tags", []))
         if "data" in tags:
-            cells.append(_cell("code", "data", data_cell, ["data"]))
+            cells.append(_cell("code", "data", data_cell, tags=["data"]))
         elif not tags & without:
             # A caption, in the other metadata, says what these rows show.
             cells.append({**cell, "metadata": {"tags": sorted(tags)}})
@@ -128,8 +128,7 @@ def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> di
     return {**notebook, "cells": cells, "metadata": metadata}
 
 
-def _cell(kind: str, name: str, source: str, tags: list[str]) -> dict[str, Any]:
-    metadata = {"tags": tags} if tags else {}
+def _cell(kind: str, name: str, source: str, **metadata: object) -> dict[str, Any]:
     cell = {"cell_type": kind, "id": name, "metadata": metadata, "source": source}
     return cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []}
 

@@ -6,7 +6,7 @@ the data given is left out, with the reason.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -301,7 +301,7 @@ def analyse(
         cohort=cohort,
         seed=seed,
         draws=draws,
-        flow=pd.DataFrame([asdict(step) for step in cohort.flow]),
+        flow=cohort.flow_table(),
         sample=describe_sample(patients, cohort.therapists),
         completeness=_completeness(cohort),
         last_scores=last_scores(cohort.eligible, measures, [*cohort.caseloads().index]),

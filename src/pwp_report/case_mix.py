@@ -274,7 +274,7 @@ def case_mix_rows(patients: pd.DataFrame, asked: CaseMix, outcome: str = "") -> 
     made = {t: term.of(kept) for t, term in terms.items()}
     terms = {t: terms[t] for t, values in made.items() if values.max() > values.min()}
     rows, fixed = kept.assign(**{t: made[t] for t in terms}), []
-    if "service_id" in rows and terms and not outcome:
+    if "service_id" in rows and not outcome:
         within = rows.groupby("service_id")
         fixed = [t for t in terms if (within[t].max() == within[t].min()).all()]
         names = ", ".join(dict.fromkeys(terms[t].covariate for t in fixed))

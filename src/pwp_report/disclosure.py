@@ -203,7 +203,7 @@ def release_counts(
     _set_bounds(ledger, truth, told)
     shown = {i for i in range(len(by_cell)) if not ledger.is_rest(i)} - hidden - told
     shown -= {ledger.position[c] for c in kept}
-    hidden |= _protect(ledger, truth, sorted(small), shown, told)
+    hidden |= shown - _protect(ledger, truth, sorted(small), shown, told)
     withheld = {ledger.cells[i] for i in hidden}
     found = {c: np.nan if c in withheld else float(policy.rounded(n)) for c, n in by_cell.items()}
     rows = [[found.get((row, column), np.nan) for column in counts] for row in counts.index]
@@ -211,26 +211,21 @@ def release_counts(
 
 
 def _protect(ledger: Ledger, truth: Array, todo: list[int], shown: Cells, told: Cells) -> Cells:
-    """Withhold further cells until each of those given could hold two values; say which."""
-    extra, threshold = Cells(), ledger.policy.threshold
+    """Withhold further cells until each of those given could hold two values; say who is left."""
     while todo:
-        if _safe(ledger, todo[-1], truth):
+        cell = todo.pop()
+        if _safe(ledger, cell, truth):
             # What is safe stays so: to hide more only widens what an attacker must allow for.
-            todo.pop()
             continue
-        more = _neighbour(ledger, todo[-1], truth, shown, told)
-        if more is None:
+        more = _neighbour(ledger, cell, truth, shown, told)
+        if more is not None:
+            shown = shown - {more}
+            ledger.lower[more], ledger.upper[more] = ledger.least[more], np.inf
+            todo = [more, *todo, cell]
+        elif truth[cell] < ledger.policy.threshold:
             # Never seen, and never to be seen: rather no number near it than one that tells.
-            near, small = ledger.members_around(todo[-1]), truth[todo.pop()] < threshold
-            lost = shown & set(near.tolist() if small else [])
-            shown -= lost
-            extra |= lost
-            continue
-        shown.remove(more)
-        extra.add(more)
-        ledger.lower[more], ledger.upper[more] = ledger.least[more], np.inf
-        todo.insert(0, more)
-    return extra
+            shown = shown - {*ledger.members_around(cell).tolist()}
+    return shown
 
 
 def _truth(ledger: Ledger, known: list[float]) -> Array:
@@ -239,14 +234,13 @@ def _truth(ledger: Ledger, known: list[float]) -> Array:
     if (truth < 0).any():
         raise refusal("count_negative")
     for row in ledger.rows:
-        rest = next((i for i in row if np.isnan(truth[i])), None)
-        left = -sum(weight * truth[i] for i, weight in row.items() if i != rest)
-        if rest is None and left != 0:
+        rest = [i for i in row if np.isnan(truth[i])][:1]
+        left = -sum(weight * truth[i] for i, weight in row.items() if i not in rest)
+        if left != 0 and not rest:
             raise refusal("sum_does_not_add_up")
-        if rest is not None:
-            if left < 0:
-                raise refusal("parts_exceed_total")
-            truth[rest] = left
+        if left < 0:
+            raise refusal("parts_exceed_total")
+        truth[rest] = left
     return truth
 
 

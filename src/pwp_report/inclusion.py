@@ -47,15 +47,14 @@ def _masks(
     if study.level == "session" and not bool(came.all()):
         words = "a session in treatment" if study.counts_every_row else "a session was attended"
         rules.append((words, came))
-    known = patients["therapist_id"].notna()
+    known, words = patients["therapist_id"].notna(), "a therapist is recorded"
+    several = patients.get("n_therapists", known * 0) > 1
     if study.several == "exclude" and "n_therapists" in has:
         rules.append(("one therapist throughout", patients["n_therapists"] <= 1))
-        known = known | (patients["n_therapists"] > 1)
-    words = "a therapist is recorded"
-    if "n_therapists" in has and bool((patients["n_therapists"] > 1).any()):
+        known = known | several
+    if had := int(several.sum()):
         # Whose patient somebody is who had several, and of how many: a paper has to say so.
-        several = patients["n_therapists"] > 1
-        everybody, had = len(patients), int(several.sum())
+        everybody = len(patients)
         words += SEVERAL.get(study.several, "").format(study.some(had, everybody))
         among = {"tied": had} if study.several == "most_sessions" else {}
         for name, of in (among | {"by_rows": everybody, "joined": everybody}).items():

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,7 @@ def missing_bounds(
     fit: MixedFit,
     measure: Measure,
     measures: Sequence[Measure],
-    extra: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = MappingProxyType({}),
+    extra: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {},
 ) -> pd.DataFrame:
     """Therapist effect if the missing last scores were all of one kind or another.
 

@@ -12,7 +12,7 @@ An attacker is taken to know the exact number of patients of the whole sample an
 therapist shown: standard errors and means are published of them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from itertools import combinations
@@ -62,7 +62,7 @@ class Kind:
 #: Who is shown by themselves, or with others, and the therapists of each.
 People: TypeAlias = Mapping[Group, Sequence[str]]
 EVERYBODY = Group(Whose.ALL)
-OTHERS = Group(Whose.OTHERS)
+OTHERS = Group(Whose.OTHERS, "others together")
 #: `Kind.of` of the national definitions, which are of all measures together: of the patients
 #: analysed, and of every finished course.
 NATIONAL, PUBLISHED = "(national)", "(published)"
@@ -91,6 +91,10 @@ class PatientCounts:
 
     Attributes
     ----------
+    people : mapping of Group to sequence of str
+        Who is shown by themselves, or with others, and the therapists of each.
+    outcomes : mapping of str to mapping of Group to mapping
+        By measure what `summarise_outcomes` says of everybody and of each of these groups.
     cells : mapping of Group to mapping of Kind to int
         And of `REST`, for counts that are in no table.
     absent : set of (Group, Kind)
@@ -103,6 +107,8 @@ class PatientCounts:
         Whether an earlier run was of partly other patients.
     """
 
+    people: People = field(default_factory=dict)
+    outcomes: dict[str, dict[Group, Any]] = field(default_factory=dict)
     cells: dict[Any, dict[Kind, int]] = field(default_factory=dict)
     absent: set[tuple[Group, Kind]] = field(default_factory=set)
     same: dict[Kind, Kind] = field(default_factory=dict)
@@ -132,11 +138,11 @@ class PatientCounts:
         if len(held) == 1:  # of one alone, all less the others would be the number of patients
             sizes = analysis.cohort.caseloads()
             loads = {g: sizes[[*people[g]]].sum() for g in people.keys() - held}
-            held |= {*sorted(loads, key=lambda g: (loads[g], g.name))[:1]}
-        made = cls(held=held, compared=len(changes.columns) > 0)
+            held |= {*sorted(loads, key=lambda g: (loads[g], g != OTHERS, g.name))[:1]}
+        made = cls(people, held=held, compared=len(changes.columns) > 0)
         for measure in analysis.cohort.measures:
-            _add_outcomes(made, analysis, measure.name, people)
-        _add_completeness(made, analysis, people, policy.smallest_caseload * policy.active)
+            _add_outcomes(made, analysis, measure.name)
+        _add_completeness(made, analysis, policy.smallest_caseload * policy.active)
         for add in (_add_last_scores, _add_national, _add_flow, _add_subsets):
             add(made, analysis)
         _add_categories(made, analysis, policy)
@@ -167,10 +173,10 @@ class PatientCounts:
             parts = [Kind(Count(p), of) for p in line["parts"]]
             self.link(group, Kind(Count(line["whole"]), of), parts)
 
-    def add_up(self, kind: Kind, groups: Collection[Group]) -> None:
-        """Note that everybody is in one of these groups, on one kind of count."""
-        if groups and all(kind in self.cells.get(g, {}) for g in (EVERYBODY, *groups)):
-            self.relate((EVERYBODY, kind), [(g, kind) for g in groups])
+    def add_up(self, kind: Kind) -> None:
+        """Note that everybody is in one of the groups of people, on one kind of count."""
+        if self.people and all(kind in self.cells.get(g, {}) for g in (EVERYBODY, *self.people)):
+            self.relate((EVERYBODY, kind), [(g, kind) for g in self.people])
 
     def shown(self, group: Group, kind: Kind) -> float:
         """Give a count as it may be shown, NaN where it is withheld or there is none.
@@ -235,23 +241,23 @@ class PatientCounts:
         self._relations = list(renamed.values())
 
 
-def _add_outcomes(made: PatientCounts, analysis: Analysis, name: str, people: People) -> None:
-    tables: dict[Group, Any] = {EVERYBODY: analysis.outcomes.loc[name]}
-    rows = analysis.outcomes_by_therapist[name].to_dict("index")
+def _add_outcomes(made: PatientCounts, analysis: Analysis, name: str) -> None:
+    people, rows = made.people, analysis.outcomes_by_therapist[name].to_dict("index")
+    made.outcomes[name] = tables = {EVERYBODY: dict(analysis.outcomes.loc[name])}
     tables |= {group: rows[group.name] for group in people if group.name in rows}
     if OTHERS in people:
-        tables[OTHERS] = analysis.summarise(name, people[OTHERS])
+        tables[OTHERS] = dict(analysis.summarise(name, people[OTHERS]))
     for count in OUTCOMES:
         for group, table in tables.items():
             made.put(group, Kind(count, name), table[count])
-        made.add_up(Kind(count, name), people)
+        made.add_up(Kind(count, name))
     for group in tables:
         made.link_parts(group, "measure", name)
 
 
-def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, least: int) -> None:
+def _add_completeness(made: PatientCounts, analysis: Analysis, least: int) -> None:
     everybody: Any = analysis.cohort.eligible
-    whose = {therapist: group for group, members in people.items() for therapist in members}
+    whose = {therapist: group for group, members in made.people.items() for therapist in members}
     table: Any = analysis.completeness
     columns = {
         Kind(Count.eligible): table["eligible"],
@@ -271,15 +277,15 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
         sums = column.groupby(column.index.map(whose), sort=False).sum(min_count=1)
         for group, n in sums.items():
             made.put(group, kind, n)
-        made.add_up(kind, people)
+        made.add_up(kind)
     rows = analysis.cohort.patients if everybody is None else everybody
     scored = has_every_score(rows, analysis.cohort.patients, analysis.cohort.measures)
     for kind, n in {Kind(Count.eligible): len(rows), Kind(Count.complete): scored.sum()}.items():
         made.put(EVERYBODY, whole := replace(kind, of=WITH_GONE), n)
         made.link(EVERYBODY, whole, [kind])
-    if analysis.lacking and len(analysis.cohort.measures) > 1 and len(people) <= _SETTLED:
-        _add_scores_alone(made, analysis, people)
-    for group in [EVERYBODY, *people]:
+    if analysis.lacking and len(analysis.cohort.measures) > 1 and len(made.people) <= _SETTLED:
+        _add_scores_alone(made, analysis)
+    for group in [EVERYBODY, *made.people]:
         made.link(group, Kind(Count.eligible), [Kind(Count.analysed)])
         made.link(group, Kind(Count.analysed), [Kind(Count.complete)])
         for m in analysis.cohort.measures:
@@ -288,7 +294,7 @@ def _add_completeness(made: PatientCounts, analysis: Analysis, people: People, l
             made.link(group, Kind(Count.complete), [Kind(Count.n, m.name)])
 
 
-def _add_scores_alone(made: PatientCounts, analysis: Analysis, people: People) -> None:
+def _add_scores_alone(made: PatientCounts, analysis: Analysis) -> None:
     """Count those with the scores of some measures and no others: together they are everybody."""
     everybody: Any = analysis.cohort.eligible
     measures = analysis.cohort.measures
@@ -297,8 +303,8 @@ def _add_scores_alone(made: PatientCounts, analysis: Analysis, people: People) -
     whole = {*zip(*(h[scored] for h in has), strict=True)}
     table: Any = pd.crosstab(everybody["therapist_id"], has).reindex(analysis.completeness.index)
     alone, patterns = {}, {w: w in whole for w in table}
-    for group in [EVERYBODY, *people]:
-        for which, n in table.fillna(0).loc[[*people.get(group, table.index)]].sum().items():
+    for group in [EVERYBODY, *made.people]:
+        for which, n in table.fillna(0).loc[[*made.people.get(group, table.index)]].sum().items():
             rest = REST, Kind(Count.alone, f"{which}", f"{group}")
             # Where all measures are required, those with all of them are counted already.
             alone[group, which] = cell = (group, Kind(Count.complete)) if whole == {which} else rest
@@ -310,7 +316,7 @@ def _add_scores_alone(made: PatientCounts, analysis: Analysis, people: People) -
         for of in [k for k in some if k in made.cells.get(group, {})]:
             made.relate((group, of), [alone[group, w] for w in some[of]])
     for w in patterns:
-        made.relate(alone[EVERYBODY, w], [alone[group, w] for group in people])
+        made.relate(alone[EVERYBODY, w], [alone[group, w] for group in made.people])
 
 
 def _add_last_scores(made: PatientCounts, analysis: Analysis) -> None:
@@ -382,13 +388,12 @@ def _add_subsets(made: PatientCounts, analysis: Analysis) -> None:
     """Patients with a value of a variable, and those of the sensitivity panel's analyses."""
     for variable, row in analysis.sample.patients.iterrows():
         recorded, missing = (Kind(c, str(variable)) for c in (Count.recorded, Count.missing))
-        if not row["missing"]:
+        if row["missing"]:
+            made.put(EVERYBODY, recorded, row["n"])
+        else:
             # Everybody has a value: the same count, and nothing beside it.
             made.same[recorded] = Kind(Count.analysed)
-            made.put(EVERYBODY, missing, None)
-            continue
-        made.put(EVERYBODY, recorded, row["n"])
-        made.put(EVERYBODY, missing, row["missing"])
+        made.put(EVERYBODY, missing, row["missing"] or None)
         made.link(EVERYBODY, Kind(Count.analysed), [recorded, missing], wholly=True)
     for name, result in analysis.measures.items():
         sizes = {MODEL: result.fit.n}

@@ -113,11 +113,16 @@ def pseudonymise(cohort: Cohort, pseudonyms: Pseudonyms) -> Cohort:
     """Give the cohort back without any identifier, before anything is computed from it.
 
     Therapists and services get keyed pseudonyms, the same in all tables; patients get running
-    numbers. Rows are put in an order that tells nothing and that the key does not decide.
+    numbers. Rows are put in an order that tells nothing and that neither names nor the key decide.
     """
     maps = {c: pseudonyms.names(all_values(c, cohort), c[0].upper()) for c in _IDENTIFIERS}
     named = renamed(cohort, maps)
-    patients = named.patients.iloc[_order(cohort)].reset_index(drop=True)
+    # A digest of scores orders therapists, and patients within, so that what is drawn at random is
+    # the same under any key.
+    scores = cohort.patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
+    rows = hash_pandas_object(scores.astype("float64"), index=False)
+    digests = rows.groupby(cohort.patients["therapist_id"]).transform("sum")
+    patients = named.patients.iloc[np.lexsort((rows, digests))].reset_index(drop=True)
     patients["patient_id"] = [f"P{i + 1:07d}" for i in range(len(patients))]
     if (therapists := named.therapists) is not None:
         place = {t: i for i, t in enumerate(patients["therapist_id"].unique())}
@@ -140,18 +145,6 @@ def numbered(cohort: Cohort) -> tuple[Cohort, dict[str, str]]:
     seen = {c: enumerate(all_values(c, cohort), start=1) for c in _IDENTIFIERS}
     maps = {c: {t: f"{c[0].upper()}-{i:06d}" for i, t in rows} for c, rows in seen.items()}
     return renamed(cohort, maps), {n: str(t) for m in maps.values() for t, n in m.items()}
-
-
-def _order(cohort: Cohort) -> Any:
-    """Order therapists, and patients within, by a digest of their scores.
-
-    Neither names nor the key decide it: the order tells nothing, and what is drawn at random is
-    the same under any key.
-    """
-    patients = cohort.patients
-    scores = patients[[c for m in cohort.measures for c in (m.pre, m.post)]]
-    rows = hash_pandas_object(scores.astype("float64"), index=False)
-    return np.lexsort((rows, rows.groupby(patients["therapist_id"]).transform("sum")))
 
 
 def tables_of(cohort: Cohort) -> dict[str, Any]:

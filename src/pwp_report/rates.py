@@ -9,7 +9,6 @@ import pandas as pd
 
 from multilevel.binary import BinaryFit, fit_binary, outcome_share
 from pwp_lib.cohort import Cohort
-from pwp_lib.measures import Measure
 from pwp_lib.outcomes import OUTCOMES, patient_national_outcomes, patient_outcomes
 from pwp_report.case_mix import CaseMix, case_mix_rows
 from pwp_report.every_score import has_every_score, in_words
@@ -100,8 +99,7 @@ def rates_asked(cohort: Cohort, asked: CaseMix) -> Iterator[list[Asked]]:
 
     Patients who are left out of the second are left out of the first.
     """
-    everybody = None if cohort.eligible is None else _coded(cohort.eligible)
-    for rate in _rates(cohort.measures, _coded(cohort.patients), everybody):
+    for rate in _rates(cohort):
         mine = rate.rows.filter(regex=f"{_LABELS}|^yes$")
         mix = case_mix_rows(mine.join(rate.rows[[*rate.predictors]]), asked, "yes")
         alone = replace(rate, rows=mix.rows)
@@ -113,10 +111,9 @@ def _coded(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(table.filter(regex=_LABELS).select_dtypes("str"), "category"))
 
 
-def _rates(
-    measures: Sequence[Measure], patients: pd.DataFrame, everybody: pd.DataFrame | None
-) -> Iterator[Asked]:
+def _rates(cohort: Cohort) -> Iterator[Asked]:
     """List the outcomes that a cohort's measures, status and completeness allow."""
+    measures, patients = cohort.measures, _coded(cohort.patients)
     names = {m.name: m for m in measures}
     if {"phq9", "gad7"} <= names.keys():
         pair = names["phq9"], names["gad7"]
@@ -133,8 +130,9 @@ def _rates(
                 if outcome.among == "n_case_pre":
                     rows = rows[flags["case_pre"].loc[rows.index].astype(bool)]
                 yield Asked(rate, m.name, outcome.label, rows, (m.pre,), of=m.label)
-    if everybody is None:
+    if cohort.eligible is None:
         return
+    everybody = _coded(cohort.eligible)
     if "dropped_out" in everybody:
         closed = everybody.assign(yes=everybody["dropped_out"])[everybody["status"] == "closed"]
         yield Asked("dropout", "", OTHER_RATES["dropout"], closed, ())

@@ -4,7 +4,7 @@ Nothing else of an analysis reaches the report, its files or its figures: what i
 from the tables made here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
@@ -85,14 +85,17 @@ class _Tables:
         """Who is shown alone, and only together, by patients on a measure that some may lack."""
         return aggregate_small(loads, self.policy, self.together)
 
-    def outcomes(self, whose: Mapping[str, Sequence[tuple[str, Group, Any]]]) -> pd.DataFrame:
-        """Outcomes of groups of patients: for each measure a label, a group and its summary."""
+    def outcomes(self, groups: Iterable[Group]) -> pd.DataFrame:
+        """Outcomes of groups of patients, on each measure that some of them have."""
         rows = []
-        for measure, groups in whose.items():
-            for label, group, row in groups:
-                mine = dict(row), group, self.analysis.cohort.measure(measure)
-                found = parts.outcome_row(*mine, self.counts.shown, self.policy)
-                rows.append({"measure": measure, "group": label, **found})
+        for m, group in product(self.analysis.cohort.measures, groups):
+            if (row := self.counts.outcomes[m.name].get(group)) is None:
+                continue
+            if group == counted.OTHERS:
+                loads = self.analysis.outcomes_by_therapist[m.name]["n"].reindex(self.together)
+                row = {**row, "n": row["n"] * is_safe_group(loads.dropna(), self.policy)}
+            found = parts.outcome_row(row, group, m, self.counts.shown, self.policy)
+            rows.append({"measure": m.name, "therapist": group.name, **found})
         return pd.DataFrame(rows)
 
 
@@ -173,37 +176,20 @@ def _sample(tables: _Tables) -> None:
 
 
 def _outcomes(tables: _Tables) -> None:
-    analysis = tables.analysis
-    names = [m.name for m in analysis.cohort.measures]
-    whole = {m: [("all", counted.EVERYBODY, analysis.outcomes.loc[m])] for m in names}
-    tables.add("outcomes", tables.outcomes(whole).drop(columns="group"))
-    by_therapist, alone = {}, [Group(Whose.THERAPIST, t) for t in tables.alone]
-    for m in names:
-        rows = analysis.outcomes_by_therapist[m].to_dict("index")
-        by_therapist[m] = [(g.name, g, rows[g.name]) for g in alone if g.name in rows]
-        if tables.together:
-            few = analysis.summarise(m, tables.together)
-            loads = [rows[t]["n"] for t in tables.together if t in rows]
-            few["n"] *= is_safe_group(loads, tables.policy)
-            by_therapist[m].append((parts.OTHERS_TOGETHER, counted.OTHERS, few.to_dict()))
-    frame = tables.outcomes(by_therapist).rename(columns={"group": "therapist"})
-    tables.add("outcomes_by_therapist", frame)
+    tables.add("outcomes", tables.outcomes([counted.EVERYBODY]).drop(columns="therapist"))
+    tables.add("outcomes_by_therapist", tables.outcomes(tables.counts.people))
 
 
 def _completeness(tables: _Tables) -> None:
     """Who has every score, and who has a last one beside the first, by therapist."""
-    analysis, alone = tables.analysis, set(tables.alone)
-    groups = {t: Group(Whose.THERAPIST, t) for t in analysis.completeness.index if t in alone}
-    if tables.together:
-        groups[parts.OTHERS_TOGETHER] = counted.OTHERS
-    rows = []
+    analysis, groups, rows = tables.analysis, tables.counts.people, []
     for kind in (Kind(Count.complete), *(Kind(Count.last, name) for name in analysis.lacking)):
-        for label, group in groups.items():
+        for group in groups:
             cells = [(group, Kind(Count.eligible)), (group, kind)]
             if not tables.counts.absent & {*cells}:
                 found = [tables.counts.shown(*cell) for cell in cells]
                 share = share_between(found[1], found[0], tables.policy)
-                rows.append((kind.of, label, *map(parts.marked, found), share))
+                rows.append((kind.of, group.name, *map(parts.marked, found), share))
     if len(rows) < len(groups) * (1 + len(analysis.lacking)):
         tables.withhold("lacking")
     frame = pd.DataFrame(rows, columns=["measure", "therapist", "eligible", "complete", "share"])

@@ -15,12 +15,12 @@ from pwp_lib.sensitivity import SensitivityPanel
 from pwp_report.analysis import NONE, Analysis, MeasureResult
 from pwp_report.disclosure import aggregate_small, is_safe_group, percentage, share_between
 from pwp_report.ledger import MARK, DisclosurePolicy
-from pwp_report.patient_counts import EVERYBODY, LAST_SCORES, OUTCOMES, Count, Group, Kind, Whose
+from pwp_report.patient_counts import EVERYBODY, LAST_SCORES, OTHERS, OUTCOMES, Count, Group, Kind
 from pwp_report.rates import NATIONAL_RATES, RateModel
 from pwp_report.table_words import phrase
 
 #: What the row of those not shown one by one is called.
-OTHERS_TOGETHER = "others together"
+OTHERS_TOGETHER = OTHERS.name
 OUTCOME_SHARES: Mapping[str, tuple[Count, Count]] = {
     rate: (Count(o.count), Count(o.among)) for rate, o in outcomes.OUTCOMES.items()
 }
@@ -121,8 +121,7 @@ def outcome_row(
     Means have as many decimals whatever the group, so that a column has one number of them.
     """
     counts = {c: shown(group, Kind(c, measure.name)) for c in OUTCOMES}
-    some = group.whose is not Whose.ALL
-    out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=some)
+    out = counts_and_shares(row, counts, OUTCOME_SHARES, policy, between=group != EVERYBODY)
     n = 0 if np.isnan(counts[Count.n]) else row["n"]
     for column in row.keys() - set(OUTCOME_SHARES) - {c.value for c in OUTCOMES}:
         out[column] = statistic(row[column], min(n, _FEW), column, policy, finer(measure))
@@ -222,15 +221,13 @@ def residuals(
     shown = table.loc[table.index.isin(list(alone)), ["n", "residual", "se", "rank"]].astype(float)
     between = float(result.ranked.random_covariance.to_numpy()[0, 0])
     within = result.ranked.residual_variance
-    if policy.active:
-        # The exact interval would tell the exact caseload.
-        n = shown["n"].map(lambda k: policy.count(k) or 0)
-        width = np.sqrt((shown["n"] * between + within) / (n * between + within))
-        shown = shown.assign(n=n, se=shown["se"] * width)
+    # The exact interval would tell the exact caseload.
+    n = shown["n"].map(lambda k: policy.count(k) or 0)
+    width = np.sqrt((shown["n"] * between + within) / (n * between + within))
+    shown = shown.assign(n=n, se=shown["se"] * width)
     shown.insert(2, "lower", shown["residual"] - 1.96 * shown["se"])
     shown.insert(3, "upper", shown["residual"] + 1.96 * shown["se"])
     # By the released caseload, as the interval.
-    n = shown["n"]
     profile = result.rank_uncertainty.drop(columns=["n", "percentile"])
     shown = shown.join(profile.assign(reliability=n * between / (n * between + within)))
     if result.with_mix is not None:

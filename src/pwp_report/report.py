@@ -146,9 +146,7 @@ def write_run(
 
 def guarded(value: Any) -> Any:
     """Disarm text that a spreadsheet would take for a formula."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value
+    return re.sub(r"^(?=[-=+@\t\r])", "'", value) if isinstance(value, str) else value
 
 
 def _csv(frame: pd.DataFrame) -> str:

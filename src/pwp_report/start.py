@@ -79,16 +79,18 @@ def start_folder(asked: Request) -> Started:
     _refuse_other_measures(asked.measures, cohort)
     cell = render("start.py.j2", asked=asked, quoted=json.dumps)
     there = _what_is_there(asked, cohort)
-    notebooks: dict[str, dict[str, Any]] = {}
+    notebooks: dict[str, str] = {}
     left_out: dict[str, str] = {}
     for file in chapter_files():
         notebook = json.loads(file.read_text(encoding="utf-8"))
         if lacking := [need for need in notebook["metadata"].get("needs", []) if need not in there]:
             left_out[file.name] = " and ".join(NEEDS[need] for need in lacking)
         else:
-            notebooks[file.name] = own_chapter(notebook, cell, there)
+            own = own_chapter(notebook, cell, there)
+            notebooks[file.name] = json.dumps(own, indent=1, ensure_ascii=False) + "\n"
     started = Started(tuple(notebooks), left_out)
-    _write(folder, notebooks, render("start.md.j2", data=asked.data, **started._asdict()))
+    readme = render("start.md.j2", data=asked.data, **started._asdict())
+    _write(folder, {**notebooks, "README.md": readme})
     return started
 
 
@@ -114,11 +116,11 @@ def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> di
         packaged cohort alone has `downloads`, and needs no mark that it is not cleared.
     """
     without = LEFT_OUT | (set(NEEDS) - there)
-    cells = [] if "downloads" in there else [_cell("markdown", "mark", remark("not_cleared"), [])]
+    cells = [] if "downloads" in there else [_cell("markdown", "mark", remark("not_cleared"))]
     for cell in notebook["cells"]:
         tags = set(cell["metadata"].get("tags", []))
         if "data" in tags:
-            cells.append(_cell("code", "data", data_cell, ["data"]))
+            cells.append(_cell("code", "data", data_cell, tags=["data"]))
         elif not tags & without:
             # A caption, in the other metadata, says what these rows show.
             cells.append({**cell, "metadata": {"tags": sorted(tags)}})
@@ -126,8 +128,7 @@ def own_chapter(notebook: dict[str, Any], data_cell: str, there: set[str]) -> di
     return {**notebook, "cells": cells, "metadata": metadata}
 
 
-def _cell(kind: str, name: str, source: str, tags: list[str]) -> dict[str, Any]:
-    metadata = {"tags": tags} if tags else {}
+def _cell(kind: str, name: str, source: str, **metadata: object) -> dict[str, Any]:
     cell = {"cell_type": kind, "id": name, "metadata": metadata, "source": source}
     return cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []}
 
@@ -159,14 +160,13 @@ def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
     return {need for need, is_held in held.items() if is_held}
 
 
-def _write(folder: Path, notebooks: dict[str, dict[str, Any]], readme: str) -> None:
+def _write(folder: Path, texts: dict[str, str]) -> None:
     """Write all files beside the folder's place, then move them there in one step."""
-    texts = {n: json.dumps(b, indent=1, ensure_ascii=False) + "\n" for n, b in notebooks.items()}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".start-", dir=folder.parent) as made:
             (work := Path(made, "own")).mkdir(0o700)
-            for name, text in {**texts, "README.md": readme}.items():
+            for name, text in texts.items():
                 (work / name).write_text(text, encoding="utf-8", newline="\n")
             if folder.exists():
                 folder.rmdir()

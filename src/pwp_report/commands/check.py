@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from multilevel.errors import InputError
+from pwp_lib.numbers import count
 from pwp_report.check import Check, check_study_data
 from pwp_report.commands.terminal import say, show
 from pwp_report.disclosure import MARK
@@ -39,8 +40,8 @@ def check_file(
     say(*found.understood, "")
     if found.problems:
         _show_problems(found, every)
-    policy = found.study.policy(found.cohort is None or not found.cohort.provenance.synthetic)
-    if not found.problems:
+    else:
+        policy = found.study.policy(not found.required().provenance.synthetic)
         # Counts that rest on entries which could not be read would not be those of the file.
         title = "Rules of inclusion: patients excluded in turn, and by each alone"
         title += f" ({MARK}: 1 to {policy.threshold - 1})" * policy.active
@@ -92,9 +93,8 @@ def _show_problems(found: Check, every: bool) -> None:
     items = list(found.problems)
     lines = [(_rows(p, every), shown_name(p.column), p.kind, p.problem, p.hint) for p in items]
     frame = pd.DataFrame(lines, columns=["rows", "column", "found", "problem", "hint"])
-    count = sum(max(1, p.count) for p in items)
-    kinds, places = ("kind" if len(items) == 1 else "kinds"), ("place" if count == 1 else "places")
-    show(f"To be corrected: {len(items):,} {kinds} of problem in {count:,} {places}", frame)
+    places = count(sum(max(1, p.count) for p in items), "place")
+    show(f"To be corrected: {count(len(items), 'kind')} of problem in {places}", frame)
     say("How many patients each rule leaves is said once all of it can be read.", "")
     if not every and any(p.count > 5 for p in items):
         say("--all lists every row.", "")

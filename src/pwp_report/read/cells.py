@@ -81,10 +81,9 @@ def read_numbers(
     for i, text in enumerate(texts):
         if text in MISSING or text in codes or text.casefold() in codes:
             continue
-        if _NUMBER.fullmatch(text):
-            values[i] = float(text)
-        elif commas and _COMMA.fullmatch(text):
-            values[i] = float(text.replace(",", "."))
+        number = text.replace(",", ".") if commas and _COMMA.fullmatch(text) else text
+        if _NUMBER.fullmatch(number):
+            values[i] = float(number)
         else:
             kinds[i] = next((kind for kind, form in _FORMS.items() if form.fullmatch(text)), "text")
     wrong = pd.Series(np.array(kinds, dtype=object)[labels], index=cells.index, dtype="str")

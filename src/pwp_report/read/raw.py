@@ -116,16 +116,11 @@ def choose_table(names: Sequence[str], wanted: str | None, whole: str, place: Pa
         What the file is, in words.
     place : Path
     """
-    if not names:
-        raise refusal("no_table", file=place, whole=whole)
+    if wanted in names or (len(names) == 1 and not wanted):
+        return wanted or names[0]
+    key = ("no_such_table" if wanted else "several_tables") if names else "no_table"
     listed = ", ".join(shown_name(n) for n in names[:8]) + (" and more" if len(names) > 8 else "")
-    if wanted in names:
-        return str(wanted)
-    if wanted:
-        raise refusal("no_such_table", file=place, whole=whole, listed=listed)
-    if len(names) > 1:
-        raise refusal("several_tables", file=place, whole=whole, listed=listed)
-    return names[0]
+    raise refusal(key, file=place, whole=whole, listed=listed)
 
 
 def name_columns(

@@ -46,7 +46,7 @@ def read_text(place: Path) -> raw.RawTable:
     if not _filled(header):
         raise refusal("empty_file", file=place)
     top = at + 1 + int(hint)
-    whole, odd = _body(text, delimiter, (top, len(header)), place)
+    whole, odd = _body(text, delimiter, top, len(header), place)
     plain = whole.dropna(how="all")
     last = len(plain)
     while last > 2 and plain.iloc[last - 1].count() == 1:
@@ -131,12 +131,11 @@ def _filled(record: list[str]) -> int:
     return sum(bool(cell.strip()) for cell in record)
 
 
-def _body(text: str, delimiter: str, at: tuple[int, int], place: Path) -> tuple[pd.DataFrame, int]:
+def _body(text: str, delimiter: str, top: int, width: int, place: Path) -> tuple[pd.DataFrame, int]:
     """Read the records below the header, by their rows, and count the notes below them."""
     import pyarrow as pa
     import pyarrow.csv as arrow
 
-    top, width = at
     names = list(map(str, range(width)))
     texts = dict.fromkeys(names, pa.string())
     lines = {"newlines_in_values": True, "ignore_empty_lines": False}

@@ -135,10 +135,10 @@ def check_study_data(
     words = {"raw": raw, "study": done, "rows": rows, "unused": _unused(raw, done)}
     asked = [r for r in remarks if isinstance(r, Question)]
     settled = tuple(q for q in asked if q.key in done.answered)
-    asked = tuple(q for q in asked if q not in settled)
+    done = replace(done, questions=tuple(q for q in asked if q not in settled), settled=settled)
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
     return Check(
-        study=replace(done, questions=asked, settled=settled),
+        study=done,
         problems=found,
         understood=(*filter(None, understood.split("\n")), *remarks),
         remarks=tuple(remarks),

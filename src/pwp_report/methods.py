@@ -93,8 +93,8 @@ def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
     least = patients_needed(between, within)
     ends = (0.0, 0.0) if result.profile is None else result.profile[1:3]
     if result.with_mix is not None and result.adjusted is not None:
-        row = result.adjusted.set_index("adjusted_for").loc[WITH_MIX]
-        ends = row["vpc_lower"], row["vpc_upper"]
+        row: Any = result.adjusted.set_index("adjusted_for").loc[WITH_MIX]
+        ends = float(row["vpc_lower"]), float(row["vpc_upper"])
     return {
         "label": result.measure.label,
         "sure": ends[0] > 0 and result.models.test_intercept.p_value_boundary < 0.05,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from pwp_lib.checks import normality
 from pwp_lib.measures import Measure
 from pwp_lib.outcomes import OUTCOMES
 from pwp_report import patient_counts as counted
@@ -32,6 +33,12 @@ from pwp_report.table_words import phrase
 #: no other counts: five for each therapist by the tables of who has every score, any of who dropped
 #: out, as they are in no table by therapist.
 _MANY = {"complete": 40, "dropout": 20}
+#: Checks of therapists' residuals, and what `normality` calls them.
+_NORMALITY = {
+    "skewness": "skewness",
+    "excess kurtosis": "excess_kurtosis",
+    "Shapiro-Wilk p": "shapiro_p",
+}
 #: What the model of a yes-or-no outcome is adjusted for, by how many first scores are in it.
 _GIVEN: Sequence[list[str]] = ([], ["its own first score"], [FIRST])
 
@@ -84,6 +91,11 @@ class _Tables:
     def people(self, loads: pd.Series) -> tuple[list[str], list[str]]:
         """Who is shown alone, and only together, by patients on a measure that some may lack."""
         return aggregate_small(loads, self.policy, self.together)
+
+    def shown(self, loads: pd.Series) -> list[str]:
+        """Who is shown alone, and does not differ by few from an earlier run."""
+        held = {group.name for group in self.counts.held}
+        return [t for t in self.people(loads)[0] if t not in held]
 
     def outcomes(self, groups: Iterable[Group]) -> pd.DataFrame:
         """Outcomes of groups of patients, on each measure that some of them have."""
@@ -232,8 +244,16 @@ def _models(tables: _Tables) -> None:
 
 
 def _checks(tables: _Tables, result: MeasureResult) -> None:
+    alone = tables.shown(result.residuals["n"])
     if result.checks is not None:
-        table = result.checks.dropna()
+        table = result.checks.copy()
+        if len(alone) < len(result.residuals):
+            # Those of all would tell with the others' residuals those of a few who are not shown.
+            own = result.fit.residuals(se="diagnostic").loc[alone]
+            found = normality(own["residual"] / own["se"].where(own["se"] > 0))
+            for name, kind in _NORMALITY.items():
+                table.loc[f"therapists, Intercept: {name}", "value"] = found[kind]
+        table = table.dropna()
         if result.fit.singular and "therapists, Intercept: skewness" in table.index:
             # At the bound of their correlation slopes are the intercepts again.
             table = table[~table.index.str.startswith("therapists, center")]
@@ -248,8 +268,7 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
         by = FIRST if result.with_mix is None else WITH_MIX
         note = phrase("notes", "sensitivity_alike" * bool(frame["vpc"].iloc[0] == 0))
         tables.add("sensitivity", frame, measure=result.measure, note=note, by=by)
-        without = parts.one_less(panel, tables.people(result.residuals["n"])[0])
-        tables.add("one_less", without, measure=result.measure)
+        tables.add("one_less", parts.one_less(panel, alone), measure=result.measure)
 
 
 def _effects(tables: _Tables) -> None:
@@ -261,8 +280,10 @@ def _effects(tables: _Tables) -> None:
 def _therapists(tables: _Tables) -> None:
     analysis, held = tables.analysis, {g.name for g in tables.counts.held}
     for result in analysis.measures.values():
-        alone, together = tables.people(result.residuals["n"])
-        alone = [t for t in alone if t not in held]
+        alone, together = (
+            tables.shown(result.residuals["n"]),
+            tables.people(result.residuals["n"])[1],
+        )
         together = [] if held & {*together, counted.OTHERS.name} else together
         # The number of patients, and the interval, of who differs by few would tell of those.
         frame = parts.residuals(result, alone, together, tables.policy)

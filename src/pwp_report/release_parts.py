@@ -175,6 +175,10 @@ def sensitivity(
 ) -> pd.DataFrame:
     """Sensitivity panel but for what could not be done, and `one_less`."""
     frame = panel.rows[(panel.rows["family"] != "leave one out") & ~panel.rows["note"].astype(bool)]
+    # Of few patients less its figures would tell that there are any, and of no less that none are.
+    gone = frame["n_patients"].iloc[0] - frame["n_patients"]
+    few = (gone < policy.threshold) & ((gone > 0) | (frame["family"] == "patients"))
+    frame = frame[~(few & policy.active)]
     people = [marked(size(EVERYBODY, Kind(Count.modelled, m.name, a))) for a in frame["analysis"]]
     # Who else is left out where a few therapists fewer remain could be named.
     main = frame["n_therapists"].iloc[0]
@@ -240,6 +244,9 @@ def residuals(
         shown.loc[OTHERS_TOGETHER, ["n", "residual"]] = [total, mean]
     shown["n"] = shown["n"].astype(int)
     shown = shown.sort_values("rank", kind="stable").rename_axis("therapist")
+    if len(alone) < len(table):
+        # Gaps in the order would tell where those stand who are not shown.
+        shown = shown.drop(columns=["rank", "rank_unadjusted"], errors="ignore")
     if result.ranked.vpc() < NONE:
         # Where all are alike by the estimate, a residual of zero and a rank would be no finding.
         shown[shown.columns.difference(["n", "departure"])] = np.nan
@@ -317,9 +324,13 @@ def coefficients(result: MeasureResult, policy: DisclosurePolicy) -> pd.DataFram
     """Coefficients of the case mix, rounded as means of so many patients would be."""
     found = pd.DataFrame(result.coefficients)
     ends: dict[str, Any] = {}
+    # As fine as the standard error, to three decimals, where a unit of a covariate is little.
+    error = (found["estimate_upper"] - found["estimate_lower"]) / 4
+    places = np.ceil(-np.log10(error.where(error > 0))).fillna(0).clip(upper=3)
+    fine = (places - 1 - (found["n"] > _FEW)).clip(lower=finer(result.measure)).astype(int)
     for end in ("estimate", "estimate_lower", "estimate_upper"):
-        pairs = zip(found[end], found["n"], strict=True)
-        ends[end] = [statistic(v, n, end, policy, finer(result.measure)) for v, n in pairs]
+        rows = zip(found[end], found["n"], fine, strict=True)
+        ends[end] = [statistic(v, n, end, policy, more) for v, n, more in rows]
     # Many degrees of freedom are the number of patients, but for the few terms of the model.
     few = found["df"] < min(100.0, found["n"].max() / 2)
     df = found["df"].round(0).where(few | (not policy.active))

@@ -76,9 +76,14 @@ def _by_therapist(released: ReleasedResults, name: str) -> pd.DataFrame:
     return rows[rows["therapist"] != OTHERS_TOGETHER].set_index("therapist") if len(rows) else rows
 
 
-def _given(residuals: pd.DataFrame) -> str:
-    """Tell from a table of residuals what they are adjusted for."""
-    return WITH_MIX if "rank_unadjusted" in residuals else FIRST
+def _given(result: MeasureResult) -> str:
+    """Say what residuals are adjusted for."""
+    return FIRST if result.with_mix is None else WITH_MIX
+
+
+def _ranks(residuals: pd.DataFrame) -> pd.Series:
+    """Ranks as far as they are released: expected ones where some therapists are not shown."""
+    return residuals.get("rank", residuals["expected_rank"]).astype(float)
 
 
 def _doubts(results: Iterable[MeasureResult], released: ReleasedResults) -> str:
@@ -93,17 +98,17 @@ def _doubts(results: Iterable[MeasureResult], released: ReleasedResults) -> str:
 
 def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Drawn]:
     tables = {name: _by_therapist(released, f"residuals_{name}") for name in analysis.measures}
-    frames = {n: t for n, t in tables.items() if len(t) and t["rank"].notna().any()}
+    frames = {n: t for n, t in tables.items() if len(t) and t["residual"].notna().any()}
     if not frames:
         return
-    ranks = pd.concat([f["rank"].astype(float) for f in frames.values()], axis=1).mean(axis=1)
+    ranks = pd.concat(map(_ranks, frames.values()), axis=1).mean(axis=1)
     drawn = both_ends(ranks.sort_values(kind="stable").to_frame(), _MOST)
     axes = figures.caterpillar_plot(frames, order=list(drawn.index), of=len(ranks))
     apart = []
     for name, f in frames.items():
         missed = int((f["lower"].gt(0) | f["upper"].lt(0)).sum())
         apart.append(f"{missed:,} of {len(f):,} on {analysis.measures[name].measure.label}")
-    given = " or ".join(dict.fromkeys(map(_given, frames.values())))
+    given = " or ".join(dict.fromkeys(_given(analysis.measures[name]) for name in frames))
     told = {"n": len(drawn), "all": released.therapists, "given": given}
     doubt = _doubts((analysis.measures[name] for name in frames), released)
     caption = doubt + phrase("captions", "caterpillar", apart=", ".join(apart), **told)
@@ -117,14 +122,15 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     name, label = result.measure.name, result.measure.label
 
     def drawn(key: str, axes: Any, n: int, of: int = released.therapists, **told: Any) -> Drawn:
-        told |= {"label": label, "given": _given(table), "n": n, "all": of}
+        told |= {"label": label, "given": _given(result), "n": n, "all": of}
         caption, alt = (phrase(kind, key, **told) for kind in ("captions", "alts"))
         return _drawn(f"{key}_{name}", caption, axes, alt)
 
     yield from _funnels(result, released)
     table = _by_therapist(released, f"residuals_{name}")
-    if 0 < len(table) <= _MOST and table["rank"].notna().any():
-        places = table[["rank", "rank_lower", "rank_upper"]].set_axis(_PLACES, axis=1).astype(float)
+    if 0 < len(table) <= _MOST and table["residual"].notna().any():
+        ends = [_ranks(table), table["rank_lower"], table["rank_upper"]]
+        places = pd.concat(ends, axis=1).set_axis(_PLACES, axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result], released))
     if services := released.tables.get(f"by_service_{name}"):
@@ -165,7 +171,7 @@ def _funnels(result: MeasureResult, released: ReleasedResults) -> Iterator[Drawn
             yield _funnel("funnel", measure, released, points, target=target, **told)
     table = _by_therapist(released, f"residuals_{measure.name}")
     if len(table) >= _LEAST_POINTS:
-        points, given = table.assign(own=table["departure"]), _given(table)
+        points, given = table.assign(own=table["departure"]), _given(result)
         # Of the model that the departures are of, to as many decimals as variances have.
         sd = round(result.ranked.residual_variance, 3) ** 0.5
         yield _funnel("funnel_mean", measure, released, points, target=0, sd=sd, given=given)

@@ -687,8 +687,21 @@ class Claims:
             some = x[np.linspace(0, len(x) - 1, min(len(x), 5_000)).round().astype(int)]
             values[f"{level}: skewness"], values[f"{level}: excess kurtosis"] = skew(x), kurtosis(x)
             values[f"{level}: Shapiro-Wilk p"] = shapiro(some).pvalue
+        # Where some therapists are not shown, of the others alone.
+        shown = [label in self._shown(m) for label in fit.model.labels]
+        x = fit.standardised(0)[shown]
+        x = np.sort(x[np.isfinite(x)])
+        if not all(shown) and len(x) > 2:
+            name = "therapists, Intercept"
+            values[f"{name}: skewness"], values[f"{name}: excess kurtosis"] = skew(x), kurtosis(x)
+            values[f"{name}: Shapiro-Wilk p"] = shapiro(x).pvalue
         for i, row in self.lines(f"checks_{m}"):
             self.number(f"checks_{m}", i, "value", values[row["check"]], 3, 0.002)
+
+    def _shown(self, m: str) -> set[str]:
+        """Therapists whose residuals on a measure are shown one by one."""
+        rows = [row["therapist"] for _, row in self.lines(f"residuals_{m}")]
+        return {self.named[t] for t in rows if t != "others together"}
 
     def residuals(self, m: str) -> None:
         """Claim residuals with intervals by the rounded caseload, ranks and their uncertainty."""
@@ -720,6 +733,11 @@ class Claims:
                       "reliability": n * between / (n * between + fit.sigma2)}  # fmt: skip
             if a.ranked is a.mixed:
                 values["rank_unadjusted"] = before[labels[j]]
+            if len(self._shown(m)) < len(labels):
+                # Gaps would tell where the others stand.
+                values = {c: v for c, v in values.items() if c not in ("rank", "rank_unadjusted")}
+                if {"rank", "rank_unadjusted"} & {*row}:
+                    self.wrong.append(f"{name} has ranks")
             for column, value in values.items():
                 self.number(name, i, column, np.nan if none else value, 2, 2e-3)
             if none:
@@ -1010,7 +1028,9 @@ class Claims:
                 elif n < a.least:
                     self.text("case_mix", i, f"estimate{column_name}", MARK)
                 else:
-                    places = 2 if n >= 1_000 else 1
+                    # As fine as the standard error.
+                    least = 2 if n >= 1_000 else 1
+                    places = max(least, min(3, int(np.ceil(-np.log10(half / 1.98)))))
                     if column_name and abs(value) < 0.5 * 10.0**-places:  # its side of 0 is kept
                         value = np.copysign(10.0**-places, value)
                     self.number("case_mix", i, f"estimate{column_name}", value, places, slack)

@@ -199,14 +199,22 @@ def test_degrees_of_freedom_tell_no_number_of_patients(df: float, shown: int | N
 
 
 @pytest.mark.parametrize(
-    ("items", "estimate"),
-    [(False, "0.1 (\N{MINUS SIGN}0.1 to 0.1)"), (True, "0.05 (\N{MINUS SIGN}0.01 to 0.12)")],
+    ("items", "times", "estimate"),
+    [
+        (False, 10.0, "0.5 (\N{MINUS SIGN}0.1 to 1.2)"),
+        (True, 10.0, "0.53 (\N{MINUS SIGN}0.12 to 1.17)"),
+        # Of a covariate of which a unit is little, such as a year of age.
+        (False, 1.0, "0.05 (\N{MINUS SIGN}0.01 to 0.12)"),
+        (False, 0.01, "0.001 (\N{MINUS SIGN}0.001 to 0.001)"),
+    ],
 )
 def test_decimals_follow_the_scale_and_an_interval_tells_whether_it_holds_0(
-    items: bool, estimate: str
+    items: bool, times: float, estimate: str
 ) -> None:
-    measure = replace(PHQ9, maximum=4, cutoff=1, integer=False) if items else PHQ9
-    numbers = {"estimate": 0.053, "estimate_lower": -0.012, "estimate_upper": 0.117, "df": 90.0}
+    scale: dict[str, Any] = {"maximum": 4, "cutoff": 1, "reliable_change": 1, "integer": False}
+    measure = replace(PHQ9, **scale) if items else PHQ9
+    ends = {"estimate": 0.053, "estimate_lower": -0.012, "estimate_upper": 0.117}
+    numbers = {name: times * value for name, value in ends.items()} | {"df": 90.0}
     frame = pd.DataFrame([{"compared": "Y, against N", **numbers, "n": 400}])
     result: Any = SimpleNamespace(coefficients=frame, measure=measure)
     found = parts.coefficients(result, DisclosurePolicy())

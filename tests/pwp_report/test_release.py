@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import skew
 
+from pwp_lib.measures import PHQ9
 from pwp_lib.numbers import bare_p
 from pwp_lib.outcomes import national_outcomes
+from pwp_lib.sensitivity import sensitivity_panel
+from pwp_report import release_parts as parts
 from pwp_report import report_figures
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
+from pwp_report.register import CHANGED
 from pwp_report.release import _checks, release_results
 from pwp_report.release_parts import (
     OTHERS_TOGETHER,
@@ -201,7 +206,7 @@ def test_pictures_are_drawn_from_the_released_tables_alone(
     monkeypatch.setattr(report_figures, "how_sure", lambda *_: sure)
     released = release_results(safe_analysis, DisclosurePolicy())
     blank = {
-        n: SimpleNamespace(measure=r.measure, ranked=r.ranked)
+        n: SimpleNamespace(measure=r.measure, ranked=r.ranked, with_mix=None)
         for n, r in safe_analysis.measures.items()
     }
     nothing_else: Any = SimpleNamespace(measures=blank)
@@ -338,9 +343,9 @@ def test_at_the_bound_of_the_correlation_slopes_are_not_checked_again(
     checks = table.rename_axis("check")
     slope = SimpleNamespace(singular=singular)
     one = SimpleNamespace(
-        checks=checks, fit=slope, measure=result.measure, sensitivity=result.sensitivity
+        checks=checks, fit=slope, measure=result.measure, residuals=result.residuals
     )
-    tables = SimpleNamespace(policy=DisclosurePolicy(active=False), made={})
+    tables = SimpleNamespace(policy=DisclosurePolicy(active=False), made={}, shown=list)
     tables.add = lambda name, frame, **_: tables.made.setdefault(name, frame)
     tables.of_everybody, tables.alone = (lambda _: float("nan")), []
     one.sensitivity = None
@@ -353,13 +358,76 @@ def test_p_values_among_checks_are_rounded_once(safe_analysis: Analysis) -> None
     names = ["equal spread by therapist, p", "patients: Shapiro-Wilk p", "patients: skewness"]
     checks = pd.DataFrame({"value": [0.000501, 0.0014996, 0.000501]}, names).rename_axis("check")
     result: Any = SimpleNamespace(
-        checks=checks, sensitivity=None, fit=SimpleNamespace(singular=False), measure=None
-    )
-    tables = SimpleNamespace(policy=DisclosurePolicy(), made={})
+        checks=checks, sensitivity=None, fit=SimpleNamespace(singular=False), measure=None,
+        residuals=pd.DataFrame({"n": []}),
+    )  # fmt: skip
+    tables = SimpleNamespace(policy=DisclosurePolicy(), made={}, shown=list)
     tables.add = lambda name, frame, **_: tables.made.setdefault(name, frame)
     _checks(tables, result)
     shown = entries(tables.made["checks"])["value"].tolist()
     assert shown == ["< .001", ".001", 0.001]
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_no_gap_tells_where_those_stand_who_are_not_shown(
+    safe_analysis: Analysis, active: bool
+) -> None:
+    """Nor does what is said of all therapists' residuals tell with theirs those of a few."""
+    released = release_results(safe_analysis, DisclosurePolicy(active))
+    result = safe_analysis.measures["phq9"]
+    table = entries(released.tables["residuals_phq9"].frame).set_index("therapist")
+    alone = [t for t in table.index if t != OTHERS_TOGETHER]
+    assert (len(alone) < len(result.residuals)) == active
+    assert ("rank" in table) != active
+    assert table["residual"].loc[alone].is_monotonic_increasing
+    own = result.fit.residuals(se="diagnostic").loc[alone]
+    checks = released.tables["checks_phq9"].frame.set_index("check")["value"]
+    skewness = float(skew((own["residual"] / own["se"]).dropna()))
+    assert float(checks["therapists, Intercept: skewness"]) == pytest.approx(skewness, abs=6e-4)
+
+
+def test_who_differs_by_few_from_an_earlier_run_is_not_left_out_one_by_one(
+    safe_analysis: Analysis,
+) -> None:
+    """The therapist effect without one who is not shown, beside it, tells their residual."""
+    patients = safe_analysis.cohort.patients
+    result = safe_analysis.measures["phq9"]
+    panel = sensitivity_panel(patients, PHQ9, draws=0)
+    measures = {"phq9": replace(result, sensitivity=panel)}
+    safe_analysis = replace(safe_analysis, measures={**safe_analysis.measures, **measures})
+    who = safe_analysis.cohort.caseloads().idxmax()
+    changed = patients.assign(**{f"{CHANGED}1": 2.0 * (patients["therapist_id"] == who)})
+    analysis = replace(safe_analysis, cohort=replace(safe_analysis.cohort, patients=changed))
+    told = {}
+    for name, one in {"before": safe_analysis, "now": analysis}.items():
+        made = release_results(one, DisclosurePolicy()).tables
+        tables = [table.frame for n, table in made.items() if n.startswith("one_less")]
+        told[name] = {*pd.concat(tables)["therapist"]}
+        residuals = {*made["residuals_phq9"].frame["therapist"], "all therapists"}
+    # And who else is withheld beside them, so that a total does not tell.
+    held = {t for t in told["before"] if t not in residuals}
+    assert who in held
+    assert told["before"] - told["now"] == held
+
+
+@pytest.mark.parametrize(("gone", "shown"), [(0, False), (1, False), (4, False), (5, True)])
+def test_an_analysis_of_few_patients_less_is_not_shown_nor_one_of_as_many(
+    gone: int, shown: bool, safe_analysis: Analysis
+) -> None:
+    """Where it is and has other figures, somebody is left out."""
+    panel = sensitivity_panel(safe_analysis.cohort.patients, PHQ9, draws=0)
+    rows = panel.rows.copy()
+    n = rows["n_patients"].iloc[0]
+    one = rows.iloc[[0]].assign(
+        family="patients", analysis="Closed cases only", n_patients=n - gone
+    )
+    panel = replace(panel, rows=pd.concat([rows[rows["family"] != "patients"], one]))
+    for active in (True, False):
+        policy = DisclosurePolicy(active)
+        frame = parts.sensitivity(panel, PHQ9, lambda *_: float(n), policy)
+        assert frame["analysis"].str.startswith("Closed cases only").any() == (shown or not active)
+        # Models of the same patients stay.
+        assert frame["analysis"].eq("Random slope, REML").any()
 
 
 def test_what_referees_ask_for_names_no_place_that_is_not_there(safe_run: Path) -> None:

@@ -89,8 +89,8 @@ def _signs(people: pd.DataFrame, m: Measure) -> dict[str, bool]:
     codes = [(*ends, v, m) for ends in ((pre, post), (post, pre)) for v in (0, *MISSING_CODES)]
     return {
         "means_of_items": in_lowest_quarter(pre, m) or in_lowest_quarter(post, m),
-        # Less than a third is little on any measure; of few patients chance alone may make it less.
-        "scores_unrelated": bool(pre.corr(post) < 1 / 3 - 2 / np.sqrt(max(len(people), 1))),
+        # Less than .3 is little on any measure; of few patients chance alone may make it less.
+        "scores_unrelated": bool(pre.corr(post) < 0.3 - 2 / np.sqrt(max(len(people), 1))),
         "scale_of_some": on_another_scale(pre, who, m) or on_another_scale(post, who, m, 20),
         "worse_on_average": bool(pd.Series(m.improvement(pre, post)).mean() < 0),
         "scores_stand_out": any(stands_out(*code) for code in codes),

@@ -33,12 +33,8 @@ from pwp_report.table_words import phrase
 #: no other counts: five for each therapist by the tables of who has every score, any of who dropped
 #: out, as they are in no table by therapist.
 _MANY = {"complete": 40, "dropout": 20}
-#: Checks of therapists' residuals, and what `normality` calls them.
-_NORMALITY = {
-    "skewness": "skewness",
-    "excess kurtosis": "excess_kurtosis",
-    "Shapiro-Wilk p": "shapiro_p",
-}
+#: Checks of residuals of a level, in their order.
+_NORMALITY = "skewness", "excess_kurtosis", "shapiro_p"
 #: What the model of a yes-or-no outcome is adjusted for, by how many first scores are in it.
 _GIVEN: Sequence[list[str]] = ([], ["its own first score"], [FIRST])
 
@@ -251,8 +247,8 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
             # Those of all would tell with the others' residuals those of a few who are not shown.
             own = result.fit.residuals(se="diagnostic").loc[alone]
             found = normality(own["residual"] / own["se"].where(own["se"] > 0))
-            for name, kind in _NORMALITY.items():
-                table.loc[f"therapists, Intercept: {name}", "value"] = found[kind]
+            mine = table.index.str.startswith("therapists, Intercept")
+            table.loc[mine, "value"] = [found[k] for k in _NORMALITY][: mine.sum()]
         table = table.dropna()
         if result.fit.singular and "therapists, Intercept: skewness" in table.index:
             # At the bound of their correlation slopes are the intercepts again.

@@ -1,6 +1,5 @@
 """Figures of the report, drawn from released tables alone."""
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,9 @@ import pandas as pd
 from pwp_lib.measures import Measure, known_measures
 from pwp_lib.numbers import decimals, sign_fixed
 from pwp_lib.profiling import funnel_limits, overdispersion
-from pwp_lib.show import figures, style
+from pwp_lib.show import figures
 from pwp_lib.show.alt import describe
+from pwp_lib.show.show import as_svg
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import FIRST, WITH_MIX
 from pwp_report.methods import how_sure
@@ -38,21 +38,12 @@ class Drawn:
 
 
 def _drawn(name: str, caption: str, axes: Any, alt: str = "") -> Drawn:
-    """Keep a figure, without a date, so that a second run gives the same bytes.
+    """Keep a figure.
 
     What it shows is said in words of its own or, without such, of who drew it; never in those of
     the caption, which stands beside it.
     """
-    import matplotlib.pyplot as plt
-
-    listed, sink = list(np.atleast_1d(axes)), io.BytesIO()
-    # Text as text: it can be searched and set anew, in whatever font there is.
-    with style.context(), plt.rc_context({"svg.fonttype": "none"}):
-        listed[0].figure.savefig(sink, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    alt = alt or describe(listed)
-    plt.close(listed[0].figure)
-    svg = sink.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
-    return Drawn(name, caption, alt, svg)
+    return Drawn(name, caption, alt or describe(axes), as_svg(axes))
 
 
 def draw_all(analysis: Analysis, released: ReleasedResults) -> dict[str, Drawn]:
@@ -189,14 +180,11 @@ def _funnel(
     for where, level in (("inner", "95"), ("outer", "99.8")):
         low, high = limits[[f"lower_{level}", f"upper_{level}"]].to_numpy().T
         outside[where] = int(((figure < low) | (figure > high)).sum())
-    ax = figures.funnel_plot(n, figure, target, sd=sd)
-    if len(untold := more.get("untold", ())):
-        ax.plot(untold, [0.02] * len(untold), "|", color="0.3", transform=ax.get_xaxis_transform())
-        note += phrase("captions", "funnel_untold", untold=len(untold))
+    untold = more.get("untold", pd.Series(dtype=float))
+    ax = figures.funnel_plot(n, figure, target, sd=sd, untold=untold, turned=measure.sign > 0)
+    note += phrase("captions", "funnel_untold", untold=len(untold)) * bool(len(untold))
     x, y = (phrase("captions", f"{name}_{axis}", label=measure.label) for axis in "xy")
     ax.set(xlabel=x, ylabel=y)
-    # Better is at the top, and a therapist has the sign that the tables give.
-    ax.yaxis.set_inverted(sd is not None and measure.sign > 0)
     spread = sd or max(target * (1 - target), 1e-12) ** 0.5
     told: dict[str, Any] = {"label": measure.label, **more, **outside, "n": len(n)}
     told |= {"all": released.therapists, "chance": 0.05 * len(n), "rare": 0.002 * len(n)}

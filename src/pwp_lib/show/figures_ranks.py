@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -242,7 +242,14 @@ def rank_interval_plot(
 
 @styled
 def funnel_plot(
-    n: pd.Series, own: pd.Series, target: float, ax: Axes | None = None, *, sd: float | None = None
+    n: pd.Series,
+    own: pd.Series,
+    target: float,
+    ax: Axes | None = None,
+    *,
+    sd: float | None = None,
+    untold: Sequence[float] = (),
+    turned: bool = False,
 ) -> Axes:
     """Draw each therapist's own rate or mean against the limits of chance for so many patients.
 
@@ -257,6 +264,10 @@ def funnel_plot(
     ax : Axes, optional
     sd : float, optional
         SD of patients within therapists, of means; see `pwp_lib.funnel_limits`.
+    untold : sequence of float, optional
+        Patients of therapists whose rate is not shown: a tick each, at the foot.
+    turned : bool
+        Whether lower means are better: better is at the top, with the sign that a table has.
 
     Returns
     -------
@@ -271,4 +282,7 @@ def funnel_plot(
         ends = unit * limits[[f"lower_{level}", f"upper_{level}"]]
         ax.plot(sizes, ends, line, color="0.5", label=[f"{level}%", "_"])
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    if len(untold):
+        ax.plot(untold, [0.02] * len(untold), "|", color="0.3", transform=ax.get_xaxis_transform())
+    ax.yaxis.set_inverted(turned and sd is not None)
     return remember(ax, f"Funnel plot of {count(len(n), 'therapist')}.")

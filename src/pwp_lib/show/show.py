@@ -246,6 +246,29 @@ def _figure_of(drawn: Axes | Figure | Iterable[Axes]) -> Figure:
     return found
 
 
+def as_svg(drawn: Axes | Figure | Iterable[Axes]) -> bytes:
+    """Return a picture as SVG with text as text, and close it; a second run gives the same bytes.
+
+    Parameters
+    ----------
+    drawn : Axes, Figure or iterable of Axes
+
+    Examples
+    --------
+    >>> from pwp_lib.show import style
+    >>> b"<svg" in as_svg(style.new_axes())
+    True
+    """
+    from matplotlib import rc_context
+
+    canvas, sink = _figure_of(drawn), io.BytesIO()
+    # Text can be searched then and set anew, in whatever font there is.
+    with style.context(), rc_context({"svg.fonttype": "none"}):
+        canvas.savefig(sink, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    _release(canvas)
+    return sink.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
+
+
 def _smaller(canvas: Figure) -> tuple[str, bytes]:
     """Return the picture as SVG or as PNG at twice the page's size, whichever is smaller."""
     svg, png = io.BytesIO(), io.BytesIO()

@@ -15,7 +15,7 @@ from pwp_report.problems import Problems
 from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.recognise import NOBODY, WORDS, in_short, of_nobody, one_edit
-from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
+from pwp_report.sessions import OF_PERSONS, choose_therapist, main_services, reduce_sessions
 from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
 
@@ -23,6 +23,8 @@ from pwp_report.wording import refusal, remark
 _SLIPS, _COMPARED = 5, 300
 #: Columns of numbers, and from where to where they can go.
 _NUMBERS = {"sessions": (0, 1000), "age": (0, 130)}
+#: The share of patients up to which a therapist's other service may count for the main one.
+_ELSEWHERE = 0.1
 _HALF_A_YEAR = pd.Timedelta(days=183)
 
 
@@ -111,6 +113,13 @@ class PatientReader:
         whole = self._by_session(out) if study.level == "session" else self._once_each(out)
         if (count := int(whole.get("by_rows", pd.Series()).eq(True).sum())) > HANDFUL * len(whole):
             self._note("therapist_by_rows", some=self.study.some(count, len(whole)))
+        if "service_id" in whole and self.study.several_services == "most_patients":
+            main = main_services(whole)
+            elsewhere = (main != whole["service_id"]) & whole["service_id"].notna()
+            if elsewhere.mean() <= _ELSEWHERE:
+                whole["service_id"] = main
+                some = self.study.some(int(elsewhere.sum()), len(whole))
+                self._note("counted_elsewhere", some=some or "none")
         if "synthetic" in self.frame:
             whole["synthetic"] = self.frame["synthetic"].astype("str").loc[whole.index]
         return whole

@@ -132,6 +132,20 @@ def reduce_sessions(
     return table.reset_index().set_index(pd.Index(everybody["_row"].to_numpy()))
 
 
+def main_services(patients: pd.DataFrame) -> pd.Series:
+    """Give each patient the service in which their therapist has most patients.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"therapist_id": ["x", "x", "x", None], "service_id": [*"NNSS"]})
+    >>> main_services(rows).tolist()
+    ['N', 'N', 'N', 'S']
+    """
+    rows = patients.groupby("therapist_id")["service_id"].value_counts().reset_index("service_id")
+    main = rows["service_id"].groupby(level=0).first()
+    return patients["therapist_id"].map(main).fillna(patients["service_id"])
+
+
 def _treating(seen: pd.DataFrame) -> pd.DataFrame:
     """Leave out sessions of therapists who only assessed a patient whom another treated."""
     both, whom = ["patient_id", "therapist_id"], ["patient_id"]

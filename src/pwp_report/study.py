@@ -79,6 +79,8 @@ class Study:
     several : str
         Who is a patient's therapist if there were several: the one with ``most_sessions`` (the
         later one of two with equally many), the ``first``, the ``last``, or ``exclude``.
+    several_services : {"one", "most_patients"}
+        Of therapists with patients in several: none are, or all count for the one with most.
     several_stated : bool
         Whether the study file says so itself.
     codes : mapping of str to tuple of str
@@ -148,6 +150,7 @@ class Study:
     minimum_age: float | None = None
     maximum_age: float | None = None
     several: str = "most_sessions"
+    several_services: str = "one"
     several_stated: bool = False
     codes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: recognise.CODES)
     cluster_size: int | None = None

@@ -96,6 +96,15 @@ def test_questions_that_the_study_file_answers_are_listed_in_the_methods(
     assert "Asked about" not in "\n".join(methods_and_results(safe_analysis, Study(), released))
 
 
+def test_that_a_therapist_counts_for_one_service_is_on_the_first_page(
+    safe_analysis: Analysis,
+) -> None:
+    released = _released(safe_analysis)
+    for how in ("one", "most_patients"):
+        page = "\n".join(first_page(safe_analysis, Study(several_services=how), released))
+        assert ("counts, with all patients, for the one with most" in page) == (how != "one")
+
+
 def test_the_order_of_rows_that_a_study_states_is_said_first(safe_analysis: Analysis) -> None:
     released = _released(safe_analysis)
     said = "on one day are taken in the order of the file's rows"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from checking import FRAME, SESSIONS, checked, patients_of
@@ -241,6 +242,28 @@ def test_who_stands_in_several_services_is_told_what_each_remedy_counts(
     assert asked.key == "names_restarted"
     (said,) = (r for r in told.remarks if "in several services" in r)
     assert said.startswith(f"{n} labels of therapists stand in several services, and each counts")
+
+
+@pytest.mark.parametrize(("moved", "stands"), [(0, False), (2, False), (8, False), (9, True)])
+def test_who_changed_service_may_count_for_the_one_with_most(
+    moved: int, stands: bool, tmp_path: Path
+) -> None:
+    """Of eighty patients; more than a tenth elsewhere is no change of a few."""
+    number = FRAME["therapist_id"].str[1:].astype(int)
+    services = pd.Series(np.where(number < 4, "North", "South"))
+    turn = FRAME.groupby("therapist_id").cumcount()
+    first = FRAME.index[turn < 2][:moved]
+    services[first] = services[first].map({"North": "South", "South": "North"})
+    frame = FRAME.assign(service_id=services)
+    assert bool(checked(tmp_path, frame).problems) == (moved > 0)
+    check = checked(tmp_path, frame, '[therapists]\nseveral_services = "most_patients"\n')
+    assert bool(check.problems) == stands
+    if not stands:
+        people = patients_of(check)
+        assert (people.groupby("therapist_id")["service_id"].nunique() == 1).all()
+        assert sorted(people["service_id"].value_counts()) == [40, 40]
+        said = {0: "none", 2: "some", 8: "10"}[moved]
+        assert [r for r in check.remarks if r.endswith(f"were in another: {said}")]
 
 
 def test_the_documented_look_up_finds_the_names_of_the_report(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from pwp_lib.cohort import Cohort
-from pwp_lib.numbers import bare_p, decimals, with_interval
+from pwp_lib.numbers import bare_p, decimals
+from pwp_lib.show.show import intervals_joined
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.methods import first_page, methods_and_results, software
@@ -251,7 +252,14 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy, beside: str = "") 
     if (frame.astype(object) == MARK).to_numpy().any():
         key = "mark" + "_rates" * (table.name == "rates")
         note += phrase("notes", key, mark=MARK, threshold=policy.threshold, beside=beside)
-    frame = _intervals_joined(frame, table.name)
+
+    def places(name: str, rows: list[list[float]]) -> list[int]:
+        # Of the case mix a term of few patients is released with fewer than another.
+        if table.name == "case_mix":
+            return [decimals(three) for three in rows]
+        return [places_of(name, [v for three in rows for v in three], table.name)] * len(rows)
+
+    frame = intervals_joined(frame, places, _STARTS)
     names = list(headings(replace(table, frame=frame)).values())
     means, kinds = frame.filter(regex=_MEANS).astype(object), frame.get("measure", frame.index * 0)
     alike = [decimals(means[kinds == kind].to_numpy().ravel()) for kind in kinds]
@@ -265,23 +273,6 @@ def _for_page(table: ReleasedTable, policy: DisclosurePolicy, beside: str = "") 
         "rows": [list(row) for row in zip(*columns, strict=True)],
         "count": len(table.frame),
     }
-
-
-def _intervals_joined(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Put an estimate and its two bounds in one cell, so that a table fits the page."""
-    out = frame.astype(object)
-    for name in frame:
-        for start in (f"{name}_", *_STARTS.get(str(name), ())):
-            ends = [f"{start}lower", f"{start}upper"]
-            if {*ends} <= {*out}:
-                values = frame[[name, *ends]].to_numpy().tolist()
-                places = places_of(str(name), [v for three in values for v in three], table)
-                # Of the case mix a term of few patients is released with fewer than another.
-                mine = [decimals(three) if table == "case_mix" else places for three in values]
-                out[name] = [with_interval(k, *v) for k, v in zip(mine, values, strict=True)]
-                out = out.drop(columns=ends)
-                break
-    return out
 
 
 def _written(column: pd.Series, name: str, means: list[int], table: str) -> list[str]:

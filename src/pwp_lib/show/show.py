@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from multilevel.errors import InputError
-from pwp_lib.numbers import bare_p, number
+from pwp_lib.numbers import bare_p, number, with_interval
 from pwp_lib.show import style
 from pwp_lib.show.alt import describe
 
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ShownFigure", "ShownTable", "ShownText", "figure", "table", "text", "versions"]
+__all__ = [
+    "ShownFigure",
+    "ShownTable",
+    "ShownText",
+    "as_svg",
+    "figure",
+    "intervals_joined",
+    "table",
+    "text",
+    "versions",
+]
 
 #: Figures wider than this many inches keep a readable width on a telephone and scroll sideways.
 _WIDE = 7.0
@@ -199,6 +210,40 @@ class ShownText:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/markdown": self.markdown, "text/plain": self.markdown}
+
+
+def intervals_joined(
+    frame: pd.DataFrame,
+    places: Callable[[str, list[list[float]]], list[int]],
+    starts: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """Put an estimate and its two bounds in one column, as text, so that a table fits the page.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    places : callable
+        From the name of an estimate and its rows, estimate and bounds, the decimals of each row.
+    starts : mapping of str to sequence of str, optional
+        What the names of the bounds begin with, where not with the estimate's own name.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"vpc": [9.1], "vpc_lower": [4.0], "vpc_upper": [15.4], "n": [21]})
+    >>> intervals_joined(frame, lambda name, rows: [1] * len(rows)).iloc[0].tolist()
+    ['9.1 (4.0 to 15.4)', 21]
+    """
+    out = frame.astype(object)
+    for name in map(str, frame):
+        for start in (f"{name}_", *starts.get(name, ())):
+            ends = [f"{start}lower", f"{start}upper"]
+            if {*ends} <= {*out}:
+                rows = frame[[name, *ends]].to_numpy().tolist()
+                told = zip(places(name, rows), rows, strict=True)
+                out[name] = [with_interval(k, *three) for k, three in told]
+                out = out.drop(columns=ends)
+                break
+    return out
 
 
 def text(*sentences: str) -> ShownText:

@@ -7,7 +7,7 @@ the same bytes.
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pandas as pd
 
 from pwp_lib.cohort import Cohort
 from pwp_lib.numbers import bare_p, decimals
+from pwp_lib.show.labels import harmless_labels, plain_label, plain_text
 from pwp_lib.show.show import intervals_joined
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
@@ -37,10 +38,8 @@ _UNASKED = r"national|predictors|groups_before.*|(services|together|bounds|sensi
 _STARTS = {"residual": ("",), "median": ("",), "vpc": ("profile_", "")}
 _COUNT = r"(?<!fewer than )(?<!takes )(?<![\w-])\d[\d,]*"
 _JSON: Any = {"indent": 1, "ensure_ascii": False, "allow_nan": False, "default": np.generic.item}
-_SAFE = re.compile(r"[^\w .,'()/+-]|\+(?!$)")
 _SIGNS: Mapping[str, str] = listed("names.toml")["signs"]
 _MEANS = "^(mean|sd)_"
-_HARMLESS = r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?"
 
 #: Sections of the report: id, title, text, and the names of tables and figures.
 _SECTIONS: Sequence[Mapping[str, Any]] = listed("sections.toml")["section"]
@@ -55,28 +54,12 @@ def safe_labels(cohort: Cohort) -> Cohort:
     """
     tables, maps = tables_of(cohort).values(), dict[str, Mapping[str, str]]()
     for column in {c for f in tables for c in f.select_dtypes(["object", "str"])}:
-        texts = [str(value) for value in all_values(column, cohort)]
-        if not all(re.fullmatch(_HARMLESS, text) for text in texts):
-            maps[column] = _labels(texts)
-    measures = tuple(
-        replace(m, label=_plain_label(m.label.replace("'", " ")) or m.name) for m in cohort.measures
-    )
-    source = replace(cohort.provenance, source=_SAFE.sub("_", cohort.provenance.source)[:200])
+        if harmless := harmless_labels([*map(str, all_values(column, cohort))], _SIGNS):
+            maps[column] = harmless
+    plain = {m: plain_label(m.label.replace("'", " "), _SIGNS) for m in cohort.measures}
+    measures = tuple(replace(m, label=label or m.name) for m, label in plain.items())
+    source = replace(cohort.provenance, source=plain_text(cohort.provenance.source)[:200])
     return replace(renamed(cohort, maps), measures=measures, provenance=source)
-
-
-def _plain_label(label: str) -> str:
-    for sign, word in _SIGNS.items():
-        label = re.sub(sign, word, label)
-    return " ".join(_SAFE.sub("_", label).split())[:40].strip()
-
-
-def _labels(seen: Iterable[str]) -> dict[str, str]:
-    names = pd.Series({label: _plain_label(label) or "_" for label in seen})
-    while names.duplicated().any():
-        again = names.groupby(names).cumcount() + 1
-        names = names.mask(again > 1, names + " (" + again.astype(str) + ")")
-    return {str(label): name for label, name in names.items()}
 
 
 def write_run(

@@ -19,6 +19,7 @@ from pwp_lib.cohort import Cohort, Provenance
 from pwp_lib.measures import GAD7, PHQ9, known_measures
 from pwp_lib.ranking import cluster_size
 from pwp_lib.show import figures
+from pwp_lib.show.labels import harmless_labels, plain_label
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report import report, report_figures
@@ -26,7 +27,6 @@ from pwp_report.analysis import Analysis, analyse
 from pwp_report.disclosure import MARK, DisclosurePolicy
 from pwp_report.release import _reporting, _Tables, release_results
 from pwp_report.released import ReleasedTable
-from pwp_report.report import _plain_label
 from pwp_report.report_figures import Drawn
 from pwp_report.study import Study
 from pwp_report.wording import render
@@ -108,7 +108,7 @@ def test_labels_stay_different(hostile: Cohort) -> None:
     assert plain.patients["patient_id"].str.startswith("_nhs-").all()
     assert [m.label for m in plain.measures] == ["a _ b", "_"]
     assert plain.provenance.source == "_img onerror_x_.csv"
-    twins = report._labels(["<a>", "(a)", "[a]", "_a_"])
+    twins = harmless_labels(["<a>", "(a)", "[a]", "_a_"], {})
     assert len(set(twins.values())) == 4
 
 
@@ -409,4 +409,4 @@ def test_what_is_read_in_place_of_a_picture_is_rounded_once(safe_analysis: Analy
     ],
 )
 def test_signs_in_labels_keep_their_meaning_and_make_no_formula(label: str, shown: str) -> None:
-    assert _plain_label(label) == shown
+    assert plain_label(label, report._SIGNS) == shown

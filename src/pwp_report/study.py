@@ -108,6 +108,8 @@ class Study:
         How many patients had several therapists, as it may be said, where a tenth or more had.
     tied : str
         Of how many of these two had equally many sessions, as it may be said.
+    unfinished : str
+        How many of those analysed are still in treatment, as it may be said.
     rows_out : float
         The share of the file's rows that the study leaves out, in tenths; zero of few rows.
     perhaps : mapping of str to str
@@ -165,6 +167,7 @@ class Study:
     people: str = ""
     several_had: str = ""
     tied: str = ""
+    unfinished: str = ""
     rows_out: float = 0.0
     perhaps: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)

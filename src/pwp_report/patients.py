@@ -62,15 +62,16 @@ class PatientReader:
     study : Study
         As completed from the file's columns.
     found : Problems
-        Where problems are noted. What is worth a look and no problem goes to ``notes``.
+        Where problems are noted.
+    notes : list of str
+        What is worth a look and no problem is added to it.
     """
 
-    def __init__(self, raw: RawTable, study: Study, found: Problems) -> None:
-        self.raw, self.study, self.found = raw, study, found
+    def __init__(self, raw: RawTable, study: Study, found: Problems, notes: list[str]) -> None:
+        self.raw, self.study, self.found, self.notes = raw, study, found, notes
         self.frame = raw.frame.reset_index(drop=True)
         self.codes = set(study.missing)
-        self.notes: list[str] = []
-        self.reads: list[cells.ReadColumn] = []
+        self.scores: dict[str, cells.ReadColumn] = {}
 
     def patients(self) -> pd.DataFrame:
         """Read every column; the index of the result holds the position of each first row."""
@@ -189,10 +190,9 @@ class PatientReader:
     def _number(self, role: str) -> pd.Series:
         low, high = _NUMBERS[role]
         read = cells.read_numbers(self._cells(role), self.codes, self.study.decimal or None)
-        outside = read.values.notna() & ~read.values.between(low, high)
-        need = f"a number from {low:g} to {high:g} is needed"
-        self.found.add_kinds(need, self.study.columns[role], read.kinds.mask(outside, "range"))
-        return read.values.mask(outside)
+        read, need = read.within(low, high), f"a number from {low:g} to {high:g} is needed"
+        self.found.add_kinds(need, self.study.columns[role], read.kinds)
+        return read.values
 
     def _means(self, role: str, code: str, others: Sequence[str] = ()) -> pd.Series:
         """Whether entries mean what the codes of that name say; missing where nothing is said.
@@ -240,18 +240,16 @@ class PatientReader:
         return status
 
     def _scores(self) -> pd.DataFrame:
-        reads: dict[str, cells.ReadColumn] = {}
         form = self.codes, self.study.decimal
         for entry in self.study.measures:
             for name, column in score_columns(entry, self.study.level):
                 read = cells.read_scores(self.frame[column], entry.measure, *form)
-                need, reads[name] = f"{entry.measure.range_text} is needed", read
-                self.found.add_kinds(need, column, read.kinds)
-                if not bool(read.values.notna().any() or read.kinds.notna().any()):
+                self.found.add_kinds(f"{entry.measure.range_text} is needed", column, read.kinds)
+                if not bool(read.values.notna().any() or read.wrong.any()):
                     self.found.add("empty_column", column)
                 self._missing_on_scale(column, entry.measure, read.values)
-        self.reads = [*reads.values()]
-        return pd.DataFrame({name: read.values for name, read in reads.items()})
+                self.scores[name] = read
+        return pd.DataFrame({name: read.values for name, read in self.scores.items()})
 
     def _missing_on_scale(self, column: str, measure: Measure, scores: pd.Series) -> None:
         """Ask about codes for missing that look like any other score of the scale."""
@@ -269,7 +267,8 @@ class PatientReader:
         top, patient = self.frame.iloc[0].astype("str"), self.study.columns["patient_id"]
         # Numbers, dates and labels with digits are a patient's.
         known = top.str.match(r"\W*\d").any() or re.search(r"\d", top[patient])
-        if len(self.frame) > 1 and not known and all(r.kinds.iloc[0] == "text" for r in self.reads):
+        texts = all(read.kinds.iloc[0] == "text" for read in self.scores.values())
+        if len(self.frame) > 1 and not known and texts:
             self.found.replace_rows("second_header", pd.Series(True, index=[0]))
 
     def _totals(self) -> None:

@@ -10,7 +10,7 @@ from pwp_lib.measures import MEASURES, Measure
 from pwp_report import recognise
 from pwp_report.ledger import DisclosurePolicy
 from pwp_report.read.raw import did_you_mean, headings_listed, shown_name
-from pwp_report.wording import refusal, remark
+from pwp_report.wording import Question, refusal, remark
 
 #: Roles without which nothing can be done, and what they identify.
 NEEDED = {"patient_id": "patient", "therapist_id": "therapist"}
@@ -117,9 +117,9 @@ class Study:
         Roles and measures that were recognised rather than stated.
     without : tuple of str
         Roles that no column has, whatever its name: stated as ``""``.
-    questions : tuple of str
+    questions : tuple of Question
         What the file leaves open, to be answered by who knows it: what ``pwp check`` ends with.
-    settled : tuple of str
+    settled : tuple of Question
         What was asked, and answered in the study file.
     """
 
@@ -167,8 +167,8 @@ class Study:
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    questions: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+    settled: tuple[Question, ...] = ()
 
     @property
     def counts_every_row(self) -> bool:

@@ -47,6 +47,11 @@ class ReadColumn:
         """Which rows have to be corrected."""
         return self.kinds.notna()
 
+    def within(self, low: float, high: float) -> "ReadColumn":
+        """Take numbers that lie outside for wrong."""
+        outside = self.values.notna() & ~self.values.between(low, high)
+        return ReadColumn(self.values.mask(outside), self.kinds.mask(outside, "range"))
+
 
 def read_numbers(
     cells: pd.Series, codes: Collection[str] = (), decimal: str | None = None
@@ -112,12 +117,11 @@ def read_scores(
     [nan, 'range', 'code', 'fraction']
     """
     read = read_numbers(cells, codes, decimal)
-    values, kinds = read.values, read.kinds
-    outside = values.notna() & ~values.between(measure.minimum, measure.maximum)
-    code = outside & values.isin(MISSING_CODES)
-    broken = values.notna() & ~outside & (values % 1 != 0) if measure.integer else outside & False
-    kinds = kinds.mask(outside, "range").mask(code, "code").mask(broken, "fraction")
-    return ReadColumn(values.mask(kinds.notna()), kinds)
+    inside = read.within(measure.minimum, measure.maximum)
+    code = inside.values.isna() & read.values.isin(MISSING_CODES)
+    broken = (inside.values % 1 > 0) & measure.integer
+    kinds = inside.kinds.mask(code, "code").mask(broken, "fraction")
+    return ReadColumn(inside.values.mask(broken), kinds)
 
 
 def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:

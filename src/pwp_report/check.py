@@ -168,9 +168,7 @@ def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problem
     chosen = {*study.keep, *study.leave_out}
     for column in [c for c in _unused(raw, study) if c not in chosen]:
         words = read_words(raw.frame[column].reset_index(drop=True), set(study.missing))
-        shares = words.value_counts(normalize=True)
-        role = role_of_attendance(column, dict(zip(map(str, shares.index), shares, strict=True)))
-        filled = words.fillna("")
+        role, filled = role_of_attendance(column, words), words.fillna("")
         if role and all(filled.groupby(who).nunique().max() > 1 for who in whose):
             found.add("attendance_not_stated", column, role=role, shown=shown_name(column))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 from multilevel.errors import InputError
@@ -226,10 +225,9 @@ def unused(study: Study, columns: Sequence[str]) -> list[str]:
 
 def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where one score of a measure was recognised and its partner was not."""
-    stated = {m.measure.name for m in given.measures}
-    for scores in _complete_scores(given, columns) if study.level == "patient" else []:
-        if scores.measure.name in stated or bool(scores.pre) == bool(scores.post):
-            continue
+    asked = study.level == "patient" and not given.measures
+    known = _complete_scores(given, columns) if asked else []
+    for scores in [s for s in known if bool(s.pre) != bool(s.post)]:
         end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
         left = [c for c in unused(study, columns) if c != other]
         meant = did_you_mean(other, left, " (did you mean {}?)")
@@ -301,7 +299,7 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     return replace(
         study,
         level=level,
-        columns=MappingProxyType({**fresh, **{r: c for r, c in study.columns.items() if c}}),
+        columns={**fresh, **{r: c for r, c in study.columns.items() if c}},
         measures=usable,
         without=(*study.without, *(r for r, c in study.columns.items() if not c)),
         guessed=(*study.guessed, *fresh, *named_so),
@@ -336,8 +334,7 @@ def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> N
         raise refusal("scores_not_found", file=file, name=name, ends=ends)
     if not study.measures and study.level == "session":
         raise refusal("no_measure_by_session", file=file)
-    if not study.measures:
-        half = [s.measure.name for s in _complete_scores(given, columns) if s.pre or s.post]
-        raise refusal("no_measure", file=file, name=[*half, "phq9"][0])
+    if not study.measures:  # nor half of one: that was refused
+        raise refusal("no_measure", file=file, name="phq9")
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
         raise refusal("no_order_of_sessions", file=file)

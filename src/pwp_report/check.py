@@ -164,10 +164,10 @@ def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problem
     """
     if not study.counts_every_row or "attended" in given.columns:
         return
-    whose = [raw.frame[study.columns[role]].reset_index(drop=True) for role in NEEDED]
+    whose = [raw.frame[study.columns[role]] for role in NEEDED]
     chosen = {*study.keep, *study.leave_out}
     for column in [c for c in _unused(raw, study) if c not in chosen]:
-        words = read_words(raw.frame[column].reset_index(drop=True), set(study.missing))
+        words = read_words(raw.frame[column], study.missing)
         role, filled = role_of_attendance(column, words), words.fillna("")
         if role and all(filled.groupby(who).nunique().max() > 1 for who in whose):
             found.add("attendance_not_stated", column, role=role, shown=shown_name(column))
@@ -179,8 +179,7 @@ def _unused(raw: RawTable, study: Study) -> list[str]:
 
 def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame, said: list[str]) -> Study:
     """Leave out measures that were recognised, not asked for, and that most patients lack."""
-    stated = {s.measure.name for s in given.measures}
-    free = [e.measure for e in study.measures if e.measure.name not in stated]
+    free = [e.measure for e in study.measures if not given.measures]
     out = [m for m in free if patients[[m.pre, m.post]].isna().mean().max() > 0.5]
     kept = tuple(e for e in study.measures if e.measure not in out)
     if not kept:
@@ -271,8 +270,7 @@ def _therapists(
         table[role] = read.values
     name, therapist = columns["therapist_id"], table["therapist_id"]
     mine.add("missing_entry", name, therapist.isna())
-    repeated = therapist.notna() & therapist.dropna().map(same_name).duplicated()
-    mine.add("repeated_therapist", name, repeated)
+    mine.add("repeated_therapist", name, therapist.dropna().map(same_name).duplicated())
     if mine:
         raise mine.first()
     spelt = {same_name(t): t for t in people["therapist_id"].dropna().unique()}
@@ -286,9 +284,8 @@ def _therapists(
 
 def _cohort(raw: RawTable, included: Included, study: Study, table: pd.DataFrame | None) -> Cohort:
     """Build the cohort from what has been read and checked."""
-    people = included.patients
-    synthetic = "synthetic" in people and bool(people["synthetic"].str.lower().eq("true").all())
-    people = _without_rules(people)
+    marks = included.patients.get("synthetic", pd.Series(""))
+    people = _without_rules(included.patients)
     if "sessions" in people:
         people["sessions"] = people["sessions"].where(people["sessions"] >= 1)
     return Cohort(
@@ -296,7 +293,7 @@ def _cohort(raw: RawTable, included: Included, study: Study, table: pd.DataFrame
         therapists=None if table is None else finished(table, ["therapist_id"]),
         segments=None,
         measures=tuple(s.measure for s in study.measures),
-        provenance=Provenance(synthetic=synthetic, source=raw.name),
+        provenance=Provenance(synthetic=bool(marks.str.lower().eq("true").all()), source=raw.name),
         flow=included.flow,
         eligible=_without_rules(included.eligible),
     )

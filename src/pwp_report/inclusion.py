@@ -112,8 +112,9 @@ def apply_rules(patients: pd.DataFrame, study: Study) -> Included:
     kept = patients[left]
     if study.minimum_patients > 1:
         words = f"therapists with {study.minimum_patients} patients or more"
-        loads = kept.groupby("therapist_id")["therapist_id"].transform("size")
-        small = loads < study.minimum_patients
+        small = (
+            kept.groupby("therapist_id")["therapist_id"].transform("size") < study.minimum_patients
+        )
         flow.append(flow_step(words, kept[~small], int(small.sum())))
         lines.append((words, int(small.sum()), int(small.sum())))
         kept = kept[~small]

@@ -16,7 +16,7 @@ from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.recognise import NOBODY, WORDS, in_short, of_nobody, one_edit
 from pwp_report.sessions import OF_PERSONS, choose_therapist, reduce_sessions
-from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
+from pwp_report.study import HANDFUL, NEEDED, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
 
 #: A label with fewer rows, of so many labels at most, may be another but for a letter.
@@ -69,15 +69,13 @@ class PatientReader:
 
     def __init__(self, raw: RawTable, study: Study, found: Problems, notes: list[str]) -> None:
         self.raw, self.study, self.found, self.notes = raw, study, found, notes
-        self.frame = raw.frame.reset_index(drop=True)
-        self.codes = set(study.missing)
+        self.frame, self.codes = raw.frame, set(study.missing)
         self.scores: dict[str, cells.ReadColumn] = {}
 
     def patients(self) -> pd.DataFrame:
         """Read every column; the index of the result holds the position of each first row."""
         study, has = self.study, set(self.study.columns)
-        out = pd.DataFrame({"patient_id": self._identifier("patient_id")})
-        out["therapist_id"] = self._identifier("therapist_id")
+        out = pd.DataFrame({role: self._identifier(role) for role in NEEDED})
         self._lone_code(out["therapist_id"])
         if "person_id" in has:
             out["person_id"] = self._text("person_id").fillna(out["patient_id"])
@@ -211,7 +209,6 @@ class PatientReader:
 
     def _gender(self, role: str) -> pd.Series:
         text = cells.read_words(self._cells(role), self.codes).fillna("x")
-        none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
         unknown = text.isin([*"90xz", *NOBODY]) | text.str.fullmatch(WORDS["not_said"])
         # Nought and one are no national codes: which is which, only their list can tell.
@@ -219,7 +216,7 @@ class PatientReader:
             unknown, female, male = ((x & ~text.isin(["0", "1"])) for x in (unknown, female, male))
         if (~unknown & ~female & ~male).mean() > 0.2:
             self._note("gender_codes", column=shown_name(self.study.columns[role]))
-        return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
+        return text.mask(unknown).mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:
         role = "status" if "status" in self.study.columns else "ended"
@@ -229,10 +226,10 @@ class PatientReader:
             # A date of discharge says that the case is closed; without one it is in treatment.
             return ended.map({True: "closed", False: "in_treatment"}).astype("str")
         text = cells.read_words(self._cells("status"), self.codes)
-        status = pd.Series(None, index=text.index, dtype="str")
-        for name in ("closed", "in_treatment", "neither"):
-            status = status.mask(text.isin(self.study.codes[name]) | (text == name), name)
-        status = status.mask(text.isin(self.study.codes["dropped_out"]), "closed")
+        codes, known = self.study.codes, ("closed", "in_treatment", "neither")
+        means = {entry: name for name in known for entry in (name, *codes[name])}
+        means |= dict.fromkeys(codes["dropped_out"], "closed")
+        status = text.map(means).astype("str")
         strange = status.isna() & text.notna()
         words = text[strange].drop_duplicates().index
         told = {"count": len(words), "first": ", ".join(map(str, self.raw.rows[words[:6]]))}
@@ -348,16 +345,6 @@ class PatientReader:
         some = differ.any(axis=1).mean() / 2
         return headings_listed([str(c) for c in left if differ[c].mean() > some]) or "none"
 
-    def _order_of_sessions(self) -> cells.ReadColumn:
-        """Read when sessions were, to the minute where the file says so."""
-        if "date" not in self.study.columns:
-            return cells.read_numbers(self._cells("session_number"), self.codes)
-        read = cells.read_dates(self._cells("date"), self.codes, self.study.date_format)
-        if "time" not in self.study.columns:
-            return read
-        times = cells.read_times(self._cells("time"), self.codes)
-        return cells.ReadColumn(read.values + times, read.kinds)
-
     def _attended(self) -> pd.Series:
         if "attended" in self.study.columns:
             others = *WORDS["not_attended"], *self.study.codes["missed"]
@@ -369,7 +356,13 @@ class PatientReader:
     def _by_session(self, sessions: pd.DataFrame) -> pd.DataFrame:
         study = self.study
         role = "date" if "date" in study.columns else "session_number"
-        read = self._order_of_sessions()
+        if role == "date":
+            read = cells.read_dates(self._cells(role), self.codes, study.date_format)
+        else:
+            read = cells.read_numbers(self._cells(role), self.codes)
+        if {"date", "time"} <= {*study.columns}:  # to the minute where the file says so
+            times = cells.read_times(self._cells("time"), self.codes)
+            read = cells.ReadColumn(read.values + times, read.kinds)
         self.found.add_kinds("the order of sessions is needed", study.columns[role], read.kinds)
         self.found.add("missing_entry", study.columns[role], read.values.isna() & ~read.wrong)
         sessions["order"], sessions["attended"] = read.values, self._attended()

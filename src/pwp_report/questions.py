@@ -77,8 +77,8 @@ def asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study) 
         signs = _signs(people, m) | {"measure_costs": few > min([*lack.values(), 1.0]) + 0.1}
         asked += [remark(key, measure=m, few=f"{few:.0%}") for key, so in signs.items() if so]
     for key, (whom, more) in _groups(patients, people, study).items():
-        words = {"some": study.some(int(whom.sum()), len(whom))}
-        asked += [remark(key, **words)] * bool(whom.mean() > more)
+        some = study.some(int(whom.sum()), len(whom))
+        asked += [remark(key, some=some)] * bool(whom.mean() > more)
     asked += [q for m in measures for q in telling(people, m, study.adjust)]
     return list(dict.fromkeys(asked))  # of codes once, whatever the measure
 

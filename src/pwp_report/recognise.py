@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -12,9 +11,7 @@ from pwp_report.wording import listed
 
 _NAMES: dict[str, dict[str, Any]] = listed("names.toml")
 #: What entries mean, in small letters.
-CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {name: tuple(entries) for name, entries in _NAMES["codes"].items()}
-)
+CODES: Mapping[str, tuple[str, ...]] = {k: tuple(words) for k, words in _NAMES["codes"].items()}
 #: Lists of words, and patterns of them, that say what an entry or a heading is of.
 WORDS: Mapping[str, Any] = _NAMES["words"]
 #: Words that stand where nobody is named.

@@ -18,9 +18,7 @@ _NUMBERED = ("patient_id", "person_id", "therapist_id")
 _MANY = 0.1
 
 
-def choose_rows(
-    raw: RawTable, study: Study, said: list[str]
-) -> tuple[RawTable, tuple[FlowStep, ...]]:
+def choose_rows(raw: RawTable, study: Study, said: list[str]) -> tuple[RawTable, list[FlowStep]]:
     """Leave out the rows that a study does not want.
 
     Parameters
@@ -35,7 +33,7 @@ def choose_rows(
     -------
     raw : RawTable
         With the rows that are left.
-    flow : tuple of FlowStep
+    flow : list of FlowStep
         Who stands in the rows of the file, and in those left after each choice.
     """
     if study.numbers_restart:
@@ -62,7 +60,7 @@ def choose_rows(
             flow.append(_step(words, people[met_all], flow[-1].patients))
     if not met_all.any():
         raise refusal("study_leaves_no_row", file=raw.name)
-    return _rows(raw, met_all), tuple(flow)
+    return _rows(raw, met_all), flow
 
 
 def _step(rule: str, rows: pd.DataFrame, before: int = 0) -> FlowStep:

@@ -98,9 +98,9 @@ def check_study_data(
     whole = read_table(file, table=given.table or None)
     remarks = [*whole.remarks]
     given = _own_number(given, whole, remarks)
-    columns = [*map(str, whole.frame)]
-    done = _with_persons(whole, complete_study(given, columns, whole.name), remarks)
-    remarks += asked_of_headings(given, done, columns)
+    done = complete_study(given, [*whole.frame], whole.name)
+    done = _with_persons(whole, done, remarks)
+    remarks += asked_of_headings(given, done, [*whole.frame])
     raw, chosen = choose_rows(whole, done, remarks)
     used, rows = len(raw.frame), len(whole.frame)
     # Of fewer rows a tenth could be of fewer than the threshold.
@@ -112,12 +112,11 @@ def check_study_data(
     patients = PatientReader(raw, done, found, remarks).patients()
     _refuse_attendance(raw, given, done, found)
     done = _leave_out_empty(given, done, patients, remarks)
-    included = apply_rules(patients, done)
+    included = apply_rules(patients, done, chosen)
     if not found:
         _feasible(included, found, done)
     table = _therapists(therapists, included.patients, done, found, remarks)
     scales = table is not None and bool({*table} - {*_THERAPIST_TEXT})
-    included = replace(included, flow=(*chosen, *included.flow[1:]))
     recorded = " that were recorded" * (done.scores == "recorded")
     remarks += [remark("every_row_attended", recorded=recorded)] * done.counts_every_row
     remarks += [] if found else asked_of_scores(patients, included.patients, done)
@@ -165,8 +164,7 @@ def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problem
     if not study.counts_every_row or "attended" in given.columns:
         return
     whose = [raw.frame[study.columns[role]] for role in NEEDED]
-    chosen = {*study.keep, *study.leave_out}
-    for column in [c for c in _unused(raw, study) if c not in chosen]:
+    for column in [c for c in _unused(raw, study) if c not in {*study.keep, *study.leave_out}]:
         words = read_words(raw.frame[column], study.missing)
         role, filled = role_of_attendance(column, words), words.fillna("")
         if role and all(filled.groupby(who).nunique().max() > 1 for who in whose):

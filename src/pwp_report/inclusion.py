@@ -1,6 +1,6 @@
 """Rules of inclusion, one after the other, with the count at each; and whether enough is left."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -15,8 +15,7 @@ _SCORE = "a score on"
 LEAST_THERAPISTS = 5
 
 
-@dataclass(frozen=True)
-class Included:
+class Included(NamedTuple):
     """What the rules left.
 
     Attributes
@@ -83,7 +82,7 @@ def _masks(patients: pd.DataFrame, study: Study) -> list[tuple[str, pd.Series]]:
     return rules
 
 
-def apply_rules(patients: pd.DataFrame, study: Study) -> Included:
+def apply_rules(patients: pd.DataFrame, study: Study, chosen: list[FlowStep]) -> Included:
     """Apply the study's rules in turn.
 
     Parameters
@@ -91,11 +90,11 @@ def apply_rules(patients: pd.DataFrame, study: Study) -> Included:
     patients : DataFrame
         One row a patient, with ``therapist_id``, the scores, and what the rules ask for.
     study : Study
+    chosen : list of FlowStep
+        Who stands in the rows that were read: what the flow begins with.
     """
-    flow = [flow_step("patients in the file", patients, 0)]
-    left = pd.Series(True, index=patients.index)
-    eligible = left
-    lines = []
+    flow, lines = [*chosen], []
+    left = eligible = pd.Series(True, index=patients.index)
     free = {f"{_SCORE} {e.measure.label} at both ends" for e in study.measures if not e.required}
     # Measures that patients may lack come last.
     for words, met in sorted(_masks(patients, study), key=lambda rule: rule[0] in free):
@@ -112,9 +111,8 @@ def apply_rules(patients: pd.DataFrame, study: Study) -> Included:
     kept = patients[left]
     if study.minimum_patients > 1:
         words = f"therapists with {study.minimum_patients} patients or more"
-        small = (
-            kept.groupby("therapist_id")["therapist_id"].transform("size") < study.minimum_patients
-        )
+        loads = kept.groupby("therapist_id")["therapist_id"].transform("size")
+        small = loads < study.minimum_patients
         flow.append(flow_step(words, kept[~small], int(small.sum())))
         lines.append((words, int(small.sum()), int(small.sum())))
         kept = kept[~small]

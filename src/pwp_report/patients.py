@@ -122,6 +122,12 @@ class PatientReader:
     def _cells(self, role: str) -> pd.Series:
         return self.frame[self.study.columns[role]]
 
+    def _dates(self, role: str) -> cells.ReadColumn:
+        return cells.read_dates(self._cells(role), self.codes, self.study.date_format)
+
+    def _session_numbers(self) -> cells.ReadColumn:
+        return cells.read_numbers(self._cells("session_number"), self.codes)
+
     def _text(self, role: str) -> pd.Series:
         return cells.read_codes(self._cells(role), self.study.missing_of(role))
 
@@ -129,8 +135,7 @@ class PatientReader:
         """Say in how many rows each code for missing stands, and each word for no therapist."""
         study, left = self.study, unused(self.study, [*self.frame])
         whose = [study.columns.get(role) for role in ("therapist_id", "service_id")]
-        used = [c for c in self.frame if c not in left or c in study.adjust]
-        for column in [c for c in used if c in whose or self.codes]:
+        for column in [c for c in self.frame if c not in left or c in study.adjust]:
             rows = self.frame[column].value_counts()
             text = cells.read_codes(rows.index.to_series())
             known = text.isin(self.codes) | (of_nobody(text) & (column in whose))
@@ -144,7 +149,7 @@ class PatientReader:
         text = text.mask(of_nobody(text))
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())
-        shortened = text.str.fullmatch(WORDS["shortened"]).fillna(False).astype(bool)
+        shortened = text.str.fullmatch(WORDS["shortened"], na=False)
         kinds = pd.Series(None, index=text.index, dtype="str")
         kinds = kinds.mask(no_identifiers(text), "no_identifier").mask(shortened, "scientific")
         self.found.add_kinds("an identifier is needed", self.study.columns[role], kinds)
@@ -220,7 +225,7 @@ class PatientReader:
 
     def _status(self) -> pd.Series:
         role = "status" if "status" in self.study.columns else "ended"
-        read = cells.read_dates(self._cells(role), self.codes, self.study.date_format)
+        read = self._dates(role)
         ended = read.values.notna() | read.wrong
         if role == "ended" or read.values.count() > read.wrong.sum():
             # A date of discharge says that the case is closed; without one it is in treatment.
@@ -270,10 +275,8 @@ class PatientReader:
 
     def _totals(self) -> None:
         """Name a row of sums or a footer for what it is, in the place of each entry in it."""
-        patient, therapist = self._text("patient_id"), self._text("therapist_id")
-        text = patient.fillna(therapist).str.lower()
-        where = text.str.fullmatch(WORDS["no_patient"]).fillna(False).astype(bool)
-        self.found.replace_rows("no_patient", where)
+        text = self._text("patient_id").fillna(self._text("therapist_id")).str.lower()
+        self.found.replace_rows("no_patient", text.str.fullmatch(WORDS["no_patient"], na=False))
 
     # --- One row a patient ------------------------------------------------------------------------
 
@@ -300,7 +303,7 @@ class PatientReader:
         if rule == "most_sessions" and "sessions" not in patients:
             raise refusal("most_sessions_without_sessions", file=self.raw.name)
         if "started" in self.study.columns:
-            read = cells.read_dates(self._cells("started"), self.codes, self.study.date_format)
+            read = self._dates("started")
             self.found.add_kinds("a date is needed", self.study.columns["started"], read.kinds)
             patients = patients.assign(order=read.values).sort_values("order", kind="stable")
         elif rule in ("first", "last"):
@@ -317,8 +320,7 @@ class PatientReader:
 
     def _other_courses(self, patients: pd.DataFrame, keep: pd.Series) -> None:
         """Name rows of a patient with another therapist and other scores: another course."""
-        scores = [name for m in self.study.measures for name in (m.measure.pre, m.measure.post)]
-        told = [c for c in map(str, patients) if c in scores or c.startswith(OF_PERSONS)]
+        told = [c for c in map(str, patients) if c in self.scores or c.startswith(OF_PERSONS)]
         rows = patients[patients["n_therapists"] > 1]
         apart = rows.groupby("patient_id")[told].transform("nunique", dropna=False)
         other = apart.gt(1).any(axis=1)
@@ -356,10 +358,7 @@ class PatientReader:
     def _by_session(self, sessions: pd.DataFrame) -> pd.DataFrame:
         study = self.study
         role = "date" if "date" in study.columns else "session_number"
-        if role == "date":
-            read = cells.read_dates(self._cells(role), self.codes, study.date_format)
-        else:
-            read = cells.read_numbers(self._cells(role), self.codes)
+        read = self._dates(role) if role == "date" else self._session_numbers()
         if {"date", "time"} <= {*study.columns}:  # to the minute where the file says so
             times = cells.read_times(self._cells("time"), self.codes)
             read = cells.ReadColumn(read.values + times, read.kinds)
@@ -405,9 +404,8 @@ class PatientReader:
             return
         rows, found = attended.sort_values("order", kind="stable"), {}
         if "session_number" in columns:
-            numbers = cells.read_numbers(self._cells("session_number"), self.codes).values
-            fall = numbers.loc[rows.index].groupby(rows["patient_id"]).diff() < 0
-            found["sessions_begin_again"] = fall
+            numbers = self._session_numbers().values.loc[rows.index]
+            found["sessions_begin_again"] = numbers.groupby(rows["patient_id"]).diff() < 0
         by_patient = rows.groupby("patient_id")["order"]
         # Whoever was assessed may have waited for treatment.
         found["long_gaps"] = (by_patient.diff() > _HALF_A_YEAR) & (by_patient.cumcount() > 1)

@@ -201,14 +201,6 @@ def named_after(columns: Sequence[str], measure: Measure, before: str = "") -> l
     return [c for c in there if not re.search(others, c.lower())]
 
 
-def _patterns(measure: Measure) -> dict[str, str]:
-    """Give what headings of a measure's scores look like: before, after, and of a session."""
-    stem, filler = _stem(measure), WORDS["filler"]
-    ends = {end: f"{filler}(?:{'|'.join(words)}){filler}" for end, words in _NAMES["ends"].items()}
-    patterns = {end: f"{stem}{word}|{word}{stem}{filler}" for end, word in ends.items()}
-    return {**patterns, "score": f"{stem}{filler}"}
-
-
 def guess_scores(
     columns: Sequence[str], measures: Sequence[Measure] = tuple(MEASURES.values())
 ) -> dict[str, dict[str, str]]:
@@ -220,9 +212,13 @@ def guess_scores(
     {'phq9': {'pre': 'PHQ9_FirstScore', 'post': 'PHQ9_LastScore'}, 'gad7': {'score': 'GAD7 total'}}
     """
     found: dict[str, dict[str, str]] = {}
+    filler, words = WORDS["filler"], _NAMES["ends"].items()
+    ends = {end: f"{filler}(?:{'|'.join(some)}){filler}" for end, some in words}
     for measure in measures:
-        ends = _patterns(measure).items()
-        fits = {end: [c for c in columns if re.fullmatch(p, _plain(c))] for end, p in ends}
+        stem = _stem(measure)
+        forms = {end: f"{stem}{word}|{word}{stem}{filler}" for end, word in ends.items()}
+        forms["score"] = f"{stem}{filler}"
+        fits = {end: [c for c in columns if re.fullmatch(f, _plain(c))] for end, f in forms.items()}
         mine = {end: fit[0] for end, fit in fits.items() if fit}
         whole = {"pre", "post"} <= set(mine)
         mine = {e: c for e, c in mine.items() if "score" not in mine or (e == "score") != whole}

@@ -225,8 +225,7 @@ def unused(study: Study, columns: Sequence[str]) -> list[str]:
 
 def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where one score of a measure was recognised and its partner was not."""
-    asked = study.level == "patient" and not given.measures
-    known = _complete_scores(given, columns) if asked else []
+    known = [] if given.measures or study.level != "patient" else _complete_scores(given, columns)
     for scores in [s for s in known if bool(s.pre) != bool(s.post)]:
         end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
         left = [c for c in unused(study, columns) if c != other]
@@ -332,9 +331,8 @@ def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> N
     if without:
         name, ends = min(without), "score" if study.level == "session" else "pre and post"
         raise refusal("scores_not_found", file=file, name=name, ends=ends)
-    if not study.measures and study.level == "session":
-        raise refusal("no_measure_by_session", file=file)
     if not study.measures:  # nor half of one: that was refused
-        raise refusal("no_measure", file=file, name="phq9")
+        key = "no_measure_by_session" if study.level == "session" else "no_measure"
+        raise refusal(key, file=file, name="phq9")
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
         raise refusal("no_order_of_sessions", file=file)

@@ -11,9 +11,9 @@ import re
 import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
@@ -27,8 +27,7 @@ _FAR = 10**10
 _CHOICES = ("keep", "leave_out")
 
 
-@dataclass(frozen=True)
-class _Key:
+class _Key(NamedTuple):
     """One key of a study file: where it stands, what it may hold, and the comment beside it.
 
     ``kind`` is what the value is; ``example`` is written as a comment where there is no value.

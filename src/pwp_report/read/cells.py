@@ -6,8 +6,7 @@ values. Entries themselves never leave this module; only their kind does.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,8 +26,7 @@ MISSING_CODES: tuple[int, ...] = tuple(_CELLS["missing_codes"])
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 
-@dataclass(frozen=True)
-class ReadColumn:
+class ReadColumn(NamedTuple):
     """A column as it was understood.
 
     Attributes
@@ -195,7 +193,7 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
     if pd.api.types.is_datetime64_any_dtype(cells):
         return ReadColumn(cells.dt.tz_localize(None), none)
     text = read_codes(cells, codes)
-    text = text.mask(text.str.fullmatch(_CELLS["no_day"]).fillna(False).astype(bool))
+    text = text.mask(text.str.fullmatch(_CELLS["no_day"], na=False))
     labels, distinct = pd.factorize(text)
     pool = pd.Series(list(distinct), dtype="str")
     found = pd.to_datetime(pool, format=fmt, errors="coerce") if fmt else _moments_of(pool)

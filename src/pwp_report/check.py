@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from pwp_lib.cohort import Cohort, FlowStep, Provenance, finished
-from pwp_lib.measures import Measure
 from pwp_report.disclosure import DisclosurePolicy
 from pwp_report.inclusion import Included, apply_rules, enough_for
 from pwp_report.patients import PatientReader, score_columns
@@ -17,7 +16,7 @@ from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.read.table import read_table
 from pwp_report.recognise import guess_roles, guess_therapist_columns, role_of_attendance
 from pwp_report.rows import choose_rows, least_shown
-from pwp_report.study import NEEDED, ScoreColumns, Study, asked_of_headings, complete_study, unused
+from pwp_report.study import NEEDED, Study, asked_of_headings, complete_study, unused
 from pwp_report.study_file import read_study
 from pwp_report.wording import RELAX, Question, refusal, remark, render
 
@@ -97,43 +96,39 @@ def check_study_data(
     """
     given = study if isinstance(study, Study) else Study() if study is None else read_study(study)
     whole = read_table(file, table=given.table or None)
-    given, taken = _own_number(given, whole)
-    done = complete_study(given, list(whole.frame.columns), whole.name)
-    done, courses = _with_persons(whole, done)
-    courses += asked_of_headings(given, done, [*whole.frame])
-    raw, chosen, said = choose_rows(whole, done)
+    remarks = [*whole.remarks]
+    given = _own_number(given, whole, remarks)
+    done = complete_study(given, [*whole.frame], whole.name)
+    done = _with_persons(whole, done, remarks)
+    remarks += asked_of_headings(given, done, [*whole.frame])
+    raw, chosen = choose_rows(whole, done, remarks)
     used, rows = len(raw.frame), len(whole.frame)
     # Of fewer rows a tenth could be of fewer than the threshold.
     out = round(1 - used / rows, 1) * (rows >= 10 * done.threshold)
     done = replace(done, perhaps=columns_to_ask_about(raw, done), rows_out=out)
-    courses += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
-    courses += left_out_undated(whole, raw, done)
+    remarks += [remark(key, column=shown_name(c)) for key, c in done.perhaps.items() if c]
+    remarks += left_out_undated(whole, raw, done)
     found = Problems(raw.name, raw.rows)
-    reader = PatientReader(raw, done, found)
-    patients = reader.patients()
+    patients = PatientReader(raw, done, found, remarks).patients()
     _refuse_attendance(raw, given, done, found)
-    done, dropped = _leave_out_empty(given, done, patients)
-    measures = tuple(s.measure for s in done.measures)
-    included = apply_rules(patients, done, measures)
+    done = _leave_out_empty(given, done, patients, remarks)
+    included = apply_rules(patients, done, chosen)
     if not found:
         _feasible(included, found, done)
-    table, left = _therapists(therapists, included.patients, done, found)
-    courses += [remark("scales_not_used", columns=headings_listed(left))] * bool(left)
+    table = _therapists(therapists, included.patients, done, found, remarks)
     scales = table is not None and bool({*table} - {*_THERAPIST_TEXT})
-    included = replace(included, flow=(*chosen, *included.flow[1:]))
     recorded = " that were recorded" * (done.scores == "recorded")
-    said += [remark("every_row_attended", recorded=recorded)] * done.counts_every_row
-    remarks = [*raw.remarks, *taken, *said, *dropped, *reader.notes, *courses]
+    remarks += [remark("every_row_attended", recorded=recorded)] * done.counts_every_row
     remarks += [] if found else asked_of_scores(patients, included.patients, done)
     together = included.patients.get("one_to_one", pd.Series()).eq(False).sum() >= done.threshold
     known = {"group_id"} & {*done.columns, *done.without} or done.perhaps["groups_not_named"]
     remarks += [remark("groups_of_mode")] * bool(together and not known)
-    cohort = None if found else _cohort(raw, included, measures, table)
+    cohort = None if found else _cohort(raw, included, done, table)
     remarks += [remark("synthetic")] * bool(cohort and cohort.provenance.synthetic)
     policy = done.policy(cohort is None or not cohort.provenance.synthetic)
     done = _with_counts(done, patients, included.patients, policy)
     words = {"raw": raw, "study": done, "rows": rows, "unused": _unused(raw, done)}
-    asked = [r for r in remarks if isinstance(r, Question)]
+    asked = tuple(r for r in remarks if isinstance(r, Question))
     settled = tuple(q for q in asked if q.key in done.answered)
     done = replace(done, questions=tuple(q for q in asked if q not in settled), settled=settled)
     understood = render("understood.txt.j2", shown=shown_name, columns=score_columns, **words)
@@ -149,16 +144,16 @@ def check_study_data(
     )
 
 
-def _own_number(given: Study, raw: RawTable) -> tuple[Study, list[str]]:
+def _own_number(given: Study, raw: RawTable, said: list[str]) -> Study:
     """Take a heading such as Case for the patient's number where each row has its own entry."""
     free = [c for c in map(str, raw.frame) if c not in given.columns.values()]
     column = guess_roles(free, ("own_number",)).get("own_number", "")
     known = "patient_id" in {*given.columns, *guess_roles(free, ("patient_id",))}
     if known or not column or raw.frame[column].isna().any() or not raw.frame[column].is_unique:
-        return given, []
+        return given
+    said.append(remark("own_number", column=shown_name(column)))
     columns = {**given.columns, "patient_id": column}
-    done = replace(given, columns=columns, guessed=(*given.guessed, "patient_id"))
-    return done, [remark("own_number", column=shown_name(column))]
+    return replace(given, columns=columns, guessed=(*given.guessed, "patient_id"))
 
 
 def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problems) -> None:
@@ -168,13 +163,10 @@ def _refuse_attendance(raw: RawTable, given: Study, study: Study, found: Problem
     """
     if not study.counts_every_row or "attended" in given.columns:
         return
-    whose = [raw.frame[study.columns[role]].reset_index(drop=True) for role in NEEDED]
-    chosen = {*study.keep, *study.leave_out}
-    for column in [c for c in _unused(raw, study) if c not in chosen]:
-        words = read_words(raw.frame[column].reset_index(drop=True), set(study.missing))
-        shares = words.value_counts(normalize=True)
-        role = role_of_attendance(column, dict(zip(map(str, shares.index), shares, strict=True)))
-        filled = words.fillna("")
+    whose = [raw.frame[study.columns[role]] for role in NEEDED]
+    for column in [c for c in _unused(raw, study) if c not in {*study.keep, *study.leave_out}]:
+        words = read_words(raw.frame[column], study.missing)
+        role, filled = role_of_attendance(column, words), words.fillna("")
         if role and all(filled.groupby(who).nunique().max() > 1 for who in whose):
             found.add("attendance_not_stated", column, role=role, shown=shown_name(column))
 
@@ -183,34 +175,35 @@ def _unused(raw: RawTable, study: Study) -> list[str]:
     return [c for c in unused(study, [*raw.frame]) if c not in {*study.adjust, "synthetic"}]
 
 
-def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame) -> tuple[Study, list[str]]:
+def _leave_out_empty(given: Study, study: Study, patients: pd.DataFrame, said: list[str]) -> Study:
     """Leave out measures that were recognised, not asked for, and that most patients lack."""
-    stated = {s.measure.name for s in given.measures}
-    free = [e.measure for e in study.measures if e.measure.name not in stated]
+    free = [e.measure for e in study.measures if not given.measures]
     out = [m for m in free if patients[[m.pre, m.post]].isna().mean().max() > 0.5]
     kept = tuple(e for e in study.measures if e.measure not in out)
     if not kept:
-        return study, []
-    said = [remark("measure_mostly_missing", label=m.label, name=m.name) for m in out]
-    return replace(study, measures=kept), said
+        return study
+    said += [remark("measure_mostly_missing", label=m.label, name=m.name) for m in out]
+    return replace(study, measures=kept)
 
 
-def _with_persons(raw: RawTable, study: Study) -> tuple[Study, list[str]]:
+def _with_persons(raw: RawTable, study: Study, said: list[str]) -> Study:
     """Find a column of persons that shows that some have several courses, or the reverse."""
     rest = [c for c in raw.frame.columns if c not in study.columns.values()]
     guess = guess_roles(rest, ("patient_id",)).get("patient_id")
     other = study.columns.get("person_id", guess)
     if other is None or "person_id" in study.without:
-        return study, []
+        return study
     both = study.columns["patient_id"], other
     names = dict(zip(("patient", "person"), map(shown_name, both), strict=True))
     own, theirs = (read_codes(raw.frame[c], study.missing).nunique() for c in both)
     if theirs >= own:
-        return study, [remark("several_courses", **names)] * (theirs > own)
+        said += [remark("several_courses", **names)] * (theirs > own)
+        return study
     guessed = (*study.guessed, *["person_id"] * (other == guess))
     done = replace(study, columns={**study.columns, "person_id": other}, guessed=guessed)
-    done = replace(done, threshold=least_shown(raw, done))
-    return done, [remark("courses_of_persons", least=done.threshold, **names)]
+    least = least_shown(raw, done)
+    said.append(remark("courses_of_persons", least=least, **names))
+    return replace(done, threshold=least)
 
 
 def _with_counts(
@@ -230,9 +223,9 @@ def _feasible(included: Included, found: Problems, study: Study) -> None:
     """Note what no model can be fitted to: said here, before anything is computed."""
     people, therapist = included.patients, study.columns["therapist_id"]
     if people.empty:
-        last = next((s for s in included.flow if s.patients == 0), included.flow[-1])
-        how = next(words for part, words in RELAX.items() if part in last.rule)
-        found.add("nobody_left", rule=last.rule, how=how)
+        rule = next((s for s in included.flow if s.patients == 0), included.flow[-1]).rule
+        how = next(words for part, words in RELAX.items() if part in rule)
+        found.add("nobody_left", rule=rule, how=how)
         return
     loads = people["therapist_id"].value_counts()
     if len(loads) < 2:
@@ -242,30 +235,26 @@ def _feasible(included: Included, found: Problems, study: Study) -> None:
     elif len(people) < len(loads) + 5:
         found.add("too_few_patients", therapist)
     for entry in study.measures:
-        _varies(people, entry, found)
+        pre, post = people[entry.measure.pre], people[entry.measure.post]
+        first, last = entry.pre or entry.score, entry.post or entry.score
+        if alike := [c for c, values in ((first, pre), (last, post)) if values.nunique() < 2]:
+            found.add("scores_equal", alike[0])
+        elif bool((pre == post).all()):
+            found.add("ends_equal", last)
     if "service_id" in people and not found:
         services = people.groupby("therapist_id")["service_id"].transform("nunique")
         key, most = "two_services" if services.max() == 2 else "many_services", int(services.max())
         found.add(key, study.columns["service_id"], services > 1, most=most)
 
 
-def _varies(people: pd.DataFrame, entry: ScoreColumns, found: Problems) -> None:
-    pre, post = people[entry.measure.pre], people[entry.measure.post]
-    first, last = entry.pre or entry.score, entry.post or entry.score
-    if alike := [c for c, values in ((first, pre), (last, post)) if values.nunique() < 2]:
-        found.add("scores_equal", alike[0])
-    elif bool((pre == post).all()):
-        found.add("ends_equal", last)
-
-
 def _therapists(
-    path: str | Path | None, people: pd.DataFrame, study: Study, found: Problems
-) -> tuple[pd.DataFrame | None, list[str]]:
-    """Read the table of therapists as the patients' file is; name the columns not used too."""
+    path: str | Path | None, people: pd.DataFrame, study: Study, found: Problems, said: list[str]
+) -> pd.DataFrame | None:
+    """Read the table of therapists as the patients' file is; say which columns are not used."""
     if path is None:
-        return None, []
+        return None
     raw = read_table(path)
-    columns = guess_therapist_columns(list(raw.frame.columns))
+    columns = guess_therapist_columns([*map(str, raw.frame)])
     if "therapist_id" not in columns:
         raise refusal("therapist_column_not_found", file=raw.name)
     mine, table = Problems(raw.name, raw.rows), pd.DataFrame(index=raw.frame.index)
@@ -274,39 +263,35 @@ def _therapists(
             table[role] = read_codes(raw.frame[column], study.missing)
             continue
         read = read_numbers(raw.frame[column], study.missing, study.decimal or None)
-        outside = ~read.values.between(0, _THERAPIST_MOST.get(role, float("inf")))
-        kinds = read.kinds.mask(outside & read.values.notna(), "range")
-        mine.add_kinds("a number is needed", column, kinds)
+        read = read.within(0, _THERAPIST_MOST.get(role, float("inf")))
+        mine.add_kinds("a number is needed", column, read.kinds)
         table[role] = read.values
     name, therapist = columns["therapist_id"], table["therapist_id"]
     mine.add("missing_entry", name, therapist.isna())
-    repeated = therapist.notna() & therapist.dropna().map(same_name).duplicated()
-    mine.add("repeated_therapist", name, repeated)
+    mine.add("repeated_therapist", name, therapist.dropna().map(same_name).duplicated())
     if mine:
         raise mine.first()
     spelt = {same_name(t): t for t in people["therapist_id"].dropna().unique()}
     table["therapist_id"] = therapist = therapist.map(lambda t: spelt.get(same_name(t), t))
     unknown = people["therapist_id"].notna() & ~people["therapist_id"].isin(therapist)
     found.add("unknown_therapist", study.columns["therapist_id"], unknown, file=raw.name)
-    left = [c for c in map(str, raw.frame) if c not in columns.values()]
-    return table[therapist.isin(people["therapist_id"])], left
+    if left := [c for c in map(str, raw.frame) if c not in columns.values()]:
+        said.append(remark("scales_not_used", columns=headings_listed(left)))
+    return table[therapist.isin(people["therapist_id"])]
 
 
-def _cohort(
-    raw: RawTable, included: Included, measures: tuple[Measure, ...], table: pd.DataFrame | None
-) -> Cohort:
+def _cohort(raw: RawTable, included: Included, study: Study, table: pd.DataFrame | None) -> Cohort:
     """Build the cohort from what has been read and checked."""
-    people = included.patients
-    synthetic = "synthetic" in people and bool(people["synthetic"].str.lower().eq("true").all())
-    people = _without_rules(people)
+    marks = included.patients.get("synthetic", pd.Series(""))
+    people = _without_rules(included.patients)
     if "sessions" in people:
         people["sessions"] = people["sessions"].where(people["sessions"] >= 1)
     return Cohort(
         patients=finished(people, ["therapist_id", "patient_id"]),
         therapists=None if table is None else finished(table, ["therapist_id"]),
         segments=None,
-        measures=measures,
-        provenance=Provenance(synthetic=synthetic, source=raw.name),
+        measures=tuple(s.measure for s in study.measures),
+        provenance=Provenance(synthetic=bool(marks.str.lower().eq("true").all()), source=raw.name),
         flow=included.flow,
         eligible=_without_rules(included.eligible),
     )

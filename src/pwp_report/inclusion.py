@@ -1,12 +1,10 @@
 """Rules of inclusion, one after the other, with the count at each; and whether enough is left."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from pwp_lib.cohort import FlowStep, flow_step
-from pwp_lib.measures import Measure
 from pwp_report.disclosure import DisclosurePolicy, aggregate_small
 from pwp_report.study import Study
 from pwp_report.wording import SEVERAL, remark, worded
@@ -17,8 +15,7 @@ _SCORE = "a score on"
 LEAST_THERAPISTS = 5
 
 
-@dataclass(frozen=True)
-class Included:
+class Included(NamedTuple):
     """What the rules left.
 
     Attributes
@@ -37,14 +34,11 @@ class Included:
     rules: pd.DataFrame
 
 
-def _masks(
-    patients: pd.DataFrame, study: Study, measures: Sequence[Measure]
-) -> list[tuple[str, pd.Series]]:
+def _masks(patients: pd.DataFrame, study: Study) -> list[tuple[str, pd.Series]]:
     """Give each rule in words, and who meets it. A rule on something not recorded is left out."""
     has = patients.columns
     rules: list[tuple[str, pd.Series]] = []
-    came = patients["sessions"] >= 1 if "sessions" in has else patients["patient_id"].notna()
-    if study.level == "session" and not bool(came.all()):
+    if study.level == "session" and not (came := patients["sessions"] >= 1).all():
         words = "a session in treatment" if study.counts_every_row else "a session was attended"
         rules.append((words, came))
     known, words = patients["therapist_id"].notna(), "a therapist is recorded"
@@ -82,13 +76,13 @@ def _masks(
     for sign, end, word in ((1, study.minimum_age, "more"), (-1, study.maximum_age, "less")):
         if "age" in has and end is not None:
             rules.append((f"aged {end:g} or {word}", sign * patients["age"] >= sign * end))
-    for m in measures:
+    for m in [entry.measure for entry in study.measures]:
         both = patients[[m.pre, m.post]].notna().all(axis=1)
         rules.append((f"{_SCORE} {m.label} at both ends", both))
     return rules
 
 
-def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure]) -> Included:
+def apply_rules(patients: pd.DataFrame, study: Study, chosen: list[FlowStep]) -> Included:
     """Apply the study's rules in turn.
 
     Parameters
@@ -96,15 +90,14 @@ def apply_rules(patients: pd.DataFrame, study: Study, measures: Sequence[Measure
     patients : DataFrame
         One row a patient, with ``therapist_id``, the scores, and what the rules ask for.
     study : Study
-    measures : sequence of Measure
+    chosen : list of FlowStep
+        Who stands in the rows that were read: what the flow begins with.
     """
-    flow = [flow_step("patients in the file", patients, 0)]
-    left = pd.Series(True, index=patients.index)
-    eligible = left
-    lines = []
+    flow, lines = [*chosen], []
+    left = eligible = pd.Series(True, index=patients.index)
     free = {f"{_SCORE} {e.measure.label} at both ends" for e in study.measures if not e.required}
     # Measures that patients may lack come last.
-    for words, met in sorted(_masks(patients, study, measures), key=lambda rule: rule[0] in free):
+    for words, met in sorted(_masks(patients, study), key=lambda rule: rule[0] in free):
         met = met.fillna(False).astype(bool)
         excluded = int((left & ~met).sum())
         # Numbers of patients by measure tell how many lack one: of few it is as one required.

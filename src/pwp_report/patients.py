@@ -16,7 +16,7 @@ from pwp_report.read import cells
 from pwp_report.read.raw import RawTable, headings_listed, shown_name
 from pwp_report.recognise import NOBODY, WORDS, in_short, of_nobody, one_edit
 from pwp_report.sessions import OF_PERSONS, choose_therapist, main_services, reduce_sessions
-from pwp_report.study import HANDFUL, ScoreColumns, Study, unused
+from pwp_report.study import HANDFUL, NEEDED, ScoreColumns, Study, unused
 from pwp_report.wording import refusal, remark
 
 #: A label with fewer rows, of so many labels at most, may be another but for a letter.
@@ -64,21 +64,20 @@ class PatientReader:
     study : Study
         As completed from the file's columns.
     found : Problems
-        Where problems are noted. What is worth a look and no problem goes to ``notes``.
+        Where problems are noted.
+    notes : list of str
+        What is worth a look and no problem is added to it.
     """
 
-    def __init__(self, raw: RawTable, study: Study, found: Problems) -> None:
-        self.raw, self.study, self.found = raw, study, found
-        self.frame = raw.frame.reset_index(drop=True)
-        self.codes = set(study.missing)
-        self.notes: list[str] = []
-        self.reads: list[cells.ReadColumn] = []
+    def __init__(self, raw: RawTable, study: Study, found: Problems, notes: list[str]) -> None:
+        self.raw, self.study, self.found, self.notes = raw, study, found, notes
+        self.frame, self.codes = raw.frame, set(study.missing)
+        self.scores: dict[str, cells.ReadColumn] = {}
 
     def patients(self) -> pd.DataFrame:
         """Read every column; the index of the result holds the position of each first row."""
         study, has = self.study, set(self.study.columns)
-        out = pd.DataFrame({"patient_id": self._identifier("patient_id")})
-        out["therapist_id"] = self._identifier("therapist_id")
+        out = pd.DataFrame({role: self._identifier(role) for role in NEEDED})
         self._lone_code(out["therapist_id"])
         if "person_id" in has:
             out["person_id"] = self._text("person_id").fillna(out["patient_id"])
@@ -132,6 +131,12 @@ class PatientReader:
     def _cells(self, role: str) -> pd.Series:
         return self.frame[self.study.columns[role]]
 
+    def _dates(self, role: str) -> cells.ReadColumn:
+        return cells.read_dates(self._cells(role), self.codes, self.study.date_format)
+
+    def _session_numbers(self) -> cells.ReadColumn:
+        return cells.read_numbers(self._cells("session_number"), self.codes)
+
     def _text(self, role: str) -> pd.Series:
         return cells.read_codes(self._cells(role), self.study.missing_of(role))
 
@@ -139,8 +144,7 @@ class PatientReader:
         """Say in how many rows each code for missing stands, and each word for no therapist."""
         study, left = self.study, unused(self.study, [*self.frame])
         whose = [study.columns.get(role) for role in ("therapist_id", "service_id")]
-        used = [c for c in self.frame if c not in left or c in study.adjust]
-        for column in [c for c in used if c in whose or self.codes]:
+        for column in [c for c in self.frame if c not in left or c in study.adjust]:
             rows = self.frame[column].value_counts()
             text = cells.read_codes(rows.index.to_series())
             known = text.isin(self.codes) | (of_nobody(text) & (column in whose))
@@ -154,13 +158,12 @@ class PatientReader:
         text = text.mask(of_nobody(text))
         if role == "patient_id":
             self.found.add("missing_entry", self.study.columns[role], text.isna())
-        shortened = text.str.fullmatch(WORDS["shortened"]).fillna(False).astype(bool)
+        shortened = text.str.fullmatch(WORDS["shortened"], na=False)
         kinds = pd.Series(None, index=text.index, dtype="str")
         kinds = kinds.mask(no_identifiers(text), "no_identifier").mask(shortened, "scientific")
         self.found.add_kinds("an identifier is needed", self.study.columns[role], kinds)
-        if role != "patient_id":
-            text = self._one_spelling(text, role)
-        return text.mask(kinds.notna())
+        spelt = text if role == "patient_id" else self._one_spelling(text, role)
+        return spelt.mask(kinds.notna())
 
     def _one_spelling(self, text: pd.Series, role: str) -> pd.Series:
         """Take spellings that differ in capitals or leading zeros alone for one, and say so."""
@@ -198,10 +201,9 @@ class PatientReader:
     def _number(self, role: str) -> pd.Series:
         low, high = _NUMBERS[role]
         read = cells.read_numbers(self._cells(role), self.codes, self.study.decimal or None)
-        outside = read.values.notna() & ~read.values.between(low, high)
-        need = f"a number from {low:g} to {high:g} is needed"
-        self.found.add_kinds(need, self.study.columns[role], read.kinds.mask(outside, "range"))
-        return read.values.mask(outside)
+        read, need = read.within(low, high), f"a number from {low:g} to {high:g} is needed"
+        self.found.add_kinds(need, self.study.columns[role], read.kinds)
+        return read.values
 
     def _means(self, role: str, code: str, others: Sequence[str] = ()) -> pd.Series:
         """Whether entries mean what the codes of that name say; missing where nothing is said.
@@ -220,7 +222,6 @@ class PatientReader:
 
     def _gender(self, role: str) -> pd.Series:
         text = cells.read_words(self._cells(role), self.codes).fillna("x")
-        none = pd.Series(None, index=text.index, dtype="str")
         female, male = (text.isin(self.study.codes[g]) for g in ("female", "male"))
         unknown = text.isin([*"90xz", *NOBODY]) | text.str.fullmatch(WORDS["not_said"])
         # Nought and one are no national codes: which is which, only their list can tell.
@@ -228,20 +229,20 @@ class PatientReader:
             unknown, female, male = ((x & ~text.isin(["0", "1"])) for x in (unknown, female, male))
         if (~unknown & ~female & ~male).mean() > 0.2:
             self._note("gender_codes", column=shown_name(self.study.columns[role]))
-        return none.mask(~unknown, "other").mask(female, "female").mask(male, "male")
+        return text.mask(unknown).mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
     def _status(self) -> pd.Series:
         role = "status" if "status" in self.study.columns else "ended"
-        read = cells.read_dates(self._cells(role), self.codes, self.study.date_format)
+        read = self._dates(role)
         ended = read.values.notna() | read.wrong
         if role == "ended" or read.values.count() > read.wrong.sum():
             # A date of discharge says that the case is closed; without one it is in treatment.
             return ended.map({True: "closed", False: "in_treatment"}).astype("str")
         text = cells.read_words(self._cells("status"), self.codes)
-        status = pd.Series(None, index=text.index, dtype="str")
-        for name in ("closed", "in_treatment", "neither"):
-            status = status.mask(text.isin(self.study.codes[name]) | (text == name), name)
-        status = status.mask(text.isin(self.study.codes["dropped_out"]), "closed")
+        codes, known = self.study.codes, ("closed", "in_treatment", "neither")
+        means = {entry: name for name in known for entry in (name, *codes[name])}
+        means |= dict.fromkeys(codes["dropped_out"], "closed")
+        status = text.map(means).astype("str")
         strange = status.isna() & text.notna()
         words = text[strange].drop_duplicates().index
         told = {"count": len(words), "first": ", ".join(map(str, self.raw.rows[words[:6]]))}
@@ -249,18 +250,16 @@ class PatientReader:
         return status
 
     def _scores(self) -> pd.DataFrame:
-        reads: dict[str, cells.ReadColumn] = {}
         form = self.codes, self.study.decimal
         for entry in self.study.measures:
             for name, column in score_columns(entry, self.study.level):
                 read = cells.read_scores(self.frame[column], entry.measure, *form)
-                need, reads[name] = f"{entry.measure.range_text} is needed", read
-                self.found.add_kinds(need, column, read.kinds)
-                if not bool(read.values.notna().any() or read.kinds.notna().any()):
+                self.found.add_kinds(f"{entry.measure.range_text} is needed", column, read.kinds)
+                if not bool(read.values.notna().any() or read.wrong.any()):
                     self.found.add("empty_column", column)
                 self._missing_on_scale(column, entry.measure, read.values)
-        self.reads = [*reads.values()]
-        return pd.DataFrame({name: read.values for name, read in reads.items()})
+                self.scores[name] = read
+        return pd.DataFrame({name: read.values for name, read in self.scores.items()})
 
     def _missing_on_scale(self, column: str, measure: Measure, scores: pd.Series) -> None:
         """Ask about codes for missing that look like any other score of the scale."""
@@ -278,15 +277,14 @@ class PatientReader:
         top, patient = self.frame.iloc[0].astype("str"), self.study.columns["patient_id"]
         # Numbers, dates and labels with digits are a patient's.
         known = top.str.match(r"\W*\d").any() or re.search(r"\d", top[patient])
-        if len(self.frame) > 1 and not known and all(r.kinds.iloc[0] == "text" for r in self.reads):
+        texts = all(read.kinds.iloc[0] == "text" for read in self.scores.values())
+        if len(self.frame) > 1 and not known and texts:
             self.found.replace_rows("second_header", pd.Series(True, index=[0]))
 
     def _totals(self) -> None:
         """Name a row of sums or a footer for what it is, in the place of each entry in it."""
-        patient, therapist = self._text("patient_id"), self._text("therapist_id")
-        text = patient.fillna(therapist).str.lower()
-        where = text.str.fullmatch(WORDS["no_patient"]).fillna(False).astype(bool)
-        self.found.replace_rows("no_patient", where)
+        text = self._text("patient_id").fillna(self._text("therapist_id")).str.lower()
+        self.found.replace_rows("no_patient", text.str.fullmatch(WORDS["no_patient"], na=False))
 
     # --- One row a patient ------------------------------------------------------------------------
 
@@ -313,7 +311,7 @@ class PatientReader:
         if rule == "most_sessions" and "sessions" not in patients:
             raise refusal("most_sessions_without_sessions", file=self.raw.name)
         if "started" in self.study.columns:
-            read = cells.read_dates(self._cells("started"), self.codes, self.study.date_format)
+            read = self._dates("started")
             self.found.add_kinds("a date is needed", self.study.columns["started"], read.kinds)
             patients = patients.assign(order=read.values).sort_values("order", kind="stable")
         elif rule in ("first", "last"):
@@ -330,8 +328,7 @@ class PatientReader:
 
     def _other_courses(self, patients: pd.DataFrame, keep: pd.Series) -> None:
         """Name rows of a patient with another therapist and other scores: another course."""
-        scores = [name for m in self.study.measures for name in (m.measure.pre, m.measure.post)]
-        told = [c for c in map(str, patients) if c in scores or c.startswith(OF_PERSONS)]
+        told = [c for c in map(str, patients) if c in self.scores or c.startswith(OF_PERSONS)]
         rows = patients[patients["n_therapists"] > 1]
         apart = rows.groupby("patient_id")[told].transform("nunique", dropna=False)
         other = apart.gt(1).any(axis=1)
@@ -358,16 +355,6 @@ class PatientReader:
         some = differ.any(axis=1).mean() / 2
         return headings_listed([str(c) for c in left if differ[c].mean() > some]) or "none"
 
-    def _order_of_sessions(self) -> cells.ReadColumn:
-        """Read when sessions were, to the minute where the file says so."""
-        if "date" not in self.study.columns:
-            return cells.read_numbers(self._cells("session_number"), self.codes)
-        read = cells.read_dates(self._cells("date"), self.codes, self.study.date_format)
-        if "time" not in self.study.columns:
-            return read
-        times = cells.read_times(self._cells("time"), self.codes)
-        return cells.ReadColumn(read.values + times, read.kinds)
-
     def _attended(self) -> pd.Series:
         if "attended" in self.study.columns:
             others = *WORDS["not_attended"], *self.study.codes["missed"]
@@ -379,7 +366,10 @@ class PatientReader:
     def _by_session(self, sessions: pd.DataFrame) -> pd.DataFrame:
         study = self.study
         role = "date" if "date" in study.columns else "session_number"
-        read = self._order_of_sessions()
+        read = self._dates(role) if role == "date" else self._session_numbers()
+        if {"date", "time"} <= {*study.columns}:  # to the minute where the file says so
+            times = cells.read_times(self._cells("time"), self.codes)
+            read = cells.ReadColumn(read.values + times, read.kinds)
         self.found.add_kinds("the order of sessions is needed", study.columns[role], read.kinds)
         self.found.add("missing_entry", study.columns[role], read.values.isna() & ~read.wrong)
         sessions["order"], sessions["attended"] = read.values, self._attended()
@@ -422,9 +412,8 @@ class PatientReader:
             return
         rows, found = attended.sort_values("order", kind="stable"), {}
         if "session_number" in columns:
-            numbers = cells.read_numbers(self._cells("session_number"), self.codes).values
-            fall = numbers.loc[rows.index].groupby(rows["patient_id"]).diff() < 0
-            found["sessions_begin_again"] = fall
+            numbers = self._session_numbers().values.loc[rows.index]
+            found["sessions_begin_again"] = numbers.groupby(rows["patient_id"]).diff() < 0
         by_patient = rows.groupby("patient_id")["order"]
         # Whoever was assessed may have waited for treatment.
         found["long_gaps"] = (by_patient.diff() > _HALF_A_YEAR) & (by_patient.cumcount() > 1)

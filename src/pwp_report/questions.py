@@ -1,7 +1,5 @@
 """What is asked of who knows a file: about columns without a use, and what scores suggest."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
@@ -33,14 +31,14 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
     """
     who, known = people_of(raw.frame, study), {*study.columns, *study.without}
     left = [c for c in unused(study, [*raw.frame]) if c not in study.set_aside]
-    of_place = partial(speaks_of, "place")
+    places = [c for c in left if speaks_of("place", c)]
     free = [c for c in left if c not in {*study.adjust, *study.keep, *study.leave_out}]
     # A column of services with one entry alone tells none apart.
     told = raw.frame.get(study.columns.get("service_id", ""), pd.Series()).nunique() > 1
     told = told or "service_id" in study.without
-    services = sorted(left, key=of_place, reverse=True) * (not told)
-    above = [c for c in free if of_place(c) or speaks_of("above", c)] * ("service_id" not in known)
-    groups = [c for c in left if not (of_place(c) or speaks_of("no_group", c))]
+    services = [*places, *(c for c in left if c not in places)] * (not told)
+    above = [c for c in free if c in places or speaks_of("above", c)] * ("service_id" not in known)
+    groups = [c for c in left if not (c in places or speaks_of("no_group", c))]
     groups *= "group_id" not in known
     treatments = [c for c in free if speaks_of("treatment", c)]
     scored = raw.frame[[s.score for s in study.measures if s.score]].notna().any(axis=1)
@@ -77,8 +75,8 @@ def asked_of_scores(patients: pd.DataFrame, people: pd.DataFrame, study: Study) 
         signs = _signs(people, m) | {"measure_costs": few > min([*lack.values(), 1.0]) + 0.1}
         asked += [remark(key, measure=m, few=f"{few:.0%}") for key, so in signs.items() if so]
     for key, (whom, more) in _groups(patients, people, study).items():
-        words = {"some": study.some(int(whom.sum()), len(whom))}
-        asked += [remark(key, **words)] * bool(whom.mean() > more)
+        if whom.mean() > more:
+            asked.append(remark(key, some=study.some(int(whom.sum()), len(whom))))
     asked += [q for m in measures for q in telling(people, m, study.adjust)]
     return list(dict.fromkeys(asked))  # of codes once, whatever the measure
 
@@ -188,7 +186,7 @@ def _of_stages(labels: pd.Series) -> bool:
 
 def _of_years(labels: pd.Series, who: pd.DataFrame) -> bool:
     """Whether a column is of years, and most trainees who have numbers stand under several."""
-    trainee = who["therapist_id"].str.fullmatch(WORDS["trainee"]).fillna(False).astype(bool)
+    trainee = who["therapist_id"].str.fullmatch(WORDS["trainee"], na=False)
     years = labels[trainee].groupby(who["therapist_id"]).nunique()
     several = len(years) > 1 and (years > 1).mean() > 0.5
     return bool(several and labels.astype("str").str.contains(_YEAR).mean() > 0.9)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -12,9 +11,7 @@ from pwp_report.wording import listed
 
 _NAMES: dict[str, dict[str, Any]] = listed("names.toml")
 #: What entries mean, in small letters.
-CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {name: tuple(entries) for name, entries in _NAMES["codes"].items()}
-)
+CODES: Mapping[str, tuple[str, ...]] = {k: tuple(words) for k, words in _NAMES["codes"].items()}
 #: Lists of words, and patterns of them, that say what an entry or a heading is of.
 WORDS: Mapping[str, Any] = _NAMES["words"]
 #: Words that stand where nobody is named.
@@ -48,9 +45,8 @@ def _matched(columns: Sequence[str], names: Mapping[str, Sequence[str]]) -> dict
     by_name = {_plain(column): column for column in reversed(columns)}
     found: dict[str, str] = {}
     for role, known in names.items():
-        free = [by_name[n] for n in known if n in by_name and by_name[n] not in found.values()]
-        if free:
-            found[role] = free[0]
+        if name := next((n for n in known if n in by_name), ""):
+            found[role] = by_name.pop(name)
     return found
 
 
@@ -125,22 +121,23 @@ def one_letter_off(column: str, roles: Sequence[str]) -> str:
     return next((r for r in roles if any(one_edit(own, n) for n in _NAMES["roles"][r])), "")
 
 
-def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
+def role_of_attendance(heading: str, words: pd.Series) -> str:
     """Say what a column of sessions is by its entries: ``attended``, ``missed``, or neither.
 
     Parameters
     ----------
     heading : str
         Yes and no, or 0 and 1, are of attendance only where the heading speaks of it.
-    shares : mapping of str to float
-        By entry, in small letters, its share of the column.
+    words : Series
+        The entries, in small letters.
 
     Examples
     --------
-    >>> role_of_attendance("Kept", {"5": 0.8, "3": 0.2}), role_of_attendance("Note", {"dna": 1.0})
-    ('attended', 'missed')
+    >>> entries = {"Kept": ["5", "5", "3"], "Note": ["dna", None]}
+    >>> [role_of_attendance(name, pd.Series(words)) for name, words in entries.items()]
+    ['attended', 'missed']
     """
-    entries, name, yes_or_no = set(shares), _plain(heading), {*WORDS["yes_or_no"]}
+    entries, name, yes_or_no = {*words.dropna()}, _plain(heading), {*WORDS["yes_or_no"]}
     numbers = {entry.lstrip("0") for entry in entries}
     if entries and numbers <= set("234567"):
         return "attended" if numbers & {"5", "6"} and numbers - {"5", "6"} else ""
@@ -149,9 +146,8 @@ def role_of_attendance(heading: str, shares: Mapping[str, float]) -> str:
         no = re.search("not?attend|nonattend|notseen|^dna|noshow|miss|absen|cancel", name)
         return "missed" if no else "attended" if said else ""
     said_so = CODES["attended"], WORDS["not_attended"]
-    came, did_not = ({w for w in words if len(w) > 2} for words in said_so)
-    known = sum(shares[entry] for entry in entries & (came | did_not))
-    if known < 0.5 or not entries & did_not - yes_or_no:
+    came, did_not = ({w for w in some if len(w) > 2} for some in said_so)
+    if words.dropna().isin(came | did_not).mean() < 0.5 or not entries & did_not - yes_or_no:
         return ""
     return "attended" if entries & came else "missed"
 
@@ -205,14 +201,6 @@ def named_after(columns: Sequence[str], measure: Measure, before: str = "") -> l
     return [c for c in there if not re.search(others, c.lower())]
 
 
-def _patterns(measure: Measure) -> dict[str, str]:
-    """Give what headings of a measure's scores look like: before, after, and of a session."""
-    stem, filler = _stem(measure), WORDS["filler"]
-    ends = {end: f"{filler}(?:{'|'.join(words)}){filler}" for end, words in _NAMES["ends"].items()}
-    patterns = {end: f"{stem}{word}|{word}{stem}{filler}" for end, word in ends.items()}
-    return {**patterns, "score": f"{stem}{filler}"}
-
-
 def guess_scores(
     columns: Sequence[str], measures: Sequence[Measure] = tuple(MEASURES.values())
 ) -> dict[str, dict[str, str]]:
@@ -224,9 +212,13 @@ def guess_scores(
     {'phq9': {'pre': 'PHQ9_FirstScore', 'post': 'PHQ9_LastScore'}, 'gad7': {'score': 'GAD7 total'}}
     """
     found: dict[str, dict[str, str]] = {}
+    filler, words = WORDS["filler"], _NAMES["ends"].items()
+    ends = {end: f"{filler}(?:{'|'.join(some)}){filler}" for end, some in words}
     for measure in measures:
-        ends = _patterns(measure).items()
-        fits = {end: [c for c in columns if re.fullmatch(p, _plain(c))] for end, p in ends}
+        stem = _stem(measure)
+        forms = {end: f"{stem}{word}|{word}{stem}{filler}" for end, word in ends.items()}
+        forms["score"] = f"{stem}{filler}"
+        fits = {end: [c for c in columns if re.fullmatch(f, _plain(c))] for end, f in forms.items()}
         mine = {end: fit[0] for end, fit in fits.items() if fit}
         whole = {"pre", "post"} <= set(mine)
         mine = {e: c for e, c in mine.items() if "score" not in mine or (e == "score") != whole}

@@ -18,7 +18,7 @@ _NUMBERED = ("patient_id", "person_id", "therapist_id")
 _MANY = 0.1
 
 
-def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, ...], list[str]]:
+def choose_rows(raw: RawTable, study: Study, said: list[str]) -> tuple[RawTable, list[FlowStep]]:
     """Leave out the rows that a study does not want.
 
     Parameters
@@ -26,16 +26,16 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
     raw : RawTable
     study : Study
         As completed from the file's columns.
+    said : list of str
+        What is worth a look is added to it.
 
     Returns
     -------
     raw : RawTable
         With the rows that are left.
-    flow : tuple of FlowStep
+    flow : list of FlowStep
         Who stands in the rows of the file, and in those left after each choice.
-    remarks : list of str
     """
-    said: list[str] = []
     if study.numbers_restart:
         raw, several = _apart_by_service(raw, study)
         said += [remark("numbers_restarted", count=len(several))] * bool(len(several))
@@ -60,7 +60,7 @@ def choose_rows(raw: RawTable, study: Study) -> tuple[RawTable, tuple[FlowStep, 
             flow.append(_step(words, people[met_all], flow[-1].patients))
     if not met_all.any():
         raise refusal("study_leaves_no_row", file=raw.name)
-    return _rows(raw, met_all), tuple(flow), said
+    return _rows(raw, met_all), flow
 
 
 def _step(rule: str, rows: pd.DataFrame, before: int = 0) -> FlowStep:

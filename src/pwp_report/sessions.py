@@ -106,9 +106,8 @@ def reduce_sessions(
     turn = seen.groupby([*alike, "therapist_id"], dropna=False).cumcount()
     joined = seen.assign(_turn=turn).duplicated([*alike, "_turn"])
     held = seen[~joined]
-    first = held.drop_duplicates("patient_id", keep="first").set_index("patient_id")
-    last = held.drop_duplicates("patient_id", keep="last").set_index("patient_id")
     groups, rows = (part.groupby("patient_id", sort=False) for part in (held, seen))
+    first, last = (part.set_index("patient_id") for part in (groups.head(1), groups.tail(1)))
     ours = _treating(seen) if "treated" in seen else seen
     parts: dict[str, pd.Series] = {str(c): v for c, v in choose_therapist(ours, several).items()}
     own = seen[seen["therapist_id"] == seen["patient_id"].map(parts["therapist_id"])]
@@ -118,8 +117,8 @@ def reduce_sessions(
         parts[f"{name}_pre"], parts[f"{name}_post"] = first[name], last[name]
         if scores == "recorded":
             found = groups[name]
-            twice = found.count() > 1
-            parts[f"{name}_pre"], parts[f"{name}_post"] = found.first(), found.last().where(twice)
+            parts[f"{name}_pre"] = found.first()
+            parts[f"{name}_post"] = found.last().where(found.count() > 1)
     parts["sessions"] = groups.size()
     parts["joined"] = rows.size() - groups.size()
     of_all = {"assessment": "any", "one_to_one": "all", "treated": "sum"}

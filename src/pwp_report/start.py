@@ -149,8 +149,7 @@ def _what_is_there(asked: Request, cohort: Cohort) -> set[str]:
     therapists = cohort.therapists
     measures = [cohort.measure(name) for name in asked.measures]
     held = {
-        "downloads": asked.data is None,
-        "paper": asked.data is None,
+        **dict.fromkeys(("downloads", "paper"), asked.data is None),
         "therapists": therapists is not None and {s.name for s in SCALES} <= {*therapists},
         "segments": cohort.segments is not None,
         "services": "service_id" in cohort.patients.columns,

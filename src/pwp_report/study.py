@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 from multilevel.errors import InputError
@@ -10,7 +9,7 @@ from pwp_lib.measures import MEASURES, Measure
 from pwp_report import recognise
 from pwp_report.ledger import DisclosurePolicy
 from pwp_report.read.raw import did_you_mean, headings_listed, shown_name
-from pwp_report.wording import refusal, remark
+from pwp_report.wording import Question, refusal, remark
 
 #: Roles without which nothing can be done, and what they identify.
 NEEDED = {"patient_id": "patient", "therapist_id": "therapist"}
@@ -121,9 +120,9 @@ class Study:
         Roles and measures that were recognised rather than stated.
     without : tuple of str
         Roles that no column has, whatever its name: stated as ``""``.
-    questions : tuple of str
+    questions : tuple of Question
         What the file leaves open, to be answered by who knows it: what ``pwp check`` ends with.
-    settled : tuple of str
+    settled : tuple of Question
         What was asked, and answered in the study file.
     """
 
@@ -173,8 +172,8 @@ class Study:
     files: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    questions: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+    settled: tuple[Question, ...] = ()
 
     @property
     def counts_every_row(self) -> bool:
@@ -232,10 +231,8 @@ def unused(study: Study, columns: Sequence[str]) -> list[str]:
 
 def _refuse_half_measures(given: Study, study: Study, columns: Sequence[str], file: str) -> None:
     """Stop where one score of a measure was recognised and its partner was not."""
-    stated = {m.measure.name for m in given.measures}
-    for scores in _complete_scores(given, columns) if study.level == "patient" else []:
-        if scores.measure.name in stated or bool(scores.pre) == bool(scores.post):
-            continue
+    known = [] if given.measures or study.level != "patient" else _complete_scores(given, columns)
+    for scores in [s for s in known if bool(s.pre) != bool(s.post)]:
         end, other = ("post", scores.pre) if scores.pre else ("pre", scores.post)
         left = [c for c in unused(study, columns) if c != other]
         meant = did_you_mean(other, left, " (did you mean {}?)")
@@ -307,7 +304,7 @@ def recognise_study(study: Study, columns: Sequence[str], file: str = "") -> Stu
     return replace(
         study,
         level=level,
-        columns=MappingProxyType({**fresh, **{r: c for r, c in study.columns.items() if c}}),
+        columns={**fresh, **{r: c for r, c in study.columns.items() if c}},
         measures=usable,
         without=(*study.without, *(r for r, c in study.columns.items() if not c)),
         guessed=(*study.guessed, *fresh, *named_so),
@@ -340,10 +337,8 @@ def _require(given: Study, study: Study, columns: Sequence[str], file: str) -> N
     if without:
         name, ends = min(without), "score" if study.level == "session" else "pre and post"
         raise refusal("scores_not_found", file=file, name=name, ends=ends)
-    if not study.measures and study.level == "session":
-        raise refusal("no_measure_by_session", file=file)
-    if not study.measures:
-        half = [s.measure.name for s in _complete_scores(given, columns) if s.pre or s.post]
-        raise refusal("no_measure", file=file, name=[*half, "phq9"][0])
+    if not study.measures:  # nor half of one: that was refused
+        key = "no_measure_by_session" if study.level == "session" else "no_measure"
+        raise refusal(key, file=file, name="phq9")
     if study.level == "session" and not {"date", "session_number"} & set(study.columns):
         raise refusal("no_order_of_sessions", file=file)

@@ -11,9 +11,9 @@ import re
 import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multilevel.errors import InputError
 from pwp_lib.measures import MEASURES, Measure
@@ -27,8 +27,7 @@ _FAR = 10**10
 _CHOICES = ("keep", "leave_out")
 
 
-@dataclass(frozen=True)
-class _Key:
+class _Key(NamedTuple):
     """One key of a study file: where it stands, what it may hold, and the comment beside it.
 
     ``kind`` is what the value is; ``example`` is written as a comment where there is no value.
@@ -77,10 +76,10 @@ class _Section:
 
     def read(self, keys: Sequence[_Key]) -> dict[str, Any]:
         """Read the values of those keys that stand here."""
-        readers: dict[str, Callable[[Any, _Key], Any]] = {"flag": self._flag, "size": self._size}
+        readers: dict[str, Callable[[Any, _Key], Any]] = {"flag": self._flag}
         readers |= dict.fromkeys(("text", "filled"), self._text)
         readers |= dict.fromkeys(("words", "texts"), self._texts)
-        readers |= dict.fromkeys(("whole", "number", "number or false"), self._number)
+        readers |= dict.fromkeys(("whole", "size", "number", "number or false"), self._number)
         there = [key for key in keys if key.name in self.values]
         return {k.name: readers[k.kind](self.values[k.name], k) for k in there}
 
@@ -106,14 +105,12 @@ class _Section:
             raise self.error("is empty", f"give one or more of {choice}", key.name)
         return texts
 
-    def _size(self, value: Any, key: _Key) -> int | None:
-        if value == "":
-            raise self.error("is empty", 'give a number, or write "quarter"', key.name)
-        return None if value == "quarter" else int(self._number(value, key) or 0)
-
     def _number(self, value: Any, key: _Key) -> float | None:
-        if value is False and key.kind == "number or false":
-            return None  # TOML has no empty value: false says that there is none
+        if key.kind == "size" and value == "":
+            raise self.error("is empty", 'give a number, or write "quarter"', key.name)
+        # TOML has no empty value: these say that there is none.
+        if (key.kind, value) == ("size", "quarter") or (value is False and "false" in key.kind):
+            return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not key.low <= value <= key.high:
             far = key.high >= _FAR
@@ -121,7 +118,7 @@ class _Section:
             raise self.error(f"must be a number {span}", "correct it", key.name)
         if key.kind in ("whole", "size") and value % 1:
             raise self.error("must be a whole number", "correct it", key.name)
-        return int(value) if key.kind == "whole" else value
+        return int(value) if key.kind in ("whole", "size") else value
 
     def _flag(self, value: Any, key: _Key) -> bool:
         if not isinstance(value, bool):
@@ -194,7 +191,9 @@ def _study(content: dict[str, Any], place: Path) -> Study:
     if not _is_date_format(values.get("date_format", "")):
         hint = 'write it as in "%d/%m/%Y"'
         raise parts["file"].error("is not the form of a date", hint, "date_format")
-    values |= {name: _entries(content.get(name, {}), name, place) for name in _CHOICES}
+    for name in _CHOICES:
+        part = _Section(content.get(name, {}), name, place, None)
+        values[name] = part.read([_Key(name, column, "texts") for column in part.values])
     columns = {k: v.strip() for k, v in parts["columns"].read(_COLUMN_KEYS).items()}
     codes = parts["codes"].read(_CODE_KEYS)
     codes = {k: tuple(c.strip().lower() for c in v) for k, v in codes.items()}
@@ -215,12 +214,6 @@ def _is_date_format(form: str) -> bool:
     return False
 
 
-def _entries(values: Any, name: str, place: Path) -> dict[str, tuple[str, ...]]:
-    """Read the entries of columns whose rows are kept or left out."""
-    part = _Section(values, name, place, None)
-    return part.read([_Key(name, column, "texts") for column in part.values])
-
-
 def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
     outer = _Section(values, "measures", place, None)
     found = []
@@ -237,14 +230,12 @@ def _measures(values: Any, place: Path) -> tuple[ScoreColumns, ...]:
 
 def _measure(name: str, part: _Section) -> Measure:
     known, changes = MEASURES.get(name), part.read(_MEASURE_KEYS[4:])
+    blank = {"label": name, "cutoff": None, "reliable_change": None, "source": "the study file"}
     if known is None and not {"minimum", "maximum", "higher_is_worse"} <= set(changes):
         hint = f"give minimum, maximum and higher_is_worse, or use one of {', '.join(MEASURES)}"
         raise part.error("is not a measure of the library", hint)
     try:
-        if known is not None:
-            return replace(known, **changes)
-        blank = {"label": name, "cutoff": None, "reliable_change": None}
-        return Measure(name, **{**blank, "source": "the study file", **changes})
+        return replace(known, **changes) if known else Measure(name, **{**blank, **changes})
     except InputError as error:
         raise InputError(error.problem, hint=error.hint, file=part.file) from None
 

@@ -164,7 +164,8 @@ def test_how_many_had_several_therapists_is_rounded_or_withheld(
     ]
     rows = pd.DataFrame(lines, columns=["patient_id", "therapist_id", "order"])
     people = reduce_sessions(rows.assign(attended=True, phq9=9.0), ["phq9"])
-    flow = apply_rules(people, Study(level="session"), [PHQ9]).flow
+    study = Study(level="session", measures=(ScoreColumns(PHQ9),))
+    flow = apply_rules(people, study, []).flow
     rule = next(s.rule for s in flow if s.rule.startswith("a therapist is recorded"))
     assert f"which {said[0]} patients had" in rule
     assert ("equally many" in rule) == (tied > 0)

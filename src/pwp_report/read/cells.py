@@ -6,8 +6,7 @@ values. Entries themselves never leave this module; only their kind does.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,8 +26,7 @@ MISSING_CODES: tuple[int, ...] = tuple(_CELLS["missing_codes"])
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 
-@dataclass(frozen=True)
-class ReadColumn:
+class ReadColumn(NamedTuple):
     """A column as it was understood.
 
     Attributes
@@ -46,6 +44,11 @@ class ReadColumn:
     def wrong(self) -> pd.Series:
         """Which rows have to be corrected."""
         return self.kinds.notna()
+
+    def within(self, low: float, high: float) -> "ReadColumn":
+        """Take numbers that lie outside for wrong."""
+        outside = self.values.notna() & ~self.values.between(low, high)
+        return ReadColumn(self.values.mask(outside), self.kinds.mask(outside, "range"))
 
 
 def read_numbers(
@@ -112,12 +115,11 @@ def read_scores(
     [nan, 'range', 'code', 'fraction']
     """
     read = read_numbers(cells, codes, decimal)
-    values, kinds = read.values, read.kinds
-    outside = values.notna() & ~values.between(measure.minimum, measure.maximum)
-    code = outside & values.isin(MISSING_CODES)
-    broken = values.notna() & ~outside & (values % 1 != 0) if measure.integer else outside & False
-    kinds = kinds.mask(outside, "range").mask(code, "code").mask(broken, "fraction")
-    return ReadColumn(values.mask(kinds.notna()), kinds)
+    inside = read.within(measure.minimum, measure.maximum)
+    code = inside.values.isna() & read.values.isin(MISSING_CODES)
+    broken = (inside.values % 1 > 0) & measure.integer
+    kinds = inside.kinds.mask(code, "code").mask(broken, "fraction")
+    return ReadColumn(inside.values.mask(broken), kinds)
 
 
 def read_codes(cells: pd.Series, codes: Collection[str] = ()) -> pd.Series:
@@ -191,7 +193,7 @@ def read_dates(cells: pd.Series, codes: Collection[str] = (), fmt: str | None = 
     if pd.api.types.is_datetime64_any_dtype(cells):
         return ReadColumn(cells.dt.tz_localize(None), none)
     text = read_codes(cells, codes)
-    text = text.mask(text.str.fullmatch(_CELLS["no_day"]).fillna(False).astype(bool))
+    text = text.mask(text.str.fullmatch(_CELLS["no_day"], na=False))
     labels, distinct = pd.factorize(text)
     pool = pd.Series(list(distinct), dtype="str")
     found = pd.to_datetime(pool, format=fmt, errors="coerce") if fmt else _moments_of(pool)

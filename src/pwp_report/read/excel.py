@@ -94,9 +94,8 @@ def _filled(cells: Sequence[Any]) -> int:
 def _rows(sheet: Any, place: Path) -> Iterator[Row]:
     for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
         if filled := [i for i, cell in enumerate(cells) if cell is not None]:
-            row = cells[: filled[-1] + 1]
-            raw.check_width(len(row), place)
-            yield number, row
+            raw.check_width(filled[-1] + 1, place)
+            yield number, cells[: filled[-1] + 1]
 
 
 def _trimmed(rows: list[Row]) -> tuple[list[Row], list[str]]:

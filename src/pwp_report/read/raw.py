@@ -131,14 +131,10 @@ def name_columns(
         raise refusal("header_alone", file=place)
     names = [_clean(h) for h in header]
     _check_names(names, place, row)
-    columns: dict[str, pd.Series] = {}
-    for i, name in enumerate(names):
-        values = _trimmed(frame.iloc[:, i])
-        if name:
-            columns[name] = values
-        elif values.notna().any():
-            raise refusal("column_without_name", file=place, row=row, number=i + 1)
-    return pd.DataFrame(columns)
+    table = frame.apply(_trimmed).set_axis(names, axis=1)
+    if (lost := table.notna().any().to_numpy() & (table.columns == "")).any():
+        raise refusal("column_without_name", file=place, row=row, number=lost.argmax() + 1)
+    return table.drop(columns="", errors="ignore")
 
 
 def _clean(name: object) -> str:

@@ -91,7 +91,7 @@ class PatientReader:
         if {"status", "ended"} & has:
             out["status"] = self._status()
         if {"status"} & has:
-            words = cells.read_words(self._cells("status"), self.codes)
+            words = self._status_words()
             if (left := words.isin(study.codes["dropped_out"])).any():
                 out["dropped_out"] = left
         columns = case_mix_columns(study, list(self.frame.columns), self.raw.name)
@@ -181,7 +181,8 @@ class PatientReader:
             words = {n: {*re.findall(r"\w+", n.casefold())} for n in whole}
             again += [n for n, own in words.items() if any(own < o for o in words.values())]
             again += [n for n in whole if any(in_short(n, o) for o in whole)]
-        if any(len(some) > 1 and some <= {*parts} for some in parts.values()):
+        joint = any(len(some) > 1 and some <= {*parts} for some in parts.values())
+        if joint and role == "therapist_id":
             self._note("labels_joined", role=role)
         if again:
             self._note("labels_alike", role=role)
@@ -231,6 +232,14 @@ class PatientReader:
             self._note("gender_codes", column=shown_name(self.study.columns[role]))
         return text.mask(unknown).mask(~unknown, "other").mask(female, "female").mask(male, "male")
 
+    def _status_words(self) -> pd.Series:
+        """Read statuses in small letters, without "closed -" before a word that is known."""
+        text = cells.read_words(self._cells("status"), self.codes)
+        bare = text.str.replace(r"^(?:closed|discharged)\W+", "", regex=True)
+        kinds = "closed", "in_treatment", "neither", "dropped_out"
+        known = [entry for kind in kinds for entry in (kind, *self.study.codes[kind])]
+        return text.where(text.isin(known) | ~bare.isin(known), bare)
+
     def _status(self) -> pd.Series:
         role = "status" if "status" in self.study.columns else "ended"
         read = self._dates(role)
@@ -238,7 +247,7 @@ class PatientReader:
         if role == "ended" or read.values.count() > read.wrong.sum():
             # A date of discharge says that the case is closed; without one it is in treatment.
             return ended.map({True: "closed", False: "in_treatment"}).astype("str")
-        text = cells.read_words(self._cells("status"), self.codes)
+        text = self._status_words()
         codes, known = self.study.codes, ("closed", "in_treatment", "neither")
         means = {entry: name for name in known for entry in (name, *codes[name])}
         means |= dict.fromkeys(codes["dropped_out"], "closed")

@@ -45,6 +45,7 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
     few = [c for c in free if 1 < raw.frame[c].nunique() <= _MOST_KINDS]
     kinds = few * (study.counts_every_row and study.scores != "recorded")
     stages = few * (study.level == "session" and "contact_kind" not in known)
+    modes = few * (study.one_to_one and "mode" not in known)
     asked = {
         "services_not_named": (c for c in services if _of_services(raw.frame[c], who)),
         "above_not_named": (c for c in above if _one_each(raw.frame[c], who, 3)),
@@ -53,6 +54,7 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
         "second_therapist": (c for c in free if of_second_therapist(c)),
         "contacts_not_named": (c for c in kinds if _of_contacts(raw.frame[c], scored)),
         "follow_ups_not_named": (c for c in stages if _of_stages(raw.frame[c])),
+        "modes_not_named": (c for c in modes if _of_modes(raw.frame[c])),
         "trainees_by_year": (c for c in few if _of_years(raw.frame[c], who)),
     }
     return {question: next(columns, "") for question, columns in asked.items()}
@@ -106,7 +108,10 @@ def _groups(
     ends = [people[s.measure.post] == people[s.measure.pre] for s in study.measures]
     copied = pd.concat(ends, axis=1).all(axis=1), 0.1 if len(ends) > 1 else 0.2
     scored = patients[[c for s in study.measures for c in (s.measure.pre, s.measure.post)]]
+    # Without a status whoever may be closed or in treatment is let in.
+    both = "status" in people and {"closed", "in_treatment"} <= {*study.status}
     return {
+        "status_missing": (people["status"].isna() if both else lost & False, 0.02),
         "therapists_missing": (lost, 0.2),
         "one_row_left": (left, 0.05),
         "scores_copied": copied,
@@ -182,6 +187,13 @@ def _of_stages(labels: pd.Series) -> bool:
     """Whether some entries of a column speak of a follow-up, and others do not."""
     entries = pd.Series(labels.dropna().unique(), dtype="str").str.lower()
     return entries.str.contains(WORDS["later"]).nunique() > 1
+
+
+def _of_modes(labels: pd.Series) -> bool:
+    """Whether some entries of a column are of groups, and others of single patients."""
+    entries = pd.Series(labels.dropna().unique(), dtype="str").str.lower()
+    single = entries.str.contains(WORDS["single"])
+    return bool(single.any() and (entries.str.contains(WORDS["groups"]) & ~single).any())
 
 
 def _of_years(labels: pd.Series, who: pd.DataFrame) -> bool:

@@ -96,15 +96,15 @@ def speaks_of(what: str, heading: str) -> bool:
 
 
 def of_second_therapist(heading: str) -> bool:
-    """Whether a heading is of a further therapist: one of a therapist, with a number or a word.
+    """Whether a heading that has no use is of a therapist, with a number or a word or without.
 
     Examples
     --------
-    >>> [of_second_therapist(h) for h in ("Therapist 2", "Second clinician", "Therapist", "PHQ9 2")]
-    [True, True, False, False]
+    >>> [of_second_therapist(h) for h in ("Therapist 2", "Second clinician", "Key worker", "PHQ9 2")]
+    [True, True, True, False]
     """
     first = re.sub(r"(?i)[ _-]*(?:2|second|two|other|co(?=[ _-]))[ _-]*", "", heading)
-    return first != heading and bool(guess_roles([first], ["therapist_id"]))
+    return bool(guess_roles([first], ["therapist_id"]))
 
 
 def one_letter_off(column: str, roles: Sequence[str]) -> str:

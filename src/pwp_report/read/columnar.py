@@ -85,7 +85,7 @@ def _raw(frame: pd.DataFrame, names: list[str], place: Path, kind: str) -> RawTa
         raise refusal("table_endless", file=place, most_rows=_MOST_ROWS)
     named = name_columns(frame, names, place)
     # A database has no header row, but users look at it in a viewer that shows one.
-    return RawTable(place.name, kind, named, np.arange(2, len(named) + 2))
+    return RawTable(place.name, kind, named, np.arange(1, len(named) + 1))
 
 
 def read_duckdb(place: Path, table: str | None) -> RawTable:

@@ -55,8 +55,7 @@ def check_file(
     asked = found.study.questions
     say(remark("questions_open" if asked else "nothing_to_correct", count=len(asked)), *asked)
     if asked:
-        names = json.dumps([*dict.fromkeys(q.key for q in asked)])
-        say(remark("questions_answered", names=names))
+        say(remark("questions_answered", names=json.dumps([*dict.fromkeys(q.key for q in asked)])))
 
 
 def _write_what_is_known(file: Path, study: Path | None, write: Path, which: bool) -> None:

@@ -32,14 +32,13 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
     who, known = people_of(raw.frame, study), {*study.columns, *study.without}
     left = [c for c in unused(study, [*raw.frame]) if c not in study.set_aside]
     places = [c for c in left if speaks_of("place", c)]
+    others = [c for c in left if c not in places]
     free = [c for c in left if c not in {*study.adjust, *study.keep, *study.leave_out}]
     # A column of services with one entry alone tells none apart.
     told = raw.frame.get(study.columns.get("service_id", ""), pd.Series()).nunique() > 1
-    told = told or "service_id" in study.without
-    services = [*places, *(c for c in left if c not in places)] * (not told)
+    services = [*places, *others] * (not (told or "service_id" in study.without))
     above = [c for c in free if c in places or speaks_of("above", c)] * ("service_id" not in known)
-    groups = [c for c in left if not (c in places or speaks_of("no_group", c))]
-    groups *= "group_id" not in known
+    groups = [c for c in others if not speaks_of("no_group", c)] * ("group_id" not in known)
     treatments = [c for c in free if speaks_of("treatment", c)]
     scored = raw.frame[[s.score for s in study.measures if s.score]].notna().any(axis=1)
     few = [c for c in free if 1 < raw.frame[c].nunique() <= _MOST_KINDS]

@@ -184,7 +184,7 @@ def test_services_with_other_numbers_of_dropouts_are_chosen_by_the_same_rules(
         rows = big.assign(Status=words, therapist_id=big["therapist_id"] + f"of{i}")
         rows.to_csv(tmp_path / f"{i}.csv", index=False)
         parts.append(out / f"{i}.parquet")
-        key = ("--key", tmp_path / "key")
+        key = ("--key", tmp_path / f"key of {i}" / "key")
         assert run("summarise", tmp_path / f"{i}.csv", "--out", parts[-1], *key) == 0
     assert run("pool", *parts) == 0
     assert "different rules" not in capsys.readouterr().err

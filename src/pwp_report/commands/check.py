@@ -16,7 +16,7 @@ from pwp_report.read.raw import shown_name
 from pwp_report.read.table import read_table
 from pwp_report.study import Study, recognise_study
 from pwp_report.study_file import read_study, write_study
-from pwp_report.wording import Question, refusal, remark
+from pwp_report.wording import refusal, remark
 
 
 def check_file(
@@ -55,9 +55,7 @@ def check_file(
     asked = found.study.questions
     say(remark("questions_open" if asked else "nothing_to_correct", count=len(asked)), *asked)
     if asked:
-        keys = [q.key for q in asked if isinstance(q, Question)]
-        names = json.dumps([*dict.fromkeys(keys)])
-        say(remark("questions_answered", names=names))
+        say(remark("questions_answered", names=json.dumps([*dict.fromkeys(q.key for q in asked)])))
 
 
 def _write_what_is_known(file: Path, study: Path | None, write: Path, which: bool) -> None:

@@ -218,8 +218,7 @@ def _with_counts(
     of = (f"{(policy.count(own) or 0) - more:,}" if more else "nearly as many") * (own > theirs)
     # Of a few nothing is said: that there are any would be told.
     open_ = int(people.get("status", pd.Series()).eq("in_treatment").sum())
-    unfinished = study.some(open_, own) * (open_ >= study.threshold)
-    study = replace(study, unfinished=unfinished)
+    study = replace(study, unfinished=study.some(open_, own) * (open_ >= study.threshold))
     return replace(study, people=of, several_had=several, tied=study.some(tied, had))
 
 

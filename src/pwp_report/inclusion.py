@@ -152,9 +152,8 @@ def enough_for(
     }
     steps = []
     for key, (n, least, hint) in has.items():
-        words, enough = worded(key, least=least, shown=shown), ("no", "yes")[n >= least]
-        if key == "step_clusters" and n >= least:
-            enough = compared.removeprefix("groups_")
+        known = compared.removeprefix("groups_") if key == "step_clusters" else "yes"
+        words, enough = worded(key, least=least, shown=shown), known if n >= least else "no"
         number = policy.text(n) if key == "step_outcomes" else f"{n:,}"
         steps.append((*words, number, enough, hint))
     return pd.DataFrame(steps, columns=["step", "needs", "has", "enough", "advice"])

@@ -162,8 +162,9 @@ class PatientReader:
         kinds = pd.Series(None, index=text.index, dtype="str")
         kinds = kinds.mask(no_identifiers(text), "no_identifier").mask(shortened, "scientific")
         self.found.add_kinds("an identifier is needed", self.study.columns[role], kinds)
-        spelt = text if role == "patient_id" else self._one_spelling(text, role)
-        return spelt.mask(kinds.notna())
+        return (text if role == "patient_id" else self._one_spelling(text, role)).mask(
+            kinds.notna()
+        )
 
     def _one_spelling(self, text: pd.Series, role: str) -> pd.Series:
         """Take spellings that differ in capitals or leading zeros alone for one, and say so."""

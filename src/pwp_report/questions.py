@@ -44,7 +44,11 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
     few = [c for c in free if 1 < raw.frame[c].nunique() <= _MOST_KINDS]
     kinds = few * (study.counts_every_row and study.scores != "recorded")
     stages = few * (study.level == "session" and "contact_kind" not in known)
-    modes = few * (study.one_to_one and "mode" not in known)
+    modes = [
+        c
+        for c in few * (study.one_to_one and "mode" not in known)
+        if _some_speak("single", raw.frame[c])
+    ]
     asked = {
         "services_not_named": (c for c in services if _of_services(raw.frame[c], who)),
         "above_not_named": (c for c in above if _one_each(raw.frame[c], who, 3)),
@@ -52,8 +56,8 @@ def columns_to_ask_about(raw: RawTable, study: Study) -> dict[str, str]:
         "groups_not_named": (c for c in groups if _of_groups(raw.frame[c], who)),
         "second_therapist": (c for c in free if of_second_therapist(c)),
         "contacts_not_named": (c for c in kinds if _of_contacts(raw.frame[c], scored)),
-        "follow_ups_not_named": (c for c in stages if _of_stages(raw.frame[c])),
-        "modes_not_named": (c for c in modes if _of_modes(raw.frame[c])),
+        "follow_ups_not_named": (c for c in stages if _some_speak("later", raw.frame[c])),
+        "modes_not_named": (c for c in modes if _some_speak("groups", raw.frame[c])),
         "trainees_by_year": (c for c in few if _of_years(raw.frame[c], who)),
     }
     return {question: next(columns, "") for question, columns in asked.items()}
@@ -108,9 +112,9 @@ def _groups(
     copied = pd.concat(ends, axis=1).all(axis=1), 0.1 if len(ends) > 1 else 0.2
     scored = patients[[c for s in study.measures for c in (s.measure.pre, s.measure.post)]]
     # Without a status whoever may be closed or in treatment is let in.
-    both = "status" in people and {"closed", "in_treatment"} <= {*study.status}
+    blank = people.get("status", lost & False).isna()
     return {
-        "status_missing": (people["status"].isna() if both else lost & False, 0.02),
+        "status_missing": (blank & ("in_treatment" in study.status), 0.02),
         "therapists_missing": (lost, 0.2),
         "one_row_left": (left, 0.05),
         "scores_copied": copied,
@@ -123,10 +127,10 @@ def left_out_undated(whole: RawTable, kept: RawTable, study: Study) -> list[str]
     scores, date = [s.score for s in study.measures if s.score], study.columns.get("date")
     if study.level != "session" or date is None:
         return []
-    frames = whole.frame, kept.frame
-    some = [int((f[scores].notna().any(axis=1) & f[date].isna()).sum()) for f in frames]
-    patients = kept.frame[study.columns["patient_id"]].nunique()
-    return [remark("left_out_undated", date=shown_name(date))] * (some[0] - some[1] > patients / 5)
+    rows, many = whole.frame, kept.frame[study.columns["patient_id"]].nunique() / 5
+    # Of those that are kept a missing date is a problem.
+    undated = rows[scores].notna().any(axis=1) & rows[date].isna()
+    return [remark("left_out_undated", date=shown_name(date))] * bool(undated.sum() > many)
 
 
 def _of_services(labels: pd.Series, who: pd.DataFrame) -> bool:
@@ -182,17 +186,10 @@ def _of_contacts(labels: pd.Series, scored: pd.Series) -> bool:
     return bool(min(parts) > 0.1 and sum(parts) > 0.9)
 
 
-def _of_stages(labels: pd.Series) -> bool:
-    """Whether some entries of a column speak of a follow-up, and others do not."""
+def _some_speak(of: str, labels: pd.Series) -> bool:
+    """Whether some entries of a column speak of something, such as a follow-up, and others not."""
     entries = pd.Series(labels.dropna().unique(), dtype="str").str.lower()
-    return entries.str.contains(WORDS["later"]).nunique() > 1
-
-
-def _of_modes(labels: pd.Series) -> bool:
-    """Whether some entries of a column are of groups, and others of single patients."""
-    entries = pd.Series(labels.dropna().unique(), dtype="str").str.lower()
-    single = entries.str.contains(WORDS["single"])
-    return bool(single.any() and (entries.str.contains(WORDS["groups"]) & ~single).any())
+    return entries.str.contains(WORDS[of]).nunique() > 1
 
 
 def _of_years(labels: pd.Series, who: pd.DataFrame) -> bool:

@@ -170,11 +170,8 @@ def in_short(name: str, whole: str) -> bool:
     [True, False, False, False]
     """
     short, long = (re.findall(r"\w+", n.casefold()) for n in (name, whole))
-    if short == long or len(short) != len(long) or short[-1:] != long[-1:]:
-        return False
-    return all(
-        a == b or (len(a) == 1 and b.startswith(a)) for a, b in zip(short, long, strict=True)
-    )
+    alike = short != long and len(short) == len(long) and short[-1:] == long[-1:]
+    return alike and all(a in (b, b[:1]) for a, b in zip(short, long, strict=True))
 
 
 def _stem(measure: Measure) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import shake_256
-from itertools import combinations, islice, product
+from itertools import chain, combinations, islice, product
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeAlias
@@ -69,9 +69,6 @@ def mark_of(cohort: Cohort) -> Mark:
         mark[by] = _sums(everybody[people], people)
         for m in cohort.measures:
             mark[by + m.name] = _sums(analysed[[*people, m.pre, m.post]].dropna(), people)
-    for m in cohort.measures:
-        scores = analysed[[m.pre, m.post]].dropna().assign(therapist_id="")
-        mark[_SCORES + m.name] = _sums(scores, ["therapist_id"])
     for m in cohort.measures:
         scores = analysed[[m.pre, m.post]].dropna().assign(therapist_id="")
         mark[_SCORES + m.name] = _sums(scores, ["therapist_id"])
@@ -205,7 +202,7 @@ def _of_several(mark: Mark, key: Path, threshold: int) -> tuple[set[Any], str]:
     Each is added to this one or taken from it: of two runs that each leave out a therapist, and of
     one that leaves out both and a third, the patients of the third are left.
     """
-    some, latest = set[Any](), [*islice(_all_earlier(mark, key), _LATEST)]
+    some, latest = set[Any](), [*islice(_earlier(mark, key, others=True), _LATEST)]
     for mine, k in {(id(m), k): (m, k) for _, m, *_ in latest for k in m}.values():
         runs = [(name, old[k]) for name, m, old, *_ in latest if m is mine and k in old]
         labels, (own, *others) = _aligned(mine[k], *[sums for _, sums in runs])
@@ -221,7 +218,8 @@ def _of_several(mark: Mark, key: Path, threshold: int) -> tuple[set[Any], str]:
 
 def _under_other_labels(mark: Mark, key: Path, threshold: int) -> str:
     """Name a run with the same scores but for few, and no label of a therapist in common."""
-    for name, old, _ in (run for register in _registers(key) for run in _runs(register)):
+    registers = key.expanduser().parent.glob("*.runs")
+    for name, old, _ in chain.from_iterable(map(_runs, registers)):
         kept = [k for k in mark.keys() & old.keys() if k.startswith(_SCORES)]
         few = any(_apart(_change(mark[k], old[k]).sum()) < threshold for k in kept)
         if few and not np.isin(mark[""][:, 0], old[""][:, 0]).any():
@@ -229,20 +227,17 @@ def _under_other_labels(mark: Mark, key: Path, threshold: int) -> str:
     return ""
 
 
-def _earlier(mark: Mark, key: Path, has: str = "") -> Iterator[_Earlier]:
-    """Earlier runs of some of the same patients."""
-    runs = _all_earlier(mark, key, has)
-    return (run for run in runs if not _of_others(run[1][""], run[2][""]))
-
-
-def _all_earlier(mark: Mark, key: Path, has: str = "") -> Iterator[_Earlier]:
+def _earlier(mark: Mark, key: Path, has: str = "", others: bool = False) -> Iterator[_Earlier]:
     """Earlier runs, what this and each are, what changed since, and how therapists were shown.
 
-    Up to one of the same patients with a name.
+    Of some of the same patients, unless runs of `others` are asked for as well. Up to one of the
+    same patients with a name.
     """
-    for mine, register in product(_ways(mark), _registers(key)):
+    for mine, register in product(_ways(mark), key.expanduser().parent.glob("*.runs")):
         runs = ((name, way, shown) for name, old, shown in _runs(register) for way in _ways(old))
         for name, old, shown in runs:
+            if not others and _of_others(mine[""], old[""]):
+                continue
             changes = [_change(mine[k], old[k]) for k in mine if k in old]
             same = mine.keys() <= old.keys() and not any(c.to_numpy().any() for c in changes)
             if same and has in old:
@@ -299,10 +294,6 @@ def _apart(change: Any) -> Any:
     """Patients in one run who are not in the other, of those in the larger of the two."""
     more = np.abs(change["more"])
     return np.maximum(more, (change["unlike"] + more) / 2)
-
-
-def _registers(key: Path) -> Iterator[Path]:
-    return key.expanduser().parent.glob("*.runs")
 
 
 def _runs(register: Path) -> Iterator[tuple[str, Mark, pd.Series]]:

@@ -33,8 +33,6 @@ from pwp_report.table_words import phrase
 #: no other counts: five for each therapist by the tables of who has every score, any of who dropped
 #: out, as they are in no table by therapist.
 _MANY = {"complete": 40, "dropout": 20}
-#: Checks of residuals of a level, in their order.
-_NORMALITY = "skewness", "excess_kurtosis", "shapiro_p"
 #: What the model of a yes-or-no outcome is adjusted for, by how many first scores are in it.
 _GIVEN: Sequence[list[str]] = ([], ["its own first score"], [FIRST])
 
@@ -52,6 +50,7 @@ class _Tables:
         cohort, policy = self.analysis.cohort, self.policy
         self.alone, self.together = aggregate_small(cohort.caseloads(), policy, joined(cohort))
         self.counts = PatientCounts.of_analysis(self.analysis, self.alone, self.together, policy)
+        self.held = {group.name for group in self.counts.held}
         self.beside = phrase("withheld", "beside") if self.counts.compared else ""
 
     def add(
@@ -90,8 +89,7 @@ class _Tables:
 
     def shown(self, loads: pd.Series) -> list[str]:
         """Who is shown alone, and does not differ by few from an earlier run."""
-        held = {group.name for group in self.counts.held}
-        return [t for t in self.people(loads)[0] if t not in held]
+        return [t for t in self.people(loads)[0] if t not in self.held]
 
     def outcomes(self, groups: Iterable[Group]) -> pd.DataFrame:
         """Outcomes of groups of patients, on each measure that some of them have."""
@@ -248,7 +246,8 @@ def _checks(tables: _Tables, result: MeasureResult) -> None:
             own = result.fit.residuals(se="diagnostic").loc[alone]
             found = normality(own["residual"] / own["se"].where(own["se"] > 0))
             mine = table.index.str.startswith("therapists, Intercept")
-            table.loc[mine, "value"] = [found[k] for k in _NORMALITY][: mine.sum()]
+            kinds = "skewness", "excess_kurtosis", "shapiro_p"
+            table.loc[mine, "value"] = [found[k] for k in kinds]
         table = table.dropna()
         if result.fit.singular and "therapists, Intercept: skewness" in table.index:
             # At the bound of their correlation slopes are the intercepts again.
@@ -274,12 +273,10 @@ def _effects(tables: _Tables) -> None:
 
 
 def _therapists(tables: _Tables) -> None:
-    analysis, held = tables.analysis, {g.name for g in tables.counts.held}
+    analysis, held = tables.analysis, tables.held
     for result in analysis.measures.values():
-        alone, together = (
-            tables.shown(result.residuals["n"]),
-            tables.people(result.residuals["n"])[1],
-        )
+        n = result.residuals["n"]
+        alone, together = tables.shown(n), tables.people(n)[1]
         together = [] if held & {*together, counted.OTHERS.name} else together
         # The number of patients, and the interval, of who differs by few would tell of those.
         frame = parts.residuals(result, alone, together, tables.policy)

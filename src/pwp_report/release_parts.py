@@ -363,7 +363,7 @@ def safe_sample(table: pd.DataFrame, analysis: Analysis, policy: DisclosurePolic
     # Those of the others would tell with their sum who has hardly a patient. They are the smallest.
     shown[few] = 0.0
     median = shown.median() if 2 * len(few) < len(loads) else np.nan
-    total = policy.count(loads.sum()) or 0
-    figures = [total / len(loads), np.nan if few else shown.std(), median]
+    mean = (policy.count(loads.sum()) or 0) / len(loads)
+    figures = [mean, np.nan if few else shown.std(), median]
     table.loc[mine & (table["variable"] == "patients"), ["mean", "sd", "median"]] = figures
     return table

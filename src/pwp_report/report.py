@@ -17,7 +17,7 @@ import pandas as pd
 
 from pwp_lib.cohort import Cohort
 from pwp_lib.numbers import bare_p, decimals
-from pwp_lib.show.labels import harmless_labels, plain_label, plain_text
+from pwp_lib.show.labels import harmless_labels, plain_label, plain_text, safe_csv
 from pwp_lib.show.show import intervals_joined
 from pwp_report.analysis import Analysis
 from pwp_report.disclosure import MARK, DisclosurePolicy
@@ -99,7 +99,7 @@ def write_run(
     drawn = draw_all(analysis, released)
     step("report")
     text = methods_and_results(analysis, study, released)
-    written = {f"tables/{name}.csv": _csv(t.frame) for name, t in released.tables.items()}
+    written = {f"tables/{name}.csv": safe_csv(t.frame) for name, t in released.tables.items()}
     written |= {f"figures/{name}.svg": figure.svg.decode() for name, figure in drawn.items()}
     written["methods.txt"] = "\n\n".join(text) + "\n"
     written["results.json"] = json.dumps(results(analysis, study, released, text), **_JSON) + "\n"
@@ -125,18 +125,7 @@ def write_run(
     return publish(out, fill)
 
 
-# --- Tables as CSV and JSON -----------------------------------------------------------------------
-
-
-def guarded(value: Any) -> Any:
-    """Disarm text that a spreadsheet would take for a formula."""
-    return re.sub(r"^(?=[-=+@\t\r])", "'", value) if isinstance(value, str) else value
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    # Column by column: pandas would make floats of counts of which one is missing.
-    safe = {guarded(c): pd.Series(map(guarded, frame[c]), dtype=object) for c in map(str, frame)}
-    return str(pd.DataFrame(safe).to_csv(index=False, lineterminator="\n"))
+# --- Results as JSON -----------------------------------------------------------------------
 
 
 def results(

@@ -12,19 +12,18 @@ from pwp_lib.numbers import decimals, sign_fixed
 from pwp_lib.profiling import funnel_limits, overdispersion
 from pwp_lib.show import figures
 from pwp_lib.show.alt import describe
-from pwp_lib.show.show import as_svg
+from pwp_lib.show.show import as_svg, cut
 from pwp_report.analysis import Analysis, MeasureResult
 from pwp_report.case_mix import FIRST, WITH_MIX
 from pwp_report.methods import how_sure
 from pwp_report.release_parts import OTHERS_TOGETHER
 from pwp_report.released import ReleasedResults
-from pwp_report.table_words import both_ends, phrase, written
+from pwp_report.table_words import phrase, written
 
 #: Of fewer therapists a funnel shows nothing.
 _LEAST_POINTS = 5
 #: Rows of a picture: of more therapists or services, and of more choices, both ends alone.
 _MOST, _MOST_CHOICES = 24, 14
-_PLACES = ["rank", "lower", "upper"]
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,11 @@ def _caterpillar(analysis: Analysis, released: ReleasedResults) -> Iterator[Draw
     if not frames:
         return
     ranks = pd.concat(map(_ranks, frames.values()), axis=1).mean(axis=1)
-    drawn = both_ends(ranks.sort_values(kind="stable").to_frame(), _MOST)
+    drawn = cut(ranks.sort_values(kind="stable").to_frame(), _MOST)
     axes = figures.caterpillar_plot(frames, order=list(drawn.index), of=len(ranks))
-    apart = []
-    for name, f in frames.items():
-        missed = int((f["lower"].gt(0) | f["upper"].lt(0)).sum())
-        apart.append(f"{missed:,} of {len(f):,} on {analysis.measures[name].measure.label}")
+    missed = {n: int((f["lower"].gt(0) | f["upper"].lt(0)).sum()) for n, f in frames.items()}
+    labels = {name: analysis.measures[name].measure.label for name in frames}
+    apart = [f"{n:,} of {len(frames[name]):,} on {labels[name]}" for name, n in missed.items()]
     given = " or ".join(dict.fromkeys(_given(analysis.measures[name]) for name in frames))
     told = {"n": len(drawn), "all": released.therapists, "given": given}
     doubt = _doubts((analysis.measures[name] for name in frames), released)
@@ -120,12 +118,12 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     yield from _funnels(result, released)
     table = _by_therapist(released, f"residuals_{name}")
     if 0 < len(table) <= _MOST and table["residual"].notna().any():
-        ends = [_ranks(table), table["rank_lower"], table["rank_upper"]]
-        places = pd.concat(ends, axis=1).set_axis(_PLACES, axis=1).astype(float)
+        places = table.assign(rank=_ranks(table))[["rank", "rank_lower", "rank_upper"]]
+        places = places.set_axis(["rank", "lower", "upper"], axis=1).astype(float)
         ax = figures.rank_interval_plot(places, places=released.therapists)
         yield drawn("rank_intervals", ax, len(places), doubt=_doubts([result], released))
     if services := released.tables.get(f"by_service_{name}"):
-        rows = both_ends(services.frame.set_index("service"), _MOST)
+        rows = cut(services.frame.set_index("service"), _MOST)
         order, of = list(rows.index), len(services.frame)
         axes = figures.caterpillar_plot({name: rows}, order=order, of=of, unit="service")
         axes[0].set_ylabel("Service\n(patients)")
@@ -133,7 +131,7 @@ def _of_measure(result: MeasureResult, released: ReleasedResults) -> Iterator[Dr
     for key, what in (("one_less", "therapist"), ("sensitivity", "analysis")):
         frame = released.frame(f"{key}_{name}")
         if len(frame) and frame["vpc"].count() > 1:
-            rows = both_ends(frame[frame["vpc"].notna()].set_index(what), _MOST_CHOICES)
+            rows = cut(frame[frame["vpc"].notna()].set_index(what), _MOST_CHOICES)
             shares = rows[[c for c in ("vpc", "lower", "upper") if c in rows]] / 100
             ax = figures.sensitivity_panel(shares.rename(columns={"vpc": "estimate"}), measure=name)
             main, *others = rows["vpc"]  # the line of all therapists is none without one

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from pwp_lib.numbers import bare_p, decimals, number, with_interval
+from pwp_lib.show.show import cut
 from pwp_report.released import ReleasedTable
 from pwp_report.wording import in_words, listed
 
@@ -82,12 +83,6 @@ def written(cell: object, places: int) -> str:
     return with_interval(places, cell) if isinstance(cell, float) else number(cell, 0, "")
 
 
-def both_ends(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Give all rows or, of more than so many, the first and the last."""
-    half = most // 2
-    return rows if len(rows) <= most else pd.concat([rows[:half], rows[-half:]])
-
-
 def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
     """Entries in words, of a very long table both ends alone, and the note that says so.
 
@@ -102,16 +97,8 @@ def for_page(table: ReleasedTable, whole: str) -> tuple[pd.DataFrame, str]:
     frame = frame[[c for c, words in headings(table).items() if words]].dropna(axis=1, how="all")
     frame = frame.loc[:, (frame.astype(object) != "").any()]
     if len(frame) > _CUT:
-        *_, cut = (t for name, t in _PHRASES["cut"].items() if table.name.startswith(name))
-        note = f"{note} {cut.format(n=_ENDS, all=len(frame))}; {whole} holds all."
+        *_, words = (t for name, t in _PHRASES["cut"].items() if table.name.startswith(name))
+        note = f"{note} {words.format(n=_ENDS, all=len(frame))}; {whole} holds all."
         parts = frame.groupby("measure" if "measure" in frame else lambda _: 0, sort=False)
-        frame = pd.concat([_cut(rows, phrase("most", table.name)) for _, rows in parts])
+        frame = pd.concat([cut(rows, 2 * _ENDS, phrase("most", table.name)) for _, rows in parts])
     return frame, note.strip()
-
-
-def _cut(rows: pd.DataFrame, most: str) -> pd.DataFrame:
-    """Keep those with most in that column or, without a column, both ends."""
-    if not most:
-        return both_ends(rows, 2 * _ENDS)
-    sizes = pd.to_numeric(rows[most], errors="coerce").sort_values(ascending=False, kind="stable")
-    return rows.loc[sizes.index[:_ENDS]]

@@ -206,7 +206,7 @@ CATALOGUE: list[BadFile] = [
     BadFile("-8 for no service", column("service_id", -8), "column service_id"),
     BadFile("parquet with -9 for no therapist",
             parquet(lambda: good_frame().assign(therapist_id=[-9.0] * 10 + [1.0, 2.0] * 35)),
-            "row 2, column therapist_id"),
+            "row 1, column therapist_id"),
     BadFile("no therapist anywhere", column("therapist_id", ""), "no patient is left"),
     BadFile("therapist n/a throughout", column("therapist_id", "n/a"), "no patient is left"),
     BadFile("one therapist", column("therapist_id", "t1"), "only one therapist"),
@@ -266,7 +266,7 @@ CATALOGUE: list[BadFile] = [
     BadFile("parquet with bytes for patients", parquet(lambda: good_frame().assign(
         patient_id=[b"\xff%d" % i for i in range(80)])), "an entry is missing"),
     BadFile("parquet of durations",
-            parquet(lambda: good_frame().assign(phq9_pre=pd.Timedelta("9D"))), "row 2"),
+            parquet(lambda: good_frame().assign(phq9_pre=pd.Timedelta("9D"))), "row 1"),
     BadFile("sqlite without tables", sqlite({}), "is empty"),
     BadFile("sqlite with two tables", sqlite({"a": good_frame(), "b": good_frame()}), "several"),
     BadFile("sqlite of no rows", sqlite({"a": good_frame().iloc[:0]}), "no rows"),

@@ -46,6 +46,53 @@ def test_a_name_and_its_initials_are_asked_about(
     assert is_asked(checked(tmp_path, frame), "labels that differ from another") == asked
 
 
+@pytest.mark.parametrize(
+    ("entries", "study", "asked"),
+    [
+        (["Individual", "Pain group"], "", True),
+        (["one-to-one", "Online groups", ""], "", True),
+        (["Individual", "Pain group"], "[inclusion]\none_to_one = false\n", False),
+        (["Individual", "Pain group"], '[columns]\nmode = "Format"\n', False),
+        (["Individual", "Couple"], "", False),
+        (["Group A", "Group B"], "", False),
+    ],
+)
+def test_a_mode_that_is_not_named_is_asked_about(
+    entries: list[str], study: str, asked: bool, tmp_path: Path
+) -> None:
+    frame = MANY.assign(Format=[entries[i % len(entries)] for i in range(len(MANY))])
+    assert is_asked(checked(tmp_path, frame, study), "speak of a group") == asked
+
+
+@pytest.mark.parametrize(
+    ("blank", "study", "asked", "open_"),
+    [
+        (0, "", False, ""),
+        (8, "", False, ""),
+        (80, "", True, ""),
+        (80, '[inclusion]\nstatus = ["closed"]\n', False, ""),
+        (80, '[codes]\nin_treatment = ["here"]\n', True, "80"),
+    ],
+)
+def test_an_empty_status_is_asked_about_and_who_is_in_treatment_is_said(
+    blank: int, study: str, asked: bool, open_: str, tmp_path: Path
+) -> None:
+    words = ["Closed - completed treatment"] * len(MANY)
+    words[:blank] = [""] * blank
+    words[-80:] = ["here" if open_ else "Closed"] * 80
+    check = checked(tmp_path, MANY.assign(Status=words), study)
+    assert is_asked(check, "no entry that says whether their case is closed") == asked
+    assert check.study.unfinished == open_
+
+
+def test_endings_of_closed_cases_are_known_by_what_follows(tmp_path: Path) -> None:
+    words = ["Closed - planned ending", "Discharged: dropped out", "closed"]
+    frame = MANY.assign(Status=[words[i % 3] for i in range(len(MANY))])
+    people = patients_of(checked(tmp_path, frame))
+    assert (people["status"] == "closed").all()
+    assert people["dropped_out"].mean() == pytest.approx(1 / 3, abs=0.01)
+
+
 @pytest.mark.parametrize(("undated", "asked"), [(0, False), (5, False), (40, True)])
 def test_scores_without_a_date_that_are_left_out_are_asked_about(
     undated: int, asked: bool, tmp_path: Path

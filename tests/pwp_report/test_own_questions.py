@@ -71,6 +71,8 @@ RAISED: dict[str, tuple[pd.DataFrame, str]] = {
     "follow_ups_not_named": (points(), ""),
     "one_row_left": (points(), '[keep]\nPoint = ["Baseline", "End of therapy"]\n'),
     "left_out_undated": (baselines(40), '[keep]\nevent = ["session"]\n'),
+    "status_missing": (FRAME.assign(Status=["Completed", ""] * (len(FRAME) // 2)), ""),
+    "modes_not_named": (FRAME.assign(Format=["Individual", "PMP group"] * (len(FRAME) // 2)), ""),
     "scored_unseen": (FRAME.assign(sessions=[0, 5, 6, 7] * (len(FRAME) // 4)), ""),
     "names_restarted": (
         named(clinics("service_id")),

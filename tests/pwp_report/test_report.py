@@ -19,7 +19,7 @@ from pwp_lib.cohort import Cohort, Provenance
 from pwp_lib.measures import GAD7, PHQ9, known_measures
 from pwp_lib.ranking import cluster_size
 from pwp_lib.show import figures
-from pwp_lib.show.labels import harmless_labels, plain_label
+from pwp_lib.show.labels import guarded, harmless_labels, plain_label, safe_csv
 from pwp_lib.simulate import simulate_cohort
 from pwp_lib.truth import Truth
 from pwp_report import report, report_figures
@@ -82,11 +82,11 @@ def test_hostile_names_do_no_harm_without_control(open_run: Path) -> None:
 
 
 def test_formulas_are_disarmed_in_csv() -> None:
-    assert report.guarded("=1+1") == "'=1+1"
-    assert report.guarded("@x") == "'@x"
-    assert report.guarded(-3.5) == -3.5
+    assert guarded("=1+1") == "'=1+1"
+    assert guarded("@x") == "'@x"
+    assert guarded(-3.5) == -3.5
     frame = pd.DataFrame({"=a": ["+b", "plain"]})
-    assert report._csv(frame) == "'=a\n'+b\nplain\n"
+    assert safe_csv(frame) == "'=a\n'+b\nplain\n"
 
 
 def test_labels_stay_different(hostile: Cohort) -> None:
@@ -279,7 +279,7 @@ def test_long_tables_are_cut_on_the_page_and_whole_in_the_file() -> None:
     said = "10 of 5,000 rows, in the order of their ranks; tables/residuals_phq9.csv holds all."
     assert said in shown["note"]
     assert shown["note"].startswith("A note.")
-    assert len(report._csv(frame).splitlines()) == 5_001
+    assert len(safe_csv(frame).splitlines()) == 5_001
     short = report._for_page(ReleasedTable("ranks", "Ranks", frame.head(60)), POLICY)
     assert len(short["rows"]) == 60
     assert "holds all" not in short["note"]

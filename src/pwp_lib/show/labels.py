@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import pandas as pd
 
-__all__ = ["harmless_labels", "plain_label", "plain_text"]
+__all__ = ["guarded", "harmless_labels", "plain_label", "plain_text", "safe_csv"]
 
 _NOT_PLAIN = re.compile(r"[^\w .,'()/+-]|\+(?!$)")
 _HARMLESS = re.compile(r"[\w.,'()/-](?:[\w .,'()/-]{0,38}[\w.,'()/-])?")
@@ -64,3 +65,27 @@ def harmless_labels(labels: Collection[str], signs: Mapping[str, str]) -> dict[s
         again = names.groupby(names).cumcount() + 1
         names = names.mask(again > 1, names + " (" + again.astype(str) + ")")
     return {str(label): name for label, name in names.items()}
+
+
+def guarded(value: Any) -> Any:
+    """Disarm text that a spreadsheet would take for a formula.
+
+    Examples
+    --------
+    >>> guarded("=1+1"), guarded(-3.5)
+    ("'=1+1", -3.5)
+    """
+    return re.sub(r"^(?=[-=+@\t\r])", "'", value) if isinstance(value, str) else value
+
+
+def safe_csv(frame: pd.DataFrame) -> str:
+    r"""Write a table as CSV that a spreadsheet opens as what it is.
+
+    Examples
+    --------
+    >>> safe_csv(pd.DataFrame({"label": ["=1+1", "T1"], "n": [20, None]}))
+    "label,n\n'=1+1,20.0\nT1,\n"
+    """
+    # Column by column: pandas would make floats of counts of which one is missing.
+    safe = {guarded(c): pd.Series(map(guarded, frame[c]), dtype=object) for c in map(str, frame)}
+    return str(pd.DataFrame(safe).to_csv(index=False, lineterminator="\n"))

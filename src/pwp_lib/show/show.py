@@ -27,6 +27,7 @@ __all__ = [
     "ShownTable",
     "ShownText",
     "as_svg",
+    "cut",
     "figure",
     "intervals_joined",
     "table",
@@ -244,6 +245,29 @@ def intervals_joined(
                 out = out.drop(columns=ends)
                 break
     return out
+
+
+def cut(rows: pd.DataFrame, most: int, by: str = "") -> pd.DataFrame:
+    """Give all rows or, of more than so many, the first and the last of them.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    most : int
+    by : str, optional
+        Rather than both ends, half as many of those with most in this column.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"n": [30, 90, 40, 20, 10]})
+    >>> cut(rows, 4)["n"].tolist(), cut(rows, 4, "n")["n"].tolist()
+    ([30, 90, 20, 10], [90, 40])
+    """
+    half = most // 2
+    if by:
+        sizes = pd.to_numeric(rows[by], errors="coerce").sort_values(ascending=False, kind="stable")
+        return rows.loc[sizes.index[:half]]
+    return rows if len(rows) <= most else pd.concat([rows[:half], rows[-half:]])
 
 
 def text(*sentences: str) -> ShownText:

@@ -217,12 +217,15 @@ def _of_several(mark: Mark, key: Path, threshold: int) -> tuple[set[Any], str]:
 
 
 def _under_other_labels(mark: Mark, key: Path, threshold: int) -> str:
-    """Name a run with the same scores but for few, and no label of a therapist in common."""
-    registers = key.expanduser().parent.glob("*.runs")
-    for name, old, _ in chain.from_iterable(map(_runs, registers)):
+    """Name a run with the same scores but for few, and labels that are gone since and others new.
+
+    Patients of several may stand under one then, who less those who are shown are another's.
+    """
+    for name, old, _ in chain.from_iterable(map(_runs, key.expanduser().parent.glob("*.runs"))):
         kept = [k for k in mark.keys() & old.keys() if k.startswith(_SCORES)]
         few = any(_apart(_change(mark[k], old[k]).sum()) < threshold for k in kept)
-        if few and not np.isin(mark[""][:, 0], old[""][:, 0]).any():
+        labels = mark[""][:, 0], old[""][:, 0]
+        if few and all(np.setdiff1d(*both).size for both in (labels, labels[::-1])):
             return name
     return ""
 

@@ -305,7 +305,7 @@ def test_without_the_key_the_register_is_random_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [0, 1, 4, 5])
-@pytest.mark.parametrize("how", ["teams", "services", "others"])
+@pytest.mark.parametrize("how", ["teams", "one team", "services", "others"])
 def test_the_same_patients_under_other_labels_are_noticed(
     gone: int, how: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -314,6 +314,10 @@ def test_the_same_patients_under_other_labels_are_noticed(
     codes = pd.factorize(people["therapist_id"])[0]
     again = {
         "teams": people.assign(therapist_id=[f"team {c // 3}" for c in codes]),
+        # The others under their own labels.
+        "one team": people.assign(
+            therapist_id=people["therapist_id"].mask(codes < 3, "team of three")
+        ),
         "services": people.assign(
             therapist_id="North " + people["therapist_id"],
             patient_id="North " + people["patient_id"].astype("str"),

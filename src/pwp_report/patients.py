@@ -392,7 +392,7 @@ class PatientReader:
         if not sessions["attended"].any():
             self.found.add("nobody_attended", study.columns.get("attended", ""))
         known = sessions[sessions["patient_id"].notna() & ~repeated]
-        self._courses(known[known["attended"]])
+        self._courses(known[known["attended"] & ~read.wrong.any()])
         how = [s.measure.name for s in study.measures], study.several, study.scores
         whole, turned = (reduce_sessions(rows, *how) for rows in (known, known[::-1]))
         if rows := int(whole["joined"].sum()):

@@ -61,6 +61,7 @@ KINDS = {
     "The answer rests on": (("outcomes",), ("sizes", "all")),
     "had several therapists": (("flow",), ("several",)),
     "are left out of all measures for want": (("flow",), ()),
+    "are left out by a rule": (("flow",), ()),
     "of the rows of the file are left out": ((), ("left_out",)),
     "mean score went|^Likewise on .* an improvement of": (("outcomes",), ("limits", "off")),
     "lie between therapists|^Likewise on [^,]*%.*(told from zero|alike)": (
@@ -152,7 +153,7 @@ def _funnels(claims: Claims, m: str) -> Iterator[float]:
     for level in (0.95, 0.998):
         limit = norm.isf((1 - level) / 2) * sd / np.sqrt(np.maximum(5, n - 2))
         yield int((abs(d) > limit).sum())
-        yield round((1 - level) * len(n))
+        yield round((1 - level) * len(n), 1)
     yield len(n)
     yield round(float(np.mean(d**2 * n) / sd**2), 1)
     yield from (d.min(), d.max())

@@ -164,6 +164,15 @@ def test_sessions_that_lie_far_apart_are_asked_about(
     assert is_asked(checked(tmp_path, later(n, days, after), study), "half a year") == asked
 
 
+def test_nothing_is_asked_of_dates_while_some_are_not_read(tmp_path: Path) -> None:
+    frame = later(20, 200)
+    assert is_asked(checked(tmp_path, frame), "half a year")
+    frame.loc[frame.index[-1], "CareContDate"] = "13/13/2021"
+    check = checked(tmp_path, frame)
+    assert check.problems
+    assert not [r for r in check.remarks if "half a year" in r]
+
+
 def test_days_and_months_exchanged_lie_far_apart(tmp_path: Path) -> None:
     """A session a week for ten weeks, of patients who begin on any day of a year."""
     rows = pd.DataFrame([(p, s) for p in range(60) for s in range(10)], columns=["p", "s"])

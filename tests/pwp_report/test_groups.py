@@ -198,11 +198,11 @@ def test_therapists_alike_seem_to_differ_until_groups_are_a_level() -> None:
 def test_few_groups_are_no_level_and_the_reason_is_kept(tmp_path: Path) -> None:
     check = checked(tmp_path, _treated(3, therapists=9, groups=(1, 1)), _NAMED)
     mix = case_mix_rows(patients_of(check), CaseMix())
-    with pytest.raises(InputError, match="two groups or more"):
+    with pytest.raises(InputError, match="two groups of two patients or more"):
         fit_levels(mix, PHQ9, [PHQ9], levels=GROUPS)
     cohort = check.required()
     found = analyse(cohort, draws=500, sensitivity=False, engines=["ml"])
-    assert "two groups or more" in found.not_done["together.phq9"]
+    assert "two groups of two patients or more" in found.not_done["together.phq9"]
     assert not found.measures["phq9"].groups
 
 

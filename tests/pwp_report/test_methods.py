@@ -177,7 +177,7 @@ def test_a_share_that_is_printed_as_none_is_none_everywhere(
     assert ("a caseload of" in page) != none
     assert (groups is None) == none
     assert released.frame("therapist_effect")["vpc"].eq(0).all() == none
-    assert released.frame("residuals_phq9")["rank"].isna().all() == none
+    assert released.frame("residuals_phq9")["expected_rank"].isna().all() == none
 
 
 @pytest.mark.parametrize("vpc", [0.0, 1e-7, 4e-4, 0.02])
@@ -998,14 +998,20 @@ def test_what_says_that_something_is_withheld_names_an_earlier_run(
     analysis = replace(safe_analysis, cohort=cohort)
     released = release_results(analysis, POLICY)
     page = first_page(analysis, Study(), released)
-    assert any("withheld in this report (an earlier run was" in p for p in page) == earlier
+    assert (
+        any("withheld in this report (by their identifiers an earlier run was" in p for p in page)
+        == earlier
+    )
     sections = _sections(analysis, released, {}, [])
     notes = [t["note"] for part in sections for t in part["tables"]]
     told = [
         n for n in [*notes, *released.withheld] if "withheld: fewer" in n or "that are with" in n
     ]
     assert len(told) > 2
-    assert all(("(an earlier run was partly of the same" in n) == earlier for n in told)
+    assert all(
+        ("(by their identifiers an earlier run was partly of the same" in n) == earlier
+        for n in told
+    )
     said = [w for w in released.withheld if "much more is withheld here than in a first run" in w]
     assert len(said) == earlier
     assert all("--despite-earlier-run" in w for w in said)

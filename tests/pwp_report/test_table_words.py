@@ -127,7 +127,8 @@ def test_each_measure_has_the_decimals_of_its_scale() -> None:
     group = Group(Whose.ALL)
     row = {"n": 400, "mean_pre": 1.9249, "sd_pre": 0.6051}
     rows = []
-    for measure in (replace(PHQ9, name="items", maximum=4, cutoff=1, integer=False), PHQ9):
+    scale: dict[str, Any] = {"maximum": 4, "cutoff": 1, "reliable_change": 1, "integer": False}
+    for measure in (replace(PHQ9, name="items", **scale), PHQ9):
         found = outcome_row(row, group, measure, lambda _, __: 400.0, DisclosurePolicy())
         rows.append({"measure": measure.name, **found})
     assert [rows[0][c] for c in ("mean_pre", "sd_pre")] == [1.92, 0.61]

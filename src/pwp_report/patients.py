@@ -182,8 +182,7 @@ class PatientReader:
             words = {n: {*re.findall(r"\w+", n.casefold())} for n in whole}
             again += [n for n, own in words.items() if any(own < o for o in words.values())]
             again += [n for n in whole if any(in_short(n, o) for o in whole)]
-        joint = any(len(some) > 1 and some <= {*parts} for some in parts.values())
-        if joint and role == "therapist_id":
+        if role == "therapist_id" and any(len(s) > 1 and s <= {*parts} for s in parts.values()):
             self._note("labels_joined", role=role)
         if again:
             self._note("labels_alike", role=role)
@@ -392,7 +391,7 @@ class PatientReader:
         if not sessions["attended"].any():
             self.found.add("nobody_attended", study.columns.get("attended", ""))
         known = sessions[sessions["patient_id"].notna() & ~repeated]
-        self._courses(known[known["attended"] & ~read.wrong.any()])
+        self._courses(known[known["attended"] & (not read.wrong.any())])
         how = [s.measure.name for s in study.measures], study.several, study.scores
         whole, turned = (reduce_sessions(rows, *how) for rows in (known, known[::-1]))
         if rows := int(whole["joined"].sum()):

@@ -114,18 +114,15 @@ def compared(
     apart, run = nearest(mark, key)
     if apart < policy.threshold and not despite:
         raise refusal("run_differs_by_few", run=run, threshold=policy.threshold)
-    if not despite and (run := _under_other_labels(mark, key, policy.threshold)):
-        raise refusal("run_of_other_labels", run=run)
+    if not despite:
+        _refuse_other_labels(mark, key, policy.threshold)
     earlier = [] if despite else [*_earlier(mark, key, _DESPITE)]
-    some, runs = (set[Any](), "") if despite else _of_several(mark, key, policy.threshold)
-    if runs:
-        raise refusal("runs_leave_few", runs=runs, threshold=policy.threshold)
+    some = set[Any]() if despite else _of_several(mark, key, policy.threshold)
     made = cohort.patients.drop(columns="person_id", errors="ignore")
     therapists = pd.Series(_digests(made["therapist_id"].astype("str")), made.index)
     # Of equally many patients always the same are shown together, whatever the order of rows.
     loads = therapists.value_counts().sort_index().sort_values(kind="stable")
-    if some:
-        made[f"{CHANGED}several"] = _NONE * therapists.isin(some)
+    made = made.assign(**({f"{CHANGED}several": _NONE * therapists.isin(some)} if some else {}))
     for name, mark_then, old, changes, _ in earlier:
         of = mark_then.keys(), old.keys() - {_DESPITE}
         same = changes[0].index[~changes[0].any(axis=1)]
@@ -196,8 +193,8 @@ def nearest(mark: Mark, key: Path) -> tuple[float, str]:
     return min((each for each in earlier if each[0]), default=(np.inf, ""))
 
 
-def _of_several(mark: Mark, key: Path, threshold: int) -> tuple[set[Any], str]:
-    """Say of which therapists, or by which runs of all, two or three earlier runs leave few.
+def _of_several(mark: Mark, key: Path, threshold: int) -> set[Any]:
+    """Say of which therapists two or three earlier runs leave few; refuse where of all.
 
     Each is added to this one or taken from it: of two runs that each leave out a therapist, and of
     one that leaves out both and a third, the patients of the third are left.
@@ -210,24 +207,28 @@ def _of_several(mark: Mark, key: Path, threshold: int) -> tuple[set[Any], str]:
             for which in combinations(range(len(others)), size):
                 left = _left(sum((s * others[i] for s, i in zip(signs, which, strict=True)), own))
                 if 0 < _apart({n: v.sum() for n, v in left.items()}) < threshold:
-                    return some, listing([runs[i][0] for i in which])
+                    names = listing([runs[i][0] for i in which])
+                    raise refusal("runs_leave_few", runs=names, threshold=threshold)
                 apart = _apart(left)
                 some.update(labels[(apart > 0) & (apart < threshold)])
-    return some, ""
+    return some
 
 
-def _under_other_labels(mark: Mark, key: Path, threshold: int) -> str:
-    """Name a run with the same scores but for few, and labels that are gone since and others new.
+def _refuse_other_labels(mark: Mark, key: Path, threshold: int) -> None:
+    """Refuse what a run had but for few, whoever the patients and their therapists are said to be.
 
-    Patients of several may stand under one then, who less those who are shown are another's.
+    Or all of it, under labels that are new where others are gone: patients of several may stand
+    under one then, who less those who are shown are another's. A measure may have another name.
     """
+    mine = [sums for k, sums in mark.items() if k.startswith(_SCORES)]
     for name, old, _ in chain.from_iterable(map(_runs, key.expanduser().parent.glob("*.runs"))):
-        kept = [k for k in mark.keys() & old.keys() if k.startswith(_SCORES)]
-        few = any(_apart(_change(mark[k], old[k]).sum()) < threshold for k in kept)
-        labels = mark[""][:, 0], old[""][:, 0]
-        if few and all(np.setdiff1d(*both).size for both in (labels, labels[::-1])):
-            return name
-    return ""
+        theirs = [sums for k, sums in old.items() if k.startswith(_SCORES)]
+        apart = [_apart(_change(*two).sum()) for two in product(mine, theirs)]
+        now, then = ({*m[""][:, 0]} for m in (mark, old))
+        if any(n < threshold and (n or (now - then and then - now)) for n in apart):
+            raise refusal("run_of_other_labels", run=name)
+        if 0 in apart:  # the others were compared with that
+            break
 
 
 def _earlier(mark: Mark, key: Path, has: str = "", others: bool = False) -> Iterator[_Earlier]:

@@ -156,7 +156,8 @@ def _flow(tables: _Tables) -> None:
         rules = [Group(Whose.RULE, str(i)) for i in range(len(flow))]
         shown = [parts.marked(tables.counts.shown(r, Kind(count))) for r in rules]
         flow[count.value] = [n and s for n, s in zip(flow[count.value], shown, strict=True)]
-    flow[Count.excluded.value] = [None, *flow[Count.excluded.value].iloc[1:]]
+    excluded = [None, *flow[Count.excluded.value].iloc[1:]]
+    flow[Count.excluded.value] = pd.Series(excluded, flow.index, dtype=object)
     what = "Patients, therapists and services" if "services" in flow else "Patients and therapists"
     tables.add("flow", flow, what=what)
 

@@ -98,7 +98,7 @@ def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
     return {
         "label": result.measure.label,
         "sure": ends[0] > 0 and result.models.test_intercept.p_value_boundary < 0.05,
-        "patients": f"{least:,.0f}" + _where_the_share_lies(*ends),
+        "patients": f"{least:,.0f}" + _caseload_interval(*ends),
         "enough": _who_have(n, n[together], least, policy) * (len(alone) >= LEAST_THERAPISTS),
         "alone": len(alone),
         "all": f"{len(n):,}",
@@ -106,12 +106,12 @@ def how_sure(result: MeasureResult, policy: DisclosurePolicy) -> dict[str, Any]:
     }
 
 
-def _where_the_share_lies(lower: float, upper: float) -> str:
+def _caseload_interval(lower: float, upper: float) -> str:
     """Say from which caseload a figure would be reliable at each end of the share's interval.
 
     Examples
     --------
-    >>> _where_the_share_lies(0.05, 0.1), _where_the_share_lies(0.0, 0.1)
+    >>> _caseload_interval(0.05, 0.1), _caseload_interval(0.0, 0.1)
     (' (95% interval 21 to 45)', ' (95% interval 21 to any number)')
     """
     # As the shares stand on the page.

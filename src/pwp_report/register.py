@@ -6,7 +6,9 @@ patients who could be analysed, and of those with scores on each measure, and su
 in buckets. Whoever is in one run alone, or has other scores there, changes the sum of one bucket:
 as many differ as patients do, fewer of many. Of runs of other measures the numbers of those who
 could be analysed and of those with a score are compared too. Where patients are courses of
-persons all is kept by person as well, and so known in a run of persons. Who was shown one by one
+persons all is kept by person as well, and so known in a run of persons. Sums of scores alone tell
+the same patients under other numbers or labels; and since sums add up, what two or three earlier
+runs leave of a new one, added to it or taken from it, is looked at too. Who was shown one by one
 and who together is kept, so that no run shows one by one those whose figures, taken from those of
 an earlier group, leave another's. All of it is covered by a pad from the key, used once: who does
 not hold the key sees names of runs and measures and random bytes. Keys in one folder know of each
@@ -39,8 +41,6 @@ _BUCKETS = 64
 #: those by person begin.
 _DESPITE, _PERSONS = "despite", "by person "
 #: And those of scores alone, whoever the patients and their therapists are said to be.
-_SCORES = "scores of "
-#: And how those by score alone begin, whoever the patients and their therapists are said to be.
 _SCORES = "scores of "
 #: Buckets as they were that would be missed, if none is.
 _TELLING = 7.0
@@ -107,8 +107,10 @@ def compared(
     Raises
     ------
     InputError
-        If an earlier run was of the same patients but for fewer than the threshold; or, of three
-        measures or more, was of the same patients of a therapist, but of others with scores.
+        If an earlier run was of the same patients but for fewer than the threshold, whatever they
+        are called, or of all of them under other labels; if two or three earlier runs together
+        leave fewer of this one; or if one, of three measures or more, was of the same patients of
+        a therapist, but of others with scores.
     """
     mark = mark_of(cohort)
     apart, run = nearest(mark, key)
@@ -123,8 +125,8 @@ def compared(
     # Of equally many patients always the same are shown together, whatever the order of rows.
     loads = therapists.value_counts().sort_index().sort_values(kind="stable")
     made = made.assign(**({f"{CHANGED}several": _NONE * therapists.isin(some)} if some else {}))
-    for name, mark_then, old, changes, _ in earlier:
-        of = mark_then.keys(), old.keys() - {_DESPITE}
+    for name, way, old, changes, _ in earlier:
+        of = way.keys(), old.keys() - {_DESPITE}
         same = changes[0].index[~changes[0].any(axis=1)]
         more = any(c["more"].reindex(same, fill_value=0).any() for c in changes[1:])
         if more and len(max(of, key=len)) > _PAIR:
